@@ -1,0 +1,48 @@
+//! What the core is told when a workflow has started.
+
+use super::ids::TraceContext;
+use super::time::Wall;
+
+/// "A workflow has started", whoever said so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartEvent {
+    /// The monitor that watches this workflow: an index into the configured monitors.
+    pub monitor: u16,
+    /// The workflow's id as its API knows it, 1 to [`WORKFLOW_ID_BYTES_MAX`](super::limits::WORKFLOW_ID_BYTES_MAX)
+    /// bytes.
+    pub workflow_id: Box<str>,
+    /// When the workflow was submitted, where the event says so.
+    pub submitted_at: Option<Wall>,
+    /// Which attempt at the run this is, where the event says so.
+    pub attempt: Option<u32>,
+    /// The submitter's trace context.
+    pub parent: Option<Box<TraceContext>>,
+    /// What the submitter wants to see on the workflow's span.
+    pub attributes: Box<[(Box<str>, Value)]>,
+}
+
+/// A scalar attribute value, as OpenTelemetry knows them.
+/// <https://opentelemetry.io/docs/specs/otel/common/#attribute>
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text.
+    Str(Box<str>),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction. Never NaN or infinite where it came from JSON.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Str(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Str(text.into())
+    }
+}

@@ -1,0 +1,3 @@
+//! farspan's one binary.
+
+fn main() {}
