@@ -144,7 +144,192 @@ const fn clamped_ns(duration: Duration) -> u64 {
     }
 }
 
-/// Digits, not jiff: jiff refuses more than nine fraction digits, and this runs for every time of every poll.
-fn parse_rfc3339(_text: &[u8]) -> Option<Wall> {
-    None
+/// Not jiff's own parser: it refuses more than nine fraction digits and a missing offset.
+fn parse_rfc3339(text: &[u8]) -> Option<Wall> {
+    let mut rest = text;
+    let year = take_digits(&mut rest, 4)?;
+    take_byte(&mut rest, b"-")?;
+    let month = take_digits(&mut rest, 2)?;
+    take_byte(&mut rest, b"-")?;
+    let day = take_digits(&mut rest, 2)?;
+    take_byte(&mut rest, b"Tt ")?;
+    let hour = take_digits(&mut rest, 2)?;
+    take_byte(&mut rest, b":")?;
+    let minute = take_digits(&mut rest, 2)?;
+    take_byte(&mut rest, b":")?;
+    let second = take_digits(&mut rest, 2)?;
+    let fraction_ns = if take_byte(&mut rest, b".,").is_some() {
+        take_fraction_ns(&mut rest)?
+    } else {
+        0
+    };
+    let offset_s = take_offset_s(&mut rest)?;
+    if !rest.is_empty() || second > 60 {
+        return None;
+    }
+    // A leap second is the first moment of the next minute, as POSIX counts.
+    let midnight = jiff::civil::Date::new(year as i16, month as i8, day as i8).ok()?;
+    let minutes = jiff::civil::Time::new(hour as i8, minute as i8, 0, 0).ok()?;
+    let seconds_to_minute = jiff::tz::Offset::UTC
+        .to_timestamp(midnight.to_datetime(minutes))
+        .ok()?
+        .as_second();
+    (seconds_to_minute + i64::from(second) - offset_s)
+        .checked_mul(1_000_000_000)?
+        .checked_add(fraction_ns)
+        .map(Wall)
+}
+
+fn take_byte(rest: &mut &[u8], any_of: &[u8]) -> Option<u8> {
+    let (&first, after) = rest.split_first()?;
+    any_of.contains(&first).then(|| {
+        *rest = after;
+        first
+    })
+}
+
+fn take_digits(rest: &mut &[u8], count: usize) -> Option<u32> {
+    let (digits, after) = rest.split_at_checked(count)?;
+    let mut number = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u32::from(digit - b'0');
+    }
+    *rest = after;
+    Some(number)
+}
+
+fn take_fraction_ns(rest: &mut &[u8]) -> Option<i64> {
+    let count = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    if count == 0 {
+        return None;
+    }
+    let (digits, after) = rest.split_at(count);
+    *rest = after;
+    let nine = digits
+        .iter()
+        .copied()
+        .chain(std::iter::repeat(b'0'))
+        .take(9);
+    Some(nine.fold(0, |ns, digit| ns * 10 + i64::from(digit - b'0')))
+}
+
+/// `Z`, `+02:00`, `-0530`, `+01` or nothing, which is UTC.
+fn take_offset_s(rest: &mut &[u8]) -> Option<i64> {
+    let Some(sign) = take_byte(rest, b"Zz+-") else {
+        return Some(0);
+    };
+    if matches!(sign, b'Z' | b'z') {
+        return Some(0);
+    }
+    let hours = take_digits(rest, 2)?;
+    let colon = take_byte(rest, b":").is_some();
+    let minutes = match take_digits(rest, 2) {
+        Some(minutes) => minutes,
+        None if colon => return None,
+        None => 0,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = i64::from(hours * 3600 + minutes * 60);
+    Some(if sign == b'-' { -seconds } else { seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ns(text: &str) -> Option<i64> {
+        Wall::parse_rfc3339(text).map(Wall::as_unix_ns)
+    }
+
+    #[test]
+    fn times_as_apis_write_them() {
+        let seven = 1_720_162_671_073_740_700;
+        assert_eq!(ns("2024-07-05T06:57:51.0737407Z"), Some(seven));
+        assert_eq!(ns("2024-07-05T06:57:51.0737407"), Some(seven));
+        assert_eq!(ns("2024-07-05 06:57:51.0737407z"), Some(seven));
+        assert_eq!(ns("2024-07-05T08:57:51.0737407+02:00"), Some(seven));
+        assert_eq!(ns("2024-07-05T01:27:51.0737407-0530"), Some(seven));
+        assert_eq!(ns("2024-07-05T07:57:51.0737407+01"), Some(seven));
+        assert_eq!(ns("2024-07-05T06:57:51.07374070099999999999Z"), Some(seven));
+        assert_eq!(ns("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(ns("1969-12-31T23:59:59.999Z"), Some(-1_000_000));
+        assert_eq!(ns("2016-12-31T23:59:60Z"), ns("2017-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn what_is_not_a_time_is_none() {
+        for text in [
+            "",
+            "2024",
+            "2024-07-05",
+            "2024-02-30T00:00:00Z",
+            "2024-07-05T24:00:00Z",
+            "2024-07-05T06:57:61Z",
+            "2024-07-05T06:57:51.Z",
+            "2024-07-05T06:57:51Zx",
+            "2024-07-05T06:57:51+2",
+            "2024-07-05T06:57:51+02:",
+            "2024-07-05T06:57:51+25:00",
+            "+2024-07-05T06:57:51Z",
+            "２０２４-07-05T06:57:51Z",
+            // .NET's unset time: Wall begins in 1677.
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.9999999Z",
+        ] {
+            assert_eq!(ns(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn epoch_numbers_are_seconds_or_milliseconds() {
+        let at = Wall::parse_rfc3339("2024-07-05T06:57:51Z");
+        assert_eq!(Wall::from_epoch_integer(1_720_162_671), at);
+        assert_eq!(Wall::from_epoch_integer(1_720_162_671_000), at);
+        assert_eq!(Wall::from_epoch_number(1_720_162_671.0), at);
+        assert_eq!(
+            Wall::from_epoch_number(1_720_162_671.5).map(Wall::as_unix_ns),
+            Some(1_720_162_671_500_000_000)
+        );
+        for absurd in [f64::NAN, f64::INFINITY, 1e300, -1e300] {
+            assert_eq!(Wall::from_epoch_number(absurd), None, "{absurd}");
+        }
+        assert_eq!(Wall::from_epoch_integer(i64::MIN), None);
+    }
+
+    /// The model is jiff's parser, which knows what we know up to nine fraction digits.
+    #[test]
+    fn agrees_with_jiff_on_every_timestamp() {
+        arbtest::arbtest(|u| {
+            let ns: i64 = u.arbitrary()?;
+            let written = jiff::Timestamp::from_nanosecond(i128::from(ns)).unwrap();
+            let offset_minutes: i32 = u.int_in_range(-23 * 60..=23 * 60)?;
+            let offset = jiff::tz::Offset::from_seconds(offset_minutes * 60).unwrap();
+            let text = written.display_with_offset(offset).to_string();
+            assert_eq!(Wall::parse_rfc3339(&text), Some(Wall(ns)), "{text}");
+            assert_eq!(Wall::parse_rfc3339(&Wall(ns).to_string()), Some(Wall(ns)));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn never_panics_on_text() {
+        arbtest::arbtest(|u| {
+            let mut text = "2024-07-05T06:57:51.0737407+02:00".as_bytes().to_vec();
+            for _ in 0..u.int_in_range(0..=4)? {
+                let at = u.choose_index(text.len())?;
+                text[at] = *u.choose(b"0123456789:-+.TZ \xff")?;
+            }
+            if let Ok(text) = std::str::from_utf8(&text)
+                && let Some(wall) = Wall::parse_rfc3339(text)
+            {
+                assert_eq!(Wall::parse_rfc3339(&wall.to_string()), Some(wall));
+            }
+            Ok(())
+        });
+    }
 }
