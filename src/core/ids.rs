@@ -356,7 +356,8 @@ mod tests {
             submitted,
             Some(("DataLoader", 1)),
         );
-        expect_test::expect!["81f0b1b10d47d2b29d1d2d9a8dad06cd 5453d017cb450617 575db11fbe46cf56"].assert_eq(&format!("{trace} {root} {stage}"));
+        expect_test::expect!["81f0b1b10d47d2b29d1d2d9a8dad06cd 5453d017cb450617 575db11fbe46cf56"]
+            .assert_eq(&format!("{trace} {root} {stage}"));
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub mod limits;
 pub mod snapshot;
 pub mod span;
 pub mod time;
+pub mod wheel;
