@@ -234,6 +234,9 @@ impl TraceContext {
 /// Bit 0 of the trace flags.
 /// <https://www.w3.org/TR/trace-context/#sampled-flag>
 pub const SAMPLED: u8 = 1;
+/// Bit 1 of the trace flags: the trace id is random. Passed on as it came.
+/// <https://www.w3.org/TR/trace-context-2/#random-trace-id-flag>
+pub const RANDOM: u8 = 2;
 
 /// Lower-case hexadecimal digits only, as the specification asks.
 fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {

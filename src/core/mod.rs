@@ -1,12 +1,928 @@
 //! The pure core: every decision farspan takes, and nothing else.
 //!
+//!     StartEvent -> table + wheel -> Poll -> Snapshot -> Span -> Batch -> ExportOutcome
+//!
 //! Pure: no clock, no I/O, no channels, no threads, no serde. Time comes in as an argument, trouble comes in as an
-//! [`Input`], what is to be done goes out as an [`Action`]; nothing here fails, blocks or looks anything up.
+//! [`Input`], what is to be done goes out as an [`Action`]; nothing here fails, blocks or looks anything up. The loop
+//! drives it in production and a simulation drives it through thousands of hours, and neither can tell.
 
+pub mod backoff;
 pub mod event;
 pub mod ids;
+pub mod lateness;
 pub mod limits;
+pub mod outbox;
+pub mod sampler;
 pub mod snapshot;
 pub mod span;
+pub mod table;
 pub mod time;
 pub mod wheel;
+pub mod workflow;
+
+use backoff::Jitter;
+use event::StartEvent;
+use lateness::Histogram;
+use outbox::{Batch, BatchPolicy, ExportOutcome, Outbox, Settled};
+use sampler::Sampler;
+use snapshot::{Outcome, Snapshot};
+use span::Span;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use table::{Phase, Table, Watch};
+use time::{Mono, Now, Wall};
+use wheel::Wheel;
+use workflow::{Abandoned, Naming, Verdict, Workflow};
+
+/// What the core is to know from the start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// One for each monitor; an event names its monitor by the place in this list.
+    pub monitors: Vec<Monitor>,
+    /// How many polls may be under way at once.
+    pub pollers: usize,
+    /// Which traces are recorded.
+    pub sampler: Sampler,
+    /// When batches are sent.
+    pub batch: BatchPolicy,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+/// How one kind of workflow is watched.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    /// What its spans are called.
+    pub naming: Naming,
+    /// Monitors with the same number ask the same host, and leave it alone together when it asks for that.
+    pub host: u16,
+    /// From the event to the first poll, at least; up to an interval is added, to spread a burst.
+    pub initial_delay: Duration,
+    /// From poll to poll.
+    pub interval: Duration,
+    /// From the event to giving up.
+    pub timeout: Duration,
+}
+
+/// What happens to the core.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A workflow has started.
+    Started(StartEvent),
+    /// A poll was answered.
+    Polled(Polled),
+    /// The span that the last [`Action::Finished`] held, encoded.
+    Encoded(Arc<[u8]>),
+    /// A batch's export has ended.
+    Exported {
+        /// Which batch.
+        batch: u64,
+        /// How.
+        outcome: ExportOutcome,
+    },
+    /// Time has passed.
+    Tick,
+    /// Stop: start no poll, send what there is without waiting for more.
+    Drain,
+}
+
+/// An answer to an [`Action::Poll`].
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// As in the poll.
+    pub slot: u32,
+    /// As in the poll.
+    pub generation: u32,
+    /// When the request was sent.
+    pub sent: Now,
+    /// When the answer was there.
+    pub received: Now,
+    /// The answer's `Date` header.
+    pub date: Option<Wall>,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// What a poll brought.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The workflow's state.
+    Snapshot {
+        /// What the body said.
+        snapshot: Box<Snapshot>,
+        /// Something in it that the mapping did not understand and went on without.
+        oddity: Option<Box<str>>,
+    },
+    /// The API does not know the workflow.
+    NotFound,
+    /// Nothing that helps.
+    Failed(PollFailure),
+}
+
+/// A poll that brought nothing.
+#[derive(Clone, Debug)]
+pub struct PollFailure {
+    /// Which kind of trouble; what it is counted by.
+    pub reason: PollFailureReason,
+    /// More about it, for the log. Bounded.
+    pub detail: Box<str>,
+    /// How long the host asks to be left alone (429, 503).
+    pub retry_after: Option<Duration>,
+}
+
+/// The kinds of trouble that a poll can meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PollFailureReason {
+    /// No connection: refused, unreachable, no such host.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// No answer, or no whole answer, in time.
+    Timeout,
+    /// The connection broke within the answer.
+    Disconnected,
+    /// Not HTTP.
+    Protocol,
+    /// A status that is neither an answer nor one of those below.
+    Status,
+    /// 5xx.
+    ServerError,
+    /// 401 or 403.
+    Unauthorized,
+    /// 429.
+    TooManyRequests,
+    /// A redirect to another host, or too many.
+    Redirect,
+    /// A body over [`limits::BODY_BYTES_MAX`].
+    TooLarge,
+    /// A body that is not JSON.
+    Garbage,
+    /// JSON of another shape than the mapping's.
+    Shape,
+}
+
+impl PollFailureReason {
+    /// Every kind, in the order of the counters.
+    pub const ALL: [PollFailureReason; 13] = [
+        PollFailureReason::Connect,
+        PollFailureReason::Tls,
+        PollFailureReason::Timeout,
+        PollFailureReason::Disconnected,
+        PollFailureReason::Protocol,
+        PollFailureReason::Status,
+        PollFailureReason::ServerError,
+        PollFailureReason::Unauthorized,
+        PollFailureReason::TooManyRequests,
+        PollFailureReason::Redirect,
+        PollFailureReason::TooLarge,
+        PollFailureReason::Garbage,
+        PollFailureReason::Shape,
+    ];
+
+    /// The word for logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PollFailureReason::Connect => "connect",
+            PollFailureReason::Tls => "tls",
+            PollFailureReason::Timeout => "timeout",
+            PollFailureReason::Disconnected => "disconnected",
+            PollFailureReason::Protocol => "protocol",
+            PollFailureReason::Status => "status",
+            PollFailureReason::ServerError => "server_error",
+            PollFailureReason::Unauthorized => "unauthorized",
+            PollFailureReason::TooManyRequests => "too_many_requests",
+            PollFailureReason::Redirect => "redirect",
+            PollFailureReason::TooLarge => "too_large",
+            PollFailureReason::Garbage => "garbage",
+            PollFailureReason::Shape => "shape",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask the API; answer with [`Input::Polled`]. Never more of them under way than [`Settings::pollers`].
+    Poll(Poll),
+    /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
+    Finished(Box<Span>),
+    /// Send this to the collector; answer with [`Input::Exported`]. One at a time.
+    Export(Batch),
+    /// Worth a line in the log.
+    Note(Note),
+}
+
+/// One request to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// Names the watch, in the answer.
+    pub slot: u32,
+    /// Names this poll of it, in the answer.
+    pub generation: u32,
+    /// Whose API.
+    pub monitor: u16,
+    /// Which workflow.
+    pub workflow_id: Arc<str>,
+}
+
+/// What somebody who runs farspan wants to read, once for each change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A workflow is under watch.
+    Watching {
+        /// Which.
+        workflow_id: Arc<str>,
+        /// Its trace.
+        trace_id: ids::TraceId,
+    },
+    /// An event was of a workflow that is under watch or was lately.
+    Duplicate {
+        /// Which.
+        workflow_id: Box<str>,
+    },
+    /// An event was of a monitor that there is not, or there was no room.
+    Shed {
+        /// Which.
+        workflow_id: Box<str>,
+    },
+    /// A workflow has ended.
+    Ended {
+        /// Which.
+        workflow_id: Arc<str>,
+        /// Its trace.
+        trace_id: ids::TraceId,
+        /// How.
+        outcome: Outcome,
+        /// Why the watch was given up, if it was.
+        abandoned: Option<Abandoned>,
+    },
+    /// A host is in another kind of trouble than before.
+    HostTroubled {
+        /// A monitor that asks it.
+        monitor: u16,
+        /// The kind.
+        reason: PollFailureReason,
+        /// More about it.
+        detail: Box<str>,
+    },
+    /// A host answers again.
+    HostRecovered {
+        /// A monitor that asks it.
+        monitor: u16,
+    },
+    /// A host asked to be left alone.
+    HostPaused {
+        /// A monitor that asks it.
+        monitor: u16,
+        /// For how long.
+        pause: Duration,
+    },
+    /// An answer held something that was not understood.
+    Odd {
+        /// The monitor.
+        monitor: u16,
+        /// What.
+        what: Box<str>,
+    },
+    /// An answer was about another workflow.
+    Mistaken {
+        /// The one asked after.
+        workflow_id: Arc<str>,
+        /// The one answered for.
+        answered: Box<str>,
+    },
+    /// So many spans wait that polls do too, or no more.
+    PollsHeld(bool),
+    /// The collector does not take spans now.
+    ExportTroubled {
+        /// Why.
+        reason: Box<str>,
+        /// How many spans wait.
+        waiting: usize,
+    },
+    /// It does again.
+    ExportRecovered,
+    /// The collector took a batch and threw spans of it away, or warns.
+    ExportPartial {
+        /// Spans thrown away.
+        rejected: u64,
+        /// Its words.
+        message: Box<str>,
+    },
+    /// The collector will never take these.
+    SetAside {
+        /// How many spans.
+        spans: usize,
+        /// Its words.
+        message: Box<str>,
+    },
+    /// A request was too large and goes in halves.
+    ExportSplit,
+}
+
+/// What has happened so far. Nothing here ever goes down but where it says so.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Events taken in.
+    pub events_accepted: u64,
+    /// Events of workflows already known.
+    pub events_duplicate: u64,
+    /// Events for which there was no room or no monitor.
+    pub events_shed: u64,
+    /// Polls answered, in whichever way.
+    pub polls: u64,
+    /// Polls whose answer was "not found".
+    pub polls_not_found: u64,
+    /// Polls that brought nothing, in the order of [`PollFailureReason::ALL`].
+    pub polls_failed: [u64; PollFailureReason::ALL.len()],
+    /// Answers that came for a watch that had ended.
+    pub answers_stale: u64,
+    /// Workflows that ended.
+    pub workflows_ended: u64,
+    /// Of those, given up at the poll timeout.
+    pub workflows_timed_out: u64,
+    /// Of those, given up as not found.
+    pub workflows_not_found: u64,
+    /// Spans finished.
+    pub spans_finished: u64,
+    /// Spans that the collector has acknowledged.
+    pub spans_delivered: u64,
+    /// Spans that the collector refused.
+    pub spans_rejected: u64,
+    /// Export attempts that are to be repeated.
+    pub exports_retried: u64,
+    /// How long after its due time each poll was sent.
+    pub lateness: Histogram,
+    /// How long the answers took.
+    pub latency: Histogram,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    table: Table,
+    wheel: Wheel,
+    /// Slots whose poll is due, the most overdue first.
+    ready: VecDeque<u32>,
+    in_flight: usize,
+    hosts: Vec<Host>,
+    outbox: Outbox,
+    jitter: Jitter,
+    draining: bool,
+    polls_held: bool,
+    /// Hashes of the oddities noted, so that each is noted once.
+    oddities: HashSet<Box<str>>,
+    actions: VecDeque<Action>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    paused_until: Option<Mono>,
+    /// How far its clock was ahead of ours at its last answer.
+    skew_ns: i64,
+    /// The trouble noted last.
+    noted: Option<(PollFailureReason, Mono)>,
+    /// Whether that note still waits for its recovery.
+    troubled: bool,
+}
+
+/// One workflow in trouble among many that are not would fill the log: the same trouble is news once in this time.
+const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
+
+impl Host {
+    fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
+        let known = self
+            .noted
+            .is_some_and(|(noted, at)| noted == reason && now.since(at) < SAME_TROUBLE_NOTED_EVERY);
+        if known {
+            return false;
+        }
+        self.noted = Some((reason, now));
+        self.troubled = true;
+        true
+    }
+}
+
+/// Different oddities that are noted before it is enough.
+const ODDITIES_MAX: usize = 64;
+
+impl Core {
+    /// A core that watches nothing yet.
+    pub fn new(settings: Settings, now: Now) -> Self {
+        let hosts = settings.monitors.iter().map(|m| m.host + 1).max();
+        Core {
+            table: Table::default(),
+            wheel: Wheel::new(now.mono),
+            ready: VecDeque::new(),
+            in_flight: 0,
+            hosts: (0..hosts.unwrap_or(0)).map(|_| Host::default()).collect(),
+            outbox: Outbox::new(settings.batch),
+            jitter: Jitter::new(settings.seed),
+            draining: false,
+            polls_held: false,
+            oddities: HashSet::new(),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            settings,
+        }
+    }
+
+    /// Takes in what happened. What is to be done about it comes from [`next_action`](Self::next_action).
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Started(event) => self.start(event, now),
+            Input::Polled(polled) => self.take_answer(polled, now),
+            Input::Encoded(bytes) => self.outbox.push(bytes, now.mono),
+            Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
+            Input::Tick => {}
+            Input::Drain => self.draining = true,
+        }
+        self.ring(now);
+        self.dispatch(now);
+        if let Some(batch) = self.outbox.next_batch(now.mono, self.draining) {
+            self.actions.push_back(Action::Export(batch));
+        }
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// What is to be done next. Call it until it says `None`.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle`](Self::handle) wants to be called again, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let poll = self.wheel.next_deadline();
+        [poll, self.outbox.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Workflows under watch.
+    pub fn watched(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether another workflow can be taken under watch. While not, events are to be left where they are.
+    pub fn has_room(&self) -> bool {
+        !self.table.is_full() && !self.draining
+    }
+
+    /// Polls under way.
+    pub fn polls_in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Spans that the collector has not acknowledged.
+    pub fn spans_waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Holds what must always be true. Debug builds call it after every input.
+    pub fn check_invariants(&self) {
+        assert!(self.in_flight <= self.settings.pollers);
+        assert!(self.ready.len() <= self.table.len());
+        self.outbox.check_invariants();
+        // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
+        if self.table.len() > 32 && !self.counters.polls.is_multiple_of(64) {
+            return;
+        }
+        self.table.check_invariants();
+        let count = |wanted: fn(&Phase) -> bool| {
+            self.table.iter().filter(|(_, w)| wanted(&w.phase)).count()
+        };
+        assert_eq!(
+            count(|p| matches!(p, Phase::InFlight { .. })),
+            self.in_flight
+        );
+        assert_eq!(
+            count(|p| matches!(p, Phase::Ready { .. })),
+            self.ready.len()
+        );
+        assert_eq!(
+            count(|p| matches!(p, Phase::Waiting { .. })),
+            self.wheel.len(),
+            "every other watch has one timer"
+        );
+    }
+
+    fn start(&mut self, event: StartEvent, now: Now) {
+        let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
+            return self.shed(event);
+        };
+        let (key, run) = workflow::keys_of(&event, &monitor.naming);
+        self.table.forget(now.mono);
+        if self.table.knows(key, run) {
+            self.counters.events_duplicate += 1;
+            let workflow_id = event.workflow_id;
+            return self.note(Note::Duplicate { workflow_id });
+        }
+        if self.table.is_full() {
+            return self.shed(event);
+        }
+        let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
+        let spread = Duration::from_nanos(key.spread() % interval_ns.max(1));
+        let deadline = now.mono + monitor.timeout;
+        let due = now.mono + monitor.initial_delay + spread;
+        let slot = self.table.next_slot();
+        let timer = self.wheel.insert(due.min(deadline), slot);
+        let monitor_index = event.monitor;
+        let sampler = &self.settings.sampler;
+        let received_at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+        let workflow = Workflow::new(event, &monitor.naming, sampler, received_at);
+        let note = Note::Watching {
+            workflow_id: workflow.id().clone(),
+            trace_id: workflow.trace_id(),
+        };
+        self.table.insert(Watch {
+            workflow,
+            monitor: monitor_index,
+            key,
+            run,
+            phase: Phase::Waiting { timer, due },
+            deadline,
+            failures: 0,
+            missing_since: now.mono,
+        });
+        self.counters.events_accepted += 1;
+        self.note(note);
+    }
+
+    fn shed(&mut self, event: StartEvent) {
+        self.counters.events_shed += 1;
+        let workflow_id = event.workflow_id;
+        self.note(Note::Shed { workflow_id });
+    }
+
+    fn take_answer(&mut self, polled: Polled, now: Now) {
+        let current = self.table.generation(polled.slot) == Some(polled.generation);
+        let watch = self.table.get_mut(polled.slot).filter(|_| current);
+        let Some(watch) = watch else {
+            self.counters.answers_stale += 1;
+            return;
+        };
+        let Phase::InFlight { due } = watch.phase else {
+            self.counters.answers_stale += 1;
+            return;
+        };
+        self.in_flight -= 1;
+        self.counters.polls += 1;
+        let lateness = polled.sent.mono.since(due);
+        self.counters.lateness.record(lateness);
+        let latency = polled.received.mono.since(polled.sent.mono);
+        self.counters.latency.record(latency);
+        let skew_ns = skew_ns(&polled);
+        let host = self.settings.monitors[watch.monitor as usize].host;
+        self.hosts[host as usize].skew_ns = skew_ns;
+        let at = polled.received.wall.shifted(skew_ns);
+        // From here on every path gives the watch a timer or ends it.
+        match polled.answer {
+            Answer::Snapshot { snapshot, oddity } => {
+                self.host_answers(polled.slot);
+                self.note_oddity(polled.slot, &snapshot, oddity);
+                self.observe(polled.slot, *snapshot, due, at, now);
+            }
+            Answer::NotFound => {
+                self.host_answers(polled.slot);
+                self.miss(polled.slot, due, at, now);
+            }
+            Answer::Failed(failure) => self.fail(polled.slot, failure, at, now),
+        }
+    }
+
+    fn observe(&mut self, slot: u32, snapshot: Snapshot, due: Mono, at: Wall, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        watch.failures = 0;
+        watch.missing_since = now.mono;
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let mut spans = Vec::new();
+        let naming = &monitor.naming;
+        let verdict = watch.workflow.observe(snapshot, at, naming, &mut spans);
+        self.finish(spans);
+        match verdict {
+            Verdict::Ended(outcome) => self.end(slot, outcome, None, now),
+            Verdict::Watching => self.poll_again(slot, due, at, now),
+        }
+    }
+
+    fn miss(&mut self, slot: u32, due: Mono, at: Wall, now: Now) {
+        self.counters.polls_not_found += 1;
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        watch.failures = 0;
+        if now.mono.since(watch.missing_since) >= limits::NOT_FOUND_TOLERATED {
+            self.abandon(slot, Abandoned::NotFound, at, now);
+        } else {
+            self.poll_again(slot, due, at, now);
+        }
+    }
+
+    fn fail(&mut self, slot: u32, failure: PollFailure, at: Wall, now: Now) {
+        let index = PollFailureReason::ALL
+            .iter()
+            .position(|r| *r == failure.reason);
+        self.counters.polls_failed[index.unwrap_or(0)] += 1;
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        watch.failures = watch.failures.saturating_add(1);
+        watch.missing_since = now.mono;
+        let (failures, monitor_index) = (watch.failures, watch.monitor);
+        let monitor = &self.settings.monitors[monitor_index as usize];
+        let (host, interval) = (monitor.host as usize, monitor.interval);
+        if self.hosts[host].is_news(failure.reason, now.mono) {
+            self.note(Note::HostTroubled {
+                monitor: monitor_index,
+                reason: failure.reason,
+                detail: failure.detail,
+            });
+        }
+        if let Some(asked) = failure.retry_after {
+            self.pause_host(monitor_index, asked, now);
+        }
+        let max = limits::BACKOFF_MAX.max(interval);
+        // The first failure doubles the interval already, so that half of it taken off is still no less.
+        let doubled = interval.saturating_mul(2);
+        let pause = self.jitter.pause(doubled, max, failures).max(interval);
+        self.wait(slot, now.mono + pause, at, now);
+    }
+
+    /// The next poll an interval after the last one was due, so that polls keep their place between one another; but
+    /// never on the heels of a slow one.
+    fn poll_again(&mut self, slot: u32, due: Mono, at: Wall, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let interval = self.settings.monitors[watch.monitor as usize].interval;
+        let next = (due + interval).max(now.mono + interval / 2);
+        self.wait(slot, next, at, now);
+    }
+
+    /// Sets the watch's timer to `due`, or to its timeout if that comes first; a timeout that has passed ends it.
+    fn wait(&mut self, slot: u32, due: Mono, at: Wall, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        if now.mono >= watch.deadline {
+            return self.abandon(slot, Abandoned::TimedOut, at, now);
+        }
+        if let Phase::Waiting { timer, .. } = watch.phase {
+            self.wheel.cancel(timer);
+        }
+        let timer = self.wheel.insert(due.min(watch.deadline), slot);
+        watch.phase = Phase::Waiting { timer, due };
+    }
+
+    /// Moves what is due from the wheel into the queue.
+    fn ring(&mut self, now: Now) {
+        let mut rung = Vec::new();
+        self.wheel.advance(now.mono, |slot| rung.push(slot));
+        for slot in rung {
+            let Some(watch) = self.table.get_mut(slot) else {
+                continue;
+            };
+            let Phase::Waiting { due, .. } = watch.phase else {
+                continue;
+            };
+            watch.phase = Phase::Ready { due };
+            self.ready.push_back(slot);
+            if now.mono >= watch.deadline {
+                self.ready.pop_back();
+                self.time_out(slot, now);
+            }
+        }
+    }
+
+    /// Hands due polls to free pollers, the most overdue first.
+    fn dispatch(&mut self, now: Now) {
+        let full = self.outbox.is_full();
+        if full != self.polls_held {
+            self.polls_held = full;
+            self.note(Note::PollsHeld(full));
+        }
+        if self.draining || full {
+            return;
+        }
+        while self.in_flight < self.settings.pollers
+            && let Some(slot) = self.ready.pop_front()
+        {
+            let Some(watch) = self.table.get_mut(slot) else {
+                continue;
+            };
+            let Phase::Ready { due } = watch.phase else {
+                continue;
+            };
+            if now.mono >= watch.deadline {
+                self.time_out(slot, now);
+                continue;
+            }
+            let host = self.settings.monitors[watch.monitor as usize].host;
+            if let Some(until) = self.hosts[host as usize].paused_until {
+                if now.mono < until {
+                    self.put_off(slot, until, now);
+                    continue;
+                }
+                self.hosts[host as usize].paused_until = None;
+            }
+            watch.phase = Phase::InFlight { due };
+            let poll = Poll {
+                slot,
+                generation: 0,
+                monitor: watch.monitor,
+                workflow_id: watch.workflow.id().clone(),
+            };
+            let generation = self.table.new_generation(slot);
+            self.in_flight += 1;
+            self.actions
+                .push_back(Action::Poll(Poll { generation, ..poll }));
+        }
+    }
+
+    /// Back into the wheel until the host may be asked again, spread over up to an interval.
+    fn put_off(&mut self, slot: u32, until: Mono, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let interval = self.settings.monitors[watch.monitor as usize].interval;
+        let spread_max = interval.min(until.since(now.mono));
+        let spread_ns = u64::try_from(spread_max.as_nanos()).unwrap_or(u64::MAX);
+        let spread = Duration::from_nanos(watch.key.spread() % spread_ns.max(1));
+        let due = until + spread;
+        let timer = self.wheel.insert(due.min(watch.deadline), slot);
+        watch.phase = Phase::Waiting { timer, due };
+    }
+
+    fn pause_host(&mut self, monitor: u16, asked: Duration, now: Now) {
+        let pause = asked.min(limits::RETRY_AFTER_MAX);
+        let host = self.settings.monitors[monitor as usize].host as usize;
+        let until = now.mono + pause;
+        if self.hosts[host]
+            .paused_until
+            .is_none_or(|known| known < now.mono)
+        {
+            self.note(Note::HostPaused { monitor, pause });
+        }
+        let known = self.hosts[host].paused_until;
+        self.hosts[host].paused_until = Some(known.map_or(until, |k| k.max(until)));
+    }
+
+    fn host_answers(&mut self, slot: u32) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let monitor = watch.monitor;
+        let host = self.settings.monitors[monitor as usize].host as usize;
+        if std::mem::take(&mut self.hosts[host].troubled) {
+            self.note(Note::HostRecovered { monitor });
+        }
+    }
+
+    fn note_oddity(&mut self, slot: u32, snapshot: &Snapshot, oddity: Option<Box<str>>) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let monitor = watch.monitor;
+        if let Some(answered) = &snapshot.workflow_id
+            && !answered.eq_ignore_ascii_case(watch.workflow.id())
+        {
+            let note = Note::Mistaken {
+                workflow_id: watch.workflow.id().clone(),
+                answered: answered.clone(),
+            };
+            self.note_once("answered for another workflow".into(), note);
+        }
+        if let Some(what) = oddity {
+            let note = Note::Odd {
+                monitor,
+                what: what.clone(),
+            };
+            self.note_once(what, note);
+        }
+    }
+
+    fn note_once(&mut self, what: Box<str>, note: Note) {
+        if self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what) {
+            self.note(note);
+        }
+    }
+
+    fn time_out(&mut self, slot: u32, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let host = self.settings.monitors[watch.monitor as usize].host;
+        let at = now.wall.shifted(self.hosts[host as usize].skew_ns);
+        self.abandon(slot, Abandoned::TimedOut, at, now);
+    }
+
+    fn abandon(&mut self, slot: u32, why: Abandoned, at: Wall, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let naming = &self.settings.monitors[watch.monitor as usize].naming;
+        let mut spans = Vec::new();
+        let outcome = watch.workflow.abandon(why, at, naming, &mut spans);
+        self.finish(spans);
+        match why {
+            Abandoned::TimedOut => self.counters.workflows_timed_out += 1,
+            Abandoned::NotFound => self.counters.workflows_not_found += 1,
+        }
+        self.end(slot, outcome, Some(why), now);
+    }
+
+    fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
+        let Some(watch) = self.table.finish(slot, now.mono) else {
+            return;
+        };
+        if let Phase::Waiting { timer, .. } = watch.phase {
+            self.wheel.cancel(timer);
+        }
+        self.counters.workflows_ended += 1;
+        self.note(Note::Ended {
+            workflow_id: watch.workflow.id().clone(),
+            trace_id: watch.workflow.trace_id(),
+            outcome,
+            abandoned,
+        });
+    }
+
+    fn finish(&mut self, spans: Vec<Span>) {
+        self.counters.spans_finished += spans.len() as u64;
+        let actions = spans.into_iter().map(|s| Action::Finished(Box::new(s)));
+        self.actions.extend(actions);
+    }
+
+    fn settle(&mut self, batch: u64, outcome: ExportOutcome, now: Now) {
+        let failing = self.outbox.failures() > 0;
+        let settled = self
+            .outbox
+            .settle(batch, &outcome, now.mono, &mut self.jitter);
+        match (settled, outcome) {
+            (Settled::Delivered(spans), ExportOutcome::Delivered { rejected, message }) => {
+                let rejected_here = rejected.min(spans.len() as u64);
+                self.counters.spans_delivered += spans.len() as u64 - rejected_here;
+                self.counters.spans_rejected += rejected_here;
+                if failing {
+                    self.note(Note::ExportRecovered);
+                }
+                if rejected > 0 || !message.is_empty() {
+                    self.note(Note::ExportPartial { rejected, message });
+                }
+            }
+            (
+                Settled::SetAside(spans),
+                ExportOutcome::Rejected { message } | ExportOutcome::TooLarge { message },
+            ) => {
+                self.counters.spans_rejected += spans.len() as u64;
+                let spans = spans.len();
+                self.note(Note::SetAside { spans, message });
+            }
+            (Settled::Later(_), ExportOutcome::Retry { reason, .. }) => {
+                self.counters.exports_retried += 1;
+                if !failing {
+                    let waiting = self.outbox.len();
+                    self.note(Note::ExportTroubled { reason, waiting });
+                }
+            }
+            (Settled::Split, _) => self.note(Note::ExportSplit),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.actions.push_back(Action::Note(note));
+    }
+}
+
+/// How far the API's clock is ahead of ours, as far as its `Date` header shows: that header has whole seconds, so a
+/// clock that agrees within one is taken to agree.
+fn skew_ns(polled: &Polled) -> i64 {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let Some(date) = polled.date else {
+        return 0;
+    };
+    let date = date.as_unix_ns();
+    let least = date.saturating_sub(polled.received.wall.as_unix_ns());
+    let most = date
+        .saturating_add(SECOND_NS)
+        .saturating_sub(polled.sent.wall.as_unix_ns());
+    if least <= 0 && most >= 0 {
+        0
+    } else {
+        least / 2 + most / 2
+    }
+}

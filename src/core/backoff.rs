@@ -1,0 +1,49 @@
+//! How long to leave something alone that has just failed.
+
+use std::time::Duration;
+
+/// A source of jitter. Seeded, so that a simulation repeats itself: SplitMix64.
+/// <https://prng.di.unimi.it/splitmix64.c>
+#[derive(Clone, Debug)]
+pub struct Jitter(u64);
+
+impl Jitter {
+    /// The same seed gives the same jitter.
+    pub fn new(seed: u64) -> Self {
+        Jitter(seed)
+    }
+
+    /// A pause after so many failures in a row: `base` doubled with each, at most `max`, and up to half of it taken
+    /// off at random, so that what failed together does not come back together.
+    pub fn pause(&mut self, base: Duration, max: Duration, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let pause = base.saturating_mul(1 << doublings).min(max);
+        pause - pause.mul_f64(self.fraction() / 2.0)
+    }
+
+    fn fraction(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_the_limit_with_half_of_it_random() {
+        let mut jitter = Jitter::new(1);
+        let (base, max) = (Duration::from_secs(1), Duration::from_secs(60));
+        for failures in 0_u32..100 {
+            let full = Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(max);
+            let pause = jitter.pause(base, max, failures);
+            assert!(pause <= full && pause >= full / 2, "{failures}: {pause:?}");
+        }
+        let huge = jitter.pause(Duration::MAX, Duration::MAX, u32::MAX);
+        assert!(huge >= Duration::MAX / 3);
+    }
+}

@@ -1,0 +1,493 @@
+//! The outbox: finished spans on their way to the collector.
+//!
+//!     push -> waiting -> batch in flight -> delivered
+//!                ^            |   |
+//!                +-- retry ---+   +-> set aside (the collector will never take it)
+//!
+//! Spans leave in the order in which they were finished, one batch at a time. A batch is the front of the queue and
+//! stays there until the collector has acknowledged it, so a re-send is the same spans, encoded once, byte for byte.
+//! Nothing is ever dropped: when the outbox is full, the core stops polling.
+
+use super::backoff::Jitter;
+use super::limits;
+use super::time::Mono;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A finished span as it goes onto the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedSpan {
+    /// Its place in the order of completion; also its name where it is stored.
+    pub sequence: u64,
+    /// The encoded span. It never changes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Spans that go to the collector in one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Which batch an [`ExportOutcome`] speaks of.
+    pub id: u64,
+    /// Not empty, in the order of completion.
+    pub spans: Vec<EncodedSpan>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportOutcome {
+    /// The collector has it; `rejected` spans of it were thrown away there (OTLP partial success), with a message.
+    Delivered {
+        /// Spans the collector took and threw away.
+        rejected: u64,
+        /// The collector's reason or warning; may be empty.
+        message: Box<str>,
+    },
+    /// The request was too large for the collector (413).
+    TooLarge {
+        /// What it said.
+        message: Box<str>,
+    },
+    /// The collector will never take this batch.
+    Rejected {
+        /// What it said.
+        message: Box<str>,
+    },
+    /// It may take it later.
+    Retry {
+        /// What went wrong.
+        reason: Box<str>,
+        /// When the collector wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// When batches are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPolicy {
+    /// How long a span waits for company.
+    pub schedule_delay: Duration,
+    /// Spans in one request, at least 1.
+    pub spans_max: usize,
+    /// Spans that may wait before polls do.
+    pub queue_max: usize,
+}
+
+/// What an outcome came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// These may be forgotten.
+    Delivered(Vec<EncodedSpan>),
+    /// These were set aside.
+    SetAside(Vec<EncodedSpan>),
+    /// The batch is halved and goes again.
+    Split,
+    /// It goes again after this pause.
+    Later(Duration),
+    /// The outcome was of no batch in flight.
+    Stale,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outbox {
+    policy: BatchPolicy,
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    next_sequence: u64,
+    next_batch: u64,
+    state: State,
+    /// Halved by a 413, doubled by a delivery.
+    spans_max: usize,
+    failures: u32,
+    set_aside: VecDeque<EncodedSpan>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    span: EncodedSpan,
+    since: Mono,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Idle,
+    /// The first `len` spans are with the exporter.
+    InFlight {
+        batch: u64,
+        len: usize,
+    },
+    /// The first `len` spans go again at `at`.
+    Again {
+        len: usize,
+        at: Mono,
+    },
+}
+
+/// The pause after the first failure.
+const RETRY_BASE: Duration = Duration::from_secs(1);
+
+impl Outbox {
+    /// An empty one.
+    pub fn new(policy: BatchPolicy) -> Self {
+        Outbox {
+            policy,
+            queue: VecDeque::new(),
+            bytes: 0,
+            next_sequence: 0,
+            next_batch: 0,
+            state: State::Idle,
+            spans_max: policy.spans_max,
+            failures: 0,
+            set_aside: VecDeque::new(),
+        }
+    }
+
+    /// Takes a finished span, encoded.
+    pub fn push(&mut self, bytes: Arc<[u8]>, now: Mono) {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.bytes += bytes.len();
+        self.queue.push_back(Waiting {
+            span: EncodedSpan { sequence, bytes },
+            since: now,
+        });
+    }
+
+    /// Spans not yet acknowledged.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether everything was acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes not yet acknowledged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether so much waits that nothing should be added.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= limits::OUTBOX_BYTES_MAX || self.queue.len() >= self.policy.queue_max
+    }
+
+    /// Attempts in a row that failed.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The spans that the collector refused for good, the latest [`limits::SET_ASIDE_MAX`] of them.
+    pub fn set_aside(&self) -> impl ExactSizeIterator<Item = &EncodedSpan> {
+        self.set_aside.iter()
+    }
+
+    /// The batch that is due, if one is. `hurry`: do not wait for company.
+    pub fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
+        let len = match self.state {
+            State::InFlight { .. } => return None,
+            State::Again { at, .. } if now < at => return None,
+            State::Again { len, .. } => len,
+            State::Idle if self.due(now, hurry) => self.front_len(),
+            State::Idle => return None,
+        };
+        let id = self.next_batch;
+        self.next_batch += 1;
+        self.state = State::InFlight { batch: id, len };
+        let spans = self.queue.iter().take(len).map(|w| w.span.clone());
+        Some(Batch {
+            id,
+            spans: spans.collect(),
+        })
+    }
+
+    /// When [`next_batch`](Self::next_batch) has something next, as far as is known now.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        match self.state {
+            State::InFlight { .. } => None,
+            State::Again { at, .. } => Some(at),
+            State::Idle => Some(self.queue.front()?.since + self.policy.schedule_delay),
+        }
+    }
+
+    /// Takes in what became of a batch.
+    pub fn settle(
+        &mut self,
+        batch: u64,
+        outcome: &ExportOutcome,
+        now: Mono,
+        jitter: &mut Jitter,
+    ) -> Settled {
+        let len = match self.state {
+            State::InFlight { batch: id, len } if id == batch => len,
+            _ => return Settled::Stale,
+        };
+        self.state = State::Idle;
+        match outcome {
+            ExportOutcome::Delivered { .. } => {
+                self.failures = 0;
+                self.spans_max = self.spans_max.saturating_mul(2).min(self.policy.spans_max);
+                Settled::Delivered(self.take_front(len))
+            }
+            ExportOutcome::TooLarge { .. } if len > 1 => {
+                self.spans_max = len / 2;
+                self.state = State::Again {
+                    len: len / 2,
+                    at: now,
+                };
+                Settled::Split
+            }
+            ExportOutcome::TooLarge { .. } | ExportOutcome::Rejected { .. } => {
+                self.failures = 0;
+                let spans = self.take_front(len);
+                self.set_aside.extend(spans.iter().cloned());
+                let excess = self.set_aside.len().saturating_sub(limits::SET_ASIDE_MAX);
+                self.set_aside.drain(..excess);
+                Settled::SetAside(spans)
+            }
+            ExportOutcome::Retry { retry_after, .. } => {
+                self.failures = self.failures.saturating_add(1);
+                let pause = match retry_after {
+                    Some(asked) => (*asked).min(limits::RETRY_AFTER_MAX),
+                    None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, self.failures),
+                };
+                self.state = State::Again {
+                    len,
+                    at: now + pause,
+                };
+                Settled::Later(pause)
+            }
+        }
+    }
+
+    /// Holds what must always be true.
+    pub fn check_invariants(&self) {
+        let bytes: usize = self.queue.iter().map(|w| w.span.bytes.len()).sum();
+        assert_eq!(bytes, self.bytes, "the bytes are counted");
+        let in_order = |w: &[Waiting]| w[0].span.sequence < w[1].span.sequence;
+        let (front, back) = self.queue.as_slices();
+        assert!(front.windows(2).all(in_order) && back.windows(2).all(in_order));
+        if let State::InFlight { len, .. } | State::Again { len, .. } = self.state {
+            assert!(len >= 1 && len <= self.queue.len(), "a batch is the front");
+            assert!(len <= self.policy.spans_max);
+        }
+        assert!(self.spans_max >= 1 && self.spans_max <= self.policy.spans_max);
+        assert!(self.set_aside.len() <= limits::SET_ASIDE_MAX);
+    }
+
+    fn due(&self, now: Mono, hurry: bool) -> bool {
+        let Some(first) = self.queue.front() else {
+            return false;
+        };
+        hurry
+            || self.queue.len() >= self.spans_max
+            || self.bytes >= limits::BATCH_BYTES_MAX
+            || now >= first.since + self.policy.schedule_delay
+    }
+
+    fn front_len(&self) -> usize {
+        let mut bytes = 0;
+        let fits = self.queue.iter().take(self.spans_max).take_while(|w| {
+            bytes += w.span.bytes.len();
+            bytes <= limits::BATCH_BYTES_MAX
+        });
+        // A span larger than a batch may be goes alone.
+        fits.count().max(1)
+    }
+
+    fn take_front(&mut self, len: usize) -> Vec<EncodedSpan> {
+        let spans: Vec<EncodedSpan> = self.queue.drain(..len).map(|w| w.span).collect();
+        self.bytes -= spans.iter().map(|s| s.bytes.len()).sum::<usize>();
+        spans
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: BatchPolicy = BatchPolicy {
+        schedule_delay: Duration::from_secs(5),
+        spans_max: 4,
+        queue_max: 100,
+    };
+
+    fn secs(secs: u64) -> Mono {
+        Mono::from_duration(Duration::from_secs(secs))
+    }
+
+    fn outbox_of(count: u64) -> Outbox {
+        let mut outbox = Outbox::new(POLICY);
+        for n in 0..count {
+            outbox.push(Arc::from(n.to_be_bytes()), secs(0));
+        }
+        outbox
+    }
+
+    fn sequences(spans: &[EncodedSpan]) -> Vec<u64> {
+        spans.iter().map(|s| s.sequence).collect()
+    }
+
+    fn settle(outbox: &mut Outbox, batch: &Batch, outcome: ExportOutcome, now: Mono) -> Settled {
+        let settled = outbox.settle(batch.id, &outcome, now, &mut Jitter::new(0));
+        outbox.check_invariants();
+        settled
+    }
+
+    fn delivered() -> ExportOutcome {
+        ExportOutcome::Delivered {
+            rejected: 0,
+            message: "".into(),
+        }
+    }
+
+    fn retry(retry_after: Option<Duration>) -> ExportOutcome {
+        ExportOutcome::Retry {
+            reason: "503".into(),
+            retry_after,
+        }
+    }
+
+    #[test]
+    fn a_span_waits_for_company_but_not_long() {
+        let mut outbox = outbox_of(1);
+        assert_eq!(outbox.next_deadline(), Some(secs(5)));
+        assert_eq!(outbox.next_batch(secs(4), false), None);
+        let batch = outbox.next_batch(secs(5), false).unwrap();
+        assert_eq!(sequences(&batch.spans), [0]);
+        assert_eq!(outbox.next_batch(secs(9), true), None, "one at a time");
+    }
+
+    #[test]
+    fn a_full_batch_goes_at_once_and_in_order() {
+        let mut outbox = outbox_of(5);
+        let first = outbox.next_batch(secs(0), false).unwrap();
+        assert_eq!(sequences(&first.spans), [0, 1, 2, 3]);
+        settle(&mut outbox, &first, delivered(), secs(1));
+        assert_eq!(outbox.next_batch(secs(1), false), None);
+        assert_eq!(
+            sequences(&outbox.next_batch(secs(1), true).unwrap().spans),
+            [4]
+        );
+    }
+
+    #[test]
+    fn a_retry_is_the_same_batch_and_waits() {
+        let mut outbox = outbox_of(2);
+        let first = outbox.next_batch(secs(5), false).unwrap();
+        settle(&mut outbox, &first, retry(None), secs(6));
+        outbox.push(Arc::from([7]), secs(6));
+        assert_eq!(outbox.next_batch(secs(6), true), None);
+        let at = outbox.next_deadline().unwrap();
+        assert!(at > secs(6) && at <= secs(7));
+        let again = outbox.next_batch(at, false).unwrap();
+        assert_eq!(again.spans, first.spans, "what came since does not join");
+        settle(
+            &mut outbox,
+            &again,
+            retry(Some(Duration::from_secs(90))),
+            at,
+        );
+        assert_eq!(outbox.next_deadline(), Some(at + Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn too_large_is_halved_until_it_fits_or_stands_alone() {
+        let mut outbox = outbox_of(4);
+        let large = || ExportOutcome::TooLarge {
+            message: "413".into(),
+        };
+        let four = outbox.next_batch(secs(0), false).unwrap();
+        assert_eq!(settle(&mut outbox, &four, large(), secs(0)), Settled::Split);
+        let two = outbox.next_batch(secs(0), false).unwrap();
+        assert_eq!(sequences(&two.spans), [0, 1]);
+        settle(&mut outbox, &two, large(), secs(0));
+        let one = outbox.next_batch(secs(0), false).unwrap();
+        assert_eq!(sequences(&one.spans), [0]);
+        let aside = settle(&mut outbox, &one, large(), secs(0));
+        assert!(matches!(aside, Settled::SetAside(spans) if sequences(&spans) == [0]));
+        let next = outbox.next_batch(secs(0), false).unwrap();
+        assert_eq!(sequences(&next.spans), [1]);
+        settle(&mut outbox, &next, delivered(), secs(0));
+        let next = outbox.next_batch(secs(0), true).unwrap();
+        assert_eq!(sequences(&next.spans), [2, 3], "and it grows again");
+    }
+
+    #[test]
+    fn what_is_rejected_holds_up_nothing() {
+        let mut outbox = outbox_of(5);
+        let first = outbox.next_batch(secs(0), false).unwrap();
+        let outcome = ExportOutcome::Rejected {
+            message: "400".into(),
+        };
+        settle(&mut outbox, &first, outcome, secs(0));
+        assert_eq!(outbox.set_aside().len(), 4);
+        assert_eq!(
+            sequences(&outbox.next_batch(secs(0), true).unwrap().spans),
+            [4]
+        );
+    }
+
+    #[test]
+    fn an_outcome_of_another_batch_is_stale() {
+        let mut outbox = outbox_of(1);
+        let batch = outbox.next_batch(secs(0), true).unwrap();
+        settle(&mut outbox, &batch, retry(None), secs(0));
+        assert_eq!(
+            settle(&mut outbox, &batch, delivered(), secs(0)),
+            Settled::Stale
+        );
+        assert_eq!(outbox.len(), 1);
+    }
+
+    #[test]
+    fn batches_are_bounded_in_bytes() {
+        let mut outbox = outbox_of(0);
+        for _ in 0..3 {
+            outbox.push(vec![0; limits::BATCH_BYTES_MAX / 2 + 1].into(), secs(0));
+        }
+        assert_eq!(outbox.next_batch(secs(0), false).unwrap().spans.len(), 1);
+    }
+
+    /// Whatever the collector does, every span is delivered once or set aside once, in order.
+    #[test]
+    fn nothing_is_lost_doubled_or_reordered() {
+        arbtest::arbtest(|u| {
+            let mut outbox = outbox_of(0);
+            let (mut pushed, mut now, mut done) = (0, 0, Vec::new());
+            for _ in 0..u.int_in_range(0..=100)? {
+                now += u.int_in_range(0..=20)?;
+                for _ in 0..u.int_in_range(0..=6)? {
+                    outbox.push(vec![0; u.int_in_range(0..=9)?].into(), secs(now));
+                    pushed += 1;
+                }
+                let Some(batch) = outbox.next_batch(secs(now), u.arbitrary()?) else {
+                    continue;
+                };
+                let outcome = match u.int_in_range(0..=3)? {
+                    0 => delivered(),
+                    1 => retry(None),
+                    2 => ExportOutcome::TooLarge { message: "".into() },
+                    _ => ExportOutcome::Rejected { message: "".into() },
+                };
+                match settle(&mut outbox, &batch, outcome, secs(now)) {
+                    Settled::Delivered(spans) | Settled::SetAside(spans) => done.extend(spans),
+                    Settled::Split | Settled::Later(_) => {}
+                    Settled::Stale => panic!("it was in flight"),
+                }
+            }
+            while !outbox.is_empty() {
+                now += 100;
+                let batch = outbox.next_batch(secs(now), true).unwrap();
+                match settle(&mut outbox, &batch, delivered(), secs(now)) {
+                    Settled::Delivered(spans) => done.extend(spans),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(sequences(&done), (0..pushed).collect::<Vec<u64>>());
+            Ok(())
+        });
+    }
+}

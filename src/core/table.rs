@@ -1,0 +1,167 @@
+//! The table: every workflow under watch, found by its slot or by its key.
+//!
+//! A slot is used again and again; its generation tells one use, and one poll, from the next, so that an answer that
+//! comes too late finds that it is stale.
+
+use super::ids::RunKey;
+use super::limits;
+use super::time::Mono;
+use super::wheel::Timer;
+use super::workflow::Workflow;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// A workflow with what the core needs to watch it.
+#[derive(Debug)]
+pub struct Watch {
+    /// The workflow.
+    pub workflow: Workflow,
+    /// Which monitor's it is.
+    pub monitor: u16,
+    /// Finds this watch by workflow id.
+    pub key: RunKey,
+    /// Finds its run among those lately finished.
+    pub run: RunKey,
+    /// Whether a poll is coming, queued or under way.
+    pub phase: Phase,
+    /// When the poll timeout strikes.
+    pub deadline: Mono,
+    /// Failed polls in a row.
+    pub failures: u32,
+    /// When the API last said anything but "not found"; at first, when the event came.
+    pub missing_since: Mono,
+}
+
+/// Where a watch stands between two polls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The timer rings when the poll is due.
+    Waiting {
+        /// In the wheel.
+        timer: Timer,
+        /// When the poll is due.
+        due: Mono,
+    },
+    /// Due, and in the queue for a free poller.
+    Ready {
+        /// Since when.
+        due: Mono,
+    },
+    /// With a poller.
+    InFlight {
+        /// When it was due.
+        due: Mono,
+    },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_key: HashMap<RunKey, u32>,
+    finished: HashSet<RunKey>,
+    finished_order: VecDeque<(Mono, RunKey)>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    watch: Option<Box<Watch>>,
+}
+
+impl Table {
+    /// How many workflows are under watch.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Whether there is no room for another.
+    pub fn is_full(&self) -> bool {
+        self.len() >= limits::WORKFLOWS_MAX
+    }
+
+    /// Whether this workflow is under watch, or this run of it was until lately.
+    pub fn knows(&self, key: RunKey, run: RunKey) -> bool {
+        self.by_key.contains_key(&key) || self.finished.contains(&run)
+    }
+
+    /// The slot that [`insert`](Self::insert) will use.
+    pub fn next_slot(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.slots.len() as u32)
+    }
+
+    /// Puts a workflow under watch.
+    pub fn insert(&mut self, watch: Watch) -> u32 {
+        let slot = self.next_slot();
+        if self.free.pop().is_none() {
+            self.slots.push(Slot::default());
+        }
+        self.by_key.insert(watch.key, slot);
+        self.slots[slot as usize].watch = Some(Box::new(watch));
+        slot
+    }
+
+    /// The watch in a slot.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Watch> {
+        self.slots.get_mut(slot as usize)?.watch.as_deref_mut()
+    }
+
+    /// The slot's generation, which the next [`new_generation`](Self::new_generation) ends.
+    pub fn generation(&self, slot: u32) -> Option<u32> {
+        Some(self.slots.get(slot as usize)?.generation)
+    }
+
+    /// Makes every answer that is still on its way to this slot stale.
+    pub fn new_generation(&mut self, slot: u32) -> u32 {
+        let slot = &mut self.slots[slot as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation
+    }
+
+    /// Ends the watch in a slot and remembers its run for a while.
+    pub fn finish(&mut self, slot: u32, now: Mono) -> Option<Box<Watch>> {
+        let watch = self.slots.get_mut(slot as usize)?.watch.take()?;
+        self.new_generation(slot);
+        self.free.push(slot);
+        self.by_key.remove(&watch.key);
+        if self.finished.insert(watch.run) {
+            self.finished_order.push_back((now, watch.run));
+        }
+        self.forget(now);
+        Some(watch)
+    }
+
+    /// Forgets the runs that finished long ago.
+    pub fn forget(&mut self, now: Mono) {
+        while let Some(&(since, run)) = self.finished_order.front()
+            && (self.finished_order.len() > limits::FINISHED_MAX
+                || now.since(since) >= limits::FINISHED_KEPT)
+        {
+            self.finished_order.pop_front();
+            self.finished.remove(&run);
+        }
+    }
+
+    /// The watches, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Watch)> {
+        let numbered = (0..).zip(&self.slots);
+        numbered.filter_map(|(slot, s)| Some((slot, s.watch.as_deref()?)))
+    }
+
+    /// Holds what must always be true.
+    pub fn check_invariants(&self) {
+        assert!(self.len() <= limits::WORKFLOWS_MAX);
+        assert_eq!(self.slots.len(), self.len() + self.free.len());
+        for (slot, watch) in self.iter() {
+            assert_eq!(self.by_key.get(&watch.key), Some(&slot));
+            watch.workflow.check_invariants();
+        }
+        assert_eq!(self.finished.len(), self.finished_order.len());
+        assert!(self.finished.len() <= limits::FINISHED_MAX);
+    }
+}

@@ -1,0 +1,670 @@
+//! One workflow under watch: snapshots in, finished spans out.
+//!
+//!     Pending -> Running -> Ended -> (its stages and times settle) -> finished
+//!
+//! A stage's span is finished when the stage has ended and its times are known, the workflow's when everything is; a
+//! finished span never changes, whatever the API says later. What the API does not say, or says differently from
+//! answer to answer, is filled in from the best observation.
+//!
+//! Pure. The times given here are in the API's clock already.
+
+use super::event::{StartEvent, Value};
+use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
+use super::limits;
+use super::sampler::{Sampler, SpanLimits};
+use super::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
+use super::span::{Parent, Span, SpanEvent, SpanStatus};
+use super::time::Wall;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What is the same for all workflows of a monitor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Naming {
+    /// The monitor's name. It is part of every id.
+    pub monitor: Box<str>,
+    /// The name of a workflow's span, and `cicd.pipeline.name`.
+    pub workflow: Box<str>,
+    /// What a span may hold.
+    pub limits: SpanLimits,
+}
+
+/// A workflow under watch.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    id: Arc<str>,
+    edition: Edition,
+    trace_id: TraceId,
+    parent: Option<Box<TraceContext>>,
+    sampled: bool,
+    submitted_at: Option<Wall>,
+    received_at: Wall,
+    attributes: Box<[(Box<str>, Value)]>,
+    seen: Seen,
+    stages: Vec<Stage>,
+    settling: u8,
+    /// Earliest start and latest end of the stages' spans that are finished.
+    finished_within: Option<(Wall, Wall)>,
+}
+
+#[derive(Clone, Debug)]
+struct Stage {
+    path: Box<str>,
+    kind: Box<str>,
+    id: Option<Box<str>>,
+    seen: Seen,
+    settling: u8,
+    finished: bool,
+}
+
+/// The best observation so far.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    status: Option<Box<str>>,
+    state: State,
+    start: Option<Wall>,
+    end: Option<Wall>,
+    error: Option<Box<str>>,
+    /// When it was first seen running or ended.
+    started_seen: Option<Wall>,
+    /// When it was first seen ended.
+    ended_seen: Option<Wall>,
+    events: Vec<SpanEvent>,
+    dropped_events: u32,
+}
+
+/// How far a workflow is after a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on, or something about it has to settle.
+    Watching,
+    /// All its spans are finished.
+    Ended(Outcome),
+}
+
+/// Why a watch ends before the workflow is known to have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// The poll timeout has passed.
+    TimedOut,
+    /// The API does not know the workflow.
+    NotFound,
+}
+
+impl Abandoned {
+    /// The message on the spans.
+    pub fn message(self) -> &'static str {
+        match self {
+            Abandoned::TimedOut => "Monitor timed out",
+            Abandoned::NotFound => "Workflow not found",
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self {
+            Abandoned::TimedOut => Outcome::Timeout,
+            Abandoned::NotFound => Outcome::Error,
+        }
+    }
+
+    /// For `error.type`.
+    fn error_type(self) -> &'static str {
+        match self {
+            Abandoned::TimedOut => "timeout",
+            Abandoned::NotFound => "not_found",
+        }
+    }
+}
+
+impl Workflow {
+    /// A workflow that was announced and not yet asked after.
+    pub fn new(event: StartEvent, naming: &Naming, sampler: &Sampler, received_at: Wall) -> Self {
+        let edition = edition_of(&event);
+        let trace_id = match &event.parent {
+            Some(parent) => parent.trace_id,
+            None => TraceId::of_run(&naming.monitor, &event.workflow_id, edition),
+        };
+        let parent_sampled = event.parent.as_ref().map(|p| p.sampled());
+        Workflow {
+            id: event.workflow_id.into(),
+            edition,
+            trace_id,
+            sampled: sampler.sampled(trace_id, parent_sampled),
+            parent: event.parent,
+            submitted_at: event.submitted_at,
+            received_at,
+            attributes: event.attributes,
+            seen: Seen::default(),
+            stages: Vec::new(),
+            settling: 0,
+            finished_within: None,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The trace that its spans belong to.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    /// Takes in an answer that was given at `at`, and adds the spans that it finishes.
+    pub fn observe(
+        &mut self,
+        snapshot: Snapshot,
+        at: Wall,
+        naming: &Naming,
+        spans: &mut Vec<Span>,
+    ) -> Verdict {
+        let events_max = naming.limits.events;
+        self.seen.observe(snapshot.progress, at, events_max);
+        self.observe_stages(snapshot.stages, at, events_max);
+        self.finish_stages(naming, spans);
+        let State::Ended(outcome) = self.seen.state else {
+            self.settling = 0;
+            return Verdict::Watching;
+        };
+        if !self.settled(outcome) && self.settling < limits::SETTLE_POLLS {
+            self.settling += 1;
+            return Verdict::Watching;
+        }
+        let message = self.seen.error.clone().unwrap_or_default();
+        let status = status_of(outcome, &message);
+        let error_type = self.seen.status.clone().unwrap_or_default();
+        let end = self.seen.best_end(at);
+        self.finish_open_stages(end, None, naming, spans);
+        self.finish_self(end, outcome, status, &error_type, naming, spans);
+        Verdict::Ended(outcome)
+    }
+
+    /// Ends the watch at `at`: every span still open is finished, so that nothing shows as running for ever.
+    pub fn abandon(
+        &mut self,
+        why: Abandoned,
+        at: Wall,
+        naming: &Naming,
+        spans: &mut Vec<Span>,
+    ) -> Outcome {
+        self.finish_open_stages(at, Some(why), naming, spans);
+        let status = SpanStatus::Error(why.message().into());
+        self.finish_self(at, why.outcome(), status, why.error_type(), naming, spans);
+        why.outcome()
+    }
+
+    /// Holds what must always be true.
+    pub fn check_invariants(&self) {
+        assert!(self.stages.len() <= limits::STAGES_MAX);
+        assert!(self.settling <= limits::SETTLE_POLLS);
+        if let Some((start, end)) = self.finished_within {
+            assert!(start <= end);
+            assert!(self.stages.iter().any(|s| s.finished));
+        }
+    }
+
+    fn observe_stages(&mut self, stages: Vec<StageSnapshot>, at: Wall, events_max: usize) {
+        // Most APIs keep the order from answer to answer: then the next is where the last one was.
+        let mut expected = 0;
+        let mut by_path: Option<HashMap<Box<str>, usize>> = None;
+        for stage in stages {
+            let here = self.stages.get(expected);
+            let index = if here.is_some_and(|s| s.path == stage.path) {
+                Some(expected)
+            } else {
+                let all = &self.stages;
+                let by_path = by_path
+                    .get_or_insert_with(|| all.iter().map(|s| s.path.clone()).zip(0..).collect());
+                by_path.get(&stage.path).copied()
+            };
+            let index = match index {
+                Some(index) => index,
+                None if self.stages.len() >= limits::STAGES_MAX => continue,
+                None => {
+                    if let Some(by_path) = &mut by_path {
+                        by_path.insert(stage.path.clone(), self.stages.len());
+                    }
+                    self.stages.push(Stage {
+                        path: stage.path,
+                        kind: "".into(),
+                        id: None,
+                        seen: Seen::default(),
+                        settling: 0,
+                        finished: false,
+                    });
+                    self.stages.len() - 1
+                }
+            };
+            expected = index + 1;
+            let known = &mut self.stages[index];
+            if known.finished {
+                continue;
+            }
+            known.kind = stage.kind;
+            known.id = stage.id.or(known.id.take());
+            known.seen.observe(stage.progress, at, events_max);
+            match known.seen.state {
+                State::Ended(_) if !known.seen.has_times() => known.settling += 1,
+                _ => known.settling = 0,
+            }
+        }
+    }
+
+    /// Finishes the stages that have ended and whose times are known, or will not be.
+    fn finish_stages(&mut self, naming: &Naming, spans: &mut Vec<Span>) {
+        for index in 0..self.stages.len() {
+            let stage = &self.stages[index];
+            let waited = stage.settling > limits::SETTLE_POLLS;
+            if let State::Ended(outcome) = stage.seen.state
+                && !stage.finished
+                && (stage.seen.has_times() || waited)
+            {
+                self.finish_ended_stage(index, outcome, naming, spans);
+            }
+        }
+    }
+
+    fn finish_ended_stage(
+        &mut self,
+        index: usize,
+        outcome: Outcome,
+        naming: &Naming,
+        spans: &mut Vec<Span>,
+    ) {
+        let seen = &self.stages[index].seen;
+        let message = seen.error.clone().unwrap_or_default();
+        let error_type = seen.status.clone().unwrap_or_default();
+        // A stage that has ended was seen so.
+        let end = seen.best_end(seen.ended_seen.unwrap_or(self.received_at));
+        let ending = Ending {
+            end,
+            status: status_of(outcome, &message),
+            outcome: Some(outcome),
+            error_type: &error_type,
+            incomplete: false,
+        };
+        if outcome == Outcome::Skip {
+            self.stages[index].finish();
+        } else {
+            self.finish_stage(index, ending, naming, spans);
+        }
+    }
+
+    /// Finishes every stage that is not, because the workflow is.
+    fn finish_open_stages(
+        &mut self,
+        end: Wall,
+        why: Option<Abandoned>,
+        naming: &Naming,
+        spans: &mut Vec<Span>,
+    ) {
+        for index in 0..self.stages.len() {
+            let stage = &mut self.stages[index];
+            match stage.seen.state {
+                _ if stage.finished => {}
+                State::Pending => stage.finish(),
+                State::Ended(outcome) => self.finish_ended_stage(index, outcome, naming, spans),
+                State::Running => {
+                    let timed_out = why == Some(Abandoned::TimedOut);
+                    let ending = Ending {
+                        end,
+                        status: match why {
+                            Some(why) => SpanStatus::Error(why.message().into()),
+                            None => SpanStatus::Unset,
+                        },
+                        outcome: why.map(Abandoned::outcome),
+                        error_type: why.map_or("", Abandoned::error_type),
+                        incomplete: !timed_out,
+                    };
+                    self.finish_stage(index, ending, naming, spans);
+                }
+            }
+        }
+    }
+
+    fn finish_stage(
+        &mut self,
+        index: usize,
+        ending: Ending<'_>,
+        naming: &Naming,
+        spans: &mut Vec<Span>,
+    ) {
+        let stage = &mut self.stages[index];
+        let seen = std::mem::take(&mut stage.seen);
+        stage.finish();
+        let stage = &self.stages[index];
+        let reported = (seen.start, seen.end);
+        let latest = match (self.seen.state, self.seen.end) {
+            (State::Ended(_), Some(end)) => Some(end),
+            _ => None,
+        };
+        // Jaeger warns of a child outside its parent; the reported times stay on the attributes.
+        let start = seen.best_start(ending.end);
+        let start = self.seen.start.map_or(start, |from| start.max(from));
+        let end = latest
+            .map_or(ending.end, |to| ending.end.min(to))
+            .max(start);
+        self.finished_within = Some(match self.finished_within {
+            None => (start, end),
+            Some((first, last)) => (first.min(start), last.max(end)),
+        });
+        if !self.sampled {
+            return;
+        }
+        let mut attributes = Attributes::new(&naming.limits);
+        attributes.add("type", &*stage.kind);
+        attributes.add_some("id", stage.id.as_deref());
+        attributes.add_times(reported);
+        self.add_run(&mut attributes, naming);
+        attributes.add("cicd.pipeline.task.name", &*stage.kind);
+        let task_id = stage.id.as_deref().unwrap_or(&stage.path);
+        attributes.add("cicd.pipeline.task.run.id", task_id);
+        let result = ending.outcome.map(Outcome::as_str);
+        attributes.add_some("cicd.pipeline.task.run.result", result);
+        attributes.add_ending(&ending);
+        let edition = self.edition;
+        let (trace_id, path) = (self.trace_id, Some((&*stage.path, 1)));
+        let (attributes, dropped_attributes) = attributes.finish();
+        spans.push(Span {
+            trace_id,
+            span_id: SpanId::of_span(trace_id, &naming.monitor, &self.id, edition, path),
+            parent: Some(Parent {
+                span_id: self.span_id(naming),
+                remote: false,
+            }),
+            trace_flags: self.trace_flags(),
+            trace_state: self.trace_state(),
+            name: stage.kind.clone(),
+            start,
+            end,
+            status: ending.status,
+            attributes,
+            dropped_attributes,
+            events: clamped(seen.events, start, end),
+            dropped_events: seen.dropped_events,
+            links: Vec::new(),
+        });
+    }
+
+    fn finish_self(
+        &mut self,
+        end: Wall,
+        outcome: Outcome,
+        status: SpanStatus,
+        error_type: &str,
+        naming: &Naming,
+        spans: &mut Vec<Span>,
+    ) {
+        if !self.sampled {
+            return;
+        }
+        let seen = std::mem::take(&mut self.seen);
+        let reported = (seen.start, seen.end);
+        let announced = self.submitted_at.unwrap_or(self.received_at);
+        let start = match (seen.start, seen.started_seen) {
+            (Some(start), _) => start,
+            // It ran before it was first seen, and after it was announced.
+            (None, Some(seen)) => announced.min(seen),
+            (None, None) => announced,
+        };
+        // A parent holds its children, also those that were finished before their parent's times were known.
+        let (first, last) = self.finished_within.unwrap_or((start, end));
+        let start = match seen.start {
+            Some(_) => start.min(first),
+            None => start.min(first).min(end),
+        };
+        let end = end.max(last).max(start);
+        let mut attributes = Attributes::new(&naming.limits);
+        self.add_run(&mut attributes, naming);
+        attributes.add_times(reported);
+        attributes.add("cicd.pipeline.result", outcome.as_str());
+        attributes.add_ending(&Ending {
+            end,
+            status: SpanStatus::Unset,
+            outcome: Some(outcome),
+            error_type,
+            incomplete: false,
+        });
+        for (key, value) in std::mem::take(&mut self.attributes) {
+            attributes.add(&key, value);
+        }
+        let mut events = clamped(seen.events, start, end);
+        if let Some(time) = self.submitted_at {
+            let name = "Submitted".into();
+            events.insert(0, SpanEvent { time, name });
+        }
+        let dropped = events.len().saturating_sub(naming.limits.events);
+        events.truncate(naming.limits.events);
+        let (attributes, dropped_attributes) = attributes.finish();
+        spans.push(Span {
+            trace_id: self.trace_id,
+            span_id: self.span_id(naming),
+            parent: self.parent.as_ref().map(|parent| Parent {
+                span_id: parent.span_id,
+                remote: true,
+            }),
+            trace_flags: self.trace_flags(),
+            trace_state: self.trace_state(),
+            name: naming.workflow.clone(),
+            start,
+            end,
+            status,
+            attributes,
+            dropped_attributes,
+            events,
+            dropped_events: seen.dropped_events + dropped as u32,
+            links: Vec::new(),
+        });
+    }
+
+    /// Whether nothing more is to be expected of an ended workflow.
+    fn settled(&self, outcome: Outcome) -> bool {
+        // After a failure the stages that were still to come never start; after a success one that has not started
+        // is an answer that lags.
+        let open = |stage: &Stage| match stage.seen.state {
+            State::Pending => outcome == Outcome::Success,
+            State::Running | State::Ended(_) => true,
+        };
+        self.seen.has_times() && !self.stages.iter().any(|s| !s.finished && open(s))
+    }
+
+    /// What identifies the run stands on each of its spans: a trace of hours is cut into fragments by its backend.
+    fn add_run(&self, attributes: &mut Attributes<'_>, naming: &Naming) {
+        attributes.add("workflowId", &*self.id);
+        attributes.add("cicd.pipeline.name", &*naming.workflow);
+        attributes.add("cicd.pipeline.run.id", &*self.id);
+    }
+
+    fn span_id(&self, naming: &Naming) -> SpanId {
+        SpanId::of_span(self.trace_id, &naming.monitor, &self.id, self.edition, None)
+    }
+
+    fn trace_flags(&self) -> u8 {
+        let inherited = self.parent.as_ref().map_or(0, |p| p.trace_flags);
+        (inherited & RANDOM) | if self.sampled { SAMPLED } else { 0 }
+    }
+
+    fn trace_state(&self) -> Option<Box<str>> {
+        self.parent.as_ref()?.trace_state.clone()
+    }
+}
+
+/// What tells an event's run from other runs of its workflow id.
+pub fn edition_of(event: &StartEvent) -> Edition {
+    match (event.attempt, event.submitted_at) {
+        (Some(attempt), _) => Edition::Attempt(attempt),
+        (None, Some(at)) => Edition::Submitted(at),
+        (None, None) => Edition::Only,
+    }
+}
+
+/// What finds an event's workflow, and its run.
+pub fn keys_of(event: &StartEvent, naming: &Naming) -> (RunKey, RunKey) {
+    let key = RunKey::of(&naming.monitor, &event.workflow_id);
+    (key, key.of_edition(edition_of(event)))
+}
+
+/// `text` cut to a bound, at a character's boundary.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+struct Ending<'a> {
+    end: Wall,
+    status: SpanStatus,
+    outcome: Option<Outcome>,
+    error_type: &'a str,
+    incomplete: bool,
+}
+
+impl Stage {
+    /// Keeps only what tells it from its siblings.
+    fn finish(&mut self) {
+        self.finished = true;
+        self.seen = Seen::default();
+    }
+}
+
+impl Seen {
+    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) {
+        if let Some(status) = progress.status
+            && self.status.as_ref() != Some(&status)
+        {
+            // The observer's clock may have been set back.
+            let time = self.events.last().map_or(at, |last| at.max(last.time));
+            if self.events.len() < events_max {
+                let name = status.clone();
+                self.events.push(SpanEvent { time, name });
+            } else {
+                self.dropped_events = self.dropped_events.saturating_add(1);
+            }
+            self.status = Some(status);
+        }
+        self.state = progress.state;
+        if self.state != State::Pending {
+            self.started_seen.get_or_insert(at);
+        }
+        if let State::Ended(_) = self.state {
+            self.ended_seen.get_or_insert(at);
+        } else {
+            self.ended_seen = None;
+        }
+        self.start = progress.start.or(self.start);
+        // An end reported of something that still runs is a projection.
+        self.end = match self.state {
+            State::Ended(_) => progress.end.or(self.end),
+            State::Pending | State::Running => None,
+        };
+        self.error = progress.error.or(self.error.take());
+    }
+
+    fn has_times(&self) -> bool {
+        self.start.is_some() && self.end.is_some()
+    }
+
+    /// As reported, else as first seen. Never before the start.
+    fn best_end(&self, seen: Wall) -> Wall {
+        let end = self.end.unwrap_or(self.ended_seen.unwrap_or(seen));
+        self.start.map_or(end, |start| end.max(start))
+    }
+
+    /// As reported, else as first seen, but not after the end.
+    fn best_start(&self, end: Wall) -> Wall {
+        self.start
+            .unwrap_or_else(|| self.started_seen.unwrap_or(end).min(end))
+    }
+}
+
+/// A span's attributes while they are gathered: unique keys, bounded values, a bounded number.
+struct Attributes<'a> {
+    limits: &'a SpanLimits,
+    all: Vec<(Box<str>, Value)>,
+    dropped: u32,
+}
+
+impl<'a> Attributes<'a> {
+    fn new(limits: &'a SpanLimits) -> Self {
+        Attributes {
+            limits,
+            all: Vec::with_capacity(12),
+            dropped: 0,
+        }
+    }
+
+    fn add(&mut self, key: &str, value: impl Into<Value>) {
+        if self.all.iter().any(|(known, _)| **known == *key) {
+            return;
+        }
+        if self.all.len() >= self.limits.attributes {
+            self.dropped += 1;
+            return;
+        }
+        let value = match value.into() {
+            Value::Str(text) => Value::Str(shortened(text, self.limits.value_length)),
+            other => other,
+        };
+        self.all.push((key.into(), value));
+    }
+
+    fn add_some(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.add(key, value);
+        }
+    }
+
+    fn add_times(&mut self, (start, end): (Option<Wall>, Option<Wall>)) {
+        if let Some(start) = start {
+            self.add("startTime", start.to_string());
+        }
+        if let Some(end) = end {
+            self.add("endTime", end.to_string());
+        }
+    }
+
+    fn add_ending(&mut self, ending: &Ending<'_>) {
+        let failed = matches!(
+            ending.outcome,
+            Some(Outcome::Failure | Outcome::Error | Outcome::Timeout)
+        );
+        if failed && !ending.error_type.is_empty() {
+            self.add("error.type", ending.error_type);
+        }
+        if ending.incomplete {
+            self.add("farspan.incomplete", Value::Bool(true));
+        }
+    }
+
+    fn finish(self) -> (Vec<(Box<str>, Value)>, u32) {
+        (self.all, self.dropped)
+    }
+}
+
+fn shortened(text: Box<str>, chars_max: usize) -> Box<str> {
+    let bound = match text.char_indices().nth(chars_max) {
+        Some((bytes, _)) => bytes.min(limits::ATTRIBUTE_BYTES_MAX),
+        None => limits::ATTRIBUTE_BYTES_MAX,
+    };
+    if text.len() <= bound {
+        text
+    } else {
+        cut(&text, bound).into()
+    }
+}
+
+fn status_of(outcome: Outcome, message: &str) -> SpanStatus {
+    match outcome {
+        Outcome::Success => SpanStatus::Ok,
+        Outcome::Failure | Outcome::Error | Outcome::Timeout => {
+            SpanStatus::Error(cut(message, limits::ATTRIBUTE_BYTES_MAX).into())
+        }
+        Outcome::Cancellation | Outcome::Skip => SpanStatus::Unset,
+    }
+}
+
+fn clamped(mut events: Vec<SpanEvent>, start: Wall, end: Wall) -> Vec<SpanEvent> {
+    for event in &mut events {
+        event.time = event.time.clamp(start, end);
+    }
+    events
+}
