@@ -601,7 +601,7 @@ impl<'a> Attributes<'a> {
             return;
         }
         let value = match value.into() {
-            Value::Str(text) => Value::Str(shortened(text, self.limits.value_length)),
+            Value::Str(text) => Value::Str(shortened(text, self.limits.attribute_value_chars)),
             other => other,
         };
         self.all.push((key.into(), value));
