@@ -9,7 +9,7 @@ pub struct Snapshot {
     pub workflow_id: Option<Box<str>>,
     /// The workflow's own progress.
     pub progress: Progress,
-    /// The stages in the order of the answer. A path stands at most once.
+    /// The stages in the order of the answer. Of a path that stands twice, the later one counts.
     pub stages: Vec<StageSnapshot>,
 }
 

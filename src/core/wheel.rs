@@ -232,7 +232,7 @@ mod tests {
     fn fires_at_the_deadline_rounded_up_and_not_before() {
         let mut wheel = Wheel::new(ms(0));
         wheel.insert(Mono::from_ns(5_000_001), 1);
-        assert_eq!(fired(&mut wheel, Mono::from_ns(5_999_999)), []);
+        assert!(fired(&mut wheel, Mono::from_ns(5_999_999)).is_empty());
         assert_eq!(fired(&mut wheel, ms(6)), [1]);
         assert!(wheel.is_empty());
     }
