@@ -6,3 +6,7 @@
 
 pub mod clock;
 pub mod core;
+#[cfg(feature = "demo")]
+pub mod demo;
+#[cfg(feature = "demo")]
+pub mod serve;
