@@ -459,7 +459,8 @@ mod tests {
               "workflowId": "704c0b60-0000-4000-8000-000000000000",
               "workflowStartTime": "2024-07-05T06:57:56.1234567Z",
               "workflowStatus": "Initializing"
-            }"#]].assert_eq(&show(&plan, plan.start));
+            }"#]]
+        .assert_eq(&show(&plan, plan.start));
         expect![[r#"
             {
               "isComplete": true,
@@ -485,7 +486,8 @@ mod tests {
               "workflowId": "704c0b60-0000-4000-8000-000000000000",
               "workflowStartTime": "2024-07-05T06:57:56.1234567Z",
               "workflowStatus": "Failed"
-            }"#]].assert_eq(&show(&plan, plan.end));
+            }"#]]
+        .assert_eq(&show(&plan, plan.end));
         expect![[r#""704c0b60-0000-4000-8000-000000000000" takes 277.8s: DataLoader 257.0s FAILS Processor never OutputGenerator never"#]].assert_eq(&plan.to_string());
     }
 
