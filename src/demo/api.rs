@@ -3,7 +3,7 @@
 //! Whoever asks for an id that is not known starts that workflow, so a load generator and a watcher are all it takes.
 
 use super::script::{DotNetTime, Pace, Plan, Rng, Status};
-use super::{ApiOptions, fresh_seed, say, stop_signal};
+use super::{ApiOptions, complain, fresh_seed, say, stop_signal};
 use crate::clock;
 use crate::core::limits::{POLLERS_MAX, WORKFLOW_ID_BYTES_MAX, WORKFLOWS_MAX};
 use crate::core::time::{Mono, Now};
@@ -38,10 +38,7 @@ pub fn run(options: &ApiOptions) -> ExitCode {
     let (stopped, api) = match served {
         Ok(served) => served,
         Err(error) => {
-            log::error!(
-                "the scripted API cannot listen on {}: {error}",
-                options.listen
-            );
+            complain(&format!("cannot listen on {}: {error}", options.listen));
             return ExitCode::FAILURE;
         }
     };
@@ -107,16 +104,6 @@ impl ScriptedApi {
     }
 }
 
-impl Drop for ScriptedApi {
-    fn drop(&mut self) {
-        let workflows = self.system.workflows().started;
-        log::info!(
-            "the scripted API answered {} requests and started {workflows} workflows",
-            self.requests()
-        );
-    }
-}
-
 /// The answer takes that long, unless the server stops.
 fn hold_back(latency: Duration, stopped: &Receiver<Infallible>) {
     if !latency.is_zero() {
@@ -171,6 +158,17 @@ struct Listed<'a> {
     workflow_status: Status,
     workflow_start_time: DotNetTime,
     is_complete: bool,
+}
+
+/// When the last of the server's threads and the [`ScriptedApi`] are gone, so that every request is counted.
+impl Drop for System {
+    fn drop(&mut self) {
+        let workflows = self.workflows().started;
+        let requests = self.requests.load(Ordering::Relaxed);
+        log::info!(
+            "the scripted API answered {requests} requests and started {workflows} workflows"
+        );
+    }
 }
 
 impl System {
@@ -260,7 +258,7 @@ impl System {
             return None;
         }
         drop(workflows);
-        log::info!("{}", run.plan);
+        log::info!("planned: {}", run.plan);
         Some((run, true))
     }
 

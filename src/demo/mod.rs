@@ -3,7 +3,6 @@
 //! The same pieces are the commands `api` and `load`, the demo in one process, and the tests' counterpart.
 
 pub mod api;
-#[cfg(feature = "redis")]
 pub mod load;
 pub mod script;
 pub mod waterfall;
@@ -85,4 +84,9 @@ fn fresh_seed() -> u64 {
 /// One line on standard output. That nobody reads it is no reason to stop.
 fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// One line on standard error, for what the user has to see whatever the log's level.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "farspan: {line}");
 }

@@ -314,14 +314,18 @@ mod tests {
             ),
             span(1, Some((9, true)), "Workflow", 0, 9001, SpanStatus::Ok),
         ];
-        check(&spans, 80, expect![[r#"
+        check(
+            &spans,
+            80,
+            expect![[r#"
             Workflow 704c0b60-109f  2h 30m 01s  ✓ ok
             trace abababababababababababababababab
             Workflow           ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  2h 30m 01s  ✓ ok
               DataLoader       ━━                                               4m 38s  ✓ ok
               Processor         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━      2h 08m 15s  ✓ ok
               OutputGenerator                                        ━━━━━     16m 30s  ✓ ok
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -346,14 +350,18 @@ mod tests {
             span(3, Some((2, false)), "子の段階", 99, 99, SpanStatus::Unset),
             span(5, Some((7, false)), "orphan", -50, 500, SpanStatus::Ok),
         ];
-        check(&spans, 60, expect![[r#"
+        check(
+            &spans,
+            60,
+            expect![[r#"
             Workflow 704c0b60-109f  1m 40s  ✗ error: Entity failed: Dat…
             trace abababababababababababababababab
             Workflow         ━━━━━━━━━━━━━━━━━━  1m 40s  ✗ error: Entit…
               Data\u{1b}[3…                   ━    1.0s  ✗ error
                 子の段階                      ━     0µs  · unset
               orphan         ━━━━━━━━━━━━━━━━━━  9m 10s  ✓ ok
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
