@@ -710,12 +710,7 @@ mod tests {
     }
 
     fn start() -> Serving {
-        let short = Duration::from_millis(200);
-        Server::bind("127.0.0.1:0")
-            .unwrap()
-            .with_timeouts(short, short)
-            .start(echo)
-            .unwrap()
+        Server::bind("127.0.0.1:0").unwrap().start(echo).unwrap()
     }
 
     fn connect(server: &Serving) -> TcpStream {
@@ -726,14 +721,20 @@ mod tests {
         stream
     }
 
-    /// Sends all of it, then reads until the server closes (it does when the connection has been idle).
+    fn read_to_end(mut stream: TcpStream) -> String {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends all of it and says that this was all, then reads until the server closes.
     fn talk(send: &[u8]) -> String {
         let server = start();
         let mut stream = connect(&server);
         stream.write_all(send).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        // Fails when the server has closed already.
+        let _ = stream.shutdown(Shutdown::Write);
+        read_to_end(stream)
     }
 
     /// The answer without its Date and Content-Type.
@@ -862,11 +863,23 @@ mod tests {
 
     #[test]
     fn a_slow_request_is_told_so_and_an_idle_connection_is_closed() {
-        check_status("GET / HTTP/1.1\r\nHos", 408);
-        check_status(
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell",
-            408,
-        );
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let (idle, request) = (Duration::from_millis(500), Duration::from_millis(50));
+        let server = server.with_timeouts(idle, request).start(echo).unwrap();
+        let slow = |send: &[u8]| {
+            let mut stream = connect(&server);
+            stream.write_all(send).unwrap();
+            read_to_end(stream)
+        };
+        assert!(slow(b"GET / HTTP/1.1\r\nHos").starts_with("HTTP/1.1 408 "));
+        let half_a_body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell";
+        assert!(slow(half_a_body).starts_with("HTTP/1.1 408 "));
+        assert_eq!(slow(b""), "");
+    }
+
+    #[test]
+    fn a_request_that_breaks_off_has_no_answer() {
+        assert_eq!(talk(b"GET / HTTP/1.1\r\nHos"), "");
         assert_eq!(talk(b""), "");
     }
 
@@ -883,8 +896,8 @@ mod tests {
         stream.read_exact(&mut interim).unwrap();
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
         stream.write_all(b"ok").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = read_to_end(stream);
         assert!(answer.ends_with("\r\n\r\nPOST / - ok\n"), "{answer:?}");
     }
 
@@ -900,8 +913,7 @@ mod tests {
             .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
         first.read_exact(&mut [0; 1]).unwrap();
-        let mut answer = String::new();
-        connect(&server).read_to_string(&mut answer).unwrap();
+        let answer = read_to_end(connect(&server));
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
     }
 
@@ -923,14 +935,12 @@ mod tests {
         let addr = server.local_addr();
         let before = clock::now().mono;
         let stopper = thread::spawn(move || drop(server));
-        let mut answer = String::new();
-        busy.read_to_string(&mut answer).unwrap();
+        let answer = read_to_end(busy);
         assert!(
             answer.ends_with("GET /busy - \n") && answer.contains("Connection: close"),
             "{answer:?}"
         );
         assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
-        drop(busy);
         stopper.join().unwrap();
         assert!(clock::now().mono.since(before) < Duration::from_secs(5));
         assert!(TcpStream::connect(addr).is_err());

@@ -203,7 +203,7 @@ fn bar(start: Wall, end: Wall, root: &Span, width: usize) -> (usize, usize) {
     (first, last.clamp(first + 1, width) - first)
 }
 
-/// Everything a terminal would act on becomes visible: control and format characters, unpaired combining marks.
+/// Everything a terminal would act on becomes visible: control and format characters, combining marks too.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
