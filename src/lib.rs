@@ -6,4 +6,10 @@
 
 pub mod clock;
 pub mod core;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod http;
 pub mod mapping;
+pub mod poller;
+#[cfg(feature = "demo")]
+pub mod serve;

@@ -1,0 +1,967 @@
+//! A small blocking HTTP/1.1 server: one thread per connection, every size and every wait bounded.
+//!
+//! In scope: keep-alive, pipelining, HEAD, bodies by length or chunked, `Expect: 100-continue` (RFC 9110, 9112).
+//! Out of scope: TLS, compression, streaming answers, upgrades. A request is whole before the handler sees it.
+
+use crate::clock;
+use crate::core::time::{Mono, Wall};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// The longest head of a request, in bytes. Beyond: 431.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The longest body of a request, in bytes. Beyond: 413.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+const HEADERS_MAX: usize = 64;
+const STACK_BYTES: usize = 128 * 1024;
+/// How long a stop lets handlers finish their answers before it cuts their connections.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// The pause after `accept` failed, for want of file descriptors most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What is read and thrown away after an early answer, so that closing does not reset the connection before the client
+/// has read it (RFC 9112, 9.6).
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A bound server that answers nobody yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    bounds: Bounds,
+}
+
+/// A server at work. Dropping it stops accepting, lets answers in the making finish within a second, and joins all
+/// threads.
+#[derive(Debug)]
+pub struct Serving {
+    local_addr: SocketAddr,
+    /// The listening socket, in the type that has a `shutdown`.
+    socket: TcpStream,
+    stop: Option<Sender<Infallible>>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// A whole request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// As sent: `GET`.
+    pub method: String,
+    /// The path as sent, still percent-encoded; begins with `/`, or is `*`.
+    pub path: String,
+    /// What follows the first `?`, still percent-encoded.
+    pub query: Option<String>,
+    /// The body, with any chunked coding taken off.
+    pub body: Vec<u8>,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+/// What to answer. `Date`, `Content-Length` and `Connection` are the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code, 200 to 599.
+    pub status: u16,
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The body. Not sent in answer to HEAD.
+    pub body: Vec<u8>,
+    /// Further headers. One whose value has anything but visible ASCII and spaces in it is left out.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    connections: usize,
+    idle: Duration,
+    request: Duration,
+}
+
+impl Server {
+    /// Listens on the first of the addresses that can be had.
+    ///
+    /// # Errors
+    /// When the address does not resolve, is taken, or is not ours to take.
+    pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Server> {
+        let listener = TcpListener::bind(addr)?;
+        let local_addr = listener.local_addr()?;
+        let bounds = Bounds {
+            connections: 256,
+            idle: Duration::from_secs(75),
+            request: Duration::from_secs(10),
+        };
+        Ok(Server {
+            listener,
+            local_addr,
+            bounds,
+        })
+    }
+
+    /// How many connections are served at once, 256 unless told.
+    ///
+    /// One more is answered 503 and closed: left in the backlog it would look like a server that hangs, and an accept
+    /// loop that never waits for a free slot always hears a stop.
+    #[must_use]
+    pub fn with_connections(mut self, connections_max: usize) -> Server {
+        self.bounds.connections = connections_max;
+        self
+    }
+
+    /// How long a connection may be idle between requests (75 s unless told; then it is closed), and how long a
+    /// request may take from its first byte to its last, and its answer to be taken (10 s each unless told).
+    #[must_use]
+    pub fn with_timeouts(mut self, idle: Duration, request: Duration) -> Server {
+        self.bounds.idle = idle;
+        self.bounds.request = request;
+        self
+    }
+
+    /// Where it listens: the port that port 0 became.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers requests with `handler` from now on, each connection on its own thread.
+    ///
+    /// # Errors
+    /// When the first thread cannot be had.
+    pub fn start<H>(self, handler: H) -> io::Result<Serving>
+    where
+        H: Fn(&Request) -> Response + Send + Sync + 'static,
+    {
+        let socket = shutdown_handle(&self.listener)?;
+        let (stop, stopped) = bounded(0);
+        let (listener, bounds, handler) = (self.listener, self.bounds, Arc::new(handler));
+        let acceptor = thread::Builder::new()
+            .name("serve-accept".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || accept(&listener, bounds, &handler, &stopped))?;
+        Ok(Serving {
+            local_addr: self.local_addr,
+            socket,
+            stop: Some(stop),
+            acceptor: Some(acceptor),
+        })
+    }
+}
+
+impl Serving {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Linux wakes `accept` on a shutdown of the listening socket; elsewhere a connection does.
+        let woken = self.socket.shutdown(Shutdown::Both).is_ok()
+            || TcpStream::connect_timeout(&self.local_addr, STOP_GRACE).is_ok();
+        if let Some(acceptor) = self.acceptor.take().filter(|_| woken) {
+            // Its panic was reported when it happened.
+            let _ = acceptor.join();
+        }
+    }
+}
+
+impl Request {
+    /// The first header of that name, in any case of letters; `None` also for a value that is not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.values(name).next()?;
+        str::from_utf8(value).ok()
+    }
+
+    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
+    }
+}
+
+impl Response {
+    /// An answer with a body.
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
+        Response {
+            status,
+            content_type,
+            body: body.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// A line of text.
+    pub fn text(status: u16, line: &str) -> Response {
+        Response::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
+    }
+
+    /// A JSON document.
+    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
+        Response::new(status, "application/json", body)
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Response {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// A time as HTTP writes it, an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+pub fn http_date(time: Wall) -> String {
+    match jiff::Timestamp::from_nanosecond(i128::from(time.as_unix_ns())) {
+        Ok(timestamp) => timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
+        // Cannot happen: jiff reaches further than `Wall`.
+        Err(_) => "Thu, 01 Jan 1970 00:00:00 GMT".into(),
+    }
+}
+
+#[cfg(unix)]
+fn shutdown_handle(listener: &TcpListener) -> io::Result<TcpStream> {
+    Ok(TcpStream::from(std::os::fd::OwnedFd::from(
+        listener.try_clone()?,
+    )))
+}
+
+#[cfg(windows)]
+fn shutdown_handle(listener: &TcpListener) -> io::Result<TcpStream> {
+    Ok(TcpStream::from(std::os::windows::io::OwnedSocket::from(
+        listener.try_clone()?,
+    )))
+}
+
+fn is_stopped(stopped: &Receiver<Infallible>) -> bool {
+    matches!(stopped.try_recv(), Err(TryRecvError::Disconnected))
+}
+
+fn accept<H>(
+    listener: &TcpListener,
+    bounds: Bounds,
+    handler: &Arc<H>,
+    stopped: &Receiver<Infallible>,
+) where
+    H: Fn(&Request) -> Response + Send + Sync + 'static,
+{
+    let mut open: Vec<(JoinHandle<()>, Weak<TcpStream>)> = Vec::new();
+    // Each connection's thread holds a sender: all are gone when the channel disconnects.
+    let (alive, all_gone) = bounded::<Infallible>(0);
+    loop {
+        let accepted = listener.accept();
+        if is_stopped(stopped) {
+            break;
+        }
+        open.retain(|(thread, _)| !thread.is_finished());
+        let stream = match accepted {
+            Ok((stream, _)) => Arc::new(stream),
+            Err(error) => {
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                ) {
+                    log::warn!("cannot accept a connection: {error}");
+                    let _ = stopped.recv_timeout(ACCEPT_PAUSE);
+                }
+                continue;
+            }
+        };
+        if open.len() >= bounds.connections {
+            turn_away(&stream);
+            continue;
+        }
+        let weak = Arc::downgrade(&stream);
+        let (handler, stopped, alive) = (Arc::clone(handler), stopped.clone(), alive.clone());
+        let spawned = thread::Builder::new()
+            .name("serve".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _alive = alive;
+                let mut connection = Connection {
+                    stream: &stream,
+                    buffer: Vec::new(),
+                    bounds,
+                };
+                if let Err(error) = connection.serve(&*handler, &stopped) {
+                    log::debug!("connection ended: {error}");
+                }
+            });
+        match spawned {
+            Ok(thread) => open.push((thread, weak)),
+            Err(error) => log::warn!("cannot start a thread for a connection: {error}"),
+        }
+    }
+    drop(alive);
+    stop_all(open, &all_gone);
+}
+
+/// Idle connections end at once as they read the end; answers in the making get [`STOP_GRACE`].
+fn stop_all(open: Vec<(JoinHandle<()>, Weak<TcpStream>)>, all_gone: &Receiver<Infallible>) {
+    let shutdown = |how| {
+        for stream in open.iter().filter_map(|(_, stream)| stream.upgrade()) {
+            let _ = stream.shutdown(how);
+        }
+    };
+    shutdown(Shutdown::Read);
+    if all_gone.recv_timeout(STOP_GRACE) == Err(RecvTimeoutError::Timeout) {
+        shutdown(Shutdown::Both);
+    }
+    for (thread, _) in open {
+        let _ = thread.join();
+    }
+}
+
+/// Never blocks: the answer fits into a new socket's buffer, and what has come in already is read without waiting.
+fn turn_away(stream: &TcpStream) {
+    let busy = Response::text(503, "too many connections").with_header("Retry-After", "1");
+    let _ = stream.set_nonblocking(true);
+    let mut stream = stream;
+    let _ = stream.write_all(&encode(&busy, false, Some("close")));
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.read(&mut [0; 4096]);
+}
+
+/// Why a request did not become a [`Request`].
+enum Trouble {
+    /// Nothing more to come: closed, idle for too long, or broken.
+    Gone,
+    /// The status and the text to answer before closing.
+    Refused(u16, &'static str),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(_: io::Error) -> Trouble {
+        Trouble::Gone
+    }
+}
+
+struct Connection<'a> {
+    stream: &'a TcpStream,
+    /// Read, not yet used: requests may come back to back.
+    buffer: Vec<u8>,
+    bounds: Bounds,
+}
+
+/// How a body is delimited (RFC 9112, 6.3).
+#[derive(Clone, Copy)]
+enum Framing {
+    Length(usize),
+    Chunked,
+}
+
+impl Connection<'_> {
+    fn serve<H>(&mut self, handler: &H, stopped: &Receiver<Infallible>) -> io::Result<()>
+    where
+        H: Fn(&Request) -> Response,
+    {
+        self.stream.set_nodelay(true)?;
+        self.stream.set_write_timeout(Some(self.bounds.request))?;
+        loop {
+            let (request, version) = match self.read_request() {
+                Ok(read) => read,
+                Err(Trouble::Gone) => return Ok(()),
+                Err(Trouble::Refused(status, why)) => {
+                    self.stream.write_all(&encode(
+                        &Response::text(status, why),
+                        false,
+                        Some("close"),
+                    ))?;
+                    return self.linger();
+                }
+            };
+            let response = handler(&request);
+            let asks = |word| lists(&request, "connection", word);
+            let close =
+                is_stopped(stopped) || asks("close") || (version == 0 && !asks("keep-alive"));
+            let connection = match (close, version) {
+                (true, _) => Some("close"),
+                (false, 0) => Some("keep-alive"),
+                (false, _) => None,
+            };
+            self.stream
+                .write_all(&encode(&response, request.method == "HEAD", connection))?;
+            if close {
+                return self.linger();
+            }
+        }
+    }
+
+    fn read_request(&mut self) -> Result<(Request, u8), Trouble> {
+        if self.buffer.is_empty() {
+            let idle_until = clock::now().mono + self.bounds.idle;
+            self.fill(idle_until)?;
+        }
+        let deadline = clock::now().mono + self.bounds.request;
+        let (mut request, version, framing) = loop {
+            if let Some((head_bytes, request, version)) = parse_head(&self.buffer)? {
+                self.buffer.drain(..head_bytes);
+                let framing = framing(&request, version)?;
+                break (request, version, framing);
+            }
+            self.fill_request(deadline)?;
+        };
+        if let Some(expected) = request.header("expect") {
+            if !expected.eq_ignore_ascii_case("100-continue") {
+                return Err(Trouble::Refused(417, "only 100-continue can be expected"));
+            }
+            let awaited = !matches!(framing, Framing::Length(0)) && self.buffer.is_empty();
+            if awaited && version == 1 {
+                self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
+        }
+        request.body = match framing {
+            Framing::Length(length) => self.take(length, deadline)?,
+            Framing::Chunked => self.take_chunks(deadline)?,
+        };
+        Ok((request, version))
+    }
+
+    /// The next `length` bytes.
+    fn take(&mut self, length: usize, deadline: Mono) -> Result<Vec<u8>, Trouble> {
+        while self.buffer.len() < length {
+            self.fill_request(deadline)?;
+        }
+        let rest = self.buffer.split_off(length);
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    /// A chunked body (RFC 9112, 7.1). Extensions and trailers are read and ignored.
+    fn take_chunks(&mut self, deadline: Mono) -> Result<Vec<u8>, Trouble> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.take_line(deadline)?;
+            let Ok(httparse::Status::Complete((_, size))) = httparse::parse_chunk_size(&line)
+            else {
+                return Err(Trouble::Refused(400, "bad chunk"));
+            };
+            if size == 0 {
+                break;
+            }
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            if size > BODY_BYTES_MAX - body.len() {
+                return Err(BODY_TOO_LARGE);
+            }
+            body.append(&mut self.take(size, deadline)?);
+            if self.take(2, deadline)? != b"\r\n" {
+                return Err(Trouble::Refused(400, "bad chunk"));
+            }
+        }
+        let mut trailer_bytes = 0;
+        loop {
+            let line_bytes = self.take_line(deadline)?.len();
+            trailer_bytes += line_bytes;
+            if line_bytes == 2 {
+                return Ok(body);
+            }
+            if trailer_bytes > HEAD_BYTES_MAX {
+                return Err(HEAD_TOO_LARGE);
+            }
+        }
+    }
+
+    /// Up to and with the next CRLF.
+    fn take_line(&mut self, deadline: Mono) -> Result<Vec<u8>, Trouble> {
+        loop {
+            if let Some(at) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                return self.take(at + 2, deadline);
+            }
+            if self.buffer.len() > HEAD_BYTES_MAX {
+                return Err(HEAD_TOO_LARGE);
+            }
+            self.fill_request(deadline)?;
+        }
+    }
+
+    /// Reads on within a request: running out of time is then the client's fault.
+    fn fill_request(&mut self, deadline: Mono) -> Result<(), Trouble> {
+        self.fill(deadline).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Trouble::Refused(408, "the request took too long")
+            }
+            _ => Trouble::Gone,
+        })
+    }
+
+    /// Reads what there is, at least one byte.
+    fn fill(&mut self, deadline: Mono) -> io::Result<()> {
+        let mut chunk = [0; 4096];
+        let mut stream = self.stream;
+        loop {
+            let left = deadline.since(clock::now().mono);
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            stream.set_read_timeout(Some(left))?;
+            match stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.buffer.extend_from_slice(&chunk[..count]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Says that no more will come, then reads until the client has closed as well, within bounds.
+    fn linger(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        let deadline = clock::now().mono + LINGER;
+        let mut discarded = 0;
+        while discarded < LINGER_BYTES_MAX && self.fill(deadline).is_ok() {
+            discarded += self.buffer.len();
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+const HEAD_TOO_LARGE: Trouble = Trouble::Refused(431, "the head of the request is too large");
+const BODY_TOO_LARGE: Trouble = Trouble::Refused(413, "the body of the request is too large");
+
+/// The head's length, the request without its body, and the minor version; `None` while the head is not whole.
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, u8)>, Trouble> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut headers);
+    let head_bytes = match head.parse(bytes) {
+        Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => head_bytes,
+        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HEAD_TOO_LARGE),
+        Err(httparse::Error::Version) => {
+            return Err(Trouble::Refused(505, "only HTTP/1 is spoken here"));
+        }
+        Err(_) => return Err(Trouble::Refused(400, "not an HTTP request")),
+    };
+    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
+        return Err(Trouble::Refused(400, "not an HTTP request"));
+    };
+    let Some((path, query)) = split_target(target) else {
+        return Err(Trouble::Refused(400, "bad request target"));
+    };
+    let request = Request {
+        method: method.into(),
+        path: path.into(),
+        query: query.map(Into::into),
+        body: Vec::new(),
+        headers: head
+            .headers
+            .iter()
+            .map(|header| (header.name.into(), header.value.into()))
+            .collect(),
+    };
+    Ok(Some((head_bytes, request, version)))
+}
+
+/// Path and query of the forms of RFC 9112, 3.2; `None` for CONNECT's, which is a proxy's business.
+fn split_target(target: &str) -> Option<(&str, Option<&str>)> {
+    let origin = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
+            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+        }
+        _ => target,
+    };
+    let (path, query) = match origin.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (origin, None),
+    };
+    match path {
+        "" if query.is_some() => Some(("/", query)),
+        _ if path.starts_with('/') || path == "*" => Some((path, query)),
+        _ => None,
+    }
+}
+
+/// RFC 9112, 6: whatever two readers might understand in two ways is refused.
+fn framing(request: &Request, version: u8) -> Result<Framing, Trouble> {
+    if version == 1 && request.values("host").count() != 1 {
+        return Err(Trouble::Refused(400, "exactly one Host header is needed"));
+    }
+    let mut codings = request.values("transfer-encoding");
+    let mut lengths = request.values("content-length");
+    match (codings.next(), lengths.next()) {
+        (None, None) => Ok(Framing::Length(0)),
+        (Some(coding), None) if version == 1 && codings.next().is_none() => {
+            if coding.eq_ignore_ascii_case(b"chunked") {
+                Ok(Framing::Chunked)
+            } else {
+                Err(Trouble::Refused(
+                    501,
+                    "the only transfer coding known is chunked",
+                ))
+            }
+        }
+        (None, Some(length)) if lengths.all(|other| other == length) => {
+            if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+                return Err(Trouble::Refused(400, "bad Content-Length"));
+            }
+            let length = str::from_utf8(length)
+                .ok()
+                .and_then(|digits| digits.parse().ok());
+            match length {
+                Some(length) if length <= BODY_BYTES_MAX => Ok(Framing::Length(length)),
+                _ => Err(BODY_TOO_LARGE),
+            }
+        }
+        _ => Err(Trouble::Refused(400, "the length of the body is ambiguous")),
+    }
+}
+
+/// Whether a comma-separated header has this word.
+fn lists(request: &Request, name: &str, word: &str) -> bool {
+    request
+        .values(name)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// Head and body in one piece, so that they go out in one write.
+fn encode(response: &Response, head_only: bool, connection: Option<&str>) -> Vec<u8> {
+    let Response {
+        status,
+        content_type,
+        body,
+        headers,
+    } = response;
+    let mut head = format!(
+        "HTTP/1.1 {status} {}\r\nDate: {}\r\n",
+        reason(*status),
+        http_date(clock::now().wall)
+    );
+    let mut header = |name: &str, value: &str| {
+        if value
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+    };
+    let bodiless = matches!(status, 204 | 304);
+    if !bodiless {
+        header("Content-Type", content_type);
+        header("Content-Length", &body.len().to_string());
+    }
+    for (name, value) in headers {
+        header(name, value);
+    }
+    if let Some(connection) = connection {
+        header("Connection", connection);
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    if !head_only && !bodiless {
+        bytes.extend_from_slice(body);
+    }
+    bytes
+}
+
+/// A client ignores it (RFC 9112, 4); people who read along do not.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    /// Answers with what it understood.
+    fn echo(request: &Request) -> Response {
+        let Request {
+            method,
+            path,
+            query,
+            body,
+            ..
+        } = request;
+        let query = query.as_deref().unwrap_or("-");
+        Response::text(
+            200,
+            &format!("{method} {path} {query} {}", String::from_utf8_lossy(body)),
+        )
+    }
+
+    fn start() -> Serving {
+        Server::bind("127.0.0.1:0").unwrap().start(echo).unwrap()
+    }
+
+    fn connect(server: &Serving) -> TcpStream {
+        let stream = TcpStream::connect(server.local_addr()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    }
+
+    fn read_to_end(mut stream: TcpStream) -> String {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends all of it and says that this was all, then reads until the server closes.
+    fn talk(send: &[u8]) -> String {
+        let server = start();
+        let mut stream = connect(&server);
+        stream.write_all(send).unwrap();
+        // Fails when the server has closed already.
+        let _ = stream.shutdown(Shutdown::Write);
+        read_to_end(stream)
+    }
+
+    /// The answer without its Date and Content-Type.
+    fn check(send: &str, answer: Expect) {
+        let got = talk(send.as_bytes());
+        let lines: Vec<&str> = got
+            .split("\r\n")
+            .filter(|line| !line.starts_with("Date: ") && !line.starts_with("Content-Type: "))
+            .collect();
+        answer.assert_eq(&lines.join("\n"));
+    }
+
+    fn check_status(send: &str, status: u16) {
+        let got = talk(send.as_bytes());
+        assert!(
+            got.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{send:.100?} was answered {got:?}"
+        );
+        assert!(got.contains("Connection: close\r\n"), "{got:?}");
+        assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{got:?}");
+    }
+
+    #[test]
+    fn requests_follow_each_other_on_one_connection() {
+        check(
+            "GET /a%2Fb?c=d?e HTTP/1.1\r\nHost: x\r\n\r\nHEAD /h HTTP/1.1\r\nhost: x\r\n\r\n\
+             POST http://x/p HTTP/1.1\r\nHOST: x\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost:x\r\n\
+             Connection: foo, Close\r\n\r\nGET /never HTTP/1.1\r\nHost: x\r\n\r\n",
+            expect![[r#"
+                HTTP/1.1 200 OK
+                Content-Length: 18
+
+                GET /a%2Fb c=d?e 
+                HTTP/1.1 200 OK
+                Content-Length: 11
+
+                HTTP/1.1 200 OK
+                Content-Length: 16
+
+                POST /p - hello
+                HTTP/1.1 200 OK
+                Content-Length: 9
+                Connection: close
+
+                GET / - 
+            "#]],
+        );
+    }
+
+    #[test]
+    fn bodies_come_in_chunks() {
+        check(
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n3;ext=1\r\nabc\r\nA\r\n0123456789\r\n0\r\n\
+             Trailer: t\r\n\r\nGET /next HTTP/1.0\r\n\r\n",
+            expect![[r#"
+                HTTP/1.1 200 OK
+                Content-Length: 23
+
+                POST / - abc0123456789
+                HTTP/1.1 200 OK
+                Content-Length: 13
+                Connection: close
+
+                GET /next - 
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused() {
+        check_status("\x16\x03\x01\x02\x00\x01\x00", 400);
+        check_status("hello\r\n\r\n", 400);
+        check_status("GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505);
+        check_status("GET / HTTP/1.1\r\n\r\n", 400);
+        check_status("CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400);
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na",
+            400,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            400,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            400,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            400,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\nContent-Length: 1\r\n\r\na",
+            417,
+        );
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        let long = "x".repeat(HEAD_BYTES_MAX);
+        check_status(&format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 431);
+        check_status(
+            &format!(
+                "GET / HTTP/1.1\r\nHost: x\r\n{}\r\n",
+                "A: b\r\n".repeat(HEADERS_MAX)
+            ),
+            431,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
+            413,
+        );
+        check_status(
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+            413,
+        );
+        let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check_status(&format!("{head}{chunk}{chunk}1\r\n"), 413);
+        check_status(&format!("{head}ffffffffffffffff\r\n"), 413);
+    }
+
+    #[test]
+    fn a_slow_request_is_told_so_and_an_idle_connection_is_closed() {
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let (idle, request) = (Duration::from_millis(500), Duration::from_millis(50));
+        let server = server.with_timeouts(idle, request).start(echo).unwrap();
+        let slow = |send: &[u8]| {
+            let mut stream = connect(&server);
+            stream.write_all(send).unwrap();
+            read_to_end(stream)
+        };
+        assert!(slow(b"GET / HTTP/1.1\r\nHos").starts_with("HTTP/1.1 408 "));
+        let half_a_body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell";
+        assert!(slow(half_a_body).starts_with("HTTP/1.1 408 "));
+        assert_eq!(slow(b""), "");
+    }
+
+    #[test]
+    fn a_request_that_breaks_off_has_no_answer() {
+        assert_eq!(talk(b"GET / HTTP/1.1\r\nHos"), "");
+        assert_eq!(talk(b""), "");
+    }
+
+    #[test]
+    fn the_body_is_asked_for_when_the_client_waits() {
+        let server = start();
+        let mut stream = connect(&server);
+        stream
+            .write_all(
+                b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n",
+            )
+            .unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"ok").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = read_to_end(stream);
+        assert!(answer.ends_with("\r\n\r\nPOST / - ok\n"), "{answer:?}");
+    }
+
+    #[test]
+    fn one_connection_too_many_is_turned_away() {
+        let server = Server::bind("127.0.0.1:0")
+            .unwrap()
+            .with_connections(1)
+            .start(echo)
+            .unwrap();
+        let mut first = connect(&server);
+        first
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        first.read_exact(&mut [0; 1]).unwrap();
+        let answer = read_to_end(connect(&server));
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+    }
+
+    #[test]
+    fn a_stop_ends_idle_connections_and_lets_answers_finish() {
+        let (entered, in_handler) = bounded(1);
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let server = server.start(move |request| {
+            entered.send(()).unwrap();
+            let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(100));
+            echo(request)
+        });
+        let server = server.unwrap();
+        let mut idle = connect(&server);
+        let mut busy = connect(&server);
+        busy.write_all(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        in_handler.recv().unwrap();
+        let addr = server.local_addr();
+        let before = clock::now().mono;
+        let stopper = thread::spawn(move || drop(server));
+        let answer = read_to_end(busy);
+        assert!(
+            answer.ends_with("GET /busy - \n") && answer.contains("Connection: close"),
+            "{answer:?}"
+        );
+        assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+        stopper.join().unwrap();
+        assert!(clock::now().mono.since(before) < Duration::from_secs(5));
+        assert!(TcpStream::connect(addr).is_err());
+    }
+
+    #[test]
+    fn dates_are_imf_fixdates() {
+        let date = |seconds: i64| http_date(Wall::from_unix_ns(seconds * 1_000_000_000));
+        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+
+    #[test]
+    fn a_header_cannot_be_split() {
+        let response = Response::text(200, "x")
+            .with_header("Location", "/a\r\nEvil: yes")
+            .with_header("X-Ok", "1 2");
+        let text = String::from_utf8(encode(&response, true, None)).unwrap();
+        assert!(
+            !text.contains("Evil") && text.contains("X-Ok: 1 2\r\n"),
+            "{text:?}"
+        );
+    }
+}
