@@ -1,0 +1,83 @@
+//! The ways in which a poll can bring nothing.
+
+use std::time::Duration;
+
+/// A poll that brought nothing.
+#[derive(Clone, Debug)]
+pub struct PollFailure {
+    /// Which kind of trouble; what it is counted by.
+    pub reason: PollFailureReason,
+    /// More about it, for the log. Bounded.
+    pub detail: Box<str>,
+    /// How long the host asks to be left alone (429, 503).
+    pub retry_after: Option<Duration>,
+}
+
+/// The kinds of trouble that a poll can meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PollFailureReason {
+    /// No connection: refused, unreachable, no such host.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// No answer, or no whole answer, in time.
+    Timeout,
+    /// The connection broke within the answer.
+    Disconnected,
+    /// Not HTTP.
+    Protocol,
+    /// A status that is neither an answer nor one of those below.
+    Status,
+    /// 5xx.
+    ServerError,
+    /// 401 or 403.
+    Unauthorized,
+    /// 429.
+    TooManyRequests,
+    /// A redirect to another host, or too many.
+    Redirect,
+    /// A body over [`BODY_BYTES_MAX`](super::limits::BODY_BYTES_MAX).
+    TooLarge,
+    /// A body that is not JSON.
+    Garbage,
+    /// JSON of another shape than the mapping's.
+    Shape,
+}
+
+impl PollFailureReason {
+    /// Every kind, in the order of the counters.
+    pub const ALL: [PollFailureReason; 13] = [
+        PollFailureReason::Connect,
+        PollFailureReason::Tls,
+        PollFailureReason::Timeout,
+        PollFailureReason::Disconnected,
+        PollFailureReason::Protocol,
+        PollFailureReason::Status,
+        PollFailureReason::ServerError,
+        PollFailureReason::Unauthorized,
+        PollFailureReason::TooManyRequests,
+        PollFailureReason::Redirect,
+        PollFailureReason::TooLarge,
+        PollFailureReason::Garbage,
+        PollFailureReason::Shape,
+    ];
+
+    /// The word for logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PollFailureReason::Connect => "connect",
+            PollFailureReason::Tls => "tls",
+            PollFailureReason::Timeout => "timeout",
+            PollFailureReason::Disconnected => "disconnected",
+            PollFailureReason::Protocol => "protocol",
+            PollFailureReason::Status => "status",
+            PollFailureReason::ServerError => "server_error",
+            PollFailureReason::Unauthorized => "unauthorized",
+            PollFailureReason::TooManyRequests => "too_many_requests",
+            PollFailureReason::Redirect => "redirect",
+            PollFailureReason::TooLarge => "too_large",
+            PollFailureReason::Garbage => "garbage",
+            PollFailureReason::Shape => "shape",
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What every HTTP request of farspan has in common: the agent, its name cache, its trust, and the headers that say
+//! when to come back.
+//!
+//! In scope: outgoing, blocking requests over ureq. Out of scope: what is asked for, and what an answer means.
+
+use crate::clock;
+use crate::core::PollFailureReason;
+use crate::core::time::{Mono, Wall};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::{HeaderMap, Uri, header};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// `User-Agent` of everything but exports.
+pub const USER_AGENT: &str = concat!("farspan/", env!("CARGO_PKG_VERSION"));
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To look up the name and to connect.
+    pub connect: Duration,
+    /// From one byte to the next.
+    pub read: Duration,
+    /// For all of it.
+    pub total: Duration,
+}
+
+/// Whom to trust, and who to be, in TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// PEM: the only certificate authorities to trust. `None`: the system's, or Mozilla's where the system has none.
+    pub authorities: Option<Vec<u8>>,
+    /// PEM: the certificate chain to show, and its private key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// An agent that keeps its connections, follows no redirect, and takes every status for an answer.
+///
+/// # Errors
+/// A text that says what is wrong with the PEM in `trust`.
+pub fn agent(
+    timeouts: Timeouts,
+    https: bool,
+    trust: &Trust,
+    names: &NameCache,
+) -> Result<Agent, String> {
+    // ureq's 128 KiB each would be most of the memory of a pool of pollers.
+    const BUFFER_BYTES: usize = 16 * 1024;
+    // Longer than the default interval, or every poll would connect anew.
+    const IDLE: Duration = Duration::from_secs(90);
+    let builder = Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(USER_AGENT)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
+        .max_idle_connections(4)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(IDLE)
+        .timeout_resolve(Some(timeouts.connect))
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_per_read(Some(timeouts.read))
+        .timeout_per_write(Some(timeouts.read))
+        .timeout_global(Some(timeouts.total));
+    #[cfg(feature = "tls")]
+    let builder = match https {
+        true => builder.tls_config(tls::config(trust)?),
+        false => builder,
+    };
+    #[cfg(not(feature = "tls"))]
+    if https {
+        return Err("https:// needs a farspan that was built with the feature `tls`".into());
+    }
+    #[cfg(not(feature = "tls"))]
+    let Trust { .. } = trust;
+    let (connector, resolver) = (DefaultConnector::default(), names.clone());
+    Ok(Agent::with_parts(builder.build(), connector, resolver))
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::Trust;
+    use ureq::tls::{
+        Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem,
+    };
+
+    pub(super) fn config(trust: &Trust) -> Result<TlsConfig, String> {
+        let roots = match &trust.authorities {
+            Some(pem) => RootCerts::from(certificates(pem)?),
+            None => system_roots(),
+        };
+        let identity = match &trust.identity {
+            Some((chain, key)) => {
+                let key = PrivateKey::from_pem(key).map_err(|e| format!("private key: {e}"))?;
+                Some(ClientCert::new_with_certs(&certificates(chain)?, key))
+            }
+            None => None,
+        };
+        let builder = TlsConfig::builder().root_certs(roots);
+        Ok(builder.client_cert(identity).build())
+    }
+
+    fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
+        let mut certificates = Vec::new();
+        for item in parse_pem(pem) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+                Ok(_) => {}
+                Err(error) => return Err(format!("not PEM: {error}")),
+            }
+        }
+        if certificates.is_empty() {
+            return Err("no certificate in it".into());
+        }
+        Ok(certificates)
+    }
+
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` count; in a container `FROM scratch` they, or the file copied into it, are
+    /// all there is.
+    fn system_roots() -> RootCerts {
+        let found = rustls_native_certs::load_native_certs();
+        if found.certs.is_empty() {
+            return RootCerts::WebPki;
+        }
+        let certificates = found.certs.iter();
+        RootCerts::from(certificates.map(|der| Certificate::from_der(der).to_owned()))
+    }
+}
+
+/// Addresses by host and port, for a short time.
+///
+/// ureq's own resolver looks a name up for every request, even where a connection is open, and spawns a thread for it
+/// as soon as a timeout is set.
+#[derive(Clone, Debug, Default)]
+pub struct NameCache {
+    known: Arc<Mutex<Vec<Known>>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    authority: String,
+    scheme: String,
+    addresses: ResolvedSocketAddrs,
+    since: Mono,
+}
+
+const ADDRESSES_KEPT: Duration = Duration::from_secs(10);
+/// farspan asks a handful of hosts.
+const HOSTS_MAX: usize = 64;
+
+impl NameCache {
+    /// Lets go of every address: a connection has failed, and perhaps the host has moved.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
+        // Whoever panicked did so between two whole changes.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Resolver for NameCache {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        let now = clock::now().mono;
+        let fresh = |k: &Known| now.since(k.since) < ADDRESSES_KEPT;
+        let same = |k: &Known| k.authority == authority && k.scheme == scheme;
+        if let Some(known) = self.lock().iter().find(|k| fresh(k) && same(k)) {
+            return Ok(known.addresses.clone());
+        }
+        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
+        let mut known = self.lock();
+        known.retain(|k| fresh(k) && !same(k));
+        if known.len() < HOSTS_MAX {
+            known.push(Known {
+                authority: authority.to_owned(),
+                scheme: scheme.to_owned(),
+                addresses: addresses.clone(),
+                since: now,
+            });
+        }
+        Ok(addresses)
+    }
+}
+
+/// What kind of trouble a request met.
+pub fn reason_of(error: &ureq::Error) -> PollFailureReason {
+    match error {
+        ureq::Error::Timeout(_) => PollFailureReason::Timeout,
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => PollFailureReason::Connect,
+        ureq::Error::ConnectProxyFailed(_) => PollFailureReason::Connect,
+        ureq::Error::Io(error) => reason_of_io(error),
+        #[cfg(feature = "tls")]
+        ureq::Error::Rustls(_) | ureq::Error::Pem(_) => PollFailureReason::Tls,
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => PollFailureReason::Tls,
+        ureq::Error::BodyExceedsLimit(_) => PollFailureReason::TooLarge,
+        _ => PollFailureReason::Protocol,
+    }
+}
+
+/// The same for reading a body; ureq wraps its own errors in it.
+pub fn reason_of_io(error: &io::Error) -> PollFailureReason {
+    use io::ErrorKind;
+    if let Some(inner) = error.get_ref().and_then(|e| e.downcast_ref()) {
+        return reason_of(inner);
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::NotFound => PollFailureReason::Connect,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => PollFailureReason::Timeout,
+        // rustls speaks of a broken handshake in these words.
+        ErrorKind::InvalidData => PollFailureReason::Tls,
+        _ => PollFailureReason::Disconnected,
+    }
+}
+
+/// How long an answer asks to be left alone.
+/// <https://www.rfc-editor.org/rfc/rfc9110.html#name-retry-after>
+pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    parse_date(text).map(|at| at.since(now))
+}
+
+/// The answer's `Date`.
+/// <https://www.rfc-editor.org/rfc/rfc9110.html#name-date>
+pub fn date(headers: &HeaderMap) -> Option<Wall> {
+    parse_date(headers.get(header::DATE)?.to_str().ok()?)
+}
+
+/// `Fri, 20 Nov 2026 09:56:02 GMT`; the two forms that RFC 9110 calls obsolete are not read.
+fn parse_date(text: &str) -> Option<Wall> {
+    let timestamp = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let ns = i64::try_from(timestamp.as_nanosecond()).ok()?;
+    Some(Wall::from_unix_ns(ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, value.parse().unwrap());
+        let now = Wall::parse_rfc3339("2026-11-20T09:56:00.5Z").unwrap();
+        retry_after(&headers, now)
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked(" 0 "), Some(Duration::ZERO));
+        let date = asked("Fri, 20 Nov 2026 09:56:02 GMT");
+        assert_eq!(date, Some(Duration::from_millis(1500)));
+        let past = asked("Fri, 20 Nov 2020 09:56:02 GMT");
+        assert_eq!(past, Some(Duration::ZERO));
+        for nonsense in [
+            "",
+            "soon",
+            "-1",
+            "1.5",
+            "99999999999999999999999",
+            "2026-11-20",
+        ] {
+            assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn any_header_is_read_or_refused() {
+        arbtest::arbtest(|u| {
+            let mut text = *b"Fri, 20 Nov 2026 09:56:02 GMT";
+            for _ in 0..u.int_in_range(0..=4)? {
+                let at = u.choose_index(text.len())?;
+                text[at] = u.int_in_range(0x20..=0x7e)?;
+            }
+            asked(std::str::from_utf8(&text).unwrap());
+            Ok(())
+        });
+    }
+}
