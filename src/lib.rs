@@ -8,8 +8,11 @@ pub mod clock;
 pub mod core;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod export;
 pub mod http;
 pub mod mapping;
+pub mod otlp;
 pub mod poller;
 #[cfg(feature = "demo")]
 pub mod serve;
+pub mod signals;

@@ -3,11 +3,12 @@
 //! Whoever asks for an id that is not known starts that workflow, so a load generator and a watcher are all it takes.
 
 use super::script::{DotNetTime, Pace, Plan, Rng, Status};
-use super::{ApiOptions, complain, fresh_seed, say, stop_signal};
+use super::{ApiOptions, complain, fresh_seed, say};
 use crate::clock;
 use crate::core::limits::{POLLERS_MAX, WORKFLOW_ID_BYTES_MAX, WORKFLOWS_MAX};
 use crate::core::time::{Mono, Now};
 use crate::serve::{Request, Response, Server, Serving};
+use crate::signals;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -34,7 +35,7 @@ pub struct ScriptedApi {
 
 /// Serves until SIGTERM or SIGINT. Says on standard output where.
 pub fn run(options: &ApiOptions) -> ExitCode {
-    let served = stop_signal().and_then(|stopped| Ok((stopped, start(options)?)));
+    let served = signals::stop().and_then(|stopped| Ok((stopped, start(options)?)));
     let (stopped, api) = match served {
         Ok(served) => served,
         Err(error) => {

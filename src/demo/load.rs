@@ -136,7 +136,7 @@ fn draw_parent(rng: &mut Rng) -> TraceContext {
 
 #[cfg(feature = "redis")]
 mod publisher {
-    use super::super::{complain, fresh_seed, say, stop_signal};
+    use super::super::{complain, fresh_seed, say};
     use super::{LoadOptions, events};
     use crate::clock;
     use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -154,7 +154,7 @@ mod publisher {
     ///
     /// Fails when Redis cannot be reached or is lost on the way.
     pub fn run(options: &LoadOptions) -> ExitCode {
-        let stopped = match stop_signal() {
+        let stopped = match crate::signals::stop() {
             Ok(stopped) => stopped,
             Err(error) => {
                 complain(&format!("cannot listen to signals: {error}"));

@@ -8,13 +8,7 @@ pub mod script;
 pub mod waterfall;
 
 use crate::clock;
-use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use std::convert::Infallible;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What `farspan api` can be told.
@@ -51,28 +45,6 @@ pub struct LoadOptions {
     pub with_parent: bool,
     /// The same seed gives the same ids.
     pub seed: Option<u64>,
-}
-
-/// A channel that disconnects on the first SIGTERM or SIGINT; the second one ends the process at once.
-///
-/// # Errors
-/// When the handlers cannot be installed.
-pub fn stop_signal() -> io::Result<Receiver<Infallible>> {
-    const EXIT_AT_ONCE: i32 = 130;
-    let seen = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&seen))?;
-    }
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let (stop, stopped) = bounded(0);
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            signals.forever().next();
-            seen.store(true, Ordering::SeqCst);
-            drop(stop);
-        })?;
-    Ok(stopped)
 }
 
 /// A seed that differs from run to run.
