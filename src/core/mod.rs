@@ -6,6 +6,7 @@
 pub mod event;
 pub mod ids;
 pub mod limits;
+pub mod sampler;
 pub mod snapshot;
 pub mod span;
 pub mod time;
