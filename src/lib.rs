@@ -4,8 +4,10 @@
 //! saw as one OpenTelemetry trace. `ARCHITECTURE.md` has the picture; the modules stand here in reading order, and
 //! imports point one way only: `main -> run -> edges -> core`.
 
-pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
 pub mod logging;
+
+/// farspan's version, as `--version` and the instrumentation scope say it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,3 +1,2 @@
 //! farspan's one binary.
-
 fn main() {}

@@ -178,7 +178,7 @@ impl fmt::Display for Origin {
 
 impl Origin {
     /// As an error says it.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         match self {
             Origin::Env(name) => (*name).to_owned(),
             other => other.to_string(),
@@ -346,6 +346,18 @@ impl<'a> Resolver<'a> {
         });
     }
 
+    /// A mistake in the value that is in force.
+    pub(super) fn error_in(&mut self, name: &'static str, reason: &str) {
+        if let Some(row) = self.rows.iter().find(|row| row.name == name) {
+            self.errors.push(format!("{}: '{}' {reason}", row.origin.place(), row.value));
+        }
+    }
+
+    /// Where the value in force came from, once it was asked for.
+    pub(super) fn origin_of(&self, name: &str) -> Option<&Origin> {
+        self.rows.iter().find(|row| row.name == name).map(|row| &row.origin)
+    }
+
     /// Puts a value into `farspan config`, in the place of the one that was written.
     pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
         self.rows.retain(|row| row.name != name);
@@ -456,6 +468,7 @@ impl<'a> Resolver<'a> {
         let known_keys = || SETTINGS.iter().filter_map(|setting| setting.key);
         let mut seen = Vec::new();
         for (entry, node) in entries {
+            let dotted = entry.contains('.');
             let path = if group.is_empty() { entry } else { format!("{group}.{entry}") };
             let place = format!("{file}: {}", shown(&path));
             if seen.contains(&path) {
@@ -465,9 +478,8 @@ impl<'a> Resolver<'a> {
             let is_group = known_keys().any(|key| {
                 key.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'))
             });
-            let dots = path.matches('.').count() - usize::from(!group.is_empty());
             match (setting, node) {
-                (Some(setting), node) if dots == 0 => {
+                (Some(setting), node) if !dotted => {
                     self.read_value(file, &place, setting, node);
                 }
                 (None, Node::Group(entries)) if is_group => {
