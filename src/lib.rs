@@ -4,6 +4,7 @@
 //! saw as one OpenTelemetry trace. `ARCHITECTURE.md` has the picture; the modules stand here in reading order, and
 //! imports point one way only: `main -> run -> edges -> core`.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
