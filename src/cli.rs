@@ -566,7 +566,7 @@ mod tests {
 
     #[test]
     fn commands_without_options() {
-        check(&["run", "run --config a.json", "check --config=b.json", "config", "--version", "-V"], expect![[]]);
+        check(&["run", "run --config a.json", "check --config=b.json", "config", "--version", "-V"], expect![[""]]);
     }
 
     #[cfg(feature = "demo")]
@@ -577,7 +577,7 @@ mod tests {
             "api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615", "load",
             "load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent",
         ];
-        check(&lines, expect![[]]);
+        check(&lines, expect![[""]]);
     }
 
     #[cfg(feature = "demo")]
@@ -590,18 +590,18 @@ mod tests {
             "api --latency 2h", "load --batch 0", "load --seed -1", "trace 7 --config a", "probe", "healthcheck",
             "run --events -", "demo --open", "help nothing",
         ];
-        check(&lines, expect![[]]);
+        check(&lines, expect![[""]]);
     }
 
     #[test]
     fn help_of_the_program() {
-        check(&["--help"], expect![[]]);
+        check(&["--help"], expect![[""]]);
     }
 
     #[cfg(feature = "demo")]
     #[test]
     fn help_of_commands() {
-        check(&["run --help", "help api", "load -h", "trace --help"], expect![[]]);
+        check(&["run --help", "help api", "load -h", "trace --help"], expect![[""]]);
     }
 
     #[test]

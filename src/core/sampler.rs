@@ -80,8 +80,8 @@ fn ratio_sampled(ratio: f64, trace_id: TraceId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry::trace::{SamplingDecision, SpanKind};
-    use opentelemetry_sdk::trace::{Sampler as SdkSampler, ShouldSample};
+    use opentelemetry::trace::SpanKind;
+    use opentelemetry_sdk::trace::{Sampler as SdkSampler, SamplingDecision, ShouldSample};
 
     fn ids() -> impl Iterator<Item = TraceId> {
         // A multiplicative walk through the 128 bits; the edges first.
