@@ -130,7 +130,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
         return Err(usage(&error, None));
     }
     if command.availability == Availability::Demo && !cfg!(feature = "demo") {
-        let error = format!("'{name}' is not in this build: it was made without the feature 'demo'");
+        let error =
+            format!("'{name}' is not in this build: it was made without the feature 'demo'");
         return Err(usage(&error, None));
     }
     (command.build)(&values)
@@ -165,7 +166,13 @@ struct OptionSpec {
 }
 
 const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
-    OptionSpec { name, value: None, default: "", about, availability: Availability::Always }
+    OptionSpec {
+        name,
+        value: None,
+        default: "",
+        about,
+        availability: Availability::Always,
+    }
 }
 
 const fn option(
@@ -175,7 +182,13 @@ const fn option(
     about: &'static str,
 ) -> OptionSpec {
     let value = Some(value);
-    OptionSpec { name, value, default, about, availability: Availability::Always }
+    OptionSpec {
+        name,
+        value,
+        default,
+        about,
+        availability: Availability::Always,
+    }
 }
 
 const fn not_yet(
@@ -183,12 +196,29 @@ const fn not_yet(
     value: Option<&'static str>,
     instead: &'static str,
 ) -> OptionSpec {
-    OptionSpec { name, value, default: "", about: "", availability: Availability::NotYet(instead) }
+    OptionSpec {
+        name,
+        value,
+        default: "",
+        about: "",
+        availability: Availability::NotYet(instead),
+    }
 }
 
-const CONFIG: OptionSpec = option("config", "FILE", "", "The configuration file, JSON; else the one in FARSPAN_CONFIG");
-const SEED: OptionSpec = option("seed", "N", "", "Repeat what this seed gave; else another one each time");
-const SETTINGS: &str = "Settings come from the environment and the file: 'farspan help settings'.\n";
+const CONFIG: OptionSpec = option(
+    "config",
+    "FILE",
+    "",
+    "The configuration file, JSON; else the one in FARSPAN_CONFIG",
+);
+const SEED: OptionSpec = option(
+    "seed",
+    "N",
+    "",
+    "Repeat what this seed gave; else another one each time",
+);
+const SETTINGS: &str =
+    "Settings come from the environment and the file: 'farspan help settings'.\n";
 
 #[rustfmt::skip]
 const COMMANDS: &[CommandSpec] = &[
@@ -324,7 +354,9 @@ fn count(text: &str) -> Result<u32, Reason> {
 
 fn listen_address(text: &str) -> Result<String, Reason> {
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
         _ => Err("is not host:port".into()),
     }
 }
@@ -357,7 +389,11 @@ impl Values {
                     parser.optional_value();
                     continue;
                 }
-                let known = command.options.iter().map(|option| option.name).chain(["help"]);
+                let known = command
+                    .options
+                    .iter()
+                    .map(|option| option.name)
+                    .chain(["help"]);
                 let meant = values::nearest(&name, known).map(dashed);
                 return Err(unknown("option", &dashed(&name), meant, on));
             };
@@ -369,9 +405,9 @@ impl Values {
                 Some(_) => parser.value().map_err(|error| lexopt_error(&error, on))?,
                 None => OsString::new(),
             };
-            let value = value.into_string().map_err(|_| {
-                usage(&format!("the value of '--{name}' is not UTF-8"), on)
-            })?;
+            let value = value
+                .into_string()
+                .map_err(|_| usage(&format!("the value of '--{name}' is not UTF-8"), on))?;
             written.push((option.name, value));
         }
         Ok(Values { command, written })
@@ -383,7 +419,11 @@ impl Values {
 
     /// The last one counts.
     fn text(&self, name: &str) -> Option<&str> {
-        let last = self.written.iter().rev().find(|(written, _)| *written == name);
+        let last = self
+            .written
+            .iter()
+            .rev()
+            .find(|(written, _)| *written == name);
         last.map(|(_, value)| value.as_str())
     }
 
@@ -392,7 +432,9 @@ impl Values {
         name: &str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Result<Option<T>, UsageError> {
-        self.text(name).map(|text| self.parsed(name, text, parse)).transpose()
+        self.text(name)
+            .map(|text| self.parsed(name, text, parse))
+            .transpose()
     }
 
     /// An option that has a default.
@@ -401,7 +443,11 @@ impl Values {
         name: &str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Result<T, UsageError> {
-        let option = self.command.options.iter().find(|option| option.name == name);
+        let option = self
+            .command
+            .options
+            .iter()
+            .find(|option| option.name == name);
         let default = option.map_or("", |option| option.default);
         self.parsed(name, self.text(name).unwrap_or(default), parse)
     }
@@ -454,18 +500,24 @@ fn next(parser: &mut Parser, on: Option<&str>) -> Result<Option<Given>, UsageErr
 }
 
 fn find(name: &str) -> Result<&'static CommandSpec, UsageError> {
-    COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
-        let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
-        unknown("command", name, values::nearest(name, known).map(str::to_owned), None)
-    })
+    COMMANDS
+        .iter()
+        .find(|command| command.name == name)
+        .ok_or_else(|| {
+            let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
+            unknown(
+                "command",
+                name,
+                values::nearest(name, known).map(str::to_owned),
+                None,
+            )
+        })
 }
 
 fn help_on(parser: &mut Parser) -> Result<Command, UsageError> {
     match next(parser, None)? {
         None | Some(Given::Option(_)) => Ok(Command::Help(help())),
-        Some(Given::Word(topic)) if topic == "settings" => {
-            Ok(Command::Help(crate::config::help()))
-        }
+        Some(Given::Word(topic)) if topic == "settings" => Ok(Command::Help(crate::config::help())),
         Some(Given::Word(topic)) => Ok(Command::Help(find(&topic)?.help())),
     }
 }
@@ -482,7 +534,10 @@ fn help() -> String {
     table(
         &mut text,
         vec![
-            ("--help".to_owned(), "Print this, or a command's own help after its name".to_owned()),
+            (
+                "--help".to_owned(),
+                "Print this, or a command's own help after its name".to_owned(),
+            ),
             ("--version".to_owned(), "Print the version".to_owned()),
         ],
     );
@@ -496,15 +551,27 @@ impl CommandSpec {
         if let Availability::NotYet(instead) = self.availability {
             return format!("'{}' is not in this release yet; {instead}.\n", self.name);
         }
-        let mut text = format!("{}.\n\nUsage: farspan {} [OPTION]...\n\nOptions:\n", self.about, self.name);
+        let mut text = format!(
+            "{}.\n\nUsage: farspan {} [OPTION]...\n\nOptions:\n",
+            self.about, self.name
+        );
         let mut rows = Vec::new();
-        for option in self.options.iter().filter(|option| !option.about.is_empty()) {
-            let value = option.value.map_or(String::new(), |value| format!(" {value}"));
+        for option in self
+            .options
+            .iter()
+            .filter(|option| !option.about.is_empty())
+        {
+            let value = option
+                .value
+                .map_or(String::new(), |value| format!(" {value}"));
             let default = match option.default {
                 "" => String::new(),
                 default => format!(" [{default}]"),
             };
-            rows.push((format!("--{}{value}", option.name), format!("{}{default}", option.about)));
+            rows.push((
+                format!("--{}{value}", option.name),
+                format!("{}{default}", option.about),
+            ));
         }
         rows.push(("--help".to_owned(), "Print this".to_owned()));
         table(&mut text, rows);
@@ -516,7 +583,11 @@ impl CommandSpec {
 }
 
 fn table(text: &mut String, rows: Vec<(String, String)>) {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default();
     for (name, about) in rows {
         let _ = writeln!(text, "  {name:width$}  {about}");
     }
@@ -524,13 +595,20 @@ fn table(text: &mut String, rows: Vec<(String, String)>) {
 
 /// With its dashes; a single letter has one.
 fn dashed(name: &str) -> String {
-    if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") }
+    if name.chars().count() == 1 {
+        format!("-{name}")
+    } else {
+        format!("--{name}")
+    }
 }
 
 fn unknown(what: &str, word: &str, meant: Option<String>, on: Option<&str>) -> UsageError {
     let of = on.map_or(String::new(), |command| format!(" for '{command}'"));
     let meant = meant.map_or(String::new(), |meant| format!("; did you mean '{meant}'?"));
-    usage(&format!("unknown {what} '{}'{of}{meant}", values::shown(word)), on)
+    usage(
+        &format!("unknown {what} '{}'{of}{meant}", values::shown(word)),
+        on,
+    )
 }
 
 fn lexopt_error(error: &lexopt::Error, on: Option<&str>) -> UsageError {
@@ -566,49 +644,252 @@ mod tests {
 
     #[test]
     fn commands_without_options() {
-        check(&["run", "run --config a.json", "check --config=b.json", "config", "--version", "-V"], expect![[""]]);
+        check(
+            &[
+                "run",
+                "run --config a.json",
+                "check --config=b.json",
+                "config",
+                "--version",
+                "-V",
+            ],
+            expect![[r#"
+            run
+                Run { config: None }
+            run --config a.json
+                Run { config: Some("a.json") }
+            check --config=b.json
+                Check { config: Some("b.json") }
+            config
+                Config { config: None }
+            --version
+                Version
+            -V
+                Version
+        "#]],
+        );
     }
 
     #[cfg(feature = "demo")]
     #[test]
     fn commands_of_the_demo() {
         let lines = [
-            "demo", "demo --workflows 3 --speed 60 --seed 7 --serve --speed=6", "api",
-            "api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615", "load",
+            "demo",
+            "demo --workflows 3 --speed 60 --seed 7 --serve --speed=6",
+            "api",
+            "api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615",
+            "load",
             "load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent",
         ];
-        check(&lines, expect![[""]]);
+        check(
+            &lines,
+            expect![[r#"
+            demo
+                Demo(DemoOptions { workflows: 8, speed: 600.0, seed: None, serve: false })
+            demo --workflows 3 --speed 60 --seed 7 --serve --speed=6
+                Demo(DemoOptions { workflows: 3, speed: 6.0, seed: Some(7), serve: true })
+            api
+                Api(ApiOptions { listen: "127.0.0.1:8080", speed: 1.0, seed: None, latency: 0ns, fail_rate: 0.1 })
+            api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615
+                Api(ApiOptions { listen: "[::1]:0", speed: 1.0, seed: Some(18446744073709551615), latency: 200ms, fail_rate: 1.0 })
+            load
+                Load(LoadOptions { redis_url: None, channel: None, workflows: 300, batch: 100, batch_wait: 120s, spread: None, with_parent: false, seed: None })
+            load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent
+                Load(LoadOptions { redis_url: Some("redis://r"), channel: Some("c"), workflows: 5, batch: 2, batch_wait: 1s, spread: Some(30s), with_parent: true, seed: None })
+        "#]],
+        );
     }
 
     #[cfg(feature = "demo")]
     #[test]
     fn mistakes() {
         let lines = [
-            "", "runn", "trance", "xyzzy", "--hlep", "-x", "run --foo", "run --confg a", "run --config", "run a.json",
-            "run --help=x", "demo --serve=1", "demo --workflows 0", "demo --workflows 100001", "demo --speed 0",
-            "demo --speed NaN", "demo --speed inf", "api --fail-rate 1.1", "api --listen 8080", "api --latency 5",
-            "api --latency 2h", "load --batch 0", "load --seed -1", "trace 7 --config a", "probe", "healthcheck",
-            "run --events -", "demo --open", "help nothing",
+            "",
+            "runn",
+            "trance",
+            "xyzzy",
+            "--hlep",
+            "-x",
+            "run --foo",
+            "run --confg a",
+            "run --config",
+            "run a.json",
+            "run --help=x",
+            "demo --serve=1",
+            "demo --workflows 0",
+            "demo --workflows 100001",
+            "demo --speed 0",
+            "demo --speed NaN",
+            "demo --speed inf",
+            "api --fail-rate 1.1",
+            "api --listen 8080",
+            "api --latency 5",
+            "api --latency 2h",
+            "load --batch 0",
+            "load --seed -1",
+            "trace 7 --config a",
+            "probe",
+            "healthcheck",
+            "run --events -",
+            "demo --open",
+            "help nothing",
         ];
-        check(&lines, expect![[""]]);
+        check(
+            &lines,
+            expect![[r#"
+
+                farspan: no command; see 'farspan --help'
+            runn
+                farspan: unknown command 'runn'; did you mean 'run'? see 'farspan --help'
+            trance
+                farspan: unknown command 'trance'; did you mean 'trace'? see 'farspan --help'
+            xyzzy
+                farspan: unknown command 'xyzzy'; see 'farspan --help'
+            --hlep
+                farspan: unknown option '--hlep'; did you mean '--help'? see 'farspan --help'
+            -x
+                farspan: unknown option '-x'; see 'farspan --help'
+            run --foo
+                farspan: unknown option '--foo' for 'run'; see 'farspan run --help'
+            run --confg a
+                farspan: unknown option '--confg' for 'run'; did you mean '--config'? see 'farspan run --help'
+            run --config
+                farspan: missing argument for option '--config'; see 'farspan run --help'
+            run a.json
+                farspan: unknown argument 'a.json' for 'run'; see 'farspan run --help'
+            run --help=x
+                farspan: unexpected argument for option '--help': "x"; see 'farspan run --help'
+            demo --serve=1
+                farspan: unexpected argument for option '--serve': "1"; see 'farspan demo --help'
+            demo --workflows 0
+                farspan: --workflows: '0' is not a whole number from 1 to 100000; see 'farspan demo --help'
+            demo --workflows 100001
+                farspan: --workflows: '100001' is not a whole number from 1 to 100000; see 'farspan demo --help'
+            demo --speed 0
+                farspan: --speed: '0' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+            demo --speed NaN
+                farspan: --speed: 'NaN' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+            demo --speed inf
+                farspan: --speed: 'inf' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+            api --fail-rate 1.1
+                farspan: --fail-rate: '1.1' is not a number from 0 to 1; see 'farspan api --help'
+            api --listen 8080
+                farspan: --listen: '8080' is not host:port; see 'farspan api --help'
+            api --latency 5
+                farspan: --latency: '5' has no unit; write ms, s, m, h or d behind the number; see 'farspan api --help'
+            api --latency 2h
+                farspan: --latency: '2h' is out of range; it may be 0s to 1h; see 'farspan api --help'
+            load --batch 0
+                farspan: --batch: '0' is not a whole number from 1 to 100000; see 'farspan load --help'
+            load --seed -1
+                farspan: --seed: '-1' is not a whole number from 0 to 18446744073709551615; see 'farspan load --help'
+            trace 7 --config a
+                farspan: 'trace' is not in this release yet; use 'run' and publish the ids to Redis; see 'farspan --help'
+            probe
+                farspan: 'probe' is not in this release yet; use 'check' to try the API; see 'farspan --help'
+            healthcheck
+                farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
+            run --events -
+                farspan: '--events' is not in this release yet; publish the events to Redis; see 'farspan run --help'
+            demo --open
+                farspan: '--open' is not in this release yet; read the traces on the terminal; see 'farspan demo --help'
+            help nothing
+                farspan: unknown command 'nothing'; see 'farspan --help'
+        "#]],
+        );
     }
 
     #[test]
     fn help_of_the_program() {
-        check(&["--help"], expect![[""]]);
+        check(
+            &["--help"],
+            expect![[r#"
+            --help
+            farspan gives distributed traces to work that runs in somebody else's system.
+
+            Usage: farspan COMMAND [OPTION]...
+
+            Commands:
+              run     Watch workflows until SIGTERM or SIGINT
+              demo    Show it all in one process: scripted API, load, watcher; nothing to install
+              check   Validate the whole configuration, then try each endpoint
+              config  Print the effective configuration, and where each value came from
+              api     Be the scripted external API of the demo
+              load    Publish start events to Redis, in batches
+
+            Options:
+              --help     Print this, or a command's own help after its name
+              --version  Print the version
+
+            The settings, with their variables and keys: 'farspan help settings'.
+            Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
+
+        "#]],
+        );
     }
 
     #[cfg(feature = "demo")]
     #[test]
     fn help_of_commands() {
-        check(&["run --help", "help api", "load -h", "trace --help"], expect![[""]]);
+        check(
+            &["run --help", "help api", "load -h", "trace --help"],
+            expect![[r#"
+            run --help
+            Watch workflows until SIGTERM or SIGINT.
+
+            Usage: farspan run [OPTION]...
+
+            Options:
+              --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+              --help         Print this
+
+            Settings come from the environment and the file: 'farspan help settings'.
+
+            help api
+            Be the scripted external API of the demo.
+
+            Usage: farspan api [OPTION]...
+
+            Options:
+              --listen ADDR  Where to listen, host:port [127.0.0.1:8080]
+              --speed X      Divide every duration by X [1]
+              --seed N       Repeat what this seed gave; else another one each time
+              --latency DUR  Wait before each answer [0s]
+              --fail-rate P  The share of stages that fail, 0 to 1 [0.1]
+              --help         Print this
+
+            load -h
+            Publish start events to Redis, in batches.
+
+            Usage: farspan load [OPTION]...
+
+            Options:
+              --redis-url URL   Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379
+              --channel NAME    Else FARSPAN_REDIS_CHANNEL, else event.workflow.started
+              --workflows N     How many events in all [300]
+              --batch N         How many events in one batch [100]
+              --batch-wait DUR  From one batch to the next [2m]
+              --spread DUR      Spread a batch over this time
+              --with-parent     Give each event a traceparent
+              --seed N          Repeat what this seed gave; else another one each time
+              --help            Print this
+
+            trace --help
+            'trace' is not in this release yet; use 'run' and publish the ids to Redis.
+
+        "#]],
+        );
     }
 
     #[test]
     fn what_is_not_utf8_is_said() {
         use std::os::unix::ffi::OsStringExt as _;
         let bad = || OsString::from_vec(vec![0xff]);
-        for args in [vec![bad()], vec!["run".into(), bad()], vec!["run".into(), "--config".into(), bad()]] {
+        for args in [
+            vec![bad()],
+            vec!["run".into(), bad()],
+            vec!["run".into(), "--config".into(), bad()],
+        ] {
             assert!(parse(args).is_err());
         }
     }

@@ -27,7 +27,13 @@ impl log::Log for Stderr {
             return;
         }
         let (level, target) = (record.level(), record.target());
-        let line = line(self.0.format, clock::now().wall, level, target, &record.args().to_string());
+        let line = line(
+            self.0.format,
+            clock::now().wall,
+            level,
+            target,
+            &record.args().to_string(),
+        );
         // Nobody listens any more: nothing that could be said to anybody.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
@@ -72,7 +78,12 @@ fn line(format: LogFormat, time: Wall, level: Level, target: &str, message: &str
                 message: &'a str,
             }
             let level = level.as_str().to_ascii_lowercase();
-            let line = Line { time: &time, level: &level, target, message };
+            let line = Line {
+                time: &time,
+                level: &level,
+                target,
+                message,
+            };
             // Strings alone: serde_json has no reason to fail.
             let mut line = serde_json::to_string(&line).unwrap_or_default();
             line.push('\n');
@@ -105,19 +116,44 @@ mod tests {
 
     #[test]
     fn text_keeps_to_its_line() {
-        let messages = ["500 from api.test", "a\nb\r\u{1b}[31m \"q\" \\ ä\u{2028}", ""];
-        check(LogFormat::Text, &messages, expect![[""]]);
+        let messages = [
+            "500 from api.test",
+            "a\nb\r\u{1b}[31m \"q\" \\ ä\u{2028}",
+            "",
+        ];
+        check(
+            LogFormat::Text,
+            &messages,
+            expect![[r#"
+            2026-11-20T09:57:01.123Z INFO  poller: 500 from api.test
+            2026-11-20T09:57:01.123Z INFO  poller: a\nb\r\u{1b}[31m "q" \ ä\u{2028}
+            2026-11-20T09:57:01.123Z INFO  poller: 
+        "#]],
+        );
     }
 
     #[test]
     fn json_is_escaped() {
-        check(LogFormat::Json, &["500 from api.test", "a\nb\u{1b} \"q\" \\ ä"], expect![[""]]);
+        check(
+            LogFormat::Json,
+            &["500 from api.test", "a\nb\u{1b} \"q\" \\ ä"],
+            expect![[r#"
+            {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"poller","message":"500 from api.test"}
+            {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"poller","message":"a\nb\u001b \"q\" \\ ä"}
+        "#]],
+        );
     }
 
     #[test]
     fn a_whole_second_has_its_digits() {
-        assert_eq!(milliseconds(Wall::from_unix_ns(0)), "1970-01-01T00:00:00.000Z");
-        assert_eq!(milliseconds(Wall::from_unix_ns(-1_000_000)), "1969-12-31T23:59:59.999Z");
+        assert_eq!(
+            milliseconds(Wall::from_unix_ns(0)),
+            "1970-01-01T00:00:00.000Z"
+        );
+        assert_eq!(
+            milliseconds(Wall::from_unix_ns(-1_000_000)),
+            "1969-12-31T23:59:59.999Z"
+        );
     }
 
     #[test]
@@ -131,7 +167,11 @@ mod tests {
             (LevelFilter::Error, Level::Warn, "redis", false),
             (LevelFilter::Trace, Level::Trace, "ureq", true),
         ] {
-            assert_eq!(is_logged(most, level, target), logged, "{most} {level} {target}");
+            assert_eq!(
+                is_logged(most, level, target),
+                logged,
+                "{most} {level} {target}"
+            );
         }
     }
 }

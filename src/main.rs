@@ -32,12 +32,14 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, ExitCode> {
             print(&config.describe())
         }
         Command::Run { config } => {
-            let config = Config::load_to_watch(env, config.as_deref()).map_err(|error| misused(&error))?;
+            let config =
+                Config::load_to_watch(env, config.as_deref()).map_err(|error| misused(&error))?;
             start_log(&config.log, &config.warnings);
             placeholder_run(config)
         }
         Command::Check { config } => {
-            let config = Config::load_to_watch(env, config.as_deref()).map_err(|error| misused(&error))?;
+            let config =
+                Config::load_to_watch(env, config.as_deref()).map_err(|error| misused(&error))?;
             start_log(&config.log, &config.warnings);
             placeholder_check(config)
         }
@@ -68,7 +70,10 @@ fn start_log(log: &Log, warnings: &[String]) {
 /// A reader that has gone away (`farspan config | head -1`) has read enough.
 fn print(text: &str) -> Result<ExitCode, ExitCode> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             tell(&error);
             Err(ExitCode::from(FAILED))

@@ -243,10 +243,16 @@ impl Environment {
         for (name, value) in pairs {
             let (name, value) = (name.into(), value.into());
             if !value.is_empty() {
-                variables.insert(name.to_string_lossy().into_owned(), value.into_string().ok());
+                variables.insert(
+                    name.to_string_lossy().into_owned(),
+                    value.into_string().ok(),
+                );
             }
         }
-        Environment { variables, kernel_host_name: None }
+        Environment {
+            variables,
+            kernel_host_name: None,
+        }
     }
 
     /// Only the variables whose names are wanted.
@@ -257,7 +263,9 @@ impl Environment {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+        self.variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -265,7 +273,10 @@ impl Environment {
     }
 
     fn host_name(&self) -> Option<&str> {
-        let kernel = self.kernel_host_name.as_deref().filter(|name| !name.is_empty());
+        let kernel = self
+            .kernel_host_name
+            .as_deref()
+            .filter(|name| !name.is_empty());
         kernel.or_else(|| self.text("HOSTNAME"))
     }
 }
@@ -284,9 +295,12 @@ impl Config {
     /// For a watcher of this API, which no configuration names, as in the demo. Only the `OTEL_*` variables, the
     /// instance and the log's are heeded; spans go to a collector only if an endpoint is set.
     pub fn for_api(env: &Environment, base_url: &str) -> Result<Config, Errors> {
-        let has_endpoint = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
-            .iter()
-            .any(|name| env.text(name).is_some());
+        let has_endpoint = [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        ]
+        .iter()
+        .any(|name| env.text(name).is_some());
         let env = env.only(|name| {
             let otlp = name.starts_with("OTEL_EXPORTER_OTLP_");
             is_for_all_commands(name) || name.starts_with("OTEL_") && (has_endpoint || !otlp)
@@ -294,7 +308,10 @@ impl Config {
         let mut config = load(&env, None, false)?;
         let base_url = values::base_url(base_url)
             .map_err(|reason| Errors(vec![format!("'{}' {reason}", values::shown(base_url))]))?;
-        config.api = Some(Api { base_url, token: None });
+        config.api = Some(Api {
+            base_url,
+            token: None,
+        });
         if !has_endpoint {
             config.export.otlp = None;
         }
@@ -305,7 +322,11 @@ impl Config {
     pub fn describe(&self) -> String {
         let mut lines: Vec<[String; 3]> = Vec::new();
         for row in &self.rows {
-            lines.push([row.name.to_owned(), row.value.clone(), row.origin.to_string()]);
+            lines.push([
+                row.name.to_owned(),
+                row.value.clone(),
+                row.origin.to_string(),
+            ]);
         }
         let width = |column: usize| {
             let widths = lines.iter().map(|line| line[column].chars().count());
@@ -363,7 +384,13 @@ impl Redis {
 }
 
 fn is_for_all_commands(name: &str) -> bool {
-    ["FARSPAN_INSTANCE", "FARSPAN_LOG", "FARSPAN_LOG_FORMAT", "HOSTNAME"].contains(&name)
+    [
+        "FARSPAN_INSTANCE",
+        "FARSPAN_LOG",
+        "FARSPAN_LOG_FORMAT",
+        "HOSTNAME",
+    ]
+    .contains(&name)
 }
 
 fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config, Errors> {
@@ -379,42 +406,92 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let trace = otel::trace(it);
     let redis = url.map(|url| Redis { url, channel });
     let (rows, warnings) = resolver.finish()?;
-    Ok(Config { api, redis, poll, export, trace, resource, log, instance, warnings, rows })
+    Ok(Config {
+        api,
+        redis,
+        poll,
+        export,
+        trace,
+        resource,
+        log,
+        instance,
+        warnings,
+        rows,
+    })
 }
 
 fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
     const NAME: &str = "FARSPAN_API_BASE_URL";
     if needed && resolver.take(NAME).is_none() {
-        let error = format!("{NAME} (api.base_url): is not set; write the status API's URL, http://host:port/path");
+        let error = format!(
+            "{NAME} (api.base_url): is not set; write the status API's URL, http://host:port/path"
+        );
         resolver.errors.push(error);
     }
     let base_url = resolver.strict(NAME, values::base_url);
-    let token = resolver.secret("FARSPAN_API_TOKEN", "FARSPAN_API_TOKEN_FILE", "api-token", values::token);
-    Some(Api { base_url: base_url?, token })
+    let token = resolver.secret(
+        "FARSPAN_API_TOKEN",
+        "FARSPAN_API_TOKEN_FILE",
+        "api-token",
+        values::token,
+    );
+    Some(Api {
+        base_url: base_url?,
+        token,
+    })
 }
 
 fn redis_url(resolver: &mut Resolver<'_>) -> Option<Secret> {
-    resolver.secret("FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE", "redis-url", values::redis_url)
+    resolver.secret(
+        "FARSPAN_REDIS_URL",
+        "FARSPAN_REDIS_URL_FILE",
+        "redis-url",
+        values::redis_url,
+    )
 }
 
 fn redis_channel(resolver: &mut Resolver<'_>) -> String {
-    resolver.strict("FARSPAN_REDIS_CHANNEL", values::label).unwrap_or_default()
+    resolver
+        .strict("FARSPAN_REDIS_CHANNEL", values::label)
+        .unwrap_or_default()
 }
 
 fn poll(resolver: &mut Resolver<'_>) -> Poll {
     const MOMENT: Duration = Duration::from_millis(10);
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let mut duration = |name, least: Duration, most: Duration, bounds| {
-        let found = resolver.strict(name, |text| values::duration_within(text, least..=most, bounds));
+        let found = resolver.strict(name, |text| {
+            values::duration_within(text, least..=most, bounds)
+        });
         found.unwrap_or_default()
     };
-    let initial_delay = duration("FARSPAN_POLL_INITIAL_DELAY", Duration::ZERO, DAY, "it may be 0s to 24h");
-    let interval = duration("FARSPAN_POLL_INTERVAL", MOMENT, DAY, "it may be 10ms to 24h");
-    let timeout = duration("FARSPAN_POLL_TIMEOUT", MOMENT, DAY * 10_000, "it may be 10ms to 10000d");
+    let initial_delay = duration(
+        "FARSPAN_POLL_INITIAL_DELAY",
+        Duration::ZERO,
+        DAY,
+        "it may be 0s to 24h",
+    );
+    let interval = duration(
+        "FARSPAN_POLL_INTERVAL",
+        MOMENT,
+        DAY,
+        "it may be 10ms to 24h",
+    );
+    let timeout = duration(
+        "FARSPAN_POLL_TIMEOUT",
+        MOMENT,
+        DAY * 10_000,
+        "it may be 10ms to 10000d",
+    );
     let most = limits::POLLERS_MAX as u64;
     let pollers = resolver.strict("FARSPAN_POLLERS", |text| values::integer(text, 1..=most));
     let pollers = usize::try_from(pollers.unwrap_or_default()).unwrap_or_default();
-    Poll { initial_delay, interval, timeout, pollers }
+    Poll {
+        initial_delay,
+        interval,
+        timeout,
+        pollers,
+    }
 }
 
 fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
@@ -438,9 +515,15 @@ fn log(resolver: &mut Resolver<'_>) -> Log {
         values::one_of(text, &levels)
     });
     let format = resolver.strict("FARSPAN_LOG_FORMAT", |text| {
-        values::one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+        values::one_of(
+            text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )
     });
-    Log { level: level.unwrap_or(LevelFilter::Info), format: format.unwrap_or(LogFormat::Text) }
+    Log {
+        level: level.unwrap_or(LevelFilter::Info),
+        format: format.unwrap_or(LogFormat::Text),
+    }
 }
 
 #[cfg(test)]

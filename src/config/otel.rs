@@ -26,16 +26,24 @@ pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
     });
     let (mut otlp, mut console) = exporters(resolver);
     if disabled == Some(true) {
-        resolver.warnings.push("OTEL_SDK_DISABLED: no spans are exported".to_owned());
+        resolver
+            .warnings
+            .push("OTEL_SDK_DISABLED: no spans are exported".to_owned());
         (otlp, console) = (false, false);
     }
     let otlp = if otlp { self::otlp(resolver) } else { None };
-    Export { otlp, console, batch }
+    Export {
+        otlp,
+        console,
+        batch,
+    }
 }
 
 pub(super) fn trace(resolver: &mut Resolver<'_>) -> Trace {
     let mut count = |name| {
-        let count = resolver.lenient(name, |text| integer(text, COUNT)).unwrap_or_default();
+        let count = resolver
+            .lenient(name, |text| integer(text, COUNT))
+            .unwrap_or_default();
         usize::try_from(count).unwrap_or(usize::MAX)
     };
     let mut limits = SpanLimits {
@@ -53,7 +61,11 @@ pub(super) fn trace(resolver: &mut Resolver<'_>) -> Trace {
             "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: farspan keeps {most} bytes of a value at most"
         ));
     }
-    Trace { sampler: sampler(resolver), limits, read_parent: read_parent(resolver) }
+    Trace {
+        sampler: sampler(resolver),
+        limits,
+        read_parent: read_parent(resolver),
+    }
 }
 
 /// The attributes of the resource: the well-known ones first, then the others as they were written.
@@ -73,12 +85,23 @@ pub(super) fn resource(
     let (name, version) = (take("service.name"), take("service.version"));
     let (id, host) = (take("service.instance.id"), take("host.name"));
 
-    let name = resolver.lenient("OTEL_SERVICE_NAME", |text| Ok(text.to_owned())).or(name);
+    let name = resolver
+        .lenient("OTEL_SERVICE_NAME", |text| Ok(text.to_owned()))
+        .or(name);
     let id = id.filter(|_| !instance_is_set);
     let mut resource = vec![
-        ("service.name".to_owned(), name.unwrap_or_else(|| "farspan".to_owned())),
-        ("service.version".to_owned(), version.unwrap_or_else(|| crate::VERSION.to_owned())),
-        ("service.instance.id".to_owned(), id.unwrap_or_else(|| instance.to_owned())),
+        (
+            "service.name".to_owned(),
+            name.unwrap_or_else(|| "farspan".to_owned()),
+        ),
+        (
+            "service.version".to_owned(),
+            version.unwrap_or_else(|| crate::VERSION.to_owned()),
+        ),
+        (
+            "service.instance.id".to_owned(),
+            id.unwrap_or_else(|| instance.to_owned()),
+        ),
     ];
     let host = host.or_else(|| env.host_name().map(str::to_owned));
     resource.extend(host.map(|host| ("host.name".to_owned(), host)));
@@ -104,7 +127,11 @@ fn exporters(resolver: &mut Resolver<'_>) -> (bool, bool) {
         }
     }
     if !otlp && !console && !none {
-        resolver.error("OTEL_TRACES_EXPORTER", &found, "names no exporter; write otlp, console or none");
+        resolver.error(
+            "OTEL_TRACES_EXPORTER",
+            &found,
+            "names no exporter; write otlp, console or none",
+        );
     }
     if none && (otlp || console) {
         let warning = "OTEL_TRACES_EXPORTER: 'none' stands beside other exporters and is ignored";
@@ -122,9 +149,16 @@ fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
         Some(timeout) => timeout.min(NO_LIMIT),
     };
     let compression = resolver.lenient("OTEL_EXPORTER_OTLP_COMPRESSION", |text| {
-        one_of(text, &[("none", Compression::None), ("gzip", Compression::Gzip)])
+        one_of(
+            text,
+            &[("none", Compression::None), ("gzip", Compression::Gzip)],
+        )
     });
-    let certificate = pem(resolver, "OTEL_EXPORTER_OTLP_CERTIFICATE", PemKind::Certificate);
+    let certificate = pem(
+        resolver,
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        PemKind::Certificate,
+    );
     let name = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
     let client_certificate = pem(resolver, name, PemKind::Certificate);
     let client_key = pem(resolver, "OTEL_EXPORTER_OTLP_CLIENT_KEY", PemKind::Key);
@@ -146,7 +180,11 @@ fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
 /// A known protocol that farspan does not speak is an error: the collector's port would be the wrong one too.
 fn protocol(resolver: &mut Resolver<'_>) {
     const NAME: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    let known = [("http/protobuf", true), ("grpc", false), ("http/json", false)];
+    let known = [
+        ("http/protobuf", true),
+        ("grpc", false),
+        ("http/json", false),
+    ];
     if resolver.lenient(NAME, |text| one_of(text, &known)) == Some(false) {
         resolver.error_in(
             NAME,
@@ -163,7 +201,10 @@ fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
     let uri = resolver.strict(NAME, |text| http_url(text, USERINFO))?;
     let origin = resolver.origin_of(NAME)?.clone();
     if uri.port_u16() == Some(GRPC_PORT) {
-        let warning = format!("{}: 4317 is most often the gRPC port; farspan speaks HTTP, 4318", origin.place());
+        let warning = format!(
+            "{}: 4317 is most often the gRPC port; farspan speaks HTTP, 4318",
+            origin.place()
+        );
         resolver.warnings.push(warning);
     }
     let signal = if origin == Origin::Env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
@@ -175,7 +216,9 @@ fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
     };
     let scheme = uri.scheme_str().unwrap_or("http");
     let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+    let query = uri
+        .query()
+        .map_or(String::new(), |query| format!("?{query}"));
     // An empty path reads as `/`.
     let endpoint = format!("{scheme}://{authority}{}{signal}{query}", uri.path());
     resolver.show(NAME, shown(&values::redacted_url(&endpoint)), origin);
@@ -201,17 +244,33 @@ fn headers(resolver: &mut Resolver<'_>) -> Vec<(String, Secret)> {
             )),
         }
     }
-    let names: Vec<_> = headers.iter().map(|(name, _)| format!("{name}=(redacted)")).collect();
-    resolver.show("OTEL_EXPORTER_OTLP_HEADERS", shown(&names.join(",")), found.origin);
+    let names: Vec<_> = headers
+        .iter()
+        .map(|(name, _)| format!("{name}=(redacted)"))
+        .collect();
+    resolver.show(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        shown(&names.join(",")),
+        found.origin,
+    );
     headers
 }
 
 fn header(entry: &str) -> Result<(String, Secret), Reason> {
     /// What the request itself says; a second word on it would break it.
-    const OURS: &[&str] = &["connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"];
+    const OURS: &[&str] = &[
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+    ];
     let (name, value) = entry.split_once('=').ok_or("is not key=value")?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "has a key that is no header's name")?;
-    let value = percent_decoded(value.trim()).ok_or("has a value that is not percent-encoded UTF-8")?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes())
+        .map_err(|_| "has a key that is no header's name")?;
+    let value =
+        percent_decoded(value.trim()).ok_or("has a value that is not percent-encoded UTF-8")?;
     if OURS.contains(&name.as_str()) {
         return Err(format!("names {name}, which farspan sets").into());
     }
@@ -231,15 +290,22 @@ fn pem(resolver: &mut Resolver<'_>, name: &'static str, kind: PemKind) -> Option
         resolver.error(name, &found, reason);
         return None;
     }
-    Some(Pem { path: PathBuf::from(found.text), bytes })
+    Some(Pem {
+        path: PathBuf::from(found.text),
+        bytes,
+    })
 }
 
 #[cfg(feature = "tls")]
 fn check_pem(bytes: &[u8], kind: PemKind) -> Result<(), &'static str> {
     use ureq::tls::{Certificate, PrivateKey};
     match kind {
-        PemKind::Certificate => Certificate::from_pem(bytes).map(drop).map_err(|_| "holds no PEM certificate"),
-        PemKind::Key => PrivateKey::from_pem(bytes).map(drop).map_err(|_| "holds no PEM private key"),
+        PemKind::Certificate => Certificate::from_pem(bytes)
+            .map(drop)
+            .map_err(|_| "holds no PEM certificate"),
+        PemKind::Key => PrivateKey::from_pem(bytes)
+            .map(drop)
+            .map_err(|_| "holds no PEM private key"),
     }
 }
 
@@ -250,16 +316,22 @@ fn check_pem(_: &[u8], _: PemKind) -> Result<(), &'static str> {
 
 fn batch(resolver: &mut Resolver<'_>) -> Batch {
     const COUNT_FROM_1: RangeInclusive<u64> = 1..=u32::MAX as u64;
-    let count = |text: &str| integer(text, COUNT_FROM_1).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    let count = |text: &str| {
+        integer(text, COUNT_FROM_1).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+    };
     let max_queue_size = resolver.lenient("OTEL_BSP_MAX_QUEUE_SIZE", count);
     let mut batch = Batch {
-        schedule_delay: resolver.lenient("OTEL_BSP_SCHEDULE_DELAY", milliseconds).unwrap_or_default(),
+        schedule_delay: resolver
+            .lenient("OTEL_BSP_SCHEDULE_DELAY", milliseconds)
+            .unwrap_or_default(),
         export_timeout: match resolver.lenient("OTEL_BSP_EXPORT_TIMEOUT", milliseconds) {
             Some(Duration::ZERO) | None => NO_LIMIT,
             Some(timeout) => timeout,
         },
         max_queue_size,
-        max_export_batch_size: resolver.lenient("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", count).unwrap_or(1),
+        max_export_batch_size: resolver
+            .lenient("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", count)
+            .unwrap_or(1),
     };
     if let Some(queue) = max_queue_size.filter(|queue| *queue < batch.max_export_batch_size) {
         batch.max_export_batch_size = queue;
@@ -300,7 +372,11 @@ fn sampler(resolver: &mut Resolver<'_>) -> Sampler {
             Sampler::TraceIdRatio(ratio.unwrap_or(1.0))
         }
     };
-    if parent_based { Sampler::ParentBased(Box::new(root)) } else { root }
+    if parent_based {
+        Sampler::ParentBased(Box::new(root))
+    } else {
+        root
+    }
 }
 
 /// Whether the W3C trace context of a start event is read.
@@ -344,5 +420,7 @@ fn milliseconds(text: &str) -> Result<Duration, Reason> {
 }
 
 fn entries(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
 }

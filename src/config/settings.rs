@@ -57,7 +57,13 @@ const fn both(
     kind: Kind,
     about: &'static str,
 ) -> Setting {
-    Setting { env, key: Some(key), default, about, kind }
+    Setting {
+        env,
+        key: Some(key),
+        default,
+        about,
+        kind,
+    }
 }
 
 const fn env(
@@ -66,10 +72,17 @@ const fn env(
     kind: Kind,
     about: &'static str,
 ) -> Setting {
-    Setting { env, key: None, default, about, kind }
+    Setting {
+        env,
+        key: None,
+        default,
+        about,
+        kind,
+    }
 }
 
-const LATER_REDIS: &str = "only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL";
+const LATER_REDIS: &str =
+    "only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL";
 const LATER_STATE: &str = "keeping state is not in this release yet; set none";
 const LATER_STATE_DIR: &str = "keeping state is not in this release yet; unset it";
 const LATER_LEASE: &str = "a fleet is not in this release yet; unset it";
@@ -238,14 +251,22 @@ impl<'a> Resolver<'a> {
             return Err(Errors(self.errors));
         }
         let mut rows = self.rows;
-        let place = |row: &Row| SETTINGS.iter().position(|setting| setting.name() == row.name);
+        let place = |row: &Row| {
+            SETTINGS
+                .iter()
+                .position(|setting| setting.name() == row.name)
+        };
         rows.sort_by_key(place);
         Ok((rows, self.warnings))
     }
 
     /// The value of a setting as it was written, its default if it was not. The name is the setting's last variable.
     pub(super) fn take(&mut self, name: &'static str) -> Option<Found> {
-        let found = self.written(name).into_iter().next().or_else(|| default(name));
+        let found = self
+            .written(name)
+            .into_iter()
+            .next()
+            .or_else(|| default(name));
         self.show_found(name, found.as_ref());
         found
     }
@@ -282,7 +303,8 @@ impl<'a> Resolver<'a> {
                 Err(reason) => {
                     let place = found.origin.place();
                     let value = setting(name).redacted(&found.text);
-                    self.warnings.push(format!("{place}: '{value}' {reason}; it is ignored"));
+                    self.warnings
+                        .push(format!("{place}: '{value}' {reason}; it is ignored"));
                 }
             }
         }
@@ -306,10 +328,15 @@ impl<'a> Resolver<'a> {
                 let both_env = [&direct, &by_file].map(|it| matches!(it.origin, Origin::Env(_)));
                 if both_env[0] == both_env[1] {
                     let (one, other) = (direct.origin.place(), by_file.origin.place());
-                    self.errors.push(format!("{one}: {other} is set too; one of them must go"));
+                    self.errors
+                        .push(format!("{one}: {other} is set too; one of them must go"));
                     return None;
                 }
-                if both_env[0] { direct } else { self.secret_file(&by_file)? }
+                if both_env[0] {
+                    direct
+                } else {
+                    self.secret_file(&by_file)?
+                }
             }
             (Some(direct), None) => direct,
             (None, Some(by_file)) => self.secret_file(&by_file)?,
@@ -342,26 +369,37 @@ impl<'a> Resolver<'a> {
         let place = found.origin.place();
         self.errors.push(match setting(name).kind {
             Kind::Secret => format!("{place}: the value {reason}"),
-            _ => format!("{place}: '{}' {reason}", setting(name).redacted(&found.text)),
+            _ => format!(
+                "{place}: '{}' {reason}",
+                setting(name).redacted(&found.text)
+            ),
         });
     }
 
     /// A mistake in the value that is in force.
     pub(super) fn error_in(&mut self, name: &'static str, reason: &str) {
         if let Some(row) = self.rows.iter().find(|row| row.name == name) {
-            self.errors.push(format!("{}: '{}' {reason}", row.origin.place(), row.value));
+            self.errors
+                .push(format!("{}: '{}' {reason}", row.origin.place(), row.value));
         }
     }
 
     /// Where the value in force came from, once it was asked for.
     pub(super) fn origin_of(&self, name: &str) -> Option<&Origin> {
-        self.rows.iter().find(|row| row.name == name).map(|row| &row.origin)
+        self.rows
+            .iter()
+            .find(|row| row.name == name)
+            .map(|row| &row.origin)
     }
 
     /// Puts a value into `farspan config`, in the place of the one that was written.
     pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
         self.rows.retain(|row| row.name != name);
-        self.rows.push(Row { name, value, origin });
+        self.rows.push(Row {
+            name,
+            value,
+            origin,
+        });
     }
 
     fn show_found(&mut self, name: &'static str, found: Option<&Found>) {
@@ -381,8 +419,15 @@ impl<'a> Resolver<'a> {
         for name in setting.env {
             if let Some(text) = self.env.text(name) {
                 // A secret is taken as it is, so that a stray line break in it is found and said.
-                let text = if setting.kind == Kind::Secret { text } else { text.trim() };
-                written.push(Found { text: text.to_owned(), origin: Origin::Env(name) });
+                let text = if setting.kind == Kind::Secret {
+                    text
+                } else {
+                    text.trim()
+                };
+                written.push(Found {
+                    text: text.to_owned(),
+                    origin: Origin::Env(name),
+                });
             }
         }
         written.extend(setting.key.and_then(|key| self.file.get(key)).cloned());
@@ -390,7 +435,11 @@ impl<'a> Resolver<'a> {
     }
 
     fn check_environment(&mut self) {
-        let known = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied());
+        let known = || {
+            SETTINGS
+                .iter()
+                .flat_map(|setting| setting.env.iter().copied())
+        };
         for (name, value) in self.env.iter() {
             let is_known = known().any(|known| known == name);
             if is_known && value.is_none() {
@@ -402,7 +451,10 @@ impl<'a> Resolver<'a> {
             let known = known().filter_map(|known| known.strip_prefix("FARSPAN_"));
             self.errors.push(match values::nearest(short, known) {
                 Some(meant) => format!("{}: no such setting; FARSPAN_{meant}?", shown(name)),
-                None => format!("{}: no such setting; see 'farspan help settings'", shown(name)),
+                None => format!(
+                    "{}: no such setting; see 'farspan help settings'",
+                    shown(name)
+                ),
             });
         }
     }
@@ -415,18 +467,25 @@ impl<'a> Resolver<'a> {
             let name = setting.name();
             if setting.about.is_empty() {
                 if let Some(found) = self.written(name).first() {
-                    self.errors.push(format!("{}: {remedy}", found.origin.place()));
+                    self.errors
+                        .push(format!("{}: {remedy}", found.origin.place()));
                 }
-            } else if let Some(found) = self.take(name).filter(|found| found.text != setting.default)
+            } else if let Some(found) = self
+                .take(name)
+                .filter(|found| found.text != setting.default)
             {
-                self.errors.push(format!("{}: {remedy}", found.origin.place()));
+                self.errors
+                    .push(format!("{}: {remedy}", found.origin.place()));
             }
         }
     }
 
     fn secret_file(&mut self, by_file: &Found) -> Option<Found> {
         match read_secret(Path::new(&by_file.text)) {
-            Ok(text) => Some(Found { text, origin: Origin::SecretFile(shown(&by_file.text)) }),
+            Ok(text) => Some(Found {
+                text,
+                origin: Origin::SecretFile(shown(&by_file.text)),
+            }),
             Err(reason) => {
                 let (place, path) = (by_file.origin.place(), shown(&by_file.text));
                 self.errors.push(format!("{place}: '{path}' {reason}"));
@@ -442,9 +501,13 @@ impl<'a> Resolver<'a> {
         }
         let shown_path = shown(&path.to_string_lossy());
         match read_secret(&path) {
-            Ok(text) => Some(Found { text, origin: Origin::SecretFile(shown_path) }),
+            Ok(text) => Some(Found {
+                text,
+                origin: Origin::SecretFile(shown_path),
+            }),
             Err(reason) => {
-                self.errors.push(format!("$CREDENTIALS_DIRECTORY: '{shown_path}' {reason}"));
+                self.errors
+                    .push(format!("$CREDENTIALS_DIRECTORY: '{shown_path}' {reason}"));
                 None
             }
         }
@@ -469,14 +532,19 @@ impl<'a> Resolver<'a> {
         let mut seen = Vec::new();
         for (entry, node) in entries {
             let dotted = entry.contains('.');
-            let path = if group.is_empty() { entry } else { format!("{group}.{entry}") };
+            let path = if group.is_empty() {
+                entry
+            } else {
+                format!("{group}.{entry}")
+            };
             let place = format!("{file}: {}", shown(&path));
             if seen.contains(&path) {
                 self.errors.push(format!("{place}: stands there twice"));
             }
             let setting = SETTINGS.iter().find(|setting| setting.key == Some(&path));
             let is_group = known_keys().any(|key| {
-                key.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'))
+                key.strip_prefix(path.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
             });
             match (setting, node) {
                 (Some(setting), node) if !dotted => {
@@ -487,14 +555,16 @@ impl<'a> Resolver<'a> {
                 }
                 (None, _) if is_group => self.errors.push(format!("{place}: must be an object")),
                 (Some(_), _) => {
-                    self.errors.push(format!("{place}: write the groups as nested objects"));
+                    self.errors
+                        .push(format!("{place}: write the groups as nested objects"));
                 }
                 (None, _) => {
                     let groups = known_keys().filter_map(|key| key.split('.').next());
-                    self.errors.push(match values::nearest(&path, known_keys().chain(groups)) {
-                        Some(meant) => format!("{place}: no such key; '{meant}'?"),
-                        None => format!("{place}: no such key; see 'farspan help settings'"),
-                    });
+                    self.errors
+                        .push(match values::nearest(&path, known_keys().chain(groups)) {
+                            Some(meant) => format!("{place}: no such key; '{meant}'?"),
+                            None => format!("{place}: no such key; see 'farspan help settings'"),
+                        });
                 }
             }
             seen.push(path);
@@ -506,11 +576,15 @@ impl<'a> Resolver<'a> {
         let text = match (setting.kind, node) {
             (Kind::Number, Node::Number(text)) => text,
             (Kind::Number, other) => {
-                return self.errors.push(format!("{place}: is {}, must be a number", other.kind()));
+                return self
+                    .errors
+                    .push(format!("{place}: is {}, must be a number", other.kind()));
             }
             (_, Node::Text(text)) => text,
             (_, other) => {
-                return self.errors.push(format!("{place}: is {}, must be a string", other.kind()));
+                return self
+                    .errors
+                    .push(format!("{place}: is {}, must be a string", other.kind()));
             }
         };
         let origin = Origin::Key(file.to_owned(), key);
@@ -518,14 +592,23 @@ impl<'a> Resolver<'a> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "every name is a literal, and every test of `Config` asks for all of them")]
+#[expect(
+    clippy::expect_used,
+    reason = "every name is a literal, and every test of `Config` asks for all of them"
+)]
 fn setting(name: &str) -> &'static Setting {
-    SETTINGS.iter().find(|setting| setting.name() == name).expect("a setting of the table")
+    SETTINGS
+        .iter()
+        .find(|setting| setting.name() == name)
+        .expect("a setting of the table")
 }
 
 fn default(name: &str) -> Option<Found> {
     let text = setting(name).default;
-    (!text.is_empty()).then(|| Found { text: text.to_owned(), origin: Origin::Default })
+    (!text.is_empty()).then(|| Found {
+        text: text.to_owned(),
+        origin: Origin::Default,
+    })
 }
 
 fn read_secret(path: &Path) -> Result<String, Reason> {
@@ -538,7 +621,8 @@ fn read_secret(path: &Path) -> Result<String, Reason> {
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, Reason> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let read =
+        File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Err(error) => Err(format!("cannot be read: {error}").into()),
         Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => Err("is larger than 1 MiB".into()),

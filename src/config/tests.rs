@@ -57,7 +57,10 @@ fn check_file(file: &str, pairs: &[(&str, &str)], expected: Expect) {
             let lines = described.lines().filter(|line| line.starts_with("FARSPAN"));
             // The columns depend on where the file lies.
             let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-            lines.filter(|line| !line.ends_with(" default")).collect::<Vec<_>>().join("\n")
+            lines
+                .filter(|line| !line.ends_with(" default"))
+                .collect::<Vec<_>>()
+                .join("\n")
         }
         Err(errors) => scratch.shortened(&errors.to_string()),
     };
@@ -66,13 +69,243 @@ fn check_file(file: &str, pairs: &[(&str, &str)], expected: Expect) {
 
 #[test]
 fn with_nothing_set() {
-    check(&[], |config| config.describe(), expect![[""]]);
-    check(&[], |config| format!("{:#?}", (&config.poll, &config.export, &config.trace)), expect![[""]]);
+    check(
+        &[],
+        |config| config.describe(),
+        expect![[r#"
+        FARSPAN_CONFIG                         (unset)                          default
+        FARSPAN_API_BASE_URL                   (unset)                          default
+        FARSPAN_API_TOKEN                      (unset)                          default
+        FARSPAN_API_TOKEN_FILE                 (unset)                          default
+        FARSPAN_REDIS_URL                      (unset)                          default
+        FARSPAN_REDIS_URL_FILE                 (unset)                          default
+        FARSPAN_REDIS_CHANNEL                  event.workflow.started           default
+        FARSPAN_POLL_INITIAL_DELAY             5s                               default
+        FARSPAN_POLL_INTERVAL                  10s                              default
+        FARSPAN_POLL_TIMEOUT                   24h                              default
+        FARSPAN_POLLERS                        16                               default
+        FARSPAN_INSTANCE                       vm-1                             default
+        FARSPAN_LOG                            info                             default
+        FARSPAN_LOG_FORMAT                     text                             default
+        FARSPAN_STATE                          none                             default
+        FARSPAN_ADMIN_LISTEN                   none                             default
+        OTEL_SDK_DISABLED                      false                            default
+        OTEL_TRACES_EXPORTER                   otlp                             default
+        OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default
+        OTEL_EXPORTER_OTLP_PROTOCOL            http/protobuf                    default
+        OTEL_EXPORTER_OTLP_HEADERS             (unset)                          default
+        OTEL_EXPORTER_OTLP_TIMEOUT             10000                            default
+        OTEL_EXPORTER_OTLP_COMPRESSION         none                             default
+        OTEL_EXPORTER_OTLP_CERTIFICATE         (unset)                          default
+        OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE  (unset)                          default
+        OTEL_EXPORTER_OTLP_CLIENT_KEY          (unset)                          default
+        OTEL_BSP_SCHEDULE_DELAY                5000                             default
+        OTEL_BSP_EXPORT_TIMEOUT                30000                            default
+        OTEL_BSP_MAX_QUEUE_SIZE                (unset)                          default
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE         512                              default
+        OTEL_SERVICE_NAME                      (unset)                          default
+        OTEL_RESOURCE_ATTRIBUTES               (unset)                          default
+        OTEL_TRACES_SAMPLER                    parentbased_always_on            default
+        OTEL_PROPAGATORS                       tracecontext,baggage             default
+        OTEL_ATTRIBUTE_COUNT_LIMIT             128                              default
+        OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                             default
+        OTEL_SPAN_EVENT_COUNT_LIMIT            128                              default
+        OTEL_SPAN_LINK_COUNT_LIMIT             128                              default
+        OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT       128                              default
+        OTEL_LINK_ATTRIBUTE_COUNT_LIMIT        128                              default
+
+        resource
+          service.name=farspan
+          service.version=0.1.0
+          service.instance.id=vm-1
+          host.name=vm-1"#]],
+    );
+    check(
+        &[],
+        |config| format!("{:#?}", (&config.poll, &config.export, &config.trace)),
+        expect![[r#"
+        (
+            Poll {
+                initial_delay: 5s,
+                interval: 10s,
+                timeout: 86400s,
+                pollers: 16,
+            },
+            Export {
+                otlp: Some(
+                    Otlp {
+                        endpoint: "http://localhost:4318/v1/traces",
+                        headers: [],
+                        timeout: 10s,
+                        compression: None,
+                        certificate: None,
+                        client_certificate: None,
+                        client_key: None,
+                    },
+                ),
+                console: false,
+                batch: Batch {
+                    schedule_delay: 5s,
+                    export_timeout: 30s,
+                    max_queue_size: None,
+                    max_export_batch_size: 512,
+                },
+            },
+            Trace {
+                sampler: ParentBased(
+                    AlwaysOn,
+                ),
+                limits: SpanLimits {
+                    attributes: 128,
+                    events: 128,
+                    links: 128,
+                    attribute_value_chars: 2048,
+                },
+                read_parent: true,
+            },
+        )"#]],
+    );
 }
 
 #[test]
 fn all_settings_have_help() {
-    expect![[""]].assert_eq(&help());
+    expect![[r#"
+        farspan's settings: the variable of the environment, (its key in the configuration file), [its default].
+        The environment beats the file. An empty variable is an unset one. A duration is 500ms, 5s, 10m or 12h.
+
+        FARSPAN_CONFIG
+            The configuration file, JSON; the option --config beats it
+
+        FARSPAN_API_BASE_URL (api.base_url)
+            The status API: http://host:port/path; needed to run
+
+        FARSPAN_API_TOKEN (api.token)
+            Sent to the API as a bearer token
+
+        FARSPAN_API_TOKEN_FILE (api.token_file)
+            The file that holds the token; else $CREDENTIALS_DIRECTORY/api-token, where it is
+
+        FARSPAN_REDIS_URL (redis.url)
+            redis://, rediss:// or unix://; unset: no Redis
+
+        FARSPAN_REDIS_URL_FILE (redis.url_file)
+            The file that holds that URL; else $CREDENTIALS_DIRECTORY/redis-url, where it is
+
+        FARSPAN_REDIS_CHANNEL (redis.channel) [event.workflow.started]
+            The pub/sub channel of the start events
+
+        FARSPAN_POLL_INITIAL_DELAY (poll.initial_delay) [5s]
+            From the start event to the first poll
+
+        FARSPAN_POLL_INTERVAL (poll.interval) [10s]
+            From one poll of a workflow to the next
+
+        FARSPAN_POLL_TIMEOUT (poll.timeout) [24h]
+            How long a workflow is watched at most
+
+        FARSPAN_POLLERS (poll.pollers) [16]
+            Threads that poll; at least workflows x latency / interval
+
+        FARSPAN_INSTANCE (instance)
+            service.instance.id; the host's name by default
+
+        FARSPAN_LOG (log.level) [info]
+            error, warn, info, debug or trace
+
+        FARSPAN_LOG_FORMAT (log.format) [text]
+            text or json
+
+        FARSPAN_STATE (state) [none]
+            What survives a restart; in this release: none
+
+        FARSPAN_ADMIN_LISTEN [none]
+            The admin endpoint; in this release: none
+
+        OTEL_SDK_DISABLED [false]
+            true: no spans are exported
+
+        OTEL_TRACES_EXPORTER [otlp]
+            otlp, console, both with a comma, or none
+
+        OTEL_EXPORTER_OTLP_ENDPOINT [http://localhost:4318]
+            The collector; v1/traces is appended, but not to the TRACES one
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT beats it
+
+        OTEL_EXPORTER_OTLP_PROTOCOL [http/protobuf]
+            http/protobuf is the only one here
+            OTEL_EXPORTER_OTLP_TRACES_PROTOCOL beats it
+
+        OTEL_EXPORTER_OTLP_HEADERS
+            key=value,key=value with percent-encoded values
+            OTEL_EXPORTER_OTLP_TRACES_HEADERS beats it
+
+        OTEL_EXPORTER_OTLP_TIMEOUT [10000]
+            One attempt at an export at most, in ms
+            OTEL_EXPORTER_OTLP_TRACES_TIMEOUT beats it
+
+        OTEL_EXPORTER_OTLP_COMPRESSION [none]
+            gzip or none
+            OTEL_EXPORTER_OTLP_TRACES_COMPRESSION beats it
+
+        OTEL_EXPORTER_OTLP_CERTIFICATE
+            The PEM file with the roots that the collector's certificate is checked against
+            OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE beats it
+
+        OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE
+            The PEM file with farspan's own certificate
+            OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE beats it
+
+        OTEL_EXPORTER_OTLP_CLIENT_KEY
+            The PEM file with the key to it
+            OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY beats it
+
+        OTEL_BSP_SCHEDULE_DELAY [5000]
+            A span waits so long for others at most, in ms
+
+        OTEL_BSP_EXPORT_TIMEOUT [30000]
+            One export at most, in ms
+
+        OTEL_BSP_MAX_QUEUE_SIZE
+            Spans that may wait; by default their bytes are bounded, and polls wait for room
+
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE [512]
+            Spans in one export
+
+        OTEL_SERVICE_NAME
+            service.name; farspan by default
+
+        OTEL_RESOURCE_ATTRIBUTES
+            key=value,key=value with percent-encoded values
+
+        OTEL_TRACES_SAMPLER [parentbased_always_on]
+            [parentbased_]always_on, always_off or traceidratio
+
+        OTEL_TRACES_SAMPLER_ARG [1.0]
+            The ratio, 0 to 1
+
+        OTEL_PROPAGATORS [tracecontext,baggage]
+            tracecontext: a start event's traceparent is read; none: it is not
+
+        OTEL_ATTRIBUTE_COUNT_LIMIT [128]
+            Attributes of a span
+            OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT beats it
+
+        OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT [2048]
+            Characters of an attribute
+            OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT beats it
+
+        OTEL_SPAN_EVENT_COUNT_LIMIT [128]
+            Events of a span
+
+        OTEL_SPAN_LINK_COUNT_LIMIT [128]
+            Links of a span
+
+        OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT [128]
+            Accepted; farspan's events have no attributes
+
+        OTEL_LINK_ATTRIBUTE_COUNT_LIMIT [128]
+            Accepted; farspan's links have no attributes
+    "#]].assert_eq(&help());
 }
 
 #[test]
@@ -81,8 +314,22 @@ fn the_environment_beats_the_file_beats_the_default() {
         r#"{"api": {"base_url": "http://file.test/", "token": "t0k3n"}, "log": {"level": "debug"},
             "redis": {"url": "redis://:pa55@cache/1"}, "poll": {"interval": "1m30s", "pollers": 4, "timeout": "1h"},
             "state": "none"}"#,
-        &[("FARSPAN_POLL_INTERVAL", "20s"), ("FARSPAN_POLL_TIMEOUT", ""), ("FARSPAN_LOG_FORMAT", "JSON")],
-        expect![[""]],
+        &[
+            ("FARSPAN_POLL_INTERVAL", "20s"),
+            ("FARSPAN_POLL_TIMEOUT", ""),
+            ("FARSPAN_LOG_FORMAT", "JSON"),
+        ],
+        expect![[r#"
+            FARSPAN_CONFIG farspan.json option --config
+            FARSPAN_API_BASE_URL http://file.test/ farspan.json: api.base_url
+            FARSPAN_API_TOKEN (redacted) farspan.json: api.token
+            FARSPAN_REDIS_URL redis://(redacted)@cache/1 farspan.json: redis.url
+            FARSPAN_POLL_INTERVAL 20s env FARSPAN_POLL_INTERVAL
+            FARSPAN_POLL_TIMEOUT 1h farspan.json: poll.timeout
+            FARSPAN_POLLERS 4 farspan.json: poll.pollers
+            FARSPAN_LOG debug farspan.json: log.level
+            FARSPAN_LOG_FORMAT JSON env FARSPAN_LOG_FORMAT
+            FARSPAN_STATE none farspan.json: state"#]],
     );
 }
 
@@ -106,17 +353,59 @@ fn mistakes_come_all_at_once() {
             ("FARSPAN_POLLERS", "1025"),
             ("FARSPAN_INSTANCE", "a\u{7}"),
         ],
-        expect![[""]],
+        expect![[r#"
+            FARSPAN_POLL_TIMOUT: no such setting; FARSPAN_POLL_TIMEOUT?
+            FARSPAN_XYZZY: no such setting; see 'farspan help settings'
+            farspan.json: api.token: is a number, must be a string
+            farspan.json: log: must be an object
+            farspan.json: polll: no such key; 'poll'?
+            farspan.json: redis.chanel: no such key; 'redis.channel'?
+            farspan.json: poll.interval: is a number, must be a string
+            farspan.json: poll.pollers: is a string, must be a number
+            farspan.json: poll.timeout: is null, must be a string
+            farspan.json: poll.timeout: stands there twice
+            farspan.json: poll.initial_delay: is an array, must be a string
+            farspan.json: poll.interval: write the groups as nested objects
+            farspan.json: zebra: no such key; see 'farspan help settings'
+            farspan.json: state: keeping state is not in this release yet; set none
+            FARSPAN_ADMIN_LISTEN: the admin endpoint is not in this release yet; set none
+            FARSPAN_STATE_DIR: keeping state is not in this release yet; unset it
+            FARSPAN_LEASE: a fleet is not in this release yet; unset it
+            FARSPAN_REDIS_STREAM: only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL
+            FARSPAN_ADMIN_TOKEN: the admin endpoint is not in this release yet; unset it
+            farspan.json: api.base_url: 'http://(redacted)@file.test/' must not have a user or password; give a token in FARSPAN_API_TOKEN
+            farspan.json: redis.url: 'http://(redacted)@cache/1' must begin with redis://, rediss:// or unix://
+            FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
+            FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
+            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug, trace"#]],
     );
 }
 
 #[test]
 fn files_that_are_no_configuration() {
-    check_file("{\"api\": {\n  \"token\": \"pa55\",\n}}", &[], expect![[""]]);
-    check_file("[1, 2]", &[], expect![[""]]);
-    check_file("", &[], expect![[""]]);
-    check_file(r#"{"poll": 5, "api": {}}"#, &[], expect![[""]]);
-    check(&[("FARSPAN_CONFIG", "/nonexistent/farspan.json")], |_| String::new(), expect![[""]]);
+    check_file(
+        "{\"api\": {\n  \"token\": \"pa55\",\n}}",
+        &[],
+        expect!["farspan.json: is not JSON: trailing comma at line 3 column 1"],
+    );
+    check_file("[1, 2]", &[], expect!["farspan.json: is not a JSON object"]);
+    check_file(
+        "",
+        &[],
+        expect!["farspan.json: is not JSON: EOF while parsing a value at line 1 column 0"],
+    );
+    check_file(
+        r#"{"poll": 5, "api": {}}"#,
+        &[],
+        expect!["farspan.json: poll: must be an object"],
+    );
+    check(
+        &[("FARSPAN_CONFIG", "/nonexistent/farspan.json")],
+        |_| String::new(),
+        expect![
+            "/nonexistent/farspan.json: cannot be read: No such file or directory (os error 2)"
+        ],
+    );
 }
 
 #[test]
@@ -132,14 +421,21 @@ fn values_out_of_range() {
             ("FARSPAN_API_TOKEN", "pa55\n"),
         ],
         |_| String::new(),
-        expect![[""]],
+        expect![[r#"
+            FARSPAN_STATE: keeping state is not in this release yet; set none
+            FARSPAN_API_BASE_URL: 'http://(redacted)@api.test' must not have a user or password; give a token in FARSPAN_API_TOKEN
+            FARSPAN_API_TOKEN: the value has a line break or another control character within
+            FARSPAN_POLL_INITIAL_DELAY: '25h' is out of range; it may be 0s to 24h
+            FARSPAN_POLL_INTERVAL: '10' has no unit; write ms, s, m, h or d behind the number
+            FARSPAN_POLL_TIMEOUT: '0s' is out of range; it may be 10ms to 10000d
+            FARSPAN_POLLERS: '0' is not a whole number from 1 to 1024"#]],
     );
 }
 
 #[test]
 fn only_the_watcher_needs_an_api() {
     let error = Config::load_to_watch(&environment(&[]), None).unwrap_err();
-    expect![[""]].assert_eq(&error.to_string());
+    expect!["FARSPAN_API_BASE_URL (api.base_url): is not set; write the status API's URL, http://host:port/path"].assert_eq(&error.to_string());
     let config = Config::load_to_watch(&environment(&[API]), None).unwrap();
     assert_eq!(config.api.unwrap().base_url, "http://api.test");
 }
@@ -160,7 +456,10 @@ fn secrets_from_files() {
         match config {
             Ok(config) => {
                 let token = config.api.and_then(|api| api.token.as_ref().map(secret));
-                format!("{token:?} {:?}", config.redis.as_ref().map(|redis| secret(&redis.url)))
+                format!(
+                    "{token:?} {:?}",
+                    config.redis.as_ref().map(|redis| secret(&redis.url))
+                )
             }
             Err(errors) => scratch.shortened(&errors.to_string()),
         }
@@ -170,7 +469,11 @@ fn secrets_from_files() {
     let file = scratch.path("token");
     let file = ("FARSPAN_API_TOKEN_FILE", file.as_str());
     let direct = ("FARSPAN_API_TOKEN", "d1r3ct");
-    let (empty, two, missing) = (scratch.path("empty"), scratch.path("two"), scratch.path("missing"));
+    let (empty, two, missing) = (
+        scratch.path("empty"),
+        scratch.path("two"),
+        scratch.path("missing"),
+    );
     let lines = [
         token(&[]),
         token(&[file]),
@@ -183,7 +486,18 @@ fn secrets_from_files() {
         token(&[("FARSPAN_API_TOKEN_FILE", &missing)]),
         token(&[("CREDENTIALS_DIRECTORY", "/nonexistent")]),
     ];
-    expect![[""]].assert_eq(&lines.join("\n"));
+    expect![[r#"
+        None None
+        Some("t0k3n") None
+        Some("t0k3n") Some("redis://:pa55@cache")
+        Some("cr3d") Some("redis://:pa55@cache")
+        Some("d1r3ct") Some("redis://:pa55@cache")
+        FARSPAN_API_TOKEN: FARSPAN_API_TOKEN_FILE is set too; one of them must go
+        FARSPAN_API_TOKEN_FILE: 'empty' is empty
+        file two: the value has a line break or another control character within
+        FARSPAN_API_TOKEN_FILE: 'missing' cannot be read: No such file or directory (os error 2)
+        None None"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -191,18 +505,37 @@ fn the_environment_beats_the_file_in_secrets_too() {
     check_file(
         r#"{"api": {"base_url": "http://a", "token_file": "/nonexistent/token"}}"#,
         &[("FARSPAN_API_TOKEN", "t0k3n")],
-        expect![[""]],
+        expect![[r#"
+            FARSPAN_CONFIG farspan.json option --config
+            FARSPAN_API_BASE_URL http://a farspan.json: api.base_url
+            FARSPAN_API_TOKEN (redacted) env FARSPAN_API_TOKEN
+            FARSPAN_API_TOKEN_FILE /nonexistent/token farspan.json: api.token_file"#]],
     );
-    check_file(r#"{"api": {"token": "a", "token_file": "b"}}"#, &[], expect![[""]]);
+    check_file(
+        r#"{"api": {"token": "a", "token_file": "b"}}"#,
+        &[],
+        expect![
+            "farspan.json: api.token: farspan.json: api.token_file is set too; one of them must go"
+        ],
+    );
 }
 
 #[test]
 fn what_is_not_utf8_is_said() {
     use std::os::unix::ffi::OsStringExt as _;
     let bad = OsString::from_vec(b"caf\xe9".to_vec());
-    let names = ["FARSPAN_INSTANCE", "OTEL_SERVICE_NAME", "FARSPAN_NONE", "LANG"];
+    let names = [
+        "FARSPAN_INSTANCE",
+        "OTEL_SERVICE_NAME",
+        "FARSPAN_NONE",
+        "LANG",
+    ];
     let env = Environment::from_pairs(names.map(|name| (name, bad.clone())));
-    expect![[""]].assert_eq(&Config::load(&env, None).unwrap_err().to_string());
+    expect![[r#"
+        FARSPAN_INSTANCE: the value is not UTF-8
+        FARSPAN_NONE: no such setting; see 'farspan help settings'
+        OTEL_SERVICE_NAME: the value is not UTF-8"#]]
+    .assert_eq(&Config::load(&env, None).unwrap_err().to_string());
 }
 
 #[test]
@@ -230,42 +563,120 @@ fn endpoints() {
         lines.push(match Config::load(&environment(&pairs), None) {
             Ok(config) => {
                 let warnings = config.warnings.join(" ");
-                format!("'{base}' '{traces}' = {} {warnings}", config.export.otlp.unwrap().endpoint)
+                format!(
+                    "'{base}' '{traces}' = {} {warnings}",
+                    config.export.otlp.unwrap().endpoint
+                )
             }
             Err(errors) => errors.to_string(),
         });
     }
-    expect![[""]].assert_eq(&lines.join("\n"));
+    expect![[r#"
+        '' '' = http://localhost:4318/v1/traces 
+        'http://c:4318' '' = http://c:4318/v1/traces 
+        'http://c:4318/' '' = http://c:4318/v1/traces 
+        'https://c/otlp' '' = https://c/otlp/v1/traces 
+        'http://c/otlp/?tenant=1' '' = http://c/otlp/v1/traces?tenant=1 
+        'http://c:4318' 'http://t:4318' = http://t:4318/ 
+        '' 'http://t:4318/' = http://t:4318/ 
+        '' 'http://t/v1/traces' = http://t/v1/traces 
+        '' 'http://t/else?x=y' = http://t/else?x=y 
+        'http://c:4317' '' = http://c:4317/v1/traces OTEL_EXPORTER_OTLP_ENDPOINT: 4317 is most often the gRPC port; farspan speaks HTTP, 4318
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'c:4318' must begin with http:// or https://
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'grpc://c' must begin with http:// or https://
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'http://(redacted)@c' must not have a user or password; write OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20..."#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]
 fn headers() {
     let show = |config: &Config| {
         let headers = &config.export.otlp.as_ref().unwrap().headers;
-        let lines = headers.iter().map(|(name, value)| format!("{name}: {}", value.expose()));
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.expose()));
         lines.collect::<Vec<_>>().join("\n")
     };
     let all = "Authorization=Basic%20YTpi, x-a = 1 ,,X-A=2,tenant=a=b,nokey,=v,bad key=1,p=%zz,n=%0A,host=x,e=";
-    check(&[("OTEL_EXPORTER_OTLP_HEADERS", all)], show, expect![[""]]);
-    let pairs = [("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "b=2")];
-    check(&pairs, show, expect![[""]]);
+    check(
+        &[("OTEL_EXPORTER_OTLP_HEADERS", all)],
+        show,
+        expect![[r#"
+        authorization: Basic YTpi
+        x-a: 2
+        tenant: a=b
+        e: 
+        OTEL_EXPORTER_OTLP_HEADERS: entry 5 is not key=value; it is ignored
+        OTEL_EXPORTER_OTLP_HEADERS: entry 6 has a key that is no header's name; it is ignored
+        OTEL_EXPORTER_OTLP_HEADERS: entry 7 has a key that is no header's name; it is ignored
+        OTEL_EXPORTER_OTLP_HEADERS: entry 8 has a value that is not percent-encoded UTF-8; it is ignored
+        OTEL_EXPORTER_OTLP_HEADERS: entry 9 has a value that no header can have; it is ignored
+        OTEL_EXPORTER_OTLP_HEADERS: entry 10 names host, which farspan sets; it is ignored"#]],
+    );
+    let pairs = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "b=2"),
+    ];
+    check(&pairs, show, expect!["b: 2"]);
     let described = Config::load(&environment(&pairs), None).unwrap().describe();
-    let line = described.lines().find(|line| line.contains("HEADERS")).unwrap();
-    expect![[""]].assert_eq(line);
+    let line = described
+        .lines()
+        .find(|line| line.contains("HEADERS"))
+        .unwrap();
+    expect!["OTEL_EXPORTER_OTLP_HEADERS             b=(redacted)                     env OTEL_EXPORTER_OTLP_TRACES_HEADERS"].assert_eq(line);
 }
 
 #[test]
 fn resources() {
     let show = |config: &Config| {
-        let lines = config.resource.iter().map(|(key, value)| format!("{key}={value}"));
+        let lines = config
+            .resource
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
         lines.collect::<Vec<_>>().join("\n")
     };
     const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
-    let given = "service.namespace=risk%2Ceu,service.name=a,team=t1,team=t2,service.version=9,host.name=h";
-    check(&[(NAME, given)], show, expect![[""]]);
-    check(&[(NAME, given), ("OTEL_SERVICE_NAME", "b")], show, expect![[""]]);
-    check(&[(NAME, "service.instance.id=7"), ("FARSPAN_INSTANCE", "i")], show, expect![[""]]);
-    check(&[(NAME, "service.instance.id=7")], show, expect![[""]]);
+    let given =
+        "service.namespace=risk%2Ceu,service.name=a,team=t1,team=t2,service.version=9,host.name=h";
+    check(
+        &[(NAME, given)],
+        show,
+        expect![[r#"
+        service.name=a
+        service.version=9
+        service.instance.id=vm-1
+        host.name=h
+        service.namespace=risk,eu
+        team=t2"#]],
+    );
+    check(
+        &[(NAME, given), ("OTEL_SERVICE_NAME", "b")],
+        show,
+        expect![[r#"
+        service.name=b
+        service.version=9
+        service.instance.id=vm-1
+        host.name=h
+        service.namespace=risk,eu
+        team=t2"#]],
+    );
+    check(
+        &[(NAME, "service.instance.id=7"), ("FARSPAN_INSTANCE", "i")],
+        show,
+        expect![[r#"
+        service.name=farspan
+        service.version=0.1.0
+        service.instance.id=i
+        host.name=vm-1"#]],
+    );
+    check(
+        &[(NAME, "service.instance.id=7")],
+        show,
+        expect![[r#"
+        service.name=farspan
+        service.version=0.1.0
+        service.instance.id=7
+        host.name=vm-1"#]],
+    );
     for void in ["a=1,b", "a=%zz", "a=1,=2"] {
         let config = Config::load(&environment(&[(NAME, void)]), None).unwrap();
         assert_eq!(config.resource.len(), 4, "{void}");
@@ -295,18 +706,56 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
             ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "4095"),
         ],
         |config| format!("{:?}\n{:?}", config.export, config.trace),
-        expect![[""]],
+        expect![[r#"
+            Export { otlp: Some(Otlp { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: Batch { schedule_delay: 5s, export_timeout: 30s, max_queue_size: Some(100), max_export_batch_size: 100 } }
+            Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, read_parent: true }
+            OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
+            OTEL_BSP_EXPORT_TIMEOUT: '99999999999999999999' is not a whole number from 0 to 86400000; it is ignored
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now
+            OTEL_SDK_DISABLED: '1' is unknown; write true, false; it is ignored
+            OTEL_TRACES_EXPORTER: 'zipkin' is unknown and ignored; farspan has otlp, console, none
+            OTEL_TRACES_EXPORTER: 'none' stands beside other exporters and is ignored
+            OTEL_EXPORTER_OTLP_PROTOCOL: 'smoke' is unknown; write http/protobuf, grpc, http/json; it is ignored
+            OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: 'soon' is not a whole number from 0 to 86400000; it is ignored
+            OTEL_EXPORTER_OTLP_COMPRESSION: 'zstd' is unknown; write none, gzip; it is ignored
+            OTEL_SPAN_EVENT_COUNT_LIMIT: 'many' is not a whole number from 0 to 4294967295; it is ignored
+            OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: farspan keeps 2048 bytes of a value at most
+            OTEL_TRACES_SAMPLER: 'jaeger_remote' is unknown; write always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio; it is ignored
+            OTEL_PROPAGATORS: 'b3' is ignored; farspan reads tracecontext"#]],
     );
 }
 
 #[test]
 fn what_would_lose_every_span_is_an_error() {
     for (pairs, expected) in [
-        (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")][..], expect![[""]]),
-        (&[("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")], expect![[""]]),
-        (&[("OTEL_TRACES_EXPORTER", "zipkin")], expect![[""]]),
-        (&[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent/ca.pem")], expect![[""]]),
-        (&[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/proc/self/status")], expect![[""]]),
+        (
+            &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")][..],
+            expect![
+                "OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' is not spoken here; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf, and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the collector's HTTP port, as in http://host:4318/v1/traces"
+            ],
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")],
+            expect![
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/json' is not spoken here; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf, and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the collector's HTTP port, as in http://host:4318/v1/traces"
+            ],
+        ),
+        (
+            &[("OTEL_TRACES_EXPORTER", "zipkin")],
+            expect![
+                "OTEL_TRACES_EXPORTER: 'zipkin' names no exporter; write otlp, console or none"
+            ],
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent/ca.pem")],
+            expect![
+                "OTEL_EXPORTER_OTLP_CERTIFICATE: '/nonexistent/ca.pem' cannot be read: No such file or directory (os error 2)"
+            ],
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/proc/self/status")],
+            expect!["OTEL_EXPORTER_OTLP_CLIENT_KEY: '/proc/self/status' holds no PEM private key"],
+        ),
     ] {
         check(pairs, |_| String::new(), expected);
     }
@@ -314,10 +763,15 @@ fn what_would_lose_every_span_is_an_error() {
 
 #[test]
 fn the_traces_protocol_beats_the_general_one() {
-    let pairs =
-        [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")];
+    let pairs = [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+    ];
     assert!(Config::load(&environment(&pairs), None).is_ok());
-    let pairs = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_TRACES_EXPORTER", "console")];
+    let pairs = [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_TRACES_EXPORTER", "console"),
+    ];
     assert!(Config::load(&environment(&pairs), None).is_ok());
 }
 
@@ -329,16 +783,30 @@ fn certificates_are_read() {
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     let scratch = Scratch::new(&[("ca.pem", certificate), ("key.pem", key)]);
     let (certificate, key) = (scratch.path("ca.pem"), scratch.path("key.pem"));
-    let client_certificate = ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate.as_str());
+    let client_certificate = (
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        certificate.as_str(),
+    );
     let client_key = ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", key.as_str());
     let ca = ("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate.as_str());
     let config = Config::load(&environment(&[ca, client_certificate, client_key]), None).unwrap();
     let otlp = config.export.otlp.unwrap();
-    assert!(otlp.certificate.is_some() && otlp.client_certificate.is_some() && otlp.client_key.is_some());
-    check(&[client_certificate], |_| String::new(), expect![[""]]);
+    assert!(
+        otlp.certificate.is_some()
+            && otlp.client_certificate.is_some()
+            && otlp.client_key.is_some()
+    );
+    check(
+        &[client_certificate],
+        |_| String::new(),
+        expect![
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY must both be set"
+        ],
+    );
     let wrong = ("OTEL_EXPORTER_OTLP_CERTIFICATE", key.as_str());
     let error = Config::load(&environment(&[wrong]), None).unwrap_err();
-    expect![[""]].assert_eq(&scratch.shortened(&error.to_string()));
+    expect!["OTEL_EXPORTER_OTLP_CERTIFICATE: 'key.pem' holds no PEM certificate"]
+        .assert_eq(&scratch.shortened(&error.to_string()));
 }
 
 #[test]
@@ -361,14 +829,31 @@ fn samplers_propagators_exporters() {
         let config = Config::load(&environment(&pairs), None).unwrap();
         let (otlp, console) = (config.export.otlp.is_some(), config.export.console);
         let (sampler, read_parent) = (config.trace.sampler, config.trace.read_parent);
-        lines.push(format!("{name}={value}: {sampler:?}, parent {read_parent}, otlp {otlp}, console {console}"));
+        lines.push(format!(
+            "{name}={value}: {sampler:?}, parent {read_parent}, otlp {otlp}, console {console}"
+        ));
     }
-    expect![[""]].assert_eq(&lines.join("\n"));
+    expect![[r#"
+        OTEL_TRACES_SAMPLER=always_on: AlwaysOn, parent true, otlp true, console false
+        OTEL_TRACES_SAMPLER=always_off: AlwaysOff, parent true, otlp true, console false
+        OTEL_TRACES_SAMPLER=traceidratio: TraceIdRatio(0.25), parent true, otlp true, console false
+        OTEL_TRACES_SAMPLER=parentbased_always_off: ParentBased(AlwaysOff), parent true, otlp true, console false
+        OTEL_TRACES_SAMPLER=ParentBased_TraceIdRatio: ParentBased(TraceIdRatio(0.25)), parent true, otlp true, console false
+        OTEL_PROPAGATORS=none: ParentBased(AlwaysOn), parent false, otlp true, console false
+        OTEL_PROPAGATORS=baggage: ParentBased(AlwaysOn), parent false, otlp true, console false
+        OTEL_TRACES_EXPORTER=none: ParentBased(AlwaysOn), parent true, otlp false, console false
+        OTEL_TRACES_EXPORTER= console , otlp : ParentBased(AlwaysOn), parent true, otlp true, console true
+        OTEL_SDK_DISABLED=TRUE: ParentBased(AlwaysOn), parent true, otlp false, console false
+        OTEL_SDK_DISABLED=false: ParentBased(AlwaysOn), parent true, otlp true, console false"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]
 fn the_demo_heeds_only_otel() {
-    let pairs = [("FARSPAN_API_BASE_URL", "nonsense"), ("FARSPAN_XYZZY", "1"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let pairs = [
+        ("FARSPAN_API_BASE_URL", "nonsense"),
+        ("FARSPAN_XYZZY", "1"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ];
     let config = Config::for_api(&environment(&pairs), "http://127.0.0.1:1/").unwrap();
     assert!(config.export.otlp.is_none());
     assert_eq!(config.api.unwrap().base_url, "http://127.0.0.1:1");
@@ -379,7 +864,10 @@ fn the_demo_heeds_only_otel() {
 
 #[test]
 fn redis_for_the_load_generator() {
-    let configured = [("FARSPAN_REDIS_URL", "redis://configured"), ("FARSPAN_REDIS_CHANNEL", "c")];
+    let configured = [
+        ("FARSPAN_REDIS_URL", "redis://configured"),
+        ("FARSPAN_REDIS_CHANNEL", "c"),
+    ];
     let mut lines = Vec::new();
     for (pairs, url, channel) in [
         (&[][..], None, None),
@@ -392,7 +880,13 @@ fn redis_for_the_load_generator() {
             Err(errors) => errors.to_string(),
         });
     }
-    expect![[""]].assert_eq(&lines.join("\n"));
+    expect![[r#"
+        redis://127.0.0.1:6379 event.workflow.started
+        redis://configured c
+        redis://option o
+        --redis-url: the value must begin with redis://, rediss:// or unix://
+        --channel: the value must be 1 to 256 bytes without control characters"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]

@@ -29,7 +29,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Reason> {
     while !rest.is_empty() {
         let (number, after) = split_while(rest, |b| b.is_ascii_digit() || b == b'.');
         let (unit, after) = split_while(after, |b| b.is_ascii_alphabetic());
-        let found = units_left.iter().position(|(name, _)| *name == unit).ok_or(HOW)?;
+        let found = units_left
+            .iter()
+            .position(|(name, _)| *name == unit)
+            .ok_or(HOW)?;
         let ns = fixed_point(number, units_left[found].1).ok_or(HOW)?;
         total_ns = total_ns.checked_add(ns).ok_or("is too long a time")?;
         units_left = &units_left[found + 1..];
@@ -56,7 +59,12 @@ pub(crate) fn duration_within(
 pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, Reason> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(format!("is not a whole number from {} to {}", range.start(), range.end()).into()),
+        _ => Err(format!(
+            "is not a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )
+        .into()),
     }
 }
 
@@ -70,7 +78,10 @@ pub(crate) fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, Reas
 
 /// One word out of a few, in any case.
 pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Reason> {
-    match words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+    match words
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text))
+    {
         Some((_, meaning)) => Ok(*meaning),
         None => {
             let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -104,7 +115,9 @@ pub(crate) fn http_url(text: &str, instead_of_userinfo: &str) -> Result<Uri, Rea
     if text.contains('#') {
         return Err("must not have a fragment (#)".into());
     }
-    let uri: Uri = text.parse().map_err(|_| "is not a URL such as http://host:8080")?;
+    let uri: Uri = text
+        .parse()
+        .map_err(|_| "is not a URL such as http://host:8080")?;
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") if cfg!(feature = "tls") => {}
@@ -207,16 +220,16 @@ pub(crate) fn redacted_url(text: &str) -> String {
 }
 
 /// The known word that was probably meant, where one is near enough.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const CHARS_MAX: usize = 64;
     if word.len() > CHARS_MAX {
         return None;
     }
     let near_enough = (word.len() / 3).max(1);
-    let nearest = known.into_iter().map(|known| (distance(word, known), known)).min()?;
+    let nearest = known
+        .into_iter()
+        .map(|known| (distance(word, known), known))
+        .min()?;
     (nearest.0 <= near_enough).then_some(nearest.1)
 }
 
@@ -242,7 +255,10 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 fn split_while(text: &str, belongs: impl Fn(u8) -> bool) -> (&str, &str) {
-    let end = text.bytes().position(|byte| !belongs(byte)).unwrap_or(text.len());
+    let end = text
+        .bytes()
+        .position(|byte| !belongs(byte))
+        .unwrap_or(text.len());
     // Only ASCII belongs, so this is a boundary between characters.
     text.split_at(end)
 }
@@ -284,36 +300,158 @@ mod tests {
     #[test]
     fn durations() {
         let texts = [
-            "500ms", "5s", "10m", "12h", "1d", "1h30m", "1.5s", "0s", "1d2h3m4s5ms", "10", "", "1.5", "5 s", "5S",
-            "30m1h", "5s5s", "-5s", "s", ".5s", "5.s", "1us", "é", "99999999999d", "1.0000000001s",
+            "500ms",
+            "5s",
+            "10m",
+            "12h",
+            "1d",
+            "1h30m",
+            "1.5s",
+            "0s",
+            "1d2h3m4s5ms",
+            "10",
+            "",
+            "1.5",
+            "5 s",
+            "5S",
+            "30m1h",
+            "5s5s",
+            "-5s",
+            "s",
+            ".5s",
+            "5.s",
+            "1us",
+            "é",
+            "99999999999d",
+            "1.0000000001s",
         ];
-        check(&texts, duration, expect![[""]]);
+        check(
+            &texts,
+            duration,
+            expect![[r#"
+            "500ms" = 500ms
+            "5s" = 5s
+            "10m" = 600s
+            "12h" = 43200s
+            "1d" = 86400s
+            "1h30m" = 5400s
+            "1.5s" = 1.5s
+            "0s" = 0ns
+            "1d2h3m4s5ms" = 93784.005s
+            "10" has no unit; write ms, s, m, h or d behind the number
+            "" has no unit; write ms, s, m, h or d behind the number
+            "1.5" has no unit; write ms, s, m, h or d behind the number
+            "5 s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "5S" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "30m1h" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "5s5s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "-5s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            ".5s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "5.s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "1us" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "é" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "99999999999d" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            "1.0000000001s" is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+        "#]],
+        );
     }
 
     #[test]
     fn base_urls() {
         let texts = [
-            "http://api.test:8080", "https://api.test/v1/", "HTTP://[::1]:80//", "http://api.test/a b", "api.test:8080",
-            "ftp://api.test", "http://", "http://:80", "http://a:99999", "http://a:", "http://a:0", "http://a/?x=1",
-            "http://a/#x", "http://me:secret@a", "/workflows", "", "http://ä.test",
+            "http://api.test:8080",
+            "https://api.test/v1/",
+            "HTTP://[::1]:80//",
+            "http://api.test/a b",
+            "api.test:8080",
+            "ftp://api.test",
+            "http://",
+            "http://:80",
+            "http://a:99999",
+            "http://a:",
+            "http://a:0",
+            "http://a/?x=1",
+            "http://a/#x",
+            "http://me:secret@a",
+            "/workflows",
+            "",
+            "http://ä.test",
         ];
-        check(&texts, base_url, expect![[""]]);
+        check(
+            &texts,
+            base_url,
+            expect![[r#"
+            "http://api.test:8080" = "http://api.test:8080"
+            "https://api.test/v1/" = "https://api.test/v1"
+            "HTTP://[::1]:80//" = "http://[::1]:80"
+            "http://api.test/a b" is not a URL such as http://host:8080
+            "api.test:8080" must begin with http:// or https://
+            "ftp://api.test" must begin with http:// or https://
+            "http://" is not a URL such as http://host:8080
+            "http://:80" has no host
+            "http://a:99999" has a port that is not a number from 1 to 65535
+            "http://a:" has a port that is not a number from 1 to 65535
+            "http://a:0" has a port that is not a number from 1 to 65535
+            "http://a/?x=1" must not have a query (?)
+            "http://a/#x" must not have a fragment (#)
+            "http://me:secret@a" must not have a user or password; give a token in FARSPAN_API_TOKEN
+            "/workflows" must begin with http:// or https://
+            "" is not a URL such as http://host:8080
+            "http://ä.test" is not a URL such as http://host:8080
+        "#]],
+        );
     }
 
     #[cfg(all(feature = "redis", feature = "tls"))]
     #[test]
     fn redis_urls() {
         let texts = [
-            "redis://localhost", "rediss://:secret@cache.test:6380/1", "unix:///run/redis.sock?db=1&pass=x",
-            "localhost:6379", "http://localhost", "redis://", "redis://host/notanumber",
+            "redis://localhost",
+            "rediss://:secret@cache.test:6380/1",
+            "unix:///run/redis.sock?db=1&pass=x",
+            "localhost:6379",
+            "http://localhost",
+            "redis://",
+            "redis://host/notanumber",
         ];
-        check(&texts, redis_url, expect![[""]]);
+        check(
+            &texts,
+            redis_url,
+            expect![[r#"
+            "redis://localhost" = "redis://localhost"
+            "rediss://:secret@cache.test:6380/1" = "rediss://:secret@cache.test:6380/1"
+            "unix:///run/redis.sock?db=1&pass=x" = "unix:///run/redis.sock?db=1&pass=x"
+            "localhost:6379" must begin with redis://, rediss:// or unix://
+            "http://localhost" must begin with redis://, rediss:// or unix://
+            "redis://" is not a URL such as redis://user:password@host:6379/0
+            "redis://host/notanumber" is not a URL such as redis://user:password@host:6379/0
+        "#]],
+        );
     }
 
     #[test]
     fn tokens_and_labels() {
-        check(&["abc.DEF-1=", "a b", "a\nb", "a\tb", "ä"], token, expect![[""]]);
-        check(&["vm-1", "", "a\u{1b}[2J"], label, expect![[""]]);
+        check(
+            &["abc.DEF-1=", "a b", "a\nb", "a\tb", "ä"],
+            token,
+            expect![[r#"
+            "abc.DEF-1=" = "abc.DEF-1="
+            "a b" = "a b"
+            "a\nb" has a line break or another control character within
+            "a\tb" has a line break or another control character within
+            "ä" cannot be sent in an HTTP header; it must be ASCII
+        "#]],
+        );
+        check(
+            &["vm-1", "", "a\u{1b}[2J"],
+            label,
+            expect![[r#"
+            "vm-1" = "vm-1"
+            "" must be 1 to 256 bytes without control characters
+            "a\u{1b}[2J" must be 1 to 256 bytes without control characters
+        "#]],
+        );
     }
 
     #[test]
@@ -321,7 +459,10 @@ mod tests {
         for (url, redacted) in [
             ("redis://localhost:6379/0", "redis://localhost:6379/0"),
             ("redis://me:se@cr/et@host/1", "redis://(redacted)@host/1"),
-            ("unix:///run/redis.sock?pass=x", "unix:///run/redis.sock?(redacted)"),
+            (
+                "unix:///run/redis.sock?pass=x",
+                "unix:///run/redis.sock?(redacted)",
+            ),
             ("me:secret@host", "(redacted)@host"),
         ] {
             assert_eq!(redacted_url(url), redacted);

@@ -85,8 +85,16 @@ mod tests {
 
     fn ids() -> impl Iterator<Item = TraceId> {
         // A multiplicative walk through the 128 bits; the edges first.
-        let edges = [1, u128::from(u64::MAX), u128::MAX, 1 << 64, 1 << 63, (1 << 63) - 1];
-        let walk = (1..2000_u128).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+        let edges = [
+            1,
+            u128::from(u64::MAX),
+            u128::MAX,
+            1 << 64,
+            1 << 63,
+            (1 << 63) - 1,
+        ];
+        let walk =
+            (1..2000_u128).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
         (edges.into_iter().chain(walk)).filter_map(|id| TraceId::from_bytes(id.to_be_bytes()))
     }
 
@@ -98,7 +106,11 @@ mod tests {
                 let sdk_id = opentelemetry::TraceId::from_bytes(id.to_bytes());
                 let decision = sdk.should_sample(None, sdk_id, "", &SpanKind::Internal, &[], &[]);
                 let sdk_sampled = decision.decision == SamplingDecision::RecordAndSample;
-                assert_eq!(Sampler::TraceIdRatio(ratio).sampled(id, None), sdk_sampled, "{id} {ratio}");
+                assert_eq!(
+                    Sampler::TraceIdRatio(ratio).sampled(id, None),
+                    sdk_sampled,
+                    "{id} {ratio}"
+                );
             }
         }
     }
@@ -118,7 +130,11 @@ mod tests {
             (&Sampler::TraceIdRatio(0.0), Some(true), false),
             (&Sampler::TraceIdRatio(f64::NAN), None, false),
         ] {
-            assert_eq!(sampler.sampled(id, parent), sampled, "{sampler:?} {parent:?}");
+            assert_eq!(
+                sampler.sampled(id, parent),
+                sampled,
+                "{sampler:?} {parent:?}"
+            );
         }
     }
 }
