@@ -404,6 +404,10 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let export = otel::export(it);
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
+    if to_watch && url.is_none() {
+        let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
+        resolver.warnings.push(warning.to_owned());
+    }
     let redis = url.map(|url| Redis { url, channel });
     let (rows, warnings) = resolver.finish()?;
     Ok(Config {
@@ -526,5 +530,5 @@ fn log(resolver: &mut Resolver<'_>) -> Log {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "redis", feature = "tls"))]
 mod tests;

@@ -180,12 +180,11 @@ fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
 /// A known protocol that farspan does not speak is an error: the collector's port would be the wrong one too.
 fn protocol(resolver: &mut Resolver<'_>) {
     const NAME: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    let known = [
-        ("http/protobuf", true),
-        ("grpc", false),
-        ("http/json", false),
-    ];
-    if resolver.lenient(NAME, |text| one_of(text, &known)) == Some(false) {
+    let spoken = resolver.lenient(NAME, |text| match text.to_ascii_lowercase().as_str() {
+        "grpc" | "http/json" => Ok(false),
+        _ => one_of(text, &[("http/protobuf", true)]),
+    });
+    if spoken == Some(false) {
         resolver.error_in(
             NAME,
             "is not spoken here; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf, and \

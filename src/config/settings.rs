@@ -83,10 +83,10 @@ const fn env(
 
 const LATER_REDIS: &str =
     "only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL";
-const LATER_STATE: &str = "keeping state is not in this release yet; set none";
+const LATER_STATE: &str = "needs state that is kept, which is not in this release yet; set none";
 const LATER_STATE_DIR: &str = "keeping state is not in this release yet; unset it";
 const LATER_LEASE: &str = "a fleet is not in this release yet; unset it";
-const LATER_ADMIN: &str = "the admin endpoint is not in this release yet; set none";
+const LATER_ADMIN: &str = "needs the admin endpoint, which is not in this release yet; set none";
 const LATER_ADMIN_TOKEN: &str = "the admin endpoint is not in this release yet; unset it";
 
 #[rustfmt::skip]
@@ -448,14 +448,12 @@ impl<'a> Resolver<'a> {
             let Some(short) = name.strip_prefix("FARSPAN_").filter(|_| !is_known) else {
                 continue;
             };
+            if is_service_link(name, value.unwrap_or_default()) {
+                continue;
+            }
             let known = known().filter_map(|known| known.strip_prefix("FARSPAN_"));
-            self.errors.push(match values::nearest(short, known) {
-                Some(meant) => format!("{}: no such setting; FARSPAN_{meant}?", shown(name)),
-                None => format!(
-                    "{}: no such setting; see 'farspan help settings'",
-                    shown(name)
-                ),
-            });
+            let meant = values::nearest(short, known).map(|meant| format!("FARSPAN_{meant}"));
+            self.errors.push(unknown(&shown(name), "setting", meant));
         }
     }
 
@@ -474,8 +472,7 @@ impl<'a> Resolver<'a> {
                 .take(name)
                 .filter(|found| found.text != setting.default)
             {
-                self.errors
-                    .push(format!("{}: {remedy}", found.origin.place()));
+                self.error(name, &found, remedy);
             }
         }
     }
@@ -560,11 +557,9 @@ impl<'a> Resolver<'a> {
                 }
                 (None, _) => {
                     let groups = known_keys().filter_map(|key| key.split('.').next());
-                    self.errors
-                        .push(match values::nearest(&path, known_keys().chain(groups)) {
-                            Some(meant) => format!("{place}: no such key; '{meant}'?"),
-                            None => format!("{place}: no such key; see 'farspan help settings'"),
-                        });
+                    let meant = values::nearest(&path, known_keys().chain(groups));
+                    let meant = meant.map(str::to_owned);
+                    self.errors.push(unknown(&place, "key", meant));
                 }
             }
             seen.push(path);
@@ -575,20 +570,41 @@ impl<'a> Resolver<'a> {
         let Some(key) = setting.key else { return };
         let text = match (setting.kind, node) {
             (Kind::Number, Node::Number(text)) => text,
-            (Kind::Number, other) => {
-                return self
-                    .errors
-                    .push(format!("{place}: is {}, must be a number", other.kind()));
-            }
-            (_, Node::Text(text)) => text,
-            (_, other) => {
-                return self
-                    .errors
-                    .push(format!("{place}: is {}, must be a string", other.kind()));
+            (kind, Node::Text(text)) if kind != Kind::Number => text,
+            (kind, other) => {
+                let right = match (kind, setting.default) {
+                    (Kind::Number, default) => format!("a number, such as {default}"),
+                    (_, "") => "a string".to_owned(),
+                    (_, default) => format!("a string, such as \"{default}\""),
+                };
+                let error = format!("{place}: is {}, must be {right}", other.kind());
+                return self.errors.push(error);
             }
         };
         let origin = Origin::Key(file.to_owned(), key);
         self.file.insert(key, Found { text, origin });
+    }
+}
+
+/// Kubernetes sets `FARSPAN_SERVICE_HOST`, `FARSPAN_PORT_9464_TCP` and the like where a service is named farspan.
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let has_port_number = name
+        .split_once("_PORT_")
+        .is_some_and(|(_, rest)| rest.starts_with(|char: char| char.is_ascii_digit()));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && is_url
+        || has_port_number
+}
+
+fn unknown(place: &str, what: &str, meant: Option<String>) -> String {
+    match meant {
+        Some(meant) => format!("{place}: no such {what}; did you mean '{meant}'?"),
+        None => format!("{place}: no such {what}; see 'farspan help settings'"),
     }
 }
 

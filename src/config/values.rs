@@ -84,8 +84,16 @@ pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Reas
     {
         Some((_, meaning)) => Ok(*meaning),
         None => {
-            let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            Err(format!("is unknown; write {}", words.join(", ")).into())
+            let mut text = String::from("is unknown; write ");
+            for (index, (word, _)) in words.iter().enumerate() {
+                let before = match index {
+                    0 => "",
+                    _ if index + 1 == words.len() => " or ",
+                    _ => ", ",
+                };
+                text.extend([before, word]);
+            }
+            Err(text.into())
         }
     }
 }
@@ -357,6 +365,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn base_urls() {
         let texts = [
