@@ -374,8 +374,7 @@ impl Values {
         while let Some(given) = next(parser, on)? {
             let name = match given {
                 Given::Option(name) => name,
-                Given::Word(word) if matches!(command.availability, Availability::NotYet(_)) => {
-                    drop(word);
+                Given::Word(_) if matches!(command.availability, Availability::NotYet(_)) => {
                     continue;
                 }
                 Given::Word(word) => return Err(unknown("argument", &word, None, on)),

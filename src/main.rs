@@ -1,7 +1,7 @@
 //! farspan's one binary: the command line in, an exit code out.
 
 use farspan::cli::{self, ApiOptions, Command, DemoOptions, LoadOptions};
-use farspan::config::{Config, Environment, Log, Redis};
+use farspan::config::{Config, Environment, Errors, Log, Redis};
 use farspan::logging;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
@@ -14,61 +14,57 @@ const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let env = Environment::of_process();
-    let done = match cli::parse(std::env::args_os().skip(1)) {
-        Ok(command) => dispatch(command, &env),
-        Err(error) => Err(misused(&error)),
-    };
-    done.unwrap_or_else(|code| code)
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => dispatch(command, &env).unwrap_or_else(|errors| misused(&errors)),
+        Err(error) => misused(&error),
+    }
 }
 
-/// An error has been told already; what is left of it is the exit code.
-fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, ExitCode> {
+fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
     match command {
-        Command::Help(text) => print(&text),
-        Command::Version => print(&format!("farspan {}\n", farspan::VERSION)),
+        Command::Help(text) => Ok(print(&text)),
+        Command::Version => Ok(print(&format!("farspan {}\n", farspan::VERSION))),
         Command::Config { config } => {
-            let config = Config::load(env, config.as_deref()).map_err(|error| misused(&error))?;
-            start_log(&config.log, &config.warnings);
-            print(&config.describe())
+            let config = Config::load(env, config.as_deref())?;
+            start_log(&config);
+            Ok(print(&config.describe()))
         }
         Command::Run { config } => {
-            let config =
-                Config::load_to_watch(env, config.as_deref()).map_err(|error| misused(&error))?;
-            start_log(&config.log, &config.warnings);
-            placeholder_run(config)
+            let config = Config::load_to_watch(env, config.as_deref())?;
+            start_log(&config);
+            Ok(placeholder_run(config))
         }
         Command::Check { config } => {
-            let config =
-                Config::load_to_watch(env, config.as_deref()).map_err(|error| misused(&error))?;
-            start_log(&config.log, &config.warnings);
-            placeholder_check(config)
+            let config = Config::load_to_watch(env, config.as_deref())?;
+            start_log(&config);
+            Ok(placeholder_check(config))
         }
         Command::Demo(options) => {
-            start_log(&Log::load(env).map_err(|error| misused(&error))?, &[]);
+            logging::start(&Log::load(env)?);
             placeholder_demo(options, env)
         }
         Command::Api(options) => {
-            start_log(&Log::load(env).map_err(|error| misused(&error))?, &[]);
-            placeholder_api(options)
+            logging::start(&Log::load(env)?);
+            Ok(placeholder_api(options))
         }
         Command::Load(options) => {
-            start_log(&Log::load(env).map_err(|error| misused(&error))?, &[]);
+            logging::start(&Log::load(env)?);
             let (url, channel) = (options.redis_url.as_deref(), options.channel.as_deref());
-            let redis = Redis::for_load(env, url, channel).map_err(|error| misused(&error))?;
-            placeholder_load(options, redis)
+            let redis = Redis::for_load(env, url, channel)?;
+            Ok(placeholder_load(options, redis))
         }
     }
 }
 
-fn start_log(log: &Log, warnings: &[String]) {
-    logging::start(log);
-    for warning in warnings {
+fn start_log(config: &Config) {
+    logging::start(&config.log);
+    for warning in &config.warnings {
         log::warn!(target: "farspan::config", "{warning}");
     }
 }
 
 /// A reader that has gone away (`farspan config | head -1`) has read enough.
-fn print(text: &str) -> Result<ExitCode, ExitCode> {
+fn print(text: &str) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -76,9 +72,9 @@ fn print(text: &str) -> Result<ExitCode, ExitCode> {
     {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             tell(&error);
-            Err(ExitCode::from(FAILED))
+            ExitCode::from(FAILED)
         }
-        _ => Ok(ExitCode::SUCCESS),
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -97,22 +93,23 @@ fn tell(error: &dyn Display) {
 
 // What follows stands in for modules that are built elsewhere, and goes when they come.
 
-fn placeholder_run(_: Config) -> Result<ExitCode, ExitCode> {
+fn placeholder_run(_: Config) -> ExitCode {
+    ExitCode::from(FAILED)
+}
+
+fn placeholder_check(_: Config) -> ExitCode {
+    ExitCode::from(FAILED)
+}
+
+/// The demo's configuration is `Config::for_api(env, base_url)`, once it knows where its API listens.
+fn placeholder_demo(_: DemoOptions, _: &Environment) -> Result<ExitCode, Errors> {
     Ok(ExitCode::from(FAILED))
 }
 
-fn placeholder_check(_: Config) -> Result<ExitCode, ExitCode> {
-    Ok(ExitCode::from(FAILED))
+fn placeholder_api(_: ApiOptions) -> ExitCode {
+    ExitCode::from(FAILED)
 }
 
-fn placeholder_demo(_: DemoOptions, _: &Environment) -> Result<ExitCode, ExitCode> {
-    Ok(ExitCode::from(FAILED))
-}
-
-fn placeholder_api(_: ApiOptions) -> Result<ExitCode, ExitCode> {
-    Ok(ExitCode::from(FAILED))
-}
-
-fn placeholder_load(_: LoadOptions, _: Redis) -> Result<ExitCode, ExitCode> {
-    Ok(ExitCode::from(FAILED))
+fn placeholder_load(_: LoadOptions, _: Redis) -> ExitCode {
+    ExitCode::from(FAILED)
 }

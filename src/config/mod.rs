@@ -530,5 +530,6 @@ fn log(resolver: &mut Resolver<'_>) -> Log {
     }
 }
 
-#[cfg(all(test, feature = "redis", feature = "tls"))]
+#[cfg(test)]
+#[cfg(all(feature = "redis", feature = "tls"))]
 mod tests;
