@@ -481,6 +481,18 @@ mod tests {
     }
 
     #[test]
+    fn no_text_panics() {
+        arbtest::arbtest(|unstructured| {
+            let text: &str = unstructured.arbitrary()?;
+            let _ = (duration(text), base_url(text), redis_url(text), token(text));
+            let _ = (percent_decoded(text), nearest(text, ["poll.interval"]));
+            let _ = (shown(text), redacted_url(text), number(text, 0.0..=1.0));
+            Ok(())
+        })
+        .budget_ms(100);
+    }
+
+    #[test]
     fn percent_decoding() {
         for (text, decoded) in [
             ("a%20b%2Cc", Some("a b,c")),
