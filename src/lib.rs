@@ -4,15 +4,25 @@
 //! saw as one OpenTelemetry trace. `ARCHITECTURE.md` has the picture; the modules stand here in reading order, and
 //! imports point one way only: `main -> run -> edges -> core`.
 
+pub mod check;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod console;
 pub mod core;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod export;
 pub mod http;
+pub mod intake;
+pub mod logging;
 pub mod mapping;
 pub mod otlp;
 pub mod poller;
+pub mod run;
 #[cfg(feature = "demo")]
 pub mod serve;
 pub mod signals;
+
+/// farspan's version, as `--version` and the instrumentation scope say it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,3 +1,106 @@
-//! farspan's one binary.
+//! farspan's one binary: the command line in, an exit code out.
 
-fn main() {}
+use farspan::cli::{self, Command};
+use farspan::config::{Config, Environment, Errors};
+#[cfg(feature = "demo")]
+use farspan::config::{Log, Redis};
+#[cfg(feature = "demo")]
+use farspan::demo;
+use farspan::logging;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+/// The work failed.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let env = Environment::of_process();
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => dispatch(command, &env).unwrap_or_else(|errors| misused(&errors)),
+        Err(error) => misused(&error),
+    }
+}
+
+fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
+    match command {
+        Command::Help(text) => Ok(print(&text)),
+        Command::Version => Ok(print(&format!("farspan {}\n", farspan::VERSION))),
+        Command::Config { config } => {
+            let config = Config::load(env, config.as_deref())?;
+            start_log(&config);
+            Ok(print(&config.describe()))
+        }
+        Command::Run { config } => {
+            let config = Config::load_to_watch(env, config.as_deref())?;
+            start_log(&config);
+            Ok(farspan::run::run(&config))
+        }
+        Command::Check { config } => {
+            let config = Config::load_to_watch(env, config.as_deref())?;
+            start_log(&config);
+            Ok(farspan::check::run(&config))
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => {
+            logging::start(&Log::load(env)?);
+            demo::show::run(&options, env)
+        }
+        #[cfg(feature = "demo")]
+        Command::Api(options) => {
+            logging::start(&Log::load(env)?);
+            Ok(demo::api::run(&options))
+        }
+        #[cfg(all(feature = "demo", feature = "redis"))]
+        Command::Load(options) => {
+            logging::start(&Log::load(env)?);
+            let (url, channel) = (options.redis_url.as_deref(), options.channel.as_deref());
+            let redis = Redis::for_load(env, url, channel)?;
+            Ok(demo::load::run(&options, &redis))
+        }
+        // The parser has no command of a feature that is left out.
+        #[cfg(not(feature = "demo"))]
+        Command::Demo(_) | Command::Api(_) | Command::Load(_) => Ok(ExitCode::from(MISUSED)),
+        #[cfg(all(feature = "demo", not(feature = "redis")))]
+        Command::Load(_) => Ok(misused(
+            &"'load' is not in this build: it was made without the feature 'redis'",
+        )),
+    }
+}
+
+fn start_log(config: &Config) {
+    logging::start(&config.log);
+    for warning in &config.warnings {
+        log::warn!(target: "farspan::config", "{warning}");
+    }
+}
+
+/// A reader that has gone away (`farspan config | head -1`) has read enough.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            tell(&error);
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn misused(error: &dyn Display) -> ExitCode {
+    tell(error);
+    ExitCode::from(MISUSED)
+}
+
+/// A closed standard error is no reason to panic.
+fn tell(error: &dyn Display) {
+    let mut stderr = std::io::stderr().lock();
+    for line in error.to_string().lines() {
+        let _ = writeln!(stderr, "farspan: {line}");
+    }
+}

@@ -380,7 +380,8 @@ mod tests {
                     },
                 ),
             }
-        "#]].assert_debug_eq(&decoded);
+        "#]]
+        .assert_debug_eq(&decoded);
     }
 
     #[test]

@@ -18,8 +18,11 @@ pub struct StartEvent {
     /// The submitter's trace context.
     pub parent: Option<Box<TraceContext>>,
     /// What the submitter wants to see on the workflow's span.
-    pub attributes: Box<[(Box<str>, Value)]>,
+    pub attributes: Attributes,
 }
+
+/// Attributes that do not change any more.
+pub type Attributes = Box<[(Box<str>, Value)]>;
 
 /// A scalar attribute value, as OpenTelemetry knows them.
 /// <https://opentelemetry.io/docs/specs/otel/common/#attribute>

@@ -8,7 +8,7 @@
 //!
 //! Pure. The times given here are in the API's clock already.
 
-use super::event::{StartEvent, Value};
+use super::event::{self, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::sampler::{Sampler, SpanLimits};
@@ -39,7 +39,7 @@ pub struct Workflow {
     sampled: bool,
     submitted_at: Option<Wall>,
     received_at: Wall,
-    attributes: Box<[(Box<str>, Value)]>,
+    attributes: event::Attributes,
     seen: Seen,
     stages: Vec<Stage>,
     settling: u8,

@@ -3,7 +3,8 @@
 //! Whoever asks for an id that is not known starts that workflow, so a load generator and a watcher are all it takes.
 
 use super::script::{DotNetTime, Pace, Plan, Rng, Status};
-use super::{ApiOptions, complain, fresh_seed, say};
+use super::{complain, fresh_seed, say};
+use crate::cli::ApiOptions;
 use crate::clock;
 use crate::core::limits::{POLLERS_MAX, WORKFLOW_ID_BYTES_MAX, WORKFLOWS_MAX};
 use crate::core::time::{Mono, Now};

@@ -5,8 +5,8 @@
 #[cfg(feature = "redis")]
 pub use publisher::run;
 
-use super::LoadOptions;
 use super::script::{DotNetTime, Rng, on_tick};
+use crate::cli::LoadOptions;
 use crate::core::event::StartEvent;
 use crate::core::ids::{SpanId, TraceContext, TraceId};
 use crate::core::time::Wall;
@@ -139,21 +139,19 @@ mod publisher {
     use super::super::{complain, fresh_seed, say};
     use super::{LoadOptions, events};
     use crate::clock;
+    use crate::config;
     use crossbeam_channel::{Receiver, RecvTimeoutError};
     use redis::{Client, Connection, RedisResult};
     use std::convert::Infallible;
-    use std::env;
     use std::process::ExitCode;
     use std::time::Duration;
 
-    const URL_DEFAULT: &str = "redis://127.0.0.1:6379";
-    const CHANNEL_DEFAULT: &str = "event.workflow.started";
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     /// Publishes the whole load, or what SIGTERM and SIGINT leave of it; says on standard output what it did.
     ///
     /// Fails when Redis cannot be reached or is lost on the way.
-    pub fn run(options: &LoadOptions) -> ExitCode {
+    pub fn run(options: &LoadOptions, redis: &config::Redis) -> ExitCode {
         let stopped = match crate::signals::stop() {
             Ok(stopped) => stopped,
             Err(error) => {
@@ -161,7 +159,7 @@ mod publisher {
                 return ExitCode::FAILURE;
             }
         };
-        match publish(options, &stopped) {
+        match publish(options, redis, &stopped) {
             Ok(()) => ExitCode::SUCCESS,
             Err(trouble) => {
                 complain(&trouble);
@@ -170,23 +168,22 @@ mod publisher {
         }
     }
 
-    fn publish(options: &LoadOptions, stopped: &Receiver<Infallible>) -> Result<(), String> {
-        let url = chosen(options.redis_url.as_ref(), "FARSPAN_REDIS_URL", URL_DEFAULT);
-        let channel = chosen(
-            options.channel.as_ref(),
-            "FARSPAN_REDIS_CHANNEL",
-            CHANNEL_DEFAULT,
-        );
+    fn publish(
+        options: &LoadOptions,
+        redis: &config::Redis,
+        stopped: &Receiver<Infallible>,
+    ) -> Result<(), String> {
+        let channel = &redis.channel;
         // The URL itself is never shown: it may have a password in it.
-        let client =
-            Client::open(url).map_err(|error| format!("the Redis URL is not one: {error}"))?;
+        let client = Client::open(redis.url.expose())
+            .map_err(|error| format!("the Redis URL is not one: {error}"))?;
         let place = client.get_connection_info().addr().to_string();
         let mut connection = connect(&client).map_err(|error| {
             format!("cannot reach Redis at {place}: {error} (FARSPAN_REDIS_URL says where it is)")
         })?;
 
         let seed = options.seed.unwrap_or_else(fresh_seed);
-        let mut batches = Batches::new(options, &channel);
+        let mut batches = Batches::new(options, channel);
         let begin = clock::now().mono;
         for event in events(options, seed) {
             let wait = (begin + event.at).since(clock::now().mono);
@@ -196,7 +193,7 @@ mod publisher {
                 return Ok(());
             }
             let receivers: u64 = redis::cmd("PUBLISH")
-                .arg(&channel)
+                .arg(channel)
                 .arg(event.to_json(clock::now().wall))
                 .query(&mut connection)
                 .map_err(|error| {
@@ -209,14 +206,6 @@ mod publisher {
         }
         batches.end();
         Ok(())
-    }
-
-    fn chosen(option: Option<&String>, variable: &str, default: &str) -> String {
-        let from_environment = || env::var(variable).ok().filter(|value| !value.is_empty());
-        option
-            .cloned()
-            .or_else(from_environment)
-            .unwrap_or_else(|| default.into())
     }
 
     fn connect(client: &Client) -> RedisResult<Connection> {

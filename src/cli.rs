@@ -1,0 +1,895 @@
+//! The command line: one table that the parser and the help are both made from.
+
+use crate::config::values::{self, Reason};
+use crate::core::limits;
+use lexopt::{Arg, Parser};
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What farspan is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Watch until a signal comes.
+    Run {
+        /// The configuration file, if it was named here.
+        config: Option<PathBuf>,
+    },
+    /// Everything in one process.
+    Demo(DemoOptions),
+    /// Validate the configuration and try each endpoint.
+    Check {
+        /// The configuration file, if it was named here.
+        config: Option<PathBuf>,
+    },
+    /// Print the effective configuration.
+    Config {
+        /// The configuration file, if it was named here.
+        config: Option<PathBuf>,
+    },
+    /// Be the scripted external API.
+    Api(ApiOptions),
+    /// Publish start events.
+    Load(LoadOptions),
+    /// Print this help.
+    Help(String),
+    /// Print the version.
+    Version,
+}
+
+/// `farspan demo`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DemoOptions {
+    /// How many workflows, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows: u32,
+    /// Every duration of the scripted API is divided by this; finite, above zero.
+    pub speed: f64,
+    /// Of everything random; `None`: another one each time.
+    pub seed: Option<u64>,
+    /// Whether to go on when all is traced.
+    pub serve: bool,
+}
+
+/// `farspan api`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiOptions {
+    /// `host:port`.
+    pub listen: String,
+    /// Every duration is divided by this; finite, above zero.
+    pub speed: f64,
+    /// Of everything random; `None`: another one each time.
+    pub seed: Option<u64>,
+    /// Each answer waits so long; at most an hour.
+    pub latency: Duration,
+    /// The share of stages that fail, 0 to 1.
+    pub fail_rate: f64,
+}
+
+/// `farspan load`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// Else as configured, else the one on this host: [`Redis::for_load`](crate::config::Redis::for_load).
+    pub redis_url: Option<String>,
+    /// Else as configured, else the default.
+    pub channel: Option<String>,
+    /// How many events in all, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows: u32,
+    /// How many events in one batch; 1 or more.
+    pub batch: u32,
+    /// From the start of one batch to the start of the next; at most a day.
+    pub batch_wait: Duration,
+    /// A batch's events are spread over this time; `None`: as the load generator likes. At most a day.
+    pub spread: Option<Duration>,
+    /// Whether each event carries a `traceparent`.
+    pub with_parent: bool,
+    /// Of everything random; `None`: another one each time.
+    pub seed: Option<u64>,
+}
+
+/// Why a command line will not do: one sentence, with where to read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the arguments that follow the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = Parser::from_args(args);
+    let name = match next(&mut parser, None)? {
+        None => return Err(usage("no command", None)),
+        Some(Given::Option(name)) => {
+            return match name.as_str() {
+                "help" | "h" => Ok(Command::Help(help())),
+                "version" | "V" => Ok(Command::Version),
+                _ => {
+                    let meant = values::nearest(&name, ["help", "version"]);
+                    Err(unknown("option", &dashed(&name), meant.map(dashed), None))
+                }
+            };
+        }
+        Some(Given::Word(word)) => word,
+    };
+    if name == "help" {
+        return help_on(&mut parser);
+    }
+    let command = find(&name)?;
+    let values = Values::read(&mut parser, command)?;
+    if values.has("help") {
+        return Ok(Command::Help(command.help()));
+    }
+    if let Availability::NotYet(instead) = command.availability {
+        let error = format!("'{name}' is not in this release yet; {instead}");
+        return Err(usage(&error, None));
+    }
+    if command.availability == Availability::Demo && !cfg!(feature = "demo") {
+        let error =
+            format!("'{name}' is not in this build: it was made without the feature 'demo'");
+        return Err(usage(&error, None));
+    }
+    (command.build)(&values)
+}
+
+struct CommandSpec {
+    name: &'static str,
+    about: &'static str,
+    more: &'static str,
+    availability: Availability,
+    options: &'static [OptionSpec],
+    build: fn(&Values) -> Result<Command, UsageError>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Availability {
+    Always,
+    /// Only with the cargo feature `demo`.
+    Demo,
+    /// Known, but not in this release: what to use instead. Not in the help.
+    NotYet(&'static str),
+}
+
+struct OptionSpec {
+    name: &'static str,
+    /// The value's name, if it has one.
+    value: Option<&'static str>,
+    /// As it would be written; empty: none.
+    default: &'static str,
+    about: &'static str,
+    availability: Availability,
+}
+
+const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
+    OptionSpec {
+        name,
+        value: None,
+        default: "",
+        about,
+        availability: Availability::Always,
+    }
+}
+
+const fn option(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    about: &'static str,
+) -> OptionSpec {
+    let value = Some(value);
+    OptionSpec {
+        name,
+        value,
+        default,
+        about,
+        availability: Availability::Always,
+    }
+}
+
+const fn not_yet(
+    name: &'static str,
+    value: Option<&'static str>,
+    instead: &'static str,
+) -> OptionSpec {
+    OptionSpec {
+        name,
+        value,
+        default: "",
+        about: "",
+        availability: Availability::NotYet(instead),
+    }
+}
+
+const CONFIG: OptionSpec = option(
+    "config",
+    "FILE",
+    "",
+    "The configuration file, JSON; else the one in FARSPAN_CONFIG",
+);
+const SEED: OptionSpec = option(
+    "seed",
+    "N",
+    "",
+    "Repeat what this seed gave; else another one each time",
+);
+const SETTINGS: &str =
+    "Settings come from the environment and the file: 'farspan help settings'.\n";
+
+#[rustfmt::skip]
+const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "run",
+        about: "Watch workflows until SIGTERM or SIGINT",
+        more: SETTINGS,
+        availability: Availability::Always,
+        options: &[CONFIG, not_yet("events", Some("FILE"), "publish the events to Redis")],
+        build: |values| Ok(Command::Run { config: values.config() }),
+    },
+    CommandSpec {
+        name: "demo",
+        about: "Show it all in one process: scripted API, load, watcher; nothing to install",
+        more: "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n",
+        availability: Availability::Demo,
+        options: &[
+            option("workflows", "N", "8", "How many workflows"),
+            option("speed", "X", "600", "Divide every duration by X"),
+            SEED,
+            flag("serve", "Go on when all is traced"),
+            not_yet("open", None, "read the traces on the terminal"),
+        ],
+        build: demo,
+    },
+    CommandSpec {
+        name: "check",
+        about: "Validate the whole configuration, then try each endpoint",
+        more: SETTINGS,
+        availability: Availability::Always,
+        options: &[CONFIG],
+        build: |values| Ok(Command::Check { config: values.config() }),
+    },
+    CommandSpec {
+        name: "config",
+        about: "Print the effective configuration, and where each value came from",
+        more: SETTINGS,
+        availability: Availability::Always,
+        options: &[CONFIG],
+        build: |values| Ok(Command::Config { config: values.config() }),
+    },
+    CommandSpec {
+        name: "api",
+        about: "Be the scripted external API of the demo",
+        more: "",
+        availability: Availability::Demo,
+        options: &[
+            option("listen", "ADDR", "127.0.0.1:8080", "Where to listen, host:port"),
+            option("speed", "X", "1", "Divide every duration by X"),
+            SEED,
+            option("latency", "DUR", "0s", "Wait before each answer"),
+            option("fail-rate", "P", "0.1", "The share of stages that fail, 0 to 1"),
+        ],
+        build: api,
+    },
+    CommandSpec {
+        name: "load",
+        about: "Publish start events to Redis, in batches",
+        more: "",
+        availability: Availability::Demo,
+        options: &[
+            option("redis-url", "URL", "", "Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379"),
+            option("channel", "NAME", "", "Else FARSPAN_REDIS_CHANNEL, else event.workflow.started"),
+            option("workflows", "N", "300", "How many events in all"),
+            option("batch", "N", "100", "How many events in one batch"),
+            option("batch-wait", "DUR", "2m", "From one batch to the next"),
+            option("spread", "DUR", "", "Spread a batch over this time"),
+            flag("with-parent", "Give each event a traceparent"),
+            SEED,
+        ],
+        build: load,
+    },
+    later("trace", "use 'run' and publish the ids to Redis"),
+    later("probe", "use 'check' to try the API"),
+    later("healthcheck", "use 'check' to try each endpoint"),
+];
+
+const fn later(name: &'static str, instead: &'static str) -> CommandSpec {
+    CommandSpec {
+        name,
+        about: "",
+        more: "",
+        availability: Availability::NotYet(instead),
+        options: &[],
+        build: |_| Err(UsageError(String::new())),
+    }
+}
+
+fn demo(values: &Values) -> Result<Command, UsageError> {
+    Ok(Command::Demo(DemoOptions {
+        workflows: values.workflows()?,
+        speed: values.speed()?,
+        seed: values.seed()?,
+        serve: values.has("serve"),
+    }))
+}
+
+fn api(values: &Values) -> Result<Command, UsageError> {
+    Ok(Command::Api(ApiOptions {
+        listen: values.required("listen", listen_address)?,
+        speed: values.speed()?,
+        seed: values.seed()?,
+        latency: values.required("latency", |text| {
+            values::duration_within(text, Duration::ZERO..=HOUR, "it may be 0s to 1h")
+        })?,
+        fail_rate: values.required("fail-rate", |text| values::number(text, 0.0..=1.0))?,
+    }))
+}
+
+fn load(values: &Values) -> Result<Command, UsageError> {
+    let wait = |text: &str| {
+        values::duration_within(text, Duration::ZERO..=HOUR * 24, "it may be 0s to 24h")
+    };
+    let text = |text: &str| Ok(text.to_owned());
+    Ok(Command::Load(LoadOptions {
+        redis_url: values.optional("redis-url", text)?,
+        channel: values.optional("channel", text)?,
+        workflows: values.workflows()?,
+        batch: values.required("batch", count)?,
+        batch_wait: values.required("batch-wait", wait)?,
+        spread: values.optional("spread", wait)?,
+        with_parent: values.has("with-parent"),
+        seed: values.seed()?,
+    }))
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn count(text: &str) -> Result<u32, Reason> {
+    let count = values::integer(text, 1..=limits::WORKFLOWS_MAX as u64)?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn listen_address(text: &str) -> Result<String, Reason> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("is not host:port".into()),
+    }
+}
+
+/// The options of one command as they were written.
+struct Values {
+    command: &'static CommandSpec,
+    written: Vec<(&'static str, String)>,
+}
+
+impl Values {
+    fn read(parser: &mut Parser, command: &'static CommandSpec) -> Result<Values, UsageError> {
+        let on = Some(command.name);
+        let mut written = Vec::new();
+        while let Some(given) = next(parser, on)? {
+            let name = match given {
+                Given::Option(name) => name,
+                Given::Word(_) if matches!(command.availability, Availability::NotYet(_)) => {
+                    continue;
+                }
+                Given::Word(word) => return Err(unknown("argument", &word, None, on)),
+            };
+            if name == "help" || name == "h" {
+                written.push(("help", String::new()));
+                continue;
+            }
+            let Some(option) = command.options.iter().find(|option| option.name == name) else {
+                if matches!(command.availability, Availability::NotYet(_)) {
+                    parser.optional_value();
+                    continue;
+                }
+                let known = command
+                    .options
+                    .iter()
+                    .map(|option| option.name)
+                    .chain(["help"]);
+                let meant = values::nearest(&name, known).map(dashed);
+                return Err(unknown("option", &dashed(&name), meant, on));
+            };
+            if let Availability::NotYet(instead) = option.availability {
+                let error = format!("'--{name}' is not in this release yet; {instead}");
+                return Err(usage(&error, on));
+            }
+            let value = match option.value {
+                Some(_) => parser.value().map_err(|error| lexopt_error(&error, on))?,
+                None => OsString::new(),
+            };
+            let value = value
+                .into_string()
+                .map_err(|_| usage(&format!("the value of '--{name}' is not UTF-8"), on))?;
+            written.push((option.name, value));
+        }
+        Ok(Values { command, written })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.text(name).is_some()
+    }
+
+    /// The last one counts.
+    fn text(&self, name: &str) -> Option<&str> {
+        let last = self
+            .written
+            .iter()
+            .rev()
+            .find(|(written, _)| *written == name);
+        last.map(|(_, value)| value.as_str())
+    }
+
+    fn optional<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Result<Option<T>, UsageError> {
+        self.text(name)
+            .map(|text| self.parsed(name, text, parse))
+            .transpose()
+    }
+
+    /// An option that has a default.
+    fn required<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Result<T, UsageError> {
+        let option = self
+            .command
+            .options
+            .iter()
+            .find(|option| option.name == name);
+        let default = option.map_or("", |option| option.default);
+        self.parsed(name, self.text(name).unwrap_or(default), parse)
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        text: &str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Result<T, UsageError> {
+        parse(text).map_err(|reason| {
+            let error = format!("--{name}: '{}' {reason}", values::shown(text));
+            usage(&error, Some(self.command.name))
+        })
+    }
+
+    fn config(&self) -> Option<PathBuf> {
+        self.text("config").map(PathBuf::from)
+    }
+
+    fn workflows(&self) -> Result<u32, UsageError> {
+        self.required("workflows", count)
+    }
+
+    /// Bounded on both sides, so that no duration divided by it leaves what a `Duration` holds.
+    fn speed(&self) -> Result<f64, UsageError> {
+        const SPEED: RangeInclusive<f64> = 0.001..=1_000_000.0;
+        self.required("speed", |text| values::number(text, SPEED))
+    }
+
+    fn seed(&self) -> Result<Option<u64>, UsageError> {
+        self.optional("seed", |text| values::integer(text, 0..=u64::MAX))
+    }
+}
+
+enum Given {
+    /// Without its dashes.
+    Option(String),
+    Word(String),
+}
+
+fn next(parser: &mut Parser, on: Option<&str>) -> Result<Option<Given>, UsageError> {
+    match parser.next() {
+        Ok(None) => Ok(None),
+        Ok(Some(Arg::Long(name))) => Ok(Some(Given::Option(name.to_owned()))),
+        Ok(Some(Arg::Short(name))) => Ok(Some(Given::Option(name.to_string()))),
+        Ok(Some(Arg::Value(word))) => Ok(Some(Given::Word(word.to_string_lossy().into_owned()))),
+        Err(error) => Err(lexopt_error(&error, on)),
+    }
+}
+
+fn find(name: &str) -> Result<&'static CommandSpec, UsageError> {
+    COMMANDS
+        .iter()
+        .find(|command| command.name == name)
+        .ok_or_else(|| {
+            let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
+            unknown(
+                "command",
+                name,
+                values::nearest(name, known).map(str::to_owned),
+                None,
+            )
+        })
+}
+
+fn help_on(parser: &mut Parser) -> Result<Command, UsageError> {
+    match next(parser, None)? {
+        None | Some(Given::Option(_)) => Ok(Command::Help(help())),
+        Some(Given::Word(topic)) if topic == "settings" => Ok(Command::Help(crate::config::help())),
+        Some(Given::Word(topic)) => Ok(Command::Help(find(&topic)?.help())),
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "farspan gives distributed traces to work that runs in somebody else's system.\n\n\
+         Usage: farspan COMMAND [OPTION]...\n\nCommands:\n",
+    );
+    let commands = COMMANDS.iter().filter(|command| !command.about.is_empty());
+    let rows = commands.map(|command| (command.name.to_owned(), command.about.to_owned()));
+    table(&mut text, rows.collect());
+    text.push_str("\nOptions:\n");
+    table(
+        &mut text,
+        vec![
+            (
+                "--help".to_owned(),
+                "Print this, or a command's own help after its name".to_owned(),
+            ),
+            ("--version".to_owned(), "Print the version".to_owned()),
+        ],
+    );
+    text.push_str("\nThe settings, with their variables and keys: 'farspan help settings'.\n");
+    text.push_str("Exit codes: 0 done, 1 the work failed, 2 usage or configuration.\n");
+    text
+}
+
+impl CommandSpec {
+    fn help(&self) -> String {
+        if let Availability::NotYet(instead) = self.availability {
+            return format!("'{}' is not in this release yet; {instead}.\n", self.name);
+        }
+        let mut text = format!(
+            "{}.\n\nUsage: farspan {} [OPTION]...\n\nOptions:\n",
+            self.about, self.name
+        );
+        let mut rows = Vec::new();
+        for option in self
+            .options
+            .iter()
+            .filter(|option| !option.about.is_empty())
+        {
+            let value = option
+                .value
+                .map_or(String::new(), |value| format!(" {value}"));
+            let default = match option.default {
+                "" => String::new(),
+                default => format!(" [{default}]"),
+            };
+            rows.push((
+                format!("--{}{value}", option.name),
+                format!("{}{default}", option.about),
+            ));
+        }
+        rows.push(("--help".to_owned(), "Print this".to_owned()));
+        table(&mut text, rows);
+        if !self.more.is_empty() {
+            let _ = write!(text, "\n{}", self.more);
+        }
+        text
+    }
+}
+
+fn table(text: &mut String, rows: Vec<(String, String)>) {
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default();
+    for (name, about) in rows {
+        let _ = writeln!(text, "  {name:width$}  {about}");
+    }
+}
+
+/// With its dashes; a single letter has one.
+fn dashed(name: &str) -> String {
+    if name.chars().count() == 1 {
+        format!("-{name}")
+    } else {
+        format!("--{name}")
+    }
+}
+
+fn unknown(what: &str, word: &str, meant: Option<String>, on: Option<&str>) -> UsageError {
+    let of = on.map_or(String::new(), |command| format!(" for '{command}'"));
+    let meant = meant.map_or(String::new(), |meant| format!("; did you mean '{meant}'?"));
+    usage(
+        &format!("unknown {what} '{}'{of}{meant}", values::shown(word)),
+        on,
+    )
+}
+
+fn lexopt_error(error: &lexopt::Error, on: Option<&str>) -> UsageError {
+    usage(&values::shown(&error.to_string()), on)
+}
+
+fn usage(error: &str, on: Option<&str>) -> UsageError {
+    let command = on.map_or(String::new(), |command| format!("{command} "));
+    let stop = if error.ends_with('?') { "" } else { ";" };
+    UsageError(format!("{error}{stop} see 'farspan {command}--help'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn parsed(line: &str) -> Result<Command, UsageError> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn check(lines: &[&str], expected: Expect) {
+        let mut text = String::new();
+        for line in lines {
+            match parsed(line) {
+                Ok(Command::Help(help)) => text += &format!("{line}\n{help}\n"),
+                Ok(command) => text += &format!("{line}\n    {command:?}\n"),
+                Err(error) => text += &format!("{line}\n    farspan: {error}\n"),
+            }
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn commands_without_options() {
+        check(
+            &[
+                "run",
+                "run --config a.json",
+                "check --config=b.json",
+                "config",
+                "--version",
+                "-V",
+            ],
+            expect![[r#"
+            run
+                Run { config: None }
+            run --config a.json
+                Run { config: Some("a.json") }
+            check --config=b.json
+                Check { config: Some("b.json") }
+            config
+                Config { config: None }
+            --version
+                Version
+            -V
+                Version
+        "#]],
+        );
+    }
+
+    #[cfg(feature = "demo")]
+    #[test]
+    fn commands_of_the_demo() {
+        let lines = [
+            "demo",
+            "demo --workflows 3 --speed 60 --seed 7 --serve --speed=6",
+            "api",
+            "api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615",
+            "load",
+            "load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent",
+        ];
+        check(
+            &lines,
+            expect![[r#"
+            demo
+                Demo(DemoOptions { workflows: 8, speed: 600.0, seed: None, serve: false })
+            demo --workflows 3 --speed 60 --seed 7 --serve --speed=6
+                Demo(DemoOptions { workflows: 3, speed: 6.0, seed: Some(7), serve: true })
+            api
+                Api(ApiOptions { listen: "127.0.0.1:8080", speed: 1.0, seed: None, latency: 0ns, fail_rate: 0.1 })
+            api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615
+                Api(ApiOptions { listen: "[::1]:0", speed: 1.0, seed: Some(18446744073709551615), latency: 200ms, fail_rate: 1.0 })
+            load
+                Load(LoadOptions { redis_url: None, channel: None, workflows: 300, batch: 100, batch_wait: 120s, spread: None, with_parent: false, seed: None })
+            load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent
+                Load(LoadOptions { redis_url: Some("redis://r"), channel: Some("c"), workflows: 5, batch: 2, batch_wait: 1s, spread: Some(30s), with_parent: true, seed: None })
+        "#]],
+        );
+    }
+
+    #[cfg(feature = "demo")]
+    #[test]
+    fn mistakes() {
+        let lines = [
+            "",
+            "runn",
+            "trance",
+            "xyzzy",
+            "--hlep",
+            "-x",
+            "run --foo",
+            "run --confg a",
+            "run --config",
+            "run a.json",
+            "run --help=x",
+            "demo --serve=1",
+            "demo --workflows 0",
+            "demo --workflows 100001",
+            "demo --speed 0",
+            "demo --speed NaN",
+            "demo --speed inf",
+            "api --fail-rate 1.1",
+            "api --listen 8080",
+            "api --latency 5",
+            "api --latency 2h",
+            "load --batch 0",
+            "load --seed -1",
+            "trace 7 --config a",
+            "probe",
+            "healthcheck",
+            "run --events -",
+            "demo --open",
+            "help nothing",
+        ];
+        check(
+            &lines,
+            expect![[r#"
+
+                farspan: no command; see 'farspan --help'
+            runn
+                farspan: unknown command 'runn'; did you mean 'run'? see 'farspan --help'
+            trance
+                farspan: unknown command 'trance'; did you mean 'trace'? see 'farspan --help'
+            xyzzy
+                farspan: unknown command 'xyzzy'; see 'farspan --help'
+            --hlep
+                farspan: unknown option '--hlep'; did you mean '--help'? see 'farspan --help'
+            -x
+                farspan: unknown option '-x'; see 'farspan --help'
+            run --foo
+                farspan: unknown option '--foo' for 'run'; see 'farspan run --help'
+            run --confg a
+                farspan: unknown option '--confg' for 'run'; did you mean '--config'? see 'farspan run --help'
+            run --config
+                farspan: missing argument for option '--config'; see 'farspan run --help'
+            run a.json
+                farspan: unknown argument 'a.json' for 'run'; see 'farspan run --help'
+            run --help=x
+                farspan: unexpected argument for option '--help': "x"; see 'farspan run --help'
+            demo --serve=1
+                farspan: unexpected argument for option '--serve': "1"; see 'farspan demo --help'
+            demo --workflows 0
+                farspan: --workflows: '0' is not a whole number from 1 to 100000; see 'farspan demo --help'
+            demo --workflows 100001
+                farspan: --workflows: '100001' is not a whole number from 1 to 100000; see 'farspan demo --help'
+            demo --speed 0
+                farspan: --speed: '0' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+            demo --speed NaN
+                farspan: --speed: 'NaN' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+            demo --speed inf
+                farspan: --speed: 'inf' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+            api --fail-rate 1.1
+                farspan: --fail-rate: '1.1' is not a number from 0 to 1; see 'farspan api --help'
+            api --listen 8080
+                farspan: --listen: '8080' is not host:port; see 'farspan api --help'
+            api --latency 5
+                farspan: --latency: '5' has no unit; write ms, s, m, h or d behind the number; see 'farspan api --help'
+            api --latency 2h
+                farspan: --latency: '2h' is out of range; it may be 0s to 1h; see 'farspan api --help'
+            load --batch 0
+                farspan: --batch: '0' is not a whole number from 1 to 100000; see 'farspan load --help'
+            load --seed -1
+                farspan: --seed: '-1' is not a whole number from 0 to 18446744073709551615; see 'farspan load --help'
+            trace 7 --config a
+                farspan: 'trace' is not in this release yet; use 'run' and publish the ids to Redis; see 'farspan --help'
+            probe
+                farspan: 'probe' is not in this release yet; use 'check' to try the API; see 'farspan --help'
+            healthcheck
+                farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
+            run --events -
+                farspan: '--events' is not in this release yet; publish the events to Redis; see 'farspan run --help'
+            demo --open
+                farspan: '--open' is not in this release yet; read the traces on the terminal; see 'farspan demo --help'
+            help nothing
+                farspan: unknown command 'nothing'; see 'farspan --help'
+        "#]],
+        );
+    }
+
+    #[test]
+    fn help_of_the_program() {
+        check(
+            &["--help"],
+            expect![[r#"
+            --help
+            farspan gives distributed traces to work that runs in somebody else's system.
+
+            Usage: farspan COMMAND [OPTION]...
+
+            Commands:
+              run     Watch workflows until SIGTERM or SIGINT
+              demo    Show it all in one process: scripted API, load, watcher; nothing to install
+              check   Validate the whole configuration, then try each endpoint
+              config  Print the effective configuration, and where each value came from
+              api     Be the scripted external API of the demo
+              load    Publish start events to Redis, in batches
+
+            Options:
+              --help     Print this, or a command's own help after its name
+              --version  Print the version
+
+            The settings, with their variables and keys: 'farspan help settings'.
+            Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
+
+        "#]],
+        );
+    }
+
+    #[cfg(feature = "demo")]
+    #[test]
+    fn help_of_commands() {
+        check(
+            &["run --help", "help api", "load -h", "trace --help"],
+            expect![[r#"
+            run --help
+            Watch workflows until SIGTERM or SIGINT.
+
+            Usage: farspan run [OPTION]...
+
+            Options:
+              --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+              --help         Print this
+
+            Settings come from the environment and the file: 'farspan help settings'.
+
+            help api
+            Be the scripted external API of the demo.
+
+            Usage: farspan api [OPTION]...
+
+            Options:
+              --listen ADDR  Where to listen, host:port [127.0.0.1:8080]
+              --speed X      Divide every duration by X [1]
+              --seed N       Repeat what this seed gave; else another one each time
+              --latency DUR  Wait before each answer [0s]
+              --fail-rate P  The share of stages that fail, 0 to 1 [0.1]
+              --help         Print this
+
+            load -h
+            Publish start events to Redis, in batches.
+
+            Usage: farspan load [OPTION]...
+
+            Options:
+              --redis-url URL   Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379
+              --channel NAME    Else FARSPAN_REDIS_CHANNEL, else event.workflow.started
+              --workflows N     How many events in all [300]
+              --batch N         How many events in one batch [100]
+              --batch-wait DUR  From one batch to the next [2m]
+              --spread DUR      Spread a batch over this time
+              --with-parent     Give each event a traceparent
+              --seed N          Repeat what this seed gave; else another one each time
+              --help            Print this
+
+            trace --help
+            'trace' is not in this release yet; use 'run' and publish the ids to Redis.
+
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_said() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bad = || OsString::from_vec(vec![0xff]);
+        for args in [
+            vec![bad()],
+            vec!["run".into(), bad()],
+            vec!["run".into(), "--config".into(), bad()],
+        ] {
+            assert!(parse(args).is_err());
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! File and environment in, one checked [`Config`] out, or every mistake at once.
+//!
+//! Nothing here reads the process's environment but [`Environment::of_process`], and nothing in farspan reads it but
+//! this module.
+
+mod otel;
+mod settings;
+pub(crate) mod values;
+
+use crate::core::limits;
+use crate::core::sampler::{Sampler, SpanLimits};
+use log::LevelFilter;
+use settings::{Origin, Resolver, Row};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use settings::help;
+
+/// Everything that farspan was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The status API. Always there after [`Config::load_to_watch`].
+    pub api: Option<Api>,
+    /// Where start events come from, if from Redis.
+    pub redis: Option<Redis>,
+    /// When and how much to poll.
+    pub poll: Poll,
+    /// Where spans go.
+    pub export: Export,
+    /// Which traces are recorded, and how much of them.
+    pub trace: Trace,
+    /// The attributes of the resource; keys are unique, `service.name` is there.
+    pub resource: Vec<(String, String)>,
+    /// What is logged.
+    pub log: Log,
+    /// The name of this farspan among others.
+    pub instance: String,
+    /// What was ignored, and why; to be logged.
+    pub warnings: Vec<String>,
+    rows: Vec<Row>,
+}
+
+/// The status API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Absolute, http or https, without a slash at its end: `http://host:8080/base`.
+    pub base_url: String,
+    /// Goes behind `Authorization: Bearer `; fit for a header.
+    pub token: Option<Secret>,
+}
+
+/// The Redis that start events come from.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// `redis://`, `rediss://` or `unix://`; the Redis client takes it.
+    pub url: Secret,
+    /// The pub/sub channel.
+    pub channel: String,
+}
+
+/// When and how much to poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// From the start event to the first poll; up to 24 h.
+    pub initial_delay: Duration,
+    /// From one poll of a workflow to the next; 10 ms to 24 h.
+    pub interval: Duration,
+    /// How long a workflow is watched at most; 10 ms to 10,000 days.
+    pub timeout: Duration,
+    /// Threads that poll, 1 to [`POLLERS_MAX`](limits::POLLERS_MAX).
+    pub pollers: usize,
+}
+
+/// Where spans go. With neither exporter they go nowhere.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// To a collector.
+    pub otlp: Option<Otlp>,
+    /// To standard output, for people.
+    pub console: bool,
+    /// How spans are put together.
+    pub batch: Batch,
+}
+
+/// OTLP over HTTP, protobuf. <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// The whole URL, with its path.
+    pub endpoint: String,
+    /// Lower-case names, each once; both fit for HTTP. The headers that farspan sets itself are not among them.
+    pub headers: Vec<(String, Secret)>,
+    /// One attempt at most; never zero, at most an hour.
+    pub timeout: Duration,
+    /// Of the request's body.
+    pub compression: Compression,
+    /// The roots to check the collector's certificate against, in the place of the system's.
+    pub certificate: Option<Pem>,
+    /// farspan's own certificate chain; there if and only if `client_key` is.
+    pub client_certificate: Option<Pem>,
+    /// The key to `client_certificate`.
+    pub client_key: Option<Pem>,
+}
+
+/// How a request's body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// It is not.
+    None,
+    /// gzip.
+    Gzip,
+}
+
+/// How spans are put together for an export (`OTEL_BSP_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// How long a span waits for others; may be zero.
+    pub schedule_delay: Duration,
+    /// One export at most, with all its attempts of one go; never zero.
+    pub export_timeout: Duration,
+    /// Spans that may wait, 1 or more. `None`: their bytes are bounded instead, for farspan never drops a span.
+    pub max_queue_size: Option<usize>,
+    /// Spans in one export, 1 or more, and no more than may wait.
+    pub max_export_batch_size: usize,
+}
+
+/// Which traces are recorded, and how much of them.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Which.
+    pub sampler: Sampler,
+    /// How much.
+    pub limits: SpanLimits,
+    /// Whether a start event's `traceparent` and `tracestate` are read (`OTEL_PROPAGATORS`).
+    pub read_parent: bool,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// This and what is graver.
+    pub level: LevelFilter,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A file in PEM form, read at the start.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// At least one item of the right kind is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pem({})", self.path.display())
+    }
+}
+
+/// A text that no log and no error may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one who sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+/// All that is wrong with a configuration, a line each, each with its place and what would be right. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors(Vec<String>);
+
+impl Errors {
+    /// The mistakes.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Errors {}
+
+/// Environment variables, the empty ones left out. Those of the process, or any others.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `None`: the value is not UTF-8.
+    variables: BTreeMap<String, Option<String>>,
+    kernel_host_name: Option<String>,
+}
+
+impl Environment {
+    /// The process's own, and the host's name.
+    pub fn of_process() -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        Environment {
+            kernel_host_name: host_name.map(|name| name.trim().to_owned()),
+            ..Environment::from_pairs(std::env::vars_os())
+        }
+    }
+
+    /// These variables, and no name for the host but `HOSTNAME`.
+    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let mut variables = BTreeMap::new();
+        for (name, value) in pairs {
+            let (name, value) = (name.into(), value.into());
+            if !value.is_empty() {
+                variables.insert(
+                    name.to_string_lossy().into_owned(),
+                    value.into_string().ok(),
+                );
+            }
+        }
+        Environment {
+            variables,
+            kernel_host_name: None,
+        }
+    }
+
+    /// Only the variables whose names are wanted.
+    fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut environment = self.clone();
+        environment.variables.retain(|name, _| wanted(name));
+        environment
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)?.as_deref()
+    }
+
+    fn host_name(&self) -> Option<&str> {
+        let kernel = self
+            .kernel_host_name
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        kernel.or_else(|| self.text("HOSTNAME"))
+    }
+}
+
+impl Config {
+    /// Reads the configuration from the environment and from a file: this one, else the one in `FARSPAN_CONFIG`.
+    pub fn load(env: &Environment, file: Option<&Path>) -> Result<Config, Errors> {
+        load(env, file, false)
+    }
+
+    /// The same; that the API is not set is a mistake too.
+    pub fn load_to_watch(env: &Environment, file: Option<&Path>) -> Result<Config, Errors> {
+        load(env, file, true)
+    }
+
+    /// For a watcher of this API, which no configuration names, as in the demo. Only the `OTEL_*` variables, the
+    /// instance and the log's are heeded; spans go to a collector only if an endpoint is set.
+    pub fn for_api(env: &Environment, base_url: &str) -> Result<Config, Errors> {
+        let has_endpoint = [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        ]
+        .iter()
+        .any(|name| env.text(name).is_some());
+        let env = env.only(|name| {
+            let otlp = name.starts_with("OTEL_EXPORTER_OTLP_");
+            is_for_all_commands(name) || name.starts_with("OTEL_") && (has_endpoint || !otlp)
+        });
+        let mut config = load(&env, None, false)?;
+        let base_url = values::base_url(base_url)
+            .map_err(|reason| Errors(vec![format!("'{}' {reason}", values::shown(base_url))]))?;
+        config.api = Some(Api {
+            base_url,
+            token: None,
+        });
+        if !has_endpoint {
+            config.export.otlp = None;
+        }
+        Ok(config)
+    }
+
+    /// `farspan config`: every setting, its value without secrets, and where the value came from.
+    pub fn describe(&self) -> String {
+        let mut lines: Vec<[String; 3]> = Vec::new();
+        for row in &self.rows {
+            lines.push([
+                row.name.to_owned(),
+                row.value.clone(),
+                row.origin.to_string(),
+            ]);
+        }
+        let width = |column: usize| {
+            let widths = lines.iter().map(|line| line[column].chars().count());
+            widths.max().unwrap_or_default()
+        };
+        let (names, values) = (width(0), width(1));
+        let mut text = String::new();
+        for [name, value, origin] in &lines {
+            let _ = writeln!(text, "{name:names$}  {value:values$}  {origin}");
+        }
+        text.push_str("\nresource\n");
+        for (key, value) in &self.resource {
+            let _ = writeln!(text, "  {}={}", values::shown(key), values::shown(value));
+        }
+        text
+    }
+}
+
+impl Log {
+    /// For the commands that have no other configuration.
+    pub fn load(env: &Environment) -> Result<Log, Errors> {
+        Ok(load(&env.only(is_for_all_commands), None, false)?.log)
+    }
+}
+
+impl Redis {
+    /// For the load generator: what its options say, else the configuration's Redis, else the one on this host.
+    pub fn for_load(
+        env: &Environment,
+        url: Option<&str>,
+        channel: Option<&str>,
+    ) -> Result<Redis, Errors> {
+        const ON_THIS_HOST: &str = "redis://127.0.0.1:6379";
+        let mut resolver = Resolver::new(env, None);
+        let configured_url = redis_url(&mut resolver);
+        let configured_channel = redis_channel(&mut resolver);
+        let mut option = |name: &str, parsed: Result<String, values::Reason>| match parsed {
+            Ok(text) => text,
+            Err(reason) => {
+                resolver.errors.push(format!("{name}: the value {reason}"));
+                String::new()
+            }
+        };
+        let url = match url {
+            Some(url) => Secret::new(option("--redis-url", values::redis_url(url))),
+            None => configured_url.unwrap_or_else(|| Secret::new(ON_THIS_HOST)),
+        };
+        let channel = match channel {
+            Some(channel) => option("--channel", values::label(channel)),
+            None => configured_channel,
+        };
+        resolver.finish()?;
+        Ok(Redis { url, channel })
+    }
+}
+
+fn is_for_all_commands(name: &str) -> bool {
+    [
+        "FARSPAN_INSTANCE",
+        "FARSPAN_LOG",
+        "FARSPAN_LOG_FORMAT",
+        "HOSTNAME",
+    ]
+    .contains(&name)
+}
+
+fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config, Errors> {
+    let mut resolver = Resolver::new(env, file);
+    let it = &mut resolver;
+    let api = api(it, to_watch);
+    let (url, channel) = (redis_url(it), redis_channel(it));
+    let poll = poll(it);
+    let instance = instance(it, env);
+    let log = log(it);
+    let export = otel::export(it);
+    let resource = otel::resource(it, env, &instance);
+    let trace = otel::trace(it);
+    if to_watch && url.is_none() {
+        let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
+        resolver.warnings.push(warning.to_owned());
+    }
+    let redis = url.map(|url| Redis { url, channel });
+    let (rows, warnings) = resolver.finish()?;
+    Ok(Config {
+        api,
+        redis,
+        poll,
+        export,
+        trace,
+        resource,
+        log,
+        instance,
+        warnings,
+        rows,
+    })
+}
+
+fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
+    const NAME: &str = "FARSPAN_API_BASE_URL";
+    if needed && resolver.take(NAME).is_none() {
+        let error = format!(
+            "{NAME} (api.base_url): is not set; write the status API's URL, http://host:port/path"
+        );
+        resolver.errors.push(error);
+    }
+    let base_url = resolver.strict(NAME, values::base_url);
+    let token = resolver.secret(
+        "FARSPAN_API_TOKEN",
+        "FARSPAN_API_TOKEN_FILE",
+        "api-token",
+        values::token,
+    );
+    Some(Api {
+        base_url: base_url?,
+        token,
+    })
+}
+
+fn redis_url(resolver: &mut Resolver<'_>) -> Option<Secret> {
+    resolver.secret(
+        "FARSPAN_REDIS_URL",
+        "FARSPAN_REDIS_URL_FILE",
+        "redis-url",
+        values::redis_url,
+    )
+}
+
+fn redis_channel(resolver: &mut Resolver<'_>) -> String {
+    resolver
+        .strict("FARSPAN_REDIS_CHANNEL", values::label)
+        .unwrap_or_default()
+}
+
+fn poll(resolver: &mut Resolver<'_>) -> Poll {
+    const MOMENT: Duration = Duration::from_millis(10);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let mut duration = |name, least: Duration, most: Duration, bounds| {
+        let found = resolver.strict(name, |text| {
+            values::duration_within(text, least..=most, bounds)
+        });
+        found.unwrap_or_default()
+    };
+    let initial_delay = duration(
+        "FARSPAN_POLL_INITIAL_DELAY",
+        Duration::ZERO,
+        DAY,
+        "it may be 0s to 24h",
+    );
+    let interval = duration(
+        "FARSPAN_POLL_INTERVAL",
+        MOMENT,
+        DAY,
+        "it may be 10ms to 24h",
+    );
+    let timeout = duration(
+        "FARSPAN_POLL_TIMEOUT",
+        MOMENT,
+        DAY * 10_000,
+        "it may be 10ms to 10000d",
+    );
+    let most = limits::POLLERS_MAX as u64;
+    let pollers = resolver.strict("FARSPAN_POLLERS", |text| values::integer(text, 1..=most));
+    let pollers = usize::try_from(pollers.unwrap_or_default()).unwrap_or_default();
+    Poll {
+        initial_delay,
+        interval,
+        timeout,
+        pollers,
+    }
+}
+
+fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
+    const NAME: &str = "FARSPAN_INSTANCE";
+    resolver.strict(NAME, values::label).unwrap_or_else(|| {
+        let host_name = env.host_name().unwrap_or("unknown");
+        resolver.show(NAME, values::shown(host_name), Origin::Default);
+        host_name.to_owned()
+    })
+}
+
+fn log(resolver: &mut Resolver<'_>) -> Log {
+    let level = resolver.strict("FARSPAN_LOG", |text| {
+        let levels = [
+            ("error", LevelFilter::Error),
+            ("warn", LevelFilter::Warn),
+            ("info", LevelFilter::Info),
+            ("debug", LevelFilter::Debug),
+            ("trace", LevelFilter::Trace),
+        ];
+        values::one_of(text, &levels)
+    });
+    let format = resolver.strict("FARSPAN_LOG_FORMAT", |text| {
+        values::one_of(
+            text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )
+    });
+    Log {
+        level: level.unwrap_or(LevelFilter::Info),
+        format: format.unwrap_or(LogFormat::Text),
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "redis", feature = "tls"))]
+mod tests;

@@ -1,0 +1,425 @@
+//! The standard `OTEL_*` variables. A mistake in one is a warning and the value is ignored, as the specification asks;
+//! it is an error only where ignoring it would lose every span.
+//!
+//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
+//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
+
+use super::settings::{Origin, Resolver};
+use super::values::{self, Reason, http_url, integer, number, one_of, percent_decoded, shown};
+use super::{Batch, Compression, Environment, Export, Otlp, Pem, Secret, Trace};
+use crate::core::limits;
+use crate::core::sampler::{Sampler, SpanLimits};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+use ureq::http::{HeaderName, HeaderValue};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
+/// `OTEL_EXPORTER_OTLP_TIMEOUT=0` is "no limit"; this is as good.
+const NO_LIMIT: Duration = Duration::from_secs(3600);
+
+pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
+    let batch = batch(resolver);
+    let disabled = resolver.lenient("OTEL_SDK_DISABLED", |text| {
+        one_of(text, &[("true", true), ("false", false)])
+    });
+    let (mut otlp, mut console) = exporters(resolver);
+    if disabled == Some(true) {
+        resolver
+            .warnings
+            .push("OTEL_SDK_DISABLED: no spans are exported".to_owned());
+        (otlp, console) = (false, false);
+    }
+    let otlp = if otlp { self::otlp(resolver) } else { None };
+    Export {
+        otlp,
+        console,
+        batch,
+    }
+}
+
+pub(super) fn trace(resolver: &mut Resolver<'_>) -> Trace {
+    let mut count = |name| {
+        let count = resolver
+            .lenient(name, |text| integer(text, COUNT))
+            .unwrap_or_default();
+        usize::try_from(count).unwrap_or(usize::MAX)
+    };
+    let mut limits = SpanLimits {
+        attributes: count("OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        events: count("OTEL_SPAN_EVENT_COUNT_LIMIT"),
+        links: count("OTEL_SPAN_LINK_COUNT_LIMIT"),
+        attribute_value_chars: count("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+    };
+    count("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT");
+    count("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT");
+    if limits.attribute_value_chars > limits::ATTRIBUTE_BYTES_MAX {
+        limits.attribute_value_chars = limits::ATTRIBUTE_BYTES_MAX;
+        let most = limits::ATTRIBUTE_BYTES_MAX;
+        resolver.warnings.push(format!(
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: farspan keeps {most} bytes of a value at most"
+        ));
+    }
+    Trace {
+        sampler: sampler(resolver),
+        limits,
+        read_parent: read_parent(resolver),
+    }
+}
+
+/// The attributes of the resource: the well-known ones first, then the others as they were written.
+pub(super) fn resource(
+    resolver: &mut Resolver<'_>,
+    env: &Environment,
+    instance: &str,
+) -> Vec<(String, String)> {
+    let instance_is_set = resolver.origin_of("FARSPAN_INSTANCE") != Some(&Origin::Default);
+    let mut given = resolver
+        .lenient("OTEL_RESOURCE_ATTRIBUTES", resource_attributes)
+        .unwrap_or_default();
+    let mut take = |key: &str| {
+        let index = given.iter().position(|(given, _)| given == key)?;
+        Some(given.remove(index).1).filter(|value| !value.is_empty())
+    };
+    let (name, version) = (take("service.name"), take("service.version"));
+    let (id, host) = (take("service.instance.id"), take("host.name"));
+
+    let name = resolver
+        .lenient("OTEL_SERVICE_NAME", |text| Ok(text.to_owned()))
+        .or(name);
+    let id = id.filter(|_| !instance_is_set);
+    let mut resource = vec![
+        (
+            "service.name".to_owned(),
+            name.unwrap_or_else(|| "farspan".to_owned()),
+        ),
+        (
+            "service.version".to_owned(),
+            version.unwrap_or_else(|| crate::VERSION.to_owned()),
+        ),
+        (
+            "service.instance.id".to_owned(),
+            id.unwrap_or_else(|| instance.to_owned()),
+        ),
+    ];
+    let host = host.or_else(|| env.host_name().map(str::to_owned));
+    resource.extend(host.map(|host| ("host.name".to_owned(), host)));
+    resource.extend(given);
+    resource
+}
+
+/// Which exporters: OTLP, console.
+fn exporters(resolver: &mut Resolver<'_>) -> (bool, bool) {
+    let (mut otlp, mut console, mut none) = (false, false, false);
+    let Some(found) = resolver.take("OTEL_TRACES_EXPORTER") else {
+        return (true, false);
+    };
+    for word in entries(&found.text) {
+        match word.to_ascii_lowercase().as_str() {
+            "otlp" => otlp = true,
+            "console" => console = true,
+            "none" => none = true,
+            _ => resolver.warnings.push(format!(
+                "OTEL_TRACES_EXPORTER: '{}' is unknown and ignored; farspan has otlp, console, none",
+                shown(word)
+            )),
+        }
+    }
+    if !otlp && !console && !none {
+        resolver.error(
+            "OTEL_TRACES_EXPORTER",
+            &found,
+            "names no exporter; write otlp, console or none",
+        );
+    }
+    if none && (otlp || console) {
+        let warning = "OTEL_TRACES_EXPORTER: 'none' stands beside other exporters and is ignored";
+        resolver.warnings.push(warning.to_owned());
+    }
+    (otlp, console)
+}
+
+fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
+    protocol(resolver);
+    let endpoint = endpoint(resolver);
+    let headers = headers(resolver);
+    let timeout = match resolver.lenient("OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds) {
+        Some(Duration::ZERO) | None => NO_LIMIT,
+        Some(timeout) => timeout.min(NO_LIMIT),
+    };
+    let compression = resolver.lenient("OTEL_EXPORTER_OTLP_COMPRESSION", |text| {
+        one_of(
+            text,
+            &[("none", Compression::None), ("gzip", Compression::Gzip)],
+        )
+    });
+    let certificate = pem(
+        resolver,
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        PemKind::Certificate,
+    );
+    let name = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
+    let client_certificate = pem(resolver, name, PemKind::Certificate);
+    let client_key = pem(resolver, "OTEL_EXPORTER_OTLP_CLIENT_KEY", PemKind::Key);
+    if resolver.errors.is_empty() && client_certificate.is_some() != client_key.is_some() {
+        let error = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY must both be set";
+        resolver.errors.push(error.to_owned());
+    }
+    Some(Otlp {
+        endpoint: endpoint?,
+        headers,
+        timeout,
+        compression: compression.unwrap_or(Compression::None),
+        certificate,
+        client_certificate,
+        client_key,
+    })
+}
+
+/// A known protocol that farspan does not speak is an error: the collector's port would be the wrong one too.
+fn protocol(resolver: &mut Resolver<'_>) {
+    const NAME: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    let spoken = resolver.lenient(NAME, |text| match text.to_ascii_lowercase().as_str() {
+        "grpc" | "http/json" => Ok(false),
+        _ => one_of(text, &[("http/protobuf", true)]),
+    });
+    if spoken == Some(false) {
+        resolver.error_in(
+            NAME,
+            "is not spoken here; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf, and \
+             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the collector's HTTP port, as in http://host:4318/v1/traces",
+        );
+    }
+}
+
+fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
+    const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const GRPC_PORT: u16 = 4317;
+    const USERINFO: &str = "write OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20...";
+    let uri = resolver.strict(NAME, |text| http_url(text, USERINFO))?;
+    let origin = resolver.origin_of(NAME)?.clone();
+    if uri.port_u16() == Some(GRPC_PORT) {
+        let warning = format!(
+            "{}: 4317 is most often the gRPC port; farspan speaks HTTP, 4318",
+            origin.place()
+        );
+        resolver.warnings.push(warning);
+    }
+    let signal = if origin == Origin::Env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
+        ""
+    } else if uri.path().ends_with('/') {
+        "v1/traces"
+    } else {
+        "/v1/traces"
+    };
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let query = uri
+        .query()
+        .map_or(String::new(), |query| format!("?{query}"));
+    // An empty path reads as `/`.
+    let endpoint = format!("{scheme}://{authority}{}{signal}{query}", uri.path());
+    resolver.show(NAME, shown(&values::redacted_url(&endpoint)), origin);
+    Some(endpoint)
+}
+
+/// `k=v,k=v`. <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#specifying-headers-via-environment-variables>
+fn headers(resolver: &mut Resolver<'_>) -> Vec<(String, Secret)> {
+    let mut headers: Vec<(String, Secret)> = Vec::new();
+    let Some(found) = resolver.take("OTEL_EXPORTER_OTLP_HEADERS") else {
+        return headers;
+    };
+    for (index, entry) in entries(&found.text).enumerate() {
+        match header(entry) {
+            Ok((name, value)) => {
+                headers.retain(|(earlier, _)| *earlier != name);
+                headers.push((name, value));
+            }
+            Err(reason) => resolver.warnings.push(format!(
+                "{}: entry {} {reason}; it is ignored",
+                found.origin.place(),
+                index + 1
+            )),
+        }
+    }
+    let names: Vec<_> = headers
+        .iter()
+        .map(|(name, _)| format!("{name}=(redacted)"))
+        .collect();
+    resolver.show(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        shown(&names.join(",")),
+        found.origin,
+    );
+    headers
+}
+
+fn header(entry: &str) -> Result<(String, Secret), Reason> {
+    /// What the request itself says; a second word on it would break it.
+    const OURS: &[&str] = &[
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+    ];
+    let (name, value) = entry.split_once('=').ok_or("is not key=value")?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes())
+        .map_err(|_| "has a key that is no header's name")?;
+    let value =
+        percent_decoded(value.trim()).ok_or("has a value that is not percent-encoded UTF-8")?;
+    if OURS.contains(&name.as_str()) {
+        return Err(format!("names {name}, which farspan sets").into());
+    }
+    HeaderValue::from_str(&value).map_err(|_| "has a value that no header can have")?;
+    Ok((name.as_str().to_owned(), Secret::new(value)))
+}
+
+#[derive(Clone, Copy)]
+enum PemKind {
+    Certificate,
+    Key,
+}
+
+fn pem(resolver: &mut Resolver<'_>, name: &'static str, kind: PemKind) -> Option<Pem> {
+    let (found, bytes) = resolver.bytes_of(name)?;
+    if let Err(reason) = check_pem(&bytes, kind) {
+        resolver.error(name, &found, reason);
+        return None;
+    }
+    Some(Pem {
+        path: PathBuf::from(found.text),
+        bytes,
+    })
+}
+
+#[cfg(feature = "tls")]
+fn check_pem(bytes: &[u8], kind: PemKind) -> Result<(), &'static str> {
+    use ureq::tls::{Certificate, PrivateKey};
+    match kind {
+        PemKind::Certificate => Certificate::from_pem(bytes)
+            .map(drop)
+            .map_err(|_| "holds no PEM certificate"),
+        PemKind::Key => PrivateKey::from_pem(bytes)
+            .map(drop)
+            .map_err(|_| "holds no PEM private key"),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn check_pem(_: &[u8], _: PemKind) -> Result<(), &'static str> {
+    Err("needs TLS, and this farspan was built without the feature 'tls'")
+}
+
+fn batch(resolver: &mut Resolver<'_>) -> Batch {
+    const COUNT_FROM_1: RangeInclusive<u64> = 1..=u32::MAX as u64;
+    let count = |text: &str| {
+        integer(text, COUNT_FROM_1).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+    };
+    let max_queue_size = resolver.lenient("OTEL_BSP_MAX_QUEUE_SIZE", count);
+    let mut batch = Batch {
+        schedule_delay: resolver
+            .lenient("OTEL_BSP_SCHEDULE_DELAY", milliseconds)
+            .unwrap_or_default(),
+        export_timeout: match resolver.lenient("OTEL_BSP_EXPORT_TIMEOUT", milliseconds) {
+            Some(Duration::ZERO) | None => NO_LIMIT,
+            Some(timeout) => timeout,
+        },
+        max_queue_size,
+        max_export_batch_size: resolver
+            .lenient("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", count)
+            .unwrap_or(1),
+    };
+    if let Some(queue) = max_queue_size.filter(|queue| *queue < batch.max_export_batch_size) {
+        batch.max_export_batch_size = queue;
+        resolver.warnings.push(format!(
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is {queue} now"
+        ));
+    }
+    batch
+}
+
+fn sampler(resolver: &mut Resolver<'_>) -> Sampler {
+    #[derive(Clone, Copy)]
+    enum Root {
+        On,
+        Off,
+        Ratio,
+    }
+    let (root, parent_based) = resolver
+        .lenient("OTEL_TRACES_SAMPLER", |text| {
+            one_of(
+                text,
+                &[
+                    ("always_on", (Root::On, false)),
+                    ("always_off", (Root::Off, false)),
+                    ("traceidratio", (Root::Ratio, false)),
+                    ("parentbased_always_on", (Root::On, true)),
+                    ("parentbased_always_off", (Root::Off, true)),
+                    ("parentbased_traceidratio", (Root::Ratio, true)),
+                ],
+            )
+        })
+        .unwrap_or((Root::On, true));
+    let root = match root {
+        Root::On => Sampler::AlwaysOn,
+        Root::Off => Sampler::AlwaysOff,
+        Root::Ratio => {
+            let ratio = resolver.lenient("OTEL_TRACES_SAMPLER_ARG", |text| number(text, 0.0..=1.0));
+            Sampler::TraceIdRatio(ratio.unwrap_or(1.0))
+        }
+    };
+    if parent_based {
+        Sampler::ParentBased(Box::new(root))
+    } else {
+        root
+    }
+}
+
+/// Whether the W3C trace context of a start event is read.
+fn read_parent(resolver: &mut Resolver<'_>) -> bool {
+    let Some(found) = resolver.take("OTEL_PROPAGATORS") else {
+        return true;
+    };
+    let mut read_parent = false;
+    for word in entries(&found.text) {
+        match word.to_ascii_lowercase().as_str() {
+            "tracecontext" => read_parent = true,
+            "baggage" | "none" => {}
+            _ => resolver.warnings.push(format!(
+                "OTEL_PROPAGATORS: '{}' is ignored; farspan reads tracecontext",
+                shown(word)
+            )),
+        }
+    }
+    read_parent
+}
+
+/// `key=value,key=value`. Any mistake voids the whole.
+/// <https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>
+fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, Reason> {
+    let mut attributes: Vec<(String, String)> = Vec::new();
+    for entry in entries(text) {
+        let (key, value) = entry.split_once('=').ok_or("is not key=value,key=value")?;
+        let decoded = percent_decoded(key.trim()).zip(percent_decoded(value.trim()));
+        let (key, value) = decoded.ok_or("is not percent-encoded UTF-8")?;
+        if key.is_empty() {
+            return Err("has an empty key".into());
+        }
+        attributes.retain(|(earlier, _)| *earlier != key);
+        attributes.push((key, value));
+    }
+    Ok(attributes)
+}
+
+fn milliseconds(text: &str) -> Result<Duration, Reason> {
+    integer(text, 0..=DAY_MS).map(Duration::from_millis)
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+}

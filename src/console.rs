@@ -1,0 +1,132 @@
+//! The console exporter: finished spans as text on standard output, for people.
+
+use crate::core::event::Value;
+use crate::core::span::{Span, SpanStatus};
+use crossbeam_channel::Receiver;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The thread that writes. It ends when the channel of spans is closed, and is joined when this is dropped.
+#[derive(Debug)]
+pub struct Console {
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Console {
+    /// Starts to write what comes from `spans`. A reader that has gone away ends it, and nothing else.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(spans: Receiver<Arc<Span>>) -> io::Result<Self> {
+        let write = move || {
+            for span in spans {
+                let text = render(&span);
+                if io::stdout().lock().write_all(text.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("console".into())
+            .spawn(write)?;
+        Ok(Console {
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, it has said so on standard error.
+            drop(thread.join());
+        }
+    }
+}
+
+/// A span in a few lines.
+pub fn render(span: &Span) -> String {
+    let mut text = String::new();
+    // A String takes everything.
+    let _ = write(&mut text, span);
+    text
+}
+
+fn write(text: &mut String, span: &Span) -> fmt::Result {
+    let status = match &span.status {
+        SpanStatus::Unset => "unset".to_owned(),
+        SpanStatus::Ok => "ok".to_owned(),
+        SpanStatus::Error(message) if message.is_empty() => "error".to_owned(),
+        SpanStatus::Error(message) => format!("error: {}", message.escape_debug()),
+    };
+    let duration = span.end.since(span.start);
+    writeln!(text, "{}  {duration:?}  {status}", span.name.escape_debug())?;
+    write!(text, "    trace {}  span {}", span.trace_id, span.span_id)?;
+    if let Some(parent) = span.parent {
+        let remote = if parent.remote { " (remote)" } else { "" };
+        write!(text, "  parent {}{remote}", parent.span_id)?;
+    }
+    writeln!(text, "\n    {} to {}", span.start, span.end)?;
+    for (key, value) in &span.attributes {
+        let key = key.escape_debug();
+        match value {
+            Value::Str(value) => writeln!(text, "    {key}: {}", value.escape_debug())?,
+            Value::Int(value) => writeln!(text, "    {key}: {value}")?,
+            Value::Float(value) => writeln!(text, "    {key}: {value}")?,
+            Value::Bool(value) => writeln!(text, "    {key}: {value}")?,
+        }
+    }
+    for event in &span.events {
+        writeln!(text, "    @ {}  {}", event.time, event.name.escape_debug())?;
+    }
+    writeln!(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::{SpanId, TraceId};
+    use crate::core::span::{Parent, SpanEvent};
+    use crate::core::time::Wall;
+
+    #[test]
+    fn a_span_reads_well_and_hides_no_control_character() {
+        let at = |text| Wall::parse_rfc3339(text).unwrap();
+        let span = Span {
+            trace_id: TraceId::from_bytes([7; 16]).unwrap(),
+            span_id: SpanId::from_bytes([8; 8]).unwrap(),
+            parent: Some(Parent {
+                span_id: SpanId::from_bytes([9; 8]).unwrap(),
+                remote: true,
+            }),
+            trace_flags: 1,
+            trace_state: None,
+            name: "Data\u{1b}Loader".into(),
+            start: at("2024-07-05T06:57:58.0000001Z"),
+            end: at("2024-07-05T07:01:02.7654321Z"),
+            status: SpanStatus::Error("no\nsuch file".into()),
+            attributes: vec![
+                ("type".into(), "DataLoader".into()),
+                ("farspan.incomplete".into(), Value::Bool(true)),
+            ],
+            dropped_attributes: 0,
+            events: vec![SpanEvent {
+                time: at("2024-07-05T06:58:00Z"),
+                name: "Processing".into(),
+            }],
+            dropped_events: 0,
+            links: vec![],
+        };
+        expect_test::expect![[r#"
+            Data\u{1b}Loader  184.765432s  error: no\nsuch file
+                trace 07070707070707070707070707070707  span 0808080808080808  parent 0909090909090909 (remote)
+                2024-07-05T06:57:58.0000001Z to 2024-07-05T07:01:02.7654321Z
+                type: DataLoader
+                farspan.incomplete: true
+                @ 2024-07-05T06:58:00Z  Processing
+
+        "#]].assert_eq(&render(&span));
+    }
+}

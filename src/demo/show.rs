@@ -1,0 +1,265 @@
+//! `farspan demo`: the scripted API, the load and the watcher in one process, and each trace as it becomes whole.
+//!
+//! Nothing is installed or left behind, and nothing is taken on trust: every trace is compared with the API's plan.
+
+use super::{api, complain, fresh_seed, load, say, waterfall};
+use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
+use crate::clock;
+use crate::config::{Config, Environment, Errors};
+use crate::core::event::{StartEvent, Value};
+use crate::core::ids::TraceId;
+use crate::core::limits;
+use crate::core::span::{Span, SpanStatus};
+use crate::core::time::Wall;
+use crate::demo::script::Plan;
+use crate::run::{self, Report, SPANS_QUEUE};
+use crate::signals;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+const POLL_INITIAL_DELAY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+const POLL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// The starts are spread over this.
+const SPREAD: Duration = Duration::from_secs(3);
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Runs the demo to its end, or with `serve` until SIGTERM or SIGINT. Fails if a trace is not whole and exact.
+///
+/// # Errors
+/// What is wrong with the `OTEL_*` variables.
+pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors> {
+    let seed = options.seed.unwrap_or_else(fresh_seed);
+    let api = api::start(&ApiOptions {
+        listen: "127.0.0.1:0".into(),
+        speed: options.speed,
+        seed: Some(seed),
+        latency: Duration::ZERO,
+        fail_rate: 0.1,
+    });
+    let api = match api {
+        Ok(api) => api,
+        Err(error) => {
+            complain(&format!("cannot start the scripted API: {error}"));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut config = Config::for_api(env, &api.base_url())?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    config.export.console = false;
+    config.poll.initial_delay = POLL_INITIAL_DELAY;
+    config.poll.interval = POLL_INTERVAL;
+    config.poll.timeout = POLL_TIMEOUT;
+    say(&format!(
+        "{} workflows start on the scripted API at {}, {} times as fast as in real life; farspan asks it every {POLL_INTERVAL:?}.",
+        options.workflows,
+        api.base_url(),
+        options.speed
+    ));
+    match show(options, &config, &api, seed) {
+        Ok(code) => Ok(code),
+        Err(trouble) => {
+            complain(&trouble);
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn show(
+    options: &DemoOptions,
+    config: &Config,
+    api: &api::ScriptedApi,
+    seed: u64,
+) -> Result<ExitCode, String> {
+    let interrupted = signals::stop().map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let (events_sent, events) = bounded(limits::INTAKE_QUEUE);
+    let (spans_sent, spans) = bounded(SPANS_QUEUE);
+    let (stop, stopped) = bounded(0);
+    let load = LoadOptions {
+        redis_url: None,
+        channel: None,
+        workflows: options.workflows,
+        batch: options.workflows,
+        batch_wait: SPREAD,
+        spread: Some(SPREAD),
+        with_parent: false,
+        seed: Some(seed),
+    };
+    let (audience, report) = std::thread::scope(|scope| {
+        let feeding = stopped.clone();
+        scope.spawn(move || feed(&load, seed, &events_sent, &feeding));
+        let audience = scope.spawn(move || {
+            let mut audience = Audience::new(options, api);
+            audience.watch(&spans, &interrupted);
+            drop(stop);
+            audience
+        });
+        let report = run::watch(config, events, stopped, vec![spans_sent]);
+        (audience.join(), report)
+    });
+    let audience = audience.map_err(|_| "the demo's audience panicked")?;
+    let report = report?;
+    say(&audience.summary(&report, config));
+    let well = audience.whole == options.workflows && report.undelivered == 0;
+    Ok(match well || options.serve {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Starts the workflows, each at its time.
+fn feed(
+    load: &LoadOptions,
+    seed: u64,
+    events: &Sender<StartEvent>,
+    stopped: &Receiver<Infallible>,
+) {
+    let begin = clock::now().mono;
+    for event in load::events(load, seed) {
+        let wait = (begin + event.at).since(clock::now().mono);
+        let over = stopped.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
+        if over
+            || events
+                .send(event.to_start_event(clock::now().wall))
+                .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Gathers spans into traces, and shows each when its workflow's span is there.
+struct Audience<'a> {
+    api: &'a api::ScriptedApi,
+    workflows: u32,
+    serve: bool,
+    width: usize,
+    colour: bool,
+    open: HashMap<TraceId, Vec<Span>>,
+    spans: u32,
+    failed: u32,
+    whole: u32,
+    wrong: u32,
+}
+
+impl<'a> Audience<'a> {
+    fn new(options: &DemoOptions, api: &'a api::ScriptedApi) -> Self {
+        const WIDTH: usize = 100;
+        let columns = std::env::var("COLUMNS").ok();
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Audience {
+            api,
+            workflows: options.workflows,
+            serve: options.serve,
+            width: columns.and_then(|c| c.parse().ok()).unwrap_or(WIDTH),
+            colour,
+            open: HashMap::new(),
+            spans: 0,
+            failed: 0,
+            whole: 0,
+            wrong: 0,
+        }
+    }
+
+    fn watch(&mut self, spans: &Receiver<Arc<Span>>, interrupted: &Receiver<Infallible>) {
+        let ticks = crossbeam_channel::tick(PROGRESS_EVERY);
+        while self.serve || self.whole + self.wrong < self.workflows {
+            select! {
+                recv(spans) -> span => match span {
+                    Ok(span) => self.take(&span),
+                    Err(_) => return,
+                },
+                recv(interrupted) -> _ => return,
+                recv(ticks) -> _ => self.say_progress(),
+            }
+        }
+    }
+
+    fn take(&mut self, span: &Span) {
+        self.spans += 1;
+        let spans = self.open.entry(span.trace_id).or_default();
+        spans.push(span.clone());
+        if span.parent.is_some() {
+            return;
+        }
+        let spans = self.open.remove(&span.trace_id).unwrap_or_default();
+        say(&waterfall::render(&spans, self.width, self.colour));
+        self.failed += u32::from(matches!(span.status, SpanStatus::Error(_)));
+        let plan = text(span, "workflowId").and_then(|id| self.api.plan(id));
+        match plan.map(|plan| difference(&spans, &plan)) {
+            Some(None) => self.whole += 1,
+            Some(Some(difference)) => {
+                self.wrong += 1;
+                complain(&format!(
+                    "trace {} is not what the API did: {difference}",
+                    span.trace_id
+                ));
+            }
+            None => {
+                self.wrong += 1;
+                complain(&format!(
+                    "trace {} is of no workflow of the API",
+                    span.trace_id
+                ));
+            }
+        }
+    }
+
+    fn say_progress(&self) {
+        let (done, all) = (self.whole + self.wrong, self.workflows);
+        if done < all {
+            let (stages, open) = (self.spans - done, self.open.len());
+            say(&format!(
+                "  {done} of {all} workflows traced; {open} more under way with stages that ended; {stages} stage spans so far"
+            ));
+        }
+    }
+
+    fn summary(&self, report: &Report, config: &Config) -> String {
+        let mut text = format!(
+            "{} of {} workflows traced whole, every time as the API has it ({} failed, as planned); {} spans from {} polls.",
+            self.whole, self.workflows, self.failed, self.spans, report.counters.polls
+        );
+        let delivered = report.counters.spans_delivered;
+        let _ = match &config.export.otlp {
+            Some(otlp) => write!(text, "\n{delivered} spans delivered to {}.", otlp.endpoint),
+            None => write!(
+                text,
+                "\nTo see them in Tempo or Jaeger: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 farspan demo"
+            ),
+        };
+        text
+    }
+}
+
+fn text<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
+    let found = span.attributes.iter().find(|(k, _)| **k == *key);
+    match &found?.1 {
+        Value::Str(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The first way in which a trace is not what the plan says.
+fn difference(spans: &[Span], plan: &Plan) -> Option<String> {
+    let stages = plan.stages.iter();
+    let planned = stages.filter_map(|s| Some((s.kind, s.run.as_ref()?.start, s.run.as_ref()?.end)));
+    let root = ("Workflow", plan.start, plan.end);
+    let mut expected: Vec<(&str, Wall, Wall)> = planned.chain([root]).collect();
+    let mut found: Vec<(&str, Wall, Wall)> =
+        spans.iter().map(|s| (&*s.name, s.start, s.end)).collect();
+    expected.sort_unstable();
+    found.sort_unstable();
+    if expected != found {
+        return Some(format!("expected {expected:?}, found {found:?}"));
+    }
+    None
+}

@@ -1,0 +1,8 @@
+//! The intake: where "a workflow has started" is heard, and how it is read.
+//!
+//! Every source reads into the same [`StartEvent`](crate::core::event::StartEvent)s and hands them to the loop over
+//! one bounded channel; when the loop has no room, the channel fills and the source waits.
+
+pub mod message;
+#[cfg(feature = "redis")]
+pub mod redis;

@@ -1,0 +1,206 @@
+//! Start events from a Redis pub/sub channel.
+//!
+//! Pub/sub keeps nothing: an event that is published while nobody listens is gone. So the connection is watched with a
+//! ping, made anew as soon as it fails, and every gap is logged with its length.
+
+use super::message::{self, Malformed};
+use crate::clock;
+use crate::core::backoff::Jitter;
+use crate::core::event::StartEvent;
+use crate::core::time::Mono;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use redis::{Client, ErrorKind, RedisError, RedisResult};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// What to listen to.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// The Redis URL, password and all.
+    pub url: String,
+    /// The channel.
+    pub channel: String,
+    /// The monitor that the channel's workflows belong to.
+    pub monitor: u16,
+    /// Whether a trace context in an event counts.
+    pub read_parent: bool,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So long nothing may be heard before a ping asks whether the server is still there.
+const QUIET_MAX: Duration = Duration::from_secs(15);
+const RECONNECT_BASE: Duration = Duration::from_millis(200);
+const RECONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Listens until the channel of events is closed. The thread is not to be joined: it may be in a read that only Redis
+/// ends. `stopped` disconnects when it is to stop trying.
+///
+/// # Errors
+/// A text that says what is wrong with the URL, or that there is no thread to be had.
+pub fn listen(
+    subscription: Subscription,
+    events: Sender<StartEvent>,
+    stopped: Receiver<Infallible>,
+) -> Result<(), String> {
+    let client = Client::open(subscription.url.as_str()).map_err(|e| told(&e))?;
+    let mut listener = Listener {
+        place: client.get_connection_info().addr().to_string(),
+        client,
+        subscription,
+        events,
+        malformed: HashMap::new(),
+    };
+    let builder = std::thread::Builder::new().name("redis-pubsub".into());
+    let thread = builder
+        .stack_size(512 * 1024)
+        .spawn(move || listener.run(&stopped));
+    thread
+        .map(drop)
+        .map_err(|e| format!("cannot start the Redis listener: {e}"))
+}
+
+struct Listener {
+    client: Client,
+    /// Host and port, for the log.
+    place: String,
+    subscription: Subscription,
+    events: Sender<StartEvent>,
+    /// When each kind of malformed event was logged last, and how many came.
+    malformed: HashMap<&'static str, (Mono, u64)>,
+}
+
+/// Why a subscription has ended.
+enum Ended {
+    /// Nobody takes events any more.
+    Closed,
+    /// Redis or the way to it.
+    Lost(RedisError),
+}
+
+impl From<RedisError> for Ended {
+    fn from(error: RedisError) -> Self {
+        Ended::Lost(error)
+    }
+}
+
+impl Listener {
+    fn run(&mut self, stopped: &Receiver<Infallible>) {
+        let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
+        let mut failures = 0;
+        let mut deaf_since = None;
+        loop {
+            match self.subscribe(&mut failures, &mut deaf_since) {
+                Ended::Closed => return,
+                Ended::Lost(error) => {
+                    failures += 1;
+                    deaf_since.get_or_insert_with(|| clock::now().mono);
+                    let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
+                    let (place, error) = (&self.place, told(&error));
+                    if failures <= 2 || failures.is_power_of_two() {
+                        log::warn!("Redis at {place}: {error}; trying again in {pause:.1?}");
+                    }
+                    if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, failures: &mut u32, deaf_since: &mut Option<Mono>) -> Ended {
+        match self.hear(failures, deaf_since) {
+            Ok(closed) => closed,
+            Err(ended) => ended,
+        }
+    }
+
+    fn hear(&mut self, failures: &mut u32, deaf_since: &mut Option<Mono>) -> Result<Ended, Ended> {
+        let mut connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+        connection.set_read_timeout(Some(QUIET_MAX))?;
+        connection.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+        let mut pubsub = connection.as_pubsub();
+        pubsub.subscribe(&self.subscription.channel)?;
+        *failures = 0;
+        let (channel, place) = (&self.subscription.channel, &self.place);
+        match deaf_since.take() {
+            None => log::info!("subscribed to {channel} on Redis at {place}"),
+            Some(since) => {
+                let gap = clock::now().mono.since(since);
+                log::warn!(
+                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} was not heard"
+                );
+            }
+        }
+        loop {
+            let message = match pubsub.get_message() {
+                Ok(message) => message,
+                Err(error) if error.is_timeout() => {
+                    let _: redis::Value = pubsub.ping()?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let read = message::read(
+                message.get_payload_bytes(),
+                self.subscription.monitor,
+                self.subscription.read_parent,
+            );
+            match read {
+                Ok(message) => {
+                    if let Some(oddity) = message.oddity {
+                        let id = &message.event.workflow_id;
+                        log::warn!("start event of workflow {id:?}: {oddity}; left out");
+                    }
+                    if self.events.send(message.event).is_err() {
+                        return Ok(Ended::Closed);
+                    }
+                }
+                Err(malformed) => self.note(&malformed),
+            }
+        }
+    }
+
+    /// Each kind is logged once a minute: a thousand bad events are a thousand counts and one line.
+    fn note(&mut self, malformed: &Malformed) {
+        const EVERY: Duration = Duration::from_secs(60);
+        let now = clock::now().mono;
+        let entry = self.malformed.entry(malformed.reason());
+        let mut is_first = false;
+        let (logged, count) = entry.or_insert_with(|| {
+            is_first = true;
+            (now, 0)
+        });
+        *count += 1;
+        if is_first || now.since(*logged) >= EVERY {
+            *logged = now;
+            log::warn!("malformed start event, number {count} of its kind, ignored: {malformed}");
+        }
+    }
+}
+
+/// The error without what the server says to nobody in particular.
+fn told(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => format!("{error} (is the password right?)"),
+        _ => error.to_string(),
+    }
+}
+
+/// Connects once and asks for a ping, for `farspan check`.
+///
+/// # Errors
+/// What went wrong, without the password.
+pub fn ping(url: &str) -> Result<String, String> {
+    let client = Client::open(url).map_err(|e| told(&e))?;
+    let place = client.get_connection_info().addr().to_string();
+    let pong = || -> RedisResult<()> {
+        let mut connection = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+        connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+        redis::cmd("PING").query(&mut connection)
+    };
+    match pong() {
+        Ok(()) => Ok(place),
+        Err(error) => Err(format!("{place}: {}", told(&error))),
+    }
+}
