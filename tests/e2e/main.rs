@@ -12,3 +12,13 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod api_faults;
+mod collector;
+mod commands;
+mod intake;
+mod programs;
+mod selftest;
+mod settings;
+mod stopping;
+mod stories;

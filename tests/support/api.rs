@@ -254,13 +254,9 @@ pub fn completed(id: &str) -> Body {
 
 /// The standard workflow while it runs: the first stage at work.
 pub fn processing(id: &str) -> Body {
-    Body::new(id, "Processing").start(START).stage(
-        "DataLoader",
-        "Processing",
-        STAGES[0].1,
-        "",
-        "",
-    )
+    Body::new(id, "Processing")
+        .start(START)
+        .stage("DataLoader", "Processing", STAGES[0].1, "", "")
 }
 
 /// The standard workflow in two polls.

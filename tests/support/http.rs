@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 server made for faults: a thread for each connection, every request on record.
 
-use super::{SOON, eventually, free_port};
+use super::{SOON, eventually, free_port, wall_ns};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub at: Instant,
+    pub at_wall_ns: u64,
     /// Which connection, counted from 0.
     pub connection: usize,
 }
@@ -338,6 +339,7 @@ fn parse_head(buffer: &[u8], connection: usize) -> io::Result<Option<(Request, u
             .collect(),
         body: Vec::new(),
         at: Instant::now(),
+        at_wall_ns: wall_ns(),
         connection,
     };
     Ok(Some((request, length)))

@@ -17,7 +17,7 @@ pub mod spans;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Long enough for anything that should happen soon, on a machine that does something else as well.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -85,8 +85,8 @@ pub fn free_port() -> u16 {
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Two runs at once start at different places.
-    let offset = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT))
-        .expect("below COUNT");
+    let offset =
+        u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT)).expect("below COUNT");
     (0..COUNT)
         .map(|_| {
             let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
@@ -111,6 +111,12 @@ pub fn percent_decoded(text: &str) -> Option<String> {
         rest = &tail[2..];
     }
     String::from_utf8(bytes).ok()
+}
+
+/// The wall clock, in nanoseconds.
+pub fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.expect("after 1970").as_nanos()).expect("before 2554")
 }
 
 /// The text of an RFC 3339 time as nanoseconds, read by jiff and not by farspan.

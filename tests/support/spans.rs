@@ -2,9 +2,7 @@
 
 use super::{ns, rfc3339};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{
-    AnyValue, InstrumentationScope, KeyValue, any_value,
-};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -180,7 +178,10 @@ fn assert_sound(seen: &Seen) {
         span.parent_span_id.is_empty() || is_id(&span.parent_span_id, 8),
         "parent id: {seen:?}"
     );
-    assert_ne!(span.parent_span_id, span.span_id, "its own parent: {seen:?}");
+    assert_ne!(
+        span.parent_span_id, span.span_id,
+        "its own parent: {seen:?}"
+    );
     assert!(!span.name.is_empty(), "no name: {seen:?}");
     assert!(
         span.start_time_unix_nano > 0 && span.end_time_unix_nano >= span.start_time_unix_nano,
@@ -228,8 +229,7 @@ fn assert_sound(seen: &Seen) {
 
 #[track_caller]
 fn assert_trace(id: &str, spans: &[&Seen]) -> Trace {
-    let (roots, stages): (Vec<&&Seen>, Vec<&&Seen>) =
-        spans.iter().partition(|span| span.is_root());
+    let (roots, stages): (Vec<&&Seen>, Vec<&&Seen>) = spans.iter().partition(|span| span.is_root());
     assert_eq!(
         roots.len(),
         1,
