@@ -325,6 +325,20 @@ fn the_token_is_sent_and_a_refusal_is_tried_again() {
 }
 
 #[test]
+fn a_lasting_refusal_is_logged_once() {
+    let rig = Rig::new();
+    let mut story = vec![status(401); 5];
+    story.extend(short_story("guarded"));
+    rig.api.script("guarded", story);
+    let farspan = rig.start_call(&rig.call().env("FARSPAN_LOG", "info"));
+    rig.submit("guarded");
+    assert_standard(&rig.trace("guarded"));
+    let log = farspan.stop().stderr;
+    let lines = log.lines().filter(|line| line.contains("401")).count();
+    assert_eq!(lines, 1, "{log}");
+}
+
+#[test]
 fn the_token_may_come_from_a_file() {
     let rig = Rig::new();
     rig.api.script("guarded", short_story("guarded"));

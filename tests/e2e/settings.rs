@@ -157,6 +157,21 @@ fn tracing_can_be_switched_off() {
 }
 
 #[test]
+fn the_log_may_be_json() {
+    let rig = Rig::new();
+    rig.api.script("logged", short_story("logged"));
+    let farspan = rig.start_call(&rig.call().env("FARSPAN_LOG_FORMAT", "json"));
+    rig.submit("logged");
+    rig.trace("logged");
+    let log = farspan.stop().stderr;
+    assert!(!log.is_empty(), "something is said at level debug");
+    for line in log.lines() {
+        let read: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(read.is_ok_and(|value| value.is_object()), "{line}");
+    }
+}
+
+#[test]
 fn nonsense_in_a_standard_variable_is_warned_of_and_ignored() {
     let rig = Rig::new();
     rig.api.script("robust", short_story("robust"));

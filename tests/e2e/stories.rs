@@ -392,6 +392,20 @@ fn what_runs_too_long_times_out() {
 }
 
 #[test]
+fn a_workflow_that_nobody_could_ask_about_times_out_too() {
+    let mut rig = Rig::new();
+    rig.api.server.stop();
+    let _farspan = rig.start_call(&rig.call().env("FARSPAN_POLL_TIMEOUT", "1s"));
+    let before = wall_ns();
+    rig.submit("unseen");
+    let trace = rig.trace("unseen");
+    assert_eq!(trace.root.error(), Some("Monitor timed out"));
+    assert_eq!(trace.root.attribute("cicd.pipeline.result"), "timeout");
+    assert!(trace.root.start() >= before, "nothing older was observed");
+    assert!(trace.stages.is_empty());
+}
+
+#[test]
 fn a_workflow_that_the_api_does_not_know_yet_is_waited_for() {
     let rig = Rig::new();
     let mut story = vec![status(404), status(404), status(404)];
@@ -486,6 +500,44 @@ fn impossible_times_never_make_an_impossible_span() {
             assert!(span.start() >= before - 1_000_000_000, "observed: {span:?}");
             assert_eq!(span.find("startTime"), None, "none was reported");
         }
+    }
+}
+
+#[test]
+fn two_stages_of_one_type_are_two_spans() {
+    let rig = Rig::new();
+    let mut body = completed("pair").json();
+    let stages = body["workflowEntities"].as_object_mut().expect("an object");
+    let mut second = stages["DataLoader"].clone();
+    second["entityId"] = json!("DataLoader-2");
+    stages.insert("DataLoader of the second file".into(), second);
+    rig.api.script("pair", [ok(&body)]);
+    let _farspan = rig.start();
+    rig.submit("pair");
+    let trace = rig.trace("pair");
+    let names = ["DataLoader", "DataLoader", "OutputGenerator", "Processor"];
+    assert_eq!(trace.stage_names(), names);
+}
+
+#[test]
+fn a_long_error_is_cut_to_what_backends_take() {
+    const BYTES_MAX: usize = 2048;
+    let rig = Rig::new();
+    let long = "Übel! ".repeat(20_000);
+    let body = Body::new("long", "Failed")
+        .start(START)
+        .end(END)
+        .error(&long);
+    rig.api.script("long", [body.reply()]);
+    let _farspan = rig.start();
+    rig.submit("long");
+    let trace = rig.trace("long");
+    let message = trace.root.error().expect("an error");
+    assert!(message.starts_with("Übel! Übel! "));
+    assert!(message.len() <= BYTES_MAX, "{} bytes", message.len());
+    for attribute in &trace.root.span.attributes {
+        let bytes = trace.root.attribute(&attribute.key).len();
+        assert!(bytes <= BYTES_MAX, "{}: {bytes} bytes", attribute.key);
     }
 }
 
