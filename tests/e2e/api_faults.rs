@@ -1,0 +1,433 @@
+//! An API in trouble: whatever it answers, the workflow stays, and its trace is whole in the end.
+
+use crate::support::api::{
+    Body, END, FakeApi, START, completed, json_answer, processing, short_story, status,
+};
+use crate::support::http::{Answer, Reply};
+use crate::support::rig::Rig;
+use crate::support::spans::Trace;
+use crate::support::{SOON, eventually, wall_ns};
+use serde_json::json;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// How much longer than the shortest pause of a test a message may be under way.
+const SLACK: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_workflow_survives_every_kind_of_garbage() {
+    let rig = Rig::new();
+    let faults = faults();
+    for (name, fault) in &faults {
+        let story = [
+            fault.clone(),
+            processing(name).reply(),
+            fault.clone(),
+            completed(name).reply(),
+        ];
+        rig.api.script(name, story);
+    }
+    let mut farspan = rig.start();
+    for (name, _) in &faults {
+        rig.submit(name);
+    }
+    for (name, _) in &faults {
+        assert_standard(&rig.trace_within(name, 2 * SOON));
+    }
+    assert!(farspan.is_running());
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+    rig.api.assert_nothing_stray();
+}
+
+/// Answers that say nothing about a workflow. The names are the ids of the workflows that get them.
+fn faults() -> Vec<(&'static str, Reply)> {
+    let text = |text: &str| -> Reply { Answer::new(200).body("application/json", text).into() };
+    let good = |id: &str| json_answer(&completed(id).json());
+    let other = Body::new("another", "Failed")
+        .start(END)
+        .end(END)
+        .error("not mine");
+    let huge = format!(r#"{{"pad":"{}"}}"#, "a".repeat(17 << 20));
+    vec![
+        ("empty", text("")),
+        ("no-content", status(204)),
+        ("html", text("<html><body>It works!</body></html>")),
+        ("null", text("null")),
+        ("number", text("42")),
+        ("string", text("\"Completed\"")),
+        ("array", text("[]")),
+        ("cut-json", text(r#"{"workflowStatus": "Compl"#)),
+        ("two-values", text(r#"{"workflowStatus": "Processing"} {"#)),
+        ("status-is-number", text(r#"{"workflowStatus": 7}"#)),
+        (
+            "stages-are-text",
+            text(r#"{"workflowStatus": "Processing", "workflowEntities": "none"}"#),
+        ),
+        (
+            "not-utf8",
+            Answer::new(200)
+                .body(
+                    "application/json",
+                    b"{\"workflowStatus\": \"\xff\xfe\"}".to_vec(),
+                )
+                .into(),
+        ),
+        ("deep", text(&"[".repeat(100_000))),
+        (
+            "deep-inside",
+            text(&format!(r#"{{"x":{}"#, r#"{"x":"#.repeat(100_000))),
+        ),
+        ("other-workflow", other.reply()),
+        ("huge", text(&huge)),
+        ("bad-request", status(400)),
+        ("gone", status(410)),
+        ("internal", status(500)),
+        ("bad-gateway", status(502)),
+        ("unavailable", status(503)),
+        ("teapot", status(418)),
+        ("strange-status", status(999)),
+        ("close", Reply::Close),
+        ("truncated", Reply::Truncated(good("truncated"))),
+        (
+            "not-http",
+            Reply::Raw(b"\x16\x03\x01 hello, I am no HTTP server\r\n\r\n".to_vec()),
+        ),
+        ("zeros", Reply::Raw(vec![0; 4096])),
+        ("endless-line", Reply::Raw(vec![b'a'; 1 << 20])),
+        (
+            "bad-length",
+            Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}".to_vec()),
+        ),
+        (
+            "bad-chunk",
+            Reply::Raw(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n".to_vec(),
+            ),
+        ),
+        (
+            "drip-of-garbage",
+            Reply::Drip(
+                Answer::new(200).body("application/json", "{]"),
+                Duration::from_millis(2),
+            ),
+        ),
+        ("redirect-nowhere", Answer::new(302).into()),
+        (
+            "redirect-garbage",
+            Answer::new(302).header("Location", "http://[::bad").into(),
+        ),
+    ]
+}
+
+#[test]
+fn an_answer_that_drips_is_read_to_its_end() {
+    let rig = Rig::new();
+    let answer = json_answer(&completed("drip").json());
+    rig.api
+        .script("drip", [Reply::Drip(answer, Duration::from_millis(1))]);
+    let _farspan = rig.start();
+    rig.submit("drip");
+    assert_standard(&rig.trace("drip"));
+}
+
+#[test]
+fn an_answer_that_never_comes_holds_up_nothing_and_is_asked_for_again() {
+    let rig = Rig::new();
+    rig.api.script(
+        "hangs",
+        [
+            Reply::Hang,
+            processing("hangs").reply(),
+            completed("hangs").reply(),
+        ],
+    );
+    rig.api.script("healthy", short_story("healthy"));
+    let _farspan = rig.start();
+    rig.submit("hangs");
+    eventually("the poll that hangs", SOON, || rig.api.polls("hangs") == 1);
+    rig.submit("healthy");
+    assert_standard(&rig.trace("healthy"));
+    assert_eq!(
+        rig.api.polls("hangs"),
+        1,
+        "one poll of a workflow at a time"
+    );
+    assert_standard(&rig.trace_within("hangs", 3 * SOON));
+}
+
+#[test]
+fn an_api_that_is_down_is_waited_for() {
+    let mut rig = Rig::new();
+    rig.api.script("patient", short_story("patient"));
+    rig.api.script("refused", short_story("refused"));
+    rig.api.server.stop();
+    let mut farspan = rig.start();
+    rig.submit("patient");
+
+    // From a closed port to one that closes every connection, to a server that answers.
+    rig.api.server.refuse(true);
+    rig.api.server.resume();
+    let before = rig.api.server.connections();
+    rig.submit("refused");
+    eventually("refused connections", SOON, || {
+        rig.api.server.connections() > before + 3
+    });
+    rig.api.server.refuse(false);
+    assert_standard(&rig.trace("patient"));
+    assert_standard(&rig.trace("refused"));
+    assert!(farspan.is_running());
+}
+
+#[test]
+fn an_api_that_goes_away_and_comes_back_is_watched_again() {
+    let mut rig = Rig::new();
+    rig.api.script("between", [processing("between").reply()]);
+    let _farspan = rig.start();
+    rig.submit("between");
+    eventually("the first polls", SOON, || rig.api.polls("between") >= 3);
+    rig.api.server.stop();
+    rig.api.script("between", [completed("between").reply()]);
+    rig.api.server.resume();
+    assert_standard(&rig.trace("between"));
+}
+
+#[test]
+fn errors_are_never_answered_by_polling_faster_than_the_interval() {
+    let rig = Rig::new();
+    rig.api.script("ill", [status(500)]);
+    let _farspan = rig.start_call(&rig.call().env("FARSPAN_POLL_INTERVAL", "200ms"));
+    rig.submit("ill");
+    eventually("five polls", SOON, || rig.api.polls("ill") >= 5);
+    let times: Vec<Instant> = rig.api.requests_for("ill").iter().map(|r| r.at).collect();
+    for pair in times.windows(2) {
+        let pause = pair[1] - pair[0];
+        assert!(pause + SLACK >= Duration::from_millis(200), "{pause:?}");
+    }
+}
+
+#[test]
+fn a_slow_api_is_asked_by_few_over_connections_that_are_kept() {
+    const POLLERS: usize = 4;
+    let rig = Rig::new();
+    let ids: Vec<String> = (0..24).map(|n| format!("slow-{n}")).collect();
+    for id in &ids {
+        let late = short_story(id)
+            .into_iter()
+            .map(|reply| Reply::Late(Duration::from_millis(150), Box::new(reply)));
+        rig.api.script(id, late);
+    }
+    let call = rig.call().env("FARSPAN_POLLERS", POLLERS);
+    let farspan = rig.start_call(&call);
+    for id in &ids {
+        rig.submit(id);
+    }
+    for id in &ids {
+        assert_standard(&rig.trace(id));
+    }
+    farspan.stop();
+    let connections: HashSet<usize> = rig
+        .api
+        .server
+        .requests()
+        .iter()
+        .map(|r| r.connection)
+        .collect();
+    assert!(
+        connections.len() <= POLLERS,
+        "{} connections of {POLLERS} pollers",
+        connections.len()
+    );
+    rig.api.assert_nothing_stray();
+}
+
+#[test]
+fn a_host_that_asks_for_a_pause_by_seconds_gets_it_for_all_workflows() {
+    for code in [429, 503] {
+        assert_pause(code, "3", |answered| answered + 3 * SECOND_NS);
+    }
+}
+
+#[test]
+fn a_host_that_asks_for_a_pause_by_date_gets_it_for_all_workflows() {
+    // HTTP dates have whole seconds.
+    let date = wall_ns() / SECOND_NS + 6;
+    let timestamp = jiff::Timestamp::from_second(date.cast_signed()).expect("a time");
+    let text = timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    assert_pause(429, &text, |_| date * SECOND_NS);
+}
+
+/// One workflow's poll is answered with `code` and `Retry-After`; nobody may ask that host until `until`.
+fn assert_pause(code: u16, retry_after: &str, until: impl Fn(u64) -> u64) {
+    let rig = Rig::new();
+    let others = ["one", "two", "three"];
+    for id in others {
+        rig.api.script(id, [processing(id).reply()]);
+    }
+    let _farspan = rig.start();
+    for id in others {
+        rig.submit(id);
+    }
+    for id in others {
+        eventually("the first polls", SOON, || rig.api.polls(id) >= 2);
+    }
+    let throttle = Answer::new(code).header("Retry-After", retry_after);
+    rig.api.script(
+        "throttled",
+        [
+            throttle.into(),
+            processing("throttled").reply(),
+            completed("throttled").reply(),
+        ],
+    );
+    rig.submit("throttled");
+    assert_standard(&rig.trace("throttled"));
+
+    let throttled = rig.api.requests_for("throttled");
+    let (answered, again) = (throttled[0].at_wall_ns, throttled[1].at_wall_ns);
+    // Polls of others that were on their way when the answer came are forgiven.
+    let pause = answered + 4 * SECOND_NS / 10..until(answered) - SECOND_NS / 20;
+    assert!(
+        !pause.is_empty(),
+        "the test took too long to ask for a pause"
+    );
+    assert!(again >= pause.end, "{code} was polled again too soon");
+    for request in rig.api.server.requests() {
+        let during = pause.contains(&request.at_wall_ns);
+        assert!(!during, "{} was polled during the pause", request.target);
+    }
+    for id in others {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    for id in others {
+        assert_standard(&rig.trace(id));
+    }
+}
+
+#[test]
+fn the_token_is_sent_and_a_refusal_is_tried_again() {
+    let rig = Rig::new();
+    let mut story = vec![status(401), status(403)];
+    story.extend(short_story("guarded"));
+    rig.api.script("guarded", story);
+    let call = rig.call().env("FARSPAN_API_TOKEN", "s3cret-token");
+    let farspan = rig.start_call(&call);
+    rig.submit("guarded");
+    assert_standard(&rig.trace("guarded"));
+    for request in rig.api.server.requests() {
+        assert_eq!(request.header("Authorization"), Some("Bearer s3cret-token"));
+    }
+    let ended = farspan.stop();
+    let output = ended.stdout + &ended.stderr;
+    assert!(!output.contains("s3cret-token"), "{output}");
+}
+
+#[test]
+fn a_lasting_refusal_is_logged_once() {
+    let rig = Rig::new();
+    let mut story = vec![status(401); 5];
+    story.extend(short_story("guarded"));
+    rig.api.script("guarded", story);
+    let farspan = rig.start_call(&rig.call().env("FARSPAN_LOG", "info"));
+    rig.submit("guarded");
+    assert_standard(&rig.trace("guarded"));
+    let log = farspan.stop().stderr;
+    let lines = log.lines().filter(|line| line.contains("401")).count();
+    assert_eq!(lines, 1, "{log}");
+}
+
+#[test]
+fn the_token_may_come_from_a_file() {
+    let rig = Rig::new();
+    rig.api.script("guarded", short_story("guarded"));
+    let name = format!("farspan-e2e-token-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, "from-a-file\n").expect("a temporary file");
+    let call = rig.call().env("FARSPAN_API_TOKEN_FILE", path.display());
+    let _farspan = rig.start_call(&call);
+    rig.submit("guarded");
+    assert_standard(&rig.trace("guarded"));
+    std::fs::remove_file(&path).expect("still there");
+    let request = &rig.api.server.requests()[0];
+    assert_eq!(request.header("Authorization"), Some("Bearer from-a-file"));
+}
+
+#[test]
+fn redirects_are_followed_on_the_same_host_only() {
+    let rig = Rig::new();
+    let mut other = FakeApi::stopped(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
+    other.server.resume();
+    other.script("away", [completed("away").reply()]);
+
+    let to = |url: String| -> Reply { Answer::new(307).header("Location", url).into() };
+    rig.api
+        .script("moved", [to("/risk/workflows/moved-here".into())]);
+    rig.api.script(
+        "moved-absolutely",
+        [to(format!("{}/workflows/moved-there", rig.api.base_url()))],
+    );
+    // The body at the new place still tells of the workflow that was asked for.
+    rig.api.script("moved-here", [completed("moved").reply()]);
+    rig.api
+        .script("moved-there", [completed("moved-absolutely").reply()]);
+    rig.api.script("loop", [to("/risk/workflows/loop".into())]);
+    rig.api.script(
+        "away",
+        [
+            to(format!("{}/workflows/away", other.base_url())),
+            to(format!("//{}/risk/workflows/away", other.server.address())),
+            processing("away").reply(),
+        ],
+    );
+    let call = rig.call().env("FARSPAN_API_TOKEN", "s3cret-token");
+    let mut farspan = rig.start_call(&call);
+    for id in ["moved", "moved-absolutely", "loop", "away"] {
+        rig.submit(id);
+    }
+    assert_standard(&rig.trace("moved"));
+    assert_standard(&rig.trace("moved-absolutely"));
+    eventually("away was asked for again", SOON, || {
+        rig.api.told_all("away")
+    });
+    assert!(!rig.receiver.has_root("away"), "not followed");
+    assert_eq!(other.server.requests().len(), 0, "nothing left its host");
+    assert!(farspan.is_running());
+    rig.api.script("away", [completed("away").reply()]);
+    assert_standard(&rig.trace("away"));
+}
+
+#[test]
+fn what_the_mapping_does_not_ask_for_is_skipped() {
+    let rig = Rig::new();
+    let mut body = completed("padded").json();
+    let padding: Vec<_> = (0..20_000)
+        .map(|n| json!({"n": n, "text": "x".repeat(20)}))
+        .collect();
+    let fields = body.as_object_mut().expect("an object");
+    fields.insert(
+        "aaa".into(),
+        json!({"workflowStatus": "Failed", "deep": [[[[1]]]]}),
+    );
+    fields.insert("zzz".into(), padding.into());
+    rig.api.script("padded", [json_answer(&body).into()]);
+    let _farspan = rig.start();
+    rig.submit("padded");
+    assert_standard(&rig.trace("padded"));
+}
+
+/// The standard workflow, whole, with the API's times.
+#[track_caller]
+fn assert_standard(trace: &Trace) {
+    trace.root.assert_times(START, END);
+    assert_eq!(trace.root.error(), None);
+    assert_eq!(
+        trace.stage_names(),
+        ["DataLoader", "OutputGenerator", "Processor"]
+    );
+    for (kind, start, end) in crate::support::api::STAGES {
+        trace.stage(kind).assert_times(start, end);
+        assert_eq!(trace.stage(kind).error(), None);
+    }
+}

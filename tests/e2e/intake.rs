@@ -1,0 +1,348 @@
+//! What comes in from Redis: good events among bad ones, any id, duplicates, outages.
+
+use crate::support::api::{END, START, completed, processing, short_story};
+use crate::support::redis::{CHANNEL, RedisServer};
+use crate::support::rig::Rig;
+use crate::support::spans::{assert_whole, hex};
+use crate::support::{SOON, eventually, ns, percent_decoded};
+use serde_json::json;
+
+#[test]
+fn malformed_events_by_the_hundred_stop_nothing() {
+    let rig = Rig::new();
+    let bad = malformed();
+    let good: Vec<String> = (0..bad.len() * 5).map(|n| format!("good-{n}")).collect();
+    for id in &good {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    let events: Vec<Vec<u8>> = good
+        .iter()
+        .zip(bad.iter().cycle())
+        .flat_map(|(id, bad)| {
+            [
+                bad.clone(),
+                json!({ "WorkflowId": id }).to_string().into_bytes(),
+            ]
+        })
+        .collect();
+    let mut farspan = rig.start();
+    rig.redis
+        .publish_all(CHANNEL, events.iter().map(Vec::as_slice));
+
+    eventually("all good ones", 2 * SOON, || {
+        match rig.receiver.count_roots(|_| true) {
+            roots if roots == good.len() => Ok(()),
+            roots => Err(format!("{roots} of {}", good.len())),
+        }
+    });
+    assert!(farspan.is_running());
+    farspan.stop();
+    let traces = assert_whole(&rig.receiver.spans());
+    assert_eq!(traces.len(), good.len());
+    for trace in traces.values() {
+        trace.root.assert_times(START, END);
+        assert_eq!(trace.stages.len(), 3);
+    }
+    rig.receiver.assert_each_span_once();
+    rig.api.assert_nothing_stray();
+}
+
+/// Messages that start nothing.
+fn malformed() -> Vec<Vec<u8>> {
+    let event = |rest: &str| format!(r#"{{"SubmittedAt": "2024-07-05T06:57:51Z"{rest}}}"#);
+    let padded = |length: usize| {
+        let bare = r#"{"WorkflowId": "stray", "pad": ""}"#.len();
+        format!(
+            r#"{{"WorkflowId": "stray", "pad": "{}"}}"#,
+            "x".repeat(length - bare)
+        )
+    };
+    let nested = |depth: usize| format!(r#"{{"WorkflowId": "stray", "x": {}"#, "[".repeat(depth));
+    let texts = [
+        String::new(),
+        " ".into(),
+        "not JSON".into(),
+        "{".into(),
+        "{}".into(),
+        "[]".into(),
+        "null".into(),
+        "17".into(),
+        "\"stray\"".into(),
+        r#"["WorkflowId", "stray"]"#.into(),
+        r#"{"WorkflowId": "stray""#.into(),
+        r#"{"WorkflowId": "stray",}"#.into(),
+        r#"{"WorkflowId": "stray"} {"WorkflowId": "stray"}"#.into(),
+        r#"{'WorkflowId': 'stray'}"#.into(),
+        event(""),
+        event(r#", "WorkflowId": null"#),
+        event(r#", "WorkflowId": """#),
+        event(r#", "WorkflowId": true"#),
+        event(r#", "WorkflowId": ["stray"]"#),
+        event(r#", "WorkflowId": {"id": "stray"}"#),
+        event(r#", "WorkflowId": 1e999"#),
+        event(&format!(r#", "WorkflowId": "{}""#, "x".repeat(513))),
+        event(&format!(r#", "WorkflowId": "{}""#, "ü".repeat(257))),
+        padded(64 * 1024 + 1),
+        padded(1 << 20),
+        nested(60_000),
+        nested(100_000),
+        "[".repeat(60_000),
+        r#"{"a":"#.repeat(12_000),
+    ];
+    let mut all: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+    all.push(b"{\"WorkflowId\": \"stray\xff\xfe\"}".to_vec());
+    all.push(b"\xef\xbf\x00\x01\x02".to_vec());
+    all.push(vec![0; 100]);
+    all.push((0..=255).collect());
+    all
+}
+
+/// The bounds themselves are allowed.
+#[test]
+fn the_largest_event_and_the_longest_id_are_good() {
+    let rig = Rig::new();
+    let id = "x".repeat(512);
+    let bare = json!({"WorkflowId": id, "pad": ""}).to_string().len();
+    let event = json!({"WorkflowId": id, "pad": "y".repeat(64 * 1024 - bare)});
+    assert_eq!(event.to_string().len(), 64 * 1024);
+    rig.api.script(&id, short_story(&id));
+    let _farspan = rig.start();
+    rig.publish(&event);
+    rig.trace(&id).root.assert_times(START, END);
+}
+
+/// What is wrong beside the id costs only itself.
+#[test]
+fn a_bad_carrier_is_ignored_and_the_workflow_traced_all_the_same() {
+    let rig = Rig::new();
+    let carriers = [
+        json!("garbage"),
+        json!(""),
+        json!(17),
+        json!(null),
+        json!({"traceparent": 1}),
+        json!("00-00000000000000000000000000000000-b87e9a101a090735-01"),
+        json!("00-55319d0c4a44a2cc3ef02e43117528cb-0000000000000000-01"),
+        json!("ff-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01"),
+        json!("00-55319D0C4A44A2CC3EF02E43117528CB-b87e9a101a090735-01"),
+        json!("00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01-extra"),
+    ];
+    let _farspan = rig.start();
+    for (n, carrier) in carriers.iter().enumerate() {
+        let id = format!("carrier-{n}");
+        rig.api.script(&id, short_story(&id));
+        rig.publish(&json!({"WorkflowId": id, "traceparent": carrier}));
+    }
+    for (n, carrier) in carriers.iter().enumerate() {
+        let trace = rig.trace(&format!("carrier-{n}"));
+        let parent = &trace.root.span.parent_span_id;
+        assert!(parent.is_empty(), "{carrier}: a parent {}", hex(parent));
+    }
+}
+
+#[test]
+fn no_id_leaves_its_path() {
+    let rig = Rig::new();
+    let ids = [
+        "../../x?y#z",
+        ".",
+        "..",
+        "...",
+        "a b",
+        "a+b",
+        "ü",
+        "%2F",
+        "%",
+        "a/b",
+        "a\\b",
+        "http://example.com/x",
+        "//example.com",
+        "@example.com:80",
+        ";x=1&y=2",
+        "line\r\nHost: example.com\r\n\r\n",
+        "\u{0}",
+        "\"'<>`{}|^",
+        " ",
+    ];
+    for id in ids {
+        rig.api.script(id, short_story(id));
+    }
+    rig.api.script("42", short_story("42"));
+    let farspan = rig.start();
+    for id in ids {
+        rig.submit(id);
+    }
+    rig.publish(&json!({"WorkflowId": 42}));
+
+    for id in ids.into_iter().chain(["42"]) {
+        let trace = rig.trace(id);
+        assert_eq!(trace.root.workflow_id(), id);
+        trace.root.assert_times(START, END);
+    }
+    farspan.stop();
+    for request in rig.api.server.requests() {
+        let segment = request.target.strip_prefix("/risk/workflows/");
+        let segment = segment.unwrap_or_else(|| panic!("left its path: {}", request.target));
+        let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:@%".contains(&byte);
+        assert!(segment.bytes().all(safe), "{segment}");
+        assert!(!matches!(segment, "." | ".." | ""), "{segment:?}");
+        let id = percent_decoded(segment).expect("well encoded");
+        assert!(ids.contains(&&*id) || id == "42", "stray: {segment}");
+    }
+    rig.api.assert_nothing_stray();
+}
+
+#[test]
+fn an_event_that_comes_again_is_one_workflow() {
+    let rig = Rig::new();
+    rig.api.script("twin", short_story("twin"));
+    let farspan = rig.start();
+    let event = json!({"WorkflowId": "twin", "SubmittedAt": "2024-07-05T06:57:51.0737407Z"});
+    for _ in 0..3 {
+        rig.publish(&event);
+    }
+    rig.trace("twin");
+    let polls = rig.api.polls("twin");
+    for _ in 0..3 {
+        rig.publish(&event);
+    }
+    // What is heard later and ends shows that the duplicates were heard before it.
+    rig.api.script("later", short_story("later"));
+    rig.submit("later");
+    rig.trace("later");
+    farspan.stop();
+    assert_eq!(rig.api.polls("twin"), polls, "not watched again");
+    assert_eq!(polls, 2, "and never watched twice");
+    assert_eq!(assert_whole(&rig.receiver.spans()).len(), 2);
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn field_names_may_be_written_in_three_ways() {
+    let rig = Rig::new();
+    let parent = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
+    let (at, offset) = (
+        "2024-07-05T06:57:51.0737407Z",
+        "2024-07-05T08:57:51.0737407+02:00",
+    );
+    let events = [
+        (
+            "pascal",
+            json!({"WorkflowId": "pascal", "SubmittedAt": at, "TraceParent": parent}),
+        ),
+        (
+            "camel",
+            json!({"workflowId": "camel", "submittedAt": offset, "traceParent": parent}),
+        ),
+        (
+            "snake",
+            json!({"workflow_id": "snake", "submitted_at": at, "TRACEPARENT": parent}),
+        ),
+        (
+            "seconds",
+            json!({"workflowId": "seconds", "submittedAt": 1_720_162_671, "traceparent": parent}),
+        ),
+        (
+            "millis",
+            json!({"workflowId": "millis", "submittedAt": 1_720_162_671_073_u64, "traceparent": parent}),
+        ),
+    ];
+    let _farspan = rig.start();
+    for (id, event) in &events {
+        rig.api.script(id, short_story(id));
+        rig.publish(event);
+    }
+    for (id, _) in &events {
+        let trace = rig.trace(id);
+        let submitted = match *id {
+            "seconds" => "2024-07-05T06:57:51Z",
+            "millis" => "2024-07-05T06:57:51.073Z",
+            _ => at,
+        };
+        assert_eq!(trace.root.event_time("Submitted"), ns(submitted), "{id}");
+        assert_eq!(hex(&trace.root.span.trace_id), &parent[3..35], "{id}");
+        assert_eq!(
+            hex(&trace.root.span.parent_span_id),
+            &parent[36..52],
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn many_workflows_may_share_one_parent() {
+    let rig = Rig::new();
+    let parent = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
+    let ids: Vec<String> = (0..10).map(|n| format!("shared-{n}")).collect();
+    let farspan = rig.start();
+    for id in &ids {
+        rig.api.script(id, short_story(id));
+        rig.publish(&json!({"WorkflowId": id, "traceparent": parent}));
+    }
+    for id in &ids {
+        rig.trace(id);
+    }
+    farspan.stop();
+    let traces = assert_whole(&rig.receiver.spans());
+    assert_eq!(traces.len(), ids.len());
+    for trace in traces.values() {
+        assert_eq!(hex(&trace.root.span.trace_id), &parent[3..35]);
+        assert_eq!(trace.stages.len(), 3);
+    }
+}
+
+#[test]
+fn the_channel_may_be_another_one() {
+    let rig = Rig::new();
+    rig.api.script("elsewhere", short_story("elsewhere"));
+    let call = rig.call().env("FARSPAN_REDIS_CHANNEL", "risk.started");
+    let _farspan = call.start();
+    rig.redis.await_subscribers("risk.started", 1);
+    assert_eq!(rig.redis.subscribers(CHANNEL), 0);
+    rig.redis
+        .publish("risk.started", br#"{"WorkflowId": "elsewhere"}"#);
+    rig.trace("elsewhere");
+}
+
+#[test]
+fn a_redis_that_restarts_is_subscribed_again_and_watching_goes_on() {
+    let mut rig = Rig::new();
+    rig.api.script("before", [processing("before").reply()]);
+    rig.api.script("after", short_story("after"));
+    let mut farspan = rig.start();
+    rig.submit("before");
+    eventually("it is watched", SOON, || rig.api.polls("before") >= 2);
+
+    rig.redis.stop();
+    let polls = rig.api.polls("before");
+    eventually("watched without Redis", SOON, || {
+        rig.api.polls("before") > polls + 5
+    });
+    rig.api.script("before", [completed("before").reply()]);
+    rig.trace("before");
+
+    rig.redis.resume();
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.submit("after");
+    rig.trace("after");
+    assert!(farspan.is_running());
+}
+
+#[test]
+fn a_redis_that_is_down_at_the_start_is_waited_for() {
+    let mut rig = Rig::new();
+    rig.redis = RedisServer::stopped();
+    rig.api.script("first", short_story("first"));
+    let mut farspan = rig.call().start();
+    eventually("it says that Redis is down", SOON, || {
+        match farspan.stderr().to_lowercase().contains("redis") {
+            true => Ok(()),
+            false => Err(farspan.stderr()),
+        }
+    });
+    assert!(farspan.is_running());
+    rig.redis.resume();
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.submit("first");
+    rig.trace("first");
+}

@@ -1,0 +1,271 @@
+//! An OTLP/HTTP receiver that holds every request against the specification, and misbehaves when told to.
+
+use super::http::{Answer, Reply, Request, Server, lock};
+use super::spans::{Seen, seen};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message;
+use std::collections::{HashMap, VecDeque};
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+pub struct Receiver {
+    pub server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+/// One export request.
+#[derive(Clone)]
+pub struct Export {
+    pub http: Request,
+    /// Decompressed.
+    pub bytes: Vec<u8>,
+    pub spans: Vec<Seen>,
+    /// Whether the answer was a success, so that its spans count as delivered.
+    pub accepted: bool,
+}
+
+impl Export {
+    /// Whether any span belongs to this workflow.
+    pub fn is_about(&self, id: &str) -> bool {
+        self.spans.iter().any(|span| span.workflow_id() == id)
+    }
+}
+
+type Rule = Box<dyn FnMut(&Export) -> Option<Reply> + Send>;
+
+#[derive(Default)]
+struct State {
+    exports: Vec<Export>,
+    complaints: Vec<String>,
+    next: VecDeque<Reply>,
+    rule: Option<Rule>,
+    any_path: bool,
+    relaxed: bool,
+}
+
+impl Receiver {
+    pub fn start() -> Self {
+        let mut receiver = Receiver::stopped();
+        receiver.server.resume();
+        receiver
+    }
+
+    /// Refuses connections until its server is resumed.
+    pub fn stopped() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let handler = {
+            let state = state.clone();
+            move |request: &Request| answer(&state, request)
+        };
+        let host = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        Receiver {
+            server: Server::stopped(host, handler),
+            state,
+        }
+    }
+
+    /// Answers the next request so, before any rule is asked. May be said several times.
+    pub fn next(&self, reply: impl Into<Reply>) {
+        lock(&self.state).next.push_back(reply.into());
+    }
+
+    /// From now on answers by this rule; `None` is a success.
+    pub fn rule(&self, rule: impl FnMut(&Export) -> Option<Reply> + Send + 'static) {
+        lock(&self.state).rule = Some(Box::new(rule));
+    }
+
+    /// From now on every request is a success.
+    pub fn behave(&self) {
+        let mut state = lock(&self.state);
+        state.rule = None;
+        state.next.clear();
+    }
+
+    /// Does not insist on `/v1/traces`.
+    pub fn any_path(&self) {
+        lock(&self.state).any_path = true;
+    }
+
+    /// Takes anything for a success and complains of nothing: for `check`, which may knock as it likes.
+    pub fn relaxed(&self) {
+        lock(&self.state).relaxed = true;
+    }
+
+    /// Every request so far that could be decoded.
+    #[track_caller]
+    pub fn exports(&self) -> Vec<Export> {
+        let state = lock(&self.state);
+        assert!(
+            state.complaints.is_empty(),
+            "against the OTLP specification: {:?}",
+            state.complaints
+        );
+        state.exports.clone()
+    }
+
+    /// The spans of every request that was answered with success.
+    #[track_caller]
+    pub fn spans(&self) -> Vec<Seen> {
+        let exports = self.exports();
+        exports
+            .iter()
+            .filter(|export| export.accepted)
+            .flat_map(|export| export.spans.iter().cloned())
+            .collect()
+    }
+
+    /// Whether the workflow's own span, its last, was delivered.
+    #[track_caller]
+    pub fn has_root(&self, id: &str) -> bool {
+        self.count_roots(|root| root.workflow_id() == id) > 0
+    }
+
+    /// How many workflows' own spans were delivered that are like this.
+    pub fn count_roots(&self, matches: impl Fn(&Seen) -> bool) -> usize {
+        let state = lock(&self.state);
+        let delivered = state.exports.iter().filter(|export| export.accepted);
+        delivered
+            .flat_map(|export| &export.spans)
+            .filter(|span| span.is_root() && matches(span))
+            .count()
+    }
+
+    /// Panics if a span was sent in two shapes, or delivered twice.
+    #[track_caller]
+    pub fn assert_each_span_once(&self) {
+        let mut delivered: HashMap<Vec<u8>, usize> = HashMap::new();
+        let mut shapes: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+        for export in self.exports() {
+            for span in &export.spans {
+                let bytes = span.bytes();
+                let first = shapes
+                    .entry(span.span.span_id.clone())
+                    .or_insert_with(|| bytes.clone());
+                assert!(*first == bytes, "a re-send differs: {span:?}");
+                if export.accepted {
+                    *delivered.entry(span.span.span_id.clone()).or_default() += 1;
+                }
+            }
+        }
+        for (id, count) in delivered {
+            assert_eq!(count, 1, "span {id:02x?} was delivered {count} times");
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let complaints = &lock(&self.state).complaints;
+        if !std::thread::panicking() {
+            assert!(complaints.is_empty(), "{complaints:?}");
+        }
+    }
+}
+
+/// A success.
+pub fn accepted() -> Reply {
+    protobuf(200, &ExportTraceServiceResponse::default())
+}
+
+/// A success, except for some spans.
+pub fn partial(rejected_spans: i64, message: &str) -> Reply {
+    let partial_success = Some(ExportTracePartialSuccess {
+        rejected_spans,
+        error_message: message.to_owned(),
+    });
+    protobuf(200, &ExportTraceServiceResponse { partial_success })
+}
+
+/// A refusal with a `google.rpc.Status` that says why.
+pub fn refusal(code: u16, message: &str) -> Reply {
+    #[derive(Clone, PartialEq, Message)]
+    struct Status {
+        #[prost(int32, tag = "1")]
+        code: i32,
+        #[prost(string, tag = "2")]
+        message: String,
+    }
+    let message = message.to_owned();
+    protobuf(code, &Status { code: 3, message })
+}
+
+fn protobuf(status: u16, message: &impl Message) -> Reply {
+    Answer::new(status)
+        .body("application/x-protobuf", message.encode_to_vec())
+        .into()
+}
+
+fn answer(state: &Mutex<State>, request: &Request) -> Reply {
+    let mut state = lock(state);
+    match read(request, state.any_path) {
+        Err(_) if state.relaxed => accepted(),
+        Err(complaint) => {
+            state.complaints.push(complaint);
+            Answer::new(400).into()
+        }
+        Ok(mut export) => {
+            let reply = match (state.next.pop_front(), &mut state.rule) {
+                (Some(reply), _) => reply,
+                (None, Some(rule)) => rule(&export).unwrap_or_else(accepted),
+                (None, None) => accepted(),
+            };
+            export.accepted = is_success(&reply);
+            state.exports.push(export);
+            reply
+        }
+    }
+}
+
+fn is_success(reply: &Reply) -> bool {
+    match reply {
+        Reply::Answer(answer) | Reply::Chunked(answer, _) | Reply::Drip(answer, _) => {
+            answer.status == 200
+        }
+        Reply::Late(_, later) => is_success(later),
+        Reply::Truncated(_) | Reply::Raw(_) | Reply::Close | Reply::Hang => false,
+    }
+}
+
+/// Reads a request as the OTLP/HTTP specification has it; an error says what it got wrong.
+fn read(request: &Request, any_path: bool) -> Result<Export, String> {
+    let said = |name| request.header(name).unwrap_or_default();
+    if request.method != "POST" {
+        return Err(format!("method {}", request.method));
+    }
+    if !any_path && request.target != "/v1/traces" {
+        return Err(format!("path {}", request.target));
+    }
+    if said("Content-Type") != "application/x-protobuf" {
+        return Err(format!("content type {:?}", said("Content-Type")));
+    }
+    if !said("User-Agent").contains("OTel-OTLP-Exporter-Rust/")
+        || !said("User-Agent").starts_with("farspan/")
+    {
+        return Err(format!("user agent {:?}", said("User-Agent")));
+    }
+    let mut bytes = request.body.clone();
+    match said("Content-Encoding") {
+        "" | "identity" => {}
+        "gzip" => {
+            bytes.clear();
+            flate2::read::GzDecoder::new(&*request.body)
+                .read_to_end(&mut bytes)
+                .map_err(|error| format!("gzip: {error}"))?;
+        }
+        other => return Err(format!("content encoding {other:?}")),
+    }
+    let message =
+        ExportTraceServiceRequest::decode(&*bytes).map_err(|error| format!("protobuf: {error}"))?;
+    let spans = seen(&message);
+    if spans.is_empty() {
+        return Err("an empty envelope".into());
+    }
+    Ok(Export {
+        http: request.clone(),
+        bytes,
+        spans,
+        accepted: false,
+    })
+}

@@ -1,0 +1,104 @@
+//! A real redis-server.
+
+use super::{SOON, eventually, free_port};
+use ::redis::{Client, Commands};
+use std::process::{Child, Command, Stdio};
+
+pub const CHANNEL: &str = "event.workflow.started";
+
+/// Empty, on a port of its own that it keeps; gone with the test.
+pub struct RedisServer {
+    port: u16,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    pub fn start() -> Self {
+        let mut server = RedisServer::stopped();
+        server.resume();
+        server
+    }
+
+    /// A server that refuses connections until [`resume`](RedisServer::resume).
+    pub fn stopped() -> Self {
+        RedisServer {
+            port: free_port(),
+            child: None,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Comes back when it answers PING.
+    pub fn resume(&mut self) {
+        assert!(self.child.is_none(), "already running");
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("redis-server: {error}; run tests/run"));
+        self.child = Some(child);
+        eventually("redis-server answers", SOON, || {
+            let mut connection = self.client().get_connection().map_err(|e| e.to_string())?;
+            connection.ping::<String>().map_err(|e| e.to_string())
+        });
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Publishes and answers how many subscribers got it.
+    pub fn publish(&self, channel: &str, message: &[u8]) -> usize {
+        let mut connection = self.client().get_connection().expect("a connection");
+        connection.publish(channel, message).expect("PUBLISH")
+    }
+
+    /// Publishes all of them on one connection, in this order.
+    pub fn publish_all<'a>(&self, channel: &str, messages: impl IntoIterator<Item = &'a [u8]>) {
+        let mut connection = self.client().get_connection().expect("a connection");
+        for message in messages {
+            let heard: usize = connection.publish(channel, message).expect("PUBLISH");
+            assert_eq!(heard, 1, "one subscriber hears every message");
+        }
+    }
+
+    pub fn subscribers(&self, channel: &str) -> usize {
+        let mut connection = self.client().get_connection().expect("a connection");
+        let (_, count): (String, usize) = ::redis::cmd("PUBSUB")
+            .arg("NUMSUB")
+            .arg(channel)
+            .query(&mut connection)
+            .expect("PUBSUB NUMSUB");
+        count
+    }
+
+    #[track_caller]
+    pub fn await_subscribers(&self, channel: &str, count: usize) {
+        eventually(&format!("{count} subscribers"), SOON, || {
+            match self.subscribers(channel) {
+                subscribers if subscribers == count => Ok(()),
+                subscribers => Err(format!("{subscribers} subscribers")),
+            }
+        });
+    }
+
+    fn client(&self) -> Client {
+        Client::open(self.url()).expect("a Redis URL")
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
