@@ -45,7 +45,7 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => {
-            logging::start(&Log::load(env)?);
+            logging::start(&Log::load_quiet(env)?);
             demo::show::run(&options, env)
         }
         #[cfg(feature = "demo")]

@@ -187,7 +187,7 @@ impl Poller {
         let status = response.status();
         let reason = match status.as_u16() {
             200..=299 => return self.read_body(response),
-            404 | 410 => return Ok(Answer::NotFound),
+            404 => return Ok(Answer::NotFound),
             401 | 403 => PollFailureReason::Unauthorized,
             429 => PollFailureReason::TooManyRequests,
             500..=599 => PollFailureReason::ServerError,

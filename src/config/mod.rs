@@ -268,7 +268,8 @@ impl Environment {
             .map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
+    /// The value of a variable that is set, not empty and UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.as_deref()
     }
 
@@ -349,6 +350,15 @@ impl Log {
     /// For the commands that have no other configuration.
     pub fn load(env: &Environment) -> Result<Log, Errors> {
         Ok(load(&env.only(is_for_all_commands), None, false)?.log)
+    }
+
+    /// The same for a command that speaks for itself: only warnings, unless more is asked for.
+    pub fn load_quiet(env: &Environment) -> Result<Log, Errors> {
+        let mut log = Log::load(env)?;
+        if env.text("FARSPAN_LOG").is_none() {
+            log.level = LevelFilter::Warn;
+        }
+        Ok(log)
     }
 }
 

@@ -64,7 +64,7 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
         api.base_url(),
         options.speed
     ));
-    match show(options, &config, &api, seed) {
+    match show(options, &config, seed, Audience::new(options, &api, env)) {
         Ok(code) => Ok(code),
         Err(trouble) => {
             complain(&trouble);
@@ -76,8 +76,8 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
 fn show(
     options: &DemoOptions,
     config: &Config,
-    api: &api::ScriptedApi,
     seed: u64,
+    mut audience: Audience<'_>,
 ) -> Result<ExitCode, String> {
     let interrupted = signals::stop().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let (events_sent, events) = bounded(limits::INTAKE_QUEUE);
@@ -97,7 +97,6 @@ fn show(
         let feeding = stopped.clone();
         scope.spawn(move || feed(&load, seed, &events_sent, &feeding));
         let audience = scope.spawn(move || {
-            let mut audience = Audience::new(options, api);
             audience.watch(&spans, &interrupted);
             drop(stop);
             audience
@@ -151,10 +150,11 @@ struct Audience<'a> {
 }
 
 impl<'a> Audience<'a> {
-    fn new(options: &DemoOptions, api: &'a api::ScriptedApi) -> Self {
+    fn new(options: &DemoOptions, api: &'a api::ScriptedApi, env: &Environment) -> Self {
         const WIDTH: usize = 100;
-        let columns = std::env::var("COLUMNS").ok();
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let columns = env.text("COLUMNS");
+        // <https://no-color.org>
+        let colour = std::io::stdout().is_terminal() && env.text("NO_COLOR").is_none();
         Audience {
             api,
             workflows: options.workflows,

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use redis::{Client, ErrorKind, RedisError, RedisResult};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -30,11 +30,13 @@ pub struct Subscription {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// So long nothing may be heard before a ping asks whether the server is still there.
 const QUIET_MAX: Duration = Duration::from_secs(15);
+/// A read can be ended by nothing but its timeout, so this is how soon a stop is heard.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
 const RECONNECT_BASE: Duration = Duration::from_millis(200);
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// Listens until the channel of events is closed. The thread is not to be joined: it may be in a read that only Redis
-/// ends. `stopped` disconnects when it is to stop trying.
+/// Listens until `stopped` disconnects or the channel of events is closed. The thread is not joined: nobody needs to
+/// wait for its read to end.
 ///
 /// # Errors
 /// A text that says what is wrong with the URL, or that there is no thread to be had.
@@ -90,7 +92,7 @@ impl Listener {
         let mut failures = 0;
         let mut deaf_since = None;
         loop {
-            match self.subscribe(&mut failures, &mut deaf_since) {
+            match self.subscribe(&mut failures, &mut deaf_since, stopped) {
                 Ended::Closed => return,
                 Ended::Lost(error) => {
                     failures += 1;
@@ -108,16 +110,26 @@ impl Listener {
         }
     }
 
-    fn subscribe(&mut self, failures: &mut u32, deaf_since: &mut Option<Mono>) -> Ended {
-        match self.hear(failures, deaf_since) {
+    fn subscribe(
+        &mut self,
+        failures: &mut u32,
+        deaf_since: &mut Option<Mono>,
+        stopped: &Receiver<Infallible>,
+    ) -> Ended {
+        match self.hear(failures, deaf_since, stopped) {
             Ok(closed) => closed,
             Err(ended) => ended,
         }
     }
 
-    fn hear(&mut self, failures: &mut u32, deaf_since: &mut Option<Mono>) -> Result<Ended, Ended> {
+    fn hear(
+        &mut self,
+        failures: &mut u32,
+        deaf_since: &mut Option<Mono>,
+        stopped: &Receiver<Infallible>,
+    ) -> Result<Ended, Ended> {
         let mut connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-        connection.set_read_timeout(Some(QUIET_MAX))?;
+        connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
         connection.set_write_timeout(Some(CONNECT_TIMEOUT))?;
         let mut pubsub = connection.as_pubsub();
         pubsub.subscribe(&self.subscription.channel)?;
@@ -132,15 +144,25 @@ impl Listener {
                 );
             }
         }
+        let mut heard = clock::now().mono;
         loop {
+            pubsub.set_read_timeout(Some(READ_TIMEOUT))?;
             let message = match pubsub.get_message() {
                 Ok(message) => message,
                 Err(error) if error.is_timeout() => {
-                    let _: redis::Value = pubsub.ping()?;
+                    if is_over(stopped) {
+                        return Ok(Ended::Closed);
+                    }
+                    if clock::now().mono.since(heard) >= QUIET_MAX {
+                        pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+                        let _: redis::Value = pubsub.ping()?;
+                        heard = clock::now().mono;
+                    }
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
+            heard = clock::now().mono;
             let read = message::read(
                 message.get_payload_bytes(),
                 self.subscription.monitor,
@@ -152,7 +174,7 @@ impl Listener {
                         let id = &message.event.workflow_id;
                         log::warn!("start event of workflow {id:?}: {oddity}; left out");
                     }
-                    if self.events.send(message.event).is_err() {
+                    if is_over(stopped) || self.events.send(message.event).is_err() {
                         return Ok(Ended::Closed);
                     }
                 }
@@ -177,6 +199,10 @@ impl Listener {
             log::warn!("malformed start event, number {count} of its kind, ignored: {malformed}");
         }
     }
+}
+
+fn is_over(stopped: &Receiver<Infallible>) -> bool {
+    stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
 /// The error without what the server says to nobody in particular.
