@@ -1,0 +1,13 @@
+# Alpine's Rust builds for musl, so the binary is static and the last stage needs nothing else.
+FROM rust:1.95-alpine AS build
+RUN apk add --no-cache build-base ca-certificates
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/target/release/farspan /farspan
+USER 65532:65532
+ENTRYPOINT ["/farspan"]
+CMD ["run"]
