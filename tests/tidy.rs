@@ -1,0 +1,229 @@
+//! The house's rules, as far as clippy does not know them.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// From the bottom up. A module imports from the layers below its own: edges do not know each other. A name with a
+/// slash is one file of a module.
+const LAYERS: [(&str, &[&str]); 7] = [
+    ("core", &["core"]),
+    ("the clock", &["clock"]),
+    ("what edges share", &["http", "mapping", "otlp"]),
+    (
+        "edges",
+        &[
+            "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
+            "signals",
+        ],
+    ),
+    ("run", &["run"]),
+    ("commands", &["check", "demo/show"]),
+    ("main", &["main", "lib"]),
+];
+
+/// What an edge may know beside that: the words of the command line and the configuration, and for
+/// the demo the server it is made of.
+const ALLOWED: [(&str, &str); 6] = [
+    ("cli", "config"),
+    ("demo", "cli"),
+    ("demo", "config"),
+    ("demo", "serve"),
+    ("demo", "signals"),
+    ("logging", "config"),
+];
+
+#[test]
+fn imports_point_one_way() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let name = name_of(&file);
+        let own = layer_of(&name);
+        for (line, import) in imports(&file) {
+            let module = import.split("::").next().unwrap();
+            let path = import.replacen("::", "/", 1);
+            let imported = LAYERS
+                .iter()
+                .rposition(|(_, names)| names.iter().any(|n| *n == module || path.starts_with(n)));
+            let Some(imported) = imported else { continue };
+            let top = name.split('/').next().unwrap();
+            let same = top == module;
+            let allowed = ALLOWED.contains(&(top, module));
+            if !(imported < own || same || allowed) {
+                wrong.push(format!(
+                    "{}:{line}: {name} imports {import}",
+                    file.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_core_is_pure() {
+    const IMPURE: [&str; 13] = [
+        "std::net",
+        "std::fs",
+        "std::io",
+        "std::env",
+        "std::thread",
+        "std::process",
+        "std::sync::Mutex",
+        "std::sync::mpsc",
+        "SystemTime",
+        "Instant",
+        "crossbeam",
+        "serde",
+        "log::",
+    ];
+    let mut wrong = Vec::new();
+    for file in sources()
+        .into_iter()
+        .filter(|f| name_of(f) == "core" || name_of(f).starts_with("core/"))
+    {
+        for (number, line) in code_of(&file) {
+            if let Some(impure) = IMPURE.iter().find(|impure| line.contains(*impure)) {
+                wrong.push(format!("{}:{number}: {impure}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_configuration_reads_the_environment() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let name = name_of(&file);
+        if name.starts_with("config") || name == "main" {
+            continue;
+        }
+        for (number, line) in code_of(&file) {
+            if line.contains("env::var") {
+                wrong.push(format!("{}:{number}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Every variable that farspan knows stands in the README, and the README promises none that it does not know.
+#[test]
+fn the_readme_knows_every_setting() {
+    let help = Command::new(env!("CARGO_BIN_EXE_farspan"))
+        .args(["help", "settings"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let known = variables(&help, "FARSPAN_");
+    assert!(known.len() > 10, "{known:?}");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let told = variables(&readme, "FARSPAN_");
+    let untold: Vec<_> = known.iter().filter(|name| !told.contains(name)).collect();
+    // The README writes a pair as `FARSPAN_X`, or `_FILE`.
+    let untold: Vec<_> = untold
+        .iter()
+        .filter(|name| !name.ends_with("_FILE") && !name.ends_with("_FORMAT"))
+        .collect();
+    assert!(untold.is_empty(), "not in the README: {untold:?}");
+    let invented: Vec<_> = told.iter().filter(|name| !known.contains(name)).collect();
+    assert!(invented.is_empty(), "only in the README: {invented:?}");
+}
+
+#[test]
+fn the_manifest_and_the_licence_agree() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("license = \"Apache-2.0\""));
+    let licence = fs::read_to_string(root().join("LICENSE")).unwrap();
+    assert!(licence.contains("Apache License") && licence.contains("Version 2.0"));
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() > 30, "{files:?}");
+    files
+}
+
+/// `core`, `core/wheel`, `demo/show`, `run`.
+fn name_of(file: &Path) -> String {
+    let path = file
+        .strip_prefix(root().join("src"))
+        .unwrap()
+        .with_extension("");
+    let name = path.to_str().unwrap();
+    name.strip_suffix("/mod").unwrap_or(name).to_owned()
+}
+
+fn layer_of(name: &str) -> usize {
+    let top = name.split('/').next().unwrap();
+    let layer = LAYERS
+        .iter()
+        .rposition(|(_, names)| names.contains(&name) || names.contains(&top));
+    // A file of its own layer beats its module's.
+    let exact = LAYERS.iter().position(|(_, names)| names.contains(&name));
+    exact
+        .or(layer)
+        .unwrap_or_else(|| panic!("{name} has no layer: give it one in tests/tidy.rs"))
+}
+
+/// The lines of a file up to its tests, without comments.
+fn code_of(file: &Path) -> Vec<(usize, String)> {
+    let name = name_of(file);
+    if name.ends_with("/tests") {
+        return Vec::new();
+    }
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code
+        .lines()
+        .enumerate()
+        .map(|(n, line)| (n + 1, line.to_owned()));
+    lines
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .collect()
+}
+
+/// Everything named by a path from the crate's root.
+fn imports(file: &Path) -> Vec<(usize, String)> {
+    let mut imports = Vec::new();
+    for (number, line) in code_of(file) {
+        for start in ["crate::", "farspan::"] {
+            for (at, _) in line.match_indices(start) {
+                let rest = &line[at + start.len()..];
+                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+                imports.push((number, rest[..end.unwrap_or(rest.len())].to_owned()));
+            }
+        }
+    }
+    imports
+}
+
+fn variables(text: &str, prefix: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit();
+    let words = text.split(|c: char| !is_name(c));
+    let mut names: Vec<String> = words
+        .filter(|w| w.starts_with(prefix))
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
