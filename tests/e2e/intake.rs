@@ -6,6 +6,10 @@ use crate::support::rig::Rig;
 use crate::support::spans::{assert_whole, hex};
 use crate::support::{SOON, eventually, ns, percent_decoded};
 use serde_json::json;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 #[test]
 fn malformed_events_by_the_hundred_stop_nothing() {
@@ -345,4 +349,61 @@ fn a_redis_that_is_down_at_the_start_is_waited_for() {
     rig.redis.await_subscribers(CHANNEL, 1);
     rig.submit("first");
     rig.trace("first");
+}
+
+/// A listener that gives up a read now and then to hear of a stop must not lose the half of a message that it has.
+#[test]
+fn an_event_that_comes_in_pieces_is_whole() {
+    let rig = Rig::new();
+    for id in ["slow-1", "slow-2"] {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    let port = slow_way_to(rig.redis.url().rsplit(':').next().unwrap());
+    let call = rig.call();
+    let farspan =
+        rig.start_call(&call.env("FARSPAN_REDIS_URL", format!("redis://127.0.0.1:{port}")));
+    rig.submit("slow-1");
+    rig.submit("slow-2");
+    rig.trace("slow-1");
+    rig.trace("slow-2");
+    let ended = farspan.stop();
+    assert!(!ended.stderr.contains("malformed"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains(" again;"), "{}", ended.stderr);
+}
+
+/// A port that leads to the server on another one, and hands on what it says of workflows in three pieces, each long
+/// after the one before.
+fn slow_way_to(port: &str) -> u16 {
+    const PAUSE: Duration = Duration::from_millis(400);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own_port = listener.local_addr().unwrap().port();
+    let server = format!("127.0.0.1:{port}");
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let (mut to_client, mut from_client) = (client.try_clone().unwrap(), client);
+            let mut from_server = TcpStream::connect(&server).unwrap();
+            let mut to_server = from_server.try_clone().unwrap();
+            thread::spawn(move || io::copy(&mut from_client, &mut to_server));
+            thread::spawn(move || {
+                let pause = crossbeam_channel::never::<()>();
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = from_server.read(&mut bytes) {
+                    let said = &bytes[..count];
+                    let third = match said.windows(8).any(|w| w == b"Workflow") {
+                        true => count / 3,
+                        false => count,
+                    };
+                    for piece in said.chunks(third) {
+                        if third < count {
+                            pause.recv_timeout(PAUSE).unwrap_err();
+                        }
+                        if to_client.write_all(piece).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    own_port
 }
