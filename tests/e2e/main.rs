@@ -22,3 +22,4 @@ mod selftest;
 mod settings;
 mod stopping;
 mod stories;
+mod tls;

@@ -14,6 +14,7 @@ pub mod receiver;
 pub mod redis;
 pub mod rig;
 pub mod spans;
+pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
