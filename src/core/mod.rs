@@ -1,6 +1,8 @@
 //! The pure core: every decision farspan takes, and nothing else.
 //!
-//!     StartEvent -> table + wheel -> Poll -> Snapshot -> Span -> Batch -> ExportOutcome
+//! ```text
+//! StartEvent -> table + wheel -> Poll -> Snapshot -> Span -> Batch -> ExportOutcome
+//! ```
 //!
 //! Pure: no clock, no I/O, no channels, no threads, no serde. Time comes in as an argument, trouble comes in as an
 //! [`Input`], what is to be done goes out as an [`Action`]; nothing here fails, blocks or looks anything up. The loop

@@ -1,8 +1,10 @@
 //! The outbox: finished spans on their way to the collector.
 //!
-//!     push -> waiting -> batch in flight -> delivered
-//!                ^            |   |
-//!                +-- retry ---+   +-> set aside (the collector will never take it)
+//! ```text
+//! push -> waiting -> batch in flight -> delivered
+//!            ^            |   |
+//!            +-- retry ---+   +-> set aside (the collector will never take it)
+//! ```
 //!
 //! Spans leave in the order in which they were finished, one batch at a time. A batch is the front of the queue and
 //! stays there until the collector has acknowledged it, so a re-send is the same spans, encoded once, byte for byte.

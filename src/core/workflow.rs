@@ -1,6 +1,8 @@
 //! One workflow under watch: snapshots in, finished spans out.
 //!
-//!     Pending -> Running -> Ended -> (its stages and times settle) -> finished
+//! ```text
+//! Pending -> Running -> Ended -> (its stages and times settle) -> finished
+//! ```
 //!
 //! A stage's span is finished when the stage has ended and its times are known, the workflow's when everything is; a
 //! finished span never changes, whatever the API says later. What the API does not say, or says differently from
