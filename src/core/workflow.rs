@@ -670,3 +670,6 @@ fn clamped(mut events: Vec<SpanEvent>, start: Wall, end: Wall) -> Vec<SpanEvent>
     }
     events
 }
+
+#[cfg(test)]
+mod tests;
