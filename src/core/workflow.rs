@@ -258,9 +258,11 @@ impl Workflow {
         for index in 0..self.stages.len() {
             let stage = &self.stages[index];
             let waited = stage.settling > limits::SETTLE_POLLS;
+            // What never ran has no times, and gets no span that would need them.
+            let skipped = stage.seen.state == State::Ended(Outcome::Skip);
             if let State::Ended(outcome) = stage.seen.state
                 && !stage.finished
-                && (stage.seen.has_times() || waited)
+                && (stage.seen.has_times() || waited || skipped)
             {
                 self.finish_ended_stage(index, outcome, naming, spans);
             }
