@@ -436,7 +436,10 @@ impl Workflow {
         let mut events = clamped(seen.events, start, end);
         if let Some(time) = self.submitted_at {
             let name = "Submitted".into();
-            events.insert(0, SpanEvent { time, name });
+            // The submitter's clock may be ahead of the API's.
+            let time = time.min(end);
+            let place = events.partition_point(|event| event.time < time);
+            events.insert(place, SpanEvent { time, name });
         }
         let dropped = events.len().saturating_sub(naming.limits.events);
         events.truncate(naming.limits.events);
