@@ -339,8 +339,9 @@ impl Workflow {
         stage.finish();
         let stage = &self.stages[index];
         let reported = (seen.start, seen.end);
+        // An end before the start says nothing, about stages neither.
         let latest = match (self.seen.state, self.seen.end) {
-            (State::Ended(_), Some(end)) => Some(end),
+            (State::Ended(_), Some(end)) if self.seen.start.is_none_or(|s| s <= end) => Some(end),
             _ => None,
         };
         // Jaeger warns of a child outside its parent; the reported times stay on the attributes.
