@@ -837,13 +837,14 @@ impl Core {
         };
         let naming = &self.settings.monitors[watch.monitor as usize].naming;
         let mut spans = Vec::new();
-        let outcome = watch.workflow.abandon(why, at, naming, &mut spans);
+        let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
         self.finish(spans);
-        match why {
-            Abandoned::TimedOut => self.counters.workflows_timed_out += 1,
-            Abandoned::NotFound => self.counters.workflows_not_found += 1,
+        match abandoned {
+            Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
+            Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
+            None => {}
         }
-        self.end(slot, outcome, Some(why), now);
+        self.end(slot, outcome, abandoned, now);
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {

@@ -173,27 +173,27 @@ impl Workflow {
             self.settling += 1;
             return Verdict::Watching;
         }
-        let message = self.seen.error.clone().unwrap_or_default();
-        let status = status_of(outcome, &message);
-        let error_type = self.seen.status.clone().unwrap_or_default();
-        let end = self.seen.best_end(at);
-        self.finish_open_stages(end, None, naming, spans);
-        self.finish_self(end, outcome, status, &error_type, naming, spans);
+        self.finish_ended(outcome, at, naming, spans);
         Verdict::Ended(outcome)
     }
 
-    /// Ends the watch at `at`: every span still open is finished, so that nothing shows as running for ever.
+    /// Ends the watch at `at`: every span still open is finished, so that nothing shows as running for ever. A
+    /// workflow that has ended only had to settle: it ended as it did, and `None` comes back with that.
     pub fn abandon(
         &mut self,
         why: Abandoned,
         at: Wall,
         naming: &Naming,
         spans: &mut Vec<Span>,
-    ) -> Outcome {
+    ) -> (Outcome, Option<Abandoned>) {
+        if let State::Ended(outcome) = self.seen.state {
+            self.finish_ended(outcome, at, naming, spans);
+            return (outcome, None);
+        }
         self.finish_open_stages(at, Some(why), naming, spans);
         let status = SpanStatus::Error(why.message().into());
         self.finish_self(at, why.outcome(), status, why.error_type(), naming, spans);
-        why.outcome()
+        (why.outcome(), Some(why))
     }
 
     /// Holds what must always be true.
@@ -293,6 +293,16 @@ impl Workflow {
         } else {
             self.finish_stage(index, ending, naming, spans);
         }
+    }
+
+    /// Finishes all of a workflow that the API has said to have ended so.
+    fn finish_ended(&mut self, outcome: Outcome, at: Wall, naming: &Naming, spans: &mut Vec<Span>) {
+        let message = self.seen.error.clone().unwrap_or_default();
+        let status = status_of(outcome, &message);
+        let error_type = self.seen.status.clone().unwrap_or_default();
+        let end = self.seen.best_end(at);
+        self.finish_open_stages(end, None, naming, spans);
+        self.finish_self(end, outcome, status, &error_type, naming, spans);
     }
 
     /// Finishes every stage that is not, because the workflow is.
