@@ -929,3 +929,6 @@ fn skew_ns(polled: &Polled) -> i64 {
         least / 2 + most / 2
     }
 }
+
+#[cfg(test)]
+mod tests;
