@@ -252,7 +252,8 @@ impl Outbox {
             ExportOutcome::Retry { retry_after, .. } => {
                 self.failures = self.failures.saturating_add(1);
                 let pause = match retry_after {
-                    Some(asked) => (*asked).min(limits::RETRY_AFTER_MAX),
+                    // "Retry-After: 0" is said, and would have a collector in trouble asked in a tight loop.
+                    Some(asked) => (*asked).clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
                     None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, self.failures),
                 };
                 self.state = State::Again {
