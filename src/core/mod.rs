@@ -383,7 +383,7 @@ pub struct Core {
 #[derive(Debug, Default)]
 struct Host {
     paused_until: Option<Mono>,
-    /// How far its clock was ahead of ours at its last answer.
+    /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
     /// The trouble noted last.
     noted: Option<(PollFailureReason, Mono)>,
@@ -584,10 +584,11 @@ impl Core {
         self.counters.lateness.record(lateness);
         let latency = polled.received.mono.since(polled.sent.mono);
         self.counters.latency.record(latency);
-        let skew_ns = skew_ns(&polled);
-        let host = self.settings.monitors[watch.monitor as usize].host;
-        self.hosts[host as usize].skew_ns = skew_ns;
-        let at = polled.received.wall.shifted(skew_ns);
+        let host = &mut self.hosts[self.settings.monitors[watch.monitor as usize].host as usize];
+        if let Some(skew_ns) = skew_ns(&polled) {
+            host.skew_ns = skew_ns;
+        }
+        let at = polled.received.wall.shifted(host.skew_ns);
         // From here on every path gives the watch a timer or ends it.
         match polled.answer {
             Answer::Snapshot { snapshot, oddity } => {
@@ -913,20 +914,17 @@ impl Core {
 
 /// How far the API's clock is ahead of ours, as far as its `Date` header shows: that header has whole seconds, so a
 /// clock that agrees within one is taken to agree.
-fn skew_ns(polled: &Polled) -> i64 {
+fn skew_ns(polled: &Polled) -> Option<i64> {
     const SECOND_NS: i64 = 1_000_000_000;
-    let Some(date) = polled.date else {
-        return 0;
-    };
-    let date = date.as_unix_ns();
+    let date = polled.date?.as_unix_ns();
     let least = date.saturating_sub(polled.received.wall.as_unix_ns());
     let most = date
         .saturating_add(SECOND_NS)
         .saturating_sub(polled.sent.wall.as_unix_ns());
     if least <= 0 && most >= 0 {
-        0
+        Some(0)
     } else {
-        least / 2 + most / 2
+        Some(least / 2 + most / 2)
     }
 }
 
