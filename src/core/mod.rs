@@ -917,10 +917,12 @@ impl Core {
 fn skew_ns(polled: &Polled) -> Option<i64> {
     const SECOND_NS: i64 = 1_000_000_000;
     let date = polled.date?.as_unix_ns();
-    let least = date.saturating_sub(polled.received.wall.as_unix_ns());
-    let most = date
-        .saturating_add(SECOND_NS)
-        .saturating_sub(polled.sent.wall.as_unix_ns());
+    // Our wall clock may have been set since the request was sent; the other one was not.
+    let received = polled.received.wall.as_unix_ns();
+    let latency = polled.received.mono.since(polled.sent.mono).as_nanos();
+    let latency_ns = i64::try_from(latency).unwrap_or(i64::MAX);
+    let least = date.saturating_sub(received);
+    let most = least.saturating_add(SECOND_NS).saturating_add(latency_ns);
     if least <= 0 && most >= 0 {
         Some(0)
     } else {
