@@ -755,16 +755,15 @@ impl Core {
         }
     }
 
-    /// Back into the wheel until the host may be asked again, spread over up to an interval.
+    /// Back into the wheel until the host may be asked again, spread over up to an interval: at random, for a host
+    /// that answers a few and then asks for a pause would else answer the same few after each.
     fn put_off(&mut self, slot: u32, until: Mono, now: Now) {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
         let interval = self.settings.monitors[watch.monitor as usize].interval;
         let spread_max = interval.min(until.since(now.mono));
-        let spread_ns = u64::try_from(spread_max.as_nanos()).unwrap_or(u64::MAX);
-        let spread = Duration::from_nanos(watch.key.spread() % spread_ns.max(1));
-        let due = until + spread;
+        let due = until + self.jitter.up_to(spread_max);
         let timer = self.wheel.insert(due.min(watch.deadline), slot);
         watch.phase = Phase::Waiting { timer, due };
     }
