@@ -555,7 +555,7 @@ impl Core {
             phase: Phase::Waiting { timer, due },
             deadline,
             failures: 0,
-            missing_since: now.mono,
+            missing_since: Some(now.mono),
         });
         self.counters.events_accepted += 1;
         self.note(note);
@@ -609,7 +609,7 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        watch.missing_since = now.mono;
+        watch.missing_since = None;
         let monitor = &self.settings.monitors[watch.monitor as usize];
         let mut spans = Vec::new();
         let naming = &monitor.naming;
@@ -627,7 +627,8 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        if now.mono.since(watch.missing_since) >= limits::NOT_FOUND_TOLERATED {
+        let since = *watch.missing_since.get_or_insert(now.mono);
+        if now.mono.since(since) >= limits::NOT_FOUND_TOLERATED {
             self.abandon(slot, Abandoned::NotFound, at, now);
         } else {
             self.poll_again(slot, due, at, now);
@@ -643,7 +644,7 @@ impl Core {
             return;
         };
         watch.failures = watch.failures.saturating_add(1);
-        watch.missing_since = now.mono;
+        watch.missing_since = None;
         let (failures, monitor_index) = (watch.failures, watch.monitor);
         let monitor = &self.settings.monitors[monitor_index as usize];
         let (host, interval) = (monitor.host as usize, monitor.interval);
