@@ -182,6 +182,11 @@ impl PollFailureReason {
         PollFailureReason::Shape,
     ];
 
+    /// Its place in [`ALL`](Self::ALL).
+    fn index(self) -> usize {
+        self as usize
+    }
+
     /// The word for logs and labels.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -385,24 +390,23 @@ struct Host {
     paused_until: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
-    /// The trouble noted last.
-    noted: Option<(PollFailureReason, Mono)>,
-    /// Whether that note still waits for its recovery.
+    /// When each kind of trouble was noted last, in the order of [`PollFailureReason::ALL`].
+    noted: [Option<Mono>; PollFailureReason::ALL.len()],
+    /// Whether a note still waits for its recovery.
     troubled: bool,
 }
 
-/// One workflow in trouble among many that are not would fill the log: the same trouble is news once in this time.
+/// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
+/// connections and time-outs by turns: each kind of trouble is news once in this time.
 const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
 
 impl Host {
     fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
-        let known = self
-            .noted
-            .is_some_and(|(noted, at)| noted == reason && now.since(at) < SAME_TROUBLE_NOTED_EVERY);
-        if known {
+        let noted = &mut self.noted[reason.index()];
+        if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
             return false;
         }
-        self.noted = Some((reason, now));
+        *noted = Some(now);
         self.troubled = true;
         true
     }
@@ -636,10 +640,7 @@ impl Core {
     }
 
     fn fail(&mut self, slot: u32, failure: PollFailure, at: Wall, now: Now) {
-        let index = PollFailureReason::ALL
-            .iter()
-            .position(|r| *r == failure.reason);
-        self.counters.polls_failed[index.unwrap_or(0)] += 1;
+        self.counters.polls_failed[failure.reason.index()] += 1;
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
