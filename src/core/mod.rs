@@ -876,14 +876,14 @@ impl Core {
         let settled = self
             .outbox
             .settle(batch, &outcome, now.mono, &mut self.jitter);
+        if failing && self.outbox.failures() == 0 {
+            self.note(Note::ExportRecovered);
+        }
         match (settled, outcome) {
             (Settled::Delivered(spans), ExportOutcome::Delivered { rejected, message }) => {
                 let rejected_here = rejected.min(spans.len() as u64);
                 self.counters.spans_delivered += spans.len() as u64 - rejected_here;
                 self.counters.spans_rejected += rejected_here;
-                if failing {
-                    self.note(Note::ExportRecovered);
-                }
                 if rejected > 0 || !message.is_empty() {
                     self.note(Note::ExportPartial { rejected, message });
                 }

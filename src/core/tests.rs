@@ -387,7 +387,7 @@ fn retry_after_leaves_the_whole_host_alone_and_no_other() {
         &expect![[r#"
         HostTroubled { monitor: 0, reason: TooManyRequests, detail: "too_many_requests" }
         HostPaused { monitor: 0, pause: 90s }
-        HostRecovered { monitor: 0 }
+        HostRecovered { monitor: 1 }
     "#]],
     );
 }
@@ -783,6 +783,7 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
         ExportTroubled { reason: "503", waiting: 12 }
         ExportRecovered
         ExportTroubled { reason: "503", waiting: 2 }
+        ExportRecovered
         SetAside { spans: 2, message: "400" }
     "#]],
     );
@@ -823,4 +824,11 @@ fn what_the_collector_threw_away_is_counted_and_told() {
     );
     let counters = rig.core.counters();
     assert_eq!((counters.spans_delivered, counters.spans_rejected), (1, 2));
+}
+
+#[test]
+fn reasons_are_counted_where_they_stand() {
+    for (place, reason) in PollFailureReason::ALL.iter().enumerate() {
+        assert_eq!(reason.index(), place);
+    }
 }

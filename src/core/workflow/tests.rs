@@ -204,8 +204,8 @@ fn a_failure_without_a_message() {
     check(
         "5  Failed,0..4",
         &expect![[r#"
-            @5 Workflow 0..4 error "" result=failure type=Failed | Submitted -1 Failed 4
-        "#]],
+        @5 Workflow 0..4 error "" result=failure type=Failed | Submitted -1 Failed 4
+    "#]],
     );
 }
 
@@ -431,8 +431,8 @@ fn a_pending_stage_never_gets_a_span() {
     check(
         "15 Failed,0..12 Load=Null Run=Null,3..4",
         &expect![[r#"
-            @15 Workflow 0..12 error "" result=failure type=Failed | Submitted -1 Failed 12
-        "#]],
+        @15 Workflow 0..12 error "" result=failure type=Failed | Submitted -1 Failed 12
+    "#]],
     );
     check(
         "15 Processing,0.. Load=Null
@@ -455,8 +455,8 @@ fn a_skipped_stage_gets_no_span_and_is_not_waited_for() {
     check(
         "15 Completed,0..12 Load=Skipped,5..5",
         &expect![[r#"
-            @15 Workflow 0..12 ok result=success | Submitted -1 Completed 12
-        "#]],
+        @15 Workflow 0..12 ok result=success | Submitted -1 Completed 12
+    "#]],
     );
 }
 
