@@ -29,7 +29,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use world::Tally;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 600;
 
 #[test]
 fn whatever_happens_every_workflow_becomes_one_trace() {
@@ -60,6 +60,20 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
         }
     });
     tell(sum);
+    if seeds >= SEEDS {
+        let rare = [
+            sum.exact,
+            sum.timed_out,
+            sum.not_found,
+            sum.stale,
+            sum.retried,
+            sum.rejected,
+        ];
+        assert!(
+            rare.iter().all(|n| *n > 0),
+            "not every fault was met: {sum:?}"
+        );
+    }
 }
 
 #[test]
@@ -95,18 +109,29 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.spans += tally.spans;
     sum.exact += tally.exact;
     sum.simulated_ns += tally.simulated_ns;
+    sum.timed_out += tally.timed_out;
+    sum.not_found += tally.not_found;
+    sum.stale += tally.stale;
+    sum.retried += tally.retried;
+    sum.rejected += tally.rejected;
 }
 
 /// Past the capture of the test's output: this is what the run was worth.
 fn tell(tally: Tally) {
     let _ = writeln!(
         std::io::stderr(),
-        "simulation: {} runs, {} polls, {} spans, {} workflows exact, {} hours",
+        "simulation: {} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
+         {} stale answers, {} exports retried, {} spans rejected",
         tally.runs,
+        tally.simulated_ns / HOUR,
         tally.polls,
         tally.spans,
         tally.exact,
-        tally.simulated_ns / HOUR
+        tally.timed_out,
+        tally.not_found,
+        tally.stale,
+        tally.retried,
+        tally.rejected
     );
 }
 

@@ -161,16 +161,23 @@ impl Scenario {
         let mut random = Random::new(seed);
         let r = &mut random;
         let quiet = r.chance(0.15);
-        let duration = r.magnitude(10 * MINUTE, 12 * HOUR);
+        // Polls outrun the pollers; the answers' slowness bounds their number.
+        let saturated = r.chance(0.1);
+        let duration = match saturated {
+            true => r.between(20 * MINUTE, HOUR),
+            false => r.magnitude(10 * MINUTE, 12 * HOUR),
+        };
         let workflows = r.magnitude(1, 200);
-        let interval = r
-            .magnitude(2 * SECOND, 5 * MINUTE)
-            .max(workflows * duration / POLLS);
-        let hosts: Vec<Host> = (0..r.between(1, 2)).map(|_| host(r, duration)).collect();
+        let mut interval = r.magnitude(2 * SECOND, 5 * MINUTE);
+        if !saturated {
+            interval = interval.max(workflows * duration / POLLS);
+        }
+        let host = |r: &mut Random| host(r, duration, saturated);
+        let hosts: Vec<Host> = (0..r.between(1, 2)).map(|_| host(r)).collect();
         let monitors = (0..r.between(1, 3)).map(|n| monitor(r, n, hosts.len(), interval, duration));
         let settings = Settings {
             monitors: monitors.collect(),
-            pollers: r.between(1, 16) as usize,
+            pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
             sampler: sampler(r),
             batch: batch_policy(r),
             seed: r.next(),
@@ -219,8 +226,11 @@ impl Scenario {
     }
 }
 
-fn host(r: &mut Random, duration: u64) -> Host {
-    let latency_min = r.magnitude(MS, SECOND);
+fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
+    let latency_min = match saturated {
+        true => r.magnitude(2 * SECOND, 20 * SECOND),
+        false => r.magnitude(MS, SECOND),
+    };
     let skew_ns = if r.chance(0.5) {
         0
     } else {

@@ -8,9 +8,9 @@ use farspan::core::event::Value;
 use farspan::core::ids::{RunKey, SpanId, TraceId};
 use farspan::core::limits;
 use farspan::core::outbox::{Batch, ExportOutcome};
-use farspan::core::snapshot::{Outcome, State};
+use farspan::core::snapshot::{Outcome, Snapshot, StageSnapshot, State};
 use farspan::core::span::{Span, SpanStatus};
-use farspan::core::time::{Mono, Now};
+use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::{Abandoned, edition_of};
 use farspan::core::{Action, Answer, Core, Input, Note, Poll, Polled};
 use std::cmp::Reverse;
@@ -26,6 +26,11 @@ pub struct Tally {
     pub spans: u64,
     pub exact: u64,
     pub simulated_ns: u64,
+    pub timed_out: u64,
+    pub not_found: u64,
+    pub stale: u64,
+    pub retried: u64,
+    pub rejected: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }
@@ -73,8 +78,14 @@ struct Watched {
     due_least: u64,
     /// Since when it is "not found".
     missing_since: Option<u64>,
-    /// An answer that told its end as it was has arrived.
-    end_seen: bool,
+    /// The last snapshot that arrived.
+    seen: Option<Box<Snapshot>>,
+    /// When, by the API's clock, each snapshot was there.
+    seen_at: Vec<Wall>,
+    /// Snapshots in a row in which it had ended.
+    over_for: u32,
+    /// The same of each stage, where its end was not told.
+    endless_for: BTreeMap<Box<str>, u32>,
     ended: bool,
     root: Option<Span>,
     stages: BTreeMap<String, Span>,
@@ -89,6 +100,27 @@ struct Asked {
 struct Last {
     at: u64,
     failed: bool,
+}
+
+impl Watched {
+    fn see(&mut self, snapshot: &Snapshot, at: Wall) {
+        let over = matches!(snapshot.progress.state, State::Ended(_));
+        self.over_for = if over { self.over_for + 1 } else { 0 };
+        for stage in &snapshot.stages {
+            let over = matches!(stage.progress.state, State::Ended(_));
+            let endless = over && stage.progress.end.is_none();
+            let endless_for = self.endless_for.entry(stage.path.clone()).or_insert(0);
+            // It was told once if it ended otherwise, and is remembered.
+            match (endless, over) {
+                (true, _) if *endless_for != u32::MAX => *endless_for += 1,
+                (false, true) => *endless_for = u32::MAX,
+                (false, false) => *endless_for = 0,
+                _ => {}
+            }
+        }
+        self.seen_at.push(at);
+        self.seen = Some(Box::new(snapshot.clone()));
+    }
 }
 
 pub fn run(scenario: Scenario) -> Tally {
@@ -245,8 +277,8 @@ impl World {
         match &polled.answer {
             Answer::Snapshot { snapshot, .. } => {
                 watch.missing_since = None;
-                let over = matches!(snapshot.progress.state, State::Ended(_));
-                watch.end_seen |= over && truth.distortion.is_none();
+                let skew_ns = scenario.hosts[truth.host].skew_ns;
+                watch.see(snapshot, api::wall(self.now, skew_ns));
             }
             Answer::NotFound => {
                 watch.missing_since.get_or_insert(self.now);
@@ -423,12 +455,17 @@ impl World {
         };
         let index = self.by_id[id];
         let plan = &scenario.plans[index];
+        let timeout = scenario.settings.monitors[plan.monitor].timeout;
         let watch = &mut self.watches[index];
         assert!(watch.event_at.is_some() && !watch.ended);
         assert!(watch.root.is_none(), "a span behind its root: {span:?}");
         assert!(sampled(plan, &scenario), "an unsampled span: {span:?}");
         let ids = Ids::of(plan, &scenario);
         hold_span(span, plan, &ids);
+        if scenario.faults.dateless == 0.0 || scenario.faults_end == 0 {
+            let latency = scenario.hosts[plan.host].latency_max;
+            hold_seen(span, &watch.seen_at, latency + SECOND);
+        }
         if span.span_id == ids.root {
             let parent = plan.event.parent.as_ref().map(|p| p.span_id);
             assert_eq!(span.parent.map(|p| p.span_id), parent);
@@ -448,6 +485,21 @@ impl World {
             let course = stage.and_then(|s| s.course);
             let began = course.is_some_and(|c| c.start <= self.now);
             assert!(began, "a span of what never began: {span:?}");
+            if watch.over_for <= u32::from(limits::SETTLE_POLLS)
+                && self.now < watch.event_at.unwrap_or(0) + nanos(timeout)
+                && watch.missing_since.is_none()
+            {
+                let endless_for = watch.endless_for.get(&span.name);
+                let hasty = endless_for.is_some_and(|n| *n <= u32::from(limits::SETTLE_POLLS));
+                assert!(!hasty, "its end might still have come: {span:?}");
+                let open =
+                    |s: &StageSnapshot| s.path == span.name && s.progress.state == State::Running;
+                let seen = watch.seen.as_ref().expect("it was seen to begin");
+                assert!(
+                    !seen.stages.iter().any(open),
+                    "it might still have ended: {span:?}"
+                );
+            }
             let twin = watch.stages.insert(span.name.to_string(), span.clone());
             assert_eq!(twin, None, "two spans of a stage");
         }
@@ -479,10 +531,20 @@ impl World {
                 let since = watch.missing_since.expect("it is missing");
                 assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
             }
-            None => assert!(self.now >= plan.course.end),
+            None => {
+                assert!(self.now >= plan.course.end);
+                let endless = watch.seen.as_ref().is_none_or(|s| s.progress.end.is_none());
+                let given_up =
+                    self.now >= event_at + nanos(monitor.timeout) || watch.missing_since.is_some();
+                let waited = watch.over_for > u32::from(limits::SETTLE_POLLS);
+                assert!(
+                    !endless || waited || given_up,
+                    "its end might still have come"
+                );
+            }
         }
         if let Some(abandoned) = abandoned {
-            assert!(!watch.end_seen, "{abandoned:?}, though it was seen to end");
+            assert_eq!(watch.over_for, 0, "{abandoned:?}, though it was over");
             if let Some(root) = &watch.root {
                 assert_eq!(root.status, SpanStatus::Error(abandoned.message().into()));
             }
@@ -536,6 +598,11 @@ impl World {
             assert_eq!(counters.workflows_ended, self.watches.len() as u64);
             assert_eq!(counters.events_accepted, self.watches.len() as u64);
         }
+        self.tally.timed_out = counters.workflows_timed_out;
+        self.tally.not_found = counters.workflows_not_found;
+        self.tally.stale = counters.answers_stale;
+        self.tally.retried = counters.exports_retried;
+        self.tally.rejected = counters.spans_rejected;
         self.tally.runs = 1;
         self.tally.simulated_ns = self.now - BEGIN;
     }
@@ -600,6 +667,16 @@ fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
         span.trace_flags & !1,
         parent.map_or(0, |p| p.trace_flags & 2)
     );
+}
+
+/// What is told of a change is when it was seen, by the API's clock as well as a header in seconds shows it.
+fn hold_seen(span: &Span, seen_at: &[Wall], off_max: u64) {
+    for event in &span.events {
+        let clamped = event.time <= span.start || event.time >= span.end;
+        let near = |at: &Wall| at.as_unix_ns().abs_diff(event.time.as_unix_ns()) <= off_max;
+        let seen = clamped || *event.name == *"Submitted" || seen_at.iter().any(near);
+        assert!(seen, "{event:?} of {span:?}");
+    }
 }
 
 /// Nothing was wrong with the answers: the spans are the truth to the nanosecond.
