@@ -135,7 +135,7 @@ fn answer(plan: &Plan, host: &Host, at: u64, faulty: bool) -> Answer {
             stages.push(seen);
         }
     }
-    if at / MINUTE % 3 == 0 {
+    if (at / MINUTE).is_multiple_of(3) {
         stages.reverse();
     }
     if let Some(distortion) = distortion {
@@ -215,7 +215,9 @@ fn distort(
         DistortionKind::EndBeforeStart => {
             own.end = own.start.map(|s| s.shifted(-distortion.shift_ns.abs()));
         }
-        DistortionKind::Flaps if faulty && at / MINUTE % 2 == 0 => *own = Progress::default(),
+        DistortionKind::Flaps if faulty && (at / MINUTE).is_multiple_of(2) => {
+            *own = Progress::default()
+        }
         DistortionKind::Flaps | DistortionKind::Lost => {}
         DistortionKind::StageWithoutEnd => stage.map_or((), |s| s.end = None),
         DistortionKind::StageOutside => stage.map_or((), |s| {
@@ -229,13 +231,13 @@ fn distort(
             }
         }),
         DistortionKind::StageVanishes => {
-            if !stages.is_empty() && at / MINUTE % 2 == 0 {
+            if !stages.is_empty() && (at / MINUTE).is_multiple_of(2) {
                 stages.remove(index);
             }
         }
         DistortionKind::StageFlaps => {
             if let Some(stage) = stage
-                && at / MINUTE % 2 == 0
+                && (at / MINUTE).is_multiple_of(2)
             {
                 *stage = Progress::default();
             }

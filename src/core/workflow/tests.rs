@@ -335,6 +335,27 @@ fn the_last_word_before_a_span_is_finished_counts() {
 }
 
 #[test]
+fn what_was_told_once_is_kept() {
+    check(
+        "5  Processing,0.. Load=Processing,1..
+         15 Processing     Load=Failed,..12,!no_rows
+         25 Failed,..14,!Load_failed",
+        &expect![[r#"
+            @15 Load 1..12 error "no_rows" result=failure type=Failed | Processing 5 Failed 12
+            @25 Workflow 0..14 error "Load_failed" result=failure type=Failed | Submitted -1 Processing 5 Failed 14
+        "#]],
+    );
+    check(
+        "5  Completed,0.. Load=Completed,..4
+         15 Completed,..6 Load=Completed,1..",
+        &expect![[r#"
+            @15 Load 1..4 ok result=success | Completed 4
+            @15 Workflow 0..6 ok result=success | Submitted -1 Completed 5
+        "#]],
+    );
+}
+
+#[test]
 fn stages_lie_within_the_workflow() {
     check(
         "5  Processing,10.. Load=Processing,1..
@@ -746,4 +767,76 @@ fn run_unchecked(line: &str) -> usize {
     workflow.observe(snapshot(own, words), wall("5"), &naming, &mut spans);
     workflow.check_invariants();
     spans.len()
+}
+
+fn any_time(u: &mut arbtest::arbitrary::Unstructured<'_>) -> arbtest::arbitrary::Result<Wall> {
+    Ok(match u.int_in_range(0..=9)? {
+        0 => Wall::from_unix_ns(i64::MIN),
+        1 => Wall::from_unix_ns(i64::MAX),
+        2 => Wall::from_unix_ns(0),
+        _ => Wall::from_unix_ns(EPOCH_NS + u.int_in_range(-20..=20)? * 1_000_000_000),
+    })
+}
+
+fn any_progress(
+    u: &mut arbtest::arbitrary::Unstructured<'_>,
+) -> arbtest::arbitrary::Result<Progress> {
+    let word = *u.choose(&[
+        "Null",
+        "Initializing",
+        "Processing",
+        "Processing",
+        "Completed",
+        "Failed",
+        "Cancelled",
+        "Skipped",
+    ])?;
+    let mut progress = progress(word);
+    if u.arbitrary()? {
+        progress.start = Some(any_time(u)?);
+    }
+    if u.arbitrary()? {
+        progress.end = Some(any_time(u)?);
+    }
+    Ok(progress)
+}
+
+/// However an API contradicts itself, a watch that ends leaves one trace that is whole.
+#[test]
+fn whatever_the_answers_the_trace_is_whole() {
+    let naming = naming();
+    arbtest::arbtest(|u| {
+        let mut event = event();
+        event.submitted_at = u.arbitrary::<bool>()?.then_some(any_time(u)?);
+        let mut workflow = Workflow::new(event, &naming, &Sampler::default(), any_time(u)?);
+        let (mut spans, mut ended) = (Vec::new(), false);
+        for _ in 0..u.int_in_range(0..=12)? {
+            let mut snapshot = Snapshot {
+                progress: any_progress(u)?,
+                ..Snapshot::default()
+            };
+            for _ in 0..u.int_in_range(0..=4)? {
+                let path = u.choose(&["a", "b", "c"])?;
+                snapshot.stages.push(StageSnapshot {
+                    path: (*path).into(),
+                    kind: (*path).into(),
+                    id: None,
+                    progress: any_progress(u)?,
+                });
+            }
+            let verdict = workflow.observe(snapshot, any_time(u)?, &naming, &mut spans);
+            workflow.check_invariants();
+            ended = verdict != Verdict::Watching;
+            if ended {
+                break;
+            }
+        }
+        if !ended {
+            let why = *u.choose(&[Abandoned::TimedOut, Abandoned::NotFound])?;
+            workflow.abandon(why, any_time(u)?, &naming, &mut spans);
+        }
+        let finished: Vec<_> = spans.into_iter().map(|span| (0.0, span)).collect();
+        hold(&finished, &workflow.span_id(&naming));
+        Ok(())
+    });
 }
