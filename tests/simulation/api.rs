@@ -63,7 +63,7 @@ pub fn reply(
     }
     if r.chance(faults.stale) {
         let then = served.saturating_sub(r.between(0, faults.stale_max));
-        reply.answer = answer(plan, host, then.max(plan.known_at), faulty);
+        reply.answer = answer(plan, host, then, faulty);
     }
     let out = |(from, to): &(u64, u64)| (*from..*to).contains(&sent);
     let pause = |r: &mut Random| Duration::from_nanos(r.between(0, faults.retry_after_max));

@@ -34,7 +34,7 @@ const SEEDS: u64 = 600;
 #[test]
 fn whatever_happens_every_workflow_becomes_one_trace() {
     if let Some(seed) = number("FARSPAN_SIM_SEED") {
-        return tell(run(seed));
+        return tell(run(seed, &AtomicU64::new(0)));
     }
     let seeds = number("FARSPAN_SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
@@ -45,7 +45,7 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
             if seed >= seeds {
                 return sum;
             }
-            add(&mut sum, run(seed));
+            add(&mut sum, run(seed, &next));
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -79,26 +79,31 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     for seed in 0..10 {
-        assert_eq!(run(seed), run(seed));
+        let next = AtomicU64::new(0);
+        assert_eq!(run(seed, &next), run(seed, &next));
     }
 }
 
-fn run(seed: u64) -> Tally {
-    let replay = Replay(seed);
-    let tally = world::run(Scenario::new(replay.0));
+fn run(seed: u64, next: &AtomicU64) -> Tally {
+    let replay = Replay { seed, next };
+    let tally = world::run(Scenario::new(seed));
     std::mem::forget(replay);
     tally
 }
 
-/// Says how to see a failure again.
-struct Replay(u64);
+/// Says how to see a failure again, and lets no other run begin.
+struct Replay<'a> {
+    seed: u64,
+    next: &'a AtomicU64,
+}
 
-impl Drop for Replay {
+impl Drop for Replay<'_> {
     fn drop(&mut self) {
+        self.next.store(u64::MAX / 2, Ordering::Relaxed);
         let _ = writeln!(
             std::io::stderr(),
             "\nFARSPAN_SIM_SEED={} cargo test --test simulation\n",
-            self.0
+            self.seed
         );
     }
 }
