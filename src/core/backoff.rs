@@ -21,6 +21,11 @@ impl Jitter {
         pause - pause.mul_f64(self.fraction() / 2.0)
     }
 
+    /// Anything from nothing up to `max`.
+    pub fn up_to(&mut self, max: Duration) -> Duration {
+        max.mul_f64(self.fraction())
+    }
+
     fn fraction(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

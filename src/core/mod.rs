@@ -1,6 +1,8 @@
 //! The pure core: every decision farspan takes, and nothing else.
 //!
-//!     StartEvent -> table + wheel -> Poll -> Snapshot -> Span -> Batch -> ExportOutcome
+//! ```text
+//! StartEvent -> table + wheel -> Poll -> Snapshot -> Span -> Batch -> ExportOutcome
+//! ```
 //!
 //! Pure: no clock, no I/O, no channels, no threads, no serde. Time comes in as an argument, trouble comes in as an
 //! [`Input`], what is to be done goes out as an [`Action`]; nothing here fails, blocks or looks anything up. The loop
@@ -303,26 +305,25 @@ pub struct Core {
 #[derive(Debug, Default)]
 struct Host {
     paused_until: Option<Mono>,
-    /// How far its clock was ahead of ours at its last answer.
+    /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
-    /// The trouble noted last.
-    noted: Option<(PollFailureReason, Mono)>,
-    /// Whether that note still waits for its recovery.
+    /// When each kind of trouble was noted last, in the order of [`PollFailureReason::ALL`].
+    noted: [Option<Mono>; PollFailureReason::ALL.len()],
+    /// Whether a note still waits for its recovery.
     troubled: bool,
 }
 
-/// One workflow in trouble among many that are not would fill the log: the same trouble is news once in this time.
+/// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
+/// connections and time-outs by turns: each kind of trouble is news once in this time.
 const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
 
 impl Host {
     fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
-        let known = self
-            .noted
-            .is_some_and(|(noted, at)| noted == reason && now.since(at) < SAME_TROUBLE_NOTED_EVERY);
-        if known {
+        let noted = &mut self.noted[reason.index()];
+        if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
             return false;
         }
-        self.noted = Some((reason, now));
+        *noted = Some(now);
         self.troubled = true;
         true
     }
@@ -475,7 +476,7 @@ impl Core {
             phase: Phase::Waiting { timer, due },
             deadline,
             failures: 0,
-            missing_since: now.mono,
+            missing_since: Some(now.mono),
         });
         self.counters.events_accepted += 1;
         self.note(note);
@@ -504,10 +505,11 @@ impl Core {
         self.counters.lateness.record(lateness);
         let latency = polled.received.mono.since(polled.sent.mono);
         self.counters.latency.record(latency);
-        let skew_ns = skew_ns(&polled);
-        let host = self.settings.monitors[watch.monitor as usize].host;
-        self.hosts[host as usize].skew_ns = skew_ns;
-        let at = polled.received.wall.shifted(skew_ns);
+        let host = &mut self.hosts[self.settings.monitors[watch.monitor as usize].host as usize];
+        if let Some(skew_ns) = skew_ns(&polled) {
+            host.skew_ns = skew_ns;
+        }
+        let at = polled.received.wall.shifted(host.skew_ns);
         // From here on every path gives the watch a timer or ends it.
         match polled.answer {
             Answer::Snapshot { snapshot, oddity } => {
@@ -528,7 +530,7 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        watch.missing_since = now.mono;
+        watch.missing_since = None;
         let monitor = &self.settings.monitors[watch.monitor as usize];
         let mut spans = Vec::new();
         let naming = &monitor.naming;
@@ -546,7 +548,8 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        if now.mono.since(watch.missing_since) >= limits::NOT_FOUND_TOLERATED {
+        let since = *watch.missing_since.get_or_insert(now.mono);
+        if now.mono.since(since) >= limits::NOT_FOUND_TOLERATED {
             self.abandon(slot, Abandoned::NotFound, at, now);
         } else {
             self.poll_again(slot, due, at, now);
@@ -554,15 +557,12 @@ impl Core {
     }
 
     fn fail(&mut self, slot: u32, failure: PollFailure, at: Wall, now: Now) {
-        let index = PollFailureReason::ALL
-            .iter()
-            .position(|r| *r == failure.reason);
-        self.counters.polls_failed[index.unwrap_or(0)] += 1;
+        self.counters.polls_failed[failure.reason.index()] += 1;
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
         watch.failures = watch.failures.saturating_add(1);
-        watch.missing_since = now.mono;
+        watch.missing_since = None;
         let (failures, monitor_index) = (watch.failures, watch.monitor);
         let monitor = &self.settings.monitors[monitor_index as usize];
         let (host, interval) = (monitor.host as usize, monitor.interval);
@@ -674,16 +674,15 @@ impl Core {
         }
     }
 
-    /// Back into the wheel until the host may be asked again, spread over up to an interval.
+    /// Back into the wheel until the host may be asked again, spread over up to an interval: at random, for a host
+    /// that answers a few and then asks for a pause would else answer the same few after each.
     fn put_off(&mut self, slot: u32, until: Mono, now: Now) {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
         let interval = self.settings.monitors[watch.monitor as usize].interval;
         let spread_max = interval.min(until.since(now.mono));
-        let spread_ns = u64::try_from(spread_max.as_nanos()).unwrap_or(u64::MAX);
-        let spread = Duration::from_nanos(watch.key.spread() % spread_ns.max(1));
-        let due = until + spread;
+        let due = until + self.jitter.up_to(spread_max);
         let timer = self.wheel.insert(due.min(watch.deadline), slot);
         watch.phase = Phase::Waiting { timer, due };
     }
@@ -757,13 +756,14 @@ impl Core {
         };
         let naming = &self.settings.monitors[watch.monitor as usize].naming;
         let mut spans = Vec::new();
-        let outcome = watch.workflow.abandon(why, at, naming, &mut spans);
+        let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
         self.finish(spans);
-        match why {
-            Abandoned::TimedOut => self.counters.workflows_timed_out += 1,
-            Abandoned::NotFound => self.counters.workflows_not_found += 1,
+        match abandoned {
+            Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
+            Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
+            None => {}
         }
-        self.end(slot, outcome, Some(why), now);
+        self.end(slot, outcome, abandoned, now);
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
@@ -793,14 +793,14 @@ impl Core {
         let settled = self
             .outbox
             .settle(batch, &outcome, now.mono, &mut self.jitter);
+        if failing && self.outbox.failures() == 0 {
+            self.note(Note::ExportRecovered);
+        }
         match (settled, outcome) {
             (Settled::Delivered(spans), ExportOutcome::Delivered { rejected, message }) => {
                 let rejected_here = rejected.min(spans.len() as u64);
                 self.counters.spans_delivered += spans.len() as u64 - rejected_here;
                 self.counters.spans_rejected += rejected_here;
-                if failing {
-                    self.note(Note::ExportRecovered);
-                }
                 if rejected > 0 || !message.is_empty() {
                     self.note(Note::ExportPartial { rejected, message });
                 }
@@ -832,19 +832,21 @@ impl Core {
 
 /// How far the API's clock is ahead of ours, as far as its `Date` header shows: that header has whole seconds, so a
 /// clock that agrees within one is taken to agree.
-fn skew_ns(polled: &Polled) -> i64 {
+fn skew_ns(polled: &Polled) -> Option<i64> {
     const SECOND_NS: i64 = 1_000_000_000;
-    let Some(date) = polled.date else {
-        return 0;
-    };
-    let date = date.as_unix_ns();
-    let least = date.saturating_sub(polled.received.wall.as_unix_ns());
-    let most = date
-        .saturating_add(SECOND_NS)
-        .saturating_sub(polled.sent.wall.as_unix_ns());
+    let date = polled.date?.as_unix_ns();
+    // Our wall clock may have been set since the request was sent; the other one was not.
+    let received = polled.received.wall.as_unix_ns();
+    let latency = polled.received.mono.since(polled.sent.mono).as_nanos();
+    let latency_ns = i64::try_from(latency).unwrap_or(i64::MAX);
+    let least = date.saturating_sub(received);
+    let most = least.saturating_add(SECOND_NS).saturating_add(latency_ns);
     if least <= 0 && most >= 0 {
-        0
+        Some(0)
     } else {
-        least / 2 + most / 2
+        Some(least / 2 + most / 2)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! The outbox: finished spans on their way to the collector.
 //!
-//!     push -> waiting -> batch in flight -> delivered
-//!                ^            |   |
-//!                +-- retry ---+   +-> set aside (the collector will never take it)
+//! ```text
+//! push -> waiting -> batch in flight -> delivered
+//!            ^            |   |
+//!            +-- retry ---+   +-> set aside (the collector will never take it)
+//! ```
 //!
 //! Spans leave in the order in which they were finished, one batch at a time. A batch is the front of the queue and
 //! stays there until the collector has acknowledged it, so a re-send is the same spans, encoded once, byte for byte.
@@ -250,7 +252,8 @@ impl Outbox {
             ExportOutcome::Retry { retry_after, .. } => {
                 self.failures = self.failures.saturating_add(1);
                 let pause = match retry_after {
-                    Some(asked) => (*asked).min(limits::RETRY_AFTER_MAX),
+                    // "Retry-After: 0" is said, and would have a collector in trouble asked in a tight loop.
+                    Some(asked) => (*asked).clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
                     None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, self.failures),
                 };
                 self.state = State::Again {

@@ -62,6 +62,11 @@ impl PollFailureReason {
         PollFailureReason::Shape,
     ];
 
+    /// Its place in [`ALL`](Self::ALL).
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// The word for logs and labels.
     pub fn as_str(self) -> &'static str {
         match self {

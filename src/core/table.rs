@@ -27,8 +27,8 @@ pub struct Watch {
     pub deadline: Mono,
     /// Failed polls in a row.
     pub failures: u32,
-    /// When the API last said anything but "not found"; at first, when the event came.
-    pub missing_since: Mono,
+    /// Since when the API says "not found": at first since the event came, later since it first said so again.
+    pub missing_since: Option<Mono>,
 }
 
 /// Where a watch stands between two polls.

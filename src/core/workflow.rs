@@ -1,6 +1,8 @@
 //! One workflow under watch: snapshots in, finished spans out.
 //!
-//!     Pending -> Running -> Ended -> (its stages and times settle) -> finished
+//! ```text
+//! Pending -> Running -> Ended -> (its stages and times settle) -> finished
+//! ```
 //!
 //! A stage's span is finished when the stage has ended and its times are known, the workflow's when everything is; a
 //! finished span never changes, whatever the API says later. What the API does not say, or says differently from
@@ -171,27 +173,27 @@ impl Workflow {
             self.settling += 1;
             return Verdict::Watching;
         }
-        let message = self.seen.error.clone().unwrap_or_default();
-        let status = status_of(outcome, &message);
-        let error_type = self.seen.status.clone().unwrap_or_default();
-        let end = self.seen.best_end(at);
-        self.finish_open_stages(end, None, naming, spans);
-        self.finish_self(end, outcome, status, &error_type, naming, spans);
+        self.finish_ended(outcome, at, naming, spans);
         Verdict::Ended(outcome)
     }
 
-    /// Ends the watch at `at`: every span still open is finished, so that nothing shows as running for ever.
+    /// Ends the watch at `at`: every span still open is finished, so that nothing shows as running for ever. A
+    /// workflow that has ended only had to settle: it ended as it did, and `None` comes back with that.
     pub fn abandon(
         &mut self,
         why: Abandoned,
         at: Wall,
         naming: &Naming,
         spans: &mut Vec<Span>,
-    ) -> Outcome {
+    ) -> (Outcome, Option<Abandoned>) {
+        if let State::Ended(outcome) = self.seen.state {
+            self.finish_ended(outcome, at, naming, spans);
+            return (outcome, None);
+        }
         self.finish_open_stages(at, Some(why), naming, spans);
         let status = SpanStatus::Error(why.message().into());
         self.finish_self(at, why.outcome(), status, why.error_type(), naming, spans);
-        why.outcome()
+        (why.outcome(), Some(why))
     }
 
     /// Holds what must always be true.
@@ -256,9 +258,11 @@ impl Workflow {
         for index in 0..self.stages.len() {
             let stage = &self.stages[index];
             let waited = stage.settling > limits::SETTLE_POLLS;
+            // What never ran has no times, and gets no span that would need them.
+            let skipped = stage.seen.state == State::Ended(Outcome::Skip);
             if let State::Ended(outcome) = stage.seen.state
                 && !stage.finished
-                && (stage.seen.has_times() || waited)
+                && (stage.seen.has_times() || waited || skipped)
             {
                 self.finish_ended_stage(index, outcome, naming, spans);
             }
@@ -289,6 +293,16 @@ impl Workflow {
         } else {
             self.finish_stage(index, ending, naming, spans);
         }
+    }
+
+    /// Finishes all of a workflow that the API has said to have ended so.
+    fn finish_ended(&mut self, outcome: Outcome, at: Wall, naming: &Naming, spans: &mut Vec<Span>) {
+        let message = self.seen.error.clone().unwrap_or_default();
+        let status = status_of(outcome, &message);
+        let error_type = self.seen.status.clone().unwrap_or_default();
+        let end = self.seen.best_end(at);
+        self.finish_open_stages(end, None, naming, spans);
+        self.finish_self(end, outcome, status, &error_type, naming, spans);
     }
 
     /// Finishes every stage that is not, because the workflow is.
@@ -335,8 +349,9 @@ impl Workflow {
         stage.finish();
         let stage = &self.stages[index];
         let reported = (seen.start, seen.end);
+        // An end before the start says nothing, about stages neither.
         let latest = match (self.seen.state, self.seen.end) {
-            (State::Ended(_), Some(end)) => Some(end),
+            (State::Ended(_), Some(end)) if self.seen.start.is_none_or(|s| s <= end) => Some(end),
             _ => None,
         };
         // Jaeger warns of a child outside its parent; the reported times stay on the attributes.
@@ -432,7 +447,10 @@ impl Workflow {
         let mut events = clamped(seen.events, start, end);
         if let Some(time) = self.submitted_at {
             let name = "Submitted".into();
-            events.insert(0, SpanEvent { time, name });
+            // The submitter's clock may be ahead of the API's.
+            let time = time.min(end);
+            let place = events.partition_point(|event| event.time < time);
+            events.insert(place, SpanEvent { time, name });
         }
         let dropped = events.len().saturating_sub(naming.limits.events);
         events.truncate(naming.limits.events);
@@ -668,3 +686,6 @@ fn clamped(mut events: Vec<SpanEvent>, start: Wall, end: Wall) -> Vec<SpanEvent>
     }
     events
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,834 @@
+//! When the core polls, whom it leaves alone, and what it says about it.
+
+use super::ids::RunKey;
+use super::snapshot::{Progress, StageSnapshot, State};
+use super::*;
+use expect_test::{Expect, expect};
+use sampler::SpanLimits;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
+
+/// A core with a clock and everything it has asked for.
+struct Rig {
+    core: Core,
+    now: Now,
+    polls: Vec<(Mono, Poll)>,
+    batches: Vec<(Mono, Batch)>,
+    spans: Vec<Span>,
+    notes: Vec<Note>,
+}
+
+fn monitor(host: u16) -> Monitor {
+    Monitor {
+        naming: Naming {
+            monitor: format!("monitor{host}").into(),
+            workflow: "Workflow".into(),
+            limits: SpanLimits::default(),
+        },
+        host,
+        initial_delay: Duration::from_secs(5),
+        interval: INTERVAL,
+        timeout: Duration::from_secs(3600),
+    }
+}
+
+fn settings(monitors: Vec<Monitor>) -> Settings {
+    Settings {
+        monitors,
+        pollers: 4,
+        sampler: Sampler::default(),
+        batch: BatchPolicy {
+            schedule_delay: Duration::from_secs(5),
+            spans_max: 10,
+            queue_max: 20,
+        },
+        seed: 1,
+    }
+}
+
+fn secs(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn mono(seconds: f64) -> Mono {
+    Mono::from_duration(secs(seconds))
+}
+
+impl Rig {
+    fn new(settings: Settings) -> Self {
+        let now = Now {
+            mono: Mono::default(),
+            wall: Wall::from_unix_ns(EPOCH_NS),
+        };
+        Rig {
+            core: Core::new(settings, now),
+            now,
+            polls: Vec::new(),
+            batches: Vec::new(),
+            spans: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// One monitor.
+    fn plain() -> Self {
+        Rig::new(settings(vec![monitor(0)]))
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(input, self.now);
+        while let Some(action) = self.core.next_action() {
+            match action {
+                Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
+                Action::Export(batch) => self.batches.push((self.now.mono, batch)),
+                Action::Note(note) => self.notes.push(note),
+                Action::Finished(span) => {
+                    let bytes = format!("{span:?}").into_bytes();
+                    self.spans.push(*span);
+                    self.core.handle(Input::Encoded(bytes.into()), self.now);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass, ticking whenever the core wants to.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        while let Some(next) = self.core.next_deadline()
+            && next <= end
+        {
+            assert!(next > self.now.mono, "the core asks for the past");
+            self.step_to(next);
+            self.handle(Input::Tick);
+        }
+        self.step_to(end);
+    }
+
+    fn step_to(&mut self, mono: Mono) {
+        let passed_ns = mono.as_ns() - self.now.mono.as_ns();
+        self.now.mono = mono;
+        self.now.wall = self.now.wall.shifted(passed_ns as i64);
+    }
+
+    fn start(&mut self, monitor: u16, workflow_id: &str) {
+        self.handle(Input::Started(event(monitor, workflow_id)));
+    }
+
+    /// The polls since the last call.
+    fn polls(&mut self) -> Vec<(Mono, Poll)> {
+        std::mem::take(&mut self.polls)
+    }
+
+    fn notes(&mut self) -> Vec<Note> {
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.retain(|n| !matches!(n, Note::Watching { .. }));
+        notes
+    }
+
+    /// Waits for the next poll.
+    fn next_poll(&mut self) -> (Mono, Poll) {
+        while self.polls.is_empty() {
+            let next = self.core.next_deadline().expect("a poll comes");
+            self.step_to(next.max(self.now.mono));
+            self.handle(Input::Tick);
+        }
+        self.polls.remove(0)
+    }
+
+    fn answer(&mut self, poll: &Poll, answer: Answer) {
+        self.handle(Input::Polled(Polled {
+            slot: poll.slot,
+            generation: poll.generation,
+            sent: self.now,
+            received: self.now,
+            date: None,
+            answer,
+        }));
+    }
+
+    /// Answers each poll after `latency` until `time` has passed.
+    fn answer_all(&mut self, time: Duration, latency: Duration, answer: &Answer) -> Vec<Mono> {
+        let (end, mut sent, mut open) = (self.now.mono + time, Vec::new(), VecDeque::new());
+        loop {
+            open.extend(self.polls());
+            let next = self.core.next_deadline();
+            let answered = open.front().map(|(at, _)| *at + latency);
+            let Some(step) = [next, answered].into_iter().flatten().min() else {
+                break;
+            };
+            if step > end {
+                break;
+            }
+            self.step_to(step);
+            if answered == Some(step)
+                && let Some((at, poll)) = open.pop_front()
+            {
+                sent.push(at);
+                self.answer(&poll, answer.clone());
+            } else {
+                self.handle(Input::Tick);
+            }
+        }
+        self.polls.extend(open);
+        sent
+    }
+}
+
+fn event(monitor: u16, workflow_id: &str) -> StartEvent {
+    StartEvent {
+        monitor,
+        workflow_id: workflow_id.into(),
+        submitted_at: None,
+        attempt: None,
+        parent: None,
+        attributes: Box::default(),
+    }
+}
+
+fn answer_of(state: State, stages: usize) -> Answer {
+    let progress = |state| Progress {
+        status: Some("Status".into()),
+        state,
+        start: Some(Wall::from_unix_ns(EPOCH_NS)),
+        end: Some(Wall::from_unix_ns(EPOCH_NS + 1)),
+        error: None,
+    };
+    let stages = (0..stages).map(|n| StageSnapshot {
+        path: n.to_string().into(),
+        kind: "Stage".into(),
+        id: None,
+        progress: progress(State::Ended(Outcome::Success)),
+    });
+    let snapshot = Snapshot {
+        workflow_id: None,
+        progress: progress(state),
+        stages: stages.collect(),
+    };
+    Answer::Snapshot {
+        snapshot: Box::new(snapshot),
+        oddity: None,
+    }
+}
+
+fn running() -> Answer {
+    answer_of(State::Running, 0)
+}
+
+fn completed() -> Answer {
+    answer_of(State::Ended(Outcome::Success), 0)
+}
+
+fn failed(reason: PollFailureReason, retry_after: Option<f64>) -> Answer {
+    Answer::Failed(PollFailure {
+        reason,
+        detail: reason.as_str().into(),
+        retry_after: retry_after.map(secs),
+    })
+}
+
+fn unreachable() -> Answer {
+    failed(PollFailureReason::Connect, None)
+}
+
+fn delivered() -> ExportOutcome {
+    ExportOutcome::Delivered {
+        rejected: 0,
+        message: "".into(),
+    }
+}
+
+fn check(notes: &[Note], expected: &Expect) {
+    let lines: Vec<String> = notes.iter().map(|n| format!("{n:?}\n")).collect();
+    expected.assert_eq(&lines.concat());
+}
+
+#[test]
+fn first_polls_of_a_burst_are_spread_over_the_interval() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.pollers = 500;
+    let mut rig = Rig::new(settings);
+    for n in 0..500 {
+        rig.start(0, &format!("w{n}"));
+    }
+    rig.pass(secs(15.001));
+    let polls = rig.polls();
+    assert_eq!(polls.len(), 500);
+    for tenth in 0..10 {
+        let from = mono(5.0 + f64::from(tenth));
+        let within = polls.iter().filter(|(at, _)| at.since(from) < secs(1.0));
+        let count = within.filter(|(at, _)| *at >= from).count();
+        assert!((25..=75).contains(&count), "{count} in one tenth");
+    }
+}
+
+#[test]
+fn polls_keep_their_place_between_one_another() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let sent = rig.answer_all(secs(1000.0), secs(0.2), &running());
+    assert!(sent.len() >= 99);
+    for (n, at) in (0..).zip(&sent) {
+        let drift = at.since(sent[0] + INTERVAL * n);
+        assert!(drift <= wheel::TICK, "{drift:?} after {n} polls");
+    }
+}
+
+#[test]
+fn a_slow_answer_is_not_followed_on_its_heels() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let sent = rig.answer_all(secs(100.0), secs(8.0), &running());
+    for two in sent.windows(2) {
+        let apart = two[1].since(two[0]);
+        assert!(apart >= secs(13.0) && apart <= secs(13.0) + wheel::TICK);
+    }
+}
+
+#[test]
+fn pollers_are_the_limit_and_the_most_overdue_goes_first() {
+    let mut rig = Rig::plain();
+    for n in 0..10 {
+        rig.start(0, &format!("w{n}"));
+    }
+    rig.pass(secs(30.0));
+    let first = rig.polls();
+    assert_eq!(first.len(), 4);
+    assert_eq!(rig.core.polls_in_flight(), 4);
+    let mut asked: Vec<_> = first.iter().map(|(_, p)| p.workflow_id.clone()).collect();
+    for (_, poll) in &first {
+        rig.answer(poll, running());
+    }
+    for (_, poll) in rig.polls() {
+        asked.push(poll.workflow_id.clone());
+        rig.answer(&poll, running());
+    }
+    for (_, poll) in rig.polls() {
+        asked.push(poll.workflow_id.clone());
+    }
+    // Ten are asked once each before anyone is asked twice, in the order of their first due times.
+    let spread = |id: &str| RunKey::of("monitor0", id).spread() % INTERVAL.as_nanos() as u64;
+    assert!(asked.is_sorted_by_key(|id| spread(id)));
+    assert_eq!(asked.len(), 10);
+}
+
+#[test]
+fn failures_back_off_up_to_a_minute_and_a_success_forgets_them() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (mut last, poll) = rig.next_poll();
+    rig.answer(&poll, unreachable());
+    for most in [20, 40, 60, 60, 60, 60] {
+        let (at, poll) = rig.next_poll();
+        let pause = at.since(last);
+        let most = Duration::from_secs(most);
+        assert!(pause >= INTERVAL && pause >= most / 2, "{pause:?}");
+        assert!(pause <= most + wheel::TICK, "{pause:?}");
+        rig.answer(&poll, unreachable());
+        last = at;
+    }
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    let (good, poll) = rig.next_poll();
+    rig.answer(&poll, unreachable());
+    let pause = rig.next_poll().0.since(good);
+    assert!(pause <= INTERVAL * 2 + wheel::TICK, "{pause:?}");
+}
+
+#[test]
+fn backoff_is_never_shorter_than_the_interval() {
+    let mut slow = monitor(0);
+    slow.interval = secs(300.0);
+    let mut rig = Rig::new(settings(vec![slow]));
+    rig.start(0, "w");
+    let (mut last, poll) = rig.next_poll();
+    rig.answer(&poll, unreachable());
+    for _ in 0..5 {
+        let (at, poll) = rig.next_poll();
+        assert!(at.since(last) >= secs(300.0));
+        rig.answer(&poll, unreachable());
+        last = at;
+    }
+}
+
+#[test]
+fn retry_after_leaves_the_whole_host_alone_and_no_other() {
+    let mut other = monitor(0);
+    other.naming.monitor = "same host".into();
+    let mut rig = Rig::new(settings(vec![monitor(0), other, monitor(1)]));
+    for monitor in 0..3 {
+        rig.start(monitor, "w");
+    }
+    let (mut paused_at, mut asked) = (None, [0, 0, 0]);
+    while rig.now.mono < mono(200.0) {
+        let (at, poll) = rig.next_poll();
+        match paused_at {
+            None if poll.monitor != 2 => {
+                rig.answer(
+                    &poll,
+                    failed(PollFailureReason::TooManyRequests, Some(90.0)),
+                );
+                paused_at = Some(at);
+            }
+            Some(since) if poll.monitor != 2 => {
+                assert!(at.since(since) >= secs(90.0));
+                asked[usize::from(poll.monitor)] += 1;
+                rig.answer(&poll, running());
+            }
+            _ => {
+                asked[2] += 1;
+                rig.answer(&poll, running());
+            }
+        }
+    }
+    assert!(asked.iter().all(|&asked| asked > 5), "{asked:?}");
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        HostTroubled { monitor: 0, reason: TooManyRequests, detail: "too_many_requests" }
+        HostPaused { monitor: 0, pause: 90s }
+        HostRecovered { monitor: 1 }
+    "#]],
+    );
+}
+
+/// A host that answers a few and then asks for a pause must not answer the same few after each pause.
+#[test]
+fn a_rate_limit_starves_nobody() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].timeout = secs(1e6);
+    let mut rig = Rig::new(settings);
+    for n in 0..20 {
+        rig.start(0, &format!("w{n}"));
+    }
+    let (mut allowed, mut window, mut seen) = (3, mono(0.0), HashSet::new());
+    while rig.now.mono < mono(3600.0) {
+        let (at, poll) = rig.next_poll();
+        if at.since(window) >= secs(60.0) {
+            (allowed, window) = (3, at);
+        }
+        if allowed > 0 {
+            allowed -= 1;
+            seen.insert(poll.workflow_id.clone());
+            rig.answer(&poll, running());
+        } else {
+            let retry_after = 60.0 - at.since(window).as_secs_f64();
+            let reason = PollFailureReason::TooManyRequests;
+            rig.answer(&poll, failed(reason, Some(retry_after)));
+        }
+    }
+    assert_eq!(seen.len(), 20, "an hour is three turns for each");
+}
+
+#[test]
+fn not_found_is_tolerated_for_a_minute_after_the_event() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    while rig.core.watched() > 0 {
+        let (at, poll) = rig.next_poll();
+        rig.answer(&poll, Answer::NotFound);
+        assert_eq!(rig.core.watched() == 0, at >= mono(60.0), "{at:?}");
+    }
+    assert_eq!(rig.core.counters().workflows_not_found, 1);
+    assert_eq!(&*rig.spans[0].name, "Workflow");
+}
+
+#[test]
+fn not_found_in_the_middle_is_tolerated_for_a_minute_too() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    rig.answer_all(secs(300.0), secs(0.1), &running());
+    let (first, poll) = rig.next_poll();
+    rig.answer(&poll, Answer::NotFound);
+    while rig.core.watched() > 0 {
+        let (at, poll) = rig.next_poll();
+        rig.answer(&poll, Answer::NotFound);
+        let over = at.since(first) >= secs(60.0);
+        assert_eq!(rig.core.watched() == 0, over, "{at:?}");
+    }
+}
+
+/// However long nobody asked: one "not found" is not a minute of it.
+#[test]
+fn one_not_found_in_the_middle_never_ends_a_watch() {
+    let mut slow = monitor(0);
+    slow.interval = secs(300.0);
+    let mut rig = Rig::new(settings(vec![slow]));
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, Answer::NotFound);
+    assert_eq!(rig.core.watched(), 1);
+
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, failed(PollFailureReason::ServerError, Some(600.0)));
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, Answer::NotFound);
+    assert_eq!(rig.core.watched(), 1);
+}
+
+#[test]
+fn answers_that_come_twice_or_too_late_are_dropped() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, first) = rig.next_poll();
+    rig.answer(&first, running());
+    rig.answer(&first, completed());
+    assert_eq!(rig.core.watched(), 1);
+    let (_, second) = rig.next_poll();
+    rig.answer(&first, completed());
+    assert_eq!((rig.core.watched(), rig.core.polls_in_flight()), (1, 1));
+    rig.answer(&second, completed());
+    rig.start(0, "w2");
+    let (_, third) = rig.next_poll();
+    assert_eq!(third.slot, second.slot, "the slot is used again");
+    rig.answer(&second, completed());
+    assert_eq!((rig.core.watched(), rig.core.polls_in_flight()), (1, 1));
+    assert_eq!(rig.core.counters().answers_stale, 3);
+    assert_eq!(rig.spans.len(), 1);
+}
+
+#[test]
+fn an_event_that_comes_twice_counts_once() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    rig.start(0, "w");
+    rig.pass(limits::FINISHED_KEPT - secs(1.0));
+    rig.start(0, "w");
+    assert_eq!(rig.core.watched(), 0);
+    let mut again = event(0, "w");
+    again.attempt = Some(2);
+    rig.handle(Input::Started(again));
+    assert_eq!(rig.core.watched(), 1, "another attempt is another run");
+    rig.start(7, "w");
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        Duplicate { workflow_id: "w" }
+        Ended { workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None }
+        Duplicate { workflow_id: "w" }
+        Duplicate { workflow_id: "w" }
+        Shed { workflow_id: "w" }
+    "#]],
+    );
+}
+
+#[test]
+fn the_timeout_strikes_while_waiting_and_while_asking() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    rig.answer_all(secs(3599.0), secs(0.1), &running());
+    while rig.core.watched() > 0 {
+        let next = rig.core.next_deadline().unwrap();
+        rig.step_to(next);
+        rig.handle(Input::Tick);
+        for (_, poll) in rig.polls() {
+            rig.pass(secs(30.0));
+            rig.answer(&poll, running());
+        }
+    }
+    assert!(rig.now.mono >= mono(3600.0) && rig.now.mono <= mono(3635.0));
+    assert_eq!(rig.core.counters().workflows_timed_out, 1);
+    assert_eq!(rig.spans.len(), 1);
+}
+
+/// The last answer counts, however late.
+#[test]
+fn an_answer_after_the_timeout_may_still_be_the_end() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.pass(secs(4000.0));
+    rig.answer(&poll, completed());
+    assert_eq!(rig.core.watched(), 0);
+    assert_eq!(rig.core.counters().workflows_timed_out, 0);
+}
+
+#[test]
+fn a_full_outbox_holds_the_polls() {
+    let mut rig = Rig::plain();
+    rig.start(0, "a");
+    rig.start(0, "b");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 20));
+    assert_eq!(rig.core.spans_waiting(), 20);
+    rig.pass(secs(100.0));
+    assert_eq!(rig.polls().len(), 0);
+    let (_, batch) = rig.batches.remove(0);
+    rig.handle(Input::Exported {
+        batch: batch.id,
+        outcome: delivered(),
+    });
+    assert_eq!(rig.polls().len(), 2);
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        PollsHeld(true)
+        PollsHeld(false)
+    "#]],
+    );
+}
+
+#[test]
+fn draining_starts_no_poll_and_waits_for_no_company() {
+    let mut rig = Rig::plain();
+    rig.start(0, "a");
+    rig.start(0, "b");
+    let (_, poll) = rig.next_poll();
+    rig.handle(Input::Drain);
+    assert!(!rig.core.has_room());
+    rig.answer(&poll, completed());
+    assert_eq!(rig.batches.len(), 1, "at once");
+    rig.pass(secs(100.0));
+    assert_eq!((rig.polls().len(), rig.core.watched()), (0, 1));
+}
+
+fn polled(rig: &Rig, poll: &Poll, sent: Now, ahead_ns: i64, answer: Answer) -> Polled {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let api = rig.now.wall.as_unix_ns() + ahead_ns;
+    Polled {
+        slot: poll.slot,
+        generation: poll.generation,
+        sent,
+        received: rig.now,
+        date: Some(Wall::from_unix_ns(api.div_euclid(SECOND_NS) * SECOND_NS)),
+        answer,
+    }
+}
+
+/// Answers without times, so that they come from the clock.
+fn timeless(state: State) -> Answer {
+    let mut answer = answer_of(state, 0);
+    if let Answer::Snapshot { snapshot, .. } = &mut answer {
+        snapshot.progress.start = None;
+        snapshot.progress.end = None;
+    }
+    answer
+}
+
+/// When the root ended, in seconds of our clock's beginning.
+fn ended(rig: &Rig) -> f64 {
+    (rig.spans[0].end.as_unix_ns() - EPOCH_NS) as f64 / 1e9
+}
+
+const TWO_HOURS_NS: i64 = 7_200_000_000_000;
+
+#[test]
+fn times_seen_are_put_into_the_apis_clock() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let mut first = None;
+    while rig.core.watched() > 0 {
+        let (at, poll) = rig.next_poll();
+        first.get_or_insert(at);
+        let sent = rig.now;
+        rig.pass(secs(0.3));
+        let answer = timeless(State::Ended(Outcome::Success));
+        let polled = polled(&rig, &poll, sent, TWO_HOURS_NS, answer);
+        rig.handle(Input::Polled(polled));
+    }
+    let seen = first.unwrap().as_ns() as f64 / 1e9 + 7200.3;
+    assert!((ended(&rig) - seen).abs() <= 1.0, "{} {seen}", ended(&rig));
+}
+
+#[test]
+fn a_clock_that_agrees_within_a_second_is_left_as_it_is() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let mut first = None;
+    while rig.core.watched() > 0 {
+        let (at, poll) = rig.next_poll();
+        first.get_or_insert(at);
+        let answer = timeless(State::Ended(Outcome::Success));
+        let polled = polled(&rig, &poll, rig.now, 0, answer);
+        rig.handle(Input::Polled(polled));
+    }
+    assert_eq!(ended(&rig), first.unwrap().as_ns() as f64 / 1e9);
+}
+
+#[test]
+fn a_failure_without_a_date_does_not_make_the_clocks_agree() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    let polled = polled(&rig, &poll, rig.now, TWO_HOURS_NS, running());
+    rig.handle(Input::Polled(polled));
+    rig.answer_all(secs(3600.0), secs(0.1), &unreachable());
+    assert!((ended(&rig) - 10_800.0).abs() <= 1.0, "{}", ended(&rig));
+}
+
+#[test]
+fn our_clock_set_during_a_poll_is_not_the_apis_skew() {
+    for step_ns in [-TWO_HOURS_NS, TWO_HOURS_NS] {
+        let mut rig = Rig::plain();
+        rig.start(0, "w");
+        while rig.core.watched() > 0 {
+            let (_, poll) = rig.next_poll();
+            let sent = rig.now;
+            rig.pass(secs(0.2));
+            rig.now.wall = rig.now.wall.shifted(step_ns);
+            let answer = timeless(State::Ended(Outcome::Success));
+            let polled = polled(&rig, &poll, sent, 0, answer);
+            rig.handle(Input::Polled(polled));
+            assert_eq!(rig.core.hosts[0].skew_ns, 0);
+        }
+    }
+}
+
+#[test]
+fn trouble_is_noted_once_for_all_workflows_and_so_is_its_end() {
+    let mut rig = Rig::plain();
+    for n in 0..4 {
+        rig.start(0, &format!("w{n}"));
+    }
+    let unauthorized = failed(PollFailureReason::Unauthorized, None);
+    rig.answer_all(secs(50.0), secs(0.1), &unauthorized);
+    rig.answer_all(secs(100.0), secs(0.1), &running());
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        HostTroubled { monitor: 0, reason: Unauthorized, detail: "unauthorized" }
+        HostRecovered { monitor: 0 }
+    "#]],
+    );
+}
+
+#[test]
+fn troubles_that_take_turns_do_not_fill_the_log() {
+    let mut rig = Rig::plain();
+    for n in 0..4 {
+        rig.start(0, &format!("w{n}"));
+    }
+    for n in 0..40 {
+        let (_, poll) = rig.next_poll();
+        let reason = PollFailureReason::ALL[n % 2];
+        rig.answer(&poll, failed(reason, None));
+    }
+    let minutes = rig.now.mono.as_ns() / 60_000_000_000 + 1;
+    let notes = rig.notes().len() as u64;
+    assert!(notes <= 2 * minutes, "{notes} notes in {minutes} min");
+}
+
+#[test]
+fn an_oddity_is_noted_once() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    for _ in 0..3 {
+        let (_, poll) = rig.next_poll();
+        let Answer::Snapshot { mut snapshot, .. } = running() else {
+            continue;
+        };
+        snapshot.workflow_id = Some("other".into());
+        let oddity = Some("odd".into());
+        rig.answer(&poll, Answer::Snapshot { snapshot, oddity });
+    }
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        Mistaken { workflow_id: "w", answered: "other" }
+        Odd { monitor: 0, what: "odd" }
+    "#]],
+    );
+}
+
+fn exported(rig: &mut Rig, outcome: ExportOutcome) {
+    while rig.batches.is_empty() {
+        let next = rig.core.next_deadline().expect("a batch comes");
+        rig.step_to(next.max(rig.now.mono));
+        rig.handle(Input::Tick);
+        for (_, poll) in rig.polls() {
+            rig.answer(&poll, running());
+        }
+    }
+    let (_, batch) = rig.batches.remove(0);
+    rig.handle(Input::Exported {
+        batch: batch.id,
+        outcome,
+    });
+}
+
+fn retry(retry_after: Option<Duration>) -> ExportOutcome {
+    ExportOutcome::Retry {
+        reason: "503".into(),
+        retry_after,
+    }
+}
+
+fn rejected() -> ExportOutcome {
+    ExportOutcome::Rejected {
+        message: "400".into(),
+    }
+}
+
+#[test]
+fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 12));
+    exported(&mut rig, retry(None));
+    exported(&mut rig, retry(None));
+    exported(&mut rig, delivered());
+    exported(&mut rig, retry(None));
+    exported(&mut rig, rejected());
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        ExportTroubled { reason: "503", waiting: 12 }
+        ExportRecovered
+        ExportTroubled { reason: "503", waiting: 2 }
+        ExportRecovered
+        SetAside { spans: 2, message: "400" }
+    "#]],
+    );
+    assert_eq!(rig.core.counters().spans_delivered, 10);
+    assert_eq!(rig.core.counters().spans_rejected, 2);
+    assert_eq!(rig.core.counters().exports_retried, 3);
+}
+
+/// A collector that says "Retry-After: 0" gets a pause all the same.
+#[test]
+fn a_collector_is_never_asked_without_a_pause() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    exported(&mut rig, retry(Some(Duration::ZERO)));
+    assert!(rig.batches.is_empty());
+}
+
+#[test]
+fn what_the_collector_threw_away_is_counted_and_told() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 2));
+    let outcome = ExportOutcome::Delivered {
+        rejected: 2,
+        message: "too old".into(),
+    };
+    exported(&mut rig, outcome.clone());
+    rig.handle(Input::Exported { batch: 0, outcome });
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        Ended { workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None }
+        ExportPartial { rejected: 2, message: "too old" }
+    "#]],
+    );
+    let counters = rig.core.counters();
+    assert_eq!((counters.spans_delivered, counters.spans_rejected), (1, 2));
+}
+
+#[test]
+fn reasons_are_counted_where_they_stand() {
+    for (place, reason) in PollFailureReason::ALL.iter().enumerate() {
+        assert_eq!(reason.index(), place);
+    }
+}

@@ -1,0 +1,163 @@
+//! The collector, and what holds of whatever is sent to it.
+
+use crate::random::Random;
+use crate::scenario::{SECOND, Scenario};
+use farspan::core::outbox::{Batch, ExportOutcome};
+use farspan::core::span::Span;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct Collector {
+    /// Every span that was finished, in that order: its place is its sequence number.
+    pub finished: Vec<(Span, Arc<[u8]>)>,
+    by_bytes: BTreeMap<Arc<[u8]>, usize>,
+    /// Spans acknowledged or set aside, which are the first so many.
+    pub settled: usize,
+    pub rejected: u64,
+    in_flight: Option<Batch>,
+    /// What the next batch has to be, after a failure.
+    expected_len: Option<usize>,
+    not_before: u64,
+    /// Times each span has arrived.
+    arrived: Vec<u32>,
+}
+
+/// What the collector says, and after how long.
+pub struct Response {
+    pub latency: u64,
+    pub outcome: ExportOutcome,
+    /// The same once more, so much later.
+    pub again_after: Option<u64>,
+}
+
+impl Collector {
+    /// Any bytes will do that tell spans apart and are the same each time.
+    pub fn encode(&mut self, span: Span) -> Arc<[u8]> {
+        let bytes: Arc<[u8]> = format!("{span:?}").into_bytes().into();
+        let place = self.finished.len();
+        let twin = self.by_bytes.insert(bytes.clone(), place);
+        assert_eq!(twin, None, "a span was finished twice");
+        self.finished.push((span, bytes.clone()));
+        self.arrived.push(0);
+        bytes
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.finished.len() - self.settled
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_none()
+    }
+
+    pub fn receive(
+        &mut self,
+        batch: Batch,
+        scenario: &Scenario,
+        now: u64,
+        r: &mut Random,
+    ) -> Response {
+        assert!(self.in_flight.is_none(), "one batch at a time");
+        assert!(!batch.spans.is_empty());
+        assert!(batch.spans.len() <= scenario.settings.batch.spans_max);
+        assert!(now >= self.not_before, "the collector asked for a pause");
+        if let Some(expected) = self.expected_len {
+            assert_eq!(batch.spans.len(), expected, "a re-send is the same batch");
+        }
+        for (place, span) in (self.settled..).zip(&batch.spans) {
+            assert_eq!(span.sequence, place as u64, "in the order of completion");
+            let known = self.by_bytes.get(&span.bytes);
+            assert_eq!(known, Some(&place), "the bytes never change");
+        }
+        let response = self.respond(&batch, scenario, now, r);
+        self.in_flight = Some(batch);
+        response
+    }
+
+    fn respond(
+        &mut self,
+        batch: &Batch,
+        scenario: &Scenario,
+        now: u64,
+        r: &mut Random,
+    ) -> Response {
+        let faults = &scenario.collector;
+        let mut response = Response {
+            latency: r.between(0, faults.latency_max),
+            outcome: ExportOutcome::Delivered {
+                rejected: 0,
+                message: "".into(),
+            },
+            again_after: None,
+        };
+        if now >= scenario.faults_end {
+            self.take(batch);
+            return response;
+        }
+        if r.chance(faults.doubled) {
+            response.again_after = Some(r.between(0, 60 * SECOND));
+        }
+        let down = |(from, to): &(u64, u64)| (*from..*to).contains(&now);
+        let asked = |r: &mut Random| Duration::from_nanos(r.between(0, 90 * SECOND));
+        let retry_after = r.chance(faults.retry_after).then(|| asked(r));
+        let retry = ExportOutcome::Retry {
+            reason: "503".into(),
+            retry_after,
+        };
+        let message = "";
+        if faults.outages.iter().any(down) || r.chance(faults.retry) {
+            response.outcome = retry;
+        } else if batch.spans.len() > faults.spans_max {
+            let message = message.into();
+            response.outcome = ExportOutcome::TooLarge { message };
+        } else if r.chance(faults.rejected) {
+            let message = message.into();
+            response.outcome = ExportOutcome::Rejected { message };
+        } else if r.chance(faults.unacknowledged) {
+            self.take(batch);
+            response.outcome = retry;
+        } else {
+            self.take(batch);
+            if r.chance(faults.partial) {
+                response.outcome = ExportOutcome::Delivered {
+                    rejected: r.between(0, batch.spans.len() as u64),
+                    message: message.into(),
+                };
+            }
+        }
+        response
+    }
+
+    fn take(&mut self, batch: &Batch) {
+        for span in &batch.spans {
+            self.arrived[span.sequence as usize] += 1;
+        }
+    }
+
+    /// The outcome reaches the core, for the first time or again.
+    pub fn settle(&mut self, batch_id: u64, outcome: &ExportOutcome, now: u64) {
+        let Some(batch) = self.in_flight.take_if(|b| b.id == batch_id) else {
+            return;
+        };
+        let len = batch.spans.len();
+        (self.expected_len, self.not_before) = (None, 0);
+        match outcome {
+            ExportOutcome::Delivered { rejected, .. } => {
+                self.settled += len;
+                self.rejected += rejected;
+            }
+            ExportOutcome::TooLarge { .. } if len > 1 => self.expected_len = Some(len / 2),
+            ExportOutcome::TooLarge { .. } | ExportOutcome::Rejected { .. } => {
+                self.settled += len;
+                self.rejected += len as u64;
+            }
+            ExportOutcome::Retry { retry_after, .. } => {
+                self.expected_len = Some(len);
+                let asked = retry_after.unwrap_or_default().as_nanos() as u64;
+                self.not_before = now + asked.max(SECOND / 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! What a seed stands for: the settings, the workflows' true course, and everybody's faults.
+
+use crate::random::Random;
+use farspan::core::event::{StartEvent, Value};
+use farspan::core::ids::{SpanId, TraceContext, TraceId};
+use farspan::core::outbox::BatchPolicy;
+use farspan::core::sampler::{Sampler, SpanLimits};
+use farspan::core::snapshot::Outcome;
+use farspan::core::time::Wall;
+use farspan::core::workflow::Naming;
+use farspan::core::{Monitor, Settings};
+use std::time::Duration;
+
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1000 * MS;
+pub const MINUTE: u64 = 60 * SECOND;
+pub const HOUR: u64 = 60 * MINUTE;
+
+/// The monotonic clock's reading when a run begins: what happens may have begun before it.
+pub const BEGIN: u64 = 24 * HOUR;
+/// The right wall clock's reading at the monotonic clock's zero.
+pub const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
+/// Polls that a run has about, so that all runs cost about the same.
+const POLLS: u64 = 1500;
+
+pub struct Scenario {
+    pub settings: Settings,
+    pub hosts: Vec<Host>,
+    pub plans: Vec<Plan>,
+    /// When each event comes, and which; some come twice.
+    pub events: Vec<(u64, usize)>,
+    pub faults: Faults,
+    pub collector: CollectorFaults,
+    /// From then on there are none.
+    pub faults_end: u64,
+    /// When farspan is asked to stop, if it is.
+    pub drain_at: Option<u64>,
+    /// From when on our wall clock is how far off.
+    pub wall_steps: Vec<(u64, i64)>,
+    /// How late the loop may be.
+    pub lag_max: u64,
+    pub seed: u64,
+}
+
+/// An external system.
+pub struct Host {
+    /// How far its clock is ahead.
+    pub skew_ns: i64,
+    pub latency_min: u64,
+    pub latency_max: u64,
+    /// Nothing answers within these.
+    pub outages: Vec<(u64, u64)>,
+    /// After so many answers within a minute it asks for a pause.
+    pub rate_max: Option<u64>,
+}
+
+/// Probabilities, for each poll.
+pub struct Faults {
+    pub timeout: f64,
+    pub server_error: f64,
+    pub too_many_requests: f64,
+    pub unauthorized: f64,
+    pub garbage: f64,
+    pub refused: f64,
+    pub not_found: f64,
+    pub stale: f64,
+    pub doubled: f64,
+    pub late: f64,
+    pub dateless: f64,
+    pub retry_after_max: u64,
+    pub stale_max: u64,
+    pub poll_timeout: u64,
+}
+
+/// Probabilities, for each batch.
+pub struct CollectorFaults {
+    pub latency_max: u64,
+    pub outages: Vec<(u64, u64)>,
+    pub retry: f64,
+    /// It has the batch, and its acknowledgement is lost.
+    pub unacknowledged: f64,
+    pub rejected: f64,
+    pub partial: f64,
+    pub doubled: f64,
+    pub retry_after: f64,
+    /// It takes no larger batch.
+    pub spans_max: usize,
+}
+
+/// The true course of a workflow, in our monotonic time, and how its API tells of it.
+pub struct Plan {
+    pub event: StartEvent,
+    pub monitor: usize,
+    pub host: usize,
+    /// When the API knows of it.
+    pub known_at: u64,
+    pub exists: bool,
+    pub course: Course,
+    pub stages: Vec<StagePlan>,
+    /// Stages that have not begun are told of.
+    pub tells_pending: bool,
+    pub distortion: Option<Distortion>,
+}
+
+pub struct StagePlan {
+    pub path: String,
+    /// `None`: it never begins.
+    pub course: Option<Course>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Course {
+    pub start: u64,
+    pub end: u64,
+    pub outcome: Outcome,
+}
+
+/// What is wrong with the answers about a workflow, until it heals.
+#[derive(Clone, Copy)]
+pub struct Distortion {
+    pub kind: DistortionKind,
+    pub heals_at: u64,
+    /// Which stage, where one is meant.
+    pub stage: usize,
+    pub shift_ns: i64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum DistortionKind {
+    NoStart,
+    NoEnd,
+    NoTimes,
+    StageWithoutEnd,
+    WrongTimes,
+    EndBeforeStart,
+    StageOutside,
+    StageLeftOpen,
+    StageVanishes,
+    Flaps,
+    StageFlaps,
+    Lost,
+}
+
+const DISTORTIONS: [DistortionKind; 12] = [
+    DistortionKind::NoStart,
+    DistortionKind::NoEnd,
+    DistortionKind::NoTimes,
+    DistortionKind::StageWithoutEnd,
+    DistortionKind::WrongTimes,
+    DistortionKind::EndBeforeStart,
+    DistortionKind::StageOutside,
+    DistortionKind::StageLeftOpen,
+    DistortionKind::StageVanishes,
+    DistortionKind::Flaps,
+    DistortionKind::StageFlaps,
+    DistortionKind::Lost,
+];
+
+impl Scenario {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let r = &mut random;
+        let quiet = r.chance(0.15);
+        // Polls outrun the pollers; the answers' slowness bounds their number.
+        let saturated = r.chance(0.1);
+        let duration = match saturated {
+            true => r.between(20 * MINUTE, HOUR),
+            false => r.magnitude(10 * MINUTE, 12 * HOUR),
+        };
+        let workflows = r.magnitude(1, 200);
+        let mut interval = r.magnitude(2 * SECOND, 5 * MINUTE);
+        if !saturated {
+            interval = interval.max(workflows * duration / POLLS);
+        }
+        let host = |r: &mut Random| host(r, duration, saturated);
+        let hosts: Vec<Host> = (0..r.between(1, 2)).map(|_| host(r)).collect();
+        let monitors = (0..r.between(1, 3)).map(|n| monitor(r, n, hosts.len(), interval, duration));
+        let settings = Settings {
+            monitors: monitors.collect(),
+            pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
+            sampler: sampler(r),
+            batch: batch_policy(r),
+            seed: r.next(),
+        };
+        let arrival = if r.chance(0.5) { SECOND } else { duration };
+        let distorted = r.probability(0.6);
+        let mut parent = None;
+        let mut plans = Vec::new();
+        let mut events = Vec::new();
+        let doubled = r.probability(0.3);
+        for n in 0..workflows as usize {
+            let at = BEGIN + r.between(0, arrival);
+            let plan = plan(r, n, at, duration, &settings, &mut parent, distorted, quiet);
+            plans.push(plan);
+            events.push((at, n));
+            while r.chance(doubled) {
+                // Runs are remembered for an hour.
+                events.push((at + r.between(0, HOUR), n));
+            }
+        }
+        let horizon = arrival + duration;
+        let faults_end = BEGIN + horizon * r.between(30, 120) / 100;
+        let mut scenario = Scenario {
+            faults: faults(r),
+            collector: collector_faults(r, settings.batch.spans_max, horizon),
+            settings,
+            hosts,
+            plans,
+            events,
+            faults_end,
+            drain_at: (r.chance(0.1)).then(|| BEGIN + r.between(0, horizon)),
+            wall_steps: wall_steps(r, horizon),
+            lag_max: if r.chance(0.5) { 0 } else { 50 * MS },
+            seed,
+        };
+        if quiet {
+            scenario.faults_end = 0;
+        }
+        scenario
+    }
+
+    /// How far our wall clock is off then.
+    pub fn wall_offset(&self, at: u64) -> i64 {
+        let passed = self.wall_steps.iter().rev().find(|(from, _)| *from <= at);
+        passed.map_or(0, |(_, offset)| *offset)
+    }
+}
+
+fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
+    let latency_min = match saturated {
+        true => r.magnitude(2 * SECOND, 20 * SECOND),
+        false => r.magnitude(MS, SECOND),
+    };
+    let skew_ns = if r.chance(0.5) {
+        0
+    } else {
+        r.between(0, 6 * HOUR) as i64 - 3 * HOUR as i64
+    };
+    Host {
+        skew_ns,
+        latency_min,
+        latency_max: latency_min + r.magnitude(1, 3 * SECOND),
+        outages: windows(r, duration),
+        rate_max: (r.chance(0.1)).then(|| r.between(2, 60)),
+    }
+}
+
+fn windows(r: &mut Random, within: u64) -> Vec<(u64, u64)> {
+    let count = if r.chance(0.7) { 0 } else { r.between(1, 3) };
+    let window = |_| {
+        let from = BEGIN + r.between(0, within);
+        (from, from + r.magnitude(SECOND, HOUR))
+    };
+    (0..count).map(window).collect()
+}
+
+fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u64) -> Monitor {
+    let timeout = match r.between(0, 3) {
+        0 => duration / 2 + MINUTE,
+        1 => 24 * HOUR,
+        _ => 2 * duration + HOUR,
+    };
+    Monitor {
+        naming: Naming {
+            monitor: format!("monitor {n}").into(),
+            workflow: "Workflow".into(),
+            limits: SpanLimits::default(),
+        },
+        host: r.index(hosts) as u16,
+        initial_delay: Duration::from_nanos(r.between(0, 30 * SECOND)),
+        interval: Duration::from_nanos(interval * r.between(100, 200) / 100),
+        timeout: Duration::from_nanos(timeout),
+    }
+}
+
+fn sampler(r: &mut Random) -> Sampler {
+    match r.between(0, 3) {
+        0 => Sampler::AlwaysOn,
+        1 => Sampler::ParentBased(Box::new(Sampler::TraceIdRatio(0.7))),
+        _ => Sampler::default(),
+    }
+}
+
+fn batch_policy(r: &mut Random) -> BatchPolicy {
+    let spans_max = r.magnitude(1, 128) as usize;
+    BatchPolicy {
+        schedule_delay: Duration::from_nanos(r.magnitude(MS, 30 * SECOND)),
+        spans_max,
+        queue_max: spans_max + r.magnitude(1, 1000) as usize,
+    }
+}
+
+fn faults(r: &mut Random) -> Faults {
+    Faults {
+        timeout: r.probability(0.2),
+        server_error: r.probability(0.3),
+        too_many_requests: r.probability(0.05),
+        unauthorized: r.probability(0.1),
+        garbage: r.probability(0.1),
+        refused: r.probability(0.2),
+        not_found: r.probability(0.4),
+        stale: r.probability(0.3),
+        doubled: r.probability(0.3),
+        late: r.probability(0.3),
+        dateless: r.probability(1.0),
+        retry_after_max: r.magnitude(SECOND, 2 * HOUR),
+        stale_max: r.magnitude(SECOND, HOUR),
+        poll_timeout: r.between(5, 60) * SECOND,
+    }
+}
+
+fn collector_faults(r: &mut Random, spans_max: usize, horizon: u64) -> CollectorFaults {
+    CollectorFaults {
+        latency_max: r.magnitude(MS, 30 * SECOND),
+        outages: windows(r, horizon),
+        retry: r.probability(0.5),
+        unacknowledged: r.probability(0.3),
+        rejected: r.probability(0.1),
+        partial: r.probability(0.2),
+        doubled: r.probability(0.3),
+        retry_after: r.probability(1.0),
+        spans_max: if r.chance(0.7) {
+            usize::MAX
+        } else {
+            r.between(0, spans_max as u64) as usize
+        },
+    }
+}
+
+fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
+    if r.chance(0.6) {
+        return Vec::new();
+    }
+    let step = |_| {
+        let offset = r.magnitude(SECOND, 5 * HOUR) as i64;
+        let offset = if r.chance(0.5) { offset } else { -offset };
+        (BEGIN + r.between(0, horizon), offset)
+    };
+    let mut steps: Vec<(u64, i64)> = (0..4).map(step).collect();
+    steps.sort_unstable();
+    steps
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one thing that is so")]
+fn plan(
+    r: &mut Random,
+    n: usize,
+    event_at: u64,
+    duration: u64,
+    settings: &Settings,
+    parent: &mut Option<Box<TraceContext>>,
+    distorted: f64,
+    quiet: bool,
+) -> Plan {
+    let monitor = r.index(settings.monitors.len());
+    let host = usize::from(settings.monitors[monitor].host);
+    let (course, stages) = course(r, event_at, duration);
+    if r.chance(0.3) {
+        *parent = r.chance(0.6).then(|| context(r));
+    }
+    let submitted = EPOCH_NS + (event_at - r.between(0, MINUTE)) as i64;
+    let event = StartEvent {
+        monitor: monitor as u16,
+        workflow_id: format!("workflow {n}").into(),
+        submitted_at: r.chance(0.7).then_some(Wall::from_unix_ns(submitted)),
+        attempt: r.chance(0.2).then(|| r.between(1, 3) as u32),
+        parent: parent.clone(),
+        attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
+    };
+    let distortion = Distortion {
+        kind: DISTORTIONS[r.index(DISTORTIONS.len())],
+        heals_at: match r.chance(0.5) {
+            true => course.end + r.magnitude(SECOND, HOUR),
+            false => u64::MAX,
+        },
+        stage: r.index(stages.len().max(1)),
+        shift_ns: r.between(0, 10 * HOUR) as i64 - 5 * HOUR as i64,
+    };
+    let lag = r.chance(0.3).then(|| r.between(0, 50 * SECOND));
+    Plan {
+        event,
+        monitor,
+        host,
+        known_at: event_at + lag.unwrap_or(0),
+        exists: quiet || !r.chance(0.02),
+        course,
+        stages,
+        tells_pending: r.chance(0.7),
+        distortion: (!quiet && r.chance(distorted)).then_some(distortion),
+    }
+}
+
+/// APIs report tenths of microseconds.
+fn tick(at: u64) -> u64 {
+    at / 100 * 100
+}
+
+fn course(r: &mut Random, event_at: u64, duration: u64) -> (Course, Vec<StagePlan>) {
+    let start = tick(event_at + r.between(0, MINUTE) - r.between(0, MINUTE));
+    let count = r.between(0, 6);
+    let parallel = r.chance(0.3);
+    let (mut stages, mut end, mut outcome) = (Vec::new(), start, Outcome::Success);
+    for n in 0..count {
+        let path = format!("stage {n}");
+        if outcome != Outcome::Success {
+            stages.push(StagePlan { path, course: None });
+            continue;
+        }
+        let from = if parallel { start } else { end };
+        let start = tick(from + r.between(0, 10 * SECOND));
+        let length = r.between(0, 2 * duration / count);
+        let stage = Course {
+            start,
+            end: tick(start + length),
+            outcome: match r.between(0, 19) {
+                0 | 1 => Outcome::Failure,
+                2 => Outcome::Cancellation,
+                3 => Outcome::Skip,
+                _ => Outcome::Success,
+            },
+        };
+        if !matches!(stage.outcome, Outcome::Success | Outcome::Skip) {
+            outcome = stage.outcome;
+        }
+        end = end.max(stage.end);
+        let course = Some(stage);
+        stages.push(StagePlan { path, course });
+    }
+    let rest = if count == 0 { duration } else { 5 * SECOND };
+    let course = Course {
+        start,
+        end: tick(end + r.between(0, rest)),
+        outcome,
+    };
+    (course, stages)
+}
+
+fn context(r: &mut Random) -> Box<TraceContext> {
+    let id = u128::from(r.next()) << 64 | u128::from(r.next() | 1);
+    Box::new(TraceContext {
+        trace_id: TraceId::from_bytes(id.to_be_bytes()).expect("not zero"),
+        span_id: SpanId::from_bytes((r.next() | 1).to_be_bytes()).expect("not zero"),
+        trace_flags: r.between(0, 3) as u8,
+        trace_state: r.chance(0.5).then(|| "vendor=1".into()),
+    })
+}

@@ -1,0 +1,715 @@
+//! One run: a clock that jumps from one happening to the next, and what must hold at each.
+
+use crate::api::{self, Rate};
+use crate::collector::Collector;
+use crate::random::Random;
+use crate::scenario::{BEGIN, Course, DistortionKind, HOUR, MINUTE, MS, Plan, SECOND, Scenario};
+use farspan::core::event::Value;
+use farspan::core::ids::{RunKey, SpanId, TraceId};
+use farspan::core::limits;
+use farspan::core::outbox::{Batch, ExportOutcome};
+use farspan::core::snapshot::{Outcome, Snapshot, StageSnapshot, State};
+use farspan::core::span::{Span, SpanStatus};
+use farspan::core::time::{Mono, Now, Wall};
+use farspan::core::workflow::{Abandoned, edition_of};
+use farspan::core::{Action, Answer, Core, Input, Note, Poll, Polled};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub runs: u64,
+    pub polls: u64,
+    pub spans: u64,
+    pub exact: u64,
+    pub simulated_ns: u64,
+    pub timed_out: u64,
+    pub not_found: u64,
+    pub stale: u64,
+    pub retried: u64,
+    pub rejected: u64,
+    /// Of all that the core did, in its order.
+    pub digest: u64,
+}
+
+struct World {
+    scenario: Arc<Scenario>,
+    core: Core,
+    now: u64,
+    random: Random,
+    happenings: BinaryHeap<Reverse<(u64, u64)>>,
+    by_number: BTreeMap<u64, Happening>,
+    next_number: u64,
+    /// One for each plan.
+    watches: Vec<Watched>,
+    by_id: BTreeMap<Box<str>, usize>,
+    rates: Vec<Rate>,
+    paused_until: Vec<u64>,
+    collector: Collector,
+    in_flight: usize,
+    watched: usize,
+    watched_max: usize,
+    draining: bool,
+    stale: u64,
+    /// Since when nothing that is left of the faults holds anything up.
+    calm_since: Option<u64>,
+    tally: Tally,
+}
+
+enum Happening {
+    Started(usize),
+    Answered(usize, Polled),
+    Exported(u64, ExportOutcome),
+    Drain,
+}
+
+#[derive(Default)]
+struct Watched {
+    event_at: Option<u64>,
+    asked: Option<Asked>,
+    last: Option<Last>,
+    polls: u64,
+    /// No later than this the next poll is due.
+    due_most: u64,
+    /// No earlier.
+    due_least: u64,
+    /// Since when it is "not found".
+    missing_since: Option<u64>,
+    /// The last snapshot that arrived.
+    seen: Option<Box<Snapshot>>,
+    /// When, by the API's clock, each snapshot was there.
+    seen_at: Vec<Wall>,
+    /// Snapshots in a row in which it had ended.
+    over_for: u32,
+    /// The same of each stage, where its end was not told.
+    endless_for: BTreeMap<Box<str>, u32>,
+    ended: bool,
+    root: Option<Span>,
+    stages: BTreeMap<String, Span>,
+}
+
+struct Asked {
+    slot: u32,
+    generation: u32,
+    sent: u64,
+}
+
+struct Last {
+    at: u64,
+    failed: bool,
+}
+
+impl Watched {
+    fn see(&mut self, snapshot: &Snapshot, at: Wall) {
+        let over = matches!(snapshot.progress.state, State::Ended(_));
+        self.over_for = if over { self.over_for + 1 } else { 0 };
+        for stage in &snapshot.stages {
+            let over = matches!(stage.progress.state, State::Ended(_));
+            let endless = over && stage.progress.end.is_none();
+            let endless_for = self.endless_for.entry(stage.path.clone()).or_insert(0);
+            // It was told once if it ended otherwise, and is remembered.
+            match (endless, over) {
+                (true, _) if *endless_for != u32::MAX => *endless_for += 1,
+                (false, true) => *endless_for = u32::MAX,
+                (false, false) => *endless_for = 0,
+                _ => {}
+            }
+        }
+        self.seen_at.push(at);
+        self.seen = Some(Box::new(snapshot.clone()));
+    }
+}
+
+pub fn run(scenario: Scenario) -> Tally {
+    let mut world = World::new(Arc::new(scenario));
+    while world.step() {}
+    world.hold_at_the_end();
+    world.tally
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
+
+impl World {
+    fn new(scenario: Arc<Scenario>) -> Self {
+        let watches = scenario.plans.iter().map(|_| Watched::default()).collect();
+        let ids = scenario.plans.iter().map(|p| p.event.workflow_id.clone());
+        let mut world = World {
+            core: Core::new(scenario.settings.clone(), clock(&scenario, BEGIN)),
+            now: BEGIN,
+            random: Random::new(!scenario.seed),
+            happenings: BinaryHeap::new(),
+            by_number: BTreeMap::new(),
+            next_number: 0,
+            watches,
+            by_id: ids.zip(0..).collect(),
+            rates: scenario.hosts.iter().map(|_| Rate::default()).collect(),
+            paused_until: vec![0; scenario.hosts.len()],
+            collector: Collector::default(),
+            in_flight: 0,
+            watched: 0,
+            watched_max: 0,
+            draining: false,
+            stale: 0,
+            calm_since: None,
+            tally: Tally::default(),
+            scenario,
+        };
+        for &(at, plan) in &world.scenario.clone().events {
+            world.plan(at, Happening::Started(plan));
+        }
+        if let Some(at) = world.scenario.drain_at {
+            world.plan(at, Happening::Drain);
+        }
+        world
+    }
+
+    fn plan(&mut self, at: u64, happening: Happening) {
+        self.happenings.push(Reverse((at, self.next_number)));
+        self.by_number.insert(self.next_number, happening);
+        self.next_number += 1;
+    }
+
+    /// Goes on to what is next. False when all is over.
+    fn step(&mut self) -> bool {
+        let next = self.happenings.peek().map(|Reverse((at, _))| *at);
+        let deadline = self.core.next_deadline().map(Mono::as_ns);
+        if let Some(deadline) = deadline {
+            assert!(deadline > self.now, "the core asks for the past");
+        }
+        let stopped = self.draining && self.in_flight == 0 && self.collector.waiting() == 0;
+        let ticks = deadline.filter(|_| !stopped || next.is_some());
+        let late = ticks.map(|at| at + self.random.between(0, self.scenario.lag_max));
+        match (next, late) {
+            (None, None) => return false,
+            (Some(next), late) if late.is_none_or(|late| next <= late) => {
+                let Some(Reverse((at, number))) = self.happenings.pop() else {
+                    return false;
+                };
+                self.now = self.now.max(at);
+                if let Some(happening) = self.by_number.remove(&number) {
+                    self.happen(happening);
+                }
+            }
+            (_, late) => {
+                self.now = late.unwrap_or(self.now);
+                self.feed(Input::Tick);
+            }
+        }
+        self.look_for_calm();
+        let end = self.scenario.faults_end.max(self.last_event()) + 60 * HOUR;
+        assert!(self.now < end, "it does not come to an end");
+        true
+    }
+
+    fn last_event(&self) -> u64 {
+        let times = self.scenario.events.iter().map(|(at, _)| *at);
+        times.max().unwrap_or(BEGIN)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Started(plan) => self.start(plan),
+            Happening::Answered(plan, polled) => self.answered(plan, polled),
+            Happening::Exported(batch, outcome) => {
+                self.collector.settle(batch, &outcome, self.now);
+                self.feed(Input::Exported { batch, outcome });
+            }
+            Happening::Drain => {
+                self.draining = true;
+                self.feed(Input::Drain);
+            }
+        }
+    }
+
+    fn start(&mut self, plan: usize) {
+        if !self.core.has_room() {
+            assert!(self.draining);
+            return self.feed(Input::Tick);
+        }
+        let scenario = self.scenario.clone();
+        let event = scenario.plans[plan].event.clone();
+        let monitor = &scenario.settings.monitors[usize::from(event.monitor)];
+        let spread = RunKey::of(&monitor.naming.monitor, &event.workflow_id).spread();
+        let watch = &mut self.watches[plan];
+        let duplicate = watch.event_at.is_some();
+        if !duplicate {
+            let delay = nanos(monitor.initial_delay) + spread % nanos(monitor.interval);
+            watch.event_at = Some(self.now);
+            watch.missing_since = Some(self.now);
+            (watch.due_least, watch.due_most) = (self.now + delay, self.now + delay);
+            self.watched += 1;
+            self.watched_max = self.watched_max.max(self.watched);
+        }
+        let before = self.core.counters().events_duplicate;
+        self.feed(Input::Started(event));
+        let counted = self.core.counters().events_duplicate - before;
+        assert_eq!(counted, u64::from(duplicate));
+    }
+
+    fn answered(&mut self, plan: usize, mut polled: Polled) {
+        let scenario = self.scenario.clone();
+        let (truth, watch) = (&scenario.plans[plan], &mut self.watches[plan]);
+        let monitor = &scenario.settings.monitors[truth.monitor];
+        let interval = nanos(monitor.interval);
+        let asked = watch
+            .asked
+            .take_if(|asked| asked.slot == polled.slot && asked.generation == polled.generation);
+        polled.received = clock(&scenario, self.now);
+        let Some(asked) = asked else {
+            self.stale += 1;
+            self.feed(Input::Polled(polled));
+            assert_eq!(self.core.counters().answers_stale, self.stale);
+            return;
+        };
+        self.in_flight -= 1;
+        watch.due_least = (watch.due_least + interval).max(self.now + interval / 2);
+        watch.due_most = (asked.sent + interval).max(self.now + interval / 2);
+        let failed = matches!(polled.answer, Answer::Failed(_));
+        watch.last = Some(Last {
+            at: self.now,
+            failed,
+        });
+        match &polled.answer {
+            Answer::Snapshot { snapshot, .. } => {
+                watch.missing_since = None;
+                let skew_ns = scenario.hosts[truth.host].skew_ns;
+                watch.see(snapshot, api::wall(self.now, skew_ns));
+            }
+            Answer::NotFound => {
+                watch.missing_since.get_or_insert(self.now);
+            }
+            Answer::Failed(failure) => {
+                watch.missing_since = None;
+                watch.due_least = self.now + interval;
+                watch.due_most = self.now + interval.max(MINUTE);
+                if let Some(asked) = failure.retry_after {
+                    let until = self.now + nanos(asked.min(limits::RETRY_AFTER_MAX));
+                    let paused = &mut self.paused_until[truth.host];
+                    *paused = (*paused).max(until);
+                }
+            }
+        }
+        self.feed(Input::Polled(polled));
+    }
+
+    /// Hands an input to the core and does what comes of it.
+    fn feed(&mut self, input: Input) {
+        self.handle(input);
+        while let Some(action) = self.core.next_action() {
+            self.digest(&action);
+            match action {
+                Action::Poll(poll) => self.polled(poll),
+                Action::Export(batch) => self.exported(batch),
+                Action::Note(note) => self.noted(note),
+                Action::Finished(span) => {
+                    self.finished(&span);
+                    let bytes = self.collector.encode(*span);
+                    self.handle(Input::Encoded(bytes));
+                }
+            }
+        }
+        assert_eq!(self.core.watched(), self.watched);
+        assert_eq!(self.core.spans_waiting(), self.collector.waiting());
+        assert_eq!(self.core.polls_in_flight(), self.in_flight);
+        assert!(self.in_flight <= self.scenario.settings.pollers);
+    }
+
+    fn handle(&mut self, input: Input) {
+        let held = self.collector.waiting() >= self.scenario.settings.batch.queue_max;
+        let answered = u64::from(matches!(&input, Input::Polled(_)));
+        let before = (self.core.polls_in_flight(), self.core.counters().polls);
+        self.core.handle(input, clock(&self.scenario, self.now));
+        let polls = self.core.counters().polls - before.1;
+        assert!(polls <= answered);
+        let started = self.core.polls_in_flight() + polls as usize - before.0;
+        assert!(started == 0 || !held, "polls go on with a full outbox");
+    }
+
+    fn digest(&mut self, action: &Action) {
+        let (kind, number) = match action {
+            Action::Poll(poll) => (1, u64::from(poll.slot) << 32 | u64::from(poll.generation)),
+            Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
+            Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
+            Action::Note(_) => (4, 0),
+        };
+        for word in [kind, number, self.now] {
+            let mixed = self.tally.digest.rotate_left(5) ^ word;
+            self.tally.digest = mixed.wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn polled(&mut self, poll: Poll) {
+        let scenario = self.scenario.clone();
+        let index = self.by_id[&*poll.workflow_id];
+        let (plan, now) = (&scenario.plans[index], self.now);
+        let interval = nanos(scenario.settings.monitors[plan.monitor].interval);
+        let watch = &mut self.watches[index];
+        assert_eq!(usize::from(poll.monitor), plan.monitor);
+        assert!(!self.draining, "a poll while draining");
+        assert!(watch.event_at.is_some() && !watch.ended, "nobody's poll");
+        assert!(watch.asked.is_none(), "a poll while one is under way");
+        assert!(now >= self.paused_until[plan.host], "the host is paused");
+        assert!(now >= watch.due_least, "a poll before its time");
+        if let Some(last) = &watch.last {
+            let least = if last.failed { interval } else { interval / 2 };
+            assert!(now - last.at >= least, "a poll on the heels of another");
+        }
+        watch.asked = Some(Asked {
+            slot: poll.slot,
+            generation: poll.generation,
+            sent: now,
+        });
+        watch.polls += 1;
+        let due = watch.due_most;
+        self.hold_nobody_starves(due, plan);
+        self.in_flight += 1;
+        self.tally.polls += 1;
+        let rate = &mut self.rates[plan.host];
+        let reply = api::reply(&scenario, plan, rate, now, &mut self.random);
+        let sent = clock(&scenario, now);
+        let polled = |answer| Polled {
+            slot: poll.slot,
+            generation: poll.generation,
+            sent,
+            received: sent,
+            date: reply.date,
+            answer,
+        };
+        let at = now + reply.latency;
+        if let Some(later) = reply.again_after {
+            let again = polled(reply.answer.clone());
+            self.plan(at + later, Happening::Answered(index, again));
+        }
+        if let Some((later, answer)) = reply.late {
+            self.plan(at + later + 1, Happening::Answered(index, polled(answer)));
+        }
+        self.plan(at, Happening::Answered(index, polled(reply.answer)));
+    }
+
+    /// A due poll waits no longer than for each of the others once.
+    fn hold_nobody_starves(&self, due: u64, plan: &Plan) {
+        let Some(calm_since) = self.calm_since else {
+            return;
+        };
+        let interval = nanos(self.scenario.settings.monitors[plan.monitor].interval);
+        let put_off = match self.paused_until[plan.host] {
+            0 => 0,
+            until => until + interval + self.wait_max(),
+        };
+        let most = due.max(calm_since).max(put_off) + self.wait_max();
+        assert!(
+            self.now <= most,
+            "starved for {} ms",
+            (self.now - most) / MS
+        );
+    }
+
+    fn wait_max(&self) -> u64 {
+        let turns = self.watched_max.div_ceil(self.scenario.settings.pollers) as u64;
+        let latencies = self.scenario.hosts.iter().map(|h| h.latency_max);
+        let latency = latencies.max().unwrap_or(0) + self.scenario.lag_max;
+        turns * latency + self.scenario.lag_max + 2 * MS
+    }
+
+    fn look_for_calm(&mut self) {
+        let faults_end = self.scenario.faults_end;
+        let held = self.collector.waiting() >= self.scenario.settings.batch.queue_max;
+        if self.now < faults_end || held || self.draining {
+            self.calm_since = None;
+        } else if self.calm_since.is_none() {
+            let paused = self.paused_until.iter().any(|until| *until > self.now);
+            let asked = self.watches.iter().filter_map(|w| w.asked.as_ref());
+            if !paused && asked.map(|a| a.sent).all(|sent| sent >= faults_end) {
+                self.calm_since = Some(self.now);
+            }
+        }
+    }
+
+    fn exported(&mut self, batch: Batch) {
+        let scenario = self.scenario.clone();
+        let id = batch.id;
+        let response = self
+            .collector
+            .receive(batch, &scenario, self.now, &mut self.random);
+        let at = self.now + response.latency;
+        if let Some(later) = response.again_after {
+            let again = Happening::Exported(id, response.outcome.clone());
+            self.plan(at + later, again);
+        }
+        self.plan(at, Happening::Exported(id, response.outcome));
+    }
+
+    fn finished(&mut self, span: &Span) {
+        let scenario = self.scenario.clone();
+        let id = span
+            .attributes
+            .iter()
+            .find(|(key, _)| **key == *"workflowId");
+        let Some((_, Value::Str(id))) = id else {
+            panic!("a span of no run: {span:?}");
+        };
+        let index = self.by_id[id];
+        let plan = &scenario.plans[index];
+        let timeout = scenario.settings.monitors[plan.monitor].timeout;
+        let watch = &mut self.watches[index];
+        assert!(watch.event_at.is_some() && !watch.ended);
+        assert!(watch.root.is_none(), "a span behind its root: {span:?}");
+        assert!(sampled(plan, &scenario), "an unsampled span: {span:?}");
+        let ids = Ids::of(plan, &scenario);
+        hold_span(span, plan, &ids);
+        if scenario.faults.dateless == 0.0 || scenario.faults_end == 0 {
+            let latency = scenario.hosts[plan.host].latency_max;
+            hold_seen(span, &watch.seen_at, latency + SECOND);
+        }
+        if span.span_id == ids.root {
+            let parent = plan.event.parent.as_ref().map(|p| p.span_id);
+            assert_eq!(span.parent.map(|p| p.span_id), parent);
+            assert!(span.parent.is_none_or(|p| p.remote));
+            for stage in watch.stages.values() {
+                let within = span.start <= stage.start && stage.end <= span.end;
+                assert!(within, "{stage:?} outside {span:?}");
+            }
+            watch.root = Some(span.clone());
+        } else {
+            assert_eq!(span.span_id, ids.stage(plan, &span.name, &scenario));
+            assert_eq!(
+                span.parent.map(|p| (p.span_id, p.remote)),
+                Some((ids.root, false))
+            );
+            let stage = plan.stages.iter().find(|s| *s.path == *span.name);
+            let course = stage.and_then(|s| s.course);
+            let began = course.is_some_and(|c| c.start <= self.now);
+            assert!(began, "a span of what never began: {span:?}");
+            if watch.over_for <= u32::from(limits::SETTLE_POLLS)
+                && self.now < watch.event_at.unwrap_or(0) + nanos(timeout)
+                && watch.missing_since.is_none()
+            {
+                let endless_for = watch.endless_for.get(&span.name);
+                let hasty = endless_for.is_some_and(|n| *n <= u32::from(limits::SETTLE_POLLS));
+                assert!(!hasty, "its end might still have come: {span:?}");
+                let open =
+                    |s: &StageSnapshot| s.path == span.name && s.progress.state == State::Running;
+                let seen = watch.seen.as_ref().expect("it was seen to begin");
+                assert!(
+                    !seen.stages.iter().any(open),
+                    "it might still have ended: {span:?}"
+                );
+            }
+            let twin = watch.stages.insert(span.name.to_string(), span.clone());
+            assert_eq!(twin, None, "two spans of a stage");
+        }
+        self.tally.spans += 1;
+    }
+
+    fn noted(&mut self, note: Note) {
+        let Note::Ended {
+            workflow_id,
+            abandoned,
+            outcome,
+            ..
+        } = note
+        else {
+            return;
+        };
+        let scenario = self.scenario.clone();
+        let index = self.by_id[&*workflow_id];
+        let plan = &scenario.plans[index];
+        let monitor = &scenario.settings.monitors[plan.monitor];
+        let watch = &mut self.watches[index];
+        assert!(!std::mem::replace(&mut watch.ended, true), "ended twice");
+        self.watched -= 1;
+        let event_at = watch.event_at.expect("it was started");
+        assert_eq!(watch.root.is_some(), sampled(plan, &scenario));
+        match abandoned {
+            Some(Abandoned::TimedOut) => assert!(self.now >= event_at + nanos(monitor.timeout)),
+            Some(Abandoned::NotFound) => {
+                let since = watch.missing_since.expect("it is missing");
+                assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
+            }
+            None => {
+                assert!(self.now >= plan.course.end);
+                let endless = watch.seen.as_ref().is_none_or(|s| s.progress.end.is_none());
+                let given_up =
+                    self.now >= event_at + nanos(monitor.timeout) || watch.missing_since.is_some();
+                let waited = watch.over_for > u32::from(limits::SETTLE_POLLS);
+                assert!(
+                    !endless || waited || given_up,
+                    "its end might still have come"
+                );
+            }
+        }
+        if let Some(abandoned) = abandoned {
+            assert_eq!(watch.over_for, 0, "{abandoned:?}, though it was over");
+            if let Some(root) = &watch.root {
+                assert_eq!(root.status, SpanStatus::Error(abandoned.message().into()));
+            }
+        }
+        let honest = plan
+            .distortion
+            .is_none_or(|d| d.kind == DistortionKind::Lost);
+        if abandoned.is_none() && honest {
+            assert_eq!(outcome, plan.course.outcome);
+            self.tally.exact += 1;
+            hold_exact(watch, plan, &scenario);
+        }
+        self.hold_in_time(index);
+    }
+
+    /// In calm, an end is seen soon after it was reported.
+    fn hold_in_time(&self, index: usize) {
+        let (plan, watch) = (&self.scenario.plans[index], &self.watches[index]);
+        let Some(calm_since) = self.calm_since.filter(|_| plan.exists) else {
+            return;
+        };
+        let monitor = &self.scenario.settings.monitors[plan.monitor];
+        let interval = nanos(monitor.interval);
+        let polls = 2 * u64::from(limits::SETTLE_POLLS) + 2;
+        let since = plan.course.end.max(watch.due_most).max(calm_since);
+        let most = since
+            .max(self.paused_until[plan.host] + interval)
+            .saturating_add(interval.max(MINUTE) + polls * (2 * interval + self.wait_max()));
+        assert!(
+            self.now <= most,
+            "ended late: {} s",
+            (self.now - most) / SECOND
+        );
+    }
+
+    fn hold_at_the_end(&mut self) {
+        assert!(self.collector.is_idle());
+        assert_eq!(self.core.spans_waiting(), 0);
+        assert_eq!(self.collector.settled, self.collector.finished.len());
+        let counters = self.core.counters();
+        let delivered = counters.spans_delivered + counters.spans_rejected;
+        assert_eq!(delivered, self.tally.spans);
+        assert_eq!(counters.spans_finished, self.tally.spans);
+        assert_eq!(counters.spans_rejected, self.collector.rejected);
+        assert_eq!(counters.polls, self.tally.polls);
+        assert_eq!(counters.lateness.total(), self.tally.polls);
+        if !self.draining {
+            assert_eq!(self.core.next_deadline(), None);
+            assert_eq!(self.watched, 0);
+            assert!(self.watches.iter().all(|w| w.ended));
+            assert_eq!(counters.workflows_ended, self.watches.len() as u64);
+            assert_eq!(counters.events_accepted, self.watches.len() as u64);
+        }
+        self.tally.timed_out = counters.workflows_timed_out;
+        self.tally.not_found = counters.workflows_not_found;
+        self.tally.stale = counters.answers_stale;
+        self.tally.retried = counters.exports_retried;
+        self.tally.rejected = counters.spans_rejected;
+        self.tally.runs = 1;
+        self.tally.simulated_ns = self.now - BEGIN;
+    }
+}
+
+fn clock(scenario: &Scenario, at: u64) -> Now {
+    Now {
+        mono: Mono::from_ns(at),
+        wall: api::wall(at, scenario.wall_offset(at)),
+    }
+}
+
+fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
+    let parent = plan.event.parent.as_ref().map(|p| p.sampled());
+    let sampler = &scenario.settings.sampler;
+    sampler.sampled(Ids::of(plan, scenario).trace, parent)
+}
+
+struct Ids {
+    trace: TraceId,
+    root: SpanId,
+}
+
+impl Ids {
+    fn of(plan: &Plan, scenario: &Scenario) -> Self {
+        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
+        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
+        let trace = match &plan.event.parent {
+            Some(parent) => parent.trace_id,
+            None => TraceId::of_run(monitor, id, edition),
+        };
+        let root = SpanId::of_span(trace, monitor, id, edition, None);
+        Ids { trace, root }
+    }
+
+    fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
+        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
+        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
+        SpanId::of_span(self.trace, monitor, id, edition, Some((path, 1)))
+    }
+}
+
+/// What holds of every span.
+fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
+    assert_eq!(span.trace_id, ids.trace);
+    assert!(span.start <= span.end, "{span:?}");
+    assert!(span.events.is_sorted_by_key(|e| e.time), "{span:?}");
+    for event in &span.events {
+        let early = event.time < span.start && *event.name != *"Submitted";
+        assert!(!early && event.time <= span.end, "{span:?}");
+    }
+    for (place, (key, _)) in span.attributes.iter().enumerate() {
+        assert!(span.attributes[..place].iter().all(|(k, _)| k != key));
+    }
+    for key in ["workflowId", "cicd.pipeline.run.id", "cicd.pipeline.name"] {
+        assert!(span.attributes.iter().any(|(k, _)| **k == *key), "{key}");
+    }
+    let parent = plan.event.parent.as_ref();
+    assert_eq!(span.trace_state, parent.and_then(|p| p.trace_state.clone()));
+    assert_eq!(span.trace_flags & 1, 1);
+    assert_eq!(
+        span.trace_flags & !1,
+        parent.map_or(0, |p| p.trace_flags & 2)
+    );
+}
+
+/// What is told of a change is when it was seen, by the API's clock as well as a header in seconds shows it.
+fn hold_seen(span: &Span, seen_at: &[Wall], off_max: u64) {
+    for event in &span.events {
+        let clamped = event.time <= span.start || event.time >= span.end;
+        let near = |at: &Wall| at.as_unix_ns().abs_diff(event.time.as_unix_ns()) <= off_max;
+        let seen = clamped || *event.name == *"Submitted" || seen_at.iter().any(near);
+        assert!(seen, "{event:?} of {span:?}");
+    }
+}
+
+/// Nothing was wrong with the answers: the spans are the truth to the nanosecond.
+fn hold_exact(watch: &Watched, plan: &Plan, scenario: &Scenario) {
+    let Some(root) = &watch.root else {
+        assert!(watch.stages.is_empty());
+        return;
+    };
+    let clock = |at| api::wall(at, scenario.hosts[plan.host].skew_ns);
+    let hold = |span: &Span, course: &Course| {
+        assert_eq!(
+            (span.start, span.end),
+            (clock(course.start), clock(course.end))
+        );
+        let status = match course.outcome {
+            Outcome::Success => SpanStatus::Ok,
+            Outcome::Cancellation | Outcome::Skip => SpanStatus::Unset,
+            _ => SpanStatus::Error("it failed".into()),
+        };
+        assert_eq!(span.status, status);
+        let incomplete = |(key, _): &(Box<str>, Value)| **key == *"farspan.incomplete";
+        assert!(!span.attributes.iter().any(incomplete));
+    };
+    hold(root, &plan.course);
+    let ran = |c: &&Course| c.outcome != Outcome::Skip;
+    for stage in &plan.stages {
+        match (
+            stage.course.as_ref().filter(ran),
+            watch.stages.get(&stage.path),
+        ) {
+            (Some(course), Some(span)) => hold(span, course),
+            (None, None) => {}
+            (course, span) => panic!("{:?}: {span:?}", course.map(|c| c.outcome)),
+        }
+    }
+}
