@@ -422,12 +422,6 @@ fn log_note(note: Note) {
             log::warn!("the API asks to be left alone for {pause:?}");
         }
         Note::Odd { what, .. } => log::warn!("in an answer of the API: {what}"),
-        Note::Mistaken {
-            workflow_id,
-            answered,
-        } => {
-            log::warn!("asked after workflow {workflow_id:?}, the API answered for {answered:?}");
-        }
         Note::PollsHeld(true) => log::error!(
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),

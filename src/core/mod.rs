@@ -209,13 +209,6 @@ pub enum Note {
         /// What.
         what: Box<str>,
     },
-    /// An answer was about another workflow.
-    Mistaken {
-        /// The one asked after.
-        workflow_id: Arc<str>,
-        /// The one answered for.
-        answered: Box<str>,
-    },
     /// So many spans wait that polls do too, or no more.
     PollsHeld(bool),
     /// The collector does not take spans now.
@@ -513,8 +506,14 @@ impl Core {
         // From here on every path gives the watch a timer or ends it.
         match polled.answer {
             Answer::Snapshot { snapshot, oddity } => {
+                if let Some(failure) = mistaken(&snapshot, watch.workflow.id()) {
+                    return self.fail(polled.slot, failure, at, now);
+                }
+                let monitor = watch.monitor;
                 self.host_answers(polled.slot);
-                self.note_oddity(polled.slot, &snapshot, oddity);
+                if let Some(what) = oddity {
+                    self.note_oddity(monitor, what);
+                }
                 self.observe(polled.slot, *snapshot, due, at, now);
             }
             Answer::NotFound => {
@@ -712,32 +711,10 @@ impl Core {
         }
     }
 
-    fn note_oddity(&mut self, slot: u32, snapshot: &Snapshot, oddity: Option<Box<str>>) {
-        let Some(watch) = self.table.get_mut(slot) else {
-            return;
-        };
-        let monitor = watch.monitor;
-        if let Some(answered) = &snapshot.workflow_id
-            && !answered.eq_ignore_ascii_case(watch.workflow.id())
-        {
-            let note = Note::Mistaken {
-                workflow_id: watch.workflow.id().clone(),
-                answered: answered.clone(),
-            };
-            self.note_once("answered for another workflow".into(), note);
-        }
-        if let Some(what) = oddity {
-            let note = Note::Odd {
-                monitor,
-                what: what.clone(),
-            };
-            self.note_once(what, note);
-        }
-    }
-
-    fn note_once(&mut self, what: Box<str>, note: Note) {
-        if self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what) {
-            self.note(note);
+    /// Each is noted once, and not without end.
+    fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
+        if self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what.clone()) {
+            self.note(Note::Odd { monitor, what });
         }
     }
 
@@ -828,6 +805,25 @@ impl Core {
     fn note(&mut self, note: Note) {
         self.actions.push_back(Action::Note(note));
     }
+}
+
+/// A body about another workflow would make a wrong trace, which nobody could take back: it says nothing. Systems write
+/// one id with and without braces, hyphens and capitals.
+fn mistaken(snapshot: &Snapshot, asked: &str) -> Option<PollFailure> {
+    let answered = snapshot.workflow_id.as_deref()?;
+    let essence = |id: &str| -> Vec<char> {
+        let essential = id.chars().filter(|c| c.is_alphanumeric());
+        essential.flat_map(char::to_lowercase).collect()
+    };
+    let same = answered == asked || {
+        let essence_asked = essence(asked);
+        !essence_asked.is_empty() && essence(answered) == essence_asked
+    };
+    (!same).then(|| PollFailure {
+        reason: PollFailureReason::OtherWorkflow,
+        detail: format!("asked after {asked:?}, the answer is about {answered:?}").into(),
+        retry_after: None,
+    })
 }
 
 /// How far the API's clock is ahead of ours, as far as its `Date` header shows: that header has whole seconds, so a

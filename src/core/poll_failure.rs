@@ -42,11 +42,13 @@ pub enum PollFailureReason {
     Garbage,
     /// JSON of another shape than the mapping's.
     Shape,
+    /// A body about another workflow.
+    OtherWorkflow,
 }
 
 impl PollFailureReason {
     /// Every kind, in the order of the counters.
-    pub const ALL: [PollFailureReason; 13] = [
+    pub const ALL: [PollFailureReason; 14] = [
         PollFailureReason::Connect,
         PollFailureReason::Tls,
         PollFailureReason::Timeout,
@@ -60,6 +62,7 @@ impl PollFailureReason {
         PollFailureReason::TooLarge,
         PollFailureReason::Garbage,
         PollFailureReason::Shape,
+        PollFailureReason::OtherWorkflow,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -83,6 +86,7 @@ impl PollFailureReason {
             PollFailureReason::TooLarge => "too_large",
             PollFailureReason::Garbage => "garbage",
             PollFailureReason::Shape => "shape",
+            PollFailureReason::OtherWorkflow => "other_workflow",
         }
     }
 }

@@ -5,7 +5,7 @@ use super::time::Wall;
 /// A workflow as its API described it in one answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// The id in the answer, where there is one: the core notices an answer for another workflow.
+    /// The id in the answer, where there is one: the core refuses an answer for another workflow.
     pub workflow_id: Option<Box<str>>,
     /// The workflow's own progress.
     pub progress: Progress,

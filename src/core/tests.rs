@@ -724,17 +724,41 @@ fn an_oddity_is_noted_once() {
         let Answer::Snapshot { mut snapshot, .. } = running() else {
             continue;
         };
-        snapshot.workflow_id = Some("other".into());
+        snapshot.workflow_id = Some("{W}".into());
         let oddity = Some("odd".into());
         rig.answer(&poll, Answer::Snapshot { snapshot, oddity });
     }
     check(
         &rig.notes(),
         &expect![[r#"
-        Mistaken { workflow_id: "w", answered: "other" }
         Odd { monitor: 0, what: "odd" }
     "#]],
     );
+}
+
+#[test]
+fn an_answer_about_another_workflow_says_nothing() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    let Answer::Snapshot { mut snapshot, .. } = running() else {
+        panic!("a snapshot");
+    };
+    snapshot.workflow_id = Some("other".into());
+    snapshot.progress.state = State::Ended(Outcome::Success);
+    rig.answer(
+        &poll,
+        Answer::Snapshot {
+            snapshot,
+            oddity: None,
+        },
+    );
+    assert_eq!(rig.core.watched(), 1);
+    let reason = PollFailureReason::OtherWorkflow.index();
+    assert_eq!(rig.core.counters().polls_failed[reason], 1);
+    check(&rig.notes(), &expect![[r#"
+        HostTroubled { monitor: 0, reason: OtherWorkflow, detail: "asked after \"w\", the answer is about \"other\"" }
+    "#]]);
 }
 
 fn exported(rig: &mut Rig, outcome: ExportOutcome) {
