@@ -1,6 +1,8 @@
 //! The pollers: a fixed pool of threads, each with an agent and its open connection.
 //!
-//!     Poll -> GET {base}/workflows/{id} -> redirects on the same host -> mapping -> Polled
+//! ```text
+//! Poll -> GET {base}/workflows/{id} -> redirects on the same host -> mapping -> Polled
+//! ```
 //!
 //! A poller knows nothing of workflows: it asks what it is told to and answers with what it got. Every answer carries
 //! the poll's generation. Nothing here decides when to ask again.

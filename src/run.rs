@@ -1,9 +1,11 @@
 //! The loop: one thread that owns all state, and the threads around it.
 //!
-//!     intake ──events──▶ ┌──────┐ ──polls────▶ pollers ──answers──▶ ┐
-//!     signals ─stop────▶ │ loop │ ──batches──▶ exporter ─outcomes─▶ ├─▶ the loop again
-//!                        │ core │ ──spans────▶ console, demo
-//!                        └──────┘
+//! ```text
+//! intake ──events──▶ ┌──────┐ ──polls────▶ pollers ──answers──▶ ┐
+//! signals ─stop────▶ │ loop │ ──batches──▶ exporter ─outcomes─▶ ├─▶ the loop again
+//!                    │ core │ ──spans────▶ console, demo
+//!                    └──────┘
+//! ```
 //!
 //! Every channel is bounded, and the core knows how much room there is, so that the loop never waits on a send. It
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
