@@ -20,7 +20,7 @@ use crate::core::span::Span;
 use crate::core::time::Mono;
 use crate::core::workflow::Naming;
 use crate::core::{
-    Action, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
+    Action, Change, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
 };
 use crate::export::{Destination, Exporter};
 use crate::http::Trust;
@@ -29,6 +29,8 @@ use crate::intake;
 use crate::otlp::{self, Envelope};
 use crate::poller::{Pollers, Target};
 use crate::signals;
+use crate::store::Store;
+use crate::store::file::FileStore;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -37,10 +39,10 @@ use std::time::Duration;
 
 /// `farspan run`: watches until SIGTERM or SIGINT.
 ///
-/// Fails when something cannot be started, and when spans are left that the collector did not take in time.
+/// Fails when something cannot be started, and when something is left that neither the collector nor a store took.
 pub fn run(config: &Config) -> ExitCode {
     match start_and_watch(config) {
-        Ok(report) if report.undelivered == 0 => ExitCode::SUCCESS,
+        Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(trouble) => {
             log::error!("{trouble}");
@@ -66,8 +68,13 @@ fn start_and_watch(config: &Config) -> Result<Report, String> {
         None => (vec![], None),
     };
     log::info!(
-        "farspan {} starts; FARSPAN_STATE=none: what is watched is forgotten at the end",
-        crate::VERSION
+        "farspan {} starts; {}",
+        crate::VERSION,
+        match &config.state {
+            config::State::File(directory) => format!("its state is in {}", directory.display()),
+            config::State::None =>
+                "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned(),
+        }
     );
     let (events, received) = bounded(limits::INTAKE_QUEUE);
     listen(config, events, &stopped)?;
@@ -112,6 +119,8 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged at the end.
     pub undelivered: usize,
+    /// Those of them, and of the workflows that have ended, that no store has either.
+    pub lost: usize,
 }
 
 /// Finished spans between the loop and whoever shows them.
@@ -121,7 +130,8 @@ const DRAIN_POLLS: Duration = Duration::from_secs(10);
 /// From the end of the polls to the end of the exports.
 const DRAIN_EXPORTS: Duration = Duration::from_secs(10);
 
-/// Watches the workflows that `events` tells of, until `stopped` disconnects; shows finished spans to `spans` too.
+/// Watches the workflows that `events` tells of, and those of the store, until `stopped` disconnects; shows finished
+/// spans to `spans` too.
 ///
 /// # Errors
 /// A text that says what could not be started.
@@ -160,6 +170,12 @@ pub fn watch(
         }
         None => (None, None),
     };
+    let store: Option<Box<dyn Store>> = match &config.state {
+        config::State::None => None,
+        config::State::File(directory) => Some(Box::new(
+            FileStore::open(directory).map_err(|e| e.to_string())?,
+        )),
+    };
     let now = clock::now();
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
@@ -167,7 +183,12 @@ pub fn watch(
         batches,
         spans,
         spans_unshown: 0,
+        store,
+        unstored: Vec::new(),
+        store_again_at: None,
+        exports: Vec::new(),
     };
+    watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
     watcher.drain(&answers, &outcomes);
     let report = watcher.finish();
@@ -204,6 +225,8 @@ fn settings(config: &Config, seed: u64) -> Settings {
             spans_max: batch.max_export_batch_size,
             queue_max: batch.max_queue_size.unwrap_or(usize::MAX),
         },
+        stores: config.state != config::State::None,
+        exports: config.export.otlp.is_some(),
         seed,
     }
 }
@@ -239,7 +262,18 @@ struct Loop {
     spans: Vec<Sender<Arc<Span>>>,
     /// Spans that nobody could show in time. They are exported all the same.
     spans_unshown: u64,
+    store: Option<Box<dyn Store>>,
+    /// Changes that the store has not taken yet, in their order.
+    unstored: Vec<Change>,
+    /// When the store is tried again, after it has failed.
+    store_again_at: Option<Mono>,
+    /// Batches that wait for the changes before them to be stored.
+    exports: Vec<Batch>,
 }
+
+/// Inputs that share a turn, and so a commit.
+const TURN_INPUTS_MAX: usize = 256;
+const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 struct Finished {
     report: Report,
@@ -276,6 +310,24 @@ impl Loop {
                 default(self.patience()) => None,
             };
             self.handle(input.unwrap_or(Input::Tick));
+            // What is there already shares the commit.
+            for _ in 0..TURN_INPUTS_MAX {
+                let input = match (answers.try_recv(), outcomes.try_recv()) {
+                    (Ok(answer), Err(_)) => Input::Polled(answer),
+                    (Err(_), Ok(outcome)) => exported(outcome),
+                    (Ok(answer), Ok(outcome)) => {
+                        self.handle(exported(outcome));
+                        Input::Polled(answer)
+                    }
+                    (Err(_), Err(_)) if !self.core.has_room() => break,
+                    (Err(_), Err(_)) => match source.try_recv() {
+                        Ok(event) => Input::Started(event),
+                        Err(_) => break,
+                    },
+                };
+                self.handle(input);
+            }
+            self.end_turn();
         }
     }
 
@@ -287,6 +339,7 @@ impl Loop {
             self.core.spans_waiting()
         );
         self.handle(Input::Drain);
+        self.end_turn();
         let polls_until = clock::now().mono + DRAIN_POLLS;
         while self.core.polls_in_flight() > 0 && clock::now().mono < polls_until {
             self.take_until(polls_until, answers, outcomes);
@@ -310,12 +363,14 @@ impl Loop {
             default(patience) => None,
         };
         self.handle(input.unwrap_or(Input::Tick));
+        self.end_turn();
     }
 
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let deadline = self.core.next_deadline();
+        let deadlines = [self.core.next_deadline(), self.store_again_at];
+        let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(LONG, |at| at.since(clock::now().mono))
     }
 
@@ -333,13 +388,70 @@ impl Loop {
                         self.core.handle(Input::Encoded(bytes), now);
                     }
                 }
-                Action::Export(batch) => {
-                    if let Some(batches) = &self.batches {
-                        // One at a time, and there is one place.
-                        drop(batches.try_send(batch));
-                    }
-                }
+                Action::Export(batch) => self.exports.push(batch),
+                // No source of events in this release keeps them.
+                Action::Release(_) => {}
                 Action::Note(note) => log_note(note),
+            }
+        }
+    }
+
+    fn restore(&mut self) -> Result<(), String> {
+        if let Some(store) = &mut self.store {
+            let stored = store.load().map_err(|e| e.to_string())?;
+            self.core.restore(stored, clock::now());
+            self.handle(Input::Tick);
+            self.end_turn();
+        }
+        Ok(())
+    }
+
+    /// Persist, then export.
+    fn end_turn(&mut self) {
+        self.unstored.append(&mut self.core.take_changes());
+        if !self.persist() {
+            return;
+        }
+        if let Some(batches) = &self.batches {
+            for batch in self.exports.drain(..) {
+                // One at a time, and there is one place.
+                drop(batches.try_send(batch));
+            }
+        }
+    }
+
+    /// Whether the store has all changes.
+    fn persist(&mut self) -> bool {
+        let Some(store) = &mut self.store else {
+            return true;
+        };
+        if self.unstored.is_empty() {
+            return true;
+        }
+        let now = clock::now().mono;
+        if self.store_again_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        let troubled = self.store_again_at.is_some();
+        match store.commit(&self.unstored) {
+            Ok(()) => {
+                self.unstored.clear();
+                self.store_again_at = None;
+                if troubled {
+                    log::info!("the state can be written again: polls go on");
+                    self.handle(Input::StoreTroubled(false));
+                }
+                true
+            }
+            Err(error) => {
+                self.store_again_at = Some(now + STORE_AGAIN_AFTER);
+                if !troubled {
+                    log::error!(
+                        "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
+                    );
+                    self.handle(Input::StoreTroubled(true));
+                }
+                false
             }
         }
     }
@@ -358,12 +470,18 @@ impl Loop {
 
     fn finish(self) -> Finished {
         let counters = self.core.counters().clone();
+        let undelivered = self.core.spans_waiting();
+        let unstored = self.unstored.len();
         let report = Report {
             unfinished: self.core.watched(),
-            undelivered: self.core.spans_waiting(),
+            undelivered,
+            lost: match self.store {
+                Some(_) => unstored,
+                None => undelivered,
+            },
             counters,
         };
-        log_report(&report);
+        log_report(&report, self.store.is_some());
         Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
@@ -377,6 +495,12 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
 
 fn log_note(note: Note) {
     match note {
+        Note::Restored { workflows, spans } => {
+            log::info!("going on with {workflows} workflows and {spans} spans of the last run");
+        }
+        Note::NotRestored { why } => {
+            log::error!("a workflow of the last run cannot be watched: {why}; its record stays");
+        }
         Note::Watching {
             workflow_id,
             trace_id,
@@ -448,7 +572,7 @@ fn log_note(note: Note) {
     }
 }
 
-fn log_report(report: &Report) {
+fn log_report(report: &Report, stored: bool) {
     let counters = &report.counters;
     let failed: u64 = counters.polls_failed.iter().sum();
     log::info!(
@@ -471,16 +595,19 @@ fn log_report(report: &Report) {
         counters.latency.quantile(0.5),
         counters.latency.quantile(0.99),
     );
-    if report.unfinished > 0 {
-        log::warn!(
-            "{} workflows were still under watch; with FARSPAN_STATE=none they are forgotten",
-            report.unfinished
-        );
+    match (stored, report.unfinished, report.undelivered) {
+        (_, 0, 0) => {}
+        (true, unfinished, undelivered) => log::info!(
+            "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
+        ),
+        (false, unfinished, undelivered) => log::warn!(
+            "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not delivered in time"
+        ),
     }
-    if report.undelivered > 0 {
+    if stored && report.lost > 0 {
         log::error!(
-            "{} spans were not delivered in time and are lost",
-            report.undelivered
+            "the state could not be written: {} changes are lost",
+            report.lost
         );
     }
 }

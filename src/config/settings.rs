@@ -83,8 +83,6 @@ const fn env(
 
 const LATER_REDIS: &str =
     "only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL";
-const LATER_STATE: &str = "needs state that is kept, which is not in this release yet; set none";
-const LATER_STATE_DIR: &str = "keeping state is not in this release yet; unset it";
 const LATER_LEASE: &str = "a fleet is not in this release yet; unset it";
 const LATER_ADMIN: &str = "needs the admin endpoint, which is not in this release yet; set none";
 const LATER_ADMIN_TOKEN: &str = "the admin endpoint is not in this release yet; unset it";
@@ -105,9 +103,9 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id; the host's name by default"),
     both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),
-    both(&["FARSPAN_STATE"], "state", "none", Kind::NotYet(LATER_STATE), "What survives a restart; in this release: none"),
+    both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file; none keeps nothing"),
+    both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
     env(&["FARSPAN_ADMIN_LISTEN"], "none", Kind::NotYet(LATER_ADMIN), "The admin endpoint; in this release: none"),
-    env(&["FARSPAN_STATE_DIR"], "", Kind::NotYet(LATER_STATE_DIR), ""),
     env(&["FARSPAN_LEASE"], "", Kind::NotYet(LATER_LEASE), ""),
     env(&["FARSPAN_REDIS_STREAM"], "", Kind::NotYet(LATER_REDIS), ""),
     env(&["FARSPAN_ADMIN_TOKEN"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),

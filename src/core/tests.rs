@@ -43,6 +43,8 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
             spans_max: 10,
             queue_max: 20,
         },
+        stores: true,
+        exports: true,
         seed: 1,
     }
 }
@@ -83,6 +85,7 @@ impl Rig {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
                 Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
+                Action::Release(source) => panic!("nobody gave {source}"),
                 Action::Finished(span) => {
                     let bytes = format!("{span:?}").into_bytes();
                     self.spans.push(*span);
@@ -183,6 +186,7 @@ fn event(monitor: u16, workflow_id: &str) -> StartEvent {
         attempt: None,
         parent: None,
         attributes: Box::default(),
+        source: None,
     }
 }
 

@@ -10,6 +10,8 @@
 //!
 //! Pure. The times given here are in the API's clock already.
 
+pub mod record;
+
 use super::event::{self, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
@@ -42,11 +44,14 @@ pub struct Workflow {
     submitted_at: Option<Wall>,
     received_at: Wall,
     attributes: event::Attributes,
+    source: Option<Box<str>>,
     seen: Seen,
     stages: Vec<Stage>,
     settling: u8,
     /// Earliest start and latest end of the stages' spans that are finished.
     finished_within: Option<(Wall, Wall)>,
+    /// Whether its record is not what it was.
+    changed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -136,11 +141,39 @@ impl Workflow {
             submitted_at: event.submitted_at,
             received_at,
             attributes: event.attributes,
+            source: event.source,
             seen: Seen::default(),
             stages: Vec::new(),
             settling: 0,
             finished_within: None,
+            changed: true,
         }
+    }
+
+    /// Whether its record has changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What tells its run from others of the same id.
+    pub fn edition(&self) -> Edition {
+        self.edition
+    }
+
+    /// What is to be acknowledged when its spans are delivered.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// The same, from now on.
+    pub fn set_source(&mut self, source: Box<str>) {
+        self.changed |= self.source.as_ref() != Some(&source);
+        self.source = Some(source);
+    }
+
+    /// The same, for the last time.
+    pub fn take_source(&mut self) -> Option<Box<str>> {
+        self.source.take()
     }
 
     /// Its id.
@@ -162,7 +195,7 @@ impl Workflow {
         spans: &mut Vec<Span>,
     ) -> Verdict {
         let events_max = naming.limits.events;
-        self.seen.observe(snapshot.progress, at, events_max);
+        self.changed |= self.seen.observe(snapshot.progress, at, events_max);
         self.observe_stages(snapshot.stages, at, events_max);
         self.finish_stages(naming, spans);
         let State::Ended(outcome) = self.seen.state else {
@@ -243,9 +276,10 @@ impl Workflow {
             if known.finished {
                 continue;
             }
-            known.kind = stage.kind;
-            known.id = stage.id.or(known.id.take());
-            known.seen.observe(stage.progress, at, events_max);
+            let id = stage.id.or_else(|| known.id.clone());
+            self.changed |= known.kind != stage.kind || known.id != id;
+            (known.kind, known.id) = (stage.kind, id);
+            self.changed |= known.seen.observe(stage.progress, at, events_max);
             match known.seen.state {
                 State::Ended(_) if !known.seen.has_times() => known.settling += 1,
                 _ => known.settling = 0,
@@ -289,6 +323,7 @@ impl Workflow {
             incomplete: false,
         };
         if outcome == Outcome::Skip {
+            self.changed = true;
             self.stages[index].finish();
         } else {
             self.finish_stage(index, ending, naming, spans);
@@ -344,6 +379,7 @@ impl Workflow {
         naming: &Naming,
         spans: &mut Vec<Span>,
     ) {
+        self.changed = true;
         let stage = &mut self.stages[index];
         let seen = std::mem::take(&mut stage.seen);
         stage.finish();
@@ -545,7 +581,19 @@ impl Stage {
 }
 
 impl Seen {
-    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) {
+    /// Whether this changed anything.
+    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) -> bool {
+        let times = |seen: &Seen| {
+            (
+                seen.state,
+                seen.start,
+                seen.end,
+                seen.started_seen,
+                seen.ended_seen,
+            )
+        };
+        let before = times(self);
+        let mut changed = false;
         if let Some(status) = progress.status
             && self.status.as_ref() != Some(&status)
         {
@@ -558,6 +606,7 @@ impl Seen {
                 self.dropped_events = self.dropped_events.saturating_add(1);
             }
             self.status = Some(status);
+            changed = true;
         }
         self.state = progress.state;
         if self.state != State::Pending {
@@ -574,7 +623,11 @@ impl Seen {
             State::Ended(_) => progress.end.or(self.end),
             State::Pending | State::Running => None,
         };
-        self.error = progress.error.or(self.error.take());
+        if progress.error.is_some() && progress.error != self.error {
+            self.error = progress.error;
+            changed = true;
+        }
+        changed || times(self) != before
     }
 
     /// Whether it was ever seen running, whatever is said of it now.

@@ -180,6 +180,8 @@ impl Scenario {
             pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
             sampler: sampler(r),
             batch: batch_policy(r),
+            stores: true,
+            exports: true,
             seed: r.next(),
         };
         let arrival = if r.chance(0.5) { SECOND } else { duration };
@@ -366,6 +368,7 @@ fn plan(
         attempt: r.chance(0.2).then(|| r.between(1, 3) as u32),
         parent: parent.clone(),
         attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
+        source: None,
     };
     let distortion = Distortion {
         kind: DISTORTIONS[r.index(DISTORTIONS.len())],
