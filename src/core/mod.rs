@@ -152,8 +152,8 @@ pub enum Action {
 pub enum Change {
     /// A watched workflow is now so.
     PutWorkflow {
-        /// Names it.
-        key: RunKey,
+        /// Names its run.
+        run: RunKey,
         /// See [`workflow::record`].
         record: Vec<u8>,
     },
@@ -161,8 +161,8 @@ pub enum Change {
     RemoveWorkflow(RunKey),
     /// A span waits for the collector.
     PutSpan(EncodedSpan),
-    /// These wait no more.
-    RemoveSpans(Vec<u64>),
+    /// These wait no more: their runs and sequences.
+    RemoveSpans(Vec<(RunKey, u64)>),
     /// A run has finished at that time.
     PutFinished(RunKey, Wall),
     /// That is long ago.
@@ -172,7 +172,7 @@ pub enum Change {
 /// What a store holds at the start.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
-    /// Records of watched workflows.
+    /// Records of watched workflows, by run.
     pub workflows: Vec<(RunKey, Vec<u8>)>,
     /// Spans that wait for the collector, in the order of their sequence.
     pub spans: Vec<EncodedSpan>,
@@ -405,7 +405,8 @@ impl Core {
             ready: VecDeque::new(),
             in_flight: 0,
             hosts: (0..hosts.unwrap_or(0)).map(|_| Host::default()).collect(),
-            outbox: Outbox::new(settings.batch),
+            // Unique among instances too, and after whatever an earlier run has left.
+            outbox: Outbox::new(settings.batch, now.wall.as_unix_ns().unsigned_abs()),
             jitter: Jitter::new(settings.seed),
             draining: false,
             polls_held: false,
@@ -458,9 +459,9 @@ impl Core {
                 leaving.ended = true;
             }
         }
-        for (key, bytes) in stored.workflows {
+        for (_, bytes) in stored.workflows {
             let restored = record::decode(&bytes).map_err(|why| why.to_string());
-            if let Err(why) = restored.and_then(|record| self.restore_workflow(key, record, now)) {
+            if let Err(why) = restored.and_then(|record| self.restore_workflow(record, now)) {
                 self.note(Note::NotRestored { why: why.into() });
             }
         }
@@ -483,8 +484,8 @@ impl Core {
                 .naming
                 .monitor;
             let record = record::encode(monitor, watch.deadline_wall, &watch.workflow);
-            let key = watch.key;
-            self.changes.push(Change::PutWorkflow { key, record });
+            let run = watch.run;
+            self.changes.push(Change::PutWorkflow { run, record });
         }
         std::mem::take(&mut self.changes)
     }
@@ -634,7 +635,7 @@ impl Core {
         }
     }
 
-    fn restore_workflow(&mut self, key: RunKey, record: Record, now: Now) -> Result<(), String> {
+    fn restore_workflow(&mut self, record: Record, now: Now) -> Result<(), String> {
         let mut named = self.settings.monitors.iter();
         let index = named.position(|m| m.naming.monitor == record.monitor);
         let index = index.ok_or_else(|| format!("there is no monitor {:?}", record.monitor))?;
@@ -642,12 +643,16 @@ impl Core {
             return Err("there is no room".into());
         }
         let monitor = &self.settings.monitors[index];
+        let key = RunKey::of(&record.monitor, record.workflow.id());
+        let run = key.of_edition(record.workflow.edition());
+        if self.table.knows(key, run) {
+            return Err("it is watched already".into());
+        }
         let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
         let due = now.mono + Duration::from_nanos(key.spread() % interval_ns.max(1));
         let deadline = now.mono + record.deadline.since(now.wall);
         let slot = self.table.next_slot();
         let timer = self.wheel.insert(due.min(deadline), slot);
-        let run = key.of_edition(record.workflow.edition());
         self.table.insert(Watch {
             workflow: record.workflow,
             monitor: index as u16,
@@ -941,7 +946,7 @@ impl Core {
         let Some(mut watch) = self.table.finish(slot, now.mono) else {
             return;
         };
-        self.change(Change::RemoveWorkflow(watch.key));
+        self.change(Change::RemoveWorkflow(watch.run));
         self.change(Change::PutFinished(watch.run, now.wall));
         self.forget_finished(now);
         let leaving = self.leaving.entry(watch.run).or_default();
@@ -1015,7 +1020,7 @@ impl Core {
     }
 
     fn forget_spans(&mut self, spans: &[EncodedSpan]) {
-        let sequences = spans.iter().map(|s| s.sequence).collect();
+        let sequences = spans.iter().map(|s| (s.run, s.sequence)).collect();
         self.change(Change::RemoveSpans(sequences));
         for span in spans {
             self.let_go(span.run, 1);

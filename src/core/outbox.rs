@@ -133,13 +133,13 @@ enum State {
 const RETRY_BASE: Duration = Duration::from_secs(1);
 
 impl Outbox {
-    /// An empty one.
-    pub fn new(policy: BatchPolicy) -> Self {
+    /// An empty one, whose spans are numbered from `first_sequence`.
+    pub fn new(policy: BatchPolicy, first_sequence: u64) -> Self {
         Outbox {
             policy,
             queue: VecDeque::new(),
             bytes: 0,
-            next_sequence: 0,
+            next_sequence: first_sequence,
             next_batch: 0,
             state: State::Idle,
             spans_max: policy.spans_max,
@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn outbox_of(count: u64) -> Outbox {
-        let mut outbox = Outbox::new(POLICY);
+        let mut outbox = Outbox::new(POLICY, 0);
         for n in 0..count {
             outbox.push(run(), Arc::from(n.to_be_bytes()), secs(0));
         }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "farspan.redb";
 
-/// Records of watched workflows by key: [`record`](crate::core::workflow::record).
+/// Records of watched workflows by run: [`record`](crate::core::workflow::record).
 const WORKFLOWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("workflows");
 /// Encoded spans by sequence, behind the 16 bytes of their run.
 const SPANS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("spans");
@@ -171,9 +171,9 @@ fn load(database: &Database) -> Result<Stored, redb::Error> {
     let transaction = database.begin_read()?;
     let mut stored = Stored::default();
     for entry in transaction.open_table(WORKFLOWS)?.iter()? {
-        let (key, record) = entry?;
-        let key = RunKey::from_bytes(key.value());
-        stored.workflows.push((key, record.value().to_vec()));
+        let (run, record) = entry?;
+        let run = RunKey::from_bytes(run.value());
+        stored.workflows.push((run, record.value().to_vec()));
     }
     for entry in transaction.open_table(SPANS)?.iter()? {
         let (sequence, span) = entry?;
@@ -209,18 +209,18 @@ fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb:
     let mut finished = transaction.open_table(FINISHED)?;
     for change in changes {
         match change {
-            Change::PutWorkflow { key, record } => {
-                workflows.insert(key.to_bytes(), &**record)?;
+            Change::PutWorkflow { run, record } => {
+                workflows.insert(run.to_bytes(), &**record)?;
             }
-            Change::RemoveWorkflow(key) => {
-                workflows.remove(key.to_bytes())?;
+            Change::RemoveWorkflow(run) => {
+                workflows.remove(run.to_bytes())?;
             }
             Change::PutSpan(span) => {
                 let value = [&span.run.to_bytes(), &*span.bytes].concat();
                 spans.insert(span.sequence, &*value)?;
             }
             Change::RemoveSpans(sequences) => {
-                for sequence in sequences {
+                for (_, sequence) in sequences {
                     spans.remove(sequence)?;
                 }
             }
@@ -288,7 +288,7 @@ mod tests {
 
     fn put(n: u8, record: &[u8]) -> Change {
         Change::PutWorkflow {
-            key: key(n),
+            run: key(n),
             record: record.to_vec(),
         }
     }
@@ -312,7 +312,7 @@ mod tests {
                 put(1, b"one again"),
                 Change::RemoveWorkflow(key(2)),
                 Change::PutSpan(span(12)),
-                Change::RemoveSpans(vec![10]),
+                Change::RemoveSpans(vec![(key(10), 10)]),
                 Change::RemoveFinished(key(4)),
             ])
             .unwrap();
