@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "edges",
         &[
             "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
-            "signals",
+            "signals", "systemd",
         ],
     ),
     ("run", &["run"]),
@@ -25,13 +25,14 @@ const LAYERS: [(&str, &[&str]); 7] = [
 
 /// What an edge may know beside that: the words of the command line and the configuration, and for
 /// the demo the server it is made of.
-const ALLOWED: [(&str, &str); 6] = [
+const ALLOWED: [(&str, &str); 7] = [
     ("cli", "config"),
     ("demo", "cli"),
     ("demo", "config"),
     ("demo", "serve"),
     ("demo", "signals"),
     ("logging", "config"),
+    ("systemd", "config"),
 ];
 
 #[test]

@@ -756,9 +756,12 @@ fn an_answer_about_another_workflow_says_nothing() {
     assert_eq!(rig.core.watched(), 1);
     let reason = PollFailureReason::OtherWorkflow.index();
     assert_eq!(rig.core.counters().polls_failed[reason], 1);
-    check(&rig.notes(), &expect![[r#"
+    check(
+        &rig.notes(),
+        &expect![[r#"
         HostTroubled { monitor: 0, reason: OtherWorkflow, detail: "asked after \"w\", the answer is about \"other\"" }
-    "#]]);
+    "#]],
+    );
 }
 
 fn exported(rig: &mut Rig, outcome: ExportOutcome) {
