@@ -133,6 +133,21 @@ fn the_readme_knows_every_setting() {
     assert!(invented.is_empty(), "only in the README: {invented:?}");
 }
 
+/// systemd kills what has not ended by then.
+#[test]
+fn the_unit_gives_a_stop_its_time() {
+    let unit = fs::read_to_string(root().join("systemd/farspan.service")).unwrap();
+    let setting = |name: &str| -> u64 {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name));
+        let seconds = line.and_then(|value| value.strip_suffix('s'));
+        seconds.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
+    };
+    let longest = farspan::run::STOP_MAX.as_secs();
+    assert!(setting("TimeoutStopSec=") > longest + 1);
+    assert!(setting("WatchdogSec=") > 10);
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nStateDirectory=farspan\n"));
+}
+
 #[test]
 fn the_manifest_and_the_licence_agree() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();

@@ -880,7 +880,7 @@ fn a_shorter_interval_holds_at_once_and_spreads() {
     rig.handle(pace(5.0, 10.0, 1e6));
     let reloaded = rig.now.mono;
     let sent = rig.answer_all(secs(20.0), secs(0.1), &running());
-    assert!((399..=401).contains(&sent.len()), "{} polls", sent.len());
+    assert!((390..=400).contains(&sent.len()), "{} polls", sent.len());
     for half in 0..4 {
         let from = reloaded + secs(5.0) * half;
         let within = sent.iter().filter(|at| **at >= from);
@@ -946,15 +946,18 @@ fn a_reload_ends_a_pause_after_failures_but_not_the_one_a_host_asked_for() {
 fn a_new_timeout_counts_from_the_event() {
     for (timeout, ends) in [(100.0, 100.0), (7200.0, 7200.0), (10.0, 50.0)] {
         let mut rig = Rig::plain();
+        let until = |rig: &mut Rig, end: f64| {
+            let time = mono(end).since(rig.now.mono);
+            rig.answer_all(time, secs(0.1), &running());
+        };
         rig.start(0, "w");
-        rig.answer_all(secs(50.0), secs(0.1), &running());
+        until(&mut rig, 50.0);
         rig.handle(pace(5.0, 10.0, timeout));
-        let before = ends - 50.0 - 0.5;
-        if before > 0.0 {
-            rig.answer_all(secs(before), secs(0.1), &running());
+        if timeout > 50.0 {
+            until(&mut rig, ends - 0.5);
             assert_eq!(rig.core.counters().workflows_timed_out, 0, "{timeout}");
         }
-        rig.answer_all(secs(1.0), secs(0.1), &running());
+        until(&mut rig, ends + 0.5);
         assert_eq!(rig.core.counters().workflows_timed_out, 1, "{timeout}");
         assert_eq!(rig.core.watched(), 0);
     }
