@@ -241,15 +241,21 @@ fn a_token_that_is_mended_is_tried_soon() {
 #[test]
 fn the_log_changes_its_level() {
     let it = Reloading::new();
-    let farspan = it.start(&json!({"log": {"level": "info"}}), "t");
+    let farspan = it.start(
+        &json!({"log": {"level": "info"}, "poll": {"interval": "50ms"}}),
+        "t",
+    );
     let heard = |id: &str| {
+        it.rig.api.script(id, [processing(id).reply()]);
         it.rig.submit(id);
-        it.manager.await_status("watching");
+        eventually("it is watched", SOON, || it.rig.api.polls(id) >= 1);
         format!("watching workflow {id:?}")
     };
     heard("quiet");
-    it.files
-        .write("farspan.json", r#"{"log": {"level": "debug"}}"#);
+    it.files.write(
+        "farspan.json",
+        r#"{"log": {"level": "debug"}, "poll": {"interval": "50ms"}}"#,
+    );
     it.reload(&farspan);
     let loud = heard("loud");
     eventually("a line of debug", SOON, || farspan.stderr().contains(&loud));
