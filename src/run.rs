@@ -285,9 +285,10 @@ impl Loop {
         answers: &Receiver<Polled>,
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
-        let nobody = never();
+        let (nobody, no_reload) = (never(), never());
         let mut source = events;
         let reloads = self.living.reloads();
+        let mut reloads = &reloads;
         self.living.say(State::Ready);
         loop {
             let patience = self.patience().min(self.tell());
@@ -306,7 +307,13 @@ impl Loop {
                         None
                     }
                 },
-                recv(reloads) -> reload => reload.ok().and_then(|reload| self.reload(reload)),
+                recv(reloads) -> reload => match reload {
+                    Ok(reload) => self.reload(reload),
+                    Err(_) => {
+                        reloads = &no_reload;
+                        None
+                    }
+                },
                 recv(stopped) -> _ => return,
                 default(patience) => None,
             };
