@@ -412,6 +412,11 @@ impl Core {
         self.in_flight
     }
 
+    /// Whether polls wait because so many spans do.
+    pub fn polls_held(&self) -> bool {
+        self.polls_held
+    }
+
     /// Spans that the collector has not acknowledged.
     pub fn spans_waiting(&self) -> usize {
         self.outbox.len()
@@ -685,12 +690,15 @@ impl Core {
 
     /// Hands due polls to free pollers, the most overdue first.
     fn dispatch(&mut self, now: Now) {
-        let full = self.outbox.is_full();
-        if full != self.polls_held {
-            self.polls_held = full;
-            self.note(Note::PollsHeld(full));
+        let held = match self.polls_held {
+            false => self.outbox.is_full(),
+            true => !self.outbox.has_room_again(),
+        };
+        if held != self.polls_held {
+            self.polls_held = held;
+            self.note(Note::PollsHeld(held));
         }
-        if self.draining || full {
+        if self.draining || held {
             return;
         }
         while self.in_flight < self.settings.pollers

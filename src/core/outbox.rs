@@ -99,7 +99,7 @@ pub struct Outbox {
     next_sequence: u64,
     next_batch: u64,
     state: State,
-    /// Halved by a 413, doubled by a delivery.
+    /// Halved by a 413, grows again with each delivery.
     spans_max: usize,
     failures: u32,
     set_aside: VecDeque<EncodedSpan>,
@@ -176,6 +176,11 @@ impl Outbox {
         self.bytes >= limits::OUTBOX_BYTES_MAX || self.queue.len() >= self.policy.queue_max
     }
 
+    /// Whether enough has gone for polls to go on: well below full, or they would stop and go with every batch.
+    pub fn has_room_again(&self) -> bool {
+        self.bytes <= limits::OUTBOX_BYTES_MAX / 2 && self.queue.len() <= self.policy.queue_max / 2
+    }
+
     /// Attempts in a row that failed.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -230,7 +235,9 @@ impl Outbox {
         match outcome {
             ExportOutcome::Delivered { .. } => {
                 self.failures = 0;
-                self.spans_max = self.spans_max.saturating_mul(2).min(self.policy.spans_max);
+                // Slowly: a collector whose limit stays would else refuse every second request.
+                let growth = (self.policy.spans_max / 32).max(1);
+                self.spans_max = (self.spans_max + growth).min(self.policy.spans_max);
                 Settled::Delivered(self.take_front(len))
             }
             ExportOutcome::TooLarge { .. } if len > 1 => {

@@ -317,9 +317,9 @@ impl Workflow {
             let stage = &mut self.stages[index];
             match stage.seen.state {
                 _ if stage.finished => {}
-                State::Pending => stage.finish(),
+                State::Pending if !stage.seen.has_run() => stage.finish(),
                 State::Ended(outcome) => self.finish_ended_stage(index, outcome, naming, spans),
-                State::Running => {
+                State::Pending | State::Running => {
                     let timed_out = why == Some(Abandoned::TimedOut);
                     let ending = Ending {
                         end,
@@ -481,7 +481,7 @@ impl Workflow {
         // After a failure the stages that were still to come never start; after a success one that has not started
         // is an answer that lags.
         let open = |stage: &Stage| match stage.seen.state {
-            State::Pending => outcome == Outcome::Success,
+            State::Pending => stage.seen.has_run() || outcome == Outcome::Success,
             State::Running | State::Ended(_) => true,
         };
         self.seen.has_times() && !self.stages.iter().any(|s| !s.finished && open(s))
@@ -575,6 +575,11 @@ impl Seen {
             State::Pending | State::Running => None,
         };
         self.error = progress.error.or(self.error.take());
+    }
+
+    /// Whether it was ever seen running, whatever is said of it now.
+    fn has_run(&self) -> bool {
+        self.started_seen.is_some()
     }
 
     fn has_times(&self) -> bool {
