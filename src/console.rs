@@ -2,16 +2,20 @@
 
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// The thread that writes. It ends when the channel of spans is closed, and is joined when this is dropped.
+/// The thread that writes. It ends when the channel of spans is closed and everything is written.
 #[derive(Debug)]
 pub struct Console {
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
+    /// Disconnects when the thread ends.
+    ended: Receiver<Infallible>,
 }
 
 impl Console {
@@ -20,7 +24,9 @@ impl Console {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(spans: Receiver<Arc<Span>>) -> io::Result<Self> {
+        let (end, ended) = bounded(0);
         let write = move || {
+            let _end: Sender<Infallible> = end;
             for span in spans {
                 let text = render(&span);
                 if io::stdout().lock().write_all(text.as_bytes()).is_err() {
@@ -31,18 +37,18 @@ impl Console {
         let thread = std::thread::Builder::new()
             .name("console".into())
             .spawn(write)?;
-        Ok(Console {
-            thread: Some(thread),
-        })
+        Ok(Console { thread, ended })
     }
-}
 
-impl Drop for Console {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
+    /// Waits until everything is written, once the channel of spans is closed. False if that took longer: a reader that
+    /// has stopped to read must not hold farspan's end up.
+    pub fn ends_within(self, timeout: Duration) -> bool {
+        let ended = self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected);
+        if ended {
             // If it panicked, it has said so on standard error.
-            drop(thread.join());
+            drop(self.thread.join());
         }
+        ended
     }
 }
 

@@ -15,6 +15,7 @@ use crate::http::{self, NameCache, Timeouts, Trust};
 use crate::mapping::{self, Reading, Unreadable};
 use crossbeam_channel::{Receiver, Sender};
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use ureq::Agent;
@@ -62,6 +63,16 @@ impl Target {
     }
 }
 
+/// A poll and whom to ask. The target travels with each poll, so that a token that was read anew is sent with every
+/// poll from then on, and pollers share nothing that could change under them.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What to ask after.
+    pub poll: Poll,
+    /// The API of the poll's monitor.
+    pub target: Arc<Target>,
+}
+
 /// How long a poll may take.
 pub const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
@@ -76,26 +87,24 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Starts `count` pollers that take polls from `polls` and answer on `answers`.
+    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. They speak TLS only if `https`.
     ///
     /// # Errors
     /// A text that says what is wrong with the trust, or that there is no thread to be had.
     pub fn start(
         count: usize,
-        targets: &[Target],
+        https: bool,
         trust: &Trust,
-        polls: &Receiver<Poll>,
+        polls: &Receiver<Ask>,
         answers: &Sender<Polled>,
     ) -> Result<Self, String> {
         const STACK_BYTES: usize = 256 * 1024;
         let names = NameCache::default();
-        let https = targets.iter().any(Target::is_https);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let mut poller = Poller {
                 agent: http::agent(TIMEOUTS, https, trust, &names)?,
                 names: names.clone(),
-                targets: targets.to_vec(),
                 body: Vec::new(),
             };
             let (polls, answers) = (polls.clone(), answers.clone());
@@ -103,8 +112,8 @@ impl Pollers {
                 .name(format!("poller-{number}"))
                 .stack_size(STACK_BYTES)
                 .spawn(move || {
-                    for poll in polls {
-                        if answers.send(poller.poll(&poll)).is_err() {
+                    for Ask { poll, target } in polls {
+                        if answers.send(poller.poll(&poll, &target)).is_err() {
                             break;
                         }
                     }
@@ -127,7 +136,6 @@ impl Drop for Pollers {
 struct Poller {
     agent: Agent,
     names: NameCache,
-    targets: Vec<Target>,
     /// Reused from poll to poll.
     body: Vec<u8>,
 }
@@ -138,9 +146,9 @@ const REDIRECTS_MAX: usize = 5;
 const WHOLE_BODY_BYTES: usize = 64 * 1024;
 
 impl Poller {
-    fn poll(&mut self, poll: &Poll) -> Polled {
+    fn poll(&mut self, poll: &Poll, target: &Target) -> Polled {
         let sent = clock::now();
-        let (answer, date) = match self.ask(poll) {
+        let (answer, date) = match self.ask(&poll.workflow_id, target) {
             Ok((answer, date)) => (answer, date),
             Err(failure) => {
                 if failure.reason == PollFailureReason::Connect {
@@ -161,10 +169,10 @@ impl Poller {
 
     fn ask(
         &mut self,
-        poll: &Poll,
+        workflow_id: &str,
+        target: &Target,
     ) -> Result<(Answer, Option<crate::core::time::Wall>), PollFailure> {
-        let target = &self.targets[poll.monitor as usize];
-        let mut url = target.url(&poll.workflow_id);
+        let mut url = target.url(workflow_id);
         for _ in 0..=REDIRECTS_MAX {
             let mut request = self
                 .agent

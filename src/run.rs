@@ -7,11 +7,16 @@
 //!                    └──────┘
 //! ```
 //!
+//! SIGHUP comes by way of [`living`], which reads the configuration anew and tells the service manager how things are.
+//!
 //! Every channel is bounded, and the core knows how much room there is, so that the loop never waits on a send. It
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
+mod living;
+mod stopping;
+
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Source};
 use crate::console::Console;
 use crate::core::event::StartEvent;
 use crate::core::limits;
@@ -20,28 +25,31 @@ use crate::core::span::Span;
 use crate::core::time::Mono;
 use crate::core::workflow::Naming;
 use crate::core::{
-    Action, Change, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
+    Action, Change, Core, Counters, Input, Monitor, Note, PollFailureReason, Polled, Settings,
 };
 use crate::export::{Destination, Exporter};
 use crate::http::Trust;
 #[cfg(feature = "redis")]
 use crate::intake;
 use crate::otlp::{self, Envelope};
-use crate::poller::{Pollers, Target};
+use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
 use crate::store::Store;
 use crate::store::file::FileStore;
+use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+use living::Living;
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+pub use stopping::STOP_MAX;
 
-/// `farspan run`: watches until SIGTERM or SIGINT.
+/// `farspan run`: watches until SIGTERM or SIGINT; on SIGHUP reads the configuration anew from where it came from.
 ///
 /// Fails when something cannot be started, and when something is left that neither the collector nor a store took.
-pub fn run(config: &Config) -> ExitCode {
-    match start_and_watch(config) {
+pub fn run(config: &Config, source: Source) -> ExitCode {
+    match start_and_watch(config, source) {
         Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(trouble) => {
@@ -51,8 +59,16 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
-fn start_and_watch(config: &Config) -> Result<Report, String> {
-    let stopped = signals::stop().map_err(|e| format!("cannot listen to signals: {e}"))?;
+fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
+    let signals = signals::stop_and_reload();
+    let (stopped, hangups) = signals.map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let supervisor = Supervisor::of(&source.env).unwrap_or_else(|trouble| {
+        log::warn!("the service manager is told nothing: {trouble}");
+        Supervisor::default()
+    });
+    let reloads = living::read_anew(source, hangups)
+        .map_err(|e| format!("cannot start the reader of the configuration: {e}"))?;
+    let living = Living::new(config, supervisor, reloads);
     let console = match config.export.console {
         true => Some(bounded(SPANS_QUEUE)),
         false => None,
@@ -78,8 +94,10 @@ fn start_and_watch(config: &Config) -> Result<Report, String> {
     );
     let (events, received) = bounded(limits::INTAKE_QUEUE);
     listen(config, events, &stopped)?;
-    let report = watch(config, received, stopped, spans)?;
-    drop(console);
+    let report = watch_living(config, received, stopped, spans, living)?;
+    if let Some(console) = console {
+        stopping::end_console(console);
+    }
     Ok(report)
 }
 
@@ -125,10 +143,6 @@ pub struct Report {
 
 /// Finished spans between the loop and whoever shows them.
 pub const SPANS_QUEUE: usize = 4096;
-/// From the stop to the end of the polls under way.
-const DRAIN_POLLS: Duration = Duration::from_secs(10);
-/// From the end of the polls to the end of the exports.
-const DRAIN_EXPORTS: Duration = Duration::from_secs(10);
 
 /// Watches the workflows that `events` tells of, and those of the store, until `stopped` disconnects; shows finished
 /// spans to `spans` too.
@@ -141,19 +155,23 @@ pub fn watch(
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
-    let api = config
-        .api
-        .as_ref()
-        .ok_or("FARSPAN_API_BASE_URL is not set")?;
-    let target = Target::new(
-        &api.base_url,
-        api.token.as_ref().map(config::Secret::expose),
-    )?;
+    let living = Living::new(config, Supervisor::default(), never());
+    watch_living(config, events, stopped, spans, living)
+}
+
+fn watch_living(
+    config: &Config,
+    events: Receiver<StartEvent>,
+    stopped: Receiver<Infallible>,
+    spans: Vec<Sender<Arc<Span>>>,
+    living: Living,
+) -> Result<Report, String> {
+    let target = target(config)?;
     let (polls, polls_received) = bounded(config.poll.pollers);
     let (answers_sent, answers) = bounded(config.poll.pollers);
     let pollers = Pollers::start(
         config.poll.pollers,
-        &[target],
+        target.is_https(),
         &Trust::default(),
         &polls_received,
         &answers_sent,
@@ -180,6 +198,7 @@ pub fn watch(
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
+        target: target.into(),
         batches,
         spans,
         spans_unshown: 0,
@@ -187,10 +206,11 @@ pub fn watch(
         unstored: Vec::new(),
         store_again_at: None,
         exports: Vec::new(),
+        living,
     };
     watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
-    watcher.drain(&answers, &outcomes);
+    watcher.stop(&events, &answers, &outcomes);
     let report = watcher.finish();
     // What did not end in time is left to the end of the process.
     if report.polls_in_flight > 0 {
@@ -200,6 +220,15 @@ pub fn watch(
         std::mem::forget(exporter);
     }
     Ok(report.report)
+}
+
+fn target(config: &Config) -> Result<Target, String> {
+    let api = config
+        .api
+        .as_ref()
+        .ok_or("FARSPAN_API_BASE_URL is not set")?;
+    let token = api.token.as_ref().map(config::Secret::expose);
+    Target::new(&api.base_url, token)
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
@@ -256,7 +285,9 @@ pub fn trust(otlp: &config::Otlp) -> Trust {
 /// The state and the ways out of the loop.
 struct Loop {
     core: Core,
-    polls: Sender<Poll>,
+    polls: Sender<Ask>,
+    /// The API, with the token that is in force.
+    target: Arc<Target>,
     /// `None`: spans go to no collector.
     batches: Option<Sender<Batch>>,
     spans: Vec<Sender<Arc<Span>>>,
@@ -269,6 +300,7 @@ struct Loop {
     store_again_at: Option<Mono>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
+    living: Living,
 }
 
 /// Inputs that share a turn, and so a commit.
@@ -288,9 +320,13 @@ impl Loop {
         answers: &Receiver<Polled>,
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
-        let nobody = never();
+        let (nobody, no_reload) = (never(), never());
         let mut source = events;
+        let reloads = self.living.reloads();
+        let mut reloads = &reloads;
+        self.living.say(State::Ready);
         loop {
+            let patience = self.patience().min(self.tell());
             let events = if self.core.has_room() {
                 source
             } else {
@@ -306,8 +342,15 @@ impl Loop {
                         None
                     }
                 },
+                recv(reloads) -> reload => match reload {
+                    Ok(reload) => self.reload(reload),
+                    Err(_) => {
+                        reloads = &no_reload;
+                        None
+                    }
+                },
                 recv(stopped) -> _ => return,
-                default(self.patience()) => None,
+                default(patience) => None,
             };
             self.handle(input.unwrap_or(Input::Tick));
             // What is there already shares the commit.
@@ -331,41 +374,6 @@ impl Loop {
         }
     }
 
-    /// No new poll, no new event; what is under way may end, then what is finished is sent.
-    fn drain(&mut self, answers: &Receiver<Polled>, outcomes: &Receiver<(u64, ExportOutcome)>) {
-        log::info!(
-            "stopping: {} polls under way, {} spans to send",
-            self.core.polls_in_flight(),
-            self.core.spans_waiting()
-        );
-        self.handle(Input::Drain);
-        self.end_turn();
-        let polls_until = clock::now().mono + DRAIN_POLLS;
-        while self.core.polls_in_flight() > 0 && clock::now().mono < polls_until {
-            self.take_until(polls_until, answers, outcomes);
-        }
-        let exports_until = clock::now().mono + DRAIN_EXPORTS;
-        while self.core.spans_waiting() > 0 && clock::now().mono < exports_until {
-            self.take_until(exports_until, answers, outcomes);
-        }
-    }
-
-    fn take_until(
-        &mut self,
-        until: Mono,
-        answers: &Receiver<Polled>,
-        outcomes: &Receiver<(u64, ExportOutcome)>,
-    ) {
-        let patience = self.patience().min(until.since(clock::now().mono));
-        let input = select! {
-            recv(answers) -> answer => answer.map(Input::Polled).ok(),
-            recv(outcomes) -> outcome => outcome.map(exported).ok(),
-            default(patience) => None,
-        };
-        self.handle(input.unwrap_or(Input::Tick));
-        self.end_turn();
-    }
-
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
@@ -380,7 +388,10 @@ impl Loop {
         while let Some(action) = self.core.next_action() {
             match action {
                 // The core never has more polls under way than there are places.
-                Action::Poll(poll) => drop(self.polls.try_send(poll)),
+                Action::Poll(poll) => {
+                    let target = self.target.clone();
+                    drop(self.polls.try_send(Ask { poll, target }));
+                }
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     self.show(span.into());

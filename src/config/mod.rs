@@ -4,6 +4,7 @@
 //! this module.
 
 mod otel;
+mod reload;
 mod settings;
 pub(crate) mod values;
 
@@ -17,6 +18,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use reload::{Change, Source};
 pub(crate) use settings::help;
 
 /// Everything that farspan was told, checked.

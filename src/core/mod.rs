@@ -75,6 +75,17 @@ pub struct Monitor {
     pub timeout: Duration,
 }
 
+/// When a monitor polls, as far as it can change while the core runs: each as in [`Monitor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// From the event to the first poll.
+    pub initial_delay: Duration,
+    /// From poll to poll.
+    pub interval: Duration,
+    /// From the event to giving up.
+    pub timeout: Duration,
+}
+
 /// What happens to the core.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -93,6 +104,10 @@ pub enum Input {
     },
     /// The store takes nothing, or takes again: meanwhile nothing is polled, for what it would bring could not be kept.
     StoreTroubled(bool),
+    /// The configuration was read anew: from now on each monitor polls at this pace, in the order of
+    /// [`Settings::monitors`]. It holds for what is under watch too, and cuts short a pause after failures, for what is
+    /// new may be what mends them.
+    Reloaded(Vec<Pace>),
     /// Time has passed.
     Tick,
     /// Stop: start no poll, send what there is without waiting for more.
@@ -430,6 +445,7 @@ impl Core {
             Input::Encoded(bytes) => self.take_encoded(bytes, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
+            Input::Reloaded(paces) => self.change_pace(&paces, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
@@ -574,8 +590,7 @@ impl Core {
         if self.table.is_full() {
             return self.shed(event);
         }
-        let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
-        let spread = Duration::from_nanos(key.spread() % interval_ns.max(1));
+        let spread = spread(key, monitor.interval);
         let deadline = now.mono + monitor.timeout;
         let due = now.mono + monitor.initial_delay + spread;
         let slot = self.table.next_slot();
@@ -801,6 +816,51 @@ impl Core {
         }
         let timer = self.wheel.insert(due.min(watch.deadline), slot);
         watch.phase = Phase::Waiting { timer, due };
+    }
+
+    /// Whoever would wait longer than the new pace has it is asked after sooner, spread over an interval like a burst.
+    fn change_pace(&mut self, paces: &[Pace], now: Now) {
+        let mut timeouts_before = Vec::with_capacity(paces.len());
+        for (monitor, pace) in self.settings.monitors.iter_mut().zip(paces) {
+            timeouts_before.push(monitor.timeout);
+            monitor.initial_delay = pace.initial_delay;
+            monitor.interval = pace.interval;
+            monitor.timeout = pace.timeout;
+        }
+        let slots: Vec<u32> = self.table.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Some(watch) = self.table.get_mut(slot) else {
+                continue;
+            };
+            let index = watch.monitor as usize;
+            let (Some(pace), Some(timeout_before)) = (paces.get(index), timeouts_before.get(index))
+            else {
+                continue;
+            };
+            let before = watch.deadline;
+            watch.deadline = moved(before, *timeout_before, pace.timeout);
+            watch.deadline_wall =
+                watch.deadline_wall - before.since(watch.deadline) + watch.deadline.since(before);
+            watch.workflow.touch();
+            let Phase::Waiting { timer, due } = watch.phase else {
+                self.mark(slot);
+                continue;
+            };
+            let first = match watch.missing_since {
+                // It may not have been asked after yet.
+                Some(_) => pace.initial_delay,
+                None => Duration::ZERO,
+            };
+            let due = if due > now.mono + first + pace.interval {
+                now.mono + first + spread(watch.key, pace.interval)
+            } else {
+                due
+            };
+            self.wheel.cancel(timer);
+            let timer = self.wheel.insert(due.min(watch.deadline), slot);
+            watch.phase = Phase::Waiting { timer, due };
+            self.mark(slot);
+        }
     }
 
     /// Moves what is due from the wheel into the queue.
@@ -1068,6 +1128,23 @@ impl Core {
 
     fn note(&mut self, note: Note) {
         self.actions.push_back(Action::Note(note));
+    }
+}
+
+/// A workflow's own share of an interval.
+fn spread(key: RunKey, interval: Duration) -> Duration {
+    let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(key.spread() % interval_ns.max(1))
+}
+
+/// A deadline that was set with one timeout, as another would have set it.
+fn moved(deadline: Mono, timeout_before: Duration, timeout: Duration) -> Mono {
+    match timeout.checked_sub(timeout_before) {
+        Some(longer) => deadline + longer,
+        None => {
+            let since_start = deadline.since(Mono::default());
+            Mono::from_duration(since_start.saturating_sub(timeout_before.saturating_sub(timeout)))
+        }
     }
 }
 

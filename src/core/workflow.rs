@@ -155,6 +155,11 @@ impl Workflow {
         std::mem::take(&mut self.changed)
     }
 
+    /// Something about its record has changed that it does not know itself.
+    pub fn touch(&mut self) {
+        self.changed = true;
+    }
+
     /// What tells its run from others of the same id.
     pub fn edition(&self) -> Edition {
         self.edition

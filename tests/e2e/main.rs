@@ -17,6 +17,7 @@ mod api_faults;
 mod collector;
 mod commands;
 mod intake;
+mod living;
 mod programs;
 mod selftest;
 mod settings;

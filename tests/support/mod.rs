@@ -8,12 +8,14 @@
 )]
 
 pub mod api;
+pub mod files;
 pub mod http;
 pub mod program;
 pub mod receiver;
 pub mod redis;
 pub mod rig;
 pub mod spans;
+pub mod systemd;
 pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};

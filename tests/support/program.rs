@@ -4,7 +4,7 @@ use super::http::lock;
 use super::{SOON, eventually, within};
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 pub struct Call {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    reads_stdout: bool,
 }
 
 /// What is left of a program that has ended.
@@ -35,6 +36,7 @@ pub fn farspan(arguments: &[&str]) -> Call {
     Call {
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: BTreeMap::new(),
+        reads_stdout: true,
     }
 }
 
@@ -46,6 +48,12 @@ impl Call {
 
     pub fn without(mut self, key: &str) -> Self {
         self.environment.remove(key);
+        self
+    }
+
+    /// Nobody reads its standard output, and nobody closes it.
+    pub fn with_stdout_unread(mut self) -> Self {
+        self.reads_stdout = false;
         self
     }
 
@@ -65,13 +73,18 @@ impl Call {
             .stderr(Stdio::piped())
             .spawn()
             .expect("farspan starts");
-        let stdout = Output::read(child.stdout.take().expect("piped"));
+        let pipe = child.stdout.take().expect("piped");
+        let (stdout, unread) = match self.reads_stdout {
+            true => (Output::read(pipe), None),
+            false => (Output::read(std::io::empty()), Some(pipe)),
+        };
         let stderr = Output::read(child.stderr.take().expect("piped"));
         Farspan {
             name: self.arguments.join(" "),
             child,
             stdout,
             stderr,
+            _unread: unread,
         }
     }
 
@@ -88,6 +101,7 @@ pub struct Farspan {
     child: Child,
     stdout: Output,
     stderr: Output,
+    _unread: Option<ChildStdout>,
 }
 
 impl Farspan {
