@@ -374,7 +374,7 @@ impl Core {
     /// When [`handle`](Self::handle) wants to be called again, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Mono> {
         let poll = self.wheel.next_deadline();
-        [poll, self.outbox.next_deadline()]
+        [poll, self.outbox.next_deadline(self.draining)]
             .into_iter()
             .flatten()
             .min()
