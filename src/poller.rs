@@ -1,4 +1,4 @@
-//! The pollers: a fixed pool of threads, each with an agent and its open connection.
+//! The pollers: a fixed pool of threads, each with an agent for each API and its open connection.
 //!
 //! ```text
 //! Poll -> GET {base}/workflows/{id} -> redirects on the same host -> mapping -> Polled

@@ -37,7 +37,8 @@ use std::time::Duration;
 
 /// `farspan run`: watches until SIGTERM or SIGINT.
 ///
-/// Fails when something cannot be started, and when spans are left that the collector did not take in time.
+/// Fails when something cannot be started, and when spans are left that the collector did not take in time. Whether
+/// anybody could tell it of workflows, [`source_missing`] says before.
 pub fn run(config: &Config) -> ExitCode {
     match start_and_watch(config) {
         Ok(report) if report.undelivered == 0 => ExitCode::SUCCESS,
@@ -76,13 +77,26 @@ fn start_and_watch(config: &Config) -> Result<Report, String> {
     Ok(report)
 }
 
+/// Why no start event could ever come, if that is so: a mistake in the configuration that no start mends.
+pub fn source_missing(config: &Config) -> Option<&'static str> {
+    if !cfg!(feature = "redis") {
+        return Some(
+            "this farspan was built without the feature `redis`, its only source of start events",
+        );
+    }
+    let is_set = config.redis.is_some();
+    (!is_set).then_some("nothing would tell farspan of workflows: set FARSPAN_REDIS_URL")
+}
+
 #[cfg(feature = "redis")]
 fn listen(
     config: &Config,
     events: Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
 ) -> Result<(), String> {
-    let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+    let Some(redis) = &config.redis else {
+        return Ok(());
+    };
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
         channel: redis.channel.clone(),
@@ -94,14 +108,8 @@ fn listen(
 
 #[cfg(not(feature = "redis"))]
 fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<(), String> {
-    Err(
-        "this farspan was built without the feature `redis`, its only source of start events"
-            .into(),
-    )
+    Ok(())
 }
-
-#[cfg(feature = "redis")]
-const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL";
 
 /// What was watched, and what is left.
 #[derive(Clone, Debug)]

@@ -289,7 +289,7 @@ pub struct Core {
     jitter: Jitter,
     draining: bool,
     polls_held: bool,
-    /// Hashes of the oddities noted, so that each is noted once.
+    /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
     oddities: HashSet<Box<str>>,
     actions: VecDeque<Action>,
     counters: Counters,
