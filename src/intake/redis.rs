@@ -140,7 +140,7 @@ impl Listener {
             Some(since) => {
                 let gap = clock::now().mono.since(since);
                 log::warn!(
-                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} was not heard"
+                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} may not have been heard"
                 );
             }
         }
@@ -155,7 +155,10 @@ impl Listener {
                     }
                     if clock::now().mono.since(heard) >= QUIET_MAX {
                         pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+                        // Without an answer nobody knows since when the connection was dead.
+                        *deaf_since = Some(heard);
                         let _: redis::Value = pubsub.ping()?;
+                        *deaf_since = None;
                         heard = clock::now().mono;
                     }
                     continue;

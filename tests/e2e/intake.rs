@@ -337,6 +337,25 @@ fn a_redis_that_restarts_is_subscribed_again_and_watching_goes_on() {
 }
 
 #[test]
+fn a_redis_that_fell_silent_is_missed_since_it_did() {
+    let rig = Rig::new();
+    let farspan = rig.start();
+    rig.redis.signal("STOP");
+    let patience = Duration::from_secs(60);
+    eventually("the silence is noticed", patience, || {
+        farspan.stderr().contains("trying again")
+    });
+    rig.redis.signal("CONT");
+    const GAP: &str = "what was published in the last ";
+    eventually("it is told", SOON, || farspan.stderr().contains(GAP));
+    let log = farspan.stop().stderr;
+    let (gap, _) = log.split_once(GAP).unwrap().1.split_once("s ").unwrap();
+    let gap_s: f64 = gap.parse().unwrap_or_else(|e| panic!("{gap:?} {e}: {log}"));
+    // So long farspan waits before it asks, and then for the answer.
+    assert!(gap_s >= 20.0, "{log}");
+}
+
+#[test]
 fn a_redis_that_is_down_at_the_start_is_waited_for() {
     let mut rig = Rig::new();
     rig.redis = RedisServer::stopped();
