@@ -208,7 +208,11 @@ impl Poller {
             mapping::read_slice(&self.body)
         } else {
             let rest = io::BufReader::with_capacity(WHOLE_BODY_BYTES, body);
-            mapping::read_stream(self.body.chain(rest))
+            let begun = &self.body[..];
+            let begun = begun
+                .strip_prefix(mapping::BYTE_ORDER_MARK)
+                .unwrap_or(begun);
+            mapping::read_stream(begun.chain(rest))
         };
         match reading {
             Ok(Reading { snapshot, oddity }) => Ok(Answer::Snapshot {
