@@ -7,6 +7,7 @@ use crate::clock;
 use crate::core::PollFailureReason;
 use crate::core::time::{Mono, Wall};
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
@@ -38,13 +39,14 @@ pub struct Trust {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// An agent that keeps its connections, follows no redirect, and takes every status for an answer.
+/// An agent for `url` and what else is on its host. It keeps its connections, follows no redirect, and takes every
+/// status for an answer.
 ///
 /// # Errors
 /// A text that says what is wrong with the PEM in `trust`.
 pub fn agent(
     timeouts: Timeouts,
-    https: bool,
+    url: &str,
     trust: &Trust,
     names: &NameCache,
 ) -> Result<Agent, String> {
@@ -67,6 +69,12 @@ pub fn agent(
         .timeout_per_read(Some(timeouts.read))
         .timeout_per_write(Some(timeouts.read))
         .timeout_global(Some(timeouts.total));
+    let builder = match is_on_this_host(url) {
+        true => builder.proxy(None),
+        // ureq has taken the environment's (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, less `NO_PROXY`).
+        false => builder,
+    };
+    let https = url.starts_with("https://");
     #[cfg(feature = "tls")]
     let builder = match https {
         true => builder.tls_config(tls::config(trust)?),
@@ -80,6 +88,16 @@ pub fn agent(
     let Trust { .. } = trust;
     let (connector, resolver) = (DefaultConnector::default(), names.clone());
     Ok(Agent::with_parts(builder.build(), connector, resolver))
+}
+
+/// A proxy's loopback is not ours, so none is asked for the way to this host, as in Go's clients.
+/// <https://pkg.go.dev/net/http#ProxyFromEnvironment>
+fn is_on_this_host(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(feature = "tls")]
@@ -280,6 +298,23 @@ mod tests {
             "2026-11-20",
         ] {
             assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn this_host_is_known_by_its_names() {
+        for (url, here) in [
+            ("http://localhost:4318/v1/traces", true),
+            ("https://LocalHost", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://127.8.9.10/x", true),
+            ("http://[::1]:8080/base", true),
+            ("http://localhost.test", false),
+            ("http://10.0.0.1", false),
+            ("http://[fe80::1]:8080", false),
+            ("", false),
+        ] {
+            assert_eq!(is_on_this_host(url), here, "{url}");
         }
     }
 

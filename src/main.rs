@@ -37,7 +37,10 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
             let config = Config::load_to_watch(env, file.as_deref())?;
             start_log(&config);
             let env = env.clone();
-            Ok(farspan::run::run(&config, Source { env, file }))
+            Ok(match farspan::run::source_missing(&config) {
+                Some(mistake) => misused(&mistake),
+                None => farspan::run::run(&config, Source { env, file }),
+            })
         }
         Command::Check { config } => {
             let config = Config::load_to_watch(env, config.as_deref())?;

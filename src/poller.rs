@@ -1,4 +1,4 @@
-//! The pollers: a fixed pool of threads, each with an agent and its open connection.
+//! The pollers: a fixed pool of threads, each with an agent for each API and its open connection.
 //!
 //! ```text
 //! Poll -> GET {base}/workflows/{id} -> redirects on the same host -> mapping -> Polled
@@ -49,9 +49,9 @@ impl Target {
         })
     }
 
-    /// Whether it is asked over TLS.
-    pub fn is_https(&self) -> bool {
-        self.base_url.starts_with("https://")
+    /// Without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
     }
 
     fn url(&self, workflow_id: &str) -> String {
@@ -87,13 +87,14 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. They speak TLS only if `https`.
+    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. `base_urls` are the
+    /// monitors' APIs, in the order of the monitors: they stay, whatever else of a target changes.
     ///
     /// # Errors
     /// A text that says what is wrong with the trust, or that there is no thread to be had.
     pub fn start(
         count: usize,
-        https: bool,
+        base_urls: &[String],
         trust: &Trust,
         polls: &Receiver<Ask>,
         answers: &Sender<Polled>,
@@ -102,8 +103,9 @@ impl Pollers {
         let names = NameCache::default();
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
+            let agent = |url: &String| http::agent(TIMEOUTS, url, trust, &names);
             let mut poller = Poller {
-                agent: http::agent(TIMEOUTS, https, trust, &names)?,
+                agents: base_urls.iter().map(agent).collect::<Result<_, _>>()?,
                 names: names.clone(),
                 body: Vec::new(),
             };
@@ -134,7 +136,8 @@ impl Drop for Pollers {
 }
 
 struct Poller {
-    agent: Agent,
+    /// One for each target.
+    agents: Vec<Agent>,
     names: NameCache,
     /// Reused from poll to poll.
     body: Vec<u8>,
@@ -148,7 +151,7 @@ const WHOLE_BODY_BYTES: usize = 64 * 1024;
 impl Poller {
     fn poll(&mut self, poll: &Poll, target: &Target) -> Polled {
         let sent = clock::now();
-        let (answer, date) = match self.ask(&poll.workflow_id, target) {
+        let (answer, date) = match self.ask(poll, target) {
             Ok((answer, date)) => (answer, date),
             Err(failure) => {
                 if failure.reason == PollFailureReason::Connect {
@@ -169,15 +172,13 @@ impl Poller {
 
     fn ask(
         &mut self,
-        workflow_id: &str,
+        poll: &Poll,
         target: &Target,
     ) -> Result<(Answer, Option<crate::core::time::Wall>), PollFailure> {
-        let mut url = target.url(workflow_id);
+        let agent = &self.agents[poll.monitor as usize];
+        let mut url = target.url(&poll.workflow_id);
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self
-                .agent
-                .get(&url)
-                .header(header::ACCEPT, "application/json");
+            let mut request = agent.get(&url).header(header::ACCEPT, "application/json");
             if let Some(authorization) = &target.authorization {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
@@ -222,7 +223,11 @@ impl Poller {
             mapping::read_slice(&self.body)
         } else {
             let rest = io::BufReader::with_capacity(WHOLE_BODY_BYTES, body);
-            mapping::read_stream(self.body.chain(rest))
+            let begun = &self.body[..];
+            let begun = begun
+                .strip_prefix(mapping::BYTE_ORDER_MARK)
+                .unwrap_or(begun);
+            mapping::read_stream(begun.chain(rest))
         };
         match reading {
             Ok(Reading { snapshot, oddity }) => Ok(Answer::Snapshot {

@@ -48,6 +48,7 @@ pub use stopping::STOP_MAX;
 /// `farspan run`: watches until SIGTERM or SIGINT; on SIGHUP reads the configuration anew from where it came from.
 ///
 /// Fails when something cannot be started, and when something is left that neither the collector nor a store took.
+/// Whether anybody could tell it of workflows, [`source_missing`] says before.
 pub fn run(config: &Config, source: Source) -> ExitCode {
     match start_and_watch(config, source) {
         Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
@@ -101,13 +102,26 @@ fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
     Ok(report)
 }
 
+/// Why no start event could ever come, if that is so: a mistake in the configuration that no start mends.
+pub fn source_missing(config: &Config) -> Option<&'static str> {
+    if !cfg!(feature = "redis") {
+        return Some(
+            "this farspan was built without the feature `redis`, its only source of start events",
+        );
+    }
+    let is_set = config.redis.is_some();
+    (!is_set).then_some("nothing would tell farspan of workflows: set FARSPAN_REDIS_URL")
+}
+
 #[cfg(feature = "redis")]
 fn listen(
     config: &Config,
     events: Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
 ) -> Result<(), String> {
-    let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+    let Some(redis) = &config.redis else {
+        return Ok(());
+    };
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
         channel: redis.channel.clone(),
@@ -119,14 +133,8 @@ fn listen(
 
 #[cfg(not(feature = "redis"))]
 fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<(), String> {
-    Err(
-        "this farspan was built without the feature `redis`, its only source of start events"
-            .into(),
-    )
+    Ok(())
 }
-
-#[cfg(feature = "redis")]
-const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL";
 
 /// What was watched, and what is left.
 #[derive(Clone, Debug)]
@@ -171,7 +179,7 @@ fn watch_living(
     let (answers_sent, answers) = bounded(config.poll.pollers);
     let pollers = Pollers::start(
         config.poll.pollers,
-        target.is_https(),
+        &[target.base_url().to_owned()],
         &Trust::default(),
         &polls_received,
         &answers_sent,

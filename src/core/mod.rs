@@ -367,7 +367,7 @@ pub struct Core {
     encoding: VecDeque<RunKey>,
     /// Runs with spans on their way to the collector.
     leaving: HashMap<RunKey, Leaving>,
-    /// Hashes of the oddities noted, so that each is noted once.
+    /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
     oddities: HashSet<Box<str>>,
     actions: VecDeque<Action>,
     counters: Counters,
@@ -514,7 +514,7 @@ impl Core {
     /// When [`handle`](Self::handle) wants to be called again, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Mono> {
         let poll = self.wheel.next_deadline();
-        [poll, self.outbox.next_deadline()]
+        [poll, self.outbox.next_deadline(self.draining)]
             .into_iter()
             .flatten()
             .min()

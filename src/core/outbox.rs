@@ -122,10 +122,11 @@ enum State {
         batch: u64,
         len: usize,
     },
-    /// The first `len` spans go again at `at`.
+    /// The first `len` spans go again at `at`, or at `at_in_hurry`, which is earlier where the pause is our own.
     Again {
         len: usize,
         at: Mono,
+        at_in_hurry: Mono,
     },
 }
 
@@ -202,11 +203,13 @@ impl Outbox {
         self.set_aside.iter()
     }
 
-    /// The batch that is due, if one is. `hurry`: do not wait for company.
+    /// The batch that is due, if one is. `hurry`: do not wait for company, and for no longer between two attempts
+    /// than after the first failure, unless the collector asked for it.
     pub fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
         let len = match self.state {
             State::InFlight { .. } => return None,
-            State::Again { at, .. } if now < at => return None,
+            State::Again { at, .. } if !hurry && now < at => return None,
+            State::Again { at_in_hurry, .. } if now < at_in_hurry => return None,
             State::Again { len, .. } => len,
             State::Idle if self.due(now, hurry) => self.front_len(),
             State::Idle => return None,
@@ -222,9 +225,10 @@ impl Outbox {
     }
 
     /// When [`next_batch`](Self::next_batch) has something next, as far as is known now.
-    pub fn next_deadline(&self) -> Option<Mono> {
+    pub fn next_deadline(&self, hurry: bool) -> Option<Mono> {
         match self.state {
             State::InFlight { .. } => None,
+            State::Again { at_in_hurry, .. } if hurry => Some(at_in_hurry),
             State::Again { at, .. } => Some(at),
             State::Idle => Some(self.queue.front()?.since + self.policy.schedule_delay),
         }
@@ -256,6 +260,7 @@ impl Outbox {
                 self.state = State::Again {
                     len: len / 2,
                     at: now,
+                    at_in_hurry: now,
                 };
                 Settled::Split
             }
@@ -274,9 +279,14 @@ impl Outbox {
                     Some(asked) => (*asked).clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
                     None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, self.failures),
                 };
+                let pause_in_hurry = match retry_after {
+                    Some(_) => pause,
+                    None => pause.min(RETRY_BASE),
+                };
                 self.state = State::Again {
                     len,
                     at: now + pause,
+                    at_in_hurry: now + pause_in_hurry,
                 };
                 Settled::Later(pause)
             }
@@ -378,7 +388,7 @@ mod tests {
     #[test]
     fn a_span_waits_for_company_but_not_long() {
         let mut outbox = outbox_of(1);
-        assert_eq!(outbox.next_deadline(), Some(secs(5)));
+        assert_eq!(outbox.next_deadline(false), Some(secs(5)));
         assert_eq!(outbox.next_batch(secs(4), false), None);
         let batch = outbox.next_batch(secs(5), false).unwrap();
         assert_eq!(sequences(&batch.spans), [0]);
@@ -405,7 +415,7 @@ mod tests {
         settle(&mut outbox, &first, retry(None), secs(6));
         outbox.push(run(), Arc::from([7]), secs(6));
         assert_eq!(outbox.next_batch(secs(6), true), None);
-        let at = outbox.next_deadline().unwrap();
+        let at = outbox.next_deadline(false).unwrap();
         assert!(at > secs(6) && at <= secs(7));
         let again = outbox.next_batch(at, false).unwrap();
         assert_eq!(again.spans, first.spans, "what came since does not join");
@@ -415,7 +425,10 @@ mod tests {
             retry(Some(Duration::from_secs(90))),
             at,
         );
-        assert_eq!(outbox.next_deadline(), Some(at + Duration::from_secs(90)));
+        assert_eq!(
+            outbox.next_deadline(false),
+            Some(at + Duration::from_secs(90))
+        );
     }
 
     #[test]

@@ -593,6 +593,37 @@ fn draining_starts_no_poll_and_waits_for_no_company() {
     assert_eq!((rig.polls().len(), rig.core.watched()), (0, 1));
 }
 
+#[test]
+fn draining_waits_out_no_backoff_but_what_the_collector_asked_for() {
+    let failed = |retry_after| ExportOutcome::Retry {
+        reason: "refused".into(),
+        retry_after,
+    };
+    for (retry_after, attempts) in [(None, 9..=10), (Some(secs(3600.0)), 0..=0)] {
+        let mut rig = Rig::plain();
+        rig.start(0, "w");
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, completed());
+        // Backed off to the longest pause.
+        for _ in 0..8 {
+            exported(&mut rig, failed(None));
+        }
+        exported(&mut rig, failed(retry_after));
+        rig.pass(secs(1.0));
+        assert_eq!(rig.batches.len(), 0, "it is left alone");
+        rig.handle(Input::Drain);
+        let mut made = 0;
+        for _ in 0..100 {
+            made += rig.batches.len();
+            if !rig.batches.is_empty() {
+                exported(&mut rig, failed(retry_after));
+            }
+            rig.pass(secs(0.1));
+        }
+        assert!(attempts.contains(&made), "{retry_after:?}: {made}");
+    }
+}
+
 fn polled(rig: &Rig, poll: &Poll, sent: Now, ahead_ns: i64, answer: Answer) -> Polled {
     const SECOND_NS: i64 = 1_000_000_000;
     let api = rig.now.wall.as_unix_ns() + ahead_ns;

@@ -153,6 +153,19 @@ fn the_demo_needs_nothing() {
     assert!(ended.stdout.contains("Workflow"), "{}", ended.stdout);
 }
 
+/// A proxy that the environment names for the internet has no part in what is on this host.
+#[test]
+fn the_demo_runs_behind_a_proxy() {
+    let nobody = "http://127.0.0.1:9";
+    let ended = farspan(&["demo", "--workflows", "2", "--speed", "3600"])
+        .env("HTTP_PROXY", nobody)
+        .env("HTTPS_PROXY", nobody)
+        .env("ALL_PROXY", nobody)
+        .start()
+        .wait(2 * SOON);
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+}
+
 /// A GET by hand, so that nothing stands between the API and the comparison.
 fn get(address: &str, path: &str) -> Value {
     let mut stream = TcpStream::connect(address).expect("the API");
