@@ -75,8 +75,9 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
             sum.restored,
             sum.spans_restored,
         ];
+        let rare = rare.iter().chain(&sum.crashes);
         assert!(
-            rare.iter().all(|n| *n > 0),
+            rare.into_iter().all(|n| *n > 0),
             "not every fault was met: {sum:?}"
         );
     }
@@ -126,6 +127,9 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.retried += tally.retried;
     sum.rejected += tally.rejected;
     sum.restarts += tally.restarts;
+    for (sum, crashes) in sum.crashes.iter_mut().zip(tally.crashes) {
+        *sum += crashes;
+    }
     sum.restored += tally.restored;
     sum.spans_restored += tally.spans_restored;
 }

@@ -36,6 +36,8 @@ pub struct Tally {
     pub rejected: u64,
     /// Ends and starts of farspan.
     pub restarts: u64,
+    /// At each [`CrashPoint`].
+    pub crashes: [u64; 6],
     /// Workflows that were taken over from an earlier life.
     pub restored: u64,
     /// Spans that an earlier life has finished.
@@ -552,6 +554,7 @@ impl World {
         (self.in_flight, self.stale, self.draining) = (0, 0, false);
         self.calm_since = None;
         self.paused_until.fill(0);
+        self.tally.crashes[crash.point as usize] += 1;
         self.down = true;
         self.plan(self.now + crash.down, Happening::Restart);
     }
@@ -807,8 +810,12 @@ impl World {
         self.watched -= 1;
         assert!(watch.event_at.is_some(), "it was never started");
         assert_eq!(watch.root.is_some(), sampled(plan, &scenario));
+        let mut timed_out_after = None;
         match abandoned {
-            Some(Abandoned::TimedOut) => assert!(self.now >= watch.deadline),
+            Some(Abandoned::TimedOut) => {
+                assert!(self.now >= watch.deadline);
+                timed_out_after = Some(watch.deadline);
+            }
             Some(Abandoned::NotFound) => {
                 let since = watch.missing_since.expect("it is missing");
                 assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
@@ -839,6 +846,10 @@ impl World {
             hold_exact(watch, plan, &scenario);
         }
         self.hold_in_time(index);
+        if let (Some(deadline), Some(calm_since)) = (timed_out_after, self.calm_since) {
+            let most = deadline.max(calm_since) + 2 * self.wait_max() + SECOND;
+            assert!(self.now <= most, "timed out late");
+        }
     }
 
     /// In calm, an end is seen soon after it was reported.
