@@ -345,7 +345,9 @@ impl Loop {
             self.take_until(polls_until, answers, outcomes);
         }
         let exports_until = clock::now().mono + DRAIN_EXPORTS;
-        while self.core.spans_waiting() > 0 && clock::now().mono < exports_until {
+        while (self.core.spans_waiting() > 0 || !self.unstored.is_empty())
+            && clock::now().mono < exports_until
+        {
             self.take_until(exports_until, answers, outcomes);
         }
     }
@@ -408,9 +410,15 @@ impl Loop {
 
     /// Persist, then export.
     fn end_turn(&mut self) {
-        self.unstored.append(&mut self.core.take_changes());
-        if !self.persist() {
-            return;
+        loop {
+            self.unstored.append(&mut self.core.take_changes());
+            if self.unstored.is_empty() {
+                break;
+            }
+            if !self.persist() {
+                return;
+            }
+            // That the store takes changes again is an input too, and has changes of its own.
         }
         if let Some(batches) = &self.batches {
             for batch in self.exports.drain(..) {
@@ -420,14 +428,12 @@ impl Loop {
         }
     }
 
-    /// Whether the store has all changes.
+    /// Whether the store has taken the changes, or there is none.
     fn persist(&mut self) -> bool {
         let Some(store) = &mut self.store else {
+            self.unstored.clear();
             return true;
         };
-        if self.unstored.is_empty() {
-            return true;
-        }
         let now = clock::now().mono;
         if self.store_again_at.is_some_and(|at| now < at) {
             return false;
@@ -611,3 +617,6 @@ fn log_report(report: &Report, stored: bool) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
