@@ -149,6 +149,13 @@ pub fn watch(
         &api.base_url,
         api.token.as_ref().map(config::Secret::expose),
     )?;
+    // First, for it is the likeliest to fail.
+    let store: Option<Box<dyn Store>> = match &config.state {
+        config::State::None => None,
+        config::State::File(directory) => Some(Box::new(
+            FileStore::open(directory).map_err(|e| e.to_string())?,
+        )),
+    };
     let (polls, polls_received) = bounded(config.poll.pollers);
     let (answers_sent, answers) = bounded(config.poll.pollers);
     let pollers = Pollers::start(
@@ -158,23 +165,19 @@ pub fn watch(
         &polls_received,
         &answers_sent,
     )?;
+    // What is declared later is dropped sooner: threads end when their channel is closed, and are joined then.
+    let polls = polls;
     let (outcomes_sent, outcomes) = bounded(1);
-    let (batches, exporter) = match &config.export.otlp {
+    let (exporter, batches) = match &config.export.otlp {
         Some(otlp) => {
             let (batches, received) = bounded(1);
             let destination = destination(otlp, &config.export.batch);
             let envelope = Envelope::new(&config.resource);
             let exporter = Exporter::start(&destination, envelope, received, outcomes_sent.clone());
             let exporter = exporter.map_err(|e| format!("the OTLP exporter: {e}"))?;
-            (Some(batches), Some(exporter))
+            (Some(exporter), Some(batches))
         }
         None => (None, None),
-    };
-    let store: Option<Box<dyn Store>> = match &config.state {
-        config::State::None => None,
-        config::State::File(directory) => Some(Box::new(
-            FileStore::open(directory).map_err(|e| e.to_string())?,
-        )),
     };
     let now = clock::now();
     let mut watcher = Loop {
