@@ -2,8 +2,8 @@
 
 use crate::random::Random;
 use crate::scenario::{SECOND, Scenario};
-use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::ids::SpanId;
+use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::span::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -163,7 +163,12 @@ impl Collector {
     }
 
     fn take(&mut self, batch: &Batch) {
-        for arrived in self.arrived.iter_mut().skip(self.settled).take(batch.spans.len()) {
+        for arrived in self
+            .arrived
+            .iter_mut()
+            .skip(self.settled)
+            .take(batch.spans.len())
+        {
             *arrived += 1;
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::api::{self, Rate};
 use crate::collector::Collector;
-use crate::random::Random;
 use crate::disk::Disk;
+use crate::random::Random;
 use crate::scenario::{
     BEGIN, Course, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, Plan, SECOND, Scenario,
 };
@@ -108,10 +108,9 @@ impl Happening {
             | Happening::Exported(..)
             | Happening::EndTurn
             | Happening::Gone(_) => true,
-            Happening::Started(_)
-            | Happening::Crash(_)
-            | Happening::Restart
-            | Happening::Drain => false,
+            Happening::Started(_) | Happening::Crash(_) | Happening::Restart | Happening::Drain => {
+                false
+            }
         }
     }
 }
@@ -124,6 +123,8 @@ struct Watched {
     deadline_wall: Option<Wall>,
     /// Its end, by farspan's clock.
     ended_wall: Option<Wall>,
+    /// When farspan was last told of its end.
+    remembered_at: u64,
     /// So long ago that its event would be news.
     forgotten: bool,
     /// The statuses told of each stage in their order; those of the workflow under no name.
@@ -341,7 +342,8 @@ impl World {
             }
             Happening::Drain => {
                 (self.stopped_for_good, self.armed) = (true, None);
-                self.by_number.retain(|_, h| !matches!(h, Happening::Gone(_)));
+                self.by_number
+                    .retain(|_, h| !matches!(h, Happening::Gone(_)));
                 self.draining = true;
                 self.feed(Input::Drain);
             }
@@ -349,7 +351,9 @@ impl World {
     }
 
     fn start(&mut self, plan: usize) {
-        if self.watches[plan].forgotten {
+        let watch = &self.watches[plan];
+        let remembered = watch.remembered_at + nanos(limits::FINISHED_KEPT);
+        if watch.forgotten || (watch.ended && self.now >= remembered) {
             return;
         }
         if !self.core.has_room() {
@@ -570,6 +574,7 @@ impl World {
         for (plan, watch) in scenario.plans.iter().zip(&mut self.watches) {
             let monitor = &scenario.settings.monitors[plan.monitor];
             if let Some(ended) = watch.ended_wall {
+                watch.remembered_at = self.now;
                 watch.forgotten |= now.wall.since(ended) >= limits::FINISHED_KEPT;
             } else if let Some(deadline) = watch.deadline_wall {
                 let left = deadline.since(now.wall).min(monitor.timeout);
@@ -587,9 +592,10 @@ impl World {
         self.feed(Input::Tick);
         // Whoever publishes an event tries again until it is heard.
         let unheard = std::mem::take(&mut self.unheard);
-        let lost = scenario.events.iter().filter(|(at, plan)| {
-            *at <= self.now && self.watches[*plan].event_at.is_none()
-        });
+        let lost = scenario
+            .events
+            .iter()
+            .filter(|(at, plan)| *at <= self.now && self.watches[*plan].event_at.is_none());
         let again: BTreeSet<usize> = lost.map(|(_, plan)| *plan).chain(unheard).collect();
         for plan in again {
             let at = self.now + self.random.between(0, MINUTE);
@@ -601,7 +607,8 @@ impl World {
         let held = self.collector.waiting() >= self.scenario.settings.batch.queue_max;
         let answered = u64::from(matches!(&input, Input::Polled(_)));
         let before = (self.core.polls_in_flight(), self.core.counters().polls);
-        self.core.handle(input, clock(&self.scenario, self.now, self.clock_base));
+        self.core
+            .handle(input, clock(&self.scenario, self.now, self.clock_base));
         let polls = self.core.counters().polls - before.1;
         assert!(polls <= answered);
         let started = self.core.polls_in_flight() + polls as usize - before.0;
@@ -806,6 +813,7 @@ impl World {
         self.unstored_watches.insert(index);
         let watch = &mut self.watches[index];
         assert!(!std::mem::replace(&mut watch.ended, true), "ended twice");
+        watch.remembered_at = self.now;
         watch.ended_wall = Some(clock(&scenario, self.now, 0).wall);
         self.watched -= 1;
         assert!(watch.event_at.is_some(), "it was never started");
@@ -987,7 +995,10 @@ fn hold_told(span: &Span, watch: &Watched, is_root: bool) {
     let names = names.filter(|name| ***name != *"Submitted");
     let room = limits_of_events();
     if told.len() < room {
-        assert!(names.eq(told), "{told:?} was told, and this became of it: {span:?}");
+        assert!(
+            names.eq(told),
+            "{told:?} was told, and this became of it: {span:?}"
+        );
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 pub mod api;
+pub mod folder;
 pub mod http;
 pub mod program;
 pub mod receiver;
