@@ -175,6 +175,13 @@ fn watch_living(
     living: Living,
 ) -> Result<Report, String> {
     let target = target(config)?;
+    // First, for it is the likeliest to fail.
+    let store: Option<Box<dyn Store>> = match &config.state {
+        config::State::None => None,
+        config::State::File(directory) => Some(Box::new(
+            FileStore::open(directory).map_err(|e| e.to_string())?,
+        )),
+    };
     let (polls, polls_received) = bounded(config.poll.pollers);
     let (answers_sent, answers) = bounded(config.poll.pollers);
     let pollers = Pollers::start(
@@ -184,23 +191,19 @@ fn watch_living(
         &polls_received,
         &answers_sent,
     )?;
+    // What is declared later is dropped sooner: threads end when their channel is closed, and are joined then.
+    let polls = polls;
     let (outcomes_sent, outcomes) = bounded(1);
-    let (batches, exporter) = match &config.export.otlp {
+    let (exporter, batches) = match &config.export.otlp {
         Some(otlp) => {
             let (batches, received) = bounded(1);
             let destination = destination(otlp, &config.export.batch);
             let envelope = Envelope::new(&config.resource);
             let exporter = Exporter::start(&destination, envelope, received, outcomes_sent.clone());
             let exporter = exporter.map_err(|e| format!("the OTLP exporter: {e}"))?;
-            (Some(batches), Some(exporter))
+            (Some(exporter), Some(batches))
         }
         None => (None, None),
-    };
-    let store: Option<Box<dyn Store>> = match &config.state {
-        config::State::None => None,
-        config::State::File(directory) => Some(Box::new(
-            FileStore::open(directory).map_err(|e| e.to_string())?,
-        )),
     };
     let now = clock::now();
     let mut watcher = Loop {
@@ -427,9 +430,15 @@ impl Loop {
 
     /// Persist, then export.
     fn end_turn(&mut self) {
-        self.unstored.append(&mut self.core.take_changes());
-        if !self.persist() {
-            return;
+        loop {
+            self.unstored.append(&mut self.core.take_changes());
+            if self.unstored.is_empty() {
+                break;
+            }
+            if !self.persist() {
+                return;
+            }
+            // That the store takes changes again is an input too, and has changes of its own.
         }
         if let Some(batches) = &self.batches {
             for batch in self.exports.drain(..) {
@@ -439,14 +448,12 @@ impl Loop {
         }
     }
 
-    /// Whether the store has all changes.
+    /// Whether the store has taken the changes, or there is none.
     fn persist(&mut self) -> bool {
         let Some(store) = &mut self.store else {
+            self.unstored.clear();
             return true;
         };
-        if self.unstored.is_empty() {
-            return true;
-        }
         let now = clock::now().mono;
         if self.store_again_at.is_some_and(|at| now < at) {
             return false;
@@ -630,3 +637,6 @@ fn log_report(report: &Report, stored: bool) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

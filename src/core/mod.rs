@@ -665,7 +665,9 @@ impl Core {
         }
         let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
         let due = now.mono + Duration::from_nanos(key.spread() % interval_ns.max(1));
-        let deadline = now.mono + record.deadline.since(now.wall);
+        // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long.
+        let left = record.deadline.since(now.wall).min(monitor.timeout);
+        let deadline = now.mono + left;
         let slot = self.table.next_slot();
         let timer = self.wheel.insert(due.min(deadline), slot);
         self.table.insert(Watch {

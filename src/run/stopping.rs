@@ -16,7 +16,7 @@ use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::outbox::ExportOutcome;
 use crate::core::time::Mono;
-use crate::core::{Core, Input, Polled};
+use crate::core::{Input, Polled};
 use crate::systemd::{Stage, State};
 use crossbeam_channel::{Receiver, select};
 use std::time::Duration;
@@ -34,21 +34,22 @@ pub const STOP_MAX: Duration = POLLS_END
 struct Wait {
     what: &'static str,
     within: Duration,
-    left: fn(&Core) -> usize,
+    left: fn(&Loop) -> usize,
     stage: fn(usize, Duration) -> Stage,
 }
 
 const WAIT_POLLS: Wait = Wait {
     what: "polls under way",
     within: POLLS_END,
-    left: Core::polls_in_flight,
+    left: |it| it.core.polls_in_flight(),
     stage: |left, within| Stage::EndingPolls { left, within },
 };
 
 const WAIT_DELIVERY: Wait = Wait {
     what: "spans to deliver",
     within: DELIVERY,
-    left: Core::spans_waiting,
+    // What a store in trouble does not take yet is not done either.
+    left: |it| it.core.spans_waiting() + it.unstored.len(),
     stage: |_, within| Stage::Delivering { within },
 };
 
@@ -105,13 +106,13 @@ impl Loop {
         let Wait { what, within, .. } = wait;
         let begun = clock::now().mono;
         let until = begun + *within;
-        let count = (wait.left)(&self.core);
+        let count = (wait.left)(self);
         if count == 0 {
             return;
         }
         log::info!("stopping: {count} {what}; waiting for {within:?} at most");
         loop {
-            let left = (wait.left)(&self.core);
+            let left = (wait.left)(self);
             let now = clock::now().mono;
             if left == 0 {
                 let took = now.since(begun);

@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod files;
+pub mod folder;
 pub mod http;
 pub mod program;
 pub mod receiver;

@@ -138,6 +138,23 @@ impl Farspan {
         }
     }
 
+    /// SIGKILL: nothing of it is left but what it has stored.
+    #[track_caller]
+    pub fn kill(self) -> Ended {
+        self.signal("KILL");
+        self.wait(SOON)
+    }
+
+    /// A field of `/proc/PID/status` in KiB, as `VmHWM`.
+    #[track_caller]
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).expect(field)
+    }
+
     /// SIGTERM, and an end with exit code 0.
     #[track_caller]
     pub fn stop(self) -> Ended {
