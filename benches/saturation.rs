@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
     reason = "a bench measures real time, prints, and may fail loudly"
