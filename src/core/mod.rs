@@ -473,7 +473,6 @@ impl Core {
             workflow,
             monitor: monitor_index,
             key,
-            run,
             phase: Phase::Waiting { timer, due },
             deadline,
             failures: 0,

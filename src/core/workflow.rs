@@ -35,7 +35,7 @@ pub struct Naming {
 #[derive(Clone, Debug)]
 pub struct Workflow {
     id: Arc<str>,
-    edition: Edition,
+    attempt: Option<u32>,
     trace_id: TraceId,
     parent: Option<Box<TraceContext>>,
     sampled: bool,
@@ -60,7 +60,8 @@ struct Stage {
 
 #[derive(Clone, Debug, Default)]
 struct OpenStage {
-    kind: Box<str>,
+    /// Where it is not the path.
+    kind: Option<Box<str>>,
     id: Option<Box<str>>,
     seen: Seen,
     settling: u8,
@@ -79,8 +80,13 @@ struct Seen {
     ended_seen: Option<Wall>,
     /// The last one's name is the status, unless there is one that was dropped.
     events: Vec<SpanEvent>,
-    dropped_events: u32,
-    dropped_status: Option<Box<str>>,
+    dropped: Option<Box<DroppedEvents>>,
+}
+
+#[derive(Clone, Debug)]
+struct DroppedEvents {
+    count: u32,
+    last: Box<str>,
 }
 
 /// How far a workflow is after a snapshot.
@@ -137,7 +143,7 @@ impl Workflow {
         let parent_sampled = event.parent.as_ref().map(|p| p.sampled());
         Workflow {
             id: event.workflow_id.into(),
-            edition,
+            attempt: event.attempt,
             trace_id,
             sampled: sampler.sampled(trace_id, parent_sampled),
             parent: event.parent,
@@ -154,6 +160,15 @@ impl Workflow {
     /// Its id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    fn edition(&self) -> Edition {
+        edition(self.attempt, self.submitted_at)
+    }
+
+    /// What finds its run, made from what finds itself.
+    pub fn run_key(&self, key: RunKey) -> RunKey {
+        key.of_edition(self.edition())
     }
 
     /// The trace that its spans belong to.
@@ -256,7 +271,7 @@ impl Workflow {
                 continue;
             }
             let known = known.open.get_or_insert_default();
-            known.kind = stage.kind;
+            known.kind = Some(stage.kind).filter(|kind| *kind != stage.path);
             known.id = stage.id.or(known.id.take());
             known.seen.observe(stage.progress, at, events_max);
             match known.seen.state {
@@ -366,6 +381,7 @@ impl Workflow {
     ) {
         let path = &self.stages[index].path;
         let OpenStage { kind, id, seen, .. } = stage;
+        let kind = kind.unwrap_or_else(|| path.clone());
         let reported = (seen.start, seen.end);
         // An end before the start says nothing, about stages neither.
         let latest = match (self.seen.state, self.seen.end) {
@@ -396,7 +412,7 @@ impl Workflow {
         let result = ending.outcome.map(Outcome::as_str);
         attributes.add_some("cicd.pipeline.task.run.result", result);
         attributes.add_ending(&ending);
-        let edition = self.edition;
+        let edition = self.edition();
         let (trace_id, path) = (self.trace_id, Some((&**path, 1)));
         let (attributes, dropped_attributes) = attributes.finish();
         spans.push(Span {
@@ -414,8 +430,8 @@ impl Workflow {
             status: ending.status,
             attributes,
             dropped_attributes,
+            dropped_events: seen.dropped_events(),
             events: clamped(seen.events, start, end),
-            dropped_events: seen.dropped_events,
             links: Vec::new(),
         });
     }
@@ -462,6 +478,7 @@ impl Workflow {
         for (key, value) in std::mem::take(&mut self.attributes) {
             attributes.add(&key, value);
         }
+        let dropped_events = seen.dropped_events();
         let mut events = clamped(seen.events, start, end);
         if let Some(time) = self.submitted_at {
             let name = "Submitted".into();
@@ -489,7 +506,7 @@ impl Workflow {
             attributes,
             dropped_attributes,
             events,
-            dropped_events: seen.dropped_events + dropped as u32,
+            dropped_events: dropped_events + dropped as u32,
             links: Vec::new(),
         });
     }
@@ -511,7 +528,13 @@ impl Workflow {
     }
 
     fn span_id(&self, naming: &Naming) -> SpanId {
-        SpanId::of_span(self.trace_id, &naming.monitor, &self.id, self.edition, None)
+        SpanId::of_span(
+            self.trace_id,
+            &naming.monitor,
+            &self.id,
+            self.edition(),
+            None,
+        )
     }
 
     fn trace_flags(&self) -> u8 {
@@ -526,7 +549,11 @@ impl Workflow {
 
 /// What tells an event's run from other runs of its workflow id.
 pub fn edition_of(event: &StartEvent) -> Edition {
-    match (event.attempt, event.submitted_at) {
+    edition(event.attempt, event.submitted_at)
+}
+
+fn edition(attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
+    match (attempt, submitted_at) {
         (Some(attempt), _) => Edition::Attempt(attempt),
         (None, Some(at)) => Edition::Submitted(at),
         (None, None) => Edition::Only,
@@ -572,8 +599,9 @@ impl Seen {
                 self.events.reserve_exact(1);
                 self.events.push(SpanEvent { time, name: status });
             } else {
-                self.dropped_events = self.dropped_events.saturating_add(1);
-                self.dropped_status = Some(status);
+                let count = self.dropped_events().saturating_add(1);
+                let last = status;
+                self.dropped = Some(Box::new(DroppedEvents { count, last }));
             }
         }
         self.state = progress.state;
@@ -596,11 +624,15 @@ impl Seen {
 
     /// The API's last word for it; empty before the first.
     fn status(&self) -> &str {
-        let listed = || self.events.last().map(|event| &event.name);
-        self.dropped_status
-            .as_ref()
-            .or_else(listed)
-            .map_or("", |status| status)
+        match (&self.dropped, self.events.last()) {
+            (Some(dropped), _) => &dropped.last,
+            (None, Some(event)) => &event.name,
+            (None, None) => "",
+        }
+    }
+
+    fn dropped_events(&self) -> u32 {
+        self.dropped.as_ref().map_or(0, |dropped| dropped.count)
     }
 
     /// Whether it was ever seen running, whatever is said of it now.
