@@ -17,7 +17,7 @@ use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
-use crate::core::time::Mono;
+use crate::core::time::{Mono, Now};
 use crate::core::workflow::Naming;
 use crate::core::{
     Action, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
@@ -124,6 +124,8 @@ pub struct Report {
 
 /// Finished spans between the loop and whoever shows them.
 pub const SPANS_QUEUE: usize = 4096;
+/// When polls are always due, answers gather for so long: woken for each, the loop would cost more than its work.
+const GATHER: Duration = Duration::from_micros(100);
 /// From the stop to the end of the polls under way.
 const DRAIN_POLLS: Duration = Duration::from_secs(10);
 /// From the end of the polls to the end of the exports.
@@ -147,8 +149,8 @@ pub fn watch(
         &api.base_url,
         api.token.as_ref().map(config::Secret::expose),
     )?;
-    let (polls, polls_received) = bounded(config.poll.pollers);
-    let (answers_sent, answers) = bounded(config.poll.pollers);
+    let (polls, polls_received) = bounded(under_way_max(config));
+    let (answers_sent, answers) = bounded(under_way_max(config));
     let pollers = Pollers::start(
         config.poll.pollers,
         &[target],
@@ -172,6 +174,8 @@ pub fn watch(
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
+        polls_at_hand: polls_received,
+        pollers: config.poll.pollers,
         batches,
         spans,
         spans_unshown: 0,
@@ -187,6 +191,12 @@ pub fn watch(
         std::mem::forget(exporter);
     }
     Ok(report.report)
+}
+
+/// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
+/// are always due.
+fn under_way_max(config: &Config) -> usize {
+    3 * config.poll.pollers
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
@@ -205,7 +215,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             interval: config.poll.interval,
             timeout: config.poll.timeout,
         }],
-        pollers: config.poll.pollers,
+        pollers: under_way_max(config),
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
             schedule_delay: batch.schedule_delay,
@@ -242,6 +252,9 @@ pub fn trust(otlp: &config::Otlp) -> Trust {
 struct Loop {
     core: Core,
     polls: Sender<Poll>,
+    /// The other end, to take back what no poller has begun with.
+    polls_at_hand: Receiver<Poll>,
+    pollers: usize,
     /// `None`: spans go to no collector.
     batches: Option<Sender<Batch>>,
     spans: Vec<Sender<Arc<Span>>>,
@@ -284,17 +297,25 @@ impl Loop {
                 default(self.patience()) => None,
             };
             self.handle(input.unwrap_or(Input::Tick));
+            if self.polls.len() >= self.pollers {
+                // Every poller has enough to do; nothing but a stop ends this early.
+                let _ = stopped.recv_timeout(GATHER);
+            }
+            for answer in answers.try_iter().take(answers.len()) {
+                self.handle(Input::Polled(answer));
+            }
         }
     }
 
     /// No new poll, no new event; what is under way may end, then what is finished is sent.
     fn drain(&mut self, answers: &Receiver<Polled>, outcomes: &Receiver<(u64, ExportOutcome)>) {
+        self.handle(Input::Drain);
+        self.recall(clock::now());
         log::info!(
             "stopping: {} polls under way, {} spans to send",
             self.core.polls_in_flight(),
             self.core.spans_waiting()
         );
-        self.handle(Input::Drain);
         let polls_until = clock::now().mono + DRAIN_POLLS;
         while self.core.polls_in_flight() > 0 && clock::now().mono < polls_until {
             self.take_until(polls_until, answers, outcomes);
@@ -347,8 +368,21 @@ impl Loop {
                         drop(batches.try_send(batch));
                     }
                 }
-                Action::Note(note) => log_note(note),
+                Action::Note(note) => {
+                    if let Note::HostPaused { .. } = note {
+                        self.recall(now);
+                    }
+                    log_note(note);
+                }
             }
+        }
+    }
+
+    /// Takes back the polls that no poller has begun with; the core knows better by now.
+    fn recall(&mut self, now: Now) {
+        let polls: Vec<Poll> = self.polls_at_hand.try_iter().collect();
+        for poll in polls.into_iter().rev() {
+            self.core.handle(Input::Recalled(poll), now);
         }
     }
 

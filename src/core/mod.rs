@@ -44,7 +44,7 @@ use workflow::{Abandoned, Naming, Verdict, Workflow};
 pub struct Settings {
     /// One for each monitor; an event names its monitor by the place in this list.
     pub monitors: Vec<Monitor>,
-    /// How many polls may be under way at once.
+    /// How many polls may be under way at once, or at a poller's hand.
     pub pollers: usize,
     /// Which traces are recorded.
     pub sampler: Sampler,
@@ -76,6 +76,8 @@ pub enum Input {
     Started(StartEvent),
     /// A poll was answered.
     Polled(Polled),
+    /// A poll was taken back before anybody began with it.
+    Recalled(Poll),
     /// The span that the last [`Action::Finished`] held, encoded.
     Encoded(Arc<[u8]>),
     /// A batch's export has ended.
@@ -351,6 +353,7 @@ impl Core {
         match input {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
+            Input::Recalled(poll) => self.take_back(&poll),
             Input::Encoded(bytes) => self.outbox.push(bytes, now.mono),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::Tick => {}
@@ -470,7 +473,6 @@ impl Core {
             workflow,
             monitor: monitor_index,
             key,
-            run,
             phase: Phase::Waiting { timer, due },
             deadline,
             failures: 0,
@@ -526,6 +528,18 @@ impl Core {
                 self.miss(polled.slot, due, at, now);
             }
             Answer::Failed(failure) => self.fail(polled.slot, failure, at, now),
+        }
+    }
+
+    /// To the front of the queue, where it came from.
+    fn take_back(&mut self, poll: &Poll) {
+        let current = self.table.generation(poll.slot) == Some(poll.generation);
+        if let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current)
+            && let Phase::InFlight { due } = watch.phase
+        {
+            self.in_flight -= 1;
+            watch.phase = Phase::Ready { due };
+            self.ready.push_front(poll.slot);
         }
     }
 
