@@ -14,7 +14,9 @@ use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
+};
 
 /// `User-Agent` of everything but exports.
 pub const USER_AGENT: &str = concat!("farspan/", env!("CARGO_PKG_VERSION"));
@@ -86,7 +88,7 @@ pub fn agent(
     }
     #[cfg(not(feature = "tls"))]
     let Trust { .. } = trust;
-    let (connector, resolver) = (DefaultConnector::default(), names.clone());
+    let (connector, resolver) = (Trusting::default(), names.clone());
     Ok(Agent::with_parts(builder.build(), connector, resolver))
 }
 
@@ -98,6 +100,64 @@ fn is_on_this_host(url: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = |address: IpAddr| address.is_loopback();
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
+}
+
+/// ureq's own connections, which it does not probe where they have just been heard from.
+#[derive(Debug, Default)]
+struct Trusting {
+    connector: DefaultConnector,
+}
+
+/// ureq probes a connection that goes into its pool, and again when it comes out: six system calls, a quarter of a
+/// poll's CPU. One that brought an answer so lately is open, or was closed in a moment that a probe can miss as well.
+const HEARD_LATELY: Duration = Duration::from_millis(10);
+
+impl Connector for Trusting {
+    type Out = Trusted;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Trusted>, ureq::Error> {
+        let connected = self.connector.connect(details, chained)?;
+        Ok(connected.map(|transport| Trusted {
+            transport,
+            heard: None,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Trusted {
+    transport: Box<dyn Transport>,
+    /// When it last brought something.
+    heard: Option<Mono>,
+}
+
+impl Transport for Trusted {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.transport.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let heard = self.transport.await_input(timeout)?;
+        self.heard = heard.then(|| clock::now().mono);
+        Ok(heard)
+    }
+
+    fn is_open(&mut self) -> bool {
+        let since = |heard| clock::now().mono.since(heard);
+        self.heard.is_some_and(|heard| since(heard) < HEARD_LATELY) || self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
 }
 
 #[cfg(feature = "tls")]

@@ -22,7 +22,7 @@ use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
-use crate::core::time::Mono;
+use crate::core::time::{Mono, Now};
 use crate::core::workflow::Naming;
 use crate::core::{
     Action, Change, Core, Counters, Input, Monitor, Note, PollFailureReason, Polled, Settings,
@@ -151,6 +151,8 @@ pub struct Report {
 
 /// Finished spans between the loop and whoever shows them.
 pub const SPANS_QUEUE: usize = 4096;
+/// When polls are always due, answers gather for so long: woken for each, the loop would cost more than its work.
+const GATHER: Duration = Duration::from_micros(100);
 
 /// Watches the workflows that `events` tells of, and those of the store, until `stopped` disconnects; shows finished
 /// spans to `spans` too.
@@ -182,8 +184,8 @@ fn watch_living(
             FileStore::open(directory).map_err(|e| e.to_string())?,
         )),
     };
-    let (polls, polls_received) = bounded(config.poll.pollers);
-    let (answers_sent, answers) = bounded(config.poll.pollers);
+    let (polls, polls_received) = bounded(under_way_max(config));
+    let (answers_sent, answers) = bounded(under_way_max(config));
     let pollers = Pollers::start(
         config.poll.pollers,
         &[target.base_url().to_owned()],
@@ -210,6 +212,8 @@ fn watch_living(
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
         target: target.into(),
+        polls_at_hand: polls_received,
+        pollers: config.poll.pollers,
         batches,
         spans,
         spans_unshown: 0,
@@ -242,6 +246,12 @@ fn target(config: &Config) -> Result<Target, String> {
     Target::new(&api.base_url, token)
 }
 
+/// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
+/// are always due.
+fn under_way_max(config: &Config) -> usize {
+    3 * config.poll.pollers
+}
+
 fn settings(config: &Config, seed: u64) -> Settings {
     const MONITOR: &str = "default";
     const WORKFLOW: &str = "Workflow";
@@ -258,7 +268,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             interval: config.poll.interval,
             timeout: config.poll.timeout,
         }],
-        pollers: config.poll.pollers,
+        pollers: under_way_max(config),
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
             schedule_delay: batch.schedule_delay,
@@ -297,6 +307,9 @@ pub fn trust(otlp: &config::Otlp) -> Trust {
 struct Loop {
     core: Core,
     polls: Sender<Ask>,
+    /// The other end, to take back what no poller has begun with.
+    polls_at_hand: Receiver<Ask>,
+    pollers: usize,
     /// The API, with the token that is in force.
     target: Arc<Target>,
     /// `None`: spans go to no collector.
@@ -364,6 +377,10 @@ impl Loop {
                 default(patience) => None,
             };
             self.handle(input.unwrap_or(Input::Tick));
+            if self.polls.len() >= self.pollers {
+                // Every poller has enough to do; nothing but a stop ends this early.
+                let _ = stopped.recv_timeout(GATHER);
+            }
             // What is there already shares the commit.
             for _ in 0..TURN_INPUTS_MAX {
                 let input = match (answers.try_recv(), outcomes.try_recv()) {
@@ -413,7 +430,12 @@ impl Loop {
                 Action::Export(batch) => self.exports.push(batch),
                 // No source of events in this release keeps them.
                 Action::Release(_) => {}
-                Action::Note(note) => log_note(note),
+                Action::Note(note) => {
+                    if let Note::HostPaused { .. } = note {
+                        self.recall(now);
+                    }
+                    log_note(note);
+                }
             }
         }
     }
@@ -479,6 +501,14 @@ impl Loop {
                 }
                 false
             }
+        }
+    }
+
+    /// Takes back the polls that no poller has begun with; the core knows better by now.
+    fn recall(&mut self, now: Now) {
+        let asks: Vec<Ask> = self.polls_at_hand.try_iter().collect();
+        for ask in asks.into_iter().rev() {
+            self.core.handle(Input::Recalled(ask.poll), now);
         }
     }
 

@@ -46,7 +46,7 @@ use workflow::{Abandoned, Naming, Verdict, Workflow};
 pub struct Settings {
     /// One for each monitor; an event names its monitor by the place in this list.
     pub monitors: Vec<Monitor>,
-    /// How many polls may be under way at once.
+    /// How many polls may be under way at once, or at a poller's hand.
     pub pollers: usize,
     /// Which traces are recorded.
     pub sampler: Sampler,
@@ -93,6 +93,8 @@ pub enum Input {
     Started(StartEvent),
     /// A poll was answered.
     Polled(Polled),
+    /// A poll was taken back before anybody began with it.
+    Recalled(Poll),
     /// The span that the last [`Action::Finished`] held, encoded.
     Encoded(Arc<[u8]>),
     /// A batch's export has ended.
@@ -442,6 +444,7 @@ impl Core {
         match input {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
+            Input::Recalled(poll) => self.take_back(&poll),
             Input::Encoded(bytes) => self.take_encoded(bytes, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
@@ -500,7 +503,7 @@ impl Core {
                 .naming
                 .monitor;
             let record = record::encode(monitor, watch.deadline_wall, &watch.workflow);
-            let run = watch.run;
+            let run = watch.run();
             self.changes.push(Change::PutWorkflow { run, record });
         }
         std::mem::take(&mut self.changes)
@@ -607,7 +610,6 @@ impl Core {
             workflow,
             monitor: monitor_index,
             key,
-            run,
             phase: Phase::Waiting { timer, due },
             deadline,
             deadline_wall: now.wall + monitor.timeout,
@@ -659,7 +661,7 @@ impl Core {
         }
         let monitor = &self.settings.monitors[index];
         let key = RunKey::of(&record.monitor, record.workflow.id());
-        let run = key.of_edition(record.workflow.edition());
+        let run = record.workflow.run_key(key);
         if self.table.knows(key, run) {
             return Err("it is watched already".into());
         }
@@ -674,7 +676,6 @@ impl Core {
             workflow: record.workflow,
             monitor: index as u16,
             key,
-            run,
             phase: Phase::Waiting { timer, due },
             deadline,
             deadline_wall: record.deadline,
@@ -734,6 +735,18 @@ impl Core {
         }
     }
 
+    /// To the front of the queue, where it came from.
+    fn take_back(&mut self, poll: &Poll) {
+        let current = self.table.generation(poll.slot) == Some(poll.generation);
+        if let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current)
+            && let Phase::InFlight { due } = watch.phase
+        {
+            self.in_flight -= 1;
+            watch.phase = Phase::Ready { due };
+            self.ready.push_front(poll.slot);
+        }
+    }
+
     fn observe(&mut self, slot: u32, snapshot: Snapshot, due: Mono, at: Wall, now: Now) {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
@@ -744,7 +757,7 @@ impl Core {
         let mut spans = Vec::new();
         let naming = &monitor.naming;
         let verdict = watch.workflow.observe(snapshot, at, naming, &mut spans);
-        let run = watch.run;
+        let run = watch.run();
         self.mark(slot);
         self.finish(run, spans);
         match verdict {
@@ -994,7 +1007,7 @@ impl Core {
         let naming = &self.settings.monitors[watch.monitor as usize].naming;
         let mut spans = Vec::new();
         let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
-        let run = watch.run;
+        let run = watch.run();
         self.finish(run, spans);
         match abandoned {
             Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
@@ -1008,13 +1021,14 @@ impl Core {
         let Some(mut watch) = self.table.finish(slot, now.mono) else {
             return;
         };
-        self.change(Change::RemoveWorkflow(watch.run));
-        self.change(Change::PutFinished(watch.run, now.wall));
+        let run = watch.run();
+        self.change(Change::RemoveWorkflow(run));
+        self.change(Change::PutFinished(run, now.wall));
         self.forget_finished(now);
-        let leaving = self.leaving.entry(watch.run).or_default();
+        let leaving = self.leaving.entry(run).or_default();
         leaving.ended = true;
         leaving.source = watch.workflow.take_source();
-        self.let_go(watch.run, 0);
+        self.let_go(run, 0);
         if let Phase::Waiting { timer, .. } = watch.phase {
             self.wheel.cancel(timer);
         }

@@ -19,8 +19,6 @@ pub struct Watch {
     pub monitor: u16,
     /// Finds this watch by workflow id.
     pub key: RunKey,
-    /// Finds its run among those lately finished.
-    pub run: RunKey,
     /// Whether a poll is coming, queued or under way.
     pub phase: Phase,
     /// When the poll timeout strikes.
@@ -33,6 +31,13 @@ pub struct Watch {
     pub failures: u32,
     /// Since when the API says "not found": at first since the event came, later since it first said so again.
     pub missing_since: Option<Mono>,
+}
+
+impl Watch {
+    /// Finds its run among those lately finished and in the store. Made anew each time, to keep a watch small.
+    pub fn run(&self) -> RunKey {
+        self.workflow.run_key(self.key)
+    }
 }
 
 /// Where a watch stands between two polls.
@@ -146,7 +151,7 @@ impl Table {
         self.new_generation(slot);
         self.free.push(slot);
         self.by_key.remove(&watch.key);
-        self.remember(watch.run, now);
+        self.remember(watch.run(), now);
         Some(watch)
     }
 

@@ -397,6 +397,44 @@ fn retry_after_leaves_the_whole_host_alone_and_no_other() {
 }
 
 /// A host that answers a few and then asks for a pause must not answer the same few after each pause.
+/// The loop takes back what no poller has begun with.
+#[test]
+fn a_poll_that_is_taken_back_waits_for_the_host_and_its_answer_is_stale() {
+    let mut rig = Rig::plain();
+    for number in 0..6 {
+        rig.start(0, &format!("w{number}"));
+    }
+    rig.pass(secs(20.0));
+    let under_way = rig.polls();
+    assert_eq!(rig.core.polls_in_flight(), 4);
+    let reason = PollFailureReason::TooManyRequests;
+    rig.answer(&under_way[0].1, failed(reason, Some(60.0)));
+    for (_, poll) in under_way[1..].iter().rev() {
+        rig.handle(Input::Recalled(poll.clone()));
+        rig.answer(poll, running());
+        rig.handle(Input::Recalled(poll.clone()));
+    }
+    assert_eq!(rig.core.polls_in_flight(), 0);
+    assert_eq!(rig.core.counters().answers_stale, 3);
+    let peace = rig.now.mono + secs(60.0);
+    for _ in 0..6 {
+        let (at, poll) = rig.next_poll();
+        assert!(at >= peace, "{poll:?} at {at:?}");
+        rig.answer(&poll, completed());
+    }
+}
+
+#[test]
+fn what_is_taken_back_at_the_end_stays_back() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.handle(Input::Drain);
+    rig.handle(Input::Recalled(poll));
+    assert_eq!(rig.core.polls_in_flight(), 0);
+    assert!(rig.polls().is_empty());
+}
+
 #[test]
 fn a_rate_limit_starves_nobody() {
     let mut settings = settings(vec![monitor(0)]);

@@ -86,6 +86,7 @@ impl Loop {
             self.core.spans_waiting()
         );
         self.handle(Input::Drain);
+        self.recall(clock::now());
         self.end_turn();
         self.living.stage = Stage::EndingPolls {
             left: self.core.polls_in_flight(),

@@ -45,7 +45,7 @@ impl Store for Moody {
 }
 
 fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
-    let (polls, _) = bounded(1);
+    let (polls, polls_at_hand) = bounded(1);
     let (batches, batches_received) = bounded(1);
     let settings = Settings {
         monitors: vec![Monitor {
@@ -73,6 +73,8 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
     let watcher = Loop {
         core: Core::new(settings, clock::now()),
         polls,
+        polls_at_hand,
+        pollers: 1,
         batches: Some(batches),
         spans: Vec::new(),
         spans_unshown: 0,

@@ -6,9 +6,9 @@
 //!
 //! Numbers are LEB128 (signed ones zigzagged), texts stand behind their length, an option behind a byte.
 
-use super::{Seen, Stage, Workflow};
+use super::{DroppedEvents, OpenStage, Seen, Stage, Workflow};
 use crate::core::event::Value;
-use crate::core::ids::{Edition, SpanId, TraceContext, TraceId};
+use crate::core::ids::{SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, State};
 use crate::core::span::SpanEvent;
@@ -53,7 +53,7 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
     to.text(monitor);
     to.wall(deadline);
     to.text(&workflow.id);
-    to.edition(workflow.edition);
+    to.option(workflow.attempt, |to, attempt| to.number(attempt.into()));
     to.0.extend(workflow.trace_id.to_bytes());
     to.option(workflow.parent.as_deref(), Writer::context);
     to.bool(workflow.sampled);
@@ -124,20 +124,6 @@ impl Writer {
         }
     }
 
-    fn edition(&mut self, edition: Edition) {
-        match edition {
-            Edition::Only => self.0.push(0),
-            Edition::Attempt(attempt) => {
-                self.0.push(1);
-                self.number(attempt.into());
-            }
-            Edition::Submitted(at) => {
-                self.0.push(2);
-                self.wall(at);
-            }
-        }
-    }
-
     fn context(&mut self, context: &TraceContext) {
         self.0.extend(context.trace_id.to_bytes());
         self.0.extend(context.span_id.to_bytes());
@@ -169,14 +155,15 @@ impl Writer {
 
     fn stage(&mut self, stage: &Stage) {
         self.text(&stage.path);
-        self.text(&stage.kind);
-        self.option(stage.id.as_deref(), Self::text);
         self.bool(stage.finished);
-        self.seen(&stage.seen);
+        self.option(stage.open.as_deref(), |to, open| {
+            to.option(open.kind.as_deref(), Self::text);
+            to.option(open.id.as_deref(), Self::text);
+            to.seen(&open.seen);
+        });
     }
 
     fn seen(&mut self, seen: &Seen) {
-        self.option(seen.status.as_deref(), Self::text);
         self.0.push(match seen.state {
             State::Pending => 0,
             State::Running => 1,
@@ -196,7 +183,10 @@ impl Writer {
             to.wall(event.time);
             to.text(&event.name);
         });
-        self.number(seen.dropped_events.into());
+        self.option(seen.dropped.as_deref(), |to, dropped| {
+            to.number(dropped.count.into());
+            to.text(&dropped.last);
+        });
     }
 }
 
@@ -213,7 +203,7 @@ impl Reader<'_> {
         }
         let workflow = Workflow {
             id: id.into(),
-            edition: self.edition()?,
+            attempt: self.option(Self::small)?,
             trace_id: TraceId::from_bytes(self.array()?)?,
             parent: self.option(Self::context)?.map(Box::new),
             sampled: self.bool()?,
@@ -313,15 +303,6 @@ impl Reader<'_> {
         (0..count).map(|_| take(self)).collect()
     }
 
-    fn edition(&mut self) -> Option<Edition> {
-        match self.byte()? {
-            0 => Some(Edition::Only),
-            1 => Some(Edition::Attempt(self.small()?)),
-            2 => Some(Edition::Submitted(self.wall()?)),
-            _ => None,
-        }
-    }
-
     fn context(&mut self) -> Option<TraceContext> {
         Some(TraceContext {
             trace_id: TraceId::from_bytes(self.array()?)?,
@@ -344,13 +325,21 @@ impl Reader<'_> {
     }
 
     fn stage(&mut self) -> Option<Stage> {
-        Some(Stage {
-            path: self.text()?,
-            kind: self.text()?,
-            id: self.option(Self::text)?,
-            finished: self.bool()?,
-            seen: self.seen()?,
-            settling: 0,
+        let path = self.text()?;
+        let finished = self.bool()?;
+        let open = self.option(|from| {
+            Some(OpenStage {
+                kind: from.option(Self::text)?,
+                id: from.option(Self::text)?,
+                seen: from.seen()?,
+                settling: 0,
+            })
+        })?;
+        // What is finished keeps nothing open.
+        (!finished || open.is_none()).then_some(Stage {
+            path,
+            finished,
+            open: open.map(Box::new),
         })
     }
 
@@ -358,7 +347,6 @@ impl Reader<'_> {
         // As many as any limit of a span's events lets gather.
         const EVENTS_MAX: usize = 1 << 20;
         Some(Seen {
-            status: self.option(Self::text)?,
             state: match self.byte()? {
                 0 => State::Pending,
                 1 => State::Running,
@@ -381,7 +369,14 @@ impl Reader<'_> {
                     name: from.text()?,
                 })
             })?,
-            dropped_events: self.small()?,
+            dropped: self
+                .option(|from| {
+                    Some(DroppedEvents {
+                        count: from.small()?,
+                        last: from.text()?,
+                    })
+                })?
+                .map(Box::new),
         })
     }
 }
@@ -474,10 +469,8 @@ mod tests {
             let settled = |mut workflow: Workflow| {
                 workflow.changed = false;
                 workflow.settling = 0;
-                workflow
-                    .stages
-                    .iter_mut()
-                    .for_each(|stage| stage.settling = 0);
+                let open = workflow.stages.iter_mut().filter_map(|s| s.open.as_mut());
+                open.for_each(|stage| stage.settling = 0);
                 format!("{workflow:?}")
             };
             assert_eq!(settled(record.workflow), settled(workflow));
@@ -510,7 +503,7 @@ mod tests {
         let workflow = arbitrary_workflow(&mut u).unwrap();
         let bytes = encode("default", Wall::from_unix_ns(1), &workflow);
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        expect_test::expect!["010764656661756c7402017701878e9c3855319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735030103613d3101018e9cb8f0e0c183870e8e9cb8f0e0c183870e010707070707070707040161018e9cb8f0e0c183870e01620301016300ab020707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707016402000000000000d03f000100000001000000000302733007070707070707070107070707070707070001070707070707070701018e9cb8f0e0c183870e0001070707070707070701000001000707070707070707000273310107000000000000000000000002733200000000000000000000000000"].assert_eq(&hex);
+        expect_test::expect!["010764656661756c7402017701878e9c3855319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735030103613d3101018e9cb8f0e0c183870e8e9cb8f0e0c183870e010707070707070707040161018e9cb8f0e0c183870e01620301016300ab020707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707016402000000000000d03f01000000010000000003027330000101070707070707070701070707070707070701018e9cb8f0e0c183870e0001070707070707070701000001000707070707070707000273310000027332000000"].assert_eq(&hex);
         let newer = [&[2], &bytes[1..]].concat();
         assert!(matches!(decode(&newer), Err(Unreadable::Newer(2))));
         assert!(matches!(decode(&[]), Err(Unreadable::Damaged)));
