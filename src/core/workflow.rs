@@ -55,6 +55,9 @@ struct Stage {
     kind: Box<str>,
     id: Option<Box<str>>,
     seen: Seen,
+    /// Whether the answer at hand names it. A flag, because it may do so again and again.
+    answered: bool,
+    /// Answers that named it ended without its times.
     settling: u8,
     finished: bool,
 }
@@ -232,6 +235,7 @@ impl Workflow {
                         kind: "".into(),
                         id: None,
                         seen: Seen::default(),
+                        answered: false,
                         settling: 0,
                         finished: false,
                     });
@@ -246,22 +250,26 @@ impl Workflow {
             known.kind = stage.kind;
             known.id = stage.id.or(known.id.take());
             known.seen.observe(stage.progress, at, events_max);
-            match known.seen.state {
-                State::Ended(_) if !known.seen.has_times() => known.settling += 1,
-                _ => known.settling = 0,
-            }
+            known.answered = true;
         }
     }
 
     /// Finishes the stages that have ended and whose times are known, or will not be.
     fn finish_stages(&mut self, naming: &Naming, spans: &mut Vec<Span>) {
         for index in 0..self.stages.len() {
-            let stage = &self.stages[index];
+            let stage = &mut self.stages[index];
+            if stage.finished {
+                continue;
+            }
+            let answered = std::mem::take(&mut stage.answered);
+            match stage.seen.state {
+                State::Ended(_) if !stage.seen.has_times() => stage.settling += u8::from(answered),
+                _ => stage.settling = 0,
+            }
             let waited = stage.settling > limits::SETTLE_POLLS;
             // What never ran has no times, and gets no span that would need them.
             let skipped = stage.seen.state == State::Ended(Outcome::Skip);
             if let State::Ended(outcome) = stage.seen.state
-                && !stage.finished
                 && (stage.seen.has_times() || waited || skipped)
             {
                 self.finish_ended_stage(index, outcome, naming, spans);
