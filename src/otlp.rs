@@ -20,7 +20,6 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,12 +28,21 @@ pub const SCOPE: &str = "farspan";
 
 /// The span as it goes onto the wire: one `opentelemetry.proto.trace.v1.Span`.
 pub fn encode(span: &Span) -> Arc<[u8]> {
-    proto::Span::from(span_data(span)).encode_to_vec().into()
+    let mut sent = proto::Span::from(span_data(span));
+    sent.trace_state = trace_state(span.trace_state.as_deref());
+    for (sent, link) in sent.links.iter_mut().zip(&span.links) {
+        sent.trace_state = trace_state(link.trace_state.as_deref());
+    }
+    sent.encode_to_vec().into()
 }
 
-/// The span as the SDK's exporters know it.
-pub fn span_data(span: &Span) -> SpanData {
-    let trace_state = trace_state(span.trace_state.as_deref());
+/// As it came. The SDK's type would put it together anew, and refuse some of what the specification allows.
+fn trace_state(text: Option<&str>) -> String {
+    text.unwrap_or_default().to_owned()
+}
+
+/// The span as the SDK's exporters know it, but for the trace state.
+fn span_data(span: &Span) -> SpanData {
     let mut events = SpanEvents::default();
     events.events = span.events.iter().map(event).collect();
     events.dropped_count = span.dropped_events;
@@ -46,7 +54,7 @@ pub fn span_data(span: &Span) -> SpanData {
             SpanId::from_bytes(span.span_id.to_bytes()),
             TraceFlags::new(span.trace_flags),
             false,
-            trace_state,
+            TraceState::NONE,
         ),
         parent_span_id: match span.parent {
             Some(parent) => SpanId::from_bytes(parent.span_id.to_bytes()),
@@ -90,15 +98,9 @@ fn link(context: &TraceContext) -> Link {
         SpanId::from_bytes(context.span_id.to_bytes()),
         TraceFlags::new(context.trace_flags),
         true,
-        trace_state(context.trace_state.as_deref()),
+        TraceState::NONE,
     );
     Link::new(context, vec![], 0)
-}
-
-/// The core let it pass, so the SDK takes it; if not, a span without vendors' fields is better than none.
-fn trace_state(text: Option<&str>) -> TraceState {
-    let read = text.map(TraceState::from_str);
-    read.and_then(Result::ok).unwrap_or_default()
 }
 
 /// OTLP's times begin in 1970.
@@ -382,6 +384,29 @@ mod tests {
             }
         "#]]
         .assert_debug_eq(&decoded);
+    }
+
+    /// The SDK's own type refuses the first two, which the specification's second level allows, and changes the third.
+    #[test]
+    fn a_trace_state_is_passed_on_as_it_came() {
+        const PARENT: &str = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
+        let empty_members = format!("{}a=1", ",".repeat(40));
+        for state in [
+            "a@b@c=1",
+            "a@a-system-of-a-long-name=1",
+            "a=1 ,\tb=2",
+            &empty_members,
+        ] {
+            let context = TraceContext::from_w3c(PARENT, Some(state)).unwrap();
+            let span = Span {
+                trace_state: context.trace_state.clone(),
+                links: vec![context],
+                ..span()
+            };
+            let sent = proto::Span::decode(&*encode(&span)).unwrap();
+            assert_eq!(sent.trace_state, state);
+            assert_eq!(sent.links[0].trace_state, state);
+        }
     }
 
     #[test]

@@ -268,14 +268,17 @@ fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// <https://www.w3.org/TR/trace-context/#tracestate-header-field-values>
+/// <https://www.w3.org/TR/trace-context-2/#tracestate-header-field-values>
 fn valid_trace_state(text: &str) -> Option<&str> {
     const MEMBERS_MAX: usize = 32;
     let text = text.trim_matches([' ', '\t']);
-    let members = || text.split(',').map(|m| m.trim_matches([' ', '\t']));
+    let members = text.split(',').map(|m| m.trim_matches([' ', '\t']));
+    // Empty members are allowed, and do not count.
+    let members = || members.clone().filter(|m| !m.is_empty());
     let member_ok = |member: &str| {
         let (key, value) = member.split_once('=')?;
         let key_ok = (1..=256).contains(&key.len())
+            && key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             && key
                 .bytes()
                 .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'));
@@ -285,10 +288,9 @@ fn valid_trace_state(text: &str) -> Option<&str> {
                 .all(|b| (0x20..0x7f).contains(&b) && b != b'=');
         (key_ok && value_ok).then_some(())
     };
-    let ok = !text.is_empty()
-        && text.len() <= super::limits::TRACE_STATE_BYTES_MAX
-        && members().filter(|m| !m.is_empty()).count() <= MEMBERS_MAX
-        && members().all(|m| m.is_empty() || member_ok(m).is_some());
+    let ok = text.len() <= super::limits::TRACE_STATE_BYTES_MAX
+        && (1..=MEMBERS_MAX).contains(&members().count())
+        && members().all(|m| member_ok(m).is_some());
     ok.then_some(text)
 }
 
@@ -335,7 +337,9 @@ mod tests {
     #[test]
     fn a_bad_tracestate_is_left_out() {
         let many = vec!["a=1"; 33].join(",");
-        for bad in ["", "novalue", "A=1", "a=", "a=b=c", "a=\u{7f}", &many] {
+        for bad in [
+            "", " , ", "novalue", "A=1", "_a=1", "@a=1", "a=", "a=b=c", "a=\u{7f}", &many,
+        ] {
             let context = TraceContext::from_w3c(PARENT, Some(bad)).unwrap();
             assert_eq!(context.trace_state, None, "{bad}");
         }

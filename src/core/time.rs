@@ -196,10 +196,10 @@ fn parse_rfc3339(text: &[u8]) -> Option<Wall> {
         .to_timestamp(midnight.to_datetime(minutes))
         .ok()?
         .as_second();
-    (seconds_to_minute + i64::from(second) - offset_s)
-        .checked_mul(1_000_000_000)?
-        .checked_add(fraction_ns)
-        .map(Wall::from_unix_ns)
+    let seconds = seconds_to_minute + i64::from(second) - offset_s;
+    // In 128 bits: the first second begins before what 64 hold.
+    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(fraction_ns);
+    i64::try_from(ns).ok().map(Wall::from_unix_ns)
 }
 
 fn take_byte(rest: &mut &[u8], any_of: &[u8]) -> Option<u8> {
@@ -281,6 +281,16 @@ mod tests {
         assert_eq!(ns("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(ns("1969-12-31T23:59:59.999Z"), Some(-1_000_000));
         assert_eq!(ns("2016-12-31T23:59:60Z"), ns("2017-01-01T00:00:00Z"));
+    }
+
+    /// The first second begins before what [`Wall`] holds, and the moment within it does not.
+    #[test]
+    fn reads_what_it_holds_to_the_very_ends() {
+        for end in [i64::MIN + 1, i64::MAX] {
+            assert_eq!(ns(&Wall::from_unix_ns(end).to_string()), Some(end));
+        }
+        assert_eq!(ns("1677-09-21T00:12:43.145224191Z"), None);
+        assert_eq!(ns("2262-04-11T23:47:16.854775808Z"), None);
     }
 
     #[test]

@@ -69,6 +69,9 @@ struct OpenStage {
     kind: Option<Box<str>>,
     id: Option<Box<str>>,
     seen: Seen,
+    /// Whether the answer at hand names it. A flag, because it may do so again and again.
+    answered: bool,
+    /// Answers that named it ended without its times.
     settling: u8,
 }
 
@@ -310,19 +313,21 @@ impl Workflow {
             self.changed |= known.kind != kind || known.id != id;
             (known.kind, known.id) = (kind, id);
             self.changed |= known.seen.observe(stage.progress, at, events_max);
-            match known.seen.state {
-                State::Ended(_) if !known.seen.has_times() => known.settling += 1,
-                _ => known.settling = 0,
-            }
+            known.answered = true;
         }
     }
 
     /// Finishes the stages that have ended and whose times are known, or will not be.
     fn finish_stages(&mut self, naming: &Naming, spans: &mut Vec<Span>) {
         for index in 0..self.stages.len() {
-            let Some(stage) = &self.stages[index].open else {
+            let Some(stage) = &mut self.stages[index].open else {
                 continue;
             };
+            let answered = std::mem::take(&mut stage.answered);
+            match stage.seen.state {
+                State::Ended(_) if !stage.seen.has_times() => stage.settling += u8::from(answered),
+                _ => stage.settling = 0,
+            }
             let waited = stage.settling > limits::SETTLE_POLLS;
             // What never ran has no times, and gets no span that would need them.
             let skipped = stage.seen.state == State::Ended(Outcome::Skip);

@@ -332,6 +332,7 @@ impl Reader<'_> {
                 kind: from.option(Self::text)?,
                 id: from.option(Self::text)?,
                 seen: from.seen()?,
+                answered: false,
                 settling: 0,
             })
         })?;

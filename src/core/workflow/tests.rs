@@ -188,6 +188,21 @@ fn success() {
     );
 }
 
+/// However often an answer names a stage, it is one answer: two more are waited for.
+#[test]
+fn a_stage_named_again_and_again_settles_no_sooner() {
+    let stages = "Load=Completed ".repeat(300);
+    check(
+        &format!(
+            "5 Processing,0.. {stages}\n 15 Processing,0.. {stages}\n 25 Processing,0.. {stages}\n 35 Completed,0..31"
+        ),
+        &expect![[r#"
+            @25 Load 5..5 ok result=success | Completed 5
+            @35 Workflow 0..31 ok result=success | Submitted -1 Processing 5 Completed 31
+        "#]],
+    );
+}
+
 #[test]
 fn a_stage_fails() {
     check(
