@@ -51,9 +51,17 @@ fn a_burst(state: Option<&Folder>) {
             .env("FARSPAN_STATE_DIR", folder.path().display());
     }
     let mut watcher = start(&call, &redis);
-    let load = farspan(&["load", "--workflows", "500", "--batch", "500", "--spread", "1s"])
-        .env("FARSPAN_REDIS_URL", redis.url())
-        .start();
+    let load = farspan(&[
+        "load",
+        "--workflows",
+        "500",
+        "--batch",
+        "500",
+        "--spread",
+        "1s",
+    ])
+    .env("FARSPAN_REDIS_URL", redis.url())
+    .start();
     assert_eq!(load.wait(SOON).code(), Some(0));
     eventually("every workflow's end", 4 * SOON, || {
         match ended(&watcher).len() {
@@ -95,7 +103,11 @@ fn a_burst(state: Option<&Folder>) {
     let _ = writeln!(
         std::io::stderr(),
         "a burst of {WORKFLOWS} with the collector down, {}: {} spans in order, {} KiB at most",
-        if state.is_some() { "killed once" } else { "not killed" },
+        if state.is_some() {
+            "killed once"
+        } else {
+            "not killed"
+        },
         spans.len(),
         memory_kib
     );

@@ -86,7 +86,7 @@ fn a_burst_through_the_real_programs_is_whole_and_exact() {
 
 /// A trace against the API's last word on its workflow.
 #[track_caller]
-fn assert_as_reported(trace: &Trace, body: &Value) {
+pub fn assert_as_reported(trace: &Trace, body: &Value) {
     assert_reported(&trace.root, body, "workflow");
     let entities = body["workflowEntities"].as_object().expect("stages");
     let ran: BTreeMap<&str, &Value> = entities
@@ -154,7 +154,7 @@ fn the_demo_needs_nothing() {
 }
 
 /// A GET by hand, so that nothing stands between the API and the comparison.
-fn get(address: &str, path: &str) -> Value {
+pub fn get(address: &str, path: &str) -> Value {
     let mut stream = TcpStream::connect(address).expect("the API");
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
