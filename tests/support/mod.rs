@@ -83,6 +83,11 @@ pub fn within<C: Condition>(
     }
 }
 
+/// Lets a time pass that chance has chosen: for chaos, never to wait for something.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// A port nobody listens on. It is taken from below the range of outgoing connections, so that a server that stops and
 /// comes back finds its port free.
 pub fn free_port() -> u16 {

@@ -160,6 +160,22 @@ impl Farspan {
         number.and_then(|n| n.parse().ok()).expect(field)
     }
 
+    /// CPU time in user mode and in the system, in hundredths of a second.
+    #[track_caller]
+    pub fn cpu_ticks(&self) -> (u64, u64) {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("it runs");
+        let behind_name = &stat[stat.rfind(')').expect("a name")..];
+        let mut fields = behind_name.split_whitespace().skip(12);
+        let mut next = || {
+            fields
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("a number")
+        };
+        (next(), next())
+    }
+
     /// SIGTERM, and an end with exit code 0.
     #[track_caller]
     pub fn stop(self) -> Ended {

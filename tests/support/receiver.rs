@@ -124,6 +124,17 @@ impl Receiver {
         self.count_roots(|root| root.workflow_id() == id) > 0
     }
 
+    /// The workflows whose own spans were delivered.
+    pub fn root_ids(&self) -> HashSet<String> {
+        let state = lock(&self.state);
+        let delivered = state.exports.iter().filter(|export| export.accepted);
+        delivered
+            .flat_map(|export| &export.spans)
+            .filter(|span| span.is_root())
+            .map(Seen::workflow_id)
+            .collect()
+    }
+
     /// How many workflows' own spans were delivered that are like this.
     pub fn count_roots(&self, matches: impl Fn(&Seen) -> bool) -> usize {
         let state = lock(&self.state);
