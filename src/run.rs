@@ -188,6 +188,9 @@ pub fn watch(
         spans_unshown: 0,
         store,
         unstored: Vec::new(),
+        commit_at: None,
+        commit_delay: COMMIT_DELAY,
+        events_stored: 0,
         store_again_at: None,
         exports: Vec::new(),
     };
@@ -268,6 +271,11 @@ struct Loop {
     store: Option<Box<dyn Store>>,
     /// Changes that the store has not taken yet, in their order.
     unstored: Vec<Change>,
+    /// When they are to be committed at the latest.
+    commit_at: Option<Mono>,
+    commit_delay: Duration,
+    /// Events whose workflows the store has.
+    events_stored: u64,
     /// When the store is tried again, after it has failed.
     store_again_at: Option<Mono>,
     /// Batches that wait for the changes before them to be stored.
@@ -276,6 +284,10 @@ struct Loop {
 
 /// Inputs that share a turn, and so a commit.
 const TURN_INPUTS_MAX: usize = 256;
+/// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
+/// a commit costs more than the poll that caused it, and what a crash takes is observed again. Events do not wait, for
+/// nobody says them again.
+const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 struct Finished {
@@ -341,6 +353,7 @@ impl Loop {
             self.core.polls_in_flight(),
             self.core.spans_waiting()
         );
+        self.commit_delay = Duration::ZERO;
         self.handle(Input::Drain);
         self.end_turn();
         let polls_until = clock::now().mono + DRAIN_POLLS;
@@ -374,7 +387,8 @@ impl Loop {
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let deadlines = [self.core.next_deadline(), self.store_again_at];
+        let store = self.store_again_at.or(self.commit_at);
+        let deadlines = [self.core.next_deadline(), store];
         let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(LONG, |at| at.since(clock::now().mono))
     }
@@ -418,7 +432,7 @@ impl Loop {
             if self.unstored.is_empty() {
                 break;
             }
-            if !self.persist() {
+            if self.may_wait() || !self.persist() {
                 return;
             }
             // That the store takes changes again is an input too, and has changes of its own.
@@ -431,10 +445,19 @@ impl Loop {
         }
     }
 
+    /// Whether the changes so far may wait for others to share their commit.
+    fn may_wait(&mut self) -> bool {
+        let now = clock::now().mono;
+        let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
+        let accepted = self.core.counters().events_accepted;
+        now < commit_at && self.exports.is_empty() && accepted == self.events_stored
+    }
+
     /// Whether the store has taken the changes, or there is none.
     fn persist(&mut self) -> bool {
         let Some(store) = &mut self.store else {
             self.unstored.clear();
+            self.commit_at = None;
             return true;
         };
         let now = clock::now().mono;
@@ -445,6 +468,8 @@ impl Loop {
         match store.commit(&self.unstored) {
             Ok(()) => {
                 self.unstored.clear();
+                self.commit_at = None;
+                self.events_stored = self.core.counters().events_accepted;
                 self.store_again_at = None;
                 if troubled {
                     log::info!("the state can be written again: polls go on");

@@ -935,3 +935,17 @@ fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_deliver
     let released = released.filter(|action| matches!(action, Action::Release(_)));
     assert_eq!(released.count(), 1);
 }
+
+#[test]
+fn an_answer_that_brings_nothing_new_changes_nothing_in_the_store() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    for expected in [1, 0, 0] {
+        let (_, poll) = rig.next_poll();
+        rig.core.take_changes();
+        rig.answer(&poll, answer_of(State::Running, 2));
+        let changes = rig.core.take_changes();
+        let records = changes.iter().filter(|c| matches!(c, Change::PutWorkflow { .. }));
+        assert_eq!(records.count(), expected, "{changes:?}");
+    }
+}

@@ -77,6 +77,9 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
         spans_unshown: 0,
         store: Some(Box::new(store.clone())),
         unstored: Vec::new(),
+        commit_at: None,
+        commit_delay: COMMIT_DELAY,
+        events_stored: 0,
         store_again_at: None,
         exports: Vec::new(),
     };
