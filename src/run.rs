@@ -191,6 +191,7 @@ pub fn watch(
         commit_at: None,
         commit_delay: COMMIT_DELAY,
         events_stored: 0,
+        events_wait: config.poll.initial_delay >= COMMIT_DELAY * 2,
         store_again_at: None,
         exports: Vec::new(),
     };
@@ -276,6 +277,9 @@ struct Loop {
     commit_delay: Duration,
     /// Events whose workflows the store has.
     events_stored: u64,
+    /// Whether an event may wait for company too: it is stored long before anybody is asked after its workflow. Whoever
+    /// publishes it hears nothing of farspan either way, and the API is its only sign that somebody has.
+    events_wait: bool,
     /// When the store is tried again, after it has failed.
     store_again_at: Option<Mono>,
     /// Batches that wait for the changes before them to be stored.
@@ -285,8 +289,7 @@ struct Loop {
 /// Inputs that share a turn, and so a commit.
 const TURN_INPUTS_MAX: usize = 256;
 /// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
-/// a commit costs more than the poll that caused it, and what a crash takes is observed again. Events do not wait, for
-/// nobody says them again.
+/// a commit costs more than the poll that caused it, and what a crash takes is observed again.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -450,7 +453,8 @@ impl Loop {
         let now = clock::now().mono;
         let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
         let accepted = self.core.counters().events_accepted;
-        now < commit_at && self.exports.is_empty() && accepted == self.events_stored
+        let events_wait = self.events_wait || accepted == self.events_stored;
+        now < commit_at && self.exports.is_empty() && events_wait
     }
 
     /// Whether the store has taken the changes, or there is none.

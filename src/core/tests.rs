@@ -945,7 +945,9 @@ fn an_answer_that_brings_nothing_new_changes_nothing_in_the_store() {
         rig.core.take_changes();
         rig.answer(&poll, answer_of(State::Running, 2));
         let changes = rig.core.take_changes();
-        let records = changes.iter().filter(|c| matches!(c, Change::PutWorkflow { .. }));
+        let records = changes
+            .iter()
+            .filter(|c| matches!(c, Change::PutWorkflow { .. }));
         assert_eq!(records.count(), expected, "{changes:?}");
     }
 }
