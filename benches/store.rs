@@ -9,6 +9,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
+    clippy::unwrap_used,
     dead_code,
     missing_docs,
     unreachable_pub,
