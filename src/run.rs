@@ -289,7 +289,8 @@ struct Loop {
 /// Inputs that share a turn, and so a commit.
 const TURN_INPUTS_MAX: usize = 256;
 /// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
-/// a commit costs more than the poll that caused it, and what a crash takes is observed again.
+/// a commit costs more than the poll that caused it, and what a crash takes is observed again. What the collector has
+/// acknowledged does not wait.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -454,7 +455,12 @@ impl Loop {
         let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
         let accepted = self.core.counters().events_accepted;
         let events_wait = self.events_wait || accepted == self.events_stored;
-        now < commit_at && self.exports.is_empty() && events_wait
+        // A crash before the deletion would send again what the collector has.
+        let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
+        now < commit_at
+            && self.exports.is_empty()
+            && events_wait
+            && !self.unstored.iter().any(acknowledged)
     }
 
     /// Whether the store has taken the changes, or there is none.
