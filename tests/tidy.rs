@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "edges",
         &[
             "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
-            "signals",
+            "signals", "store",
         ],
     ),
     ("run", &["run"]),
