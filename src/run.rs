@@ -219,6 +219,10 @@ fn watch_living(
         spans_unshown: 0,
         store,
         unstored: Vec::new(),
+        commit_at: None,
+        commit_delay: COMMIT_DELAY,
+        events_stored: 0,
+        events_wait: config.poll.initial_delay >= COMMIT_DELAY * 2,
         store_again_at: None,
         exports: Vec::new(),
         living,
@@ -320,6 +324,14 @@ struct Loop {
     store: Option<Box<dyn Store>>,
     /// Changes that the store has not taken yet, in their order.
     unstored: Vec<Change>,
+    /// When they are to be committed at the latest.
+    commit_at: Option<Mono>,
+    commit_delay: Duration,
+    /// Events whose workflows the store has.
+    events_stored: u64,
+    /// Whether an event may wait for company too: it is stored long before anybody is asked after its workflow. Whoever
+    /// publishes it hears nothing of farspan either way, and the API is its only sign that somebody has.
+    events_wait: bool,
     /// When the store is tried again, after it has failed.
     store_again_at: Option<Mono>,
     /// Batches that wait for the changes before them to be stored.
@@ -329,6 +341,10 @@ struct Loop {
 
 /// Inputs that share a turn, and so a commit.
 const TURN_INPUTS_MAX: usize = 256;
+/// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
+/// a commit costs more than the poll that caused it, and what a crash takes is observed again. What the collector has
+/// acknowledged does not wait.
+const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 struct Finished {
@@ -405,7 +421,8 @@ impl Loop {
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let deadlines = [self.core.next_deadline(), self.store_again_at];
+        let store = self.store_again_at.or(self.commit_at);
+        let deadlines = [self.core.next_deadline(), store];
         let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(LONG, |at| at.since(clock::now().mono))
     }
@@ -457,7 +474,7 @@ impl Loop {
             if self.unstored.is_empty() {
                 break;
             }
-            if !self.persist() {
+            if self.may_wait() || !self.persist() {
                 return;
             }
             // That the store takes changes again is an input too, and has changes of its own.
@@ -470,10 +487,25 @@ impl Loop {
         }
     }
 
+    /// Whether the changes so far may wait for others to share their commit.
+    fn may_wait(&mut self) -> bool {
+        let now = clock::now().mono;
+        let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
+        let accepted = self.core.counters().events_accepted;
+        let events_wait = self.events_wait || accepted == self.events_stored;
+        // A crash before the deletion would send again what the collector has.
+        let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
+        now < commit_at
+            && self.exports.is_empty()
+            && events_wait
+            && !self.unstored.iter().any(acknowledged)
+    }
+
     /// Whether the store has taken the changes, or there is none.
     fn persist(&mut self) -> bool {
         let Some(store) = &mut self.store else {
             self.unstored.clear();
+            self.commit_at = None;
             return true;
         };
         let now = clock::now().mono;
@@ -484,6 +516,8 @@ impl Loop {
         match store.commit(&self.unstored) {
             Ok(()) => {
                 self.unstored.clear();
+                self.commit_at = None;
+                self.events_stored = self.core.counters().events_accepted;
                 self.store_again_at = None;
                 if troubled {
                     log::info!("the state can be written again: polls go on");

@@ -474,15 +474,17 @@ impl Core {
             } else {
                 self.change(Change::RemoveFinished(run));
             }
-            if let Some(leaving) = self.leaving.get_mut(&run) {
-                leaving.ended = true;
-            }
         }
         for (_, bytes) in stored.workflows {
             let restored = record::decode(&bytes).map_err(|why| why.to_string());
             if let Err(why) = restored.and_then(|record| self.restore_workflow(record, now)) {
                 self.note(Note::NotRestored { why: why.into() });
             }
+        }
+        // A collector may be down for longer than a finished run is remembered.
+        let watched: HashSet<RunKey> = self.table.iter().map(|(_, watch)| watch.run()).collect();
+        for (run, leaving) in &mut self.leaving {
+            leaving.ended |= !watched.contains(run);
         }
         let (workflows, spans) = (self.table.len(), self.outbox.len());
         if workflows + spans > 0 {
@@ -667,8 +669,10 @@ impl Core {
         }
         let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
         let due = now.mono + Duration::from_nanos(key.spread() % interval_ns.max(1));
-        // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long.
+        // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long. And what
+        // passed it while nobody watched may have ended meanwhile: it is asked after once more.
         let left = record.deadline.since(now.wall).min(monitor.timeout);
+        let left = left.max(monitor.interval * 2);
         let deadline = now.mono + left;
         let slot = self.table.next_slot();
         let timer = self.wheel.insert(due.min(deadline), slot);

@@ -1035,3 +1035,91 @@ fn a_new_timeout_counts_from_the_event() {
         assert_eq!(rig.core.watched(), 0);
     }
 }
+
+/// What a store would have of this core now.
+fn stored(rig: &mut Rig) -> Stored {
+    let mut stored = Stored::default();
+    for change in rig.core.take_changes() {
+        match change {
+            Change::PutWorkflow { run, record } => {
+                stored.workflows.retain(|(known, _)| *known != run);
+                stored.workflows.push((run, record));
+            }
+            Change::RemoveWorkflow(run) => stored.workflows.retain(|(known, _)| *known != run),
+            Change::PutSpan(span) => stored.spans.push(span),
+            Change::PutFinished(run, at) => stored.finished.push((run, at)),
+            other => panic!("not here: {other:?}"),
+        }
+    }
+    stored
+}
+
+/// The next life, so much later.
+fn restarted(stored: Stored, after: Duration) -> Rig {
+    let mut next = Rig::plain();
+    next.now.wall = next.now.wall + after;
+    next.core.restore(stored, next.now);
+    next.handle(Input::Tick);
+    next
+}
+
+#[test]
+fn what_passed_its_timeout_while_nobody_watched_is_asked_after_once_more() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let mut rig = restarted(stored(&mut rig), Duration::from_secs(90_000));
+    let (_, poll) = rig.next_poll();
+    assert_eq!(&*poll.workflow_id, "w");
+    assert!(rig.spans.is_empty());
+    rig.answer(&poll, running());
+    rig.answer_all(INTERVAL * 3, secs(0.1), &unreachable());
+    assert_eq!(rig.spans.len(), 1, "it has timed out");
+}
+
+#[test]
+fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_delivered() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    assert_eq!(rig.spans.len(), 1);
+    let mut stored = stored(&mut rig);
+    stored.finished.clear();
+    let mut rig = restarted(stored, Duration::from_secs(7200));
+    let again = StartEvent {
+        source: Some("1-0".into()),
+        ..event(0, "w")
+    };
+    rig.core.handle(Input::Started(again), rig.now);
+    assert_eq!(rig.core.watched(), 0, "its span waits");
+    rig.pass(Duration::from_secs(10));
+    let (_, batch) = rig.batches.pop().expect("its span");
+    let delivered = ExportOutcome::Delivered {
+        rejected: 0,
+        message: "".into(),
+    };
+    let outcome = Input::Exported {
+        batch: batch.id,
+        outcome: delivered,
+    };
+    rig.core.handle(outcome, rig.now);
+    let released = std::iter::from_fn(|| rig.core.next_action());
+    let released = released.filter(|action| matches!(action, Action::Release(_)));
+    assert_eq!(released.count(), 1);
+}
+
+#[test]
+fn an_answer_that_brings_nothing_new_changes_nothing_in_the_store() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    for expected in [1, 0, 0] {
+        let (_, poll) = rig.next_poll();
+        rig.core.take_changes();
+        rig.answer(&poll, answer_of(State::Running, 2));
+        let changes = rig.core.take_changes();
+        let records = changes
+            .iter()
+            .filter(|c| matches!(c, Change::PutWorkflow { .. }));
+        assert_eq!(records.count(), expected, "{changes:?}");
+    }
+}

@@ -85,6 +85,7 @@ impl Loop {
             self.core.polls_in_flight(),
             self.core.spans_waiting()
         );
+        self.commit_delay = Duration::ZERO;
         self.handle(Input::Drain);
         self.recall(clock::now());
         self.end_turn();

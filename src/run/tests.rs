@@ -80,6 +80,10 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
         spans_unshown: 0,
         store: Some(Box::new(store.clone())),
         unstored: Vec::new(),
+        commit_at: None,
+        commit_delay: COMMIT_DELAY,
+        events_stored: 0,
+        events_wait: false,
         store_again_at: None,
         exports: Vec::new(),
         target: Target::new("http://127.0.0.1", None).unwrap().into(),
@@ -135,4 +139,21 @@ fn a_stop_waits_for_a_store_that_comes_back() {
     watcher.stop(&never(), &never(), &never());
     assert_eq!(watcher.finish().report.lost, 0);
     assert_eq!(store.0.borrow().workflows, 1);
+}
+
+#[test]
+fn what_may_wait_for_company_does_not_wait_long() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    watcher.events_wait = true;
+    watcher.handle(started());
+    watcher.end_turn();
+    assert_eq!(store.0.borrow().workflows, 0);
+    assert!(watcher.patience() <= COMMIT_DELAY);
+    let waited = clock::now().mono + COMMIT_DELAY;
+    while clock::now().mono <= waited {
+        watcher.end_turn();
+    }
+    assert_eq!(store.0.borrow().workflows, 1);
+    assert_eq!(watcher.commit_at, None);
 }

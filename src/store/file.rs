@@ -10,8 +10,8 @@ use crate::core::outbox::EncodedSpan;
 use crate::core::time::Wall;
 use crate::core::{Change, Stored};
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, Key, ReadableDatabase, ReadableTable, StorageError, Table,
+    TableDefinition, Value, WriteTransaction,
 };
 use std::fs;
 use std::io;
@@ -237,36 +237,50 @@ fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
     Ok(())
 }
 
+/// Opens the tables that something goes into: an open table is written back with the commit.
 fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
-    let mut workflows = transaction.open_table(WORKFLOWS)?;
-    let mut spans = transaction.open_table(SPANS)?;
-    let mut finished = transaction.open_table(FINISHED)?;
+    let (mut workflows, mut spans, mut finished) = (None, None, None);
     for change in changes {
         match change {
             Change::PutWorkflow { run, record } => {
-                workflows.insert(run.to_bytes(), &**record)?;
+                open_once(&mut workflows, transaction, WORKFLOWS)?
+                    .insert(run.to_bytes(), &**record)?;
             }
             Change::RemoveWorkflow(run) => {
-                workflows.remove(run.to_bytes())?;
+                open_once(&mut workflows, transaction, WORKFLOWS)?.remove(run.to_bytes())?;
             }
             Change::PutSpan(span) => {
                 let value = [&span.run.to_bytes(), &*span.bytes].concat();
-                spans.insert(span.sequence, &*value)?;
+                open_once(&mut spans, transaction, SPANS)?.insert(span.sequence, &*value)?;
             }
             Change::RemoveSpans(sequences) => {
+                let spans = open_once(&mut spans, transaction, SPANS)?;
                 for (_, sequence) in sequences {
                     spans.remove(sequence)?;
                 }
             }
             Change::PutFinished(run, at) => {
-                finished.insert(run.to_bytes(), at.as_unix_ns())?;
+                open_once(&mut finished, transaction, FINISHED)?
+                    .insert(run.to_bytes(), at.as_unix_ns())?;
             }
             Change::RemoveFinished(run) => {
-                finished.remove(run.to_bytes())?;
+                open_once(&mut finished, transaction, FINISHED)?.remove(run.to_bytes())?;
             }
         }
     }
     Ok(())
+}
+
+fn open_once<'a, 't, K: Key, V: Value>(
+    table: &'a mut Option<Table<'t, K, V>>,
+    transaction: &'t WriteTransaction,
+    definition: TableDefinition<'_, K, V>,
+) -> Result<&'a mut Table<'t, K, V>, redb::Error> {
+    let opened = match table.take() {
+        Some(opened) => opened,
+        None => transaction.open_table(definition)?,
+    };
+    Ok(table.insert(opened))
 }
 
 fn set_aside(path: &Path, why: &str) -> io::Result<()> {

@@ -253,7 +253,7 @@ impl Scenario {
             drain_at: (r.chance(0.1)).then(|| BEGIN + r.between(0, horizon)),
             wall_steps: wall_steps(r, horizon),
             lag_max: if r.chance(0.5) { 0 } else { 50 * MS },
-            turn_max: if r.chance(0.5) { 0 } else { 50 * MS },
+            turn_max: if r.chance(0.5) { 0 } else { 250 * MS },
             crashes: crashes(r, faults_end),
             store_outages: windows(r, horizon),
             seed,

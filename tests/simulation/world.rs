@@ -578,6 +578,7 @@ impl World {
                 watch.forgotten |= now.wall.since(ended) >= limits::FINISHED_KEPT;
             } else if let Some(deadline) = watch.deadline_wall {
                 let left = deadline.since(now.wall).min(monitor.timeout);
+                let left = left.max(monitor.interval * 2);
                 watch.deadline = self.now + nanos(left);
                 watch.due_least = self.now;
                 watch.due_most = self.now + nanos(monitor.interval);
