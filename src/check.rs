@@ -82,8 +82,7 @@ fn ask<'h>(
     headers: impl Iterator<Item = (&'h str, String)>,
     trust: &Trust,
 ) -> Result<u16, String> {
-    let https = url.starts_with("https://");
-    let agent = http::agent(TIMEOUTS, https, trust, &NameCache::default())?;
+    let agent = http::agent(TIMEOUTS, url, trust, &NameCache::default())?;
     let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(name, value);

@@ -2,17 +2,24 @@
 
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// The thread that writes. It ends when the channel of spans is closed, and is joined when this is dropped.
+/// The thread that writes. It ends when the channel of spans is closed, and is waited for when this is dropped.
 #[derive(Debug)]
 pub struct Console {
     thread: Option<JoinHandle<()>>,
+    /// Disconnects when the thread has ended.
+    ended: Receiver<Infallible>,
 }
+
+/// A reader that has stalled, such as a pager, would hold up the end of the process for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Console {
     /// Starts to write what comes from `spans`. A reader that has gone away ends it, and nothing else.
@@ -20,7 +27,9 @@ impl Console {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(spans: Receiver<Arc<Span>>) -> io::Result<Self> {
+        let (ending, ended) = bounded(0);
         let write = move || {
+            let _ending = ending;
             for span in spans {
                 let text = render(&span);
                 if io::stdout().lock().write_all(text.as_bytes()).is_err() {
@@ -33,16 +42,22 @@ impl Console {
             .spawn(write)?;
         Ok(Console {
             thread: Some(thread),
+            ended,
         })
     }
 }
 
 impl Drop for Console {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // If it panicked, it has said so on standard error.
-            drop(thread.join());
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if self.ended.recv_timeout(LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
+            log::warn!("nobody reads standard output: the last spans were not shown");
+            return;
         }
+        // If it panicked, it has said so on standard error.
+        drop(thread.join());
     }
 }
 

@@ -105,9 +105,8 @@ impl Connection {
             read: total,
             total,
         };
-        let https = destination.endpoint.starts_with("https://");
         let names = NameCache::default();
-        let agent = http::agent(timeouts, https, &destination.trust, &names)?;
+        let agent = http::agent(timeouts, &destination.endpoint, &destination.trust, &names)?;
         let agent_name = HeaderValue::from_static(USER_AGENT);
         let mut headers = vec![(header::USER_AGENT, agent_name)];
         for (name, value) in &destination.headers {

@@ -7,13 +7,16 @@ use crate::clock;
 use crate::core::PollFailureReason;
 use crate::core::time::{Mono, Wall};
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
+};
 
 /// `User-Agent` of everything but exports.
 pub const USER_AGENT: &str = concat!("farspan/", env!("CARGO_PKG_VERSION"));
@@ -38,13 +41,14 @@ pub struct Trust {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// An agent that keeps its connections, follows no redirect, and takes every status for an answer.
+/// An agent for `url` and what else is on its host. It keeps its connections, follows no redirect, and takes every
+/// status for an answer.
 ///
 /// # Errors
 /// A text that says what is wrong with the PEM in `trust`.
 pub fn agent(
     timeouts: Timeouts,
-    https: bool,
+    url: &str,
     trust: &Trust,
     names: &NameCache,
 ) -> Result<Agent, String> {
@@ -67,6 +71,12 @@ pub fn agent(
         .timeout_per_read(Some(timeouts.read))
         .timeout_per_write(Some(timeouts.read))
         .timeout_global(Some(timeouts.total));
+    let builder = match is_on_this_host(url) {
+        true => builder.proxy(None),
+        // ureq has taken the environment's (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, less `NO_PROXY`).
+        false => builder,
+    };
+    let https = url.starts_with("https://");
     #[cfg(feature = "tls")]
     let builder = match https {
         true => builder.tls_config(tls::config(trust)?),
@@ -78,8 +88,76 @@ pub fn agent(
     }
     #[cfg(not(feature = "tls"))]
     let Trust { .. } = trust;
-    let (connector, resolver) = (DefaultConnector::default(), names.clone());
+    let (connector, resolver) = (Trusting::default(), names.clone());
     Ok(Agent::with_parts(builder.build(), connector, resolver))
+}
+
+/// A proxy's loopback is not ours, so none is asked for the way to this host, as in Go's clients.
+/// <https://pkg.go.dev/net/http#ProxyFromEnvironment>
+fn is_on_this_host(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
+}
+
+/// ureq's own connections, which it does not probe where they have just been heard from.
+#[derive(Debug, Default)]
+struct Trusting {
+    connector: DefaultConnector,
+}
+
+/// ureq probes a connection that goes into its pool, and again when it comes out: six system calls, a quarter of a
+/// poll's CPU. One that brought an answer so lately is open, or was closed in a moment that a probe can miss as well.
+const HEARD_LATELY: Duration = Duration::from_millis(10);
+
+impl Connector for Trusting {
+    type Out = Trusted;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Trusted>, ureq::Error> {
+        let connected = self.connector.connect(details, chained)?;
+        Ok(connected.map(|transport| Trusted {
+            transport,
+            heard: None,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Trusted {
+    transport: Box<dyn Transport>,
+    /// When it last brought something.
+    heard: Option<Mono>,
+}
+
+impl Transport for Trusted {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.transport.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let heard = self.transport.await_input(timeout)?;
+        self.heard = heard.then(|| clock::now().mono);
+        Ok(heard)
+    }
+
+    fn is_open(&mut self) -> bool {
+        let since = |heard| clock::now().mono.since(heard);
+        self.heard.is_some_and(|heard| since(heard) < HEARD_LATELY) || self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
 }
 
 #[cfg(feature = "tls")]
@@ -280,6 +358,23 @@ mod tests {
             "2026-11-20",
         ] {
             assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn this_host_is_known_by_its_names() {
+        for (url, here) in [
+            ("http://localhost:4318/v1/traces", true),
+            ("https://LocalHost", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://127.8.9.10/x", true),
+            ("http://[::1]:8080/base", true),
+            ("http://localhost.test", false),
+            ("http://10.0.0.1", false),
+            ("http://[fe80::1]:8080", false),
+            ("", false),
+        ] {
+            assert_eq!(is_on_this_host(url), here, "{url}");
         }
     }
 

@@ -36,7 +36,10 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
         Command::Run { config } => {
             let config = Config::load_to_watch(env, config.as_deref())?;
             start_log(&config);
-            Ok(farspan::run::run(&config))
+            Ok(match farspan::run::source_missing(&config) {
+                Some(mistake) => misused(&mistake),
+                None => farspan::run::run(&config),
+            })
         }
         Command::Check { config } => {
             let config = Config::load_to_watch(env, config.as_deref())?;

@@ -35,11 +35,15 @@ pub enum Unreadable {
     Shape(Box<str>),
 }
 
+/// May be ignored, says RFC 8259 section 8.1, and .NET likes to write one. A stream is to begin behind it.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads a whole body.
 ///
 /// # Errors
 /// As [`Unreadable`] says; never [`Unreadable::Io`].
 pub fn read_slice(body: &[u8]) -> Result<Reading, Unreadable> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     read(serde_json::Deserializer::from_slice(body))
 }
 
@@ -516,6 +520,12 @@ mod tests {
                   DataLoader DataLoader Some("9f623b49-7c11-4a3c-8a53-1d1a1b0d7f2e") Some("Failed") Ended(Failure) 2024-07-05T06:57:58.0000001Z 2024-07-05T07:01:02.7654321Z Some("no such file")
                   Processor Processor None None Pending - - None"#]],
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored() {
+        let body = [BYTE_ORDER_MARK, br#"{"workflowStatus": "Failed"}"#].concat();
+        assert!(read_slice(&body).is_ok());
     }
 
     #[test]

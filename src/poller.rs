@@ -1,4 +1,4 @@
-//! The pollers: a fixed pool of threads, each with an agent and its open connection.
+//! The pollers: a fixed pool of threads, each with an agent for each API and its open connection.
 //!
 //! ```text
 //! Poll -> GET {base}/workflows/{id} -> redirects on the same host -> mapping -> Polled
@@ -48,11 +48,6 @@ impl Target {
         })
     }
 
-    /// Whether it is asked over TLS.
-    pub fn is_https(&self) -> bool {
-        self.base_url.starts_with("https://")
-    }
-
     fn url(&self, workflow_id: &str) -> String {
         let mut url = String::with_capacity(self.base_url.len() + 11 + 3 * workflow_id.len());
         url.push_str(&self.base_url);
@@ -89,11 +84,11 @@ impl Pollers {
     ) -> Result<Self, String> {
         const STACK_BYTES: usize = 256 * 1024;
         let names = NameCache::default();
-        let https = targets.iter().any(Target::is_https);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
+            let agent = |target: &Target| http::agent(TIMEOUTS, &target.base_url, trust, &names);
             let mut poller = Poller {
-                agent: http::agent(TIMEOUTS, https, trust, &names)?,
+                agents: targets.iter().map(agent).collect::<Result<_, _>>()?,
                 names: names.clone(),
                 targets: targets.to_vec(),
                 body: Vec::new(),
@@ -125,7 +120,8 @@ impl Drop for Pollers {
 }
 
 struct Poller {
-    agent: Agent,
+    /// One for each target.
+    agents: Vec<Agent>,
     names: NameCache,
     targets: Vec<Target>,
     /// Reused from poll to poll.
@@ -164,12 +160,10 @@ impl Poller {
         poll: &Poll,
     ) -> Result<(Answer, Option<crate::core::time::Wall>), PollFailure> {
         let target = &self.targets[poll.monitor as usize];
+        let agent = &self.agents[poll.monitor as usize];
         let mut url = target.url(&poll.workflow_id);
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self
-                .agent
-                .get(&url)
-                .header(header::ACCEPT, "application/json");
+            let mut request = agent.get(&url).header(header::ACCEPT, "application/json");
             if let Some(authorization) = &target.authorization {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
@@ -214,7 +208,11 @@ impl Poller {
             mapping::read_slice(&self.body)
         } else {
             let rest = io::BufReader::with_capacity(WHOLE_BODY_BYTES, body);
-            mapping::read_stream(self.body.chain(rest))
+            let begun = &self.body[..];
+            let begun = begun
+                .strip_prefix(mapping::BYTE_ORDER_MARK)
+                .unwrap_or(begun);
+            mapping::read_stream(begun.chain(rest))
         };
         match reading {
             Ok(Reading { snapshot, oddity }) => Ok(Answer::Snapshot {

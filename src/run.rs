@@ -17,7 +17,7 @@ use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
-use crate::core::time::Mono;
+use crate::core::time::{Mono, Now};
 use crate::core::workflow::Naming;
 use crate::core::{
     Action, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
@@ -37,7 +37,8 @@ use std::time::Duration;
 
 /// `farspan run`: watches until SIGTERM or SIGINT.
 ///
-/// Fails when something cannot be started, and when spans are left that the collector did not take in time.
+/// Fails when something cannot be started, and when spans are left that the collector did not take in time. Whether
+/// anybody could tell it of workflows, [`source_missing`] says before.
 pub fn run(config: &Config) -> ExitCode {
     match start_and_watch(config) {
         Ok(report) if report.undelivered == 0 => ExitCode::SUCCESS,
@@ -76,13 +77,26 @@ fn start_and_watch(config: &Config) -> Result<Report, String> {
     Ok(report)
 }
 
+/// Why no start event could ever come, if that is so: a mistake in the configuration that no start mends.
+pub fn source_missing(config: &Config) -> Option<&'static str> {
+    if !cfg!(feature = "redis") {
+        return Some(
+            "this farspan was built without the feature `redis`, its only source of start events",
+        );
+    }
+    let is_set = config.redis.is_some();
+    (!is_set).then_some("nothing would tell farspan of workflows: set FARSPAN_REDIS_URL")
+}
+
 #[cfg(feature = "redis")]
 fn listen(
     config: &Config,
     events: Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
 ) -> Result<(), String> {
-    let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+    let Some(redis) = &config.redis else {
+        return Ok(());
+    };
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
         channel: redis.channel.clone(),
@@ -94,14 +108,8 @@ fn listen(
 
 #[cfg(not(feature = "redis"))]
 fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<(), String> {
-    Err(
-        "this farspan was built without the feature `redis`, its only source of start events"
-            .into(),
-    )
+    Ok(())
 }
-
-#[cfg(feature = "redis")]
-const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL";
 
 /// What was watched, and what is left.
 #[derive(Clone, Debug)]
@@ -116,6 +124,8 @@ pub struct Report {
 
 /// Finished spans between the loop and whoever shows them.
 pub const SPANS_QUEUE: usize = 4096;
+/// When polls are always due, answers gather for so long: woken for each, the loop would cost more than its work.
+const GATHER: Duration = Duration::from_micros(100);
 /// From the stop to the end of the polls under way.
 const DRAIN_POLLS: Duration = Duration::from_secs(10);
 /// From the end of the polls to the end of the exports.
@@ -139,8 +149,8 @@ pub fn watch(
         &api.base_url,
         api.token.as_ref().map(config::Secret::expose),
     )?;
-    let (polls, polls_received) = bounded(config.poll.pollers);
-    let (answers_sent, answers) = bounded(config.poll.pollers);
+    let (polls, polls_received) = bounded(under_way_max(config));
+    let (answers_sent, answers) = bounded(under_way_max(config));
     let pollers = Pollers::start(
         config.poll.pollers,
         &[target],
@@ -164,6 +174,8 @@ pub fn watch(
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
+        polls_at_hand: polls_received,
+        pollers: config.poll.pollers,
         batches,
         spans,
         spans_unshown: 0,
@@ -179,6 +191,12 @@ pub fn watch(
         std::mem::forget(exporter);
     }
     Ok(report.report)
+}
+
+/// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
+/// are always due.
+fn under_way_max(config: &Config) -> usize {
+    3 * config.poll.pollers
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
@@ -197,7 +215,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             interval: config.poll.interval,
             timeout: config.poll.timeout,
         }],
-        pollers: config.poll.pollers,
+        pollers: under_way_max(config),
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
             schedule_delay: batch.schedule_delay,
@@ -234,6 +252,9 @@ pub fn trust(otlp: &config::Otlp) -> Trust {
 struct Loop {
     core: Core,
     polls: Sender<Poll>,
+    /// The other end, to take back what no poller has begun with.
+    polls_at_hand: Receiver<Poll>,
+    pollers: usize,
     /// `None`: spans go to no collector.
     batches: Option<Sender<Batch>>,
     spans: Vec<Sender<Arc<Span>>>,
@@ -276,17 +297,25 @@ impl Loop {
                 default(self.patience()) => None,
             };
             self.handle(input.unwrap_or(Input::Tick));
+            if self.polls.len() >= self.pollers {
+                // Every poller has enough to do; nothing but a stop ends this early.
+                let _ = stopped.recv_timeout(GATHER);
+            }
+            for answer in answers.try_iter().take(answers.len()) {
+                self.handle(Input::Polled(answer));
+            }
         }
     }
 
     /// No new poll, no new event; what is under way may end, then what is finished is sent.
     fn drain(&mut self, answers: &Receiver<Polled>, outcomes: &Receiver<(u64, ExportOutcome)>) {
+        self.handle(Input::Drain);
+        self.recall(clock::now());
         log::info!(
             "stopping: {} polls under way, {} spans to send",
             self.core.polls_in_flight(),
             self.core.spans_waiting()
         );
-        self.handle(Input::Drain);
         let polls_until = clock::now().mono + DRAIN_POLLS;
         while self.core.polls_in_flight() > 0 && clock::now().mono < polls_until {
             self.take_until(polls_until, answers, outcomes);
@@ -339,8 +368,21 @@ impl Loop {
                         drop(batches.try_send(batch));
                     }
                 }
-                Action::Note(note) => log_note(note),
+                Action::Note(note) => {
+                    if let Note::HostPaused { .. } = note {
+                        self.recall(now);
+                    }
+                    log_note(note);
+                }
             }
+        }
+    }
+
+    /// Takes back the polls that no poller has begun with; the core knows better by now.
+    fn recall(&mut self, now: Now) {
+        let polls: Vec<Poll> = self.polls_at_hand.try_iter().collect();
+        for poll in polls.into_iter().rev() {
+            self.core.handle(Input::Recalled(poll), now);
         }
     }
 

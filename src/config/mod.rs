@@ -1,7 +1,7 @@
 //! File and environment in, one checked [`Config`] out, or every mistake at once.
 //!
 //! Nothing here reads the process's environment but [`Environment::of_process`], and nothing in farspan reads it but
-//! this module.
+//! this module. Two libraries do: ureq looks for a proxy, rustls-native-certs for `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
 mod otel;
 mod settings;

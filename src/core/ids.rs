@@ -7,7 +7,10 @@ use std::num::{NonZeroU64, NonZeroU128};
 
 /// A trace id. All-zero is invalid and cannot be expressed.
 /// <https://www.w3.org/TR/trace-context/#trace-id>
+///
+/// Packed, because the 16 bytes to which a `u128` is aligned would be lost in everything that holds one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(Rust, packed(8))]
 pub struct TraceId(NonZeroU128);
 
 /// A span id. All-zero is invalid and cannot be expressed.
@@ -55,7 +58,7 @@ impl SpanId {
 /// 32 lower-case hexadecimal digits.
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", { self.0 })
     }
 }
 

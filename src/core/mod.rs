@@ -44,7 +44,7 @@ use workflow::{Abandoned, Naming, Verdict, Workflow};
 pub struct Settings {
     /// One for each monitor; an event names its monitor by the place in this list.
     pub monitors: Vec<Monitor>,
-    /// How many polls may be under way at once.
+    /// How many polls may be under way at once, or at a poller's hand.
     pub pollers: usize,
     /// Which traces are recorded.
     pub sampler: Sampler,
@@ -76,6 +76,8 @@ pub enum Input {
     Started(StartEvent),
     /// A poll was answered.
     Polled(Polled),
+    /// A poll was taken back before anybody began with it.
+    Recalled(Poll),
     /// The span that the last [`Action::Finished`] held, encoded.
     Encoded(Arc<[u8]>),
     /// A batch's export has ended.
@@ -289,7 +291,7 @@ pub struct Core {
     jitter: Jitter,
     draining: bool,
     polls_held: bool,
-    /// Hashes of the oddities noted, so that each is noted once.
+    /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
     oddities: HashSet<Box<str>>,
     actions: VecDeque<Action>,
     counters: Counters,
@@ -351,6 +353,7 @@ impl Core {
         match input {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
+            Input::Recalled(poll) => self.take_back(&poll),
             Input::Encoded(bytes) => self.outbox.push(bytes, now.mono),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::Tick => {}
@@ -374,7 +377,7 @@ impl Core {
     /// When [`handle`](Self::handle) wants to be called again, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Mono> {
         let poll = self.wheel.next_deadline();
-        [poll, self.outbox.next_deadline()]
+        [poll, self.outbox.next_deadline(self.draining)]
             .into_iter()
             .flatten()
             .min()
@@ -393,6 +396,11 @@ impl Core {
     /// Polls under way.
     pub fn polls_in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Whether polls wait because so many spans do.
+    pub fn polls_held(&self) -> bool {
+        self.polls_held
     }
 
     /// Spans that the collector has not acknowledged.
@@ -465,7 +473,6 @@ impl Core {
             workflow,
             monitor: monitor_index,
             key,
-            run,
             phase: Phase::Waiting { timer, due },
             deadline,
             failures: 0,
@@ -521,6 +528,18 @@ impl Core {
                 self.miss(polled.slot, due, at, now);
             }
             Answer::Failed(failure) => self.fail(polled.slot, failure, at, now),
+        }
+    }
+
+    /// To the front of the queue, where it came from.
+    fn take_back(&mut self, poll: &Poll) {
+        let current = self.table.generation(poll.slot) == Some(poll.generation);
+        if let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current)
+            && let Phase::InFlight { due } = watch.phase
+        {
+            self.in_flight -= 1;
+            watch.phase = Phase::Ready { due };
+            self.ready.push_front(poll.slot);
         }
     }
 
@@ -630,12 +649,15 @@ impl Core {
 
     /// Hands due polls to free pollers, the most overdue first.
     fn dispatch(&mut self, now: Now) {
-        let full = self.outbox.is_full();
-        if full != self.polls_held {
-            self.polls_held = full;
-            self.note(Note::PollsHeld(full));
+        let held = match self.polls_held {
+            false => self.outbox.is_full(),
+            true => !self.outbox.has_room_again(),
+        };
+        if held != self.polls_held {
+            self.polls_held = held;
+            self.note(Note::PollsHeld(held));
         }
-        if self.draining || full {
+        if self.draining || held {
             return;
         }
         while self.in_flight < self.settings.pollers

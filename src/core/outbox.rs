@@ -99,7 +99,7 @@ pub struct Outbox {
     next_sequence: u64,
     next_batch: u64,
     state: State,
-    /// Halved by a 413, doubled by a delivery.
+    /// Halved by a 413, grows again with each delivery.
     spans_max: usize,
     failures: u32,
     set_aside: VecDeque<EncodedSpan>,
@@ -119,10 +119,11 @@ enum State {
         batch: u64,
         len: usize,
     },
-    /// The first `len` spans go again at `at`.
+    /// The first `len` spans go again at `at`, or at `at_in_hurry`, which is earlier where the pause is our own.
     Again {
         len: usize,
         at: Mono,
+        at_in_hurry: Mono,
     },
 }
 
@@ -176,6 +177,11 @@ impl Outbox {
         self.bytes >= limits::OUTBOX_BYTES_MAX || self.queue.len() >= self.policy.queue_max
     }
 
+    /// Whether enough has gone for polls to go on: well below full, or they would stop and go with every batch.
+    pub fn has_room_again(&self) -> bool {
+        self.bytes <= limits::OUTBOX_BYTES_MAX / 2 && self.queue.len() <= self.policy.queue_max / 2
+    }
+
     /// Attempts in a row that failed.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -186,11 +192,13 @@ impl Outbox {
         self.set_aside.iter()
     }
 
-    /// The batch that is due, if one is. `hurry`: do not wait for company.
+    /// The batch that is due, if one is. `hurry`: do not wait for company, and for no longer between two attempts
+    /// than after the first failure, unless the collector asked for it.
     pub fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
         let len = match self.state {
             State::InFlight { .. } => return None,
-            State::Again { at, .. } if now < at => return None,
+            State::Again { at, .. } if !hurry && now < at => return None,
+            State::Again { at_in_hurry, .. } if now < at_in_hurry => return None,
             State::Again { len, .. } => len,
             State::Idle if self.due(now, hurry) => self.front_len(),
             State::Idle => return None,
@@ -206,9 +214,10 @@ impl Outbox {
     }
 
     /// When [`next_batch`](Self::next_batch) has something next, as far as is known now.
-    pub fn next_deadline(&self) -> Option<Mono> {
+    pub fn next_deadline(&self, hurry: bool) -> Option<Mono> {
         match self.state {
             State::InFlight { .. } => None,
+            State::Again { at_in_hurry, .. } if hurry => Some(at_in_hurry),
             State::Again { at, .. } => Some(at),
             State::Idle => Some(self.queue.front()?.since + self.policy.schedule_delay),
         }
@@ -230,7 +239,9 @@ impl Outbox {
         match outcome {
             ExportOutcome::Delivered { .. } => {
                 self.failures = 0;
-                self.spans_max = self.spans_max.saturating_mul(2).min(self.policy.spans_max);
+                // Slowly: a collector whose limit stays would else refuse every second request.
+                let growth = (self.policy.spans_max / 32).max(1);
+                self.spans_max = (self.spans_max + growth).min(self.policy.spans_max);
                 Settled::Delivered(self.take_front(len))
             }
             ExportOutcome::TooLarge { .. } if len > 1 => {
@@ -238,6 +249,7 @@ impl Outbox {
                 self.state = State::Again {
                     len: len / 2,
                     at: now,
+                    at_in_hurry: now,
                 };
                 Settled::Split
             }
@@ -256,9 +268,14 @@ impl Outbox {
                     Some(asked) => (*asked).clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
                     None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, self.failures),
                 };
+                let pause_in_hurry = match retry_after {
+                    Some(_) => pause,
+                    None => pause.min(RETRY_BASE),
+                };
                 self.state = State::Again {
                     len,
                     at: now + pause,
+                    at_in_hurry: now + pause_in_hurry,
                 };
                 Settled::Later(pause)
             }
@@ -356,7 +373,7 @@ mod tests {
     #[test]
     fn a_span_waits_for_company_but_not_long() {
         let mut outbox = outbox_of(1);
-        assert_eq!(outbox.next_deadline(), Some(secs(5)));
+        assert_eq!(outbox.next_deadline(false), Some(secs(5)));
         assert_eq!(outbox.next_batch(secs(4), false), None);
         let batch = outbox.next_batch(secs(5), false).unwrap();
         assert_eq!(sequences(&batch.spans), [0]);
@@ -383,7 +400,7 @@ mod tests {
         settle(&mut outbox, &first, retry(None), secs(6));
         outbox.push(Arc::from([7]), secs(6));
         assert_eq!(outbox.next_batch(secs(6), true), None);
-        let at = outbox.next_deadline().unwrap();
+        let at = outbox.next_deadline(false).unwrap();
         assert!(at > secs(6) && at <= secs(7));
         let again = outbox.next_batch(at, false).unwrap();
         assert_eq!(again.spans, first.spans, "what came since does not join");
@@ -393,7 +410,10 @@ mod tests {
             retry(Some(Duration::from_secs(90))),
             at,
         );
-        assert_eq!(outbox.next_deadline(), Some(at + Duration::from_secs(90)));
+        assert_eq!(
+            outbox.next_deadline(false),
+            Some(at + Duration::from_secs(90))
+        );
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub struct Watch {
     pub monitor: u16,
     /// Finds this watch by workflow id.
     pub key: RunKey,
-    /// Finds its run among those lately finished.
-    pub run: RunKey,
     /// Whether a poll is coming, queued or under way.
     pub phase: Phase,
     /// When the poll timeout strikes.
@@ -129,8 +127,9 @@ impl Table {
         self.new_generation(slot);
         self.free.push(slot);
         self.by_key.remove(&watch.key);
-        if self.finished.insert(watch.run) {
-            self.finished_order.push_back((now, watch.run));
+        let run = watch.workflow.run_key(watch.key);
+        if self.finished.insert(run) {
+            self.finished_order.push_back((now, run));
         }
         self.forget(now);
         Some(watch)

@@ -393,6 +393,44 @@ fn retry_after_leaves_the_whole_host_alone_and_no_other() {
 }
 
 /// A host that answers a few and then asks for a pause must not answer the same few after each pause.
+/// The loop takes back what no poller has begun with.
+#[test]
+fn a_poll_that_is_taken_back_waits_for_the_host_and_its_answer_is_stale() {
+    let mut rig = Rig::plain();
+    for number in 0..6 {
+        rig.start(0, &format!("w{number}"));
+    }
+    rig.pass(secs(20.0));
+    let under_way = rig.polls();
+    assert_eq!(rig.core.polls_in_flight(), 4);
+    let reason = PollFailureReason::TooManyRequests;
+    rig.answer(&under_way[0].1, failed(reason, Some(60.0)));
+    for (_, poll) in under_way[1..].iter().rev() {
+        rig.handle(Input::Recalled(poll.clone()));
+        rig.answer(poll, running());
+        rig.handle(Input::Recalled(poll.clone()));
+    }
+    assert_eq!(rig.core.polls_in_flight(), 0);
+    assert_eq!(rig.core.counters().answers_stale, 3);
+    let peace = rig.now.mono + secs(60.0);
+    for _ in 0..6 {
+        let (at, poll) = rig.next_poll();
+        assert!(at >= peace, "{poll:?} at {at:?}");
+        rig.answer(&poll, completed());
+    }
+}
+
+#[test]
+fn what_is_taken_back_at_the_end_stays_back() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.handle(Input::Drain);
+    rig.handle(Input::Recalled(poll));
+    assert_eq!(rig.core.polls_in_flight(), 0);
+    assert!(rig.polls().is_empty());
+}
+
 #[test]
 fn a_rate_limit_starves_nobody() {
     let mut settings = settings(vec![monitor(0)]);
@@ -589,6 +627,37 @@ fn draining_starts_no_poll_and_waits_for_no_company() {
     assert_eq!((rig.polls().len(), rig.core.watched()), (0, 1));
 }
 
+#[test]
+fn draining_waits_out_no_backoff_but_what_the_collector_asked_for() {
+    let failed = |retry_after| ExportOutcome::Retry {
+        reason: "refused".into(),
+        retry_after,
+    };
+    for (retry_after, attempts) in [(None, 9..=10), (Some(secs(3600.0)), 0..=0)] {
+        let mut rig = Rig::plain();
+        rig.start(0, "w");
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, completed());
+        // Backed off to the longest pause.
+        for _ in 0..8 {
+            exported(&mut rig, failed(None));
+        }
+        exported(&mut rig, failed(retry_after));
+        rig.pass(secs(1.0));
+        assert_eq!(rig.batches.len(), 0, "it is left alone");
+        rig.handle(Input::Drain);
+        let mut made = 0;
+        for _ in 0..100 {
+            made += rig.batches.len();
+            if !rig.batches.is_empty() {
+                exported(&mut rig, failed(retry_after));
+            }
+            rig.pass(secs(0.1));
+        }
+        assert!(attempts.contains(&made), "{retry_after:?}: {made}");
+    }
+}
+
 fn polled(rig: &Rig, poll: &Poll, sent: Now, ahead_ns: i64, answer: Answer) -> Polled {
     const SECOND_NS: i64 = 1_000_000_000;
     let api = rig.now.wall.as_unix_ns() + ahead_ns;
@@ -756,9 +825,12 @@ fn an_answer_about_another_workflow_says_nothing() {
     assert_eq!(rig.core.watched(), 1);
     let reason = PollFailureReason::OtherWorkflow.index();
     assert_eq!(rig.core.counters().polls_failed[reason], 1);
-    check(&rig.notes(), &expect![[r#"
+    check(
+        &rig.notes(),
+        &expect![[r#"
         HostTroubled { monitor: 0, reason: OtherWorkflow, detail: "asked after \"w\", the answer is about \"other\"" }
-    "#]]);
+    "#]],
+    );
 }
 
 fn exported(rig: &mut Rig, outcome: ExportOutcome) {

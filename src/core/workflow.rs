@@ -35,7 +35,7 @@ pub struct Naming {
 #[derive(Clone, Debug)]
 pub struct Workflow {
     id: Arc<str>,
-    edition: Edition,
+    attempt: Option<u32>,
     trace_id: TraceId,
     parent: Option<Box<TraceContext>>,
     sampled: bool,
@@ -49,23 +49,30 @@ pub struct Workflow {
     finished_within: Option<(Wall, Wall)>,
 }
 
+/// Small where there is nothing to know: most stages of most workflows wait, or are finished.
 #[derive(Clone, Debug)]
 struct Stage {
     path: Box<str>,
-    kind: Box<str>,
+    finished: bool,
+    /// From the first word about it to its end.
+    open: Option<Box<OpenStage>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct OpenStage {
+    /// Where it is not the path.
+    kind: Option<Box<str>>,
     id: Option<Box<str>>,
     seen: Seen,
     /// Whether the answer at hand names it. A flag, because it may do so again and again.
     answered: bool,
     /// Answers that named it ended without its times.
     settling: u8,
-    finished: bool,
 }
 
 /// The best observation so far.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    status: Option<Box<str>>,
     state: State,
     start: Option<Wall>,
     end: Option<Wall>,
@@ -74,8 +81,15 @@ struct Seen {
     started_seen: Option<Wall>,
     /// When it was first seen ended.
     ended_seen: Option<Wall>,
+    /// The last one's name is the status, unless there is one that was dropped.
     events: Vec<SpanEvent>,
-    dropped_events: u32,
+    dropped: Option<Box<DroppedEvents>>,
+}
+
+#[derive(Clone, Debug)]
+struct DroppedEvents {
+    count: u32,
+    last: Box<str>,
 }
 
 /// How far a workflow is after a snapshot.
@@ -132,7 +146,7 @@ impl Workflow {
         let parent_sampled = event.parent.as_ref().map(|p| p.sampled());
         Workflow {
             id: event.workflow_id.into(),
-            edition,
+            attempt: event.attempt,
             trace_id,
             sampled: sampler.sampled(trace_id, parent_sampled),
             parent: event.parent,
@@ -149,6 +163,15 @@ impl Workflow {
     /// Its id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    fn edition(&self) -> Edition {
+        edition(self.attempt, self.submitted_at)
+    }
+
+    /// What finds its run, made from what finds itself.
+    pub fn run_key(&self, key: RunKey) -> RunKey {
+        key.of_edition(self.edition())
     }
 
     /// The trace that its spans belong to.
@@ -212,6 +235,9 @@ impl Workflow {
     fn observe_stages(&mut self, stages: Vec<StageSnapshot>, at: Wall, events_max: usize) {
         // Most APIs keep the order from answer to answer: then the next is where the last one was.
         let mut expected = 0;
+        if self.stages.is_empty() {
+            self.stages.reserve_exact(stages.len());
+        }
         let mut by_path: Option<HashMap<Box<str>, usize>> = None;
         for stage in stages {
             let here = self.stages.get(expected);
@@ -231,13 +257,9 @@ impl Workflow {
                         by_path.insert(stage.path.clone(), self.stages.len());
                     }
                     self.stages.push(Stage {
-                        path: stage.path,
-                        kind: "".into(),
-                        id: None,
-                        seen: Seen::default(),
-                        answered: false,
-                        settling: 0,
+                        path: stage.path.clone(),
                         finished: false,
+                        open: None,
                     });
                     self.stages.len() - 1
                 }
@@ -247,7 +269,12 @@ impl Workflow {
             if known.finished {
                 continue;
             }
-            known.kind = stage.kind;
+            let says_nothing = stage.id.is_none() && stage.progress == Progress::default();
+            if known.open.is_none() && says_nothing {
+                continue;
+            }
+            let known = known.open.get_or_insert_default();
+            known.kind = Some(stage.kind).filter(|kind| *kind != stage.path);
             known.id = stage.id.or(known.id.take());
             known.seen.observe(stage.progress, at, events_max);
             known.answered = true;
@@ -257,10 +284,9 @@ impl Workflow {
     /// Finishes the stages that have ended and whose times are known, or will not be.
     fn finish_stages(&mut self, naming: &Naming, spans: &mut Vec<Span>) {
         for index in 0..self.stages.len() {
-            let stage = &mut self.stages[index];
-            if stage.finished {
+            let Some(stage) = &mut self.stages[index].open else {
                 continue;
-            }
+            };
             let answered = std::mem::take(&mut stage.answered);
             match stage.seen.state {
                 State::Ended(_) if !stage.seen.has_times() => stage.settling += u8::from(answered),
@@ -284,9 +310,15 @@ impl Workflow {
         naming: &Naming,
         spans: &mut Vec<Span>,
     ) {
-        let seen = &self.stages[index].seen;
+        let Some(stage) = self.stages[index].finish() else {
+            return;
+        };
+        if outcome == Outcome::Skip {
+            return;
+        }
+        let seen = &stage.seen;
         let message = seen.error.clone().unwrap_or_default();
-        let error_type = seen.status.clone().unwrap_or_default();
+        let error_type = seen.status().to_owned();
         // A stage that has ended was seen so.
         let end = seen.best_end(seen.ended_seen.unwrap_or(self.received_at));
         let ending = Ending {
@@ -296,18 +328,14 @@ impl Workflow {
             error_type: &error_type,
             incomplete: false,
         };
-        if outcome == Outcome::Skip {
-            self.stages[index].finish();
-        } else {
-            self.finish_stage(index, ending, naming, spans);
-        }
+        self.finish_stage(index, stage, ending, naming, spans);
     }
 
     /// Finishes all of a workflow that the API has said to have ended so.
     fn finish_ended(&mut self, outcome: Outcome, at: Wall, naming: &Naming, spans: &mut Vec<Span>) {
         let message = self.seen.error.clone().unwrap_or_default();
         let status = status_of(outcome, &message);
-        let error_type = self.seen.status.clone().unwrap_or_default();
+        let error_type = self.seen.status().to_owned();
         let end = self.seen.best_end(at);
         self.finish_open_stages(end, None, naming, spans);
         self.finish_self(end, outcome, status, &error_type, naming, spans);
@@ -323,11 +351,13 @@ impl Workflow {
     ) {
         for index in 0..self.stages.len() {
             let stage = &mut self.stages[index];
-            match stage.seen.state {
-                _ if stage.finished => {}
-                State::Pending => stage.finish(),
-                State::Ended(outcome) => self.finish_ended_stage(index, outcome, naming, spans),
-                State::Running => {
+            let state = stage.open.as_ref().map(|open| open.seen.state);
+            if let Some(State::Ended(outcome)) = state {
+                self.finish_ended_stage(index, outcome, naming, spans);
+                continue;
+            }
+            match stage.finish() {
+                Some(stage) if stage.seen.has_run() => {
                     let timed_out = why == Some(Abandoned::TimedOut);
                     let ending = Ending {
                         end,
@@ -339,8 +369,9 @@ impl Workflow {
                         error_type: why.map_or("", Abandoned::error_type),
                         incomplete: !timed_out,
                     };
-                    self.finish_stage(index, ending, naming, spans);
+                    self.finish_stage(index, stage, ending, naming, spans);
                 }
+                _ => {}
             }
         }
     }
@@ -348,14 +379,14 @@ impl Workflow {
     fn finish_stage(
         &mut self,
         index: usize,
+        stage: OpenStage,
         ending: Ending<'_>,
         naming: &Naming,
         spans: &mut Vec<Span>,
     ) {
-        let stage = &mut self.stages[index];
-        let seen = std::mem::take(&mut stage.seen);
-        stage.finish();
-        let stage = &self.stages[index];
+        let path = &self.stages[index].path;
+        let OpenStage { kind, id, seen, .. } = stage;
+        let kind = kind.unwrap_or_else(|| path.clone());
         let reported = (seen.start, seen.end);
         // An end before the start says nothing, about stages neither.
         let latest = match (self.seen.state, self.seen.end) {
@@ -376,18 +407,18 @@ impl Workflow {
             return;
         }
         let mut attributes = Attributes::new(&naming.limits);
-        attributes.add("type", &*stage.kind);
-        attributes.add_some("id", stage.id.as_deref());
+        attributes.add("type", &*kind);
+        attributes.add_some("id", id.as_deref());
         attributes.add_times(reported);
         self.add_run(&mut attributes, naming);
-        attributes.add("cicd.pipeline.task.name", &*stage.kind);
-        let task_id = stage.id.as_deref().unwrap_or(&stage.path);
+        attributes.add("cicd.pipeline.task.name", &*kind);
+        let task_id = id.as_deref().unwrap_or(path);
         attributes.add("cicd.pipeline.task.run.id", task_id);
         let result = ending.outcome.map(Outcome::as_str);
         attributes.add_some("cicd.pipeline.task.run.result", result);
         attributes.add_ending(&ending);
-        let edition = self.edition;
-        let (trace_id, path) = (self.trace_id, Some((&*stage.path, 1)));
+        let edition = self.edition();
+        let (trace_id, path) = (self.trace_id, Some((&**path, 1)));
         let (attributes, dropped_attributes) = attributes.finish();
         spans.push(Span {
             trace_id,
@@ -398,14 +429,14 @@ impl Workflow {
             }),
             trace_flags: self.trace_flags(),
             trace_state: self.trace_state(),
-            name: stage.kind.clone(),
+            name: kind,
             start,
             end,
             status: ending.status,
             attributes,
             dropped_attributes,
+            dropped_events: seen.dropped_events(),
             events: clamped(seen.events, start, end),
-            dropped_events: seen.dropped_events,
             links: Vec::new(),
         });
     }
@@ -450,8 +481,11 @@ impl Workflow {
             incomplete: false,
         });
         for (key, value) in std::mem::take(&mut self.attributes) {
-            attributes.add(&key, value);
+            if !is_ours(&key) {
+                attributes.add(&key, value);
+            }
         }
+        let dropped_events = seen.dropped_events();
         let mut events = clamped(seen.events, start, end);
         if let Some(time) = self.submitted_at {
             let name = "Submitted".into();
@@ -479,7 +513,7 @@ impl Workflow {
             attributes,
             dropped_attributes,
             events,
-            dropped_events: seen.dropped_events + dropped as u32,
+            dropped_events: dropped_events + dropped as u32,
             links: Vec::new(),
         });
     }
@@ -488,10 +522,8 @@ impl Workflow {
     fn settled(&self, outcome: Outcome) -> bool {
         // After a failure the stages that were still to come never start; after a success one that has not started
         // is an answer that lags.
-        let open = |stage: &Stage| match stage.seen.state {
-            State::Pending => outcome == Outcome::Success,
-            State::Running | State::Ended(_) => true,
-        };
+        let has_run = |stage: &Stage| stage.open.as_ref().is_some_and(|open| open.seen.has_run());
+        let open = |stage: &Stage| has_run(stage) || outcome == Outcome::Success;
         self.seen.has_times() && !self.stages.iter().any(|s| !s.finished && open(s))
     }
 
@@ -503,7 +535,13 @@ impl Workflow {
     }
 
     fn span_id(&self, naming: &Naming) -> SpanId {
-        SpanId::of_span(self.trace_id, &naming.monitor, &self.id, self.edition, None)
+        SpanId::of_span(
+            self.trace_id,
+            &naming.monitor,
+            &self.id,
+            self.edition(),
+            None,
+        )
     }
 
     fn trace_flags(&self) -> u8 {
@@ -518,7 +556,11 @@ impl Workflow {
 
 /// What tells an event's run from other runs of its workflow id.
 pub fn edition_of(event: &StartEvent) -> Edition {
-    match (event.attempt, event.submitted_at) {
+    edition(event.attempt, event.submitted_at)
+}
+
+fn edition(attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
+    match (attempt, submitted_at) {
         (Some(attempt), _) => Edition::Attempt(attempt),
         (None, Some(at)) => Edition::Submitted(at),
         (None, None) => Edition::Only,
@@ -536,6 +578,14 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
+/// A key that only the API, or farspan itself, may speak under: an event's `endTime` would pass for the API's where it
+/// reported none.
+fn is_ours(key: &str) -> bool {
+    matches!(key, "workflowId" | "startTime" | "endTime" | "error.type")
+        || key.starts_with("cicd.pipeline.")
+        || key.starts_with("farspan.")
+}
+
 struct Ending<'a> {
     end: Wall,
     status: SpanStatus,
@@ -545,27 +595,29 @@ struct Ending<'a> {
 }
 
 impl Stage {
-    /// Keeps only what tells it from its siblings.
-    fn finish(&mut self) {
+    /// Keeps only what tells it from its siblings, and gives the rest away.
+    fn finish(&mut self) -> Option<OpenStage> {
         self.finished = true;
-        self.seen = Seen::default();
+        self.open.take().map(|open| *open)
     }
 }
 
 impl Seen {
     fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) {
         if let Some(status) = progress.status
-            && self.status.as_ref() != Some(&status)
+            && *status != *self.status()
         {
             // The observer's clock may have been set back.
             let time = self.events.last().map_or(at, |last| at.max(last.time));
             if self.events.len() < events_max {
-                let name = status.clone();
-                self.events.push(SpanEvent { time, name });
+                // There are few, and for long: growing by doubling would cost more than it saves.
+                self.events.reserve_exact(1);
+                self.events.push(SpanEvent { time, name: status });
             } else {
-                self.dropped_events = self.dropped_events.saturating_add(1);
+                let count = self.dropped_events().saturating_add(1);
+                let last = status;
+                self.dropped = Some(Box::new(DroppedEvents { count, last }));
             }
-            self.status = Some(status);
         }
         self.state = progress.state;
         if self.state != State::Pending {
@@ -583,6 +635,24 @@ impl Seen {
             State::Pending | State::Running => None,
         };
         self.error = progress.error.or(self.error.take());
+    }
+
+    /// The API's last word for it; empty before the first.
+    fn status(&self) -> &str {
+        match (&self.dropped, self.events.last()) {
+            (Some(dropped), _) => &dropped.last,
+            (None, Some(event)) => &event.name,
+            (None, None) => "",
+        }
+    }
+
+    fn dropped_events(&self) -> u32 {
+        self.dropped.as_ref().map_or(0, |dropped| dropped.count)
+    }
+
+    /// Whether it was ever seen running, whatever is said of it now.
+    fn has_run(&self) -> bool {
+        self.started_seen.is_some()
     }
 
     fn has_times(&self) -> bool {

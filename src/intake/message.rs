@@ -10,7 +10,9 @@ use crate::core::ids::TraceContext;
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::cut;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A message that was read.
@@ -86,17 +88,18 @@ pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Ma
     if bytes.len() > limits::EVENT_BYTES_MAX {
         return Err(Malformed::TooLong);
     }
-    let json = serde_json::from_slice(bytes).map_err(|e| {
+    // A byte order mark may be ignored, says RFC 8259 section 8.1, and .NET likes to write one.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let fields: Fields = serde_json::from_slice(bytes).map_err(|e| {
         let why = e.to_string();
-        Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into())
+        match e.is_data() {
+            true => Malformed::NotAnObject,
+            false => Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into()),
+        }
     })?;
-    let Json::Object(fields) = json else {
-        return Err(Malformed::NotAnObject);
-    };
     let field = |name: &str| {
-        let mut fields = fields.iter();
-        let found = fields.find(|(key, value)| is_named(key, name) && !value.is_null());
-        found.map(|(_, value)| value)
+        let place = NAMES.iter().position(|known| *known == name);
+        place.and_then(|place| fields.0[place].as_ref())
     };
     let workflow_id = read_id(field("workflowid").ok_or(Malformed::NoId)?)?;
     let mut oddity = None;
@@ -152,6 +155,51 @@ pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Ma
         attributes,
     };
     Ok(Message { event, oddity })
+}
+
+/// The names of an event's fields, without underscores and capitals.
+const NAMES: [&str; 6] = [
+    "workflowid",
+    "submittedat",
+    "attempt",
+    "traceparent",
+    "tracestate",
+    "attributes",
+];
+
+/// The values of [`NAMES`], the first that is not null of each. Whatever else an event holds is skipped, not built: it
+/// may be of any depth.
+struct Fields([Option<Json>; NAMES.len()]);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a start event: an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields([const { None }; NAMES.len()]);
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match NAMES.iter().position(|name| is_named(&key, name)) {
+                        Some(place) => {
+                            let value = map.next_value::<Json>()?;
+                            let known = &mut fields.0[place];
+                            *known = known.take().or((!value.is_null()).then_some(value));
+                        }
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        json.deserialize_map(Object)
+    }
 }
 
 fn is_named(key: &str, name: &str) -> bool {
@@ -317,10 +365,28 @@ mod tests {
             digits,
             Err(Malformed::NotJson(_) | Malformed::IdOfWrongType)
         ));
-        let deep = read("[".repeat(60_000).as_bytes(), 0, true);
+        let deep = format!(r#"{{"WorkflowId": {}"#, "[".repeat(60_000));
+        let deep = read(deep.as_bytes(), 0, true);
         assert!(matches!(deep, Err(Malformed::NotJson(_))));
         let not_utf8 = read(b"{\"WorkflowId\": \"\xff\"}", 0, true);
         assert!(matches!(not_utf8, Err(Malformed::NotJson(_))));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_whatever_they_are() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        let event =
+            format!(r#"{{"x": {deep}, "y": 1e400, "WorkflowId": "w", "z": {{"WorkflowId": 1}}}}"#);
+        let read = read(event.as_bytes(), 0, true).unwrap();
+        assert_eq!(&*read.event.workflow_id, "w");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored() {
+        check(
+            "\u{feff}{\"WorkflowId\": \"w\"}",
+            expect![[r#""w" - None None [] None"#]],
+        );
     }
 
     #[test]

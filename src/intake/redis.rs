@@ -3,7 +3,7 @@
 //! Pub/sub keeps nothing: an event that is published while nobody listens is gone. So the connection is watched with a
 //! ping, made anew as soon as it fails, and every gap is logged with its length.
 
-use super::message::{self, Malformed};
+use super::message;
 use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
@@ -51,7 +51,7 @@ pub fn listen(
         client,
         subscription,
         events,
-        malformed: HashMap::new(),
+        mistakes: HashMap::new(),
     };
     let builder = std::thread::Builder::new().name("redis-pubsub".into());
     let thread = builder
@@ -68,8 +68,8 @@ struct Listener {
     place: String,
     subscription: Subscription,
     events: Sender<StartEvent>,
-    /// When each kind of malformed event was logged last, and how many came.
-    malformed: HashMap<&'static str, (Mono, u64)>,
+    /// When each kind of mistake in an event was logged last, and how many came.
+    mistakes: HashMap<&'static str, (Mono, u64)>,
 }
 
 /// Why a subscription has ended.
@@ -140,7 +140,7 @@ impl Listener {
             Some(since) => {
                 let gap = clock::now().mono.since(since);
                 log::warn!(
-                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} was not heard"
+                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} may not have been heard"
                 );
             }
         }
@@ -155,7 +155,10 @@ impl Listener {
                     }
                     if clock::now().mono.since(heard) >= QUIET_MAX {
                         pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+                        // Without an answer nobody knows since when the connection was dead.
+                        *deaf_since = Some(heard);
                         let _: redis::Value = pubsub.ping()?;
+                        *deaf_since = None;
                         heard = clock::now().mono;
                     }
                     continue;
@@ -172,31 +175,34 @@ impl Listener {
                 Ok(message) => {
                     if let Some(oddity) = message.oddity {
                         let id = &message.event.workflow_id;
-                        log::warn!("start event of workflow {id:?}: {oddity}; left out");
+                        let mistake = format!("left out of workflow {id:?}: {oddity}");
+                        self.note(oddity, &mistake);
                     }
                     if is_over(stopped) || self.events.send(message.event).is_err() {
                         return Ok(Ended::Closed);
                     }
                 }
-                Err(malformed) => self.note(&malformed),
+                Err(malformed) => {
+                    let mistake = format!("ignored: {malformed}");
+                    self.note(malformed.reason(), &mistake);
+                }
             }
         }
     }
 
     /// Each kind is logged once a minute: a thousand bad events are a thousand counts and one line.
-    fn note(&mut self, malformed: &Malformed) {
+    fn note(&mut self, kind: &'static str, mistake: &str) {
         const EVERY: Duration = Duration::from_secs(60);
         let now = clock::now().mono;
-        let entry = self.malformed.entry(malformed.reason());
         let mut is_first = false;
-        let (logged, count) = entry.or_insert_with(|| {
+        let (logged, count) = self.mistakes.entry(kind).or_insert_with(|| {
             is_first = true;
             (now, 0)
         });
         *count += 1;
         if is_first || now.since(*logged) >= EVERY {
             *logged = now;
-            log::warn!("malformed start event, number {count} of its kind, ignored: {malformed}");
+            log::warn!("malformed start event, number {count} of its kind, {mistake}");
         }
     }
 }

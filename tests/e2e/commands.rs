@@ -80,6 +80,18 @@ fn every_mistake_is_named_at_once() {
     }
 }
 
+/// Code 2 is what tells systemd that starting again mends nothing.
+#[test]
+fn a_run_that_nobody_would_tell_of_workflows_is_code_2() {
+    let ended = run().without("FARSPAN_REDIS_URL").output();
+    assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("FARSPAN_REDIS_URL"),
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn wrong_usage_is_code_2() {
     let calls: [&[&str]; 6] = [

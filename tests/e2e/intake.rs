@@ -131,7 +131,7 @@ fn a_bad_carrier_is_ignored_and_the_workflow_traced_all_the_same() {
         json!("00-55319D0C4A44A2CC3EF02E43117528CB-b87e9a101a090735-01"),
         json!("00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01-extra"),
     ];
-    let _farspan = rig.start();
+    let farspan = rig.start();
     for (n, carrier) in carriers.iter().enumerate() {
         let id = format!("carrier-{n}");
         rig.api.script(&id, short_story(&id));
@@ -142,6 +142,10 @@ fn a_bad_carrier_is_ignored_and_the_workflow_traced_all_the_same() {
         let parent = &trace.root.span.parent_span_id;
         assert!(parent.is_empty(), "{carrier}: a parent {}", hex(parent));
     }
+    // A submitter that gets it wrong gets it wrong in every event.
+    let log = farspan.stop().stderr;
+    let lines = log.matches("traceparent is not").count();
+    assert_eq!(lines, 1, "{log}");
 }
 
 #[test]
@@ -330,6 +334,25 @@ fn a_redis_that_restarts_is_subscribed_again_and_watching_goes_on() {
     rig.submit("after");
     rig.trace("after");
     assert!(farspan.is_running());
+}
+
+#[test]
+fn a_redis_that_fell_silent_is_missed_since_it_did() {
+    let rig = Rig::new();
+    let farspan = rig.start();
+    rig.redis.signal("STOP");
+    let patience = Duration::from_secs(60);
+    eventually("the silence is noticed", patience, || {
+        farspan.stderr().contains("trying again")
+    });
+    rig.redis.signal("CONT");
+    const GAP: &str = "what was published in the last ";
+    eventually("it is told", SOON, || farspan.stderr().contains(GAP));
+    let log = farspan.stop().stderr;
+    let (gap, _) = log.split_once(GAP).unwrap().1.split_once("s ").unwrap();
+    let gap_s: f64 = gap.parse().unwrap_or_else(|e| panic!("{gap:?} {e}: {log}"));
+    // So long farspan waits before it asks, and then for the answer.
+    assert!(gap_s >= 20.0, "{log}");
 }
 
 #[test]

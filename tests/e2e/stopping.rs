@@ -72,6 +72,25 @@ fn a_second_signal_ends_it_at_once() {
     farspan.wait(Duration::from_secs(3));
 }
 
+#[test]
+fn a_reader_of_the_console_that_has_stalled_holds_up_no_stop() {
+    let rig = Rig::new();
+    let call = rig.call().env("OTEL_TRACES_EXPORTER", "console,otlp");
+    let farspan = call.start_unread();
+    rig.redis.await_subscribers(CHANNEL, 1);
+    // A pipe takes 64 KiB; each of these workflows is more than 2 KiB as text.
+    let ids: Vec<String> = (0..60).map(|n| format!("unread-{n}")).collect();
+    for id in &ids {
+        rig.api.script(id, short_story(id));
+        rig.submit(id);
+    }
+    eventually("all traces", SOON, || {
+        ids.iter().all(|id| rig.receiver.has_root(id))
+    });
+    let ended = farspan.stop();
+    assert!(ended.stderr.contains("standard output"), "{}", ended.stderr);
+}
+
 fn only(rig: &Rig, id: &str) -> Vec<crate::support::spans::Seen> {
     let mut spans = rig.receiver.spans();
     spans.retain(|span| span.workflow_id() == id);

@@ -29,7 +29,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use world::Tally;
 
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 500;
 
 #[test]
 fn whatever_happens_every_workflow_becomes_one_trace() {

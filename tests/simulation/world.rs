@@ -418,7 +418,7 @@ impl World {
 
     fn look_for_calm(&mut self) {
         let faults_end = self.scenario.faults_end;
-        let held = self.collector.waiting() >= self.scenario.settings.batch.queue_max;
+        let held = self.core.polls_held();
         if self.now < faults_end || held || self.draining {
             self.calm_since = None;
         } else if self.calm_since.is_none() {

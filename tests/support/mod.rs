@@ -12,6 +12,7 @@ pub mod http;
 pub mod program;
 pub mod receiver;
 pub mod redis;
+pub mod reported;
 pub mod rig;
 pub mod spans;
 pub mod tls;

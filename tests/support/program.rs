@@ -50,6 +50,14 @@ impl Call {
     }
 
     pub fn start(&self) -> Farspan {
+        let mut farspan = self.start_unread();
+        let stdout = farspan.child.stdout.take().expect("piped");
+        farspan.stdout = Output::read(stdout);
+        farspan
+    }
+
+    /// The same; nobody reads its standard output, so that the pipe fills.
+    pub fn start_unread(&self) -> Farspan {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farspan"));
         command.args(&self.arguments).env_clear();
         for key in ["PATH", "HOME"] {
@@ -65,7 +73,7 @@ impl Call {
             .stderr(Stdio::piped())
             .spawn()
             .expect("farspan starts");
-        let stdout = Output::read(child.stdout.take().expect("piped"));
+        let stdout = Output::read(std::io::empty());
         let stderr = Output::read(child.stderr.take().expect("piped"));
         Farspan {
             name: self.arguments.join(" "),
@@ -97,6 +105,11 @@ impl Farspan {
 
     pub fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -50,6 +50,14 @@ impl RedisServer {
         });
     }
 
+    /// Sends it a signal by its name: `STOP` makes it a server that is there and says nothing, `CONT` ends that.
+    pub fn signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("running");
+        let pid = child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.expect("kill").success(), "kill -s {name} {pid}");
+    }
+
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();

@@ -414,6 +414,22 @@ fn a_stage_that_disappears_ends_with_the_workflow() {
 }
 
 #[test]
+fn a_stage_that_ran_and_is_then_said_not_to_have_started_is_not_forgotten() {
+    check(
+        "
+        10 Processing,0.. A=Processing,1..
+        20 Failed,0..19 A=Null
+        30 Failed,0..19 A=Null
+        40 Failed,0..19 A=Null
+        ",
+        &expect![[r#"
+            @40 A 1..19 unset incomplete=Bool(true) | Processing 10
+            @40 Workflow 0..19 error "" result=failure type=Failed | Submitted -1 Processing 10 Failed 19
+        "#]],
+    );
+}
+
+#[test]
 fn a_stage_that_comes_back_is_the_same() {
     check(
         "5  Processing,0.. Load=Processing,1..
