@@ -93,6 +93,8 @@ impl Bench {
                 spans_max: 512,
                 queue_max: usize::MAX,
             },
+            stores: false,
+            exports: true,
             seed: 1,
         };
         Bench {
@@ -114,6 +116,7 @@ impl Bench {
                 attempt: None,
                 parent: None,
                 attributes: Box::default(),
+                source: None,
             };
             spent += self.handle(Input::Started(event));
         }
@@ -163,6 +166,7 @@ impl Bench {
                     self.polls.push(poll);
                     continue;
                 }
+                Action::Release(_) => continue,
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     let start = Instant::now();

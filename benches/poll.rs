@@ -133,6 +133,7 @@ fn polls(base_url: &str) -> u64 {
             attempt: None,
             parent: None,
             attributes: Box::default(),
+            source: None,
         };
         events.send(event).expect("room for all");
     }

@@ -2,7 +2,7 @@
 
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -10,16 +10,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread that writes. It ends when the channel of spans is closed, and is waited for when this is dropped.
+/// The thread that writes. It ends when the channel of spans is closed and everything is written.
 #[derive(Debug)]
 pub struct Console {
-    thread: Option<JoinHandle<()>>,
-    /// Disconnects when the thread has ended.
+    thread: JoinHandle<()>,
+    /// Disconnects when the thread ends.
     ended: Receiver<Infallible>,
 }
-
-/// A reader that has stalled, such as a pager, would hold up the end of the process for ever.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Console {
     /// Starts to write what comes from `spans`. A reader that has gone away ends it, and nothing else.
@@ -27,9 +24,9 @@ impl Console {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(spans: Receiver<Arc<Span>>) -> io::Result<Self> {
-        let (ending, ended) = bounded(0);
+        let (end, ended) = bounded(0);
         let write = move || {
-            let _ending = ending;
+            let _end: Sender<Infallible> = end;
             for span in spans {
                 let text = render(&span);
                 if io::stdout().lock().write_all(text.as_bytes()).is_err() {
@@ -40,24 +37,18 @@ impl Console {
         let thread = std::thread::Builder::new()
             .name("console".into())
             .spawn(write)?;
-        Ok(Console {
-            thread: Some(thread),
-            ended,
-        })
+        Ok(Console { thread, ended })
     }
-}
 
-impl Drop for Console {
-    fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        if self.ended.recv_timeout(LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
-            log::warn!("nobody reads standard output: the last spans were not shown");
-            return;
+    /// Waits until everything is written, once the channel of spans is closed. False if that took longer: a reader that
+    /// has stopped to read must not hold farspan's end up.
+    pub fn ends_within(self, timeout: Duration) -> bool {
+        let ended = self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected);
+        if ended {
+            // If it panicked, it has said so on standard error.
+            drop(self.thread.join());
         }
-        // If it panicked, it has said so on standard error.
-        drop(thread.join());
+        ended
     }
 }
 

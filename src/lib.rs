@@ -23,6 +23,8 @@ pub mod run;
 #[cfg(feature = "demo")]
 pub mod serve;
 pub mod signals;
+pub mod store;
+pub mod systemd;
 
 /// farspan's version, as `--version` and the instrumentation scope say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

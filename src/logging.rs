@@ -10,16 +10,21 @@ use std::io::Write as _;
 
 /// Takes the log over, for the whole process. A second call changes nothing.
 pub fn start(log: &Log) {
-    if log::set_boxed_logger(Box::new(Stderr(*log))).is_ok() {
-        log::set_max_level(log.level);
+    if log::set_boxed_logger(Box::new(Stderr(log.format))).is_ok() {
+        set_level(log.level);
     }
 }
 
-struct Stderr(Log);
+/// From now on this and what is graver is logged.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+struct Stderr(LogFormat);
 
 impl log::Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_logged(self.0.level, metadata.level(), metadata.target())
+        is_logged(log::max_level(), metadata.level(), metadata.target())
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -28,7 +33,7 @@ impl log::Log for Stderr {
         }
         let (level, target) = (record.level(), record.target());
         let line = line(
-            self.0.format,
+            self.0,
             clock::now().wall,
             level,
             target,

@@ -1,7 +1,7 @@
 //! farspan's one binary: the command line in, an exit code out.
 
 use farspan::cli::{self, Command};
-use farspan::config::{Config, Environment, Errors};
+use farspan::config::{Config, Environment, Errors, Source};
 #[cfg(feature = "demo")]
 use farspan::config::{Log, Redis};
 #[cfg(feature = "demo")]
@@ -33,12 +33,13 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
             start_log(&config);
             Ok(print(&config.describe()))
         }
-        Command::Run { config } => {
-            let config = Config::load_to_watch(env, config.as_deref())?;
+        Command::Run { config: file } => {
+            let config = Config::load_to_watch(env, file.as_deref())?;
             start_log(&config);
+            let env = env.clone();
             Ok(match farspan::run::source_missing(&config) {
                 Some(mistake) => misused(&mistake),
-                None => farspan::run::run(&config),
+                None => farspan::run::run(&config, Source { env, file }),
             })
         }
         Command::Check { config } => {

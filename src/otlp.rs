@@ -416,6 +416,7 @@ mod tests {
         for count in [1, 2, 300] {
             let encoded = |sequence| EncodedSpan {
                 sequence,
+                run: ids::RunKey::of("default", "w"),
                 bytes: encode(&span()),
             };
             let spans: Vec<_> = (0..count).map(encoded).collect();

@@ -15,6 +15,7 @@ use crate::http::{self, NameCache, Timeouts, Trust};
 use crate::mapping::{self, Reading, Unreadable};
 use crossbeam_channel::{Receiver, Sender};
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use ureq::Agent;
@@ -48,6 +49,11 @@ impl Target {
         })
     }
 
+    /// Without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     fn url(&self, workflow_id: &str) -> String {
         let mut url = String::with_capacity(self.base_url.len() + 11 + 3 * workflow_id.len());
         url.push_str(&self.base_url);
@@ -55,6 +61,16 @@ impl Target {
         push_segment(&mut url, workflow_id);
         url
     }
+}
+
+/// A poll and whom to ask. The target travels with each poll, so that a token that was read anew is sent with every
+/// poll from then on, and pollers share nothing that could change under them.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What to ask after.
+    pub poll: Poll,
+    /// The API of the poll's monitor.
+    pub target: Arc<Target>,
 }
 
 /// How long a poll may take.
@@ -71,26 +87,26 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Starts `count` pollers that take polls from `polls` and answer on `answers`.
+    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. `base_urls` are the
+    /// monitors' APIs, in the order of the monitors: they stay, whatever else of a target changes.
     ///
     /// # Errors
     /// A text that says what is wrong with the trust, or that there is no thread to be had.
     pub fn start(
         count: usize,
-        targets: &[Target],
+        base_urls: &[String],
         trust: &Trust,
-        polls: &Receiver<Poll>,
+        polls: &Receiver<Ask>,
         answers: &Sender<Polled>,
     ) -> Result<Self, String> {
         const STACK_BYTES: usize = 256 * 1024;
         let names = NameCache::default();
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let agent = |target: &Target| http::agent(TIMEOUTS, &target.base_url, trust, &names);
+            let agent = |url: &String| http::agent(TIMEOUTS, url, trust, &names);
             let mut poller = Poller {
-                agents: targets.iter().map(agent).collect::<Result<_, _>>()?,
+                agents: base_urls.iter().map(agent).collect::<Result<_, _>>()?,
                 names: names.clone(),
-                targets: targets.to_vec(),
                 body: Vec::new(),
             };
             let (polls, answers) = (polls.clone(), answers.clone());
@@ -98,8 +114,8 @@ impl Pollers {
                 .name(format!("poller-{number}"))
                 .stack_size(STACK_BYTES)
                 .spawn(move || {
-                    for poll in polls {
-                        if answers.send(poller.poll(&poll)).is_err() {
+                    for Ask { poll, target } in polls {
+                        if answers.send(poller.poll(&poll, &target)).is_err() {
                             break;
                         }
                     }
@@ -123,7 +139,6 @@ struct Poller {
     /// One for each target.
     agents: Vec<Agent>,
     names: NameCache,
-    targets: Vec<Target>,
     /// Reused from poll to poll.
     body: Vec<u8>,
 }
@@ -134,9 +149,9 @@ const REDIRECTS_MAX: usize = 5;
 const WHOLE_BODY_BYTES: usize = 64 * 1024;
 
 impl Poller {
-    fn poll(&mut self, poll: &Poll) -> Polled {
+    fn poll(&mut self, poll: &Poll, target: &Target) -> Polled {
         let sent = clock::now();
-        let (answer, date) = match self.ask(poll) {
+        let (answer, date) = match self.ask(poll, target) {
             Ok((answer, date)) => (answer, date),
             Err(failure) => {
                 if failure.reason == PollFailureReason::Connect {
@@ -158,8 +173,8 @@ impl Poller {
     fn ask(
         &mut self,
         poll: &Poll,
+        target: &Target,
     ) -> Result<(Answer, Option<crate::core::time::Wall>), PollFailure> {
-        let target = &self.targets[poll.monitor as usize];
         let agent = &self.agents[poll.monitor as usize];
         let mut url = target.url(&poll.workflow_id);
         for _ in 0..=REDIRECTS_MAX {

@@ -7,11 +7,16 @@
 //!                    └──────┘
 //! ```
 //!
+//! SIGHUP comes by way of [`living`], which reads the configuration anew and tells the service manager how things are.
+//!
 //! Every channel is bounded, and the core knows how much room there is, so that the loop never waits on a send. It
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
+mod living;
+mod stopping;
+
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Source};
 use crate::console::Console;
 use crate::core::event::StartEvent;
 use crate::core::limits;
@@ -20,28 +25,33 @@ use crate::core::span::Span;
 use crate::core::time::{Mono, Now};
 use crate::core::workflow::Naming;
 use crate::core::{
-    Action, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
+    Action, Change, Core, Counters, Input, Monitor, Note, PollFailureReason, Polled, Settings,
 };
 use crate::export::{Destination, Exporter};
 use crate::http::Trust;
 #[cfg(feature = "redis")]
 use crate::intake;
 use crate::otlp::{self, Envelope};
-use crate::poller::{Pollers, Target};
+use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
+use crate::store::Store;
+use crate::store::file::FileStore;
+use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+use living::Living;
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+pub use stopping::STOP_MAX;
 
-/// `farspan run`: watches until SIGTERM or SIGINT.
+/// `farspan run`: watches until SIGTERM or SIGINT; on SIGHUP reads the configuration anew from where it came from.
 ///
-/// Fails when something cannot be started, and when spans are left that the collector did not take in time. Whether
-/// anybody could tell it of workflows, [`source_missing`] says before.
-pub fn run(config: &Config) -> ExitCode {
-    match start_and_watch(config) {
-        Ok(report) if report.undelivered == 0 => ExitCode::SUCCESS,
+/// Fails when something cannot be started, and when something is left that neither the collector nor a store took.
+/// Whether anybody could tell it of workflows, [`source_missing`] says before.
+pub fn run(config: &Config, source: Source) -> ExitCode {
+    match start_and_watch(config, source) {
+        Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(trouble) => {
             log::error!("{trouble}");
@@ -50,8 +60,16 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
-fn start_and_watch(config: &Config) -> Result<Report, String> {
-    let stopped = signals::stop().map_err(|e| format!("cannot listen to signals: {e}"))?;
+fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
+    let signals = signals::stop_and_reload();
+    let (stopped, hangups) = signals.map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let supervisor = Supervisor::of(&source.env).unwrap_or_else(|trouble| {
+        log::warn!("the service manager is told nothing: {trouble}");
+        Supervisor::default()
+    });
+    let reloads = living::read_anew(source, hangups)
+        .map_err(|e| format!("cannot start the reader of the configuration: {e}"))?;
+    let living = Living::new(config, supervisor, reloads);
     let console = match config.export.console {
         true => Some(bounded(SPANS_QUEUE)),
         false => None,
@@ -67,13 +85,20 @@ fn start_and_watch(config: &Config) -> Result<Report, String> {
         None => (vec![], None),
     };
     log::info!(
-        "farspan {} starts; FARSPAN_STATE=none: what is watched is forgotten at the end",
-        crate::VERSION
+        "farspan {} starts; {}",
+        crate::VERSION,
+        match &config.state {
+            config::State::File(directory) => format!("its state is in {}", directory.display()),
+            config::State::None =>
+                "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned(),
+        }
     );
     let (events, received) = bounded(limits::INTAKE_QUEUE);
     listen(config, events, &stopped)?;
-    let report = watch(config, received, stopped, spans)?;
-    drop(console);
+    let report = watch_living(config, received, stopped, spans, living)?;
+    if let Some(console) = console {
+        stopping::end_console(console);
+    }
     Ok(report)
 }
 
@@ -120,18 +145,17 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged at the end.
     pub undelivered: usize,
+    /// Those of them, and of the workflows that have ended, that no store has either.
+    pub lost: usize,
 }
 
 /// Finished spans between the loop and whoever shows them.
 pub const SPANS_QUEUE: usize = 4096;
 /// When polls are always due, answers gather for so long: woken for each, the loop would cost more than its work.
 const GATHER: Duration = Duration::from_micros(100);
-/// From the stop to the end of the polls under way.
-const DRAIN_POLLS: Duration = Duration::from_secs(10);
-/// From the end of the polls to the end of the exports.
-const DRAIN_EXPORTS: Duration = Duration::from_secs(10);
 
-/// Watches the workflows that `events` tells of, until `stopped` disconnects; shows finished spans to `spans` too.
+/// Watches the workflows that `events` tells of, and those of the store, until `stopped` disconnects; shows finished
+/// spans to `spans` too.
 ///
 /// # Errors
 /// A text that says what could not be started.
@@ -141,32 +165,45 @@ pub fn watch(
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
-    let api = config
-        .api
-        .as_ref()
-        .ok_or("FARSPAN_API_BASE_URL is not set")?;
-    let target = Target::new(
-        &api.base_url,
-        api.token.as_ref().map(config::Secret::expose),
-    )?;
+    let living = Living::new(config, Supervisor::default(), never());
+    watch_living(config, events, stopped, spans, living)
+}
+
+fn watch_living(
+    config: &Config,
+    events: Receiver<StartEvent>,
+    stopped: Receiver<Infallible>,
+    spans: Vec<Sender<Arc<Span>>>,
+    living: Living,
+) -> Result<Report, String> {
+    let target = target(config)?;
+    // First, for it is the likeliest to fail.
+    let store: Option<Box<dyn Store>> = match &config.state {
+        config::State::None => None,
+        config::State::File(directory) => Some(Box::new(
+            FileStore::open(directory).map_err(|e| e.to_string())?,
+        )),
+    };
     let (polls, polls_received) = bounded(under_way_max(config));
     let (answers_sent, answers) = bounded(under_way_max(config));
     let pollers = Pollers::start(
         config.poll.pollers,
-        &[target],
+        &[target.base_url().to_owned()],
         &Trust::default(),
         &polls_received,
         &answers_sent,
     )?;
+    // What is declared later is dropped sooner: threads end when their channel is closed, and are joined then.
+    let polls = polls;
     let (outcomes_sent, outcomes) = bounded(1);
-    let (batches, exporter) = match &config.export.otlp {
+    let (exporter, batches) = match &config.export.otlp {
         Some(otlp) => {
             let (batches, received) = bounded(1);
             let destination = destination(otlp, &config.export.batch);
             let envelope = Envelope::new(&config.resource);
             let exporter = Exporter::start(&destination, envelope, received, outcomes_sent.clone());
             let exporter = exporter.map_err(|e| format!("the OTLP exporter: {e}"))?;
-            (Some(batches), Some(exporter))
+            (Some(exporter), Some(batches))
         }
         None => (None, None),
     };
@@ -174,14 +211,21 @@ pub fn watch(
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
+        target: target.into(),
         polls_at_hand: polls_received,
         pollers: config.poll.pollers,
         batches,
         spans,
         spans_unshown: 0,
+        store,
+        unstored: Vec::new(),
+        store_again_at: None,
+        exports: Vec::new(),
+        living,
     };
+    watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
-    watcher.drain(&answers, &outcomes);
+    watcher.stop(&events, &answers, &outcomes);
     let report = watcher.finish();
     // What did not end in time is left to the end of the process.
     if report.polls_in_flight > 0 {
@@ -191,6 +235,15 @@ pub fn watch(
         std::mem::forget(exporter);
     }
     Ok(report.report)
+}
+
+fn target(config: &Config) -> Result<Target, String> {
+    let api = config
+        .api
+        .as_ref()
+        .ok_or("FARSPAN_API_BASE_URL is not set")?;
+    let token = api.token.as_ref().map(config::Secret::expose);
+    Target::new(&api.base_url, token)
 }
 
 /// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
@@ -222,6 +275,8 @@ fn settings(config: &Config, seed: u64) -> Settings {
             spans_max: batch.max_export_batch_size,
             queue_max: batch.max_queue_size.unwrap_or(usize::MAX),
         },
+        stores: config.state != config::State::None,
+        exports: config.export.otlp.is_some(),
         seed,
     }
 }
@@ -251,16 +306,30 @@ pub fn trust(otlp: &config::Otlp) -> Trust {
 /// The state and the ways out of the loop.
 struct Loop {
     core: Core,
-    polls: Sender<Poll>,
+    polls: Sender<Ask>,
     /// The other end, to take back what no poller has begun with.
-    polls_at_hand: Receiver<Poll>,
+    polls_at_hand: Receiver<Ask>,
     pollers: usize,
+    /// The API, with the token that is in force.
+    target: Arc<Target>,
     /// `None`: spans go to no collector.
     batches: Option<Sender<Batch>>,
     spans: Vec<Sender<Arc<Span>>>,
     /// Spans that nobody could show in time. They are exported all the same.
     spans_unshown: u64,
+    store: Option<Box<dyn Store>>,
+    /// Changes that the store has not taken yet, in their order.
+    unstored: Vec<Change>,
+    /// When the store is tried again, after it has failed.
+    store_again_at: Option<Mono>,
+    /// Batches that wait for the changes before them to be stored.
+    exports: Vec<Batch>,
+    living: Living,
 }
+
+/// Inputs that share a turn, and so a commit.
+const TURN_INPUTS_MAX: usize = 256;
+const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 struct Finished {
     report: Report,
@@ -275,9 +344,13 @@ impl Loop {
         answers: &Receiver<Polled>,
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
-        let nobody = never();
+        let (nobody, no_reload) = (never(), never());
         let mut source = events;
+        let reloads = self.living.reloads();
+        let mut reloads = &reloads;
+        self.living.say(State::Ready);
         loop {
+            let patience = self.patience().min(self.tell());
             let events = if self.core.has_room() {
                 source
             } else {
@@ -293,58 +366,47 @@ impl Loop {
                         None
                     }
                 },
+                recv(reloads) -> reload => match reload {
+                    Ok(reload) => self.reload(reload),
+                    Err(_) => {
+                        reloads = &no_reload;
+                        None
+                    }
+                },
                 recv(stopped) -> _ => return,
-                default(self.patience()) => None,
+                default(patience) => None,
             };
             self.handle(input.unwrap_or(Input::Tick));
             if self.polls.len() >= self.pollers {
                 // Every poller has enough to do; nothing but a stop ends this early.
                 let _ = stopped.recv_timeout(GATHER);
             }
-            for answer in answers.try_iter().take(answers.len()) {
-                self.handle(Input::Polled(answer));
+            // What is there already shares the commit.
+            for _ in 0..TURN_INPUTS_MAX {
+                let input = match (answers.try_recv(), outcomes.try_recv()) {
+                    (Ok(answer), Err(_)) => Input::Polled(answer),
+                    (Err(_), Ok(outcome)) => exported(outcome),
+                    (Ok(answer), Ok(outcome)) => {
+                        self.handle(exported(outcome));
+                        Input::Polled(answer)
+                    }
+                    (Err(_), Err(_)) if !self.core.has_room() => break,
+                    (Err(_), Err(_)) => match source.try_recv() {
+                        Ok(event) => Input::Started(event),
+                        Err(_) => break,
+                    },
+                };
+                self.handle(input);
             }
+            self.end_turn();
         }
-    }
-
-    /// No new poll, no new event; what is under way may end, then what is finished is sent.
-    fn drain(&mut self, answers: &Receiver<Polled>, outcomes: &Receiver<(u64, ExportOutcome)>) {
-        self.handle(Input::Drain);
-        self.recall(clock::now());
-        log::info!(
-            "stopping: {} polls under way, {} spans to send",
-            self.core.polls_in_flight(),
-            self.core.spans_waiting()
-        );
-        let polls_until = clock::now().mono + DRAIN_POLLS;
-        while self.core.polls_in_flight() > 0 && clock::now().mono < polls_until {
-            self.take_until(polls_until, answers, outcomes);
-        }
-        let exports_until = clock::now().mono + DRAIN_EXPORTS;
-        while self.core.spans_waiting() > 0 && clock::now().mono < exports_until {
-            self.take_until(exports_until, answers, outcomes);
-        }
-    }
-
-    fn take_until(
-        &mut self,
-        until: Mono,
-        answers: &Receiver<Polled>,
-        outcomes: &Receiver<(u64, ExportOutcome)>,
-    ) {
-        let patience = self.patience().min(until.since(clock::now().mono));
-        let input = select! {
-            recv(answers) -> answer => answer.map(Input::Polled).ok(),
-            recv(outcomes) -> outcome => outcome.map(exported).ok(),
-            default(patience) => None,
-        };
-        self.handle(input.unwrap_or(Input::Tick));
     }
 
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let deadline = self.core.next_deadline();
+        let deadlines = [self.core.next_deadline(), self.store_again_at];
+        let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(LONG, |at| at.since(clock::now().mono))
     }
 
@@ -354,7 +416,10 @@ impl Loop {
         while let Some(action) = self.core.next_action() {
             match action {
                 // The core never has more polls under way than there are places.
-                Action::Poll(poll) => drop(self.polls.try_send(poll)),
+                Action::Poll(poll) => {
+                    let target = self.target.clone();
+                    drop(self.polls.try_send(Ask { poll, target }));
+                }
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     self.show(span.into());
@@ -362,12 +427,9 @@ impl Loop {
                         self.core.handle(Input::Encoded(bytes), now);
                     }
                 }
-                Action::Export(batch) => {
-                    if let Some(batches) = &self.batches {
-                        // One at a time, and there is one place.
-                        drop(batches.try_send(batch));
-                    }
-                }
+                Action::Export(batch) => self.exports.push(batch),
+                // No source of events in this release keeps them.
+                Action::Release(_) => {}
                 Action::Note(note) => {
                     if let Note::HostPaused { .. } = note {
                         self.recall(now);
@@ -378,11 +440,75 @@ impl Loop {
         }
     }
 
+    fn restore(&mut self) -> Result<(), String> {
+        if let Some(store) = &mut self.store {
+            let stored = store.load().map_err(|e| e.to_string())?;
+            self.core.restore(stored, clock::now());
+            self.handle(Input::Tick);
+            self.end_turn();
+        }
+        Ok(())
+    }
+
+    /// Persist, then export.
+    fn end_turn(&mut self) {
+        loop {
+            self.unstored.append(&mut self.core.take_changes());
+            if self.unstored.is_empty() {
+                break;
+            }
+            if !self.persist() {
+                return;
+            }
+            // That the store takes changes again is an input too, and has changes of its own.
+        }
+        if let Some(batches) = &self.batches {
+            for batch in self.exports.drain(..) {
+                // One at a time, and there is one place.
+                drop(batches.try_send(batch));
+            }
+        }
+    }
+
+    /// Whether the store has taken the changes, or there is none.
+    fn persist(&mut self) -> bool {
+        let Some(store) = &mut self.store else {
+            self.unstored.clear();
+            return true;
+        };
+        let now = clock::now().mono;
+        if self.store_again_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        let troubled = self.store_again_at.is_some();
+        match store.commit(&self.unstored) {
+            Ok(()) => {
+                self.unstored.clear();
+                self.store_again_at = None;
+                if troubled {
+                    log::info!("the state can be written again: polls go on");
+                    self.handle(Input::StoreTroubled(false));
+                }
+                true
+            }
+            Err(error) => {
+                self.store_again_at = Some(now + STORE_AGAIN_AFTER);
+                if !troubled {
+                    log::error!(
+                        "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
+                    );
+                    self.handle(Input::StoreTroubled(true));
+                }
+                false
+            }
+        }
+    }
+
     /// Takes back the polls that no poller has begun with; the core knows better by now.
     fn recall(&mut self, now: Now) {
-        let polls: Vec<Poll> = self.polls_at_hand.try_iter().collect();
-        for poll in polls.into_iter().rev() {
-            self.core.handle(Input::Recalled(poll), now);
+        let asks: Vec<Ask> = self.polls_at_hand.try_iter().collect();
+        for ask in asks.into_iter().rev() {
+            self.core.handle(Input::Recalled(ask.poll), now);
         }
     }
 
@@ -400,12 +526,18 @@ impl Loop {
 
     fn finish(self) -> Finished {
         let counters = self.core.counters().clone();
+        let undelivered = self.core.spans_waiting();
+        let unstored = self.unstored.len();
         let report = Report {
             unfinished: self.core.watched(),
-            undelivered: self.core.spans_waiting(),
+            undelivered,
+            lost: match self.store {
+                Some(_) => unstored,
+                None => undelivered,
+            },
             counters,
         };
-        log_report(&report);
+        log_report(&report, self.store.is_some());
         Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
@@ -419,6 +551,12 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
 
 fn log_note(note: Note) {
     match note {
+        Note::Restored { workflows, spans } => {
+            log::info!("going on with {workflows} workflows and {spans} spans of the last run");
+        }
+        Note::NotRestored { why } => {
+            log::error!("a workflow of the last run cannot be watched: {why}; its record stays");
+        }
         Note::Watching {
             workflow_id,
             trace_id,
@@ -490,7 +628,7 @@ fn log_note(note: Note) {
     }
 }
 
-fn log_report(report: &Report) {
+fn log_report(report: &Report, stored: bool) {
     let counters = &report.counters;
     let failed: u64 = counters.polls_failed.iter().sum();
     log::info!(
@@ -513,16 +651,22 @@ fn log_report(report: &Report) {
         counters.latency.quantile(0.5),
         counters.latency.quantile(0.99),
     );
-    if report.unfinished > 0 {
-        log::warn!(
-            "{} workflows were still under watch; with FARSPAN_STATE=none they are forgotten",
-            report.unfinished
-        );
+    match (stored, report.unfinished, report.undelivered) {
+        (_, 0, 0) => {}
+        (true, unfinished, undelivered) => log::info!(
+            "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
+        ),
+        (false, unfinished, undelivered) => log::warn!(
+            "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not delivered in time"
+        ),
     }
-    if report.undelivered > 0 {
+    if stored && report.lost > 0 {
         log::error!(
-            "{} spans were not delivered in time and are lost",
-            report.undelivered
+            "the state could not be written: {} changes are lost",
+            report.lost
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

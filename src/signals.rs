@@ -1,7 +1,7 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT stop, SIGHUP reloads.
 
-use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::io;
@@ -13,15 +13,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn stop() -> io::Result<Receiver<Infallible>> {
+    listen(None)
+}
+
+/// The same, and a channel with an item for each SIGHUP. Those that come while one waits to be taken are one with it;
+/// those that come after the stop are ignored.
+///
+/// The stop is a channel that disconnects and no message because many wait for it; a reload has one taker.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn stop_and_reload() -> io::Result<(Receiver<Infallible>, Receiver<()>)> {
+    let (reload, reloads) = bounded(1);
+    Ok((listen(Some(reload))?, reloads))
+}
+
+fn listen(reload: Option<Sender<()>>) -> io::Result<Receiver<Infallible>> {
     const EXIT_AT_ONCE: i32 = 130;
     let seen = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&seen))?;
     }
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    if reload.is_some() {
+        signals.add_signal(SIGHUP)?;
+    }
     let (stop, stopped) = bounded(0);
     let listen = move || {
-        signals.forever().next();
+        for signal in signals.forever() {
+            match &reload {
+                // Where one waits already, it will find the newest files.
+                Some(reload) if signal == SIGHUP => drop(reload.try_send(())),
+                _ => break,
+            }
+        }
         seen.store(true, Ordering::SeqCst);
         drop(stop);
     };

@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "edges",
         &[
             "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
-            "signals",
+            "signals", "store", "systemd",
         ],
     ),
     ("run", &["run"]),
@@ -25,13 +25,14 @@ const LAYERS: [(&str, &[&str]); 7] = [
 
 /// What an edge may know beside that: the words of the command line and the configuration, and for
 /// the demo the server it is made of.
-const ALLOWED: [(&str, &str); 6] = [
+const ALLOWED: [(&str, &str); 7] = [
     ("cli", "config"),
     ("demo", "cli"),
     ("demo", "config"),
     ("demo", "serve"),
     ("demo", "signals"),
     ("logging", "config"),
+    ("systemd", "config"),
 ];
 
 #[test]
@@ -130,6 +131,21 @@ fn the_readme_knows_every_setting() {
     assert!(untold.is_empty(), "not in the README: {untold:?}");
     let invented: Vec<_> = told.iter().filter(|name| !known.contains(name)).collect();
     assert!(invented.is_empty(), "only in the README: {invented:?}");
+}
+
+/// systemd kills what has not ended by then.
+#[test]
+fn the_unit_gives_a_stop_its_time() {
+    let unit = fs::read_to_string(root().join("systemd/farspan.service")).unwrap();
+    let setting = |name: &str| -> u64 {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name));
+        let seconds = line.and_then(|value| value.strip_suffix('s'));
+        seconds.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
+    };
+    let longest = farspan::run::STOP_MAX.as_secs();
+    assert!(setting("TimeoutStopSec=") > longest + 1);
+    assert!(setting("WatchdogSec=") > 10);
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nStateDirectory=farspan\n"));
 }
 
 #[test]

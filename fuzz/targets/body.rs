@@ -66,6 +66,7 @@ fn start_event(bytes: &[u8]) -> StartEvent {
             attempt: None,
             parent: None,
             attributes: Box::default(),
+            source: None,
         },
     }
 }

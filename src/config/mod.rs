@@ -4,6 +4,7 @@
 //! this module. Two libraries do: ureq looks for a proxy, rustls-native-certs for `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
 mod otel;
+mod reload;
 mod settings;
 pub(crate) mod values;
 
@@ -17,6 +18,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use reload::{Change, Source};
 pub(crate) use settings::help;
 
 /// Everything that farspan was told, checked.
@@ -36,6 +38,8 @@ pub struct Config {
     pub resource: Vec<(String, String)>,
     /// What is logged.
     pub log: Log,
+    /// Where what must survive a restart is kept.
+    pub state: State,
     /// The name of this farspan among others.
     pub instance: String,
     /// What was ignored, and why; to be logged.
@@ -135,6 +139,15 @@ pub struct Trace {
     pub limits: SpanLimits,
     /// Whether a start event's `traceparent` and `tracestate` are read (`OTEL_PROPAGATORS`).
     pub read_parent: bool,
+}
+
+/// Where what must survive a restart is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nowhere.
+    None,
+    /// In a file in this directory.
+    File(PathBuf),
 }
 
 /// What is logged.
@@ -414,6 +427,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let export = otel::export(it);
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
+    let state = state(it, env);
     if to_watch && url.is_none() {
         let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
         resolver.warnings.push(warning.to_owned());
@@ -422,6 +436,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let (rows, warnings) = resolver.finish()?;
     Ok(Config {
         api,
+        state,
         redis,
         poll,
         export,
@@ -505,6 +520,34 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
         interval,
         timeout,
         pollers,
+    }
+}
+
+fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
+    const DIRECTORY: &str = "FARSPAN_STATE_DIR";
+    let kept = resolver.strict("FARSPAN_STATE", |text| match text {
+        "redis" => Err("is not in this release yet; write file or none".into()),
+        text => values::one_of(text, &[("file", true), ("none", false)]),
+    });
+    let written = resolver.take(DIRECTORY).map(|found| found.text);
+    // systemd names several, separated by colons, where the unit does.
+    let of_systemd = || {
+        env.text("STATE_DIRECTORY")?
+            .split(':')
+            .next()
+            .map(str::to_owned)
+    };
+    let directory = written.unwrap_or_else(|| {
+        let (directory, origin) = match of_systemd() {
+            Some(directory) => (directory, Origin::Env("STATE_DIRECTORY")),
+            None => ("./farspan-state".to_owned(), Origin::Default),
+        };
+        resolver.show(DIRECTORY, values::shown(&directory), origin);
+        directory
+    });
+    match kept {
+        Some(true) => State::File(directory.into()),
+        Some(false) | None => State::None,
     }
 }
 

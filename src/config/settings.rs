@@ -83,8 +83,6 @@ const fn env(
 
 const LATER_REDIS: &str =
     "only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL";
-const LATER_STATE: &str = "needs state that is kept, which is not in this release yet; set none";
-const LATER_STATE_DIR: &str = "keeping state is not in this release yet; unset it";
 const LATER_LEASE: &str = "a fleet is not in this release yet; unset it";
 const LATER_ADMIN: &str = "needs the admin endpoint, which is not in this release yet; set none";
 const LATER_ADMIN_TOKEN: &str = "the admin endpoint is not in this release yet; unset it";
@@ -105,9 +103,9 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id; the host's name by default"),
     both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),
-    both(&["FARSPAN_STATE"], "state", "none", Kind::NotYet(LATER_STATE), "What survives a restart; in this release: none"),
+    both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file; none keeps nothing"),
+    both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
     env(&["FARSPAN_ADMIN_LISTEN"], "none", Kind::NotYet(LATER_ADMIN), "The admin endpoint; in this release: none"),
-    env(&["FARSPAN_STATE_DIR"], "", Kind::NotYet(LATER_STATE_DIR), ""),
     env(&["FARSPAN_LEASE"], "", Kind::NotYet(LATER_LEASE), ""),
     env(&["FARSPAN_REDIS_STREAM"], "", Kind::NotYet(LATER_REDIS), ""),
     env(&["FARSPAN_ADMIN_TOKEN"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
@@ -139,6 +137,16 @@ const SETTINGS: &[Setting] = &[
     env(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Accepted; farspan's links have no attributes"),
 ];
 
+/// What a reload takes anew. Everything else has become threads, connections and files by then.
+const RELOADED: &[&str] = &[
+    "FARSPAN_API_TOKEN",
+    "FARSPAN_API_TOKEN_FILE",
+    "FARSPAN_POLL_INITIAL_DELAY",
+    "FARSPAN_POLL_INTERVAL",
+    "FARSPAN_POLL_TIMEOUT",
+    "FARSPAN_LOG",
+];
+
 /// The configuration file, a secret, a certificate: each at most so long.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -159,6 +167,9 @@ pub(crate) fn help() -> String {
         let _ = writeln!(text, "\n    {}", setting.about);
         if let [stronger, _] = setting.env {
             let _ = writeln!(text, "    {stronger} beats it");
+        }
+        if RELOADED.contains(&setting.name()) {
+            text.push_str("    A reload (SIGHUP) takes it anew\n");
         }
     }
     text
@@ -212,6 +223,28 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) value: String,
     pub(super) origin: Origin,
+    /// As it was written, or what the file that it names holds; empty: nothing. To be compared, never to be shown.
+    written: Secret,
+}
+
+impl Row {
+    /// The setting's name and its key in the file.
+    pub(super) fn title(&self) -> String {
+        match setting(self.name).key {
+            Some(key) => format!("{} ({key})", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+
+    /// Whether it says the same as another row of its setting, wherever the value came from.
+    pub(super) fn is_same(&self, other: &Row) -> bool {
+        self.value == other.value && self.written == other.written
+    }
+
+    /// Whether a reload takes it anew.
+    pub(super) fn is_reloaded(&self) -> bool {
+        RELOADED.contains(&self.name)
+    }
 }
 
 /// Finds values and gathers what is wrong with them.
@@ -356,7 +389,10 @@ impl<'a> Resolver<'a> {
     pub(super) fn bytes_of(&mut self, name: &'static str) -> Option<(Found, Vec<u8>)> {
         let found = self.take(name)?;
         match read_bounded(Path::new(&found.text)) {
-            Ok(bytes) => Some((found, bytes)),
+            Ok(bytes) => {
+                self.set_written(name, &String::from_utf8_lossy(&bytes));
+                Some((found, bytes))
+            }
             Err(reason) => {
                 self.error(name, &found, &reason);
                 None
@@ -394,12 +430,20 @@ impl<'a> Resolver<'a> {
 
     /// Puts a value into `farspan config`, in the place of the one that was written.
     pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
-        self.rows.retain(|row| row.name != name);
+        let before = self.rows.iter().position(|row| row.name == name);
+        let written = before.map(|at| self.rows.swap_remove(at).written);
         self.rows.push(Row {
             name,
             value,
             origin,
+            written: written.unwrap_or(Secret::new("")),
         });
+    }
+
+    fn set_written(&mut self, name: &'static str, text: &str) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+            row.written = Secret::new(text);
+        }
     }
 
     fn show_found(&mut self, name: &'static str, found: Option<&Found>) {
@@ -407,8 +451,12 @@ impl<'a> Resolver<'a> {
             Some(found) => {
                 let value = setting(name).redacted(&found.text);
                 self.show(name, value, found.origin.clone());
+                self.set_written(name, &found.text);
             }
-            None => self.show(name, "(unset)".to_owned(), Origin::Default),
+            None => {
+                self.show(name, "(unset)".to_owned(), Origin::Default);
+                self.set_written(name, "");
+            }
         }
     }
 

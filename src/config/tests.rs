@@ -73,52 +73,53 @@ fn with_nothing_set() {
         &[],
         |config| config.describe(),
         expect![[r#"
-        FARSPAN_CONFIG                         (unset)                          default
-        FARSPAN_API_BASE_URL                   (unset)                          default
-        FARSPAN_API_TOKEN                      (unset)                          default
-        FARSPAN_API_TOKEN_FILE                 (unset)                          default
-        FARSPAN_REDIS_URL                      (unset)                          default
-        FARSPAN_REDIS_URL_FILE                 (unset)                          default
-        FARSPAN_REDIS_CHANNEL                  event.workflow.started           default
-        FARSPAN_POLL_INITIAL_DELAY             5s                               default
-        FARSPAN_POLL_INTERVAL                  10s                              default
-        FARSPAN_POLL_TIMEOUT                   24h                              default
-        FARSPAN_POLLERS                        16                               default
-        FARSPAN_INSTANCE                       vm-1                             default
-        FARSPAN_LOG                            info                             default
-        FARSPAN_LOG_FORMAT                     text                             default
-        FARSPAN_STATE                          none                             default
-        FARSPAN_ADMIN_LISTEN                   none                             default
-        OTEL_SDK_DISABLED                      false                            default
-        OTEL_TRACES_EXPORTER                   otlp                             default
-        OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default
-        OTEL_EXPORTER_OTLP_PROTOCOL            http/protobuf                    default
-        OTEL_EXPORTER_OTLP_HEADERS             (unset)                          default
-        OTEL_EXPORTER_OTLP_TIMEOUT             10000                            default
-        OTEL_EXPORTER_OTLP_COMPRESSION         none                             default
-        OTEL_EXPORTER_OTLP_CERTIFICATE         (unset)                          default
-        OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE  (unset)                          default
-        OTEL_EXPORTER_OTLP_CLIENT_KEY          (unset)                          default
-        OTEL_BSP_SCHEDULE_DELAY                5000                             default
-        OTEL_BSP_EXPORT_TIMEOUT                30000                            default
-        OTEL_BSP_MAX_QUEUE_SIZE                (unset)                          default
-        OTEL_BSP_MAX_EXPORT_BATCH_SIZE         512                              default
-        OTEL_SERVICE_NAME                      (unset)                          default
-        OTEL_RESOURCE_ATTRIBUTES               (unset)                          default
-        OTEL_TRACES_SAMPLER                    parentbased_always_on            default
-        OTEL_PROPAGATORS                       tracecontext,baggage             default
-        OTEL_ATTRIBUTE_COUNT_LIMIT             128                              default
-        OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                             default
-        OTEL_SPAN_EVENT_COUNT_LIMIT            128                              default
-        OTEL_SPAN_LINK_COUNT_LIMIT             128                              default
-        OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT       128                              default
-        OTEL_LINK_ATTRIBUTE_COUNT_LIMIT        128                              default
+            FARSPAN_CONFIG                         (unset)                          default
+            FARSPAN_API_BASE_URL                   (unset)                          default
+            FARSPAN_API_TOKEN                      (unset)                          default
+            FARSPAN_API_TOKEN_FILE                 (unset)                          default
+            FARSPAN_REDIS_URL                      (unset)                          default
+            FARSPAN_REDIS_URL_FILE                 (unset)                          default
+            FARSPAN_REDIS_CHANNEL                  event.workflow.started           default
+            FARSPAN_POLL_INITIAL_DELAY             5s                               default
+            FARSPAN_POLL_INTERVAL                  10s                              default
+            FARSPAN_POLL_TIMEOUT                   24h                              default
+            FARSPAN_POLLERS                        16                               default
+            FARSPAN_INSTANCE                       vm-1                             default
+            FARSPAN_LOG                            info                             default
+            FARSPAN_LOG_FORMAT                     text                             default
+            FARSPAN_STATE                          file                             default
+            FARSPAN_STATE_DIR                      ./farspan-state                  default
+            FARSPAN_ADMIN_LISTEN                   none                             default
+            OTEL_SDK_DISABLED                      false                            default
+            OTEL_TRACES_EXPORTER                   otlp                             default
+            OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default
+            OTEL_EXPORTER_OTLP_PROTOCOL            http/protobuf                    default
+            OTEL_EXPORTER_OTLP_HEADERS             (unset)                          default
+            OTEL_EXPORTER_OTLP_TIMEOUT             10000                            default
+            OTEL_EXPORTER_OTLP_COMPRESSION         none                             default
+            OTEL_EXPORTER_OTLP_CERTIFICATE         (unset)                          default
+            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE  (unset)                          default
+            OTEL_EXPORTER_OTLP_CLIENT_KEY          (unset)                          default
+            OTEL_BSP_SCHEDULE_DELAY                5000                             default
+            OTEL_BSP_EXPORT_TIMEOUT                30000                            default
+            OTEL_BSP_MAX_QUEUE_SIZE                (unset)                          default
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE         512                              default
+            OTEL_SERVICE_NAME                      (unset)                          default
+            OTEL_RESOURCE_ATTRIBUTES               (unset)                          default
+            OTEL_TRACES_SAMPLER                    parentbased_always_on            default
+            OTEL_PROPAGATORS                       tracecontext,baggage             default
+            OTEL_ATTRIBUTE_COUNT_LIMIT             128                              default
+            OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                             default
+            OTEL_SPAN_EVENT_COUNT_LIMIT            128                              default
+            OTEL_SPAN_LINK_COUNT_LIMIT             128                              default
+            OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT       128                              default
+            OTEL_LINK_ATTRIBUTE_COUNT_LIMIT        128                              default
 
-        resource
-          service.name=farspan
-          service.version=0.1.0
-          service.instance.id=vm-1
-          host.name=vm-1"#]],
+            resource
+              service.name=farspan
+              service.version=0.1.0
+              service.instance.id=vm-1
+              host.name=vm-1"#]],
     );
     check(
         &[],
@@ -250,9 +251,7 @@ fn mistakes_come_all_at_once() {
             farspan.json: poll.initial_delay: is an array, must be a string, such as "5s"
             farspan.json: poll.interval: write the groups as nested objects
             farspan.json: zebra: no such key; see 'farspan help settings'
-            farspan.json: state: 'redis' needs state that is kept, which is not in this release yet; set none
             FARSPAN_ADMIN_LISTEN: '127.0.0.1:9464' needs the admin endpoint, which is not in this release yet; set none
-            FARSPAN_STATE_DIR: keeping state is not in this release yet; unset it
             FARSPAN_LEASE: a fleet is not in this release yet; unset it
             FARSPAN_REDIS_STREAM: only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL
             FARSPAN_ADMIN_TOKEN: the admin endpoint is not in this release yet; unset it
@@ -260,7 +259,8 @@ fn mistakes_come_all_at_once() {
             farspan.json: redis.url: 'http://(redacted)@cache/1' must begin with redis://, rediss:// or unix://
             FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
             FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
-            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace"#]],
+            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace
+            farspan.json: state: 'redis' is not in this release yet; write file or none"#]],
     );
 }
 
@@ -305,7 +305,6 @@ fn values_out_of_range() {
         ],
         |_| String::new(),
         expect![[r#"
-            FARSPAN_STATE: 'file' needs state that is kept, which is not in this release yet; set none
             FARSPAN_API_BASE_URL: 'http://(redacted)@api.test' must not have a user or password; give a token in FARSPAN_API_TOKEN
             FARSPAN_API_TOKEN: the value has a line break or another control character within
             FARSPAN_POLL_INITIAL_DELAY: '25h' is out of range; it may be 0s to 24h

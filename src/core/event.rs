@@ -19,6 +19,9 @@ pub struct StartEvent {
     pub parent: Option<Box<TraceContext>>,
     /// What the submitter wants to see on the workflow's span.
     pub attributes: Attributes,
+    /// What to acknowledge where the event came from, once all of the workflow's spans are delivered: a stream entry's
+    /// id. `None`: the source keeps nothing.
+    pub source: Option<Box<str>>,
 }
 
 /// Attributes that do not change any more.

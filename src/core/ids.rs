@@ -164,6 +164,16 @@ impl RunKey {
         ))
     }
 
+    /// The key as it is stored.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// A key as it was stored.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        RunKey(bytes)
+    }
+
     /// A number to spread polls by.
     pub fn spread(self) -> u64 {
         u64::from_be_bytes(first_bytes(&self.0))

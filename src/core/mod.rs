@@ -25,18 +25,20 @@ pub mod workflow;
 
 use backoff::Jitter;
 use event::StartEvent;
+use ids::RunKey;
 use lateness::Histogram;
-use outbox::{Batch, BatchPolicy, ExportOutcome, Outbox, Settled};
+use outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome, Outbox, Settled};
 pub use poll_failure::{PollFailure, PollFailureReason};
 use sampler::Sampler;
 use snapshot::{Outcome, Snapshot};
 use span::Span;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Table, Watch};
 use time::{Mono, Now, Wall};
 use wheel::Wheel;
+use workflow::record::{self, Record};
 use workflow::{Abandoned, Naming, Verdict, Workflow};
 
 /// What the core is to know from the start.
@@ -50,6 +52,10 @@ pub struct Settings {
     pub sampler: Sampler,
     /// When batches are sent.
     pub batch: BatchPolicy,
+    /// Whether there is a store: only then are there [`Change`]s.
+    pub stores: bool,
+    /// Whether there is a collector: without one a finished span is done with.
+    pub exports: bool,
     /// Seeds the jitter.
     pub seed: u64,
 }
@@ -62,6 +68,17 @@ pub struct Monitor {
     /// Monitors with the same number ask the same host, and leave it alone together when it asks for that.
     pub host: u16,
     /// From the event to the first poll, at least; up to an interval is added, to spread a burst.
+    pub initial_delay: Duration,
+    /// From poll to poll.
+    pub interval: Duration,
+    /// From the event to giving up.
+    pub timeout: Duration,
+}
+
+/// When a monitor polls, as far as it can change while the core runs: each as in [`Monitor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// From the event to the first poll.
     pub initial_delay: Duration,
     /// From poll to poll.
     pub interval: Duration,
@@ -87,6 +104,12 @@ pub enum Input {
         /// How.
         outcome: ExportOutcome,
     },
+    /// The store takes nothing, or takes again: meanwhile nothing is polled, for what it would bring could not be kept.
+    StoreTroubled(bool),
+    /// The configuration was read anew: from now on each monitor polls at this pace, in the order of
+    /// [`Settings::monitors`]. It holds for what is under watch too, and cuts short a pause after failures, for what is
+    /// new may be what mends them.
+    Reloaded(Vec<Pace>),
     /// Time has passed.
     Tick,
     /// Stop: start no poll, send what there is without waiting for more.
@@ -133,10 +156,45 @@ pub enum Action {
     Poll(Poll),
     /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
     Finished(Box<Span>),
-    /// Send this to the collector; answer with [`Input::Exported`]. One at a time.
+    /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
     Export(Batch),
+    /// Acknowledge this where it came from, once all changes so far are stored: its spans are delivered.
+    Release(Box<str>),
     /// Worth a line in the log.
     Note(Note),
+}
+
+/// Something to store. A [`Change`] that comes later counts over one that came before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A watched workflow is now so.
+    PutWorkflow {
+        /// Names its run.
+        run: RunKey,
+        /// See [`workflow::record`].
+        record: Vec<u8>,
+    },
+    /// It is watched no more.
+    RemoveWorkflow(RunKey),
+    /// A span waits for the collector.
+    PutSpan(EncodedSpan),
+    /// These wait no more: their runs and sequences.
+    RemoveSpans(Vec<(RunKey, u64)>),
+    /// A run has finished at that time.
+    PutFinished(RunKey, Wall),
+    /// That is long ago.
+    RemoveFinished(RunKey),
+}
+
+/// What a store holds at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// Records of watched workflows, by run.
+    pub workflows: Vec<(RunKey, Vec<u8>)>,
+    /// Spans that wait for the collector, in the order of their sequence.
+    pub spans: Vec<EncodedSpan>,
+    /// Runs that have finished, and when.
+    pub finished: Vec<(RunKey, Wall)>,
 }
 
 /// One request to make.
@@ -155,6 +213,18 @@ pub struct Poll {
 /// What somebody who runs farspan wants to read, once for each change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// What was stored is under watch again.
+    Restored {
+        /// Workflows.
+        workflows: usize,
+        /// Spans that wait for the collector.
+        spans: usize,
+    },
+    /// A stored workflow cannot be watched; its record stays.
+    NotRestored {
+        /// Why.
+        why: Box<str>,
+    },
     /// A workflow is under watch.
     Watching {
         /// Which.
@@ -291,10 +361,25 @@ pub struct Core {
     jitter: Jitter,
     draining: bool,
     polls_held: bool,
+    store_troubled: bool,
+    /// Slots whose record is to be written.
+    dirty: Vec<u32>,
+    changes: Vec<Change>,
+    /// The runs of the spans that are being encoded.
+    encoding: VecDeque<RunKey>,
+    /// Runs with spans on their way to the collector.
+    leaving: HashMap<RunKey, Leaving>,
     /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
     oddities: HashSet<Box<str>>,
     actions: VecDeque<Action>,
     counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Leaving {
+    spans: usize,
+    ended: bool,
+    source: Option<Box<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -337,10 +422,16 @@ impl Core {
             ready: VecDeque::new(),
             in_flight: 0,
             hosts: (0..hosts.unwrap_or(0)).map(|_| Host::default()).collect(),
-            outbox: Outbox::new(settings.batch),
+            // Unique among instances too, and after whatever an earlier run has left.
+            outbox: Outbox::new(settings.batch, now.wall.as_unix_ns().unsigned_abs()),
             jitter: Jitter::new(settings.seed),
             draining: false,
             polls_held: false,
+            store_troubled: false,
+            dirty: Vec::new(),
+            changes: Vec::new(),
+            encoding: VecDeque::new(),
+            leaving: HashMap::new(),
             oddities: HashSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
@@ -354,8 +445,10 @@ impl Core {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
             Input::Recalled(poll) => self.take_back(&poll),
-            Input::Encoded(bytes) => self.outbox.push(bytes, now.mono),
+            Input::Encoded(bytes) => self.take_encoded(bytes, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
+            Input::StoreTroubled(troubled) => self.store_troubled = troubled,
+            Input::Reloaded(paces) => self.change_pace(&paces, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
@@ -367,6 +460,53 @@ impl Core {
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
+    }
+
+    /// Goes on with what a store held. Before anything else.
+    pub fn restore(&mut self, stored: Stored, now: Now) {
+        for span in stored.spans {
+            self.leaving.entry(span.run).or_default().spans += 1;
+            self.outbox.restore(span, now.mono);
+        }
+        for (run, at) in stored.finished {
+            if now.wall.since(at) < limits::FINISHED_KEPT {
+                self.table.remember(run, now.mono);
+            } else {
+                self.change(Change::RemoveFinished(run));
+            }
+            if let Some(leaving) = self.leaving.get_mut(&run) {
+                leaving.ended = true;
+            }
+        }
+        for (_, bytes) in stored.workflows {
+            let restored = record::decode(&bytes).map_err(|why| why.to_string());
+            if let Err(why) = restored.and_then(|record| self.restore_workflow(record, now)) {
+                self.note(Note::NotRestored { why: why.into() });
+            }
+        }
+        let (workflows, spans) = (self.table.len(), self.outbox.len());
+        if workflows + spans > 0 {
+            self.note(Note::Restored { workflows, spans });
+        }
+    }
+
+    /// What has changed since this was asked last, for the store.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        for slot in std::mem::take(&mut self.dirty) {
+            let Some(watch) = self.table.get_mut(slot) else {
+                continue;
+            };
+            if !std::mem::take(&mut watch.dirty) {
+                continue;
+            }
+            let monitor = &self.settings.monitors[watch.monitor as usize]
+                .naming
+                .monitor;
+            let record = record::encode(monitor, watch.deadline_wall, &watch.workflow);
+            let run = watch.run();
+            self.changes.push(Change::PutWorkflow { run, record });
+        }
+        std::mem::take(&mut self.changes)
     }
 
     /// What is to be done next. Call it until it says `None`.
@@ -390,7 +530,7 @@ impl Core {
 
     /// Whether another workflow can be taken under watch. While not, events are to be left where they are.
     pub fn has_room(&self) -> bool {
-        !self.table.is_full() && !self.draining
+        !self.table.is_full() && !self.draining && !self.store_troubled
     }
 
     /// Polls under way.
@@ -442,21 +582,18 @@ impl Core {
     }
 
     fn start(&mut self, event: StartEvent, now: Now) {
+        self.forget_finished(now);
         let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
             return self.shed(event);
         };
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
-        self.table.forget(now.mono);
-        if self.table.knows(key, run) {
-            self.counters.events_duplicate += 1;
-            let workflow_id = event.workflow_id;
-            return self.note(Note::Duplicate { workflow_id });
+        if self.table.knows(key, run) || self.leaving.contains_key(&run) {
+            return self.note_duplicate(event, key, run);
         }
         if self.table.is_full() {
             return self.shed(event);
         }
-        let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
-        let spread = Duration::from_nanos(key.spread() % interval_ns.max(1));
+        let spread = spread(key, monitor.interval);
         let deadline = now.mono + monitor.timeout;
         let due = now.mono + monitor.initial_delay + spread;
         let slot = self.table.next_slot();
@@ -475,11 +612,78 @@ impl Core {
             key,
             phase: Phase::Waiting { timer, due },
             deadline,
+            deadline_wall: now.wall + monitor.timeout,
+            dirty: false,
             failures: 0,
             missing_since: Some(now.mono),
         });
+        self.mark(slot);
         self.counters.events_accepted += 1;
         self.note(note);
+    }
+
+    fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
+        self.counters.events_duplicate += 1;
+        let workflow_id = event.workflow_id;
+        self.note(Note::Duplicate { workflow_id });
+        let Some(source) = event.source else {
+            return;
+        };
+        // The same entry once more, as after a restart, waits for its spans as before.
+        if let Some((slot, watch)) = self.table.find(key) {
+            if watch
+                .workflow
+                .source()
+                .is_none_or(|known| *known == *source)
+            {
+                watch.workflow.set_source(source);
+                return self.mark(slot);
+            }
+        } else if let Some(leaving) = self.leaving.get_mut(&run) {
+            leaving.source = Some(source);
+            return;
+        }
+        self.actions.push_back(Action::Release(source));
+    }
+
+    fn forget_finished(&mut self, now: Now) {
+        while let Some(run) = self.table.forget(now.mono) {
+            self.change(Change::RemoveFinished(run));
+        }
+    }
+
+    fn restore_workflow(&mut self, record: Record, now: Now) -> Result<(), String> {
+        let mut named = self.settings.monitors.iter();
+        let index = named.position(|m| m.naming.monitor == record.monitor);
+        let index = index.ok_or_else(|| format!("there is no monitor {:?}", record.monitor))?;
+        if self.table.is_full() {
+            return Err("there is no room".into());
+        }
+        let monitor = &self.settings.monitors[index];
+        let key = RunKey::of(&record.monitor, record.workflow.id());
+        let run = record.workflow.run_key(key);
+        if self.table.knows(key, run) {
+            return Err("it is watched already".into());
+        }
+        let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
+        let due = now.mono + Duration::from_nanos(key.spread() % interval_ns.max(1));
+        // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long.
+        let left = record.deadline.since(now.wall).min(monitor.timeout);
+        let deadline = now.mono + left;
+        let slot = self.table.next_slot();
+        let timer = self.wheel.insert(due.min(deadline), slot);
+        self.table.insert(Watch {
+            workflow: record.workflow,
+            monitor: index as u16,
+            key,
+            phase: Phase::Waiting { timer, due },
+            deadline,
+            deadline_wall: record.deadline,
+            dirty: false,
+            failures: 0,
+            missing_since: None,
+        });
+        Ok(())
     }
 
     fn shed(&mut self, event: StartEvent) {
@@ -553,7 +757,9 @@ impl Core {
         let mut spans = Vec::new();
         let naming = &monitor.naming;
         let verdict = watch.workflow.observe(snapshot, at, naming, &mut spans);
-        self.finish(spans);
+        let run = watch.run();
+        self.mark(slot);
+        self.finish(run, spans);
         match verdict {
             Verdict::Ended(outcome) => self.end(slot, outcome, None, now),
             Verdict::Watching => self.poll_again(slot, due, at, now),
@@ -627,6 +833,51 @@ impl Core {
         watch.phase = Phase::Waiting { timer, due };
     }
 
+    /// Whoever would wait longer than the new pace has it is asked after sooner, spread over an interval like a burst.
+    fn change_pace(&mut self, paces: &[Pace], now: Now) {
+        let mut timeouts_before = Vec::with_capacity(paces.len());
+        for (monitor, pace) in self.settings.monitors.iter_mut().zip(paces) {
+            timeouts_before.push(monitor.timeout);
+            monitor.initial_delay = pace.initial_delay;
+            monitor.interval = pace.interval;
+            monitor.timeout = pace.timeout;
+        }
+        let slots: Vec<u32> = self.table.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Some(watch) = self.table.get_mut(slot) else {
+                continue;
+            };
+            let index = watch.monitor as usize;
+            let (Some(pace), Some(timeout_before)) = (paces.get(index), timeouts_before.get(index))
+            else {
+                continue;
+            };
+            let before = watch.deadline;
+            watch.deadline = moved(before, *timeout_before, pace.timeout);
+            watch.deadline_wall =
+                watch.deadline_wall - before.since(watch.deadline) + watch.deadline.since(before);
+            watch.workflow.touch();
+            let Phase::Waiting { timer, due } = watch.phase else {
+                self.mark(slot);
+                continue;
+            };
+            let first = match watch.missing_since {
+                // It may not have been asked after yet.
+                Some(_) => pace.initial_delay,
+                None => Duration::ZERO,
+            };
+            let due = if due > now.mono + first + pace.interval {
+                now.mono + first + spread(watch.key, pace.interval)
+            } else {
+                due
+            };
+            self.wheel.cancel(timer);
+            let timer = self.wheel.insert(due.min(watch.deadline), slot);
+            watch.phase = Phase::Waiting { timer, due };
+            self.mark(slot);
+        }
+    }
+
     /// Moves what is due from the wheel into the queue.
     fn ring(&mut self, now: Now) {
         let mut rung = Vec::new();
@@ -657,7 +908,7 @@ impl Core {
             self.polls_held = held;
             self.note(Note::PollsHeld(held));
         }
-        if self.draining || held {
+        if self.draining || held || self.store_troubled {
             return;
         }
         while self.in_flight < self.settings.pollers
@@ -756,7 +1007,8 @@ impl Core {
         let naming = &self.settings.monitors[watch.monitor as usize].naming;
         let mut spans = Vec::new();
         let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
-        self.finish(spans);
+        let run = watch.run();
+        self.finish(run, spans);
         match abandoned {
             Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
             Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
@@ -766,9 +1018,17 @@ impl Core {
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
-        let Some(watch) = self.table.finish(slot, now.mono) else {
+        let Some(mut watch) = self.table.finish(slot, now.mono) else {
             return;
         };
+        let run = watch.run();
+        self.change(Change::RemoveWorkflow(run));
+        self.change(Change::PutFinished(run, now.wall));
+        self.forget_finished(now);
+        let leaving = self.leaving.entry(run).or_default();
+        leaving.ended = true;
+        leaving.source = watch.workflow.take_source();
+        self.let_go(run, 0);
         if let Phase::Waiting { timer, .. } = watch.phase {
             self.wheel.cancel(timer);
         }
@@ -781,10 +1041,66 @@ impl Core {
         });
     }
 
-    fn finish(&mut self, spans: Vec<Span>) {
+    fn finish(&mut self, run: RunKey, spans: Vec<Span>) {
         self.counters.spans_finished += spans.len() as u64;
-        let actions = spans.into_iter().map(|s| Action::Finished(Box::new(s)));
-        self.actions.extend(actions);
+        for span in spans {
+            if self.settings.exports {
+                self.leaving.entry(run).or_default().spans += 1;
+                self.encoding.push_back(run);
+            }
+            self.actions.push_back(Action::Finished(Box::new(span)));
+        }
+    }
+
+    fn take_encoded(&mut self, bytes: Arc<[u8]>, now: Now) {
+        // Bytes that nobody asked for belong to no run.
+        if let Some(run) = self.encoding.pop_front() {
+            let span = self.outbox.push(run, bytes, now.mono);
+            self.change(Change::PutSpan(span));
+        }
+    }
+
+    /// The record of a watch may have changed.
+    fn mark(&mut self, slot: u32) {
+        if let Some(watch) = self.table.get_mut(slot)
+            && watch.workflow.take_changed()
+            && self.settings.stores
+            && !std::mem::replace(&mut watch.dirty, true)
+        {
+            self.dirty.push(slot);
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        if self.settings.stores {
+            self.changes.push(change);
+        }
+    }
+
+    /// So many spans of a run are with the collector, or refused. When the run has ended and they were the last, what
+    /// announced it can be acknowledged.
+    fn let_go(&mut self, run: RunKey, spans: usize) {
+        let Some(leaving) = self.leaving.get_mut(&run) else {
+            return;
+        };
+        leaving.spans = leaving.spans.saturating_sub(spans);
+        if leaving.spans > 0 {
+            return;
+        }
+        if let Some(leaving) = self.leaving.remove(&run)
+            && leaving.ended
+            && let Some(source) = leaving.source
+        {
+            self.actions.push_back(Action::Release(source));
+        }
+    }
+
+    fn forget_spans(&mut self, spans: &[EncodedSpan]) {
+        let sequences = spans.iter().map(|s| (s.run, s.sequence)).collect();
+        self.change(Change::RemoveSpans(sequences));
+        for span in spans {
+            self.let_go(span.run, 1);
+        }
     }
 
     fn settle(&mut self, batch: u64, outcome: ExportOutcome, now: Now) {
@@ -798,6 +1114,7 @@ impl Core {
         match (settled, outcome) {
             (Settled::Delivered(spans), ExportOutcome::Delivered { rejected, message }) => {
                 let rejected_here = rejected.min(spans.len() as u64);
+                self.forget_spans(&spans);
                 self.counters.spans_delivered += spans.len() as u64 - rejected_here;
                 self.counters.spans_rejected += rejected_here;
                 if rejected > 0 || !message.is_empty() {
@@ -808,6 +1125,7 @@ impl Core {
                 Settled::SetAside(spans),
                 ExportOutcome::Rejected { message } | ExportOutcome::TooLarge { message },
             ) => {
+                self.forget_spans(&spans);
                 self.counters.spans_rejected += spans.len() as u64;
                 let spans = spans.len();
                 self.note(Note::SetAside { spans, message });
@@ -826,6 +1144,23 @@ impl Core {
 
     fn note(&mut self, note: Note) {
         self.actions.push_back(Action::Note(note));
+    }
+}
+
+/// A workflow's own share of an interval.
+fn spread(key: RunKey, interval: Duration) -> Duration {
+    let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(key.spread() % interval_ns.max(1))
+}
+
+/// A deadline that was set with one timeout, as another would have set it.
+fn moved(deadline: Mono, timeout_before: Duration, timeout: Duration) -> Mono {
+    match timeout.checked_sub(timeout_before) {
+        Some(longer) => deadline + longer,
+        None => {
+            let since_start = deadline.since(Mono::default());
+            Mono::from_duration(since_start.saturating_sub(timeout_before.saturating_sub(timeout)))
+        }
     }
 }
 

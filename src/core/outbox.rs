@@ -11,6 +11,7 @@
 //! Nothing is ever dropped: when the outbox is full, the core stops polling.
 
 use super::backoff::Jitter;
+use super::ids::RunKey;
 use super::limits;
 use super::time::Mono;
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ use std::time::Duration;
 pub struct EncodedSpan {
     /// Its place in the order of completion; also its name where it is stored.
     pub sequence: u64,
+    /// The run it belongs to.
+    pub run: RunKey,
     /// The encoded span. It never changes.
     pub bytes: Arc<[u8]>,
 }
@@ -131,13 +134,13 @@ enum State {
 const RETRY_BASE: Duration = Duration::from_secs(1);
 
 impl Outbox {
-    /// An empty one.
-    pub fn new(policy: BatchPolicy) -> Self {
+    /// An empty one, whose spans are numbered from `first_sequence`.
+    pub fn new(policy: BatchPolicy, first_sequence: u64) -> Self {
         Outbox {
             policy,
             queue: VecDeque::new(),
             bytes: 0,
-            next_sequence: 0,
+            next_sequence: first_sequence,
             next_batch: 0,
             state: State::Idle,
             spans_max: policy.spans_max,
@@ -146,15 +149,23 @@ impl Outbox {
         }
     }
 
-    /// Takes a finished span, encoded.
-    pub fn push(&mut self, bytes: Arc<[u8]>, now: Mono) {
+    /// Takes a finished span, encoded, and gives it its place.
+    pub fn push(&mut self, run: RunKey, bytes: Arc<[u8]>, now: Mono) -> EncodedSpan {
         let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.bytes += bytes.len();
-        self.queue.push_back(Waiting {
-            span: EncodedSpan { sequence, bytes },
-            since: now,
-        });
+        let span = EncodedSpan {
+            sequence,
+            run,
+            bytes,
+        };
+        self.restore(span.clone(), now);
+        span
+    }
+
+    /// Takes back a span that was on its way when farspan ended. They come in their order.
+    pub fn restore(&mut self, span: EncodedSpan, now: Mono) {
+        self.next_sequence = self.next_sequence.max(span.sequence + 1);
+        self.bytes += span.bytes.len();
+        self.queue.push_back(Waiting { span, since: now });
     }
 
     /// Spans not yet acknowledged.
@@ -334,14 +345,18 @@ mod tests {
         queue_max: 100,
     };
 
+    fn run() -> RunKey {
+        RunKey::from_bytes([7; 16])
+    }
+
     fn secs(secs: u64) -> Mono {
         Mono::from_duration(Duration::from_secs(secs))
     }
 
     fn outbox_of(count: u64) -> Outbox {
-        let mut outbox = Outbox::new(POLICY);
+        let mut outbox = Outbox::new(POLICY, 0);
         for n in 0..count {
-            outbox.push(Arc::from(n.to_be_bytes()), secs(0));
+            outbox.push(run(), Arc::from(n.to_be_bytes()), secs(0));
         }
         outbox
     }
@@ -398,7 +413,7 @@ mod tests {
         let mut outbox = outbox_of(2);
         let first = outbox.next_batch(secs(5), false).unwrap();
         settle(&mut outbox, &first, retry(None), secs(6));
-        outbox.push(Arc::from([7]), secs(6));
+        outbox.push(run(), Arc::from([7]), secs(6));
         assert_eq!(outbox.next_batch(secs(6), true), None);
         let at = outbox.next_deadline(false).unwrap();
         assert!(at > secs(6) && at <= secs(7));
@@ -469,7 +484,11 @@ mod tests {
     fn batches_are_bounded_in_bytes() {
         let mut outbox = outbox_of(0);
         for _ in 0..3 {
-            outbox.push(vec![0; limits::BATCH_BYTES_MAX / 2 + 1].into(), secs(0));
+            outbox.push(
+                run(),
+                vec![0; limits::BATCH_BYTES_MAX / 2 + 1].into(),
+                secs(0),
+            );
         }
         assert_eq!(outbox.next_batch(secs(0), false).unwrap().spans.len(), 1);
     }
@@ -483,7 +502,7 @@ mod tests {
             for _ in 0..u.int_in_range(0..=100)? {
                 now += u.int_in_range(0..=20)?;
                 for _ in 0..u.int_in_range(0..=6)? {
-                    outbox.push(vec![0; u.int_in_range(0..=9)?].into(), secs(now));
+                    outbox.push(run(), vec![0; u.int_in_range(0..=9)?].into(), secs(now));
                     pushed += 1;
                 }
                 let Some(batch) = outbox.next_batch(secs(now), u.arbitrary()?) else {

@@ -5,7 +5,7 @@
 
 use super::ids::RunKey;
 use super::limits;
-use super::time::Mono;
+use super::time::{Mono, Wall};
 use super::wheel::Timer;
 use super::workflow::Workflow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,10 +23,21 @@ pub struct Watch {
     pub phase: Phase,
     /// When the poll timeout strikes.
     pub deadline: Mono,
+    /// The same by the wall clock, for whoever takes the watch over.
+    pub deadline_wall: Wall,
+    /// Whether its record waits to be written.
+    pub dirty: bool,
     /// Failed polls in a row.
     pub failures: u32,
     /// Since when the API says "not found": at first since the event came, later since it first said so again.
     pub missing_since: Option<Mono>,
+}
+
+impl Watch {
+    /// Finds its run among those lately finished and in the store. Made anew each time, to keep a watch small.
+    pub fn run(&self) -> RunKey {
+        self.workflow.run_key(self.key)
+    }
 }
 
 /// Where a watch stands between two polls.
@@ -104,6 +115,12 @@ impl Table {
         slot
     }
 
+    /// The watch of a workflow.
+    pub fn find(&mut self, key: RunKey) -> Option<(u32, &mut Watch)> {
+        let slot = *self.by_key.get(&key)?;
+        Some((slot, self.get_mut(slot)?))
+    }
+
     /// The watch in a slot.
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut Watch> {
         self.slots.get_mut(slot as usize)?.watch.as_deref_mut()
@@ -121,29 +138,33 @@ impl Table {
         slot.generation
     }
 
+    /// Remembers a run that finished before farspan started.
+    pub fn remember(&mut self, run: RunKey, since: Mono) {
+        if self.finished.insert(run) {
+            self.finished_order.push_back((since, run));
+        }
+    }
+
     /// Ends the watch in a slot and remembers its run for a while.
     pub fn finish(&mut self, slot: u32, now: Mono) -> Option<Box<Watch>> {
         let watch = self.slots.get_mut(slot as usize)?.watch.take()?;
         self.new_generation(slot);
         self.free.push(slot);
         self.by_key.remove(&watch.key);
-        let run = watch.workflow.run_key(watch.key);
-        if self.finished.insert(run) {
-            self.finished_order.push_back((now, run));
-        }
-        self.forget(now);
+        self.remember(watch.run(), now);
         Some(watch)
     }
 
-    /// Forgets the runs that finished long ago.
-    pub fn forget(&mut self, now: Mono) {
-        while let Some(&(since, run)) = self.finished_order.front()
-            && (self.finished_order.len() > limits::FINISHED_MAX
-                || now.since(since) >= limits::FINISHED_KEPT)
-        {
+    /// The next run that finished long enough ago to be forgotten.
+    pub fn forget(&mut self, now: Mono) -> Option<RunKey> {
+        let &(since, run) = self.finished_order.front()?;
+        let enough = self.finished_order.len() > limits::FINISHED_MAX
+            || now.since(since) >= limits::FINISHED_KEPT;
+        enough.then(|| {
             self.finished_order.pop_front();
             self.finished.remove(&run);
-        }
+            run
+        })
     }
 
     /// The watches, in no order that means anything.

@@ -43,6 +43,8 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
             spans_max: 10,
             queue_max: 20,
         },
+        stores: true,
+        exports: true,
         seed: 1,
     }
 }
@@ -83,6 +85,7 @@ impl Rig {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
                 Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
+                Action::Release(source) => panic!("nobody gave {source}"),
                 Action::Finished(span) => {
                     let bytes = format!("{span:?}").into_bytes();
                     self.spans.push(*span);
@@ -183,6 +186,7 @@ fn event(monitor: u16, workflow_id: &str) -> StartEvent {
         attempt: None,
         parent: None,
         attributes: Box::default(),
+        source: None,
     }
 }
 
@@ -926,5 +930,108 @@ fn what_the_collector_threw_away_is_counted_and_told() {
 fn reasons_are_counted_where_they_stand() {
     for (place, reason) in PollFailureReason::ALL.iter().enumerate() {
         assert_eq!(reason.index(), place);
+    }
+}
+
+fn pace(initial_delay: f64, interval: f64, timeout: f64) -> Input {
+    Input::Reloaded(vec![Pace {
+        initial_delay: secs(initial_delay),
+        interval: secs(interval),
+        timeout: secs(timeout),
+    }])
+}
+
+#[test]
+fn a_shorter_interval_holds_at_once_and_spreads() {
+    let mut settings = settings(vec![monitor(0)]);
+    (settings.monitors[0].interval, settings.pollers) = (secs(1800.0), 200);
+    let mut rig = Rig::new(settings);
+    for n in 0..200 {
+        rig.start(0, &format!("w{n}"));
+    }
+    rig.answer_all(secs(1900.0), secs(0.1), &running());
+    rig.handle(pace(5.0, 10.0, 1e6));
+    let reloaded = rig.now.mono;
+    let sent = rig.answer_all(secs(20.0), secs(0.1), &running());
+    assert!((390..=400).contains(&sent.len()), "{} polls", sent.len());
+    for half in 0..4 {
+        let from = reloaded + secs(5.0) * half;
+        let within = sent.iter().filter(|at| **at >= from);
+        let count = within.filter(|at| at.since(from) < secs(5.0)).count();
+        assert!((70..=130).contains(&count), "{count} in one half");
+    }
+}
+
+#[test]
+fn a_longer_interval_holds_from_the_next_poll_on() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let sent = rig.answer_all(secs(30.0), secs(0.1), &running());
+    let due = *sent.last().unwrap() + INTERVAL;
+    rig.handle(pace(5.0, 100.0, 3600.0));
+    let sent = rig.answer_all(secs(250.0), secs(0.1), &running());
+    let late: Vec<_> = (0..)
+        .zip(&sent)
+        .map(|(n, at)| at.since(due + secs(100.0) * n))
+        .collect();
+    assert!(
+        late.len() == 3 && late.iter().all(|late| *late <= wheel::TICK),
+        "{late:?}"
+    );
+}
+
+#[test]
+fn a_new_initial_delay_holds_for_who_waits_for_it() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].initial_delay = secs(1000.0);
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    rig.pass(secs(100.0));
+    rig.handle(pace(5.0, 10.0, 3600.0));
+    let (at, _) = rig.next_poll();
+    assert!(at >= mono(105.0) && at <= mono(115.001), "{at:?}");
+}
+
+#[test]
+fn a_reload_ends_a_pause_after_failures_but_not_the_one_a_host_asked_for() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    rig.answer_all(
+        secs(300.0),
+        secs(0.1),
+        &failed(PollFailureReason::Unauthorized, None),
+    );
+    let reloaded = rig.now.mono;
+    rig.handle(pace(5.0, 10.0, 3600.0));
+    let (at, poll) = rig.next_poll();
+    assert!(at.since(reloaded) <= INTERVAL + wheel::TICK);
+    rig.answer(
+        &poll,
+        failed(PollFailureReason::TooManyRequests, Some(300.0)),
+    );
+    let asked = rig.now.mono;
+    rig.handle(pace(5.0, 10.0, 3600.0));
+    let (at, _) = rig.next_poll();
+    assert!(at.since(asked) >= secs(300.0));
+}
+
+#[test]
+fn a_new_timeout_counts_from_the_event() {
+    for (timeout, ends) in [(100.0, 100.0), (7200.0, 7200.0), (10.0, 50.0)] {
+        let mut rig = Rig::plain();
+        let until = |rig: &mut Rig, end: f64| {
+            let time = mono(end).since(rig.now.mono);
+            rig.answer_all(time, secs(0.1), &running());
+        };
+        rig.start(0, "w");
+        until(&mut rig, 50.0);
+        rig.handle(pace(5.0, 10.0, timeout));
+        if timeout > 50.0 {
+            until(&mut rig, ends - 0.5);
+            assert_eq!(rig.core.counters().workflows_timed_out, 0, "{timeout}");
+        }
+        until(&mut rig, ends + 0.5);
+        assert_eq!(rig.core.counters().workflows_timed_out, 1, "{timeout}");
+        assert_eq!(rig.core.watched(), 0);
     }
 }

@@ -10,6 +10,8 @@
 //!
 //! Pure. The times given here are in the API's clock already.
 
+pub mod record;
+
 use super::event::{self, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
@@ -42,11 +44,14 @@ pub struct Workflow {
     submitted_at: Option<Wall>,
     received_at: Wall,
     attributes: event::Attributes,
+    source: Option<Box<str>>,
     seen: Seen,
     stages: Vec<Stage>,
     settling: u8,
     /// Earliest start and latest end of the stages' spans that are finished.
     finished_within: Option<(Wall, Wall)>,
+    /// Whether its record is not what it was.
+    changed: bool,
 }
 
 /// Small where there is nothing to know: most stages of most workflows wait, or are finished.
@@ -153,11 +158,39 @@ impl Workflow {
             submitted_at: event.submitted_at,
             received_at,
             attributes: event.attributes,
+            source: event.source,
             seen: Seen::default(),
             stages: Vec::new(),
             settling: 0,
             finished_within: None,
+            changed: true,
         }
+    }
+
+    /// Whether its record has changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Something about its record has changed that it does not know itself.
+    pub fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    /// What is to be acknowledged when its spans are delivered.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// The same, from now on.
+    pub fn set_source(&mut self, source: Box<str>) {
+        self.changed |= self.source.as_ref() != Some(&source);
+        self.source = Some(source);
+    }
+
+    /// The same, for the last time.
+    pub fn take_source(&mut self) -> Option<Box<str>> {
+        self.source.take()
     }
 
     /// Its id.
@@ -188,7 +221,7 @@ impl Workflow {
         spans: &mut Vec<Span>,
     ) -> Verdict {
         let events_max = naming.limits.events;
-        self.seen.observe(snapshot.progress, at, events_max);
+        self.changed |= self.seen.observe(snapshot.progress, at, events_max);
         self.observe_stages(snapshot.stages, at, events_max);
         self.finish_stages(naming, spans);
         let State::Ended(outcome) = self.seen.state else {
@@ -273,10 +306,13 @@ impl Workflow {
             if known.open.is_none() && says_nothing {
                 continue;
             }
+            self.changed |= known.open.is_none();
             let known = known.open.get_or_insert_default();
-            known.kind = Some(stage.kind).filter(|kind| *kind != stage.path);
-            known.id = stage.id.or(known.id.take());
-            known.seen.observe(stage.progress, at, events_max);
+            let kind = Some(stage.kind).filter(|kind| *kind != stage.path);
+            let id = stage.id.or_else(|| known.id.clone());
+            self.changed |= known.kind != kind || known.id != id;
+            (known.kind, known.id) = (kind, id);
+            self.changed |= known.seen.observe(stage.progress, at, events_max);
             known.answered = true;
         }
     }
@@ -313,6 +349,7 @@ impl Workflow {
         let Some(stage) = self.stages[index].finish() else {
             return;
         };
+        self.changed = true;
         if outcome == Outcome::Skip {
             return;
         }
@@ -603,7 +640,16 @@ impl Stage {
 }
 
 impl Seen {
-    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) {
+    /// Whether this changed anything.
+    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) -> bool {
+        let told = |seen: &Seen| {
+            (
+                (seen.state, seen.start, seen.end),
+                (seen.started_seen, seen.ended_seen),
+                (seen.events.len(), seen.dropped_events()),
+            )
+        };
+        let before = told(self);
         if let Some(status) = progress.status
             && *status != *self.status()
         {
@@ -634,7 +680,11 @@ impl Seen {
             State::Ended(_) => progress.end.or(self.end),
             State::Pending | State::Running => None,
         };
-        self.error = progress.error.or(self.error.take());
+        let has_new_error = progress.error.is_some() && progress.error != self.error;
+        if has_new_error {
+            self.error = progress.error;
+        }
+        has_new_error || told(self) != before
     }
 
     /// The API's last word for it; empty before the first.

@@ -85,6 +85,7 @@ impl PlannedEvent {
             attempt: None,
             parent: self.parent.clone().map(Box::new),
             attributes: Box::default(),
+            source: None,
         }
     }
 }

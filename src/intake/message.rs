@@ -153,6 +153,7 @@ pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Ma
         attempt,
         parent,
         attributes,
+        source: None,
     };
     Ok(Message { event, oddity })
 }

@@ -374,6 +374,30 @@ fn a_redis_that_is_down_at_the_start_is_waited_for() {
     rig.trace("first");
 }
 
+#[test]
+fn a_redis_that_refuses_the_password_is_tried_again() {
+    let rig = Rig::new();
+    rig.api.script("w", short_story("w"));
+    rig.redis.set_password("right");
+    let mut farspan = rig
+        .call()
+        .env("FARSPAN_REDIS_URL", rig.redis.url_with_password("wrong"))
+        .start();
+    eventually("it says so twice", SOON, || {
+        let log = farspan.stderr();
+        match log.matches("is the password right?").count() {
+            0 | 1 => Err(log),
+            _ => Ok(()),
+        }
+    });
+    assert!(farspan.is_running());
+    assert!(!farspan.stderr().contains("wrong"), "no log holds a secret");
+    rig.redis.set_password("wrong");
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.submit("w");
+    rig.trace("w");
+}
+
 /// A listener that gives up a read now and then to hear of a stop must not lose the half of a message that it has.
 #[test]
 fn an_event_that_comes_in_pieces_is_whole() {

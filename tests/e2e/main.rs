@@ -14,9 +14,13 @@
 mod support;
 
 mod api_faults;
+mod burst;
+mod chaos;
 mod collector;
 mod commands;
+mod durable;
 mod intake;
+mod living;
 mod programs;
 mod selftest;
 mod settings;

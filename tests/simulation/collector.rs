@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use crate::scenario::{SECOND, Scenario};
+use farspan::core::ids::SpanId;
 use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::span::Span;
 use std::collections::BTreeMap;
@@ -22,6 +23,10 @@ pub struct Collector {
     not_before: u64,
     /// Times each span has arrived.
     arrived: Vec<u32>,
+    /// Every span that was ever sent, by its id, through all of farspan's lives.
+    sent: BTreeMap<SpanId, Arc<[u8]>>,
+    /// What of the above farspan's store knows: how many are finished, how many of them settled.
+    stored: (usize, usize),
 }
 
 /// What the collector says, and after how long.
@@ -48,6 +53,29 @@ impl Collector {
         self.finished.len() - self.settled
     }
 
+    /// Whether every span has arrived, but for those that it refused.
+    pub fn has_all(&self) -> bool {
+        let missing = self.arrived.iter().filter(|times| **times == 0).count();
+        missing as u64 <= self.rejected
+    }
+
+    /// All that is finished and settled so far is in farspan's store.
+    pub fn store(&mut self) {
+        self.stored = (self.finished.len(), self.settled);
+    }
+
+    /// farspan is gone, and with it what its store does not have.
+    pub fn forget(&mut self) {
+        let (finished, settled) = self.stored;
+        for (_, bytes) in self.finished.drain(finished..) {
+            self.by_bytes.remove(&bytes);
+        }
+        self.arrived.truncate(finished);
+        self.settled = settled;
+        self.in_flight = None;
+        (self.expected_len, self.not_before) = (None, 0);
+    }
+
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_none()
     }
@@ -67,10 +95,14 @@ impl Collector {
             assert_eq!(batch.spans.len(), expected, "a re-send is the same batch");
         }
         for (place, span) in (self.settled..).zip(&batch.spans) {
-            assert_eq!(span.sequence, place as u64, "in the order of completion");
             let known = self.by_bytes.get(&span.bytes);
-            assert_eq!(known, Some(&place), "the bytes never change");
+            assert_eq!(known, Some(&place), "in the order of completion, unchanged");
+            assert!(place < self.stored.0, "sent before it is stored");
+            let id = self.finished[place].0.span_id;
+            let first = self.sent.entry(id).or_insert_with(|| span.bytes.clone());
+            assert_eq!(*first, span.bytes, "a span id with two contents");
         }
+        assert!(batch.spans.is_sorted_by(|a, b| a.sequence < b.sequence));
         let response = self.respond(&batch, scenario, now, r);
         self.in_flight = Some(batch);
         response
@@ -131,8 +163,13 @@ impl Collector {
     }
 
     fn take(&mut self, batch: &Batch) {
-        for span in &batch.spans {
-            self.arrived[span.sequence as usize] += 1;
+        for arrived in self
+            .arrived
+            .iter_mut()
+            .skip(self.settled)
+            .take(batch.spans.len())
+        {
+            *arrived += 1;
         }
     }
 

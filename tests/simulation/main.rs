@@ -1,6 +1,9 @@
 //! The core in a world made up from a seed: an API, a collector and clocks that do whatever such things do. Hours pass
 //! in milliseconds.
 //!
+//! farspan's loop is here too, in its simplest form: persist, then export. It ends at the worst moments and starts again
+//! from what a store has.
+//!
 //! First all faults are on, and nothing may ever be wrong; then they are off, and everything must come to its end.
 //!
 //! ```text
@@ -20,6 +23,7 @@
 
 mod api;
 mod collector;
+mod disk;
 mod random;
 mod scenario;
 mod world;
@@ -68,9 +72,12 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
             sum.stale,
             sum.retried,
             sum.rejected,
+            sum.restored,
+            sum.spans_restored,
         ];
+        let rare = rare.iter().chain(&sum.crashes);
         assert!(
-            rare.iter().all(|n| *n > 0),
+            rare.into_iter().all(|n| *n > 0),
             "not every fault was met: {sum:?}"
         );
     }
@@ -119,6 +126,12 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.stale += tally.stale;
     sum.retried += tally.retried;
     sum.rejected += tally.rejected;
+    sum.restarts += tally.restarts;
+    for (sum, crashes) in sum.crashes.iter_mut().zip(tally.crashes) {
+        *sum += crashes;
+    }
+    sum.restored += tally.restored;
+    sum.spans_restored += tally.spans_restored;
 }
 
 /// Past the capture of the test's output: this is what the run was worth.
@@ -126,7 +139,7 @@ fn tell(tally: Tally) {
     let _ = writeln!(
         std::io::stderr(),
         "simulation: {} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
-         {} stale answers, {} exports retried, {} spans rejected",
+         {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} spans",
         tally.runs,
         tally.simulated_ns / HOUR,
         tally.polls,
@@ -136,7 +149,10 @@ fn tell(tally: Tally) {
         tally.not_found,
         tally.stale,
         tally.retried,
-        tally.rejected
+        tally.rejected,
+        tally.restarts,
+        tally.restored,
+        tally.spans_restored
     );
 }
 

@@ -39,8 +39,48 @@ pub struct Scenario {
     pub wall_steps: Vec<(u64, i64)>,
     /// How late the loop may be.
     pub lag_max: u64,
+    /// How long a turn of the loop, whose changes share a commit, may last.
+    pub turn_max: u64,
+    /// When farspan ends and starts again, if it does.
+    pub crashes: Vec<Crash>,
+    /// The store takes nothing within these.
+    pub store_outages: Vec<(u64, u64)>,
     pub seed: u64,
 }
+
+/// An end of farspan that nobody asked it for, or that somebody did.
+#[derive(Clone, Copy)]
+pub struct Crash {
+    pub at: u64,
+    /// From then on it strikes when farspan is just there.
+    pub point: CrashPoint,
+    /// Until the next start.
+    pub down: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashPoint {
+    Anywhere,
+    /// Something has changed and is not committed.
+    BeforeCommit,
+    /// It is committed, a batch is ready and not sent.
+    AfterCommit,
+    /// The batch is sent; the collector has it or not, nobody has heard.
+    BatchInFlight,
+    /// The outcome is heard, the deletion not committed.
+    BeforeDeletion,
+    /// SIGTERM.
+    Stop,
+}
+
+const CRASH_POINTS: [CrashPoint; 6] = [
+    CrashPoint::Anywhere,
+    CrashPoint::BeforeCommit,
+    CrashPoint::AfterCommit,
+    CrashPoint::BatchInFlight,
+    CrashPoint::BeforeDeletion,
+    CrashPoint::Stop,
+];
 
 /// An external system.
 pub struct Host {
@@ -180,6 +220,8 @@ impl Scenario {
             pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
             sampler: sampler(r),
             batch: batch_policy(r),
+            stores: true,
+            exports: true,
             seed: r.next(),
         };
         let arrival = if r.chance(0.5) { SECOND } else { duration };
@@ -211,10 +253,14 @@ impl Scenario {
             drain_at: (r.chance(0.1)).then(|| BEGIN + r.between(0, horizon)),
             wall_steps: wall_steps(r, horizon),
             lag_max: if r.chance(0.5) { 0 } else { 50 * MS },
+            turn_max: if r.chance(0.5) { 0 } else { 50 * MS },
+            crashes: crashes(r, faults_end),
+            store_outages: windows(r, horizon),
             seed,
         };
         if quiet {
             scenario.faults_end = 0;
+            scenario.crashes.clear();
         }
         scenario
     }
@@ -327,6 +373,16 @@ fn collector_faults(r: &mut Random, spans_max: usize, horizon: u64) -> Collector
     }
 }
 
+fn crashes(r: &mut Random, before: u64) -> Vec<Crash> {
+    let count = if r.chance(0.4) { 0 } else { r.magnitude(1, 20) };
+    let crash = |_| Crash {
+        at: r.between(BEGIN, before),
+        point: CRASH_POINTS[r.index(CRASH_POINTS.len())],
+        down: r.magnitude(MS, 2 * HOUR),
+    };
+    (0..count).map(crash).collect()
+}
+
 fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
     if r.chance(0.6) {
         return Vec::new();
@@ -366,6 +422,7 @@ fn plan(
         attempt: r.chance(0.2).then(|| r.between(1, 3) as u32),
         parent: parent.clone(),
         attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
+        source: None,
     };
     let distortion = Distortion {
         kind: DISTORTIONS[r.index(DISTORTIONS.len())],

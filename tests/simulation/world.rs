@@ -2,19 +2,22 @@
 
 use crate::api::{self, Rate};
 use crate::collector::Collector;
+use crate::disk::Disk;
 use crate::random::Random;
-use crate::scenario::{BEGIN, Course, DistortionKind, HOUR, MINUTE, MS, Plan, SECOND, Scenario};
+use crate::scenario::{
+    BEGIN, Course, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, Plan, SECOND, Scenario,
+};
 use farspan::core::event::Value;
 use farspan::core::ids::{RunKey, SpanId, TraceId};
 use farspan::core::limits;
 use farspan::core::outbox::{Batch, ExportOutcome};
-use farspan::core::snapshot::{Outcome, Snapshot, StageSnapshot, State};
+use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::{Abandoned, edition_of};
-use farspan::core::{Action, Answer, Core, Input, Note, Poll, Polled};
+use farspan::core::{Action, Answer, Change, Core, Input, Note, Poll, Polled};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +34,14 @@ pub struct Tally {
     pub stale: u64,
     pub retried: u64,
     pub rejected: u64,
+    /// Ends and starts of farspan.
+    pub restarts: u64,
+    /// At each [`CrashPoint`].
+    pub crashes: [u64; 6],
+    /// Workflows that were taken over from an earlier life.
+    pub restored: u64,
+    /// Spans that an earlier life has finished.
+    pub spans_restored: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }
@@ -57,18 +68,67 @@ struct World {
     /// Since when nothing that is left of the faults holds anything up.
     calm_since: Option<u64>,
     tally: Tally,
+    /// When the monotonic clock was at zero.
+    clock_base: u64,
+    /// Nobody is there.
+    down: bool,
+    disk: Disk,
+    /// As `disk` has them.
+    watches_stored: Vec<Watched>,
+    /// Where that may differ from `watches`.
+    unstored_watches: BTreeSet<usize>,
+    unstored: Vec<Change>,
+    store_again_at: Option<u64>,
+    exports: Vec<Batch>,
+    turn_open: bool,
+    /// Nobody starts it again.
+    stopped_for_good: bool,
+    /// Strikes at its point.
+    armed: Option<Crash>,
+    /// Events that came while nobody was there.
+    unheard: Vec<usize>,
 }
 
 enum Happening {
     Started(usize),
     Answered(usize, Polled),
     Exported(u64, ExportOutcome),
+    EndTurn,
+    Crash(Crash),
+    Gone(Crash),
+    Restart,
     Drain,
 }
 
-#[derive(Default)]
+impl Happening {
+    /// Whether it is over with farspan's life.
+    fn is_of_this_life(&self) -> bool {
+        match self {
+            Happening::Answered(..)
+            | Happening::Exported(..)
+            | Happening::EndTurn
+            | Happening::Gone(_) => true,
+            Happening::Started(_) | Happening::Crash(_) | Happening::Restart | Happening::Drain => {
+                false
+            }
+        }
+    }
+}
+
+#[derive(Clone, Default)]
 struct Watched {
     event_at: Option<u64>,
+    /// When the poll timeout strikes; the same as farspan wrote it down.
+    deadline: u64,
+    deadline_wall: Option<Wall>,
+    /// Its end, by farspan's clock.
+    ended_wall: Option<Wall>,
+    /// When farspan was last told of its end.
+    remembered_at: u64,
+    /// So long ago that its event would be news.
+    forgotten: bool,
+    /// The statuses told of each stage in their order; those of the workflow under no name.
+    told: BTreeMap<Box<str>, Vec<Box<str>>>,
     asked: Option<Asked>,
     last: Option<Last>,
     polls: u64,
@@ -91,12 +151,14 @@ struct Watched {
     stages: BTreeMap<String, Span>,
 }
 
+#[derive(Clone)]
 struct Asked {
     slot: u32,
     generation: u32,
     sent: u64,
 }
 
+#[derive(Clone)]
 struct Last {
     at: u64,
     failed: bool,
@@ -118,8 +180,30 @@ impl Watched {
                 _ => {}
             }
         }
+        self.tell("", &snapshot.progress);
+        for stage in &snapshot.stages {
+            self.tell(&stage.path, &stage.progress);
+        }
         self.seen_at.push(at);
         self.seen = Some(Box::new(snapshot.clone()));
+    }
+}
+
+impl Watched {
+    fn tell(&mut self, path: &str, progress: &Progress) {
+        let told = self.told.entry(path.into()).or_default();
+        if let Some(status) = &progress.status
+            && told.last() != Some(status)
+        {
+            told.push(status.clone());
+        }
+    }
+
+    /// What only farspan's memory knew is gone.
+    fn outlive(&mut self) {
+        (self.asked, self.last, self.missing_since) = (None, None, None);
+        self.over_for = 0;
+        self.endless_for.retain(|_, polls| *polls == u32::MAX);
     }
 }
 
@@ -136,15 +220,16 @@ fn nanos(duration: Duration) -> u64 {
 
 impl World {
     fn new(scenario: Arc<Scenario>) -> Self {
-        let watches = scenario.plans.iter().map(|_| Watched::default()).collect();
+        let watches = vec![Watched::default(); scenario.plans.len()];
         let ids = scenario.plans.iter().map(|p| p.event.workflow_id.clone());
         let mut world = World {
-            core: Core::new(scenario.settings.clone(), clock(&scenario, BEGIN)),
+            core: Core::new(scenario.settings.clone(), clock(&scenario, BEGIN, 0)),
             now: BEGIN,
             random: Random::new(!scenario.seed),
             happenings: BinaryHeap::new(),
             by_number: BTreeMap::new(),
             next_number: 0,
+            watches_stored: watches.clone(),
             watches,
             by_id: ids.zip(0..).collect(),
             rates: scenario.hosts.iter().map(|_| Rate::default()).collect(),
@@ -157,6 +242,17 @@ impl World {
             stale: 0,
             calm_since: None,
             tally: Tally::default(),
+            clock_base: 0,
+            down: false,
+            disk: Disk::default(),
+            unstored_watches: BTreeSet::new(),
+            unstored: Vec::new(),
+            store_again_at: None,
+            exports: Vec::new(),
+            turn_open: false,
+            stopped_for_good: false,
+            armed: None,
+            unheard: Vec::new(),
             scenario,
         };
         for &(at, plan) in &world.scenario.clone().events {
@@ -164,6 +260,9 @@ impl World {
         }
         if let Some(at) = world.scenario.drain_at {
             world.plan(at, Happening::Drain);
+        }
+        for crash in &world.scenario.clone().crashes {
+            world.plan(crash.at, Happening::Crash(*crash));
         }
         world
     }
@@ -177,7 +276,8 @@ impl World {
     /// Goes on to what is next. False when all is over.
     fn step(&mut self) -> bool {
         let next = self.happenings.peek().map(|Reverse((at, _))| *at);
-        let deadline = self.core.next_deadline().map(Mono::as_ns);
+        let deadline = self.core.next_deadline().filter(|_| !self.down);
+        let deadline = deadline.map(|at| at.as_ns() + self.clock_base);
         if let Some(deadline) = deadline {
             assert!(deadline > self.now, "the core asks for the past");
         }
@@ -194,6 +294,11 @@ impl World {
                 if let Some(happening) = self.by_number.remove(&number) {
                     self.happen(happening);
                 }
+                // Not everything that happens is an input.
+                let deadline = self.core.next_deadline().filter(|_| !self.down);
+                if deadline.is_some_and(|at| at.as_ns() + self.clock_base <= self.now) {
+                    self.feed(Input::Tick);
+                }
             }
             (_, late) => {
                 self.now = late.unwrap_or(self.now);
@@ -201,8 +306,13 @@ impl World {
             }
         }
         self.look_for_calm();
-        let end = self.scenario.faults_end.max(self.last_event()) + 60 * HOUR;
-        assert!(self.now < end, "it does not come to an end");
+        let end = self.scenario.faults_end.max(self.last_event()) + 65 * HOUR;
+        assert!(
+            self.now < end,
+            "it does not come to an end: {} watched, {} spans wait",
+            self.watched,
+            self.collector.waiting()
+        );
         true
     }
 
@@ -213,13 +323,27 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
+            Happening::Started(plan) if self.down => self.unheard.push(plan),
             Happening::Started(plan) => self.start(plan),
             Happening::Answered(plan, polled) => self.answered(plan, polled),
             Happening::Exported(batch, outcome) => {
                 self.collector.settle(batch, &outcome, self.now);
                 self.feed(Input::Exported { batch, outcome });
+                self.strike(CrashPoint::BeforeDeletion);
+            }
+            Happening::EndTurn => self.end_turn(),
+            Happening::Crash(_) if self.draining || self.down => {}
+            Happening::Crash(crash) => self.arm(crash),
+            Happening::Gone(crash) => self.end_life(crash),
+            Happening::Restart => self.restart(),
+            Happening::Drain if self.down => {
+                let soon = self.now + 2 * HOUR;
+                self.plan(soon, Happening::Drain);
             }
             Happening::Drain => {
+                (self.stopped_for_good, self.armed) = (true, None);
+                self.by_number
+                    .retain(|_, h| !matches!(h, Happening::Gone(_)));
                 self.draining = true;
                 self.feed(Input::Drain);
             }
@@ -227,9 +351,17 @@ impl World {
     }
 
     fn start(&mut self, plan: usize) {
+        let watch = &self.watches[plan];
+        let remembered = watch.remembered_at + nanos(limits::FINISHED_KEPT);
+        if watch.forgotten || (watch.ended && self.now >= remembered) {
+            return;
+        }
         if !self.core.has_room() {
-            assert!(self.draining);
-            return self.feed(Input::Tick);
+            assert!(self.draining || self.store_again_at.is_some());
+            if self.stopped_for_good {
+                return self.feed(Input::Tick);
+            }
+            return self.plan(self.now + SECOND, Happening::Started(plan));
         }
         let scenario = self.scenario.clone();
         let event = scenario.plans[plan].event.clone();
@@ -241,9 +373,13 @@ impl World {
             let delay = nanos(monitor.initial_delay) + spread % nanos(monitor.interval);
             watch.event_at = Some(self.now);
             watch.missing_since = Some(self.now);
+            watch.deadline = self.now + nanos(monitor.timeout);
+            let wall = clock(&scenario, self.now, 0).wall;
+            watch.deadline_wall = Some(wall + monitor.timeout);
             (watch.due_least, watch.due_most) = (self.now + delay, self.now + delay);
             self.watched += 1;
             self.watched_max = self.watched_max.max(self.watched);
+            self.unstored_watches.insert(plan);
         }
         let before = self.core.counters().events_duplicate;
         self.feed(Input::Started(event));
@@ -259,7 +395,7 @@ impl World {
         let asked = watch
             .asked
             .take_if(|asked| asked.slot == polled.slot && asked.generation == polled.generation);
-        polled.received = clock(&scenario, self.now);
+        polled.received = clock(&scenario, self.now, self.clock_base);
         let Some(asked) = asked else {
             self.stale += 1;
             self.feed(Input::Polled(polled));
@@ -267,6 +403,7 @@ impl World {
             return;
         };
         self.in_flight -= 1;
+        self.unstored_watches.insert(plan);
         watch.due_least = (watch.due_least + interval).max(self.now + interval / 2);
         watch.due_most = (asked.sent + interval).max(self.now + interval / 2);
         let failed = matches!(polled.answer, Answer::Failed(_));
@@ -297,15 +434,29 @@ impl World {
         self.feed(Input::Polled(polled));
     }
 
-    /// Hands an input to the core and does what comes of it.
+    /// Hands an input to the core and does what comes of it, before long for good.
     fn feed(&mut self, input: Input) {
+        self.take_in(input);
+        match self.scenario.turn_max {
+            0 => self.end_turn(),
+            _ if self.turn_open => {}
+            longest => {
+                self.turn_open = true;
+                let at = self.now + self.random.between(0, longest);
+                self.plan(at, Happening::EndTurn);
+            }
+        }
+    }
+
+    fn take_in(&mut self, input: Input) {
         self.handle(input);
         while let Some(action) = self.core.next_action() {
             self.digest(&action);
             match action {
                 Action::Poll(poll) => self.polled(poll),
-                Action::Export(batch) => self.exported(batch),
+                Action::Export(batch) => self.exports.push(batch),
                 Action::Note(note) => self.noted(note),
+                Action::Release(source) => panic!("nobody gave {source}"),
                 Action::Finished(span) => {
                     self.finished(&span);
                     let bytes = self.collector.encode(*span);
@@ -319,11 +470,145 @@ impl World {
         assert!(self.in_flight <= self.scenario.settings.pollers);
     }
 
+    /// As the loop does it: persist, then export.
+    fn end_turn(&mut self) {
+        self.turn_open = false;
+        if self.down {
+            return;
+        }
+        loop {
+            self.unstored.append(&mut self.core.take_changes());
+            if self.unstored.is_empty() {
+                break;
+            }
+            if self.strike(CrashPoint::BeforeCommit) || !self.persist() {
+                return;
+            }
+        }
+        if !self.exports.is_empty() && self.strike(CrashPoint::AfterCommit) {
+            return;
+        }
+        for batch in std::mem::take(&mut self.exports) {
+            self.exported(batch);
+            self.strike(CrashPoint::BatchInFlight);
+        }
+    }
+
+    fn persist(&mut self) -> bool {
+        if self.store_again_at.is_some_and(|at| self.now < at) {
+            return false;
+        }
+        let out = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
+        let troubled = self.store_again_at.is_some();
+        if self.now < self.scenario.faults_end && self.scenario.store_outages.iter().any(out) {
+            let again_at = self.now + SECOND;
+            self.store_again_at = Some(again_at);
+            self.plan(again_at, Happening::EndTurn);
+            if !troubled {
+                self.take_in(Input::StoreTroubled(true));
+            }
+            return false;
+        }
+        self.disk.commit(self.unstored.drain(..));
+        self.collector.store();
+        for index in std::mem::take(&mut self.unstored_watches) {
+            self.watches_stored[index] = self.watches[index].clone();
+        }
+        self.store_again_at = None;
+        if troubled {
+            self.take_in(Input::StoreTroubled(false));
+        }
+        true
+    }
+
+    fn arm(&mut self, crash: Crash) {
+        match crash.point {
+            CrashPoint::Anywhere => self.end_life(crash),
+            CrashPoint::Stop => {
+                self.armed = None;
+                self.draining = true;
+                self.feed(Input::Drain);
+                let at = self.now + self.random.between(0, 20 * SECOND);
+                self.plan(at, Happening::Gone(crash));
+            }
+            _ => self.armed = Some(crash),
+        }
+    }
+
+    /// The crash that waits for this point, if one does.
+    fn strike(&mut self, point: CrashPoint) -> bool {
+        let Some(crash) = self.armed.take_if(|crash| crash.point == point) else {
+            return false;
+        };
+        self.end_life(crash);
+        true
+    }
+
+    /// farspan is gone, with whatever its store does not have.
+    fn end_life(&mut self, crash: Crash) {
+        self.by_number.retain(|_, h| !h.is_of_this_life());
+        for index in std::mem::take(&mut self.unstored_watches) {
+            self.watches[index] = self.watches_stored[index].clone();
+        }
+        self.watches.iter_mut().for_each(Watched::outlive);
+        self.collector.forget();
+        self.unstored.clear();
+        self.exports.clear();
+        (self.store_again_at, self.turn_open, self.armed) = (None, false, None);
+        (self.in_flight, self.stale, self.draining) = (0, 0, false);
+        self.calm_since = None;
+        self.paused_until.fill(0);
+        self.tally.crashes[crash.point as usize] += 1;
+        self.down = true;
+        self.plan(self.now + crash.down, Happening::Restart);
+    }
+
+    fn restart(&mut self) {
+        let scenario = self.scenario.clone();
+        self.down = false;
+        self.clock_base = self.now - self.random.between(0, SECOND);
+        let now = clock(&scenario, self.now, self.clock_base);
+        self.core = Core::new(scenario.settings.clone(), now);
+        self.core.restore(self.disk.stored(), now);
+        self.watched = 0;
+        for (plan, watch) in scenario.plans.iter().zip(&mut self.watches) {
+            let monitor = &scenario.settings.monitors[plan.monitor];
+            if let Some(ended) = watch.ended_wall {
+                watch.remembered_at = self.now;
+                watch.forgotten |= now.wall.since(ended) >= limits::FINISHED_KEPT;
+            } else if let Some(deadline) = watch.deadline_wall {
+                let left = deadline.since(now.wall).min(monitor.timeout);
+                watch.deadline = self.now + nanos(left);
+                watch.due_least = self.now;
+                watch.due_most = self.now + nanos(monitor.interval);
+                self.watched += 1;
+            }
+        }
+        self.watched_max = self.watched_max.max(self.watched);
+        self.watches_stored.clone_from(&self.watches);
+        self.tally.restarts += 1;
+        self.tally.restored += self.watched as u64;
+        self.tally.spans_restored += self.collector.waiting() as u64;
+        self.feed(Input::Tick);
+        // Whoever publishes an event tries again until it is heard.
+        let unheard = std::mem::take(&mut self.unheard);
+        let lost = scenario
+            .events
+            .iter()
+            .filter(|(at, plan)| *at <= self.now && self.watches[*plan].event_at.is_none());
+        let again: BTreeSet<usize> = lost.map(|(_, plan)| *plan).chain(unheard).collect();
+        for plan in again {
+            let at = self.now + self.random.between(0, MINUTE);
+            self.plan(at, Happening::Started(plan));
+        }
+    }
+
     fn handle(&mut self, input: Input) {
         let held = self.collector.waiting() >= self.scenario.settings.batch.queue_max;
         let answered = u64::from(matches!(&input, Input::Polled(_)));
         let before = (self.core.polls_in_flight(), self.core.counters().polls);
-        self.core.handle(input, clock(&self.scenario, self.now));
+        self.core
+            .handle(input, clock(&self.scenario, self.now, self.clock_base));
         let polls = self.core.counters().polls - before.1;
         assert!(polls <= answered);
         let started = self.core.polls_in_flight() + polls as usize - before.0;
@@ -336,6 +621,7 @@ impl World {
             Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
+            Action::Release(_) => (5, 0),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;
@@ -371,7 +657,7 @@ impl World {
         self.tally.polls += 1;
         let rate = &mut self.rates[plan.host];
         let reply = api::reply(&scenario, plan, rate, now, &mut self.random);
-        let sent = clock(&scenario, now);
+        let sent = clock(&scenario, now, self.clock_base);
         let polled = |answer| Polled {
             slot: poll.slot,
             generation: poll.generation,
@@ -419,7 +705,8 @@ impl World {
     fn look_for_calm(&mut self) {
         let faults_end = self.scenario.faults_end;
         let held = self.core.polls_held();
-        if self.now < faults_end || held || self.draining {
+        let out = self.down || self.store_again_at.is_some();
+        if self.now < faults_end || held || out || self.draining {
             self.calm_since = None;
         } else if self.calm_since.is_none() {
             let paused = self.paused_until.iter().any(|until| *until > self.now);
@@ -455,13 +742,14 @@ impl World {
         };
         let index = self.by_id[id];
         let plan = &scenario.plans[index];
-        let timeout = scenario.settings.monitors[plan.monitor].timeout;
+        self.unstored_watches.insert(index);
         let watch = &mut self.watches[index];
         assert!(watch.event_at.is_some() && !watch.ended);
         assert!(watch.root.is_none(), "a span behind its root: {span:?}");
         assert!(sampled(plan, &scenario), "an unsampled span: {span:?}");
         let ids = Ids::of(plan, &scenario);
         hold_span(span, plan, &ids);
+        hold_told(span, watch, span.span_id == ids.root);
         if scenario.faults.dateless == 0.0 || scenario.faults_end == 0 {
             let latency = scenario.hosts[plan.host].latency_max;
             hold_seen(span, &watch.seen_at, latency + SECOND);
@@ -486,7 +774,7 @@ impl World {
             let began = course.is_some_and(|c| c.start <= self.now);
             assert!(began, "a span of what never began: {span:?}");
             if watch.over_for <= u32::from(limits::SETTLE_POLLS)
-                && self.now < watch.event_at.unwrap_or(0) + nanos(timeout)
+                && self.now < watch.deadline
                 && watch.missing_since.is_none()
             {
                 let endless_for = watch.endless_for.get(&span.name);
@@ -507,6 +795,9 @@ impl World {
     }
 
     fn noted(&mut self, note: Note) {
+        if let Note::NotRestored { why } = &note {
+            panic!("not restored: {why}");
+        }
         let Note::Ended {
             workflow_id,
             abandoned,
@@ -519,14 +810,20 @@ impl World {
         let scenario = self.scenario.clone();
         let index = self.by_id[&*workflow_id];
         let plan = &scenario.plans[index];
-        let monitor = &scenario.settings.monitors[plan.monitor];
+        self.unstored_watches.insert(index);
         let watch = &mut self.watches[index];
         assert!(!std::mem::replace(&mut watch.ended, true), "ended twice");
+        watch.remembered_at = self.now;
+        watch.ended_wall = Some(clock(&scenario, self.now, 0).wall);
         self.watched -= 1;
-        let event_at = watch.event_at.expect("it was started");
+        assert!(watch.event_at.is_some(), "it was never started");
         assert_eq!(watch.root.is_some(), sampled(plan, &scenario));
+        let mut timed_out_after = None;
         match abandoned {
-            Some(Abandoned::TimedOut) => assert!(self.now >= event_at + nanos(monitor.timeout)),
+            Some(Abandoned::TimedOut) => {
+                assert!(self.now >= watch.deadline);
+                timed_out_after = Some(watch.deadline);
+            }
             Some(Abandoned::NotFound) => {
                 let since = watch.missing_since.expect("it is missing");
                 assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
@@ -534,8 +831,7 @@ impl World {
             None => {
                 assert!(self.now >= plan.course.end);
                 let endless = watch.seen.as_ref().is_none_or(|s| s.progress.end.is_none());
-                let given_up =
-                    self.now >= event_at + nanos(monitor.timeout) || watch.missing_since.is_some();
+                let given_up = self.now >= watch.deadline || watch.missing_since.is_some();
                 let waited = watch.over_for > u32::from(limits::SETTLE_POLLS);
                 assert!(
                     !endless || waited || given_up,
@@ -558,6 +854,10 @@ impl World {
             hold_exact(watch, plan, &scenario);
         }
         self.hold_in_time(index);
+        if let (Some(deadline), Some(calm_since)) = (timed_out_after, self.calm_since) {
+            let most = deadline.max(calm_since) + 2 * self.wait_max() + SECOND;
+            assert!(self.now <= most, "timed out late");
+        }
     }
 
     /// In calm, an end is seen soon after it was reported.
@@ -584,20 +884,9 @@ impl World {
         assert!(self.collector.is_idle());
         assert_eq!(self.core.spans_waiting(), 0);
         assert_eq!(self.collector.settled, self.collector.finished.len());
+        assert!(self.collector.has_all());
+        assert!(self.disk.is_settled(self.watched));
         let counters = self.core.counters();
-        let delivered = counters.spans_delivered + counters.spans_rejected;
-        assert_eq!(delivered, self.tally.spans);
-        assert_eq!(counters.spans_finished, self.tally.spans);
-        assert_eq!(counters.spans_rejected, self.collector.rejected);
-        assert_eq!(counters.polls, self.tally.polls);
-        assert_eq!(counters.lateness.total(), self.tally.polls);
-        if !self.draining {
-            assert_eq!(self.core.next_deadline(), None);
-            assert_eq!(self.watched, 0);
-            assert!(self.watches.iter().all(|w| w.ended));
-            assert_eq!(counters.workflows_ended, self.watches.len() as u64);
-            assert_eq!(counters.events_accepted, self.watches.len() as u64);
-        }
         self.tally.timed_out = counters.workflows_timed_out;
         self.tally.not_found = counters.workflows_not_found;
         self.tally.stale = counters.answers_stale;
@@ -605,12 +894,30 @@ impl World {
         self.tally.rejected = counters.spans_rejected;
         self.tally.runs = 1;
         self.tally.simulated_ns = self.now - BEGIN;
+        if !self.draining {
+            assert_eq!(self.core.next_deadline(), None);
+            assert_eq!(self.watched, 0);
+            assert!(self.watches.iter().all(|w| w.ended));
+        }
+        if self.tally.restarts > 0 {
+            return;
+        }
+        let delivered = counters.spans_delivered + counters.spans_rejected;
+        assert_eq!(delivered, self.tally.spans);
+        assert_eq!(counters.spans_finished, self.tally.spans);
+        assert_eq!(counters.spans_rejected, self.collector.rejected);
+        assert_eq!(counters.polls, self.tally.polls);
+        assert_eq!(counters.lateness.total(), self.tally.polls);
+        if !self.draining {
+            assert_eq!(counters.workflows_ended, self.watches.len() as u64);
+            assert_eq!(counters.events_accepted, self.watches.len() as u64);
+        }
     }
 }
 
-fn clock(scenario: &Scenario, at: u64) -> Now {
+fn clock(scenario: &Scenario, at: u64, base: u64) -> Now {
     Now {
-        mono: Mono::from_ns(at),
+        mono: Mono::from_ns(at - base),
         wall: api::wall(at, scenario.wall_offset(at)),
     }
 }
@@ -677,6 +984,26 @@ fn hold_seen(span: &Span, seen_at: &[Wall], off_max: u64) {
         let seen = clamped || *event.name == *"Submitted" || seen_at.iter().any(near);
         assert!(seen, "{event:?} of {span:?}");
     }
+}
+
+/// Every change that an answer told of is an event, through all of farspan's lives.
+fn hold_told(span: &Span, watch: &Watched, is_root: bool) {
+    const NONE: &Vec<Box<str>> = &Vec::new();
+    let path = if is_root { "" } else { &span.name };
+    let told = watch.told.get(path).unwrap_or(NONE);
+    let names = span.events.iter().map(|event| &event.name);
+    let names = names.filter(|name| ***name != *"Submitted");
+    let room = limits_of_events();
+    if told.len() < room {
+        assert!(
+            names.eq(told),
+            "{told:?} was told, and this became of it: {span:?}"
+        );
+    }
+}
+
+fn limits_of_events() -> usize {
+    farspan::core::sampler::SpanLimits::default().events
 }
 
 /// Nothing was wrong with the answers: the spans are the truth to the nanosecond.

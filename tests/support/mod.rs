@@ -8,6 +8,8 @@
 )]
 
 pub mod api;
+pub mod files;
+pub mod folder;
 pub mod http;
 pub mod program;
 pub mod receiver;
@@ -15,6 +17,7 @@ pub mod redis;
 pub mod reported;
 pub mod rig;
 pub mod spans;
+pub mod systemd;
 pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -78,6 +81,11 @@ pub fn within<C: Condition>(
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
+}
+
+/// Lets a time pass that chance has chosen: for chaos, never to wait for something.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// A port nobody listens on. It is taken from below the range of outgoing connections, so that a server that stops and

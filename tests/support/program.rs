@@ -4,7 +4,7 @@ use super::http::lock;
 use super::{SOON, eventually, within};
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 pub struct Call {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    reads_stdout: bool,
 }
 
 /// What is left of a program that has ended.
@@ -35,6 +36,7 @@ pub fn farspan(arguments: &[&str]) -> Call {
     Call {
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: BTreeMap::new(),
+        reads_stdout: true,
     }
 }
 
@@ -49,15 +51,13 @@ impl Call {
         self
     }
 
-    pub fn start(&self) -> Farspan {
-        let mut farspan = self.start_unread();
-        let stdout = farspan.child.stdout.take().expect("piped");
-        farspan.stdout = Output::read(stdout);
-        farspan
+    /// Nobody reads its standard output, and nobody closes it.
+    pub fn with_stdout_unread(mut self) -> Self {
+        self.reads_stdout = false;
+        self
     }
 
-    /// The same; nobody reads its standard output, so that the pipe fills.
-    pub fn start_unread(&self) -> Farspan {
+    pub fn start(&self) -> Farspan {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farspan"));
         command.args(&self.arguments).env_clear();
         for key in ["PATH", "HOME"] {
@@ -73,13 +73,18 @@ impl Call {
             .stderr(Stdio::piped())
             .spawn()
             .expect("farspan starts");
-        let stdout = Output::read(std::io::empty());
+        let pipe = child.stdout.take().expect("piped");
+        let (stdout, unread) = match self.reads_stdout {
+            true => (Output::read(pipe), None),
+            false => (Output::read(std::io::empty()), Some(pipe)),
+        };
         let stderr = Output::read(child.stderr.take().expect("piped"));
         Farspan {
             name: self.arguments.join(" "),
             child,
             stdout,
             stderr,
+            _unread: unread,
         }
     }
 
@@ -96,6 +101,7 @@ pub struct Farspan {
     child: Child,
     stdout: Output,
     stderr: Output,
+    _unread: Option<ChildStdout>,
 }
 
 impl Farspan {
@@ -135,6 +141,39 @@ impl Farspan {
             stdout: self.stdout.all(),
             stderr: self.stderr.all(),
         }
+    }
+
+    /// SIGKILL: nothing of it is left but what it has stored.
+    #[track_caller]
+    pub fn kill(self) -> Ended {
+        self.signal("KILL");
+        self.wait(SOON)
+    }
+
+    /// A field of `/proc/PID/status` in KiB, as `VmHWM`.
+    #[track_caller]
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).expect(field)
+    }
+
+    /// CPU time in user mode and in the system, in hundredths of a second.
+    #[track_caller]
+    pub fn cpu_ticks(&self) -> (u64, u64) {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("it runs");
+        let behind_name = &stat[stat.rfind(')').expect("a name")..];
+        let mut fields = behind_name.split_whitespace().skip(12);
+        let mut next = || {
+            fields
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("a number")
+        };
+        (next(), next())
     }
 
     /// SIGTERM, and an end with exit code 0.

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +22,8 @@ pub struct Export {
     /// Decompressed.
     pub bytes: Vec<u8>,
     pub spans: Vec<Seen>,
+    /// The same spans as they stand in the request, to the byte.
+    pub raw_spans: Vec<Vec<u8>>,
     /// Whether the answer was a success, so that its spans count as delivered.
     pub accepted: bool,
 }
@@ -122,6 +124,17 @@ impl Receiver {
         self.count_roots(|root| root.workflow_id() == id) > 0
     }
 
+    /// The workflows whose own spans were delivered.
+    pub fn root_ids(&self) -> HashSet<String> {
+        let state = lock(&self.state);
+        let delivered = state.exports.iter().filter(|export| export.accepted);
+        delivered
+            .flat_map(|export| &export.spans)
+            .filter(|span| span.is_root())
+            .map(Seen::workflow_id)
+            .collect()
+    }
+
     /// How many workflows' own spans were delivered that are like this.
     pub fn count_roots(&self, matches: impl Fn(&Seen) -> bool) -> usize {
         let state = lock(&self.state);
@@ -135,23 +148,35 @@ impl Receiver {
     /// Panics if a span was sent in two shapes, or delivered twice.
     #[track_caller]
     pub fn assert_each_span_once(&self) {
+        for (id, count) in self.deliveries() {
+            assert_eq!(count, 1, "span {id:02x?} was delivered {count} times");
+        }
+    }
+
+    /// How often each span was delivered, by its id. Panics if one was sent in two shapes, delivered or not.
+    #[track_caller]
+    pub fn deliveries(&self) -> HashMap<Vec<u8>, usize> {
         let mut delivered: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut shapes: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
         for export in self.exports() {
-            for span in &export.spans {
-                let bytes = span.bytes();
-                let first = shapes
-                    .entry(span.span.span_id.clone())
-                    .or_insert_with(|| bytes.clone());
-                assert!(*first == bytes, "a re-send differs: {span:?}");
-                if export.accepted {
-                    *delivered.entry(span.span.span_id.clone()).or_default() += 1;
-                }
+            for (span, bytes) in export.spans.iter().zip(&export.raw_spans) {
+                let id = &span.span.span_id;
+                let first = shapes.entry(id.clone()).or_insert_with(|| bytes.clone());
+                assert!(first == bytes, "a re-send differs: {span:?}");
+                *delivered.entry(id.clone()).or_default() += usize::from(export.accepted);
             }
         }
-        for (id, count) in delivered {
-            assert_eq!(count, 1, "span {id:02x?} was delivered {count} times");
-        }
+        delivered.retain(|_, count| *count > 0);
+        delivered
+    }
+
+    /// The spans of every request that was answered with success, each once, in the order of their first delivery.
+    #[track_caller]
+    pub fn distinct_spans(&self) -> Vec<Seen> {
+        let mut known = HashSet::new();
+        let mut spans = self.spans();
+        spans.retain(|span| known.insert(span.span.span_id.clone()));
+        spans
     }
 }
 
@@ -262,10 +287,36 @@ fn read(request: &Request, any_path: bool) -> Result<Export, String> {
     if spans.is_empty() {
         return Err("an empty envelope".into());
     }
+    let raw_spans = raw_spans(&bytes)?;
+    assert_eq!(raw_spans.len(), spans.len());
     Ok(Export {
         http: request.clone(),
         bytes,
         spans,
+        raw_spans,
         accepted: false,
     })
+}
+
+/// The spans of an encoded request, still encoded.
+fn raw_spans(request: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    #[derive(Clone, PartialEq, Message)]
+    struct Request {
+        #[prost(message, repeated, tag = "1")]
+        resources: Vec<Resource>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    struct Resource {
+        #[prost(message, repeated, tag = "2")]
+        scopes: Vec<Scope>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    struct Scope {
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        spans: Vec<Vec<u8>>,
+    }
+    let request = Request::decode(request).map_err(|error| format!("protobuf: {error}"))?;
+    let resources = request.resources.into_iter();
+    let scopes = resources.flat_map(|resource| resource.scopes);
+    Ok(scopes.flat_map(|scope| scope.spans).collect())
 }

@@ -1,14 +1,17 @@
 //! A real redis-server.
 
+use super::http::lock;
 use super::{SOON, eventually, free_port};
 use ::redis::{Client, Commands};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 pub const CHANNEL: &str = "event.workflow.started";
 
 /// Empty, on a port of its own that it keeps; gone with the test.
 pub struct RedisServer {
     port: u16,
+    password: Mutex<Option<String>>,
     child: Option<Child>,
 }
 
@@ -23,12 +26,29 @@ impl RedisServer {
     pub fn stopped() -> Self {
         RedisServer {
             port: free_port(),
+            password: Mutex::default(),
             child: None,
         }
     }
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn url_with_password(&self, password: &str) -> String {
+        format!("redis://:{password}@127.0.0.1:{}", self.port)
+    }
+
+    /// Asks every new connection for it from now on.
+    pub fn set_password(&self, password: &str) {
+        let mut connection = self.client().get_connection().expect("a connection");
+        let set = ::redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("requirepass")
+            .arg(password)
+            .exec(&mut connection);
+        set.expect("CONFIG SET");
+        *lock(&self.password) = Some(password.to_owned());
     }
 
     /// Comes back when it answers PING.
@@ -101,7 +121,11 @@ impl RedisServer {
     }
 
     fn client(&self) -> Client {
-        Client::open(self.url()).expect("a Redis URL")
+        let url = match &*lock(&self.password) {
+            Some(password) => self.url_with_password(password),
+            None => self.url(),
+        };
+        Client::open(url).expect("a Redis URL")
     }
 }
 

@@ -34,6 +34,7 @@ fn event() -> StartEvent {
         attempt: None,
         parent: None,
         attributes: Box::default(),
+        source: None,
     }
 }
 

@@ -1,0 +1,37 @@
+//! A stored record: what is read is written back as a record that reads the same, and it is a workflow that can be
+//! watched on: it holds its invariants, and giving it up finishes spans that hold theirs.
+#![no_main]
+
+use farspan::core::sampler::SpanLimits;
+use farspan::core::time::Wall;
+use farspan::core::workflow::record::{decode, encode};
+use farspan::core::workflow::{Abandoned, Naming};
+use farspan::otlp;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(mut record) = decode(bytes) else {
+        return;
+    };
+    let written = encode(&record.monitor, record.deadline, &record.workflow);
+    let again = decode(&written).expect("what was written is read");
+    assert_eq!(
+        encode(&again.monitor, again.deadline, &again.workflow),
+        written
+    );
+    record.workflow.check_invariants();
+    let naming = Naming {
+        monitor: record.monitor.clone(),
+        workflow: "Workflow".into(),
+        limits: SpanLimits::default(),
+    };
+    let mut spans = Vec::new();
+    let now = Wall::from_unix_ns(1_720_162_671_000_000_000);
+    record
+        .workflow
+        .abandon(Abandoned::TimedOut, now, &naming, &mut spans);
+    for span in &spans {
+        assert!(span.start <= span.end, "{span:?}");
+        otlp::encode(span);
+    }
+});

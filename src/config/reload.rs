@@ -1,0 +1,194 @@
+//! The configuration, read again while farspan runs: what may change does, and everything else is named.
+
+use super::{Config, Environment, Errors, Row};
+use std::path::PathBuf;
+
+/// Where a configuration was read, so that it can be read again. The environment of a process never changes, so what
+/// is new can only stand in files: the configuration file and those that hold secrets.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The process's environment.
+    pub env: Environment,
+    /// What `--config` named.
+    pub file: Option<PathBuf>,
+}
+
+impl Source {
+    /// Reads it, to watch.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn load(&self) -> Result<Config, Errors> {
+        Config::load_to_watch(&self.env, self.file.as_deref())
+    }
+}
+
+/// A setting that a newer configuration has otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// For the log: the setting, its new value and the one before, without secrets.
+    pub text: String,
+    /// Whether the new value is in force. If not, it will be after a restart.
+    pub in_force: bool,
+}
+
+impl Config {
+    /// Takes over from a newer configuration what can change while farspan runs: the API's token, the delays and the
+    /// timeout of polls, and the log's level. Says what is new, and which new warnings there are.
+    pub fn take_over(&mut self, newer: Config) -> (Vec<Change>, Vec<String>) {
+        let changes = self.changes(&newer);
+        for row in &mut self.rows {
+            let newer = newer.rows.iter().find(|newer| newer.name == row.name);
+            if let Some(newer) = newer.filter(|newer| newer.is_reloaded()) {
+                *row = newer.clone();
+            }
+        }
+        if let (Some(api), Some(newer)) = (&mut self.api, newer.api) {
+            api.token = newer.token;
+        }
+        self.poll.initial_delay = newer.poll.initial_delay;
+        self.poll.interval = newer.poll.interval;
+        self.poll.timeout = newer.poll.timeout;
+        self.log.level = newer.log.level;
+        let before = std::mem::replace(&mut self.warnings, newer.warnings);
+        let warnings = self.warnings.iter().filter(|new| !before.contains(new));
+        (changes, warnings.cloned().collect())
+    }
+
+    fn changes(&self, newer: &Config) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for new in &newer.rows {
+            let old = self.rows.iter().find(|old| old.name == new.name);
+            // Every configuration has the same rows, but for those of variants that only one of them uses.
+            if old.is_some_and(|old| old.is_same(new)) {
+                continue;
+            }
+            changes.push(Change {
+                text: told(old, new),
+                in_force: new.is_reloaded(),
+            });
+        }
+        for old in &self.rows {
+            if !newer.rows.iter().any(|new| new.name == old.name) {
+                changes.push(Change {
+                    text: format!("{} is no longer used", old.title()),
+                    in_force: false,
+                });
+            }
+        }
+        changes
+    }
+}
+
+fn told(old: Option<&Row>, new: &Row) -> String {
+    let title = new.title();
+    match old {
+        // What differs is secret, or in the file that it names.
+        Some(old) if old.value == new.value => format!("{title} is another one"),
+        Some(old) => format!("{title}: '{}', before '{}'", new.value, old.value),
+        None => format!("{title}: '{}'", new.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use std::fs;
+
+    /// What a reload says of these two files, a token file beside each.
+    fn check(name: &str, old: (&str, &str), new: (&str, &str), expected: Expect) -> Config {
+        let directory = std::env::temp_dir().join(format!("fsr{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (file, token) = (directory.join("farspan.json"), directory.join("token"));
+        let source = Source {
+            env: Environment::from_pairs([
+                ("FARSPAN_API_BASE_URL", "http://api.test"),
+                ("FARSPAN_API_TOKEN_FILE", token.to_str().unwrap()),
+                ("HOSTNAME", "vm-1"),
+            ]),
+            file: Some(file.clone()),
+        };
+        let write = |(json, secret): (&str, &str)| {
+            fs::write(&file, json).unwrap();
+            fs::write(&token, secret).unwrap();
+        };
+        write(old);
+        let mut config = source.load().unwrap();
+        write(new);
+        let (changes, warnings) = config.take_over(source.load().unwrap());
+        let (again, _) = config.clone().take_over(source.load().unwrap());
+        fs::remove_dir_all(&directory).unwrap();
+        let mut text = String::new();
+        for change in &changes {
+            let word = if change.in_force {
+                "now    "
+            } else {
+                "restart"
+            };
+            text += &format!("{word} {}\n", change.text);
+        }
+        for warning in warnings {
+            text += &format!("warning {warning}\n");
+        }
+        expected.assert_eq(&text);
+        let still = changes.iter().filter(|change| !change.in_force);
+        assert!(
+            again.iter().eq(still),
+            "a restart is still needed: {again:?}"
+        );
+        config
+    }
+
+    #[test]
+    fn what_can_change_does_and_the_rest_is_named() {
+        let config = check(
+            "all",
+            (
+                r#"{"poll": {"interval": "10s", "pollers": 4}, "log": {"level": "info"}}"#,
+                "token-1",
+            ),
+            (
+                r#"{"poll": {"interval": "2s", "initial_delay": "1s", "timeout": "1h", "pollers": 8},
+                    "log": {"level": "debug", "format": "json"}, "instance": "vm-2"}"#,
+                "token-2",
+            ),
+            expect![[r#"
+                now     FARSPAN_API_TOKEN (api.token) is another one
+                now     FARSPAN_POLL_INITIAL_DELAY (poll.initial_delay): '1s', before '5s'
+                now     FARSPAN_POLL_INTERVAL (poll.interval): '2s', before '10s'
+                now     FARSPAN_POLL_TIMEOUT (poll.timeout): '1h', before '24h'
+                restart FARSPAN_POLLERS (poll.pollers): '8', before '4'
+                restart FARSPAN_INSTANCE (instance): 'vm-2', before 'vm-1'
+                now     FARSPAN_LOG (log.level): 'debug', before 'info'
+                restart FARSPAN_LOG_FORMAT (log.format): 'json', before 'text'
+            "#]],
+        );
+        let api = config.api.as_ref().unwrap();
+        assert_eq!(api.token.as_ref().unwrap().expose(), "token-2");
+        assert_eq!(config.poll.interval.as_secs(), 2);
+        assert_eq!(config.poll.initial_delay.as_secs(), 1);
+        assert_eq!(config.poll.timeout.as_secs(), 3600);
+        assert_eq!(config.log.level, log::LevelFilter::Debug);
+        assert_eq!((config.poll.pollers, config.instance.as_str()), (4, "vm-1"));
+    }
+
+    #[test]
+    fn nothing_new() {
+        let file = (r#"{"poll": {"interval": "10s"}}"#, "token");
+        check("same", file, file, expect![""]);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_password_that_has_changed_is_named_and_not_shown() {
+        check(
+            "secret",
+            (r#"{"redis": {"url": "redis://me:one@host"}}"#, "token"),
+            (r#"{"redis": {"url": "redis://me:two@host"}}"#, "token"),
+            expect![[r#"
+                restart FARSPAN_REDIS_URL (redis.url) is another one
+            "#]],
+        );
+    }
+}

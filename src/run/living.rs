@@ -1,0 +1,151 @@
+//! A long life: the configuration is read anew on SIGHUP, and the service manager is told how things are.
+//!
+//! ```text
+//! SIGHUP ──▶ the thread `reload` ──Begun──▶ loop: RELOADING=1
+//!            reads every file    ──Read───▶ loop: takes over what can change, names the rest; READY=1
+//! ```
+//!
+//! Files are read beside the loop, for a file may hang. What it takes over, the loop hands on by value: the core gets an
+//! input, and a poller gets its target with each poll.
+
+use super::{Loop, target};
+use crate::clock;
+use crate::config::{Config, Errors, Source};
+use crate::core::{Input, Pace};
+use crate::logging;
+use crate::systemd::{Stage, State, Status, Supervisor};
+use crossbeam_channel::{Receiver, bounded};
+use std::io;
+use std::time::Duration;
+
+/// What the loop has for it.
+pub(super) struct Living {
+    supervisor: Supervisor,
+    reloads: Receiver<Reload>,
+    /// What counts now. Elsewhere in the loop is the configuration of the start.
+    in_force: Config,
+    pub(super) stage: Stage,
+    /// For which the last reload was refused.
+    mistakes: usize,
+}
+
+/// How far a reload has come.
+pub(super) enum Reload {
+    /// The files are about to be read.
+    Begun,
+    /// They were.
+    Read(Box<Result<Config, Errors>>),
+}
+
+/// Starts the thread that reads the configuration anew for each item of `hangups`.
+///
+/// # Errors
+/// There is no thread to be had.
+pub(super) fn read_anew(source: Source, hangups: Receiver<()>) -> io::Result<Receiver<Reload>> {
+    let (sent, reloads) = bounded(1);
+    let read = move || {
+        for () in hangups {
+            let begun = sent.send(Reload::Begun);
+            let read = Reload::Read(Box::new(source.load()));
+            if begun.and_then(|()| sent.send(read)).is_err() {
+                break;
+            }
+        }
+    };
+    // Not joined: it waits for a signal that may never come, or for a file.
+    let thread = std::thread::Builder::new().name("reload".into());
+    thread.spawn(read)?;
+    Ok(reloads)
+}
+
+impl Living {
+    pub(super) fn new(config: &Config, supervisor: Supervisor, reloads: Receiver<Reload>) -> Self {
+        Living {
+            supervisor,
+            reloads,
+            in_force: config.clone(),
+            stage: Stage::Watching,
+            mistakes: 0,
+        }
+    }
+
+    pub(super) fn reloads(&self) -> Receiver<Reload> {
+        self.reloads.clone()
+    }
+
+    pub(super) fn say(&mut self, state: State) {
+        self.supervisor.say(state);
+    }
+}
+
+impl Loop {
+    /// Tells the service manager how things are. Returns how long the loop may rest before it does so again.
+    pub(super) fn tell(&mut self) -> Duration {
+        let status = Status {
+            stage: self.living.stage,
+            watched: self.core.watched(),
+            ended: self.core.counters().workflows_ended,
+            waiting: self.core.spans_waiting(),
+            mistakes: self.living.mistakes,
+        };
+        self.living.supervisor.turn(clock::now().mono, status)
+    }
+
+    /// Returns what the core is to know of it.
+    pub(super) fn reload(&mut self, reload: Reload) -> Option<Input> {
+        let read = match reload {
+            Reload::Begun => {
+                log::info!("SIGHUP: the configuration is read anew");
+                self.living.say(State::Reloading);
+                return None;
+            }
+            Reload::Read(read) => *read,
+        };
+        self.living.say(State::Ready);
+        match read {
+            Ok(newer) => {
+                self.living.mistakes = 0;
+                Some(self.take_over(newer))
+            }
+            Err(mistakes) => {
+                self.living.mistakes = mistakes.iter().count();
+                for mistake in mistakes.iter() {
+                    log::error!("{mistake}");
+                }
+                log::error!("the new configuration has mistakes; the old one stays in force");
+                None
+            }
+        }
+    }
+
+    fn take_over(&mut self, newer: Config) -> Input {
+        let in_force = &mut self.living.in_force;
+        // Said at the more talkative of both levels, so that a change of the level is said too.
+        logging::set_level(in_force.log.level.max(newer.log.level));
+        let (changes, warnings) = in_force.take_over(newer);
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+        if changes.is_empty() {
+            log::info!("reloaded; nothing has changed");
+        }
+        for change in changes {
+            let text = change.text;
+            match change.in_force {
+                true => log::info!("reloaded; from now on {text}"),
+                false => log::warn!("reloaded, but not without a restart: {text}"),
+            }
+        }
+        logging::set_level(in_force.log.level);
+        match target(in_force) {
+            Ok(target) => self.target = target.into(),
+            Err(trouble) => log::error!("the API's token stays as it was: {trouble}"),
+        }
+        let poll = &in_force.poll;
+        Input::Reloaded(vec![Pace {
+            initial_delay: poll.initial_delay,
+            interval: poll.interval,
+            timeout: poll.timeout,
+        }])
+    }
+}

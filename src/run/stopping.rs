@@ -1,0 +1,146 @@
+//! The end, in stages that follow the data, each with its deadline and its line in the log.
+//!
+//! ```text
+//! 1. what was heard is taken in; no new poll     at once
+//! 2. the polls under way end                     10 s
+//! 3. what is finished is delivered               10 s
+//! 4. the console writes what it has               2 s
+//! ```
+//!
+//! A stage that has nothing to do takes no time. What is not done at its deadline is left and said.
+
+use super::{Loop, exported};
+use crate::clock;
+use crate::console::Console;
+use crate::core::event::StartEvent;
+use crate::core::limits;
+use crate::core::outbox::ExportOutcome;
+use crate::core::time::Mono;
+use crate::core::{Input, Polled};
+use crate::systemd::{Stage, State};
+use crossbeam_channel::{Receiver, select};
+use std::time::Duration;
+
+const POLLS_END: Duration = Duration::from_secs(10);
+const DELIVERY: Duration = Duration::from_secs(10);
+const CONSOLE_ENDS: Duration = Duration::from_secs(2);
+
+/// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
+pub const STOP_MAX: Duration = POLLS_END
+    .saturating_add(DELIVERY)
+    .saturating_add(CONSOLE_ENDS);
+
+/// One stage of the loop's.
+struct Wait {
+    what: &'static str,
+    within: Duration,
+    left: fn(&Loop) -> usize,
+    stage: fn(usize, Duration) -> Stage,
+}
+
+const WAIT_POLLS: Wait = Wait {
+    what: "polls under way",
+    within: POLLS_END,
+    left: |it| it.core.polls_in_flight(),
+    stage: |left, within| Stage::EndingPolls { left, within },
+};
+
+const WAIT_DELIVERY: Wait = Wait {
+    what: "spans to deliver",
+    within: DELIVERY,
+    // What a store in trouble does not take yet is not done either.
+    left: |it| it.core.spans_waiting() + it.unstored.len(),
+    stage: |_, within| Stage::Delivering { within },
+};
+
+/// Stage 4, once nothing sends spans to it any more.
+pub(super) fn end_console(console: Console) {
+    if !console.ends_within(CONSOLE_ENDS) {
+        log::warn!("stopping: nobody has read standard output for {CONSOLE_ENDS:?}; given up");
+    }
+}
+
+impl Loop {
+    /// Stages 1 to 3.
+    pub(super) fn stop(
+        &mut self,
+        events: &Receiver<StartEvent>,
+        answers: &Receiver<Polled>,
+        outcomes: &Receiver<(u64, ExportOutcome)>,
+    ) {
+        self.living.say(State::Stopping);
+        // What was heard is as good as accepted. More of it comes only from a source that does not hear the stop.
+        for _ in 0..limits::INTAKE_QUEUE {
+            if !self.core.has_room() {
+                break;
+            }
+            match events.try_recv() {
+                Ok(event) => self.handle(Input::Started(event)),
+                Err(_) => break,
+            }
+        }
+        log::info!(
+            "stopping: {} workflows under watch, {} polls under way, {} spans to deliver",
+            self.core.watched(),
+            self.core.polls_in_flight(),
+            self.core.spans_waiting()
+        );
+        self.handle(Input::Drain);
+        self.recall(clock::now());
+        self.end_turn();
+        self.living.stage = Stage::EndingPolls {
+            left: self.core.polls_in_flight(),
+            within: POLLS_END,
+        };
+        // Even if there is nothing to wait for.
+        self.tell();
+        self.wait(&WAIT_POLLS, answers, outcomes);
+        self.wait(&WAIT_DELIVERY, answers, outcomes);
+    }
+
+    fn wait(
+        &mut self,
+        wait: &Wait,
+        answers: &Receiver<Polled>,
+        outcomes: &Receiver<(u64, ExportOutcome)>,
+    ) {
+        let Wait { what, within, .. } = wait;
+        let begun = clock::now().mono;
+        let until = begun + *within;
+        let count = (wait.left)(self);
+        if count == 0 {
+            return;
+        }
+        log::info!("stopping: {count} {what}; waiting for {within:?} at most");
+        loop {
+            let left = (wait.left)(self);
+            let now = clock::now().mono;
+            if left == 0 {
+                let took = now.since(begun);
+                return log::info!("stopping: no {what} any more after {took:.1?}");
+            }
+            if now >= until {
+                return log::warn!("stopping: still {left} {what} after {within:?}; given up");
+            }
+            self.living.stage = (wait.stage)(left, *within);
+            self.take_until(until, answers, outcomes);
+        }
+    }
+
+    fn take_until(
+        &mut self,
+        until: Mono,
+        answers: &Receiver<Polled>,
+        outcomes: &Receiver<(u64, ExportOutcome)>,
+    ) {
+        let patience = self.patience().min(self.tell());
+        let patience = patience.min(until.since(clock::now().mono));
+        let input = select! {
+            recv(answers) -> answer => answer.map(Input::Polled).ok(),
+            recv(outcomes) -> outcome => outcome.map(exported).ok(),
+            default(patience) => None,
+        };
+        self.handle(input.unwrap_or(Input::Tick));
+        self.end_turn();
+    }
+}

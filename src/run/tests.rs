@@ -1,0 +1,138 @@
+//! What the loop does while the store is in trouble.
+
+use super::*;
+use crate::config::Environment;
+use crate::core::Stored;
+use crate::core::sampler::{Sampler, SpanLimits};
+use crate::store::StoreError;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+
+/// A store that refuses as often as it is told to.
+#[derive(Clone, Default)]
+struct Moody(Rc<RefCell<Mood>>);
+
+#[derive(Default)]
+struct Mood {
+    refusals: u32,
+    workflows: usize,
+    spans: HashSet<u64>,
+}
+
+impl Store for Moody {
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        Ok(Stored::default())
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut mood = self.0.borrow_mut();
+        if mood.refusals > 0 {
+            mood.refusals -= 1;
+            return Err(StoreError::new("no room"));
+        }
+        for change in changes {
+            match change {
+                Change::PutWorkflow { .. } => mood.workflows += 1,
+                Change::PutSpan(span) => {
+                    mood.spans.insert(span.sequence);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
+    let (polls, polls_at_hand) = bounded(1);
+    let (batches, batches_received) = bounded(1);
+    let settings = Settings {
+        monitors: vec![Monitor {
+            naming: Naming {
+                monitor: "default".into(),
+                workflow: "Workflow".into(),
+                limits: SpanLimits::default(),
+            },
+            host: 0,
+            initial_delay: Duration::from_secs(3600),
+            interval: Duration::from_secs(10),
+            timeout,
+        }],
+        pollers: 1,
+        sampler: Sampler::default(),
+        batch: BatchPolicy {
+            schedule_delay: Duration::ZERO,
+            spans_max: 10,
+            queue_max: 100,
+        },
+        stores: true,
+        exports: true,
+        seed: 1,
+    };
+    let watcher = Loop {
+        core: Core::new(settings, clock::now()),
+        polls,
+        polls_at_hand,
+        pollers: 1,
+        batches: Some(batches),
+        spans: Vec::new(),
+        spans_unshown: 0,
+        store: Some(Box::new(store.clone())),
+        unstored: Vec::new(),
+        store_again_at: None,
+        exports: Vec::new(),
+        target: Target::new("http://127.0.0.1", None).unwrap().into(),
+        living: Living::new(&config(), Supervisor::default(), never()),
+    };
+    (watcher, batches_received)
+}
+
+fn config() -> Config {
+    let nothing = Environment::from_pairs([("OTEL_TRACES_EXPORTER", "none")]);
+    Config::for_api(&nothing, "http://127.0.0.1").unwrap()
+}
+
+fn started() -> Input {
+    Input::Started(StartEvent {
+        monitor: 0,
+        workflow_id: "w".into(),
+        submitted_at: None,
+        attempt: None,
+        parent: None,
+        attributes: Box::default(),
+        source: None,
+    })
+}
+
+#[test]
+fn what_ends_while_the_store_comes_back_is_stored_before_it_is_exported() {
+    let store = Moody::default();
+    let timeout = Duration::from_millis(50);
+    let (mut watcher, batches) = watcher(&store, timeout);
+    store.0.borrow_mut().refusals = 1;
+    watcher.handle(started());
+    watcher.end_turn();
+    // The poll timeout passes, and the loop hears of it when the store takes changes again.
+    let passed = clock::now().mono + timeout * 2;
+    while clock::now().mono < passed {
+        watcher.end_turn();
+    }
+    assert_eq!(store.0.borrow().workflows, 0, "it was refused");
+    watcher.store_again_at = Some(Mono::default());
+    watcher.end_turn();
+    let batch = batches.try_recv().expect("the workflow's span");
+    let stored = &store.0.borrow().spans;
+    assert!(batch.spans.iter().all(|s| stored.contains(&s.sequence)));
+}
+
+#[test]
+fn a_stop_waits_for_a_store_that_comes_back() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    store.0.borrow_mut().refusals = 2;
+    watcher.handle(started());
+    watcher.stop(&never(), &never(), &never());
+    assert_eq!(watcher.finish().report.lost, 0);
+    assert_eq!(store.0.borrow().workflows, 1);
+}

@@ -1,0 +1,478 @@
+//! The embedded store: one `redb` file in the state directory.
+//!
+//! A commit is an fsync. The file is opened exclusively. One that is damaged is set aside under another name, loudly,
+//! and a new one begun: farspan that cannot start traces nothing at all.
+
+use super::{Store, StoreError};
+use crate::clock;
+use crate::core::ids::RunKey;
+use crate::core::outbox::EncodedSpan;
+use crate::core::time::Wall;
+use crate::core::{Change, Stored};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    WriteTransaction,
+};
+use std::fs;
+use std::io;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+/// The file's name in the state directory.
+pub const FILE_NAME: &str = "farspan.redb";
+
+/// Records of watched workflows by run: [`record`](crate::core::workflow::record).
+const WORKFLOWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("workflows");
+/// Encoded spans by sequence, behind the 16 bytes of their run.
+const SPANS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("spans");
+/// Finished runs, and when, in nanoseconds since the Unix epoch.
+const FINISHED: TableDefinition<'_, [u8; 16], i64> = TableDefinition::new("finished");
+/// The layout of the tables above.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const LAYOUT: u64 = 1;
+
+/// What redb may keep of the file in memory: enough for hundreds of workflows, and little beside the rest of farspan.
+const CACHE_BYTES: usize = 1024 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub struct FileStore {
+    path: PathBuf,
+    /// `None` after a failed commit: it is opened anew for the next.
+    database: Option<Database>,
+}
+
+impl FileStore {
+    /// Opens the store in this directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The directory cannot be written, another farspan has the file open, or a later farspan has written it.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        fs::create_dir_all(directory).map_err(|e| unusable(directory, &e))?;
+        let database = match open_whole(&path) {
+            Err(Trouble::Damaged(why)) => {
+                set_aside(&path, &why).map_err(|e| unusable(directory, &e))?;
+                open(&path)
+            }
+            opened => opened,
+        };
+        Ok(FileStore {
+            database: Some(database.map_err(|trouble| trouble.told(&path))?),
+            path,
+        })
+    }
+
+    fn database(&mut self) -> Result<&Database, StoreError> {
+        if self.database.is_none() {
+            let opened = open(&self.path).map_err(|trouble| trouble.told(&self.path))?;
+            self.database = Some(opened);
+        }
+        self.database
+            .as_ref()
+            .ok_or_else(|| StoreError::new("not open"))
+    }
+}
+
+impl Store for FileStore {
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        let path = self.path.clone();
+        let read = load(self.database()?);
+        read.map_err(|e| StoreError::new(format_args!("{}: {e}", path.display())))
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let written = write(self.database()?, changes);
+        written.map_err(|e| {
+            // redb refuses everything after an I/O error until the file is opened anew.
+            self.database = None;
+            StoreError::new(format_args!("{}: {e}", path.display()))
+        })
+    }
+}
+
+enum Trouble {
+    Damaged(String),
+    Other(String),
+}
+
+impl Trouble {
+    fn told(self, path: &Path) -> StoreError {
+        let (Trouble::Damaged(why) | Trouble::Other(why)) = self;
+        StoreError::new(format_args!("{}: {why}", path.display()))
+    }
+}
+
+/// Opens a file that may be damaged. redb verifies its checksums only when it is asked to, and panics on some of what
+/// it then finds. A release build ends with the panic, so that the hook has to do what is left to do: the next start
+/// goes on without the file.
+fn open_whole(path: &Path) -> Result<Database, Trouble> {
+    let (own, own_path) = (thread::current().id(), path.to_owned());
+    let known: Arc<Hook> = Arc::from(panic::take_hook());
+    let restored = Arc::clone(&known);
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().id() == own {
+            // There is nobody left to tell of an error.
+            drop(set_aside(&own_path, &panic.to_string()));
+        }
+        known(panic);
+    }));
+    let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut database = open(path)?;
+        match database.check_integrity() {
+            Ok(true) => {}
+            Ok(false) => log::warn!("{} was damaged and is repaired", path.display()),
+            Err(DatabaseError::Storage(StorageError::Io(e))) if !is_damage(&e) => {
+                return Err(Trouble::Other(e.to_string()));
+            }
+            Err(error) => return Err(Trouble::Damaged(error.to_string())),
+        }
+        Ok(database)
+    }));
+    drop(panic::take_hook());
+    panic::set_hook(Box::new(move |panic| restored(panic)));
+    // The hook has set it aside.
+    opened.unwrap_or_else(|_| open(path))
+}
+
+type Hook = dyn Fn(&PanicHookInfo<'_>) + Sync + Send;
+
+fn open(path: &Path) -> Result<Database, Trouble> {
+    let created = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => Trouble::Other(
+                "another farspan has it open: give each its own FARSPAN_STATE_DIR".into(),
+            ),
+            DatabaseError::Storage(StorageError::Io(error)) if is_damage(&error) => {
+                Trouble::Damaged(error.to_string())
+            }
+            DatabaseError::Storage(StorageError::Corrupted(why)) => Trouble::Damaged(why),
+            DatabaseError::RepairAborted => Trouble::Damaged("its repair was aborted".into()),
+            DatabaseError::Storage(StorageError::Io(error)) => Trouble::Other(format!(
+                "{error}; farspan needs a state directory it can write to (FARSPAN_STATE_DIR)"
+            )),
+            other => Trouble::Other(other.to_string()),
+        })?;
+    match layout(&created) {
+        Ok(LAYOUT) => Ok(created),
+        Ok(newer) => Err(Trouble::Other(format!(
+            "a later farspan wrote it (layout {newer}); use that one, or another FARSPAN_STATE_DIR"
+        ))),
+        Err(redb::Error::Io(error)) if !is_damage(&error) => Err(Trouble::Other(error.to_string())),
+        Err(error) => Err(Trouble::Damaged(error.to_string())),
+    }
+}
+
+/// redb says so of a file that is none of its own or is cut short; the system says it of other things.
+fn is_damage(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::InvalidData,
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::InvalidInput,
+    ];
+    error.raw_os_error().is_none() && kinds.contains(&error.kind())
+}
+
+/// The file's layout; a new file gets ours, and every table.
+fn layout(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let found = {
+        let mut meta = transaction.open_table(META)?;
+        let found = meta.get("layout")?.map(|value| value.value());
+        if found.is_none() {
+            meta.insert("layout", LAYOUT)?;
+        }
+        found
+    };
+    match found {
+        None | Some(LAYOUT) => {
+            transaction.open_table(WORKFLOWS)?;
+            transaction.open_table(SPANS)?;
+            transaction.open_table(FINISHED)?;
+            transaction.commit()?;
+            Ok(LAYOUT)
+        }
+        Some(other) => Ok(other),
+    }
+}
+
+fn load(database: &Database) -> Result<Stored, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut stored = Stored::default();
+    for entry in transaction.open_table(WORKFLOWS)?.iter()? {
+        let (run, record) = entry?;
+        let run = RunKey::from_bytes(run.value());
+        stored.workflows.push((run, record.value().to_vec()));
+    }
+    for entry in transaction.open_table(SPANS)?.iter()? {
+        let (sequence, span) = entry?;
+        let Some((run, bytes)) = span.value().split_first_chunk() else {
+            continue;
+        };
+        stored.spans.push(EncodedSpan {
+            sequence: sequence.value(),
+            run: RunKey::from_bytes(*run),
+            bytes: bytes.into(),
+        });
+    }
+    for entry in transaction.open_table(FINISHED)?.iter()? {
+        let (run, at) = entry?;
+        let at = Wall::from_unix_ns(at.value());
+        stored.finished.push((RunKey::from_bytes(run.value()), at));
+    }
+    // Oldest first, as they are forgotten.
+    stored.finished.sort_unstable_by_key(|(_, at)| *at);
+    Ok(stored)
+}
+
+fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    apply(&transaction, changes)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
+    let mut workflows = transaction.open_table(WORKFLOWS)?;
+    let mut spans = transaction.open_table(SPANS)?;
+    let mut finished = transaction.open_table(FINISHED)?;
+    for change in changes {
+        match change {
+            Change::PutWorkflow { run, record } => {
+                workflows.insert(run.to_bytes(), &**record)?;
+            }
+            Change::RemoveWorkflow(run) => {
+                workflows.remove(run.to_bytes())?;
+            }
+            Change::PutSpan(span) => {
+                let value = [&span.run.to_bytes(), &*span.bytes].concat();
+                spans.insert(span.sequence, &*value)?;
+            }
+            Change::RemoveSpans(sequences) => {
+                for (_, sequence) in sequences {
+                    spans.remove(sequence)?;
+                }
+            }
+            Change::PutFinished(run, at) => {
+                finished.insert(run.to_bytes(), at.as_unix_ns())?;
+            }
+            Change::RemoveFinished(run) => {
+                finished.remove(run.to_bytes())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_aside(path: &Path, why: &str) -> io::Result<()> {
+    let now = clock::now().wall.as_unix_ns() / 1_000_000_000;
+    let aside = path.with_extension(format!("redb.damaged-{now}"));
+    fs::rename(path, &aside)?;
+    log::error!(
+        "{} is damaged ({why}): it is kept as {}, and what was watched is forgotten",
+        path.display(),
+        aside.display()
+    );
+    Ok(())
+}
+
+fn unusable(directory: &Path, error: &io::Error) -> StoreError {
+    StoreError::new(format_args!(
+        "the state directory {} cannot be used: {error} (FARSPAN_STATE_DIR)",
+        directory.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("farspan-{name}-{}", std::process::id()));
+            drop(fs::remove_dir_all(&folder));
+            Folder(folder)
+        }
+
+        fn store(&self) -> Result<FileStore, StoreError> {
+            FileStore::open(&self.0)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn key(n: u8) -> RunKey {
+        RunKey::from_bytes([n; 16])
+    }
+
+    fn span(sequence: u64) -> EncodedSpan {
+        EncodedSpan {
+            sequence,
+            run: key(sequence as u8),
+            bytes: vec![sequence as u8; 3].into(),
+        }
+    }
+
+    fn put(n: u8, record: &[u8]) -> Change {
+        Change::PutWorkflow {
+            run: key(n),
+            record: record.to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_a_restart() {
+        let folder = Folder::new("restart");
+        let mut store = folder.store().unwrap();
+        store
+            .commit(&[
+                put(1, b"one"),
+                put(2, b"two"),
+                Change::PutSpan(span(11)),
+                Change::PutSpan(span(10)),
+                Change::PutFinished(key(4), Wall::from_unix_ns(44)),
+                Change::PutFinished(key(3), Wall::from_unix_ns(33)),
+            ])
+            .unwrap();
+        store
+            .commit(&[
+                put(1, b"one again"),
+                Change::RemoveWorkflow(key(2)),
+                Change::PutSpan(span(12)),
+                Change::RemoveSpans(vec![(key(10), 10)]),
+                Change::RemoveFinished(key(4)),
+            ])
+            .unwrap();
+        drop(store);
+        let stored = folder.store().unwrap().load().unwrap();
+        assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
+        assert_eq!(stored.spans, [span(11), span(12)]);
+        assert_eq!(stored.finished, [(key(3), Wall::from_unix_ns(33))]);
+    }
+
+    #[test]
+    fn a_later_change_of_one_commit_counts() {
+        let folder = Folder::new("order");
+        let mut store = folder.store().unwrap();
+        store
+            .commit(&[Change::RemoveWorkflow(key(1)), put(1, b"new")])
+            .unwrap();
+        assert_eq!(store.load().unwrap().workflows.len(), 1);
+    }
+
+    #[test]
+    fn a_second_farspan_is_told_so() {
+        let folder = Folder::new("twice");
+        let _first = folder.store().unwrap();
+        let error = folder.store().unwrap_err().to_string();
+        assert!(
+            error.contains("another farspan") && error.contains("FARSPAN_STATE_DIR"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside() {
+        for damage in [&b"not a database"[..], &[0; 4096], b""] {
+            let folder = Folder::new("damaged");
+            fs::create_dir_all(&folder.0).unwrap();
+            fs::write(folder.0.join(FILE_NAME), damage).unwrap();
+            let mut store = folder.store().unwrap();
+            store.commit(&[put(1, b"one")]).unwrap();
+            let aside = fs::read_dir(&folder.0).unwrap().filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_string_lossy().contains("damaged")
+            });
+            assert_eq!(aside.count(), usize::from(!damage.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_file_cut_short_is_set_aside() {
+        let folder = Folder::new("short");
+        let path = folder.0.join(FILE_NAME);
+        let mut store = folder.store().unwrap();
+        store.commit(&[put(1, &[7; 100_000])]).unwrap();
+        drop(store);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 3]).unwrap();
+        let mut store = folder.store().unwrap();
+        store.commit(&[put(2, b"two")]).unwrap();
+        assert!(store.load().is_ok());
+    }
+
+    #[test]
+    fn a_later_layout_is_left_alone() {
+        let folder = Folder::new("later");
+        drop(folder.store().unwrap());
+        let path = folder.0.join(FILE_NAME);
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction
+            .open_table(META)
+            .unwrap()
+            .insert("layout", 9)
+            .unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let error = folder.store().unwrap_err().to_string();
+        assert!(error.contains("later farspan"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_is_an_error_with_its_name() {
+        let folder = Folder::new("file");
+        fs::write(&folder.0, "a file").unwrap();
+        let error = folder.store().unwrap_err().to_string();
+        drop(fs::remove_file(&folder.0));
+        assert!(error.contains("FARSPAN_STATE_DIR"), "{error}");
+    }
+
+    /// Wherever the damage is, there is no panic, no crash loop, and no nonsense.
+    #[test]
+    fn a_file_damaged_anywhere_is_repaired_or_set_aside() {
+        let folder = Folder::new("flipped");
+        let path = folder.0.join(FILE_NAME);
+        let mut store = folder.store().unwrap();
+        for n in 0..40 {
+            let changes = [put(n, &[n; 700]), Change::PutSpan(span(n.into()))];
+            store.commit(&changes).unwrap();
+        }
+        let whole = store.load().unwrap();
+        drop(store);
+        let good = fs::read(&path).unwrap();
+        let (mut lost, mut kept) = (0, 0);
+        for from in (0..good.len()).step_by(1999) {
+            let mut bytes = good.clone();
+            let to = bytes.len().min(from + 64);
+            bytes[from..to].fill(0xa5);
+            fs::write(&path, &bytes).unwrap();
+            let mut store = folder.store().unwrap();
+            let stored = store.load().unwrap();
+            for record in &stored.workflows {
+                assert!(whole.workflows.contains(record), "damage at {from}");
+            }
+            for span in &stored.spans {
+                assert!(whole.spans.contains(span), "damage at {from}");
+            }
+            store.commit(&[put(200, b"goes on")]).unwrap();
+            match stored.workflows.len() {
+                40 => kept += 1,
+                _ => lost += 1,
+            }
+        }
+        assert!(lost > 0 && kept > 0, "{lost} lost, {kept} kept");
+    }
+}

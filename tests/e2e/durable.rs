@@ -1,0 +1,450 @@
+//! What is left when farspan ends, in whichever way, and what the next start makes of it.
+
+use crate::support::api::{Body, END, START, completed, processing, short_story};
+use crate::support::folder::Folder;
+use crate::support::http::{Answer, Reply};
+use crate::support::program::{Call, farspan};
+use crate::support::receiver::Receiver;
+use crate::support::rig::Rig;
+use crate::support::spans::assert_whole;
+use crate::support::{SOON, eventually, ns, rfc3339, wall_ns, within};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+fn kept_in(rig: &Rig, directory: &Path) -> Call {
+    rig.call()
+        .env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", directory.display())
+}
+
+/// Answers about one workflow that stand until the test goes on to the next.
+fn phases(rig: &Rig, id: &str, replies: Vec<Reply>) -> Arc<AtomicUsize> {
+    let phase = Arc::new(AtomicUsize::new(0));
+    let current = phase.clone();
+    rig.api.decide(id, move |_, _| {
+        replies[current.load(Ordering::SeqCst)].clone()
+    });
+    phase
+}
+
+/// A turn of the loop ends with its commit, so two polls of something else later everything before is stored.
+#[track_caller]
+fn await_commits(rig: &Rig, clockwork: &str) {
+    let polls = rig.api.polls(clockwork);
+    eventually("two more polls", SOON, || {
+        rig.api.polls(clockwork) >= polls + 2
+    });
+}
+
+#[test]
+fn killed_between_two_stages_it_goes_on_with_the_same_trace() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    // The true times lie around now, so that observed ones stand as they are.
+    let at = |seconds: i64| rfc3339(wall_ns().wrapping_add_signed(seconds * 1_000_000_000));
+    let (start, middle, end) = (at(-600), at(600), at(1200));
+    let first = Body::new("w", "Processing").start(&start);
+    let first = first.stage("DataLoader", "Processing", &start, "", "");
+    let second = Body::new("w", "Processing").start(&start);
+    let second = second
+        .stage("DataLoader", "Completed", &start, &middle, "")
+        .stage("Processor", "Processing", &middle, "", "");
+    let third = Body::new("w", "Completed").start(&start).end(&end);
+    let third = third
+        .stage("DataLoader", "Completed", &start, &middle, "")
+        .stage("Processor", "Completed", &middle, &end, "");
+    let replies = vec![first.reply(), second.reply(), third.reply()];
+    let phase = phases(&rig, "w", replies);
+
+    let call = kept_in(&rig, directory.path());
+    let farspan = rig.start_call(&call);
+    rig.publish(&json!({
+        "WorkflowId": "w",
+        "SubmittedAt": at(-700),
+        "traceparent": "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01",
+        "attributes": { "desk": "rates" },
+    }));
+    eventually("a poll", SOON, || rig.api.polls("w") >= 2);
+    phase.store(1, Ordering::SeqCst);
+    eventually("the first stage", SOON, || rig.receiver.spans().len() == 1);
+    await_commits(&rig, "w");
+    let killed = wall_ns();
+    farspan.kill();
+
+    phase.store(2, Ordering::SeqCst);
+    let farspan = rig.start_call(&call);
+    let trace = rig.trace("w");
+    assert_eq!(trace.stage_names(), ["DataLoader", "Processor"]);
+    rig.receiver.assert_each_span_once();
+    assert_eq!(trace.root.attribute("desk"), "rates");
+    let seen = trace.stage("DataLoader").event_time("Processing");
+    assert!(seen < killed);
+    // One poll has shown both, and only one of them was exported before the kill.
+    assert_eq!(trace.root.event_time("Processing"), seen);
+    assert!(trace.root.event_time("Completed") > killed);
+    let began = trace.stage("Processor").event_time("Processing");
+    assert!((seen..killed).contains(&began) || began == ns(&middle));
+    farspan.stop();
+}
+
+#[test]
+fn killed_while_the_collector_is_down_it_delivers_what_waited_once() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    rig.receiver.rule(|_| Some(Answer::new(503).into()));
+    for id in ["a", "b"] {
+        rig.api.script(id, short_story(id));
+    }
+    rig.api.script("goes on", [processing("goes on").reply()]);
+    let call = kept_in(&rig, directory.path());
+    let farspan = rig.start_call(&call);
+    for id in ["goes on", "a", "b"] {
+        rig.submit(id);
+    }
+    eventually("both ends", SOON, || {
+        rig.api.told_all("a") && rig.api.told_all("b")
+    });
+    await_commits(&rig, "goes on");
+    eventually("a refused export", SOON, || {
+        !rig.receiver.exports().is_empty()
+    });
+    let refused = rig.receiver.exports().len();
+    let polls = rig.api.polls("a");
+    farspan.kill();
+
+    rig.receiver.behave();
+    let farspan = rig.start_call(&call);
+    eventually("everything", SOON, || rig.receiver.spans().len() == 8);
+    await_commits(&rig, "goes on");
+    rig.receiver.assert_each_span_once();
+    assert!(rig.receiver.exports().len() > refused);
+    for trace in assert_whole(&rig.receiver.spans()).values() {
+        trace.root.assert_times(START, END);
+    }
+    assert_eq!(rig.api.polls("a"), polls, "it had ended");
+    let log = farspan.stop().stderr;
+    assert!(
+        log.contains("going on with 1 workflows and 8 spans"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_was_acknowledged_is_not_sent_again() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    rig.api.script("w", short_story("w"));
+    rig.api.script("goes on", [processing("goes on").reply()]);
+    let call = kept_in(&rig, directory.path());
+    let farspan = rig.start_call(&call);
+    rig.submit("goes on");
+    rig.submit("w");
+    rig.trace("w");
+    await_commits(&rig, "goes on");
+    farspan.kill();
+    let farspan = rig.start_call(&call);
+    await_commits(&rig, "goes on");
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn an_event_that_comes_again_after_a_restart_is_ignored() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    rig.api.script("lives", [processing("lives").reply()]);
+    rig.api.script("ended", short_story("ended"));
+    let call = kept_in(&rig, directory.path());
+    let farspan = rig.start_call(&call);
+    rig.submit("lives");
+    rig.submit("ended");
+    rig.trace("ended");
+    await_commits(&rig, "lives");
+    farspan.kill();
+
+    let polls = rig.api.polls("ended");
+    let farspan = rig.start_call(&call);
+    rig.submit("lives");
+    rig.submit("ended");
+    eventually("both are ignored", SOON, || {
+        farspan.stderr().matches("again; ignored").count() == 2
+    });
+    await_commits(&rig, "lives");
+    let log = farspan.stop().stderr;
+    assert!(log.contains("0 events, 2 duplicates"), "{log}");
+    assert_eq!(rig.api.polls("ended"), polls);
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn after_a_stop_it_goes_on() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let replies = vec![processing("w").reply(), completed("w").reply()];
+    let phase = phases(&rig, "w", replies);
+    let call = kept_in(&rig, directory.path());
+    let farspan = rig.start_call(&call);
+    rig.submit("w");
+    eventually("a poll", SOON, || rig.api.polls("w") >= 1);
+    let log = farspan.stop().stderr;
+    assert!(
+        log.contains("kept for the next start: 1 workflows under watch, 0 spans to deliver"),
+        "{log}"
+    );
+    phase.store(1, Ordering::SeqCst);
+    let farspan = rig.start_call(&call);
+    rig.trace("w").root.assert_times(START, END);
+    let log = farspan.stop().stderr;
+    assert!(log.contains("going on with 1 workflows"), "{log}");
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn a_stop_keeps_what_no_collector_took() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    rig.receiver.rule(|_| Some(Answer::new(503).into()));
+    rig.api.script("w", short_story("w"));
+    let call = kept_in(&rig, directory.path());
+    let farspan = rig.start_call(&call);
+    rig.submit("w");
+    eventually("a refused export", SOON, || {
+        rig.api.told_all("w") && !rig.receiver.exports().is_empty()
+    });
+    let log = farspan.stop().stderr;
+    assert!(log.contains("4 spans to deliver"), "{log}");
+    rig.receiver.behave();
+    let farspan = rig.start_call(&call);
+    rig.trace("w");
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn the_poll_timeout_counts_on_while_nobody_watches() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    rig.api.script("slow", [processing("slow").reply()]);
+    let call = kept_in(&rig, directory.path()).env("FARSPAN_POLL_TIMEOUT", "6s");
+    let farspan = rig.start_call(&call);
+    let submitted = wall_ns();
+    rig.submit("slow");
+    eventually("a third of the time", SOON, || {
+        rig.api.polls("slow") > 0 && wall_ns() - submitted > 3_000_000_000
+    });
+    farspan.kill();
+    let farspan = rig.start_call(&call);
+    let trace = rig.trace("slow");
+    assert_eq!(trace.root.error(), Some("Monitor timed out"));
+    let after = Duration::from_nanos(trace.root.end() - submitted);
+    let expected = Duration::from_secs(6)..Duration::from_secs(9);
+    assert!(expected.contains(&after), "{after:?}");
+    farspan.stop();
+}
+
+#[test]
+fn a_second_instance_on_the_same_directory_is_refused() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let call = kept_in(&rig, directory.path());
+    let first = rig.start_call(&call);
+    let second = call.output();
+    assert_eq!(second.code(), Some(1));
+    for part in ["another farspan", "FARSPAN_STATE_DIR", "farspan.redb"] {
+        assert!(second.stderr.contains(part), "{}", second.stderr);
+    }
+    rig.api.script("w", short_story("w"));
+    rig.submit("w");
+    rig.trace("w");
+    first.stop();
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_watching_goes_on() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    fs::write(directory.path().join("farspan.redb"), "no database").unwrap();
+    let farspan = rig.start_call(&kept_in(&rig, directory.path()));
+    rig.api.script("w", short_story("w"));
+    rig.submit("w");
+    rig.trace("w");
+    let log = farspan.stop().stderr;
+    let told = log.lines().find(|line| line.contains("is damaged"));
+    assert!(told.is_some_and(|line| line.contains("ERROR")), "{log}");
+    let names = fs::read_dir(directory.path()).unwrap();
+    let aside = names.filter(|name| {
+        let name = name.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("farspan.redb.damaged-")
+    });
+    assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for place in [&*file, Path::new("/proc/farspan"), &file.join("below")] {
+        let ended = kept_in(&rig, place).output();
+        assert_eq!(ended.code(), Some(1), "{}", place.display());
+        for part in ["FARSPAN_STATE_DIR", place.to_str().unwrap()] {
+            assert!(ended.stderr.contains(part), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn without_a_store_it_says_so() {
+    let rig = Rig::new();
+    rig.api.script("w", [processing("w").reply()]);
+    let farspan = rig.start();
+    rig.submit("w");
+    eventually("a poll", SOON, || rig.api.polls("w") >= 1);
+    let log = farspan.stop().stderr;
+    assert!(
+        log.contains("FARSPAN_STATE=none: what is watched is forgotten at the end"),
+        "{log}"
+    );
+    assert!(
+        log.contains("forgotten, because FARSPAN_STATE=none: 1 workflows"),
+        "{log}"
+    );
+}
+
+/// A file system of a few pages, gone with the test.
+struct SmallDisk(Folder);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "farspan-test"])
+            .arg(folder.path())
+            .status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "a tmpfs cannot be mounted: this test needs root"
+        );
+        SmallDisk(folder)
+    }
+
+    fn ballast(&self) -> std::path::PathBuf {
+        self.0.path().join("ballast")
+    }
+
+    /// Until nothing more goes in.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut ballast = fs::File::create(self.ballast()).unwrap();
+        while ballast.write_all(&[7; 512]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn with_a_full_disk_everything_waits_and_nothing_is_lost() {
+    let (rig, disk) = (Rig::new(), SmallDisk::new());
+    let call = kept_in(&rig, disk.0.path());
+    let farspan = rig.start_call(&call);
+    rig.api.script("early", [processing("early").reply()]);
+    rig.submit("early");
+    eventually("a poll", SOON, || rig.api.polls("early") >= 1);
+    disk.fill();
+    // redb has some room in its file; these records need more.
+    let ids: Vec<String> = (0..60).map(|n| format!("w{n}")).collect();
+    for id in &ids {
+        rig.api.script(id, short_story(id));
+        let attributes = json!({ "a": "x".repeat(40_000) });
+        rig.publish(&json!({ "WorkflowId": id, "attributes": attributes }));
+    }
+    eventually("the trouble is told", SOON, || {
+        farspan.stderr().contains("the state cannot be written")
+    });
+    let early = rig.api.polls("early");
+    let exports = rig.receiver.exports().len();
+    let still = within(Duration::from_secs(2), || {
+        rig.api.polls("early") > early + 1 || rig.receiver.exports().len() > exports + 1
+    });
+    assert!(still.is_err(), "polls and exports wait");
+
+    fs::remove_file(disk.ballast()).unwrap();
+    for id in &ids {
+        rig.trace(id);
+    }
+    rig.receiver.assert_each_span_once();
+    let log = farspan.stop().stderr;
+    let told = log.matches("the state cannot be written").count();
+    let again = log.matches("the state can be written again").count();
+    assert_eq!((told, again), (1, 1), "{log}");
+}
+
+#[test]
+fn a_start_with_a_full_disk_is_an_error_and_keeps_what_there_is() {
+    let (rig, disk) = (Rig::new(), SmallDisk::new());
+    let replies = vec![processing("w").reply(), completed("w").reply()];
+    let phase = phases(&rig, "w", replies);
+    let call = kept_in(&rig, disk.0.path());
+    let farspan = rig.start_call(&call);
+    rig.submit("w");
+    eventually("polls", SOON, || rig.api.polls("w") >= 3);
+    farspan.kill();
+    disk.fill();
+    let mut full = call.start();
+    // Whether redb needs more room to start is its own business.
+    let ended = within(Duration::from_secs(2), || !full.is_running());
+    if ended.is_ok() {
+        let ended = full.wait(SOON);
+        assert_eq!(ended.code(), Some(1));
+        assert!(!ended.stderr.contains("damaged"), "{}", ended.stderr);
+    } else {
+        full.kill();
+    }
+    fs::remove_file(disk.ballast()).unwrap();
+    phase.store(1, Ordering::SeqCst);
+    let farspan = rig.start_call(&call);
+    rig.trace("w").root.assert_times(START, END);
+    farspan.stop();
+}
+
+#[test]
+fn a_collector_that_is_not_there_at_any_start_gets_everything_in_the_end() {
+    let (mut rig, directory) = (Rig::new(), Folder::new());
+    rig.receiver = Receiver::stopped();
+    let call = kept_in(&rig, directory.path());
+    let ids = ["a", "b", "c"];
+    rig.api.script("goes on", [processing("goes on").reply()]);
+    for id in ids {
+        rig.api.script(id, short_story(id));
+        let farspan = rig.start_call(&call);
+        rig.submit("goes on");
+        rig.submit(id);
+        eventually("its end", SOON, || rig.api.told_all(id));
+        await_commits(&rig, "goes on");
+        farspan.kill();
+    }
+    rig.receiver.server.resume();
+    let farspan = rig.start_call(&call);
+    eventually("everything", SOON, || rig.receiver.spans().len() == 12);
+    let order: Vec<String> = rig
+        .receiver
+        .spans()
+        .into_iter()
+        .filter(|span| span.is_root())
+        .map(|root| root.workflow_id())
+        .collect();
+    assert_eq!(order, ids, "in the order of completion");
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn an_unknown_kind_of_state_is_a_mistake() {
+    let ended = farspan(&["run"])
+        .env("FARSPAN_API_BASE_URL", "http://127.0.0.1:1")
+        .env("FARSPAN_REDIS_URL", "redis://127.0.0.1:1")
+        .env("FARSPAN_STATE", "memory")
+        .output();
+    assert_eq!(ended.code(), Some(2));
+    assert!(ended.stderr.contains("FARSPAN_STATE"), "{}", ended.stderr);
+}

@@ -1,0 +1,66 @@
+//! A store that is a map: all that is left of farspan when it has ended.
+
+use farspan::core::ids::RunKey;
+use farspan::core::outbox::EncodedSpan;
+use farspan::core::time::Wall;
+use farspan::core::{Change, Stored};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub struct Disk {
+    workflows: BTreeMap<[u8; 16], Vec<u8>>,
+    spans: BTreeMap<u64, EncodedSpan>,
+    finished: BTreeMap<[u8; 16], Wall>,
+}
+
+impl Disk {
+    pub fn commit(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            match change {
+                Change::PutWorkflow { run, record } => {
+                    self.workflows.insert(run.to_bytes(), record);
+                }
+                Change::RemoveWorkflow(run) => {
+                    self.workflows.remove(&run.to_bytes());
+                }
+                Change::PutSpan(span) => {
+                    let twin = self.spans.insert(span.sequence, span);
+                    assert_eq!(twin, None, "a sequence for two spans");
+                }
+                Change::RemoveSpans(spans) => {
+                    for (run, sequence) in spans {
+                        let removed = self.spans.remove(&sequence);
+                        assert_eq!(removed.map(|s| s.run), Some(run), "it was never stored");
+                    }
+                }
+                Change::PutFinished(run, at) => {
+                    self.finished.insert(run.to_bytes(), at);
+                }
+                Change::RemoveFinished(run) => {
+                    let removed = self.finished.remove(&run.to_bytes());
+                    assert!(removed.is_some(), "it was never stored");
+                }
+            }
+        }
+    }
+
+    pub fn stored(&self) -> Stored {
+        let workflows = self.workflows.iter();
+        let mut finished: Vec<(RunKey, Wall)> = (self.finished.iter())
+            .map(|(run, at)| (RunKey::from_bytes(*run), *at))
+            .collect();
+        finished.sort_unstable_by_key(|(_, at)| *at);
+        Stored {
+            workflows: workflows
+                .map(|(run, record)| (RunKey::from_bytes(*run), record.clone()))
+                .collect(),
+            spans: self.spans.values().cloned().collect(),
+            finished,
+        }
+    }
+
+    /// Whether it holds nothing that is done with: so many workflows are watched, and no span waits.
+    pub fn is_settled(&self, watched: usize) -> bool {
+        self.workflows.len() == watched && self.spans.is_empty()
+    }
+}
