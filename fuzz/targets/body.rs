@@ -83,6 +83,7 @@ fn split_time(part: &[u8]) -> (Option<Wall>, &[u8]) {
 
 fn read(body: &[u8]) -> Result<Reading, Unreadable> {
     let sliced = mapping::read_slice(body);
+    let body = body.strip_prefix(mapping::BYTE_ORDER_MARK).unwrap_or(body);
     let streamed = mapping::read_stream(body);
     let broken = mapping::read_stream(body.chain(Broken));
     match (&sliced, &streamed) {
