@@ -16,6 +16,7 @@
 mod servers;
 mod support;
 
+use servers::folder::Folder;
 use servers::program::farspan;
 use servers::receiver::Receiver;
 use servers::redis::{CHANNEL, RedisServer};
@@ -34,6 +35,7 @@ const LONGEST: Duration = Duration::from_secs(180);
 fn main() {
     let redis = RedisServer::start();
     let receiver = Receiver::start();
+    let state = Folder::new();
     let address = format!("127.0.0.1:{}", free_port());
     let api = ["api", "--listen", &address, "--latency", "200ms"];
     let _api = farspan(&[&api[..], &["--speed", SPEED, "--seed", "7"]].concat())
@@ -45,7 +47,7 @@ fn main() {
     let watcher = farspan(&["run"])
         .env("FARSPAN_API_BASE_URL", format!("http://{address}"))
         .env("FARSPAN_REDIS_URL", redis.url())
-        .env("FARSPAN_STATE", "none")
+        .env("FARSPAN_STATE_DIR", state.path().display())
         .env("FARSPAN_ADMIN_LISTEN", "none")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
         .start();

@@ -307,7 +307,7 @@ impl Config {
     }
 
     /// For a watcher of this API, which no configuration names, as in the demo. Only the `OTEL_*` variables, the
-    /// instance and the log's are heeded; spans go to a collector only if an endpoint is set.
+    /// instance and the log's are heeded; spans go to a collector only if an endpoint is set, and nothing is kept.
     pub fn for_api(env: &Environment, base_url: &str) -> Result<Config, Errors> {
         let has_endpoint = [
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -326,6 +326,7 @@ impl Config {
             base_url,
             token: None,
         });
+        config.state = State::None;
         if !has_endpoint {
             config.export.otlp = None;
         }

@@ -5,7 +5,7 @@
 use super::{api, complain, fresh_seed, load, say, waterfall};
 use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
 use crate::clock;
-use crate::config::{Config, Environment, Errors, State};
+use crate::config::{Config, Environment, Errors};
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::TraceId;
 use crate::core::limits;
@@ -55,7 +55,6 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
         log::warn!("{warning}");
     }
     config.export.console = false;
-    config.state = State::None;
     config.poll.initial_delay = POLL_INITIAL_DELAY;
     config.poll.interval = POLL_INTERVAL;
     config.poll.timeout = POLL_TIMEOUT;
