@@ -14,10 +14,11 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::console::Console;
 use crate::core::event::StartEvent;
+use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
-use crate::core::time::Mono;
+use crate::core::time::{Mono, Now};
 use crate::core::workflow::Naming;
 use crate::core::{
     Action, Change, Core, Counters, Input, Monitor, Note, Poll, PollFailureReason, Polled, Settings,
@@ -29,9 +30,10 @@ use crate::intake;
 use crate::otlp::{self, Envelope};
 use crate::poller::{Pollers, Target};
 use crate::signals;
-use crate::store::Store;
 use crate::store::file::FileStore;
+use crate::store::{Committed, Store, View};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -72,15 +74,59 @@ fn start_and_watch(config: &Config) -> Result<Report, String> {
         crate::VERSION,
         match &config.state {
             config::State::File(directory) => format!("its state is in {}", directory.display()),
+            config::State::Redis { lease } => format!(
+                "its state is in Redis, where it is {} with a lease of {lease:?}",
+                config.instance
+            ),
             config::State::None =>
                 "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned(),
         }
     );
     let (events, received) = bounded(limits::INTAKE_QUEUE);
-    listen(config, events, &stopped)?;
-    let report = watch(config, received, stopped, spans)?;
+    let source = listen(config, events, &stopped)?;
+    let report = watch_source(config, received, source, stopped, spans)?;
     drop(console);
     Ok(report)
+}
+
+/// What a source of events that keeps them is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Settled {
+    Release(Box<str>),
+    Leave(Box<str>),
+}
+
+/// The way back to the sources of events.
+#[derive(Default)]
+struct Source {
+    #[cfg(feature = "redis")]
+    stream: Option<(Sender<intake::stream::Settled>, intake::stream::Listening)>,
+}
+
+impl Source {
+    /// Whether it was taken; a source that keeps nothing takes everything.
+    fn try_settle(&self, settled: &Settled) -> bool {
+        #[cfg(feature = "redis")]
+        if let Some((stream, _)) = &self.stream {
+            let settled = match settled.clone() {
+                Settled::Release(id) => intake::stream::Settled::Release(id),
+                Settled::Leave(id) => intake::stream::Settled::Leave(id),
+            };
+            return !matches!(stream.try_send(settled), Err(TrySendError::Full(_)));
+        }
+        let _ = settled;
+        true
+    }
+
+    /// Waits until what was settled is acknowledged.
+    fn finish(self) {
+        #[cfg(feature = "redis")]
+        if let Some((stream, listening)) = self.stream {
+            const PATIENCE: Duration = Duration::from_secs(3);
+            drop(stream);
+            listening.finish(PATIENCE);
+        }
+    }
 }
 
 #[cfg(feature = "redis")]
@@ -88,19 +134,41 @@ fn listen(
     config: &Config,
     events: Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
-) -> Result<(), String> {
+) -> Result<Source, String> {
     let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+    let stream = match &redis.stream {
+        None => None,
+        Some(key) => {
+            let stream = intake::stream::Stream {
+                url: redis.url.expose().to_owned(),
+                key: key.clone(),
+                consumer: config.instance.clone(),
+                monitor: 0,
+                read_parent: config.trace.read_parent,
+                lease: match config.state {
+                    config::State::Redis { lease } => Some(lease),
+                    _ => None,
+                },
+                length_max: redis.stream_length_max,
+            };
+            let (settle, settled) = bounded(limits::INTAKE_QUEUE);
+            let listening =
+                intake::stream::listen(stream, events.clone(), settled, stopped.clone())?;
+            Some((settle, listening))
+        }
+    };
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
         channel: redis.channel.clone(),
         monitor: 0,
         read_parent: config.trace.read_parent,
     };
-    intake::redis::listen(subscription, events, stopped.clone())
+    intake::redis::listen(subscription, events, stopped.clone())?;
+    Ok(Source { stream })
 }
 
 #[cfg(not(feature = "redis"))]
-fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<(), String> {
+fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<Source, String> {
     Err(
         "this farspan was built without the feature `redis`, its only source of start events"
             .into(),
@@ -141,6 +209,16 @@ pub fn watch(
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
+    watch_source(config, events, Source::default(), stopped, spans)
+}
+
+fn watch_source(
+    config: &Config,
+    events: Receiver<StartEvent>,
+    source: Source,
+    stopped: Receiver<Infallible>,
+    spans: Vec<Sender<Arc<Span>>>,
+) -> Result<Report, String> {
     let api = config
         .api
         .as_ref()
@@ -170,12 +248,7 @@ pub fn watch(
         }
         None => (None, None),
     };
-    let store: Option<Box<dyn Store>> = match &config.state {
-        config::State::None => None,
-        config::State::File(directory) => Some(Box::new(
-            FileStore::open(directory).map_err(|e| e.to_string())?,
-        )),
-    };
+    let store = open_store(config)?;
     let now = clock::now();
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
@@ -187,6 +260,9 @@ pub fn watch(
         unstored: Vec::new(),
         store_again_at: None,
         exports: Vec::new(),
+        settled: VecDeque::new(),
+        stored_settled: VecDeque::new(),
+        source,
     };
     watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
@@ -200,6 +276,36 @@ pub fn watch(
         std::mem::forget(exporter);
     }
     Ok(report.report)
+}
+
+fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
+    match &config.state {
+        config::State::None => Ok(None),
+        config::State::File(directory) => {
+            let store = FileStore::open(directory).map_err(|e| e.to_string())?;
+            Ok(Some(Box::new(store)))
+        }
+        #[cfg(feature = "redis")]
+        config::State::Redis { lease } => {
+            let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+            let attribute = |name: &str| {
+                let mut resource = config.resource.iter();
+                let found = resource.find(|(key, _)| key == name);
+                found.map(|(_, value)| value.clone())
+            };
+            let fleet = crate::store::redis::Fleet {
+                url: redis.url.expose().to_owned(),
+                namespace: attribute("service.namespace"),
+                service: attribute("service.name").unwrap_or_default(),
+                instance: config.instance.clone(),
+                lease: *lease,
+            };
+            let store = crate::store::redis::RedisStore::new(fleet).map_err(|e| e.to_string())?;
+            Ok(Some(Box::new(store)))
+        }
+        #[cfg(not(feature = "redis"))]
+        config::State::Redis { .. } => Err("built without the feature `redis`".into()),
+    }
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
@@ -269,11 +375,17 @@ struct Loop {
     store_again_at: Option<Mono>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
+    /// The same for what the source is to be told.
+    settled: VecDeque<Settled>,
+    /// What the source had no room for yet.
+    stored_settled: VecDeque<Settled>,
+    source: Source,
 }
 
 /// Inputs that share a turn, and so a commit.
 const TURN_INPUTS_MAX: usize = 256;
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 struct Finished {
     report: Report,
@@ -369,9 +481,17 @@ impl Loop {
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let deadlines = [self.core.next_deadline(), self.store_again_at];
+        let store = match self.store_again_at {
+            Some(at) => Some(at),
+            None => self.store.as_ref().and_then(|s| s.next_deadline()),
+        };
+        let deadlines = [self.core.next_deadline(), store];
         let deadline = deadlines.into_iter().flatten().min();
-        deadline.map_or(LONG, |at| at.since(clock::now().mono))
+        let patience = deadline.map_or(LONG, |at| at.since(clock::now().mono));
+        match self.stored_settled.is_empty() {
+            true => patience,
+            false => patience.min(SETTLE_AGAIN_AFTER),
+        }
     }
 
     fn handle(&mut self, input: Input) {
@@ -389,8 +509,8 @@ impl Loop {
                     }
                 }
                 Action::Export(batch) => self.exports.push(batch),
-                // No source of events in this release keeps them.
-                Action::Release(_) => {}
+                Action::Release(source) => self.settled.push_back(Settled::Release(source)),
+                Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),
                 Action::Note(note) => log_note(note),
             }
         }
@@ -406,10 +526,26 @@ impl Loop {
         Ok(())
     }
 
-    /// Persist, then export.
+    /// Persist, then export and acknowledge.
     fn end_turn(&mut self) {
-        self.unstored.append(&mut self.core.take_changes());
-        if !self.persist() {
+        loop {
+            self.unstored.append(&mut self.core.take_changes());
+            if !self.persist() {
+                return;
+            }
+            // What the store had to say may have changed something.
+            if !self.core.has_changes() {
+                break;
+            }
+        }
+        self.stored_settled.append(&mut self.settled);
+        while let Some(settled) = self.stored_settled.front()
+            && self.source.try_settle(settled)
+        {
+            self.stored_settled.pop_front();
+        }
+        let now = clock::now();
+        if self.store.as_ref().is_some_and(|s| !s.may_export(now)) {
             return;
         }
         if let Some(batches) = &self.batches {
@@ -423,20 +559,27 @@ impl Loop {
     /// Whether the store has all changes.
     fn persist(&mut self) -> bool {
         let Some(store) = &mut self.store else {
+            self.unstored.clear();
             return true;
         };
-        if self.unstored.is_empty() {
+        let now = clock::now();
+        let is_due = store.next_deadline().is_some_and(|at| at <= now.mono);
+        if self.unstored.is_empty() && !is_due && self.store_again_at.is_none() {
             return true;
         }
-        let now = clock::now().mono;
-        if self.store_again_at.is_some_and(|at| now < at) {
+        if self.store_again_at.is_some_and(|at| now.mono < at) {
             return false;
         }
         let troubled = self.store_again_at.is_some();
-        match store.commit(&self.unstored) {
-            Ok(()) => {
+        let view = View {
+            everything: &|| self.core.everything(now),
+            room: self.core.room(),
+        };
+        match store.commit(&self.unstored, &view) {
+            Ok(committed) => {
                 self.unstored.clear();
                 self.store_again_at = None;
+                self.take_committed(committed, now);
                 if troubled {
                     log::info!("the state can be written again: polls go on");
                     self.handle(Input::StoreTroubled(false));
@@ -444,7 +587,7 @@ impl Loop {
                 true
             }
             Err(error) => {
-                self.store_again_at = Some(now + STORE_AGAIN_AFTER);
+                self.store_again_at = Some(clock::now().mono + STORE_AGAIN_AFTER);
                 if !troubled {
                     log::error!(
                         "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
@@ -454,6 +597,22 @@ impl Loop {
                 false
             }
         }
+    }
+
+    fn take_committed(&mut self, committed: Committed, now: Now) {
+        if committed.is_plain() {
+            return;
+        }
+        if !committed.refused.is_empty() {
+            let lost: HashSet<RunKey> = committed.refused.iter().map(|(run, _)| *run).collect();
+            for batch in &mut self.exports {
+                batch.spans.retain(|span| !lost.contains(&span.run));
+            }
+            self.exports.retain(|batch| !batch.spans.is_empty());
+            self.handle(Input::Refused(committed.refused));
+        }
+        self.core.restore(committed.claimed, now);
+        self.handle(Input::Tick);
     }
 
     fn show(&mut self, span: Arc<Span>) {
@@ -468,7 +627,10 @@ impl Loop {
         }
     }
 
-    fn finish(self) -> Finished {
+    fn finish(mut self) -> Finished {
+        if let Some(store) = &mut self.store {
+            store.leave();
+        }
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
         let unstored = self.unstored.len();
@@ -482,6 +644,10 @@ impl Loop {
             counters,
         };
         log_report(&report, self.store.is_some());
+        while let Some(settled) = self.stored_settled.pop_front()
+            && self.source.try_settle(&settled)
+        {}
+        self.source.finish();
         Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
@@ -496,10 +662,10 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
 fn log_note(note: Note) {
     match note {
         Note::Restored { workflows, spans } => {
-            log::info!("going on with {workflows} workflows and {spans} spans of the last run");
+            log::info!("going on with {workflows} workflows and {spans} spans that were stored");
         }
         Note::NotRestored { why } => {
-            log::error!("a workflow of the last run cannot be watched: {why}; its record stays");
+            log::error!("a stored workflow cannot be watched: {why}; its record stays");
         }
         Note::Watching {
             workflow_id,
@@ -509,6 +675,9 @@ fn log_note(note: Note) {
         }
         Note::Duplicate { workflow_id } => {
             log::debug!("start event of workflow {workflow_id:?} again; ignored");
+        }
+        Note::Refused { elsewhere, done } => {
+            log::debug!("{elsewhere} workflows are with other instances, {done} are done");
         }
         Note::Shed { workflow_id } => {
             log::error!("no room for workflow {workflow_id:?}; it is not traced");

@@ -10,12 +10,12 @@ use std::process::Command;
 const LAYERS: [(&str, &[&str]); 7] = [
     ("core", &["core"]),
     ("the clock", &["clock"]),
-    ("what edges share", &["http", "mapping", "otlp"]),
+    ("what edges share", &["http", "link", "mapping", "otlp"]),
     (
         "edges",
         &[
             "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
-            "signals",
+            "signals", "store",
         ],
     ),
     ("run", &["run"]),

@@ -160,11 +160,37 @@ impl Outbox {
         span
     }
 
-    /// Takes back a span that was on its way when farspan ended. They come in their order.
+    /// Takes a span that was stored, by an earlier run or another instance, to its place in the order.
     pub fn restore(&mut self, span: EncodedSpan, now: Mono) {
-        self.next_sequence = self.next_sequence.max(span.sequence + 1);
+        self.next_sequence = self.next_sequence.max(span.sequence.saturating_add(1));
         self.bytes += span.bytes.len();
-        self.queue.push_back(Waiting { span, since: now });
+        // A batch that was made stays as it is.
+        let batch = self.batch_len();
+        let mut place = self.queue.len();
+        while place > batch && self.queue[place - 1].span.sequence > span.sequence {
+            place -= 1;
+        }
+        self.queue.insert(place, Waiting { span, since: now });
+    }
+
+    /// Forgets the spans of runs that are another's now. A batch with the exporter is less these: they are the same
+    /// bytes wherever they come from, and nothing is said here of what becomes of them.
+    pub fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
+        let batch = self.batch_len();
+        let lost = |w: &Waiting| is_lost(w.span.run);
+        let kept = batch - self.queue.iter().take(batch).filter(|w| lost(w)).count();
+        self.queue.retain(|w| !lost(w));
+        self.bytes = self.queue.iter().map(|w| w.span.bytes.len()).sum();
+        self.state = match self.state {
+            State::InFlight { batch, .. } if kept > 0 => State::InFlight { batch, len: kept },
+            State::Again { at, .. } if kept > 0 => State::Again { len: kept, at },
+            _ => State::Idle,
+        };
+    }
+
+    /// All that is not acknowledged, in its order.
+    pub fn iter(&self) -> impl Iterator<Item = &EncodedSpan> {
+        self.queue.iter().map(|w| &w.span)
     }
 
     /// Spans not yet acknowledged.
@@ -287,15 +313,25 @@ impl Outbox {
     pub fn check_invariants(&self) {
         let bytes: usize = self.queue.iter().map(|w| w.span.bytes.len()).sum();
         assert_eq!(bytes, self.bytes, "the bytes are counted");
-        let in_order = |w: &[Waiting]| w[0].span.sequence < w[1].span.sequence;
-        let (front, back) = self.queue.as_slices();
-        assert!(front.windows(2).all(in_order) && back.windows(2).all(in_order));
+        let batch = self.batch_len();
+        let sequences = || self.iter().map(|span| span.sequence);
+        let in_order = |(a, b): (u64, u64)| a < b;
+        let mut behind = sequences().skip(batch).zip(sequences().skip(batch + 1));
+        assert!(behind.all(in_order));
         if let State::InFlight { len, .. } | State::Again { len, .. } = self.state {
             assert!(len >= 1 && len <= self.queue.len(), "a batch is the front");
             assert!(len <= self.policy.spans_max);
         }
         assert!(self.spans_max >= 1 && self.spans_max <= self.policy.spans_max);
         assert!(self.set_aside.len() <= limits::SET_ASIDE_MAX);
+    }
+
+    /// Spans at the front that are a batch already.
+    fn batch_len(&self) -> usize {
+        match self.state {
+            State::Idle => 0,
+            State::InFlight { len, .. } | State::Again { len, .. } => len,
+        }
     }
 
     fn due(&self, now: Mono, hurry: bool) -> bool {

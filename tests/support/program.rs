@@ -112,6 +112,12 @@ impl Farspan {
         assert!(status.success(), "kill -s {name}: {status}");
     }
 
+    /// SIGKILL: nothing of it is left.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end and for all of its output.
     #[track_caller]
     pub fn wait(mut self, timeout: Duration) -> Ended {
