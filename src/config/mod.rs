@@ -441,7 +441,11 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let trace = otel::trace(it);
     let state = state(it, env);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
-    if url.is_none() {
+    let unset = |it: &mut Resolver<'_>| {
+        let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
+        names.into_iter().all(|name| it.take(name).is_none())
+    };
+    if url.is_none() && unset(it) {
         let needs = |it: &mut Resolver<'_>, what: &str| {
             let error = format!("{what} needs FARSPAN_REDIS_URL (redis.url), which is not set");
             it.errors.push(error);

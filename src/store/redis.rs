@@ -654,3 +654,229 @@ fn new_token() -> String {
     hasher.write_i64(clock::now().wall.as_unix_ns());
     format!("{:016x}", hasher.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
+
+    use super::*;
+    use crate::core::time::Wall;
+    use std::net::TcpListener;
+    use std::process::{Child, Command, Stdio};
+
+    struct Server(Child, u16);
+
+    impl Server {
+        fn start() -> Self {
+            let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let child = Command::new("redis-server")
+                .args([
+                    "--port",
+                    &port.to_string(),
+                    "--save",
+                    "",
+                    "--bind",
+                    "127.0.0.1",
+                ])
+                .current_dir(std::env::temp_dir())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is there; run tests/run");
+            let server = Server(child, port);
+            for _ in 0..1000 {
+                if server.client().get_connection().is_ok() {
+                    return server;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            panic!("redis-server does not answer");
+        }
+
+        fn client(&self) -> Client {
+            Client::open(format!("redis://127.0.0.1:{}", self.1)).unwrap()
+        }
+
+        fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+            let mut connection = self.client().get_connection().unwrap();
+            let mut command = redis::cmd(words[0]);
+            command.arg(&words[1..]).query(&mut connection).unwrap()
+        }
+
+        fn store(&self, instance: &str, lease: Duration) -> RedisStore {
+            RedisStore::new(Fleet {
+                url: format!("redis://127.0.0.1:{}", self.1),
+                namespace: Some("test".into()),
+                service: "farspan".into(),
+                instance: instance.into(),
+                lease,
+            })
+            .unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn key(n: u8) -> RunKey {
+        RunKey::from_bytes([n; 16])
+    }
+
+    fn put(n: u8, record: &[u8]) -> Change {
+        Change::PutWorkflow {
+            run: key(n),
+            record: record.to_vec(),
+        }
+    }
+
+    fn span(n: u8, sequence: u64) -> Change {
+        Change::PutSpan(EncodedSpan {
+            sequence,
+            run: key(n),
+            bytes: vec![n; 3].into(),
+        })
+    }
+
+    fn commit(store: &mut RedisStore, changes: &[Change]) -> Committed {
+        commit_of(store, changes, changes)
+    }
+
+    fn commit_of(store: &mut RedisStore, changes: &[Change], all: &[Change]) -> Committed {
+        let view = View {
+            everything: &|| all.to_vec(),
+            room: 1000,
+        };
+        store.commit(changes, &view).unwrap()
+    }
+
+    #[test]
+    fn the_commit_is_the_claim() {
+        let server = Server::start();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        assert!(commit(&mut a, &[put(1, b"a's")]).is_plain());
+        let committed = commit(&mut b, &[put(1, b"b's"), put(2, b"b's")]);
+        assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
+        // A record that ends, its span delivered: done, for everybody.
+        let end = [Change::RemoveWorkflow(key(1)), span(1, 7)];
+        assert!(commit(&mut a, &end).is_plain());
+        assert!(commit(&mut a, &[Change::RemoveSpans(vec![(key(1), 7)])]).is_plain());
+        assert!(a.mine.is_empty());
+        let committed = commit(&mut b, &[put(1, b"b's")]);
+        assert_eq!(committed.refused, [(key(1), Refusal::Done)]);
+        let keys: Vec<String> = server.ask(&["KEYS", "*:run:*"]);
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        assert!(
+            keys[0].starts_with("farspan:{test/farspan}:run:02"),
+            "{keys:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_dead_had_is_taken_once_and_whole() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        let all: Vec<Change> = (0..200).map(|n| put(n, &[n; 10])).collect();
+        commit(&mut a, &all);
+        commit(
+            &mut a,
+            &[Change::RemoveWorkflow(key(3)), span(3, 5), span(4, 6)],
+        );
+        let mut b = server.store("b", LONG);
+        assert!(commit(&mut b, &[]).is_plain(), "a is alive");
+        a.leave();
+        b.due = clock::now().mono;
+        let claimed = commit(&mut b, &[]).claimed;
+        assert_eq!(claimed.workflows.len(), 199);
+        assert_eq!(claimed.spans.len(), 2);
+        assert_eq!(claimed.finished.len(), 1);
+        b.due = clock::now().mono;
+        assert!(commit(&mut b, &[]).is_plain());
+        // One that comes back finds it gone, and keeps what is new.
+        let more = [put(1, b"stale"), put(201, b"new")];
+        let committed = commit(&mut a, &more);
+        assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
+        let record: Vec<u8> =
+            server.ask(&["HGET", &format!("{}run:{}", b.prefix, hex_of(key(1))), "w"]);
+        assert_eq!(record, [1; 10]);
+    }
+
+    #[test]
+    fn a_redis_that_has_forgotten_everything_is_told_again() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        commit(&mut a, &[put(1, b"one"), put(2, b"two"), span(2, 9)]);
+        let _: () = server.ask(&["FLUSHALL"]);
+        let all = [put(2, b"two"), span(2, 9), put(3, b"three")];
+        let delivered = [Change::RemoveWorkflow(key(1)), put(3, b"three")];
+        assert!(commit_of(&mut a, &delivered, &all).is_plain());
+        a.leave();
+        let claimed = commit(&mut server.store("b", LONG), &[]).claimed;
+        let mut runs: Vec<RunKey> = claimed.workflows.iter().map(|(run, _)| *run).collect();
+        runs.sort_unstable();
+        assert_eq!((runs, claimed.spans.len()), (vec![key(2), key(3)], 1));
+    }
+
+    #[test]
+    fn a_lapsed_lease_is_felt_before_it_lapses() {
+        let server = Server::start();
+        let mut a = server.store("a", Duration::from_secs(10));
+        let now = clock::now();
+        assert!(
+            !a.may_export(now),
+            "before the first commit nothing is ours"
+        );
+        commit(&mut a, &[]);
+        let after = |seconds: f64| Now {
+            mono: now.mono + Duration::from_secs_f64(seconds),
+            wall: now.wall,
+        };
+        assert!(a.may_export(after(8.0)));
+        assert!(!a.may_export(after(9.5)));
+        let slept = Now {
+            mono: now.mono,
+            wall: now.wall + Duration::from_secs(10),
+        };
+        assert!(!a.may_export(slept), "the machine slept");
+        let set_back = Now {
+            mono: now.mono,
+            wall: Wall::from_unix_ns(0),
+        };
+        assert!(a.may_export(set_back));
+    }
+
+    #[test]
+    fn the_newer_of_two_with_one_name_stays() {
+        let server = Server::start();
+        let (mut older, mut newer) = (server.store("a", LONG), server.store("a", LONG));
+        commit(&mut older, &[put(1, b"one")]);
+        assert_eq!(commit(&mut newer, &[]).claimed.workflows.len(), 1);
+        let view = View {
+            everything: &Vec::new,
+            room: 0,
+        };
+        let error = older
+            .commit(&[put(1, b"1")], &view)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("FARSPAN_INSTANCE"), "{error}");
+        assert!(commit(&mut newer, &[put(1, b"again")]).is_plain());
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        assert_eq!(run_of(&hex_of(key(0xa7))), Some(key(0xa7)));
+        for wrong in ["", "é", &"g".repeat(32), &"+1".repeat(16), &"0".repeat(33)] {
+            let _ = run_of(wrong);
+        }
+        assert_eq!(sequence_of(b"s:18446744073709551615"), Some(u64::MAX));
+        assert_eq!(sequence_of(b"w"), None);
+        assert_eq!(sequence_of(b"\xff"), None);
+    }
+}

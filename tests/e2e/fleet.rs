@@ -135,8 +135,11 @@ fn one_killed_one_frozen_and_nothing_lost() {
     for trace in traces.values() {
         assert_eq!(trace.stage_names().len(), STAGES.len());
     }
-    frozen.stop();
-    steady.stop();
+    assert!(frozen.stop().stderr.contains("the lease has lapsed"));
+    assert!(
+        steady.stop().stderr.contains("that were stored"),
+        "it took nothing over"
+    );
 }
 
 #[test]
