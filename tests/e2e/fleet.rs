@@ -312,3 +312,35 @@ fn a_wrong_password_is_told_at_once() {
         ended.stderr
     );
 }
+
+#[test]
+fn what_the_acl_forbids_is_told_at_once() {
+    let rig = Rig::new();
+    let _: String = rig.redis.ask(&[
+        "ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-evalsha", "-script",
+    ]);
+    let url = rig.redis.url().replace("redis://", "redis://limited:pw@");
+    let ended = call(&rig, "a").env("FARSPAN_REDIS_URL", url).output();
+    assert_eq!(ended.code(), Some(1));
+    assert!(
+        ended.stderr.contains("the ACL of farspan's user"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn one_that_starts_before_its_redis_waits_for_it() {
+    let mut rig = Rig::new();
+    rig.redis.stop();
+    rig.api.script("w", short_story("w"));
+    let farspan = call(&rig, "a").env("FARSPAN_REDIS_STREAM", STREAM).start();
+    eventually("it says so", SOON, || {
+        farspan.stderr().contains("the state cannot be written")
+    });
+    rig.redis.resume();
+    rig.redis.add(STREAM, &event("w"));
+    rig.trace("w");
+    await_nothing_pending(&rig);
+    farspan.stop();
+}
