@@ -470,7 +470,8 @@ impl Core {
     }
 
     /// Goes on with what a store held: at the start, and whenever it hands over what another instance has left.
-    pub fn restore(&mut self, stored: Stored, now: Now) {
+    pub fn restore(&mut self, mut stored: Stored, now: Now) {
+        stored.spans.sort_unstable_by_key(|span| span.sequence);
         let (mut workflows, spans) = (0, stored.spans.len());
         for span in stored.spans {
             self.leaving.entry(span.run).or_default().spans += 1;

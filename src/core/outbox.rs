@@ -279,6 +279,9 @@ impl Outbox {
             }
             ExportOutcome::TooLarge { .. } if len > 1 => {
                 self.spans_max = len / 2;
+                // What was restored meanwhile stands behind the whole batch.
+                let behind = &mut self.queue.make_contiguous()[len / 2..];
+                behind.sort_by_key(|waiting| waiting.span.sequence);
                 self.state = State::Again {
                     len: len / 2,
                     at: now,
@@ -452,6 +455,42 @@ mod tests {
             at,
         );
         assert_eq!(outbox.next_deadline(), Some(at + Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn what_another_left_finds_its_place_and_a_batch_stays_as_it_is() {
+        let mut outbox = Outbox::new(POLICY, 100);
+        for n in 0..4_u64 {
+            outbox.push(run(), Arc::from(n.to_be_bytes()), secs(0));
+        }
+        let batch = outbox.next_batch(secs(0), false).unwrap();
+        for sequence in [50, 200, 7] {
+            let bytes = Arc::from([1]);
+            let run = RunKey::from_bytes([8; 16]);
+            let span = EncodedSpan {
+                sequence,
+                run,
+                bytes,
+            };
+            outbox.restore(span, secs(1));
+            outbox.check_invariants();
+        }
+        let message = "413".into();
+        settle(
+            &mut outbox,
+            &batch,
+            ExportOutcome::TooLarge { message },
+            secs(1),
+        );
+        let half = outbox.next_batch(secs(1), false).unwrap();
+        assert_eq!(sequences(&half.spans), [100, 101]);
+        settle(&mut outbox, &half, delivered(), secs(1));
+        let rest: Vec<u64> = outbox.iter().map(|span| span.sequence).collect();
+        assert_eq!(rest, [7, 50, 102, 103, 200]);
+        outbox.forget(|lost| lost == run());
+        outbox.check_invariants();
+        assert_eq!((outbox.len(), outbox.bytes()), (3, 3));
+        assert!(outbox.push(run(), Arc::from([2]), secs(1)).sequence > 200);
     }
 
     #[test]
