@@ -25,7 +25,7 @@ impl Store for Moody {
         Ok(Stored::default())
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit(&mut self, changes: &[Change], _: &View<'_>) -> Result<Committed, StoreError> {
         let mut mood = self.0.borrow_mut();
         if mood.refusals > 0 {
             mood.refusals -= 1;
@@ -40,7 +40,7 @@ impl Store for Moody {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(Committed::default())
     }
 }
 
@@ -86,6 +86,9 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
         events_wait: false,
         store_again_at: None,
         exports: Vec::new(),
+        settled: VecDeque::new(),
+        stored_settled: VecDeque::new(),
+        feed: Feed::default(),
         target: Target::new("http://127.0.0.1", None).unwrap().into(),
         living: Living::new(&config(), Supervisor::default(), never()),
     };
