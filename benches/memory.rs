@@ -166,7 +166,7 @@ impl Bench {
                     self.polls.push(poll);
                     continue;
                 }
-                Action::Release(_) => continue,
+                Action::Release(_) | Action::Leave(_) => continue,
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     let start = Instant::now();

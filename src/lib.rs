@@ -15,6 +15,8 @@ pub mod demo;
 pub mod export;
 pub mod http;
 pub mod intake;
+#[cfg(feature = "redis")]
+pub mod link;
 pub mod logging;
 pub mod mapping;
 pub mod otlp;

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::{self, Config, Source};
 use crate::console::Console;
 use crate::core::event::StartEvent;
+use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
@@ -34,11 +35,12 @@ use crate::intake;
 use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
-use crate::store::Store;
 use crate::store::file::FileStore;
+use crate::store::{Committed, Store, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -89,13 +91,17 @@ fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
         crate::VERSION,
         match &config.state {
             config::State::File(directory) => format!("its state is in {}", directory.display()),
+            config::State::Redis { lease } => format!(
+                "its state is in Redis, where it is {} with a lease of {lease:?}",
+                config.instance
+            ),
             config::State::None =>
                 "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned(),
         }
     );
     let (events, received) = bounded(limits::INTAKE_QUEUE);
-    listen(config, events, &stopped)?;
-    let report = watch_living(config, received, stopped, spans, living)?;
+    let feed = listen(config, events, &stopped)?;
+    let report = watch_source(config, received, feed, stopped, spans, living)?;
     if let Some(console) = console {
         stopping::end_console(console);
     }
@@ -110,7 +116,49 @@ pub fn source_missing(config: &Config) -> Option<&'static str> {
         );
     }
     let is_set = config.redis.is_some();
-    (!is_set).then_some("nothing would tell farspan of workflows: set FARSPAN_REDIS_URL")
+    (!is_set).then_some(NO_SOURCE)
+}
+
+const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL";
+
+/// What a source of events that keeps them is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Settled {
+    Release(Box<str>),
+    Leave(Box<str>),
+}
+
+/// The way back to the sources of events.
+#[derive(Default)]
+struct Feed {
+    #[cfg(feature = "redis")]
+    stream: Option<(Sender<intake::stream::Settled>, intake::stream::Listening)>,
+}
+
+impl Feed {
+    /// Whether it was taken; a source that keeps nothing takes everything.
+    fn try_settle(&self, settled: &Settled) -> bool {
+        #[cfg(feature = "redis")]
+        if let Some((stream, _)) = &self.stream {
+            let settled = match settled.clone() {
+                Settled::Release(id) => intake::stream::Settled::Release(id),
+                Settled::Leave(id) => intake::stream::Settled::Leave(id),
+            };
+            return !matches!(stream.try_send(settled), Err(TrySendError::Full(_)));
+        }
+        let _ = settled;
+        true
+    }
+
+    /// Waits until what was settled is acknowledged.
+    fn finish(self) {
+        #[cfg(feature = "redis")]
+        if let Some((stream, listening)) = self.stream {
+            const PATIENCE: Duration = Duration::from_secs(3);
+            drop(stream);
+            listening.finish(PATIENCE);
+        }
+    }
 }
 
 #[cfg(feature = "redis")]
@@ -118,9 +166,30 @@ fn listen(
     config: &Config,
     events: Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
-) -> Result<(), String> {
+) -> Result<Feed, String> {
     let Some(redis) = &config.redis else {
-        return Ok(());
+        return Ok(Feed::default());
+    };
+    let stream = match &redis.stream {
+        None => None,
+        Some(key) => {
+            let stream = intake::stream::Stream {
+                url: redis.url.expose().to_owned(),
+                key: key.clone(),
+                consumer: config.instance.clone(),
+                monitor: 0,
+                read_parent: config.trace.read_parent,
+                lease: match config.state {
+                    config::State::Redis { lease } => Some(lease),
+                    _ => None,
+                },
+                length_max: redis.stream_length_max,
+            };
+            let (settle, settled) = bounded(limits::INTAKE_QUEUE);
+            let listening =
+                intake::stream::listen(stream, events.clone(), settled, stopped.clone())?;
+            Some((settle, listening))
+        }
     };
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
@@ -128,12 +197,13 @@ fn listen(
         monitor: 0,
         read_parent: config.trace.read_parent,
     };
-    intake::redis::listen(subscription, events, stopped.clone())
+    intake::redis::listen(subscription, events, stopped.clone())?;
+    Ok(Feed { stream })
 }
 
 #[cfg(not(feature = "redis"))]
-fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<(), String> {
-    Ok(())
+fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<Feed, String> {
+    Ok(Feed::default())
 }
 
 /// What was watched, and what is left.
@@ -166,24 +236,20 @@ pub fn watch(
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
     let living = Living::new(config, Supervisor::default(), never());
-    watch_living(config, events, stopped, spans, living)
+    watch_source(config, events, Feed::default(), stopped, spans, living)
 }
 
-fn watch_living(
+fn watch_source(
     config: &Config,
     events: Receiver<StartEvent>,
+    feed: Feed,
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
     living: Living,
 ) -> Result<Report, String> {
     let target = target(config)?;
     // First, for it is the likeliest to fail.
-    let store: Option<Box<dyn Store>> = match &config.state {
-        config::State::None => None,
-        config::State::File(directory) => Some(Box::new(
-            FileStore::open(directory).map_err(|e| e.to_string())?,
-        )),
-    };
+    let store = open_store(config)?;
     let (polls, polls_received) = bounded(under_way_max(config));
     let (answers_sent, answers) = bounded(under_way_max(config));
     let pollers = Pollers::start(
@@ -226,6 +292,9 @@ fn watch_living(
         store_again_at: None,
         exports: Vec::new(),
         living,
+        settled: VecDeque::new(),
+        stored_settled: VecDeque::new(),
+        feed,
     };
     watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
@@ -254,6 +323,36 @@ fn target(config: &Config) -> Result<Target, String> {
 /// are always due.
 fn under_way_max(config: &Config) -> usize {
     3 * config.poll.pollers
+}
+
+fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
+    match &config.state {
+        config::State::None => Ok(None),
+        config::State::File(directory) => {
+            let store = FileStore::open(directory).map_err(|e| e.to_string())?;
+            Ok(Some(Box::new(store)))
+        }
+        #[cfg(feature = "redis")]
+        config::State::Redis { lease } => {
+            let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+            let attribute = |name: &str| {
+                let mut resource = config.resource.iter();
+                let found = resource.find(|(key, _)| key == name);
+                found.map(|(_, value)| value.clone())
+            };
+            let fleet = crate::store::redis::Fleet {
+                url: redis.url.expose().to_owned(),
+                namespace: attribute("service.namespace"),
+                service: attribute("service.name").unwrap_or_default(),
+                instance: config.instance.clone(),
+                lease: *lease,
+            };
+            let store = crate::store::redis::RedisStore::new(fleet).map_err(|e| e.to_string())?;
+            Ok(Some(Box::new(store)))
+        }
+        #[cfg(not(feature = "redis"))]
+        config::State::Redis { .. } => Err("built without the feature `redis`".into()),
+    }
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
@@ -337,6 +436,11 @@ struct Loop {
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
     living: Living,
+    /// The same for what the source is to be told.
+    settled: VecDeque<Settled>,
+    /// What the source had no room for yet.
+    stored_settled: VecDeque<Settled>,
+    feed: Feed,
 }
 
 /// Inputs that share a turn, and so a commit.
@@ -346,6 +450,7 @@ const TURN_INPUTS_MAX: usize = 256;
 /// acknowledged does not wait.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 struct Finished {
     report: Report,
@@ -421,10 +526,20 @@ impl Loop {
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let store = self.store_again_at.or(self.commit_at);
+        let store = match self.store_again_at {
+            Some(at) => Some(at),
+            None => {
+                let due = self.store.as_ref().and_then(|s| s.next_deadline());
+                [self.commit_at, due].into_iter().flatten().min()
+            }
+        };
         let deadlines = [self.core.next_deadline(), store];
         let deadline = deadlines.into_iter().flatten().min();
-        deadline.map_or(LONG, |at| at.since(clock::now().mono))
+        let patience = deadline.map_or(LONG, |at| at.since(clock::now().mono));
+        match self.stored_settled.is_empty() {
+            true => patience,
+            false => patience.min(SETTLE_AGAIN_AFTER),
+        }
     }
 
     fn handle(&mut self, input: Input) {
@@ -445,8 +560,8 @@ impl Loop {
                     }
                 }
                 Action::Export(batch) => self.exports.push(batch),
-                // No source of events in this release keeps them.
-                Action::Release(_) => {}
+                Action::Release(source) => self.settled.push_back(Settled::Release(source)),
+                Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),
                 Action::Note(note) => {
                     if let Note::HostPaused { .. } = note {
                         self.recall(now);
@@ -467,17 +582,27 @@ impl Loop {
         Ok(())
     }
 
-    /// Persist, then export.
+    /// Persist, then export and acknowledge.
     fn end_turn(&mut self) {
         loop {
             self.unstored.append(&mut self.core.take_changes());
-            if self.unstored.is_empty() {
-                break;
-            }
             if self.may_wait() || !self.persist() {
                 return;
             }
-            // That the store takes changes again is an input too, and has changes of its own.
+            // What the store had to say may have changed something, as may that it takes changes again.
+            if !self.core.has_changes() {
+                break;
+            }
+        }
+        self.stored_settled.append(&mut self.settled);
+        while let Some(settled) = self.stored_settled.front()
+            && self.feed.try_settle(settled)
+        {
+            self.stored_settled.pop_front();
+        }
+        let now = clock::now();
+        if self.store.as_ref().is_some_and(|s| !s.may_export(now)) {
+            return;
         }
         if let Some(batches) = &self.batches {
             for batch in self.exports.drain(..) {
@@ -489,13 +614,18 @@ impl Loop {
 
     /// Whether the changes so far may wait for others to share their commit.
     fn may_wait(&mut self) -> bool {
+        if self.unstored.is_empty() {
+            return false;
+        }
         let now = clock::now().mono;
         let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
         let accepted = self.core.counters().events_accepted;
         let events_wait = self.events_wait || accepted == self.events_stored;
         // A crash before the deletion would send again what the collector has.
         let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
+        let store_due = self.store.as_ref().and_then(|s| s.next_deadline());
         now < commit_at
+            && store_due.is_none_or(|at| now < at)
             && self.exports.is_empty()
             && events_wait
             && !self.unstored.iter().any(acknowledged)
@@ -508,17 +638,26 @@ impl Loop {
             self.commit_at = None;
             return true;
         };
-        let now = clock::now().mono;
-        if self.store_again_at.is_some_and(|at| now < at) {
+        let now = clock::now();
+        let is_due = store.next_deadline().is_some_and(|at| at <= now.mono);
+        if self.unstored.is_empty() && !is_due && self.store_again_at.is_none() {
+            return true;
+        }
+        if self.store_again_at.is_some_and(|at| now.mono < at) {
             return false;
         }
         let troubled = self.store_again_at.is_some();
-        match store.commit(&self.unstored) {
-            Ok(()) => {
+        let view = View {
+            everything: &|| self.core.everything(now),
+            room: self.core.room(),
+        };
+        match store.commit(&self.unstored, &view) {
+            Ok(committed) => {
                 self.unstored.clear();
                 self.commit_at = None;
                 self.events_stored = self.core.counters().events_accepted;
                 self.store_again_at = None;
+                self.take_committed(committed, now);
                 if troubled {
                     log::info!("the state can be written again: polls go on");
                     self.handle(Input::StoreTroubled(false));
@@ -526,7 +665,7 @@ impl Loop {
                 true
             }
             Err(error) => {
-                self.store_again_at = Some(now + STORE_AGAIN_AFTER);
+                self.store_again_at = Some(clock::now().mono + STORE_AGAIN_AFTER);
                 if !troubled {
                     log::error!(
                         "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
@@ -546,6 +685,22 @@ impl Loop {
         }
     }
 
+    fn take_committed(&mut self, committed: Committed, now: Now) {
+        if committed.is_plain() {
+            return;
+        }
+        if !committed.refused.is_empty() {
+            let lost: HashSet<RunKey> = committed.refused.iter().map(|(run, _)| *run).collect();
+            for batch in &mut self.exports {
+                batch.spans.retain(|span| !lost.contains(&span.run));
+            }
+            self.exports.retain(|batch| !batch.spans.is_empty());
+            self.handle(Input::Refused(committed.refused));
+        }
+        self.core.restore(committed.claimed, now);
+        self.handle(Input::Tick);
+    }
+
     fn show(&mut self, span: Arc<Span>) {
         for spans in &self.spans {
             if let Err(TrySendError::Full(_)) = spans.try_send(span.clone()) {
@@ -558,7 +713,10 @@ impl Loop {
         }
     }
 
-    fn finish(self) -> Finished {
+    fn finish(mut self) -> Finished {
+        if let Some(store) = &mut self.store {
+            store.leave();
+        }
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
         let unstored = self.unstored.len();
@@ -572,6 +730,10 @@ impl Loop {
             counters,
         };
         log_report(&report, self.store.is_some());
+        while let Some(settled) = self.stored_settled.pop_front()
+            && self.feed.try_settle(&settled)
+        {}
+        self.feed.finish();
         Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
@@ -586,10 +748,10 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
 fn log_note(note: Note) {
     match note {
         Note::Restored { workflows, spans } => {
-            log::info!("going on with {workflows} workflows and {spans} spans of the last run");
+            log::info!("going on with {workflows} workflows and {spans} spans that were stored");
         }
         Note::NotRestored { why } => {
-            log::error!("a workflow of the last run cannot be watched: {why}; its record stays");
+            log::error!("a stored workflow cannot be watched: {why}; its record stays");
         }
         Note::Watching {
             workflow_id,
@@ -599,6 +761,9 @@ fn log_note(note: Note) {
         }
         Note::Duplicate { workflow_id } => {
             log::debug!("start event of workflow {workflow_id:?} again; ignored");
+        }
+        Note::Refused { elsewhere, done } => {
+            log::debug!("{elsewhere} workflows are with other instances, {done} are done");
         }
         Note::Shed { workflow_id } => {
             log::error!("no room for workflow {workflow_id:?}; it is not traced");

@@ -10,7 +10,7 @@ use std::process::Command;
 const LAYERS: [(&str, &[&str]); 7] = [
     ("core", &["core"]),
     ("the clock", &["clock"]),
-    ("what edges share", &["http", "mapping", "otlp"]),
+    ("what edges share", &["http", "link", "mapping", "otlp"]),
     (
         "edges",
         &[

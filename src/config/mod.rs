@@ -63,6 +63,10 @@ pub struct Redis {
     pub url: Secret,
     /// The pub/sub channel.
     pub channel: String,
+    /// The stream, if there is one.
+    pub stream: Option<String>,
+    /// Entries of the stream to keep. `None`: nothing is trimmed.
+    pub stream_length_max: Option<u64>,
 }
 
 /// When and how much to poll.
@@ -148,6 +152,11 @@ pub enum State {
     None,
     /// In a file in this directory.
     File(PathBuf),
+    /// In [`Config::redis`], which is there then, shared with the other instances of a fleet.
+    Redis {
+        /// An instance that is silent for so long loses its work to the others; 1 s to 1 h.
+        lease: Duration,
+    },
 }
 
 /// What is logged.
@@ -403,7 +412,12 @@ impl Redis {
             None => configured_channel,
         };
         resolver.finish()?;
-        Ok(Redis { url, channel })
+        Ok(Redis {
+            url,
+            channel,
+            stream: None,
+            stream_length_max: None,
+        })
     }
 }
 
@@ -429,11 +443,33 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
     let state = state(it, env);
+    let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
+    let unset = |it: &mut Resolver<'_>| {
+        let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
+        names.into_iter().all(|name| it.take(name).is_none())
+    };
+    if url.is_none() && unset(it) {
+        let needs = |it: &mut Resolver<'_>, what: &str| {
+            let error = format!("{what} needs FARSPAN_REDIS_URL (redis.url), which is not set");
+            it.errors.push(error);
+        };
+        if matches!(state, State::Redis { .. }) {
+            needs(it, "FARSPAN_STATE (state): redis");
+        }
+        if stream.is_some() {
+            needs(it, "FARSPAN_REDIS_STREAM (redis.stream):");
+        }
+    }
     if to_watch && url.is_none() {
         let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
-        resolver.warnings.push(warning.to_owned());
+        it.warnings.push(warning.to_owned());
     }
-    let redis = url.map(|url| Redis { url, channel });
+    let redis = url.map(|url| Redis {
+        url,
+        channel,
+        stream,
+        stream_length_max,
+    });
     let (rows, warnings) = resolver.finish()?;
     Ok(Config {
         api,
@@ -486,6 +522,16 @@ fn redis_channel(resolver: &mut Resolver<'_>) -> String {
         .unwrap_or_default()
 }
 
+fn redis_stream(resolver: &mut Resolver<'_>) -> Option<String> {
+    resolver.strict("FARSPAN_REDIS_STREAM", values::label)
+}
+
+fn redis_stream_length_max(resolver: &mut Resolver<'_>) -> Option<u64> {
+    resolver.strict("FARSPAN_REDIS_STREAM_MAXLEN", |text| {
+        values::integer(text, 0..=u64::from(u32::MAX))
+    })
+}
+
 fn poll(resolver: &mut Resolver<'_>) -> Poll {
     const MOMENT: Duration = Duration::from_millis(10);
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -527,9 +573,19 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
 fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
     const DIRECTORY: &str = "FARSPAN_STATE_DIR";
     let kept = resolver.strict("FARSPAN_STATE", |text| match text {
-        "redis" => Err("is not in this release yet; write file or none".into()),
-        text => values::one_of(text, &[("file", true), ("none", false)]),
+        "redis" if cfg!(not(feature = "redis")) => {
+            Err("needs a farspan that was built with the feature `redis`".into())
+        }
+        text => values::one_of(
+            text,
+            &[
+                ("file", Kept::File),
+                ("redis", Kept::Redis),
+                ("none", Kept::Nowhere),
+            ],
+        ),
     });
+    let lease = lease(resolver, kept == Some(Kept::Redis));
     let written = resolver.take(DIRECTORY).map(|found| found.text);
     // systemd names several, separated by colons, where the unit does.
     let of_systemd = || {
@@ -547,9 +603,33 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
         directory
     });
     match kept {
-        Some(true) => State::File(directory.into()),
-        Some(false) | None => State::None,
+        Some(Kept::File) => State::File(directory.into()),
+        Some(Kept::Redis) => State::Redis { lease },
+        Some(Kept::Nowhere) | None => State::None,
     }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    File,
+    Redis,
+    Nowhere,
+}
+
+fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
+    const NAME: &str = "FARSPAN_LEASE";
+    let within = Duration::from_secs(1)..=Duration::from_secs(3600);
+    let written = resolver.take(NAME);
+    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+        resolver.warnings.push(format!(
+            "{}: counts only with FARSPAN_STATE=redis",
+            written.origin.place()
+        ));
+    }
+    let lease = resolver.strict(NAME, |text| {
+        values::duration_within(text, within.clone(), "it may be 1s to 1h")
+    });
+    lease.unwrap_or_default()
 }
 
 fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {

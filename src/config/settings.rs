@@ -81,9 +81,6 @@ const fn env(
     }
 }
 
-const LATER_REDIS: &str =
-    "only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL";
-const LATER_LEASE: &str = "a fleet is not in this release yet; unset it";
 const LATER_ADMIN: &str = "needs the admin endpoint, which is not in this release yet; set none";
 const LATER_ADMIN_TOKEN: &str = "the admin endpoint is not in this release yet; unset it";
 
@@ -96,18 +93,19 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_REDIS_URL"], "redis.url", "", Kind::SecretUrl, "redis://, rediss:// or unix://; unset: no Redis"),
     both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", Kind::Text, "The file that holds that URL; else $CREDENTIALS_DIRECTORY/redis-url, where it is"),
     both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", Kind::Text, "The pub/sub channel of the start events"),
+    both(&["FARSPAN_REDIS_STREAM"], "redis.stream", "", Kind::Text, "A stream of start events, read beside the channel; unset: the channel alone"),
+    both(&["FARSPAN_REDIS_STREAM_MAXLEN"], "redis.stream_maxlen", "", Kind::Number, "Entries of it to keep; what is not acknowledged always stays; unset: all"),
     both(&["FARSPAN_POLL_INITIAL_DELAY"], "poll.initial_delay", "5s", Kind::Text, "From the start event to the first poll"),
     both(&["FARSPAN_POLL_INTERVAL"], "poll.interval", "10s", Kind::Text, "From one poll of a workflow to the next"),
     both(&["FARSPAN_POLL_TIMEOUT"], "poll.timeout", "24h", Kind::Text, "How long a workflow is watched at most"),
     both(&["FARSPAN_POLLERS"], "poll.pollers", "16", Kind::Number, "Threads that poll; at least workflows x latency / interval"),
-    both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id; the host's name by default"),
+    both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id, and the name in a fleet; the host's name by default"),
     both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),
-    both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file; none keeps nothing"),
+    both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
     both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
+    both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Text, "With FARSPAN_STATE=redis: an instance silent for so long loses its work to the others"),
     env(&["FARSPAN_ADMIN_LISTEN"], "none", Kind::NotYet(LATER_ADMIN), "The admin endpoint; in this release: none"),
-    env(&["FARSPAN_LEASE"], "", Kind::NotYet(LATER_LEASE), ""),
-    env(&["FARSPAN_REDIS_STREAM"], "", Kind::NotYet(LATER_REDIS), ""),
     env(&["FARSPAN_ADMIN_TOKEN"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
     env(&["FARSPAN_ADMIN_TOKEN_FILE"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
     env(&["OTEL_SDK_DISABLED"], "false", Kind::Text, "true: no spans are exported"),

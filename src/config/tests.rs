@@ -80,6 +80,8 @@ fn with_nothing_set() {
             FARSPAN_REDIS_URL                      (unset)                          default
             FARSPAN_REDIS_URL_FILE                 (unset)                          default
             FARSPAN_REDIS_CHANNEL                  event.workflow.started           default
+            FARSPAN_REDIS_STREAM                   (unset)                          default
+            FARSPAN_REDIS_STREAM_MAXLEN            (unset)                          default
             FARSPAN_POLL_INITIAL_DELAY             5s                               default
             FARSPAN_POLL_INTERVAL                  10s                              default
             FARSPAN_POLL_TIMEOUT                   24h                              default
@@ -89,6 +91,7 @@ fn with_nothing_set() {
             FARSPAN_LOG_FORMAT                     text                             default
             FARSPAN_STATE                          file                             default
             FARSPAN_STATE_DIR                      ./farspan-state                  default
+            FARSPAN_LEASE                          30s                              default
             FARSPAN_ADMIN_LISTEN                   none                             default
             OTEL_SDK_DISABLED                      false                            default
             OTEL_TRACES_EXPORTER                   otlp                             default
@@ -252,15 +255,12 @@ fn mistakes_come_all_at_once() {
             farspan.json: poll.interval: write the groups as nested objects
             farspan.json: zebra: no such key; see 'farspan help settings'
             FARSPAN_ADMIN_LISTEN: '127.0.0.1:9464' needs the admin endpoint, which is not in this release yet; set none
-            FARSPAN_LEASE: a fleet is not in this release yet; unset it
-            FARSPAN_REDIS_STREAM: only Redis pub/sub is in this release; unset it and use FARSPAN_REDIS_CHANNEL
             FARSPAN_ADMIN_TOKEN: the admin endpoint is not in this release yet; unset it
             farspan.json: api.base_url: 'http://(redacted)@file.test/' must not have a user or password; give a token in FARSPAN_API_TOKEN
             farspan.json: redis.url: 'http://(redacted)@cache/1' must begin with redis://, rediss:// or unix://
             FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
             FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
-            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace
-            farspan.json: state: 'redis' is not in this release yet; write file or none"#]],
+            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace"#]],
     );
 }
 

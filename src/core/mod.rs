@@ -110,6 +110,8 @@ pub enum Input {
     /// [`Settings::monitors`]. It holds for what is under watch too, and cuts short a pause after failures, for what is
     /// new may be what mends them.
     Reloaded(Vec<Pace>),
+    /// The store refused what was changed about these runs, because they are not ours.
+    Refused(Vec<(RunKey, Refusal)>),
     /// Time has passed.
     Tick,
     /// Stop: start no poll, send what there is without waiting for more.
@@ -160,8 +162,19 @@ pub enum Action {
     Export(Batch),
     /// Acknowledge this where it came from, once all changes so far are stored: its spans are delivered.
     Release(Box<str>),
+    /// This stays unacknowledged where it came from: another instance sees to it.
+    Leave(Box<str>),
     /// Worth a line in the log.
     Note(Note),
+}
+
+/// Why a run is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another instance has it.
+    Elsewhere,
+    /// It was finished lately, and all its spans are delivered.
+    Done,
 }
 
 /// Something to store. A [`Change`] that comes later counts over one that came before.
@@ -186,7 +199,7 @@ pub enum Change {
     RemoveFinished(RunKey),
 }
 
-/// What a store holds at the start.
+/// What a store holds, at the start or of another instance that is gone.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Records of watched workflows, by run.
@@ -241,6 +254,13 @@ pub enum Note {
     Shed {
         /// Which.
         workflow_id: Box<str>,
+    },
+    /// So many runs are other instances', or done already.
+    Refused {
+        /// Another instance has them.
+        elsewhere: usize,
+        /// They are done.
+        done: usize,
     },
     /// A workflow has ended.
     Ended {
@@ -317,6 +337,8 @@ pub struct Counters {
     pub events_accepted: u64,
     /// Events of workflows already known.
     pub events_duplicate: u64,
+    /// Runs that were given up because another instance has them, or has had them.
+    pub runs_refused: u64,
     /// Events for which there was no room or no monitor.
     pub events_shed: u64,
     /// Polls answered, in whichever way.
@@ -356,6 +378,8 @@ pub struct Core {
     /// Slots whose poll is due, the most overdue first.
     ready: VecDeque<u32>,
     in_flight: usize,
+    /// Polls under way for watches that were given up since.
+    strays: usize,
     hosts: Vec<Host>,
     outbox: Outbox,
     jitter: Jitter,
@@ -421,6 +445,7 @@ impl Core {
             wheel: Wheel::new(now.mono),
             ready: VecDeque::new(),
             in_flight: 0,
+            strays: 0,
             hosts: (0..hosts.unwrap_or(0)).map(|_| Host::default()).collect(),
             // Unique among instances too, and after whatever an earlier run has left.
             outbox: Outbox::new(settings.batch, now.wall.as_unix_ns().unsigned_abs()),
@@ -449,6 +474,7 @@ impl Core {
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
             Input::Reloaded(paces) => self.change_pace(&paces, now),
+            Input::Refused(runs) => self.give_up(&runs, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
@@ -462,8 +488,10 @@ impl Core {
         }
     }
 
-    /// Goes on with what a store held. Before anything else.
-    pub fn restore(&mut self, stored: Stored, now: Now) {
+    /// Goes on with what a store held: at the start, and whenever it hands over what another instance has left.
+    pub fn restore(&mut self, mut stored: Stored, now: Now) {
+        stored.spans.sort_unstable_by_key(|span| span.sequence);
+        let (mut workflows, spans) = (0, stored.spans.len());
         for span in stored.spans {
             self.leaving.entry(span.run).or_default().spans += 1;
             self.outbox.restore(span, now.mono);
@@ -477,19 +505,36 @@ impl Core {
         }
         for (_, bytes) in stored.workflows {
             let restored = record::decode(&bytes).map_err(|why| why.to_string());
-            if let Err(why) = restored.and_then(|record| self.restore_workflow(record, now)) {
-                self.note(Note::NotRestored { why: why.into() });
+            match restored.and_then(|record| self.restore_workflow(record, now)) {
+                Ok(()) => workflows += 1,
+                Err(why) => self.note(Note::NotRestored { why: why.into() }),
             }
         }
-        // A collector may be down for longer than a finished run is remembered.
-        let watched: HashSet<RunKey> = self.table.iter().map(|(_, watch)| watch.run()).collect();
-        for (run, leaving) in &mut self.leaving {
-            leaving.ended |= !watched.contains(run);
+        if spans > 0 {
+            // A collector may be down for longer than a finished run is remembered.
+            let watched: HashSet<RunKey> =
+                self.table.iter().map(|(_, watch)| watch.run()).collect();
+            for (run, leaving) in &mut self.leaving {
+                leaving.ended |= !watched.contains(run);
+            }
         }
-        let (workflows, spans) = (self.table.len(), self.outbox.len());
         if workflows + spans > 0 {
             self.note(Note::Restored { workflows, spans });
         }
+    }
+
+    /// The changes that would bring an empty store to where things stand.
+    pub fn everything(&self, now: Now) -> Vec<Change> {
+        let finished = self.table.finished();
+        let finished = finished.map(|run| Change::PutFinished(run, now.wall));
+        let watches = self.table.iter().map(|(_, watch)| self.put(watch));
+        let spans = self.outbox.iter().cloned().map(Change::PutSpan);
+        finished.chain(watches).chain(spans).collect()
+    }
+
+    /// Whether [`take_changes`](Self::take_changes) has something.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || !self.dirty.is_empty()
     }
 
     /// What has changed since this was asked last, for the store.
@@ -501,12 +546,10 @@ impl Core {
             if !std::mem::take(&mut watch.dirty) {
                 continue;
             }
-            let monitor = &self.settings.monitors[watch.monitor as usize]
-                .naming
-                .monitor;
-            let record = record::encode(monitor, watch.deadline_wall, &watch.workflow);
-            let run = watch.run();
-            self.changes.push(Change::PutWorkflow { run, record });
+            if let Some(watch) = self.table.get(slot) {
+                let put = self.put(watch);
+                self.changes.push(put);
+            }
         }
         std::mem::take(&mut self.changes)
     }
@@ -535,6 +578,14 @@ impl Core {
         !self.table.is_full() && !self.draining && !self.store_troubled
     }
 
+    /// How many workflows can be taken over from others.
+    pub fn room(&self) -> usize {
+        match self.draining {
+            true => 0,
+            false => limits::WORKFLOWS_MAX - self.table.len(),
+        }
+    }
+
     /// Polls under way.
     pub fn polls_in_flight(&self) -> usize {
         self.in_flight
@@ -557,7 +608,7 @@ impl Core {
 
     /// Holds what must always be true. Debug builds call it after every input.
     pub fn check_invariants(&self) {
-        assert!(self.in_flight <= self.settings.pollers);
+        assert!(self.in_flight + self.strays <= self.settings.pollers);
         assert!(self.ready.len() <= self.table.len());
         self.outbox.check_invariants();
         // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
@@ -581,6 +632,63 @@ impl Core {
             self.wheel.len(),
             "every other watch has one timer"
         );
+    }
+
+    fn put(&self, watch: &Watch) -> Change {
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let name = &monitor.naming.monitor;
+        Change::PutWorkflow {
+            run: watch.run(),
+            record: record::encode(name, watch.deadline_wall, &watch.workflow),
+        }
+    }
+
+    /// Forgets runs that are not ours. Nothing of them is sent any more.
+    fn give_up(&mut self, runs: &[(RunKey, Refusal)], now: Now) {
+        let refused: HashMap<RunKey, Refusal> = runs.iter().copied().collect();
+        let lost: HashSet<RunKey> = refused.keys().copied().collect();
+        let of_them = |(slot, watch): (u32, &Watch)| lost.contains(&watch.run()).then_some(slot);
+        let slots: Vec<u32> = self.table.iter().filter_map(of_them).collect();
+        let mut sources = Vec::new();
+        for slot in slots {
+            let Some(mut watch) = self.table.remove(slot) else {
+                continue;
+            };
+            match watch.phase {
+                Phase::Waiting { timer, .. } => drop(self.wheel.cancel(timer)),
+                Phase::Ready { .. } => self.ready.retain(|ready| *ready != slot),
+                Phase::InFlight { .. } => {
+                    self.in_flight -= 1;
+                    self.strays += 1;
+                }
+            }
+            let run = watch.run();
+            sources.extend(watch.workflow.take_source().map(|s| (run, s)));
+        }
+        for run in &lost {
+            let source = self.leaving.remove(run).and_then(|leaving| leaving.source);
+            sources.extend(source.map(|s| (*run, s)));
+        }
+        self.outbox.forget(|run| lost.contains(&run));
+        // What was finished here is finished; what another has may come back.
+        let elsewhere = |run: &RunKey| refused.get(run) == Some(&Refusal::Elsewhere);
+        let elsewhere: HashSet<RunKey> = lost.into_iter().filter(elsewhere).collect();
+        self.table.forget_all(&elsewhere);
+        for run in refused.keys().filter(|run| !elsewhere.contains(run)) {
+            self.table.remember(*run, now.mono);
+        }
+        self.forget_finished(now);
+        for (run, source) in sources {
+            self.actions.push_back(match elsewhere.contains(&run) {
+                true => Action::Leave(source),
+                false => Action::Release(source),
+            });
+        }
+        self.counters.runs_refused += refused.len() as u64;
+        self.note(Note::Refused {
+            elsewhere: elsewhere.len(),
+            done: refused.len() - elsewhere.len(),
+        });
     }
 
     fn start(&mut self, event: StartEvent, now: Now) {
@@ -664,6 +772,11 @@ impl Core {
         let monitor = &self.settings.monitors[index];
         let key = RunKey::of(&record.monitor, record.workflow.id());
         let run = record.workflow.run_key(key);
+        if self.table.has_finished(run) {
+            // A store that lost its last changes tells of what was finished since.
+            self.change(Change::RemoveWorkflow(run));
+            return Ok(());
+        }
         if self.table.knows(key, run) {
             return Err("it is watched already".into());
         }
@@ -700,6 +813,7 @@ impl Core {
         let current = self.table.generation(polled.slot) == Some(polled.generation);
         let watch = self.table.get_mut(polled.slot).filter(|_| current);
         let Some(watch) = watch else {
+            self.strays = self.strays.saturating_sub(1);
             self.counters.answers_stale += 1;
             return;
         };
@@ -742,9 +856,11 @@ impl Core {
     /// To the front of the queue, where it came from.
     fn take_back(&mut self, poll: &Poll) {
         let current = self.table.generation(poll.slot) == Some(poll.generation);
-        if let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current)
-            && let Phase::InFlight { due } = watch.phase
-        {
+        let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current) else {
+            self.strays = self.strays.saturating_sub(1);
+            return;
+        };
+        if let Phase::InFlight { due } = watch.phase {
             self.in_flight -= 1;
             watch.phase = Phase::Ready { due };
             self.ready.push_front(poll.slot);
@@ -915,7 +1031,7 @@ impl Core {
         if self.draining || held || self.store_troubled {
             return;
         }
-        while self.in_flight < self.settings.pollers
+        while self.in_flight + self.strays < self.settings.pollers
             && let Some(slot) = self.ready.pop_front()
         {
             let Some(watch) = self.table.get_mut(slot) else {

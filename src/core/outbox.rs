@@ -161,11 +161,43 @@ impl Outbox {
         span
     }
 
-    /// Takes back a span that was on its way when farspan ended. They come in their order.
+    /// Takes a span that was stored, by an earlier run or another instance, to its place in the order.
     pub fn restore(&mut self, span: EncodedSpan, now: Mono) {
-        self.next_sequence = self.next_sequence.max(span.sequence + 1);
+        self.next_sequence = self.next_sequence.max(span.sequence.saturating_add(1));
         self.bytes += span.bytes.len();
-        self.queue.push_back(Waiting { span, since: now });
+        // A batch that was made stays as it is.
+        let batch = self.batch_len();
+        let mut place = self.queue.len();
+        while place > batch && self.queue[place - 1].span.sequence > span.sequence {
+            place -= 1;
+        }
+        self.queue.insert(place, Waiting { span, since: now });
+    }
+
+    /// Forgets the spans of runs that are another's now. A batch with the exporter is less these: they are the same
+    /// bytes wherever they come from, and nothing is said here of what becomes of them.
+    pub fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
+        let batch = self.batch_len();
+        let lost = |w: &Waiting| is_lost(w.span.run);
+        let kept = batch - self.queue.iter().take(batch).filter(|w| lost(w)).count();
+        self.queue.retain(|w| !lost(w));
+        self.bytes = self.queue.iter().map(|w| w.span.bytes.len()).sum();
+        self.state = match self.state {
+            State::InFlight { batch, .. } if kept > 0 => State::InFlight { batch, len: kept },
+            State::Again {
+                at, at_in_hurry, ..
+            } if kept > 0 => State::Again {
+                len: kept,
+                at,
+                at_in_hurry,
+            },
+            _ => State::Idle,
+        };
+    }
+
+    /// All that is not acknowledged, in its order.
+    pub fn iter(&self) -> impl Iterator<Item = &EncodedSpan> {
+        self.queue.iter().map(|w| &w.span)
     }
 
     /// Spans not yet acknowledged.
@@ -257,6 +289,9 @@ impl Outbox {
             }
             ExportOutcome::TooLarge { .. } if len > 1 => {
                 self.spans_max = len / 2;
+                // What was restored meanwhile stands behind the whole batch.
+                let behind = &mut self.queue.make_contiguous()[len / 2..];
+                behind.sort_by_key(|waiting| waiting.span.sequence);
                 self.state = State::Again {
                     len: len / 2,
                     at: now,
@@ -297,15 +332,25 @@ impl Outbox {
     pub fn check_invariants(&self) {
         let bytes: usize = self.queue.iter().map(|w| w.span.bytes.len()).sum();
         assert_eq!(bytes, self.bytes, "the bytes are counted");
-        let in_order = |w: &[Waiting]| w[0].span.sequence < w[1].span.sequence;
-        let (front, back) = self.queue.as_slices();
-        assert!(front.windows(2).all(in_order) && back.windows(2).all(in_order));
+        let batch = self.batch_len();
+        let sequences = || self.iter().map(|span| span.sequence);
+        let in_order = |(a, b): (u64, u64)| a < b;
+        let mut behind = sequences().skip(batch).zip(sequences().skip(batch + 1));
+        assert!(behind.all(in_order));
         if let State::InFlight { len, .. } | State::Again { len, .. } = self.state {
             assert!(len >= 1 && len <= self.queue.len(), "a batch is the front");
             assert!(len <= self.policy.spans_max);
         }
         assert!(self.spans_max >= 1 && self.spans_max <= self.policy.spans_max);
         assert!(self.set_aside.len() <= limits::SET_ASIDE_MAX);
+    }
+
+    /// Spans at the front that are a batch already.
+    fn batch_len(&self) -> usize {
+        match self.state {
+            State::Idle => 0,
+            State::InFlight { len, .. } | State::Again { len, .. } => len,
+        }
     }
 
     fn due(&self, now: Mono, hurry: bool) -> bool {
@@ -429,6 +474,42 @@ mod tests {
             outbox.next_deadline(false),
             Some(at + Duration::from_secs(90))
         );
+    }
+
+    #[test]
+    fn what_another_left_finds_its_place_and_a_batch_stays_as_it_is() {
+        let mut outbox = Outbox::new(POLICY, 100);
+        for n in 0..4_u64 {
+            outbox.push(run(), Arc::from(n.to_be_bytes()), secs(0));
+        }
+        let batch = outbox.next_batch(secs(0), false).unwrap();
+        for sequence in [50, 200, 7] {
+            let bytes = Arc::from([1]);
+            let run = RunKey::from_bytes([8; 16]);
+            let span = EncodedSpan {
+                sequence,
+                run,
+                bytes,
+            };
+            outbox.restore(span, secs(1));
+            outbox.check_invariants();
+        }
+        let message = "413".into();
+        settle(
+            &mut outbox,
+            &batch,
+            ExportOutcome::TooLarge { message },
+            secs(1),
+        );
+        let half = outbox.next_batch(secs(1), false).unwrap();
+        assert_eq!(sequences(&half.spans), [100, 101]);
+        settle(&mut outbox, &half, delivered(), secs(1));
+        let rest: Vec<u64> = outbox.iter().map(|span| span.sequence).collect();
+        assert_eq!(rest, [7, 50, 102, 103, 200]);
+        outbox.forget(|lost| lost == run());
+        outbox.check_invariants();
+        assert_eq!((outbox.len(), outbox.bytes()), (3, 3));
+        assert!(outbox.push(run(), Arc::from([2]), secs(1)).sequence > 200);
     }
 
     #[test]

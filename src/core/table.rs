@@ -126,6 +126,11 @@ impl Table {
         self.slots.get_mut(slot as usize)?.watch.as_deref_mut()
     }
 
+    /// The same, to look at.
+    pub fn get(&self, slot: u32) -> Option<&Watch> {
+        self.slots.get(slot as usize)?.watch.as_deref()
+    }
+
     /// The slot's generation, which the next [`new_generation`](Self::new_generation) ends.
     pub fn generation(&self, slot: u32) -> Option<u32> {
         Some(self.slots.get(slot as usize)?.generation)
@@ -147,12 +152,36 @@ impl Table {
 
     /// Ends the watch in a slot and remembers its run for a while.
     pub fn finish(&mut self, slot: u32, now: Mono) -> Option<Box<Watch>> {
+        let watch = self.remove(slot)?;
+        self.remember(watch.run(), now);
+        Some(watch)
+    }
+
+    /// Whether this run finished lately.
+    pub fn has_finished(&self, run: RunKey) -> bool {
+        self.finished.contains(&run)
+    }
+
+    /// Takes a watch out as if it had never been.
+    pub fn remove(&mut self, slot: u32) -> Option<Box<Watch>> {
         let watch = self.slots.get_mut(slot as usize)?.watch.take()?;
         self.new_generation(slot);
         self.free.push(slot);
         self.by_key.remove(&watch.key);
-        self.remember(watch.run(), now);
         Some(watch)
+    }
+
+    /// Remembers those runs no more.
+    pub fn forget_all(&mut self, runs: &HashSet<RunKey>) {
+        if self.finished.iter().any(|run| runs.contains(run)) {
+            self.finished.retain(|run| !runs.contains(run));
+            self.finished_order.retain(|(_, run)| !runs.contains(run));
+        }
+    }
+
+    /// Runs that finished lately.
+    pub fn finished(&self) -> impl Iterator<Item = RunKey> {
+        self.finished_order.iter().map(|(_, run)| *run)
     }
 
     /// The next run that finished long enough ago to be forgotten.

@@ -17,6 +17,7 @@ struct Rig {
     batches: Vec<(Mono, Batch)>,
     spans: Vec<Span>,
     notes: Vec<Note>,
+    settled: Vec<String>,
 }
 
 fn monitor(host: u16) -> Monitor {
@@ -70,6 +71,7 @@ impl Rig {
             batches: Vec::new(),
             spans: Vec::new(),
             notes: Vec::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -85,7 +87,8 @@ impl Rig {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
                 Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
-                Action::Release(source) => panic!("nobody gave {source}"),
+                Action::Release(source) => self.settled.push(format!("release {source}")),
+                Action::Leave(source) => self.settled.push(format!("leave {source}")),
                 Action::Finished(span) => {
                     let bytes = format!("{span:?}").into_bytes();
                     self.spans.push(*span);
@@ -1036,6 +1039,48 @@ fn a_new_timeout_counts_from_the_event() {
     }
 }
 
+fn from_entry(workflow_id: &str) -> Input {
+    Input::Started(StartEvent {
+        source: Some(format!("entry of {workflow_id}").into()),
+        ..event(0, workflow_id)
+    })
+}
+
+fn runs_of(rig: &Rig) -> Vec<RunKey> {
+    rig.core
+        .table
+        .iter()
+        .map(|(_, watch)| watch.run())
+        .collect()
+}
+
+#[test]
+fn a_run_that_another_has_is_forgotten_in_every_phase() {
+    for polled in [false, true] {
+        let mut rig = Rig::plain();
+        rig.handle(from_entry("a"));
+        let poll = polled.then(|| rig.next_poll().1);
+        let runs = runs_of(&rig);
+        rig.handle(Input::Refused(vec![(runs[0], Refusal::Elsewhere)]));
+        assert_eq!((rig.core.watched(), rig.core.polls_in_flight()), (0, 0));
+        assert_eq!(std::mem::take(&mut rig.settled), ["leave entry of a"]);
+        if let Some(poll) = poll {
+            assert_eq!(rig.core.strays, 1, "its poller is not free yet");
+            rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 3));
+            assert_eq!(rig.core.strays, 0);
+        }
+        assert!(rig.spans.is_empty(), "nothing of it is told");
+        // It may come back, for the other may die.
+        rig.handle(from_entry("a"));
+        assert_eq!(rig.core.watched(), 1);
+        // Done is done: the next one is a duplicate.
+        rig.handle(Input::Refused(vec![(runs[0], Refusal::Done)]));
+        rig.handle(from_entry("a"));
+        assert_eq!(rig.settled, ["release entry of a", "release entry of a"]);
+        assert_eq!(rig.core.watched(), 0);
+    }
+}
+
 /// What a store would have of this core now.
 fn stored(rig: &mut Rig) -> Stored {
     let mut stored = Stored::default();
@@ -1122,4 +1167,87 @@ fn an_answer_that_brings_nothing_new_changes_nothing_in_the_store() {
             .filter(|c| matches!(c, Change::PutWorkflow { .. }));
         assert_eq!(records.count(), expected, "{changes:?}");
     }
+}
+
+#[test]
+fn a_poll_of_a_run_given_up_that_is_taken_back_frees_its_poller() {
+    let mut rig = Rig::plain();
+    rig.start(0, "a");
+    let poll = rig.next_poll().1;
+    let runs = runs_of(&rig);
+    rig.handle(Input::Refused(vec![(runs[0], Refusal::Elsewhere)]));
+    assert_eq!(rig.core.strays, 1);
+    rig.handle(Input::Recalled(poll));
+    assert_eq!((rig.core.strays, rig.core.polls_in_flight()), (0, 0));
+}
+
+#[test]
+fn a_batch_under_way_is_less_what_was_lost() {
+    let mut rig = Rig::plain();
+    for id in ["a", "b"] {
+        rig.handle(from_entry(id));
+    }
+    let mut polls = [rig.next_poll().1, rig.next_poll().1];
+    polls.sort_by_key(|poll| poll.workflow_id.clone());
+    for poll in polls {
+        rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 1));
+    }
+    rig.pass(secs(6.0));
+    let (_, batch) = rig.batches.remove(0);
+    assert_eq!(batch.spans.len(), 4);
+    let lost = batch.spans[0].run;
+    rig.handle(Input::Refused(vec![(lost, Refusal::Elsewhere)]));
+    assert_eq!(rig.core.spans_waiting(), 2);
+    let outcome = ExportOutcome::Retry {
+        reason: "503".into(),
+        retry_after: None,
+    };
+    rig.handle(Input::Exported {
+        batch: batch.id,
+        outcome,
+    });
+    rig.pass(secs(5.0));
+    let (_, again) = rig.batches.remove(0);
+    assert_eq!(
+        again.spans,
+        batch.spans[2..],
+        "only what is ours goes again"
+    );
+    let outcome = ExportOutcome::Delivered {
+        rejected: 0,
+        message: "".into(),
+    };
+    rig.handle(Input::Exported {
+        batch: again.id,
+        outcome,
+    });
+    assert_eq!(rig.settled, ["leave entry of a", "release entry of b"]);
+}
+
+#[test]
+fn what_another_left_is_taken_over_at_any_time() {
+    let mut other = Rig::plain();
+    other.handle(from_entry("a"));
+    other.handle(from_entry("b"));
+    let poll = other.next_poll().1;
+    other.answer(&poll, answer_of(State::Ended(Outcome::Success), 2));
+    let mut stored = Stored::default();
+    for change in other.core.everything(other.now) {
+        match change {
+            Change::PutWorkflow { run, record } => stored.workflows.push((run, record)),
+            Change::PutSpan(span) => stored.spans.push(span),
+            Change::PutFinished(run, at) => stored.finished.push((run, at)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((stored.workflows.len(), stored.spans.len()), (1, 3));
+    let spans = stored.spans.clone();
+    let mut rig = Rig::plain();
+    rig.handle(from_entry("c"));
+    rig.pass(secs(30.0));
+    rig.core.restore(stored, rig.now);
+    rig.handle(Input::Tick);
+    assert_eq!(rig.core.watched(), 2);
+    rig.pass(secs(6.0));
+    assert_eq!(rig.batches[0].1.spans, spans, "to the byte");
 }

@@ -203,6 +203,46 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
+/// Reads the fields of a stream's entry: the field `message`, which holds a message, or else the fields themselves.
+///
+/// # Errors
+/// Why they are no start event.
+pub fn read_fields(
+    fields: &[(Vec<u8>, Vec<u8>)],
+    monitor: u16,
+    read_parent: bool,
+) -> Result<Message, Malformed> {
+    let message = fields.iter().find(|(name, _)| name == b"message");
+    if let Some((_, message)) = message {
+        return read(message, monitor, read_parent);
+    }
+    let length: usize = fields.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if length > limits::EVENT_BYTES_MAX {
+        return Err(Malformed::TooLong);
+    }
+    let text =
+        |bytes| std::str::from_utf8(bytes).map_err(|e| Malformed::NotJson(e.to_string().into()));
+    let mut object = serde_json::Map::new();
+    for (name, value) in fields {
+        let (name, value) = (text(name)?, text(value)?);
+        // All fields of an entry are text. What has to be something else is written as JSON; an id never has to.
+        let json = match serde_json::from_str(value) {
+            Ok(json @ (Json::Number(_) | Json::Object(_) | Json::Null))
+                if !is_named(name, "workflowid") =>
+            {
+                json
+            }
+            _ => Json::String(value.to_owned()),
+        };
+        object.insert(name.to_owned(), json);
+    }
+    read(
+        Json::Object(object).to_string().as_bytes(),
+        monitor,
+        read_parent,
+    )
+}
+
 fn is_named(key: &str, name: &str) -> bool {
     let letters = key.bytes().filter(|b| *b != b'_');
     letters.map(|b| b.to_ascii_lowercase()).eq(name.bytes())

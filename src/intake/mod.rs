@@ -6,3 +6,5 @@
 pub mod message;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "redis")]
+pub mod stream;

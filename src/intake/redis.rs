@@ -8,8 +8,9 @@ use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
+use crate::link::told;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use redis::{Client, ErrorKind, RedisError, RedisResult};
+use redis::{Client, RedisError, RedisResult};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -209,14 +210,6 @@ impl Listener {
 
 fn is_over(stopped: &Receiver<Infallible>) -> bool {
     stopped.try_recv() == Err(TryRecvError::Disconnected)
-}
-
-/// The error without what the server says to nobody in particular.
-fn told(error: &RedisError) -> String {
-    match error.kind() {
-        ErrorKind::AuthenticationFailed => format!("{error} (is the password right?)"),
-        _ => error.to_string(),
-    }
 }
 
 /// Connects once and asks for a ping, for `farspan check`.

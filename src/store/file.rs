@@ -3,7 +3,7 @@
 //! A commit is an fsync. The file is opened exclusively. One that is damaged is set aside under another name, loudly,
 //! and a new one begun: farspan that cannot start traces nothing at all.
 
-use super::{Store, StoreError};
+use super::{Committed, Store, StoreError, View};
 use crate::clock;
 use crate::core::ids::RunKey;
 use crate::core::outbox::EncodedSpan;
@@ -83,10 +83,10 @@ impl Store for FileStore {
         read.map_err(|e| StoreError::new(format_args!("{}: {e}", path.display())))
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit(&mut self, changes: &[Change], _: &View<'_>) -> Result<Committed, StoreError> {
         let path = self.path.clone();
         let written = write(self.database()?, changes);
-        written.map_err(|e| {
+        written.map(|()| Committed::default()).map_err(|e| {
             // redb refuses everything after an I/O error until the file is opened anew.
             self.database = None;
             StoreError::new(format_args!("{}: {e}", path.display()))
@@ -306,6 +306,11 @@ fn unusable(directory: &Path, error: &io::Error) -> StoreError {
 mod tests {
     use super::*;
 
+    const NOTHING: View<'static> = View {
+        everything: &Vec::new,
+        room: 0,
+    };
+
     struct Folder(PathBuf);
 
     impl Folder {
@@ -351,23 +356,29 @@ mod tests {
         let folder = Folder::new("restart");
         let mut store = folder.store().unwrap();
         store
-            .commit(&[
-                put(1, b"one"),
-                put(2, b"two"),
-                Change::PutSpan(span(11)),
-                Change::PutSpan(span(10)),
-                Change::PutFinished(key(4), Wall::from_unix_ns(44)),
-                Change::PutFinished(key(3), Wall::from_unix_ns(33)),
-            ])
+            .commit(
+                &[
+                    put(1, b"one"),
+                    put(2, b"two"),
+                    Change::PutSpan(span(11)),
+                    Change::PutSpan(span(10)),
+                    Change::PutFinished(key(4), Wall::from_unix_ns(44)),
+                    Change::PutFinished(key(3), Wall::from_unix_ns(33)),
+                ],
+                &NOTHING,
+            )
             .unwrap();
         store
-            .commit(&[
-                put(1, b"one again"),
-                Change::RemoveWorkflow(key(2)),
-                Change::PutSpan(span(12)),
-                Change::RemoveSpans(vec![(key(10), 10)]),
-                Change::RemoveFinished(key(4)),
-            ])
+            .commit(
+                &[
+                    put(1, b"one again"),
+                    Change::RemoveWorkflow(key(2)),
+                    Change::PutSpan(span(12)),
+                    Change::RemoveSpans(vec![(key(10), 10)]),
+                    Change::RemoveFinished(key(4)),
+                ],
+                &NOTHING,
+            )
             .unwrap();
         drop(store);
         let stored = folder.store().unwrap().load().unwrap();
@@ -381,7 +392,7 @@ mod tests {
         let folder = Folder::new("order");
         let mut store = folder.store().unwrap();
         store
-            .commit(&[Change::RemoveWorkflow(key(1)), put(1, b"new")])
+            .commit(&[Change::RemoveWorkflow(key(1)), put(1, b"new")], &NOTHING)
             .unwrap();
         assert_eq!(store.load().unwrap().workflows.len(), 1);
     }
@@ -404,7 +415,7 @@ mod tests {
             fs::create_dir_all(&folder.0).unwrap();
             fs::write(folder.0.join(FILE_NAME), damage).unwrap();
             let mut store = folder.store().unwrap();
-            store.commit(&[put(1, b"one")]).unwrap();
+            store.commit(&[put(1, b"one")], &NOTHING).unwrap();
             let aside = fs::read_dir(&folder.0).unwrap().filter(|entry| {
                 let name = entry.as_ref().unwrap().file_name();
                 name.to_string_lossy().contains("damaged")
@@ -418,12 +429,12 @@ mod tests {
         let folder = Folder::new("short");
         let path = folder.0.join(FILE_NAME);
         let mut store = folder.store().unwrap();
-        store.commit(&[put(1, &[7; 100_000])]).unwrap();
+        store.commit(&[put(1, &[7; 100_000])], &NOTHING).unwrap();
         drop(store);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 3]).unwrap();
         let mut store = folder.store().unwrap();
-        store.commit(&[put(2, b"two")]).unwrap();
+        store.commit(&[put(2, b"two")], &NOTHING).unwrap();
         assert!(store.load().is_ok());
     }
 
@@ -462,7 +473,7 @@ mod tests {
         let mut store = folder.store().unwrap();
         for n in 0..40 {
             let changes = [put(n, &[n; 700]), Change::PutSpan(span(n.into()))];
-            store.commit(&changes).unwrap();
+            store.commit(&changes, &NOTHING).unwrap();
         }
         let whole = store.load().unwrap();
         drop(store);
@@ -481,7 +492,7 @@ mod tests {
             for span in &stored.spans {
                 assert!(whole.spans.contains(span), "damage at {from}");
             }
-            store.commit(&[put(200, b"goes on")]).unwrap();
+            store.commit(&[put(200, b"goes on")], &NOTHING).unwrap();
             match stored.workflows.len() {
                 40 => kept += 1,
                 _ => lost += 1,

@@ -5,23 +5,68 @@
 //! changes of a turn in one transaction before anything of that turn leaves.
 
 pub mod file;
+#[cfg(feature = "redis")]
+pub mod redis;
 
-use crate::core::{Change, Stored};
+use crate::core::ids::RunKey;
+use crate::core::time::{Mono, Now};
+use crate::core::{Change, Refusal, Stored};
 use std::fmt;
 
 /// Where records are kept.
 pub trait Store {
-    /// Everything that is kept.
+    /// Everything that is kept and can be had now. A store that is out of reach for the moment has nothing to say; it
+    /// hands over by [`commit`](Self::commit) what it has once it is there.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// Why farspan cannot go on with this store.
     fn load(&mut self) -> Result<Stored, StoreError>;
 
-    /// Makes all these changes or none of them, durably. In their order: a later one counts.
+    /// Makes all these changes durably; those of one run all or none. In their order: a later one counts. Without any,
+    /// sees to what is due.
     ///
     /// # Errors
     /// Why they were not made. They may be tried again.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+    fn commit(&mut self, changes: &[Change], view: &View<'_>) -> Result<Committed, StoreError>;
+
+    /// When the store wants [`commit`](Self::commit) to be called though nothing has changed.
+    fn next_deadline(&self) -> Option<Mono> {
+        None
+    }
+
+    /// Whether what is stored is certainly still ours, so that it may be sent.
+    fn may_export(&self, now: Now) -> bool {
+        let _ = now;
+        true
+    }
+
+    /// Gives back what is not finished, at the end.
+    fn leave(&mut self) {}
+}
+
+/// What a store may want to know of the core.
+pub struct View<'a> {
+    /// The changes that would bring an empty store to where things stand, the ones to be committed among them.
+    pub everything: &'a dyn Fn() -> Vec<Change>,
+    /// How many more workflows can be taken under watch.
+    pub room: usize,
+}
+
+/// What a commit came to, beside being made.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// Runs that are not ours. Nothing of them was written.
+    pub refused: Vec<(RunKey, Refusal)>,
+    /// What another instance had, and is ours now.
+    pub claimed: Stored,
+}
+
+impl Committed {
+    /// Whether there is nothing to be done about it.
+    pub fn is_plain(&self) -> bool {
+        let claimed = &self.claimed;
+        self.refused.is_empty() && claimed.workflows.is_empty() && claimed.spans.is_empty()
+    }
 }
 
 /// Why a store does not do what it is to.
@@ -32,6 +77,12 @@ impl StoreError {
     /// With these words.
     pub fn new(words: impl fmt::Display) -> Self {
         StoreError(words.to_string())
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View(room: {})", self.room)
     }
 }
 

@@ -456,7 +456,9 @@ impl World {
                 Action::Poll(poll) => self.polled(poll),
                 Action::Export(batch) => self.exports.push(batch),
                 Action::Note(note) => self.noted(note),
-                Action::Release(source) => panic!("nobody gave {source}"),
+                Action::Release(source) | Action::Leave(source) => {
+                    panic!("nobody gave {source}")
+                }
                 Action::Finished(span) => {
                     self.finished(&span);
                     let bytes = self.collector.encode(*span);
@@ -622,7 +624,7 @@ impl World {
             Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
-            Action::Release(_) => (5, 0),
+            Action::Release(_) | Action::Leave(_) => (5, 0),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;

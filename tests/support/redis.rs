@@ -13,6 +13,8 @@ pub struct RedisServer {
     port: u16,
     password: Mutex<Option<String>>,
     child: Option<Child>,
+    /// Where it keeps what it holds, if it does.
+    directory: Option<std::path::PathBuf>,
 }
 
 impl RedisServer {
@@ -28,6 +30,69 @@ impl RedisServer {
             port: free_port(),
             password: Mutex::default(),
             child: None,
+            directory: None,
+        }
+    }
+
+    /// One that keeps every write on its disk.
+    pub fn durable() -> Self {
+        let mut server = RedisServer::stopped();
+        let directory = std::env::temp_dir().join(format!("farspan-redis-{}", server.port));
+        drop(std::fs::remove_dir_all(&directory));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        server.directory = Some(directory);
+        server.resume();
+        server
+    }
+
+    /// One that asks for this password.
+    pub fn with_password(password: &str) -> Self {
+        let mut server = RedisServer::stopped();
+        server.password = Mutex::new(Some(password.to_owned()));
+        server.resume();
+        server
+    }
+
+    /// The answer to a command.
+    #[track_caller]
+    pub fn ask<T: ::redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut connection = self.client().get_connection().expect("a connection");
+        let mut command = ::redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let answer = command.query(&mut connection);
+        answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Adds an entry with a message to a stream; answers with its id.
+    #[track_caller]
+    pub fn add(&self, stream: &str, message: &str) -> String {
+        self.ask(&["XADD", stream, "*", "message", message])
+    }
+
+    /// The same for many, on one connection.
+    pub fn add_all(&self, stream: &str, messages: &[String]) {
+        let mut connection = self.client().get_connection().expect("a connection");
+        let mut pipe = ::redis::pipe();
+        for message in messages {
+            pipe.cmd("XADD")
+                .arg(stream)
+                .arg("*")
+                .arg("message")
+                .arg(message);
+        }
+        let _: ::redis::Value = pipe.query(&mut connection).expect("XADD");
+    }
+
+    /// Entries of a stream's group that are not acknowledged.
+    #[track_caller]
+    pub fn pending(&self, stream: &str) -> usize {
+        let about: ::redis::Value = self.ask(&["XPENDING", stream, "farspan"]);
+        match about {
+            ::redis::Value::Array(parts) => match parts.first() {
+                Some(::redis::Value::Int(count)) => usize::try_from(*count).expect("a count"),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
         }
     }
 
@@ -56,8 +121,16 @@ impl RedisServer {
         assert!(self.child.is_none(), "already running");
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .current_dir(std::env::temp_dir())
+            .args(["--save", "", "--daemonize", "no"])
+            .args(match self.directory {
+                Some(_) => ["--appendonly", "yes", "--appendfsync", "always"],
+                None => ["--appendonly", "no", "--appendfsync", "no"],
+            })
+            .args([
+                "--requirepass",
+                lock(&self.password).as_deref().unwrap_or_default(),
+            ])
+            .current_dir(self.directory.clone().unwrap_or_else(std::env::temp_dir))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -132,5 +205,8 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
+        if let Some(directory) = &self.directory {
+            drop(std::fs::remove_dir_all(directory));
+        }
     }
 }

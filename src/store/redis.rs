@@ -1,0 +1,882 @@
+//! The store of a fleet: Redis, shared by all instances.
+//!
+//! ```text
+//! farspan:{<namespace>/<service>}:instance:<name>   a token, PX = the lease     who is alive
+//!                                :run:<run>         o = owner, w = record, s:<sequence> = spans
+//!                                :done:<run>        EX 86400                    delivered lately
+//!                                :runs:<owner>      the runs of an owner        for takeovers
+//!                                :owners            all owners                  for takeovers
+//! ```
+//!
+//! An owner is `<name>/<token>`, one life of an instance. A run belongs to one owner, and the commit is the claim: a
+//! run that another has, dead or alive, is refused. What belongs to an owner whose instance does not hold its token any
+//! more is free for whoever finds it. Every commit, renewal and claim is a script, so nothing comes between its check
+//! and its writes. `ARCHITECTURE.md`, *Fleet*, has the reasoning.
+
+use super::{Committed, Store, StoreError, View};
+use crate::clock;
+use crate::core::ids::RunKey;
+use crate::core::outbox::EncodedSpan;
+use crate::core::time::{Mono, Now};
+use crate::core::{Change, Refusal, Stored};
+use crate::link;
+use redis::{Client, Cmd, Connection, RedisError, RedisResult, Value};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which fleet, and who in it.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// The Redis URL, password and all.
+    pub url: String,
+    /// `service.namespace`.
+    pub namespace: Option<String>,
+    /// `service.name`. Instances with the same namespace and name share their work.
+    pub service: String,
+    /// This instance's name, unlike all others'.
+    pub instance: String,
+    /// An instance that is silent for so long is dead.
+    pub lease: Duration,
+}
+
+/// How long a run is known to be done: longer than anybody is frozen or cut off who then comes back with it.
+const DONE_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Runs in one script.
+const RUNS_MAX: usize = 256;
+/// Bytes in one script, about.
+const SCRIPT_BYTES_MAX: usize = 1024 * 1024;
+/// Runs that are taken over by one script, and by one commit.
+const CLAIM_AT_ONCE: usize = 64;
+const CLAIM_MAX: usize = 1024;
+/// The longest wait for an answer: the loop waits too.
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
+
+/// `KEYS[1]`: the instance. `ARGV`: token, lease in ms, whether to push another life of the same name aside.
+const REGISTER: &str = r"
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] and ARGV[3] ~= '1' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1";
+
+/// `KEYS[1]`: the instance. `ARGV`: token, lease in ms, prefix, owner, seconds a done run is remembered; then for each
+/// run its name, its mode, how many fields to set and they with their values, how many to remove and they.
+///
+/// The modes: `new`, a run that is to become ours; `known`, one of ours; `whole`, one that is written anew with
+/// all there is; `held`, the same, but one that is gone was done long ago. An answer of `nil`: the lease is lost and
+/// nothing was written; else pairs of a run and why it was refused, or that it is over.
+const COMMIT: &str = r"
+local token, lease, prefix, owner, done_kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('GET', KEYS[1]) ~= token then return false end
+redis.call('PEXPIRE', KEYS[1], lease)
+local mine, refused, at = prefix .. 'runs:' .. owner, {}, 6
+while at <= #ARGV do
+  local run, mode, sets = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local first = at + 3
+  local removals = tonumber(ARGV[first + 2 * sets])
+  local first_removal = first + 2 * sets + 1
+  at = first_removal + removals
+  local key, done = prefix .. 'run:' .. run, prefix .. 'done:' .. run
+  local has = redis.call('HGET', key, 'o')
+  local why = nil
+  if has then
+    if has ~= owner then why = 'elsewhere' end
+  elseif sets > 0 and redis.call('EXISTS', done) == 1 then
+    why = 'done'
+  elseif sets > 0 and mode == 'held' then
+    why = 'done'
+  elseif sets > 0 and mode == 'known' then
+    why = 'gone'
+  end
+  if why then
+    refused[#refused + 1] = run
+    refused[#refused + 1] = why
+  else
+    if mode == 'whole' or mode == 'held' then redis.call('DEL', key) end
+    for i = 0, sets - 1 do
+      redis.call('HSET', key, ARGV[first + 2 * i], ARGV[first + 2 * i + 1])
+    end
+    for i = 0, removals - 1 do
+      redis.call('HDEL', key, ARGV[first_removal + i])
+    end
+    if sets == 0 and redis.call('HLEN', key) - redis.call('HEXISTS', key, 'o') == 0 then
+      redis.call('DEL', key)
+      redis.call('SREM', mine, run)
+      redis.call('SET', done, '1', 'EX', done_kept)
+      refused[#refused + 1] = run
+      refused[#refused + 1] = 'over'
+    else
+      redis.call('HSET', key, 'o', owner)
+      redis.call('SADD', mine, run)
+      redis.call('SADD', prefix .. 'owners', owner)
+    end
+  end
+end
+return refused";
+
+/// `KEYS[1]`: the instance. `ARGV`: token, lease in ms, prefix, owner, how many runs at most. Renews the lease and
+/// takes over runs of the dead. The answer is `nil` as above; else triples of a run, its fields, and their values.
+const CLAIM: &str = r"
+local token, lease, prefix, owner, room = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+if redis.call('GET', KEYS[1]) ~= token then return false end
+redis.call('PEXPIRE', KEYS[1], lease)
+local mine, owners, claimed = prefix .. 'runs:' .. owner, prefix .. 'owners', {}
+for _, other in ipairs(redis.call('SMEMBERS', owners)) do
+  if room <= 0 then break end
+  local name, life = other:match('^(.*)/([^/]*)$')
+  if other ~= owner and (not name or redis.call('GET', prefix .. 'instance:' .. name) ~= life) then
+    local theirs = prefix .. 'runs:' .. other
+    for _, run in ipairs(redis.call('SRANDMEMBER', theirs, room)) do
+      local key = prefix .. 'run:' .. run
+      redis.call('SREM', theirs, run)
+      if redis.call('HGET', key, 'o') == other then
+        redis.call('HSET', key, 'o', owner)
+        redis.call('SADD', mine, run)
+        redis.call('SADD', owners, owner)
+        claimed[#claimed + 1] = run
+        claimed[#claimed + 1] = redis.call('HGETALL', key)
+        room = room - 1
+      end
+    end
+    if redis.call('SCARD', theirs) == 0 then redis.call('SREM', owners, other) end
+  end
+end
+return claimed";
+
+/// `KEYS[1]`: the instance. `ARGV`: token. Ends this life at once.
+const LEAVE: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0";
+
+/// See the module.
+#[derive(Debug)]
+pub struct RedisStore {
+    client: Client,
+    place: String,
+    prefix: String,
+    instance: String,
+    token: String,
+    lease: Duration,
+    link: Option<Link>,
+    /// Whether this life has ever been registered. Until then another life of the same name is pushed aside.
+    is_born: bool,
+    /// Whether all that is ours has been written since the connection was made.
+    is_whole: bool,
+    mine: HashSet<RunKey>,
+    /// Just before the last request that has renewed the lease.
+    renewed: Option<Now>,
+    /// When to renew and to look for what is free.
+    due: Mono,
+}
+
+struct Link {
+    connection: Connection,
+    register: String,
+    commit: String,
+    claim: String,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Link")
+    }
+}
+
+/// Why a commit did not work out.
+enum Trouble {
+    Redis(RedisError),
+    /// The lease has lapsed, or what is stored is not what we stored: everything has to be written anew.
+    Lapsed,
+    /// Another process has our name.
+    Twin,
+}
+
+impl From<RedisError> for Trouble {
+    fn from(error: RedisError) -> Self {
+        Trouble::Redis(error)
+    }
+}
+
+impl RedisStore {
+    /// A store that is not connected yet.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub fn new(fleet: Fleet) -> Result<Self, StoreError> {
+        let client =
+            Client::open(fleet.url.as_str()).map_err(|e| StoreError::new(link::told(&e)))?;
+        // One hash tag, so that a cluster keeps all keys in one place.
+        let plain = |text: &str| text.replace(['{', '}'], "_");
+        let tag = match &fleet.namespace {
+            Some(namespace) => format!("{}/{}", plain(namespace), plain(&fleet.service)),
+            None => plain(&fleet.service),
+        };
+        Ok(RedisStore {
+            place: client.get_connection_info().addr().to_string(),
+            client,
+            prefix: format!("farspan:{{{tag}}}:"),
+            instance: fleet.instance,
+            token: new_token(),
+            lease: fleet.lease,
+            link: None,
+            is_born: false,
+            is_whole: false,
+            mine: HashSet::new(),
+            renewed: None,
+            due: clock::now().mono,
+        })
+    }
+
+    fn owner(&self) -> String {
+        format!("{}/{}", self.instance, self.token)
+    }
+
+    fn instance_key(&self) -> String {
+        format!("{}instance:{}", self.prefix, self.instance)
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE_MAX.min(self.lease / 4)
+    }
+
+    fn connect(&mut self) -> RedisResult<()> {
+        let mut connection = link::connect(&self.client, self.patience())?;
+        let [register, commit, claim] =
+            [REGISTER, COMMIT, CLAIM].map(|text| link::load_script(&mut connection, text));
+        self.link = Some(Link {
+            register: register?,
+            commit: commit?,
+            claim: claim?,
+            connection,
+        });
+        Ok(())
+    }
+
+    /// A call of a script on our instance, with what all of them begin with.
+    fn script(&self, name: impl Fn(&Link) -> &String) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.link.as_ref().map(|l| name(l).as_str()));
+        command.arg(1).arg(self.instance_key());
+        command.arg(&self.token).arg(self.lease.as_millis() as u64);
+        command
+    }
+
+    fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+        let asked = clock::now();
+        let Some(link) = &mut self.link else {
+            return Err(Trouble::Lapsed);
+        };
+        let answer: Value = command.query(&mut link.connection)?;
+        if answer == Value::Nil {
+            return Err(Trouble::Lapsed);
+        }
+        self.renewed = Some(asked);
+        Ok(answer)
+    }
+
+    fn try_commit(&mut self, changes: &[Change], view: &View<'_>) -> Result<Committed, Trouble> {
+        if self.link.is_none() {
+            self.connect()?;
+            self.is_whole = false;
+        }
+        let mut committed = Committed::default();
+        let tried = self.write_and_claim(changes, view, &mut committed);
+        if tried.is_err() {
+            // Nobody will hear of these: they are found again.
+            let claimed = &committed.claimed;
+            let with_record = claimed.workflows.iter().map(|(run, _)| run);
+            for run in with_record.chain(claimed.finished.iter().map(|(run, _)| run)) {
+                self.mine.remove(run);
+            }
+        }
+        tried.map(|()| committed)
+    }
+
+    fn write_and_claim(
+        &mut self,
+        changes: &[Change],
+        view: &View<'_>,
+        committed: &mut Committed,
+    ) -> Result<(), Trouble> {
+        if self.is_whole {
+            self.write(by_run(changes), "known", "new", committed)?;
+        } else {
+            self.rejoin(changes, view, committed)?;
+        }
+        if clock::now().mono >= self.due {
+            self.take_over(view.room, committed)?;
+        }
+        Ok(())
+    }
+
+    /// After a new connection and after a lapse nothing is sure of what Redis has: it may have been restarted from an
+    /// old copy or from none, and others may have taken what was ours. So everything is written anew; what others have
+    /// is refused.
+    fn rejoin(
+        &mut self,
+        changes: &[Change],
+        view: &View<'_>,
+        committed: &mut Committed,
+    ) -> Result<(), Trouble> {
+        let before = self.renewed;
+        let mut register = self.script(|link| &link.register);
+        register.arg(if self.is_born { "0" } else { "1" });
+        if self.ask(&register)? == Value::Int(0) {
+            self.renewed = before;
+            return Err(Trouble::Twin);
+        }
+        self.is_born = true;
+        let mut runs = by_run(&(view.everything)());
+        for run in by_run(changes).into_keys() {
+            // What is not there any more is delivered.
+            if self.mine.contains(&run) {
+                runs.entry(run).or_default();
+            }
+        }
+        let silent = before.map(|before| clock::now().mono.since(before.mono));
+        let known = match silent {
+            Some(silent) if silent >= DONE_KEPT => "held",
+            _ => "whole",
+        };
+        self.write(runs, known, "whole", committed)?;
+        self.is_whole = true;
+        self.find_own(committed)
+    }
+
+    /// Runs that were claimed by a script whose answer never came.
+    fn find_own(&mut self, committed: &mut Committed) -> Result<(), Trouble> {
+        let index = format!("{}runs:{}", self.prefix, self.owner());
+        let members = redis::cmd("SMEMBERS").arg(index).to_owned();
+        let members = self.query(&members)?;
+        let runs = link::elements(members).into_iter().filter_map(link::text);
+        let unknown: Vec<String> = runs
+            .filter(|hex| run_of(hex).is_some_and(|run| !self.mine.contains(&run)))
+            .collect();
+        for hex in unknown {
+            let key = format!("{}run:{hex}", self.prefix);
+            let fields = redis::cmd("HGETALL").arg(key).to_owned();
+            let fields = self.query(&fields)?;
+            self.adopt(&hex, fields, committed);
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+        match &mut self.link {
+            Some(link) => Ok(command.query(&mut link.connection)?),
+            None => Err(Trouble::Lapsed),
+        }
+    }
+
+    fn write(
+        &mut self,
+        runs: BTreeMap<RunKey, Changed>,
+        mode_of_mine: &str,
+        mode_of_others: &str,
+        committed: &mut Committed,
+    ) -> Result<(), Trouble> {
+        let mut runs = runs.into_iter().peekable();
+        while runs.peek().is_some() {
+            let mut command = self.script(|link| &link.commit);
+            command
+                .arg(&self.prefix)
+                .arg(self.owner())
+                .arg(DONE_KEPT.as_secs());
+            let (mut count, mut bytes) = (0, 0);
+            let mut written = Vec::new();
+            while let Some((run, changed)) = runs.peek()
+                && count < RUNS_MAX
+                && bytes < SCRIPT_BYTES_MAX
+            {
+                let is_mine = self.mine.contains(run);
+                // What was refused is nothing to us.
+                if is_mine || changed.sets() > 0 || mode_of_others == "whole" {
+                    let mode = if is_mine {
+                        mode_of_mine
+                    } else {
+                        mode_of_others
+                    };
+                    bytes += changed.tell(*run, mode, &mut command);
+                    written.push(*run);
+                    count += 1;
+                }
+                runs.next();
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            let mut refused = link::elements(self.ask(&command)?).into_iter();
+            self.mine.extend(written);
+            while let (Some(run), Some(why)) = (refused.next(), refused.next()) {
+                let run = link::text(run).and_then(|hex| run_of(&hex));
+                let (Some(run), Some(why)) = (run, link::text(why)) else {
+                    continue;
+                };
+                if why == "gone" {
+                    // Somebody has deleted it, or Redis has for want of memory.
+                    return Err(Trouble::Lapsed);
+                }
+                self.mine.remove(&run);
+                match why.as_str() {
+                    "elsewhere" => committed.refused.push((run, Refusal::Elsewhere)),
+                    "done" => committed.refused.push((run, Refusal::Done)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, room: usize, committed: &mut Committed) -> Result<(), Trouble> {
+        let room_max = room.min(CLAIM_MAX);
+        let mut room = room_max;
+        loop {
+            let at_once = room.min(CLAIM_AT_ONCE);
+            let mut command = self.script(|link| &link.claim);
+            command.arg(&self.prefix).arg(self.owner()).arg(at_once);
+            let mut claimed = link::elements(self.ask(&command)?).into_iter();
+            let mut count = 0;
+            while let (Some(run), Some(fields)) = (claimed.next(), claimed.next()) {
+                if let Some(hex) = link::text(run) {
+                    self.adopt(&hex, fields, committed);
+                }
+                count += 1;
+            }
+            room -= count.min(room);
+            if count < at_once || room == 0 {
+                break;
+            }
+        }
+        // There may be more.
+        let pause = match room == 0 && room_max > 0 {
+            true => Duration::from_millis(100),
+            false => self.lease / 3,
+        };
+        self.due = clock::now().mono + pause;
+        Ok(())
+    }
+
+    fn adopt(&mut self, hex: &str, fields: Value, committed: &mut Committed) {
+        let Some(run) = run_of(hex) else { return };
+        self.mine.insert(run);
+        let claimed = &mut committed.claimed;
+        let mut has_record = false;
+        let mut fields = link::elements(fields).into_iter().filter_map(link::bytes);
+        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+            if name == b"w" {
+                claimed.workflows.push((run, value));
+                has_record = true;
+            } else if let Some(sequence) = sequence_of(&name) {
+                claimed.spans.push(EncodedSpan {
+                    sequence,
+                    run,
+                    bytes: Arc::from(value),
+                });
+            }
+        }
+        if !has_record {
+            claimed.finished.push((run, clock::now().wall));
+        }
+    }
+
+    fn told(&self, trouble: &Trouble) -> StoreError {
+        let (place, instance) = (&self.place, &self.instance);
+        match trouble {
+            Trouble::Redis(error) => {
+                StoreError::new(format_args!("Redis at {place}: {}", link::told(error)))
+            }
+            Trouble::Lapsed => StoreError::new(format_args!(
+                "Redis at {place}: the lease has lapsed; what nobody has taken is written anew"
+            )),
+            Trouble::Twin => StoreError::new(format_args!(
+                "Redis at {place}: another farspan is {instance} now; give each its own FARSPAN_INSTANCE"
+            )),
+        }
+    }
+}
+
+impl Store for RedisStore {
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        match self.connect() {
+            Err(error) if link::is_refusal(&error) => Err(self.told(&error.into())),
+            // The first commit connects, registers and takes over.
+            _ => Ok(Stored::default()),
+        }
+    }
+
+    fn commit(&mut self, changes: &[Change], view: &View<'_>) -> Result<Committed, StoreError> {
+        let mut tried = self.try_commit(changes, view);
+        if matches!(tried, Err(Trouble::Lapsed)) {
+            log::warn!("{}", self.told(&Trouble::Lapsed));
+            self.is_whole = false;
+            tried = self.try_commit(changes, view);
+        }
+        tried.map_err(|trouble| {
+            self.is_whole = false;
+            if let Trouble::Redis(_) = trouble {
+                self.link = None;
+            }
+            self.told(&trouble)
+        })
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        Some(self.due)
+    }
+
+    fn may_export(&self, now: Now) -> bool {
+        let margin = self.lease / 10;
+        self.renewed.is_some_and(|renewed| {
+            // The wall clock goes on while the whole machine sleeps, the other one while the wall clock is set back.
+            let silent = now
+                .mono
+                .since(renewed.mono)
+                .max(now.wall.since(renewed.wall));
+            silent + margin < self.lease
+        })
+    }
+
+    fn leave(&mut self) {
+        let key = self.instance_key();
+        if let Some(link) = &mut self.link {
+            let left: RedisResult<Value> = redis::cmd("EVAL")
+                .arg(LEAVE)
+                .arg(1)
+                .arg(key)
+                .arg(&self.token)
+                .query(&mut link.connection);
+            if let Err(error) = left {
+                log::debug!("the lease ends by itself: {}", link::told(&error));
+            }
+        }
+    }
+}
+
+/// What is to become of one run.
+#[derive(Debug, Default)]
+struct Changed {
+    /// `Some(None)`: it goes.
+    record: Option<Option<Vec<u8>>>,
+    spans: BTreeMap<u64, Option<Arc<[u8]>>>,
+}
+
+impl Changed {
+    fn sets(&self) -> usize {
+        let record = matches!(self.record, Some(Some(_)));
+        self.spans.values().flatten().count() + usize::from(record)
+    }
+
+    /// Writes itself into a call of [`COMMIT`]; answers with its size.
+    fn tell(&self, run: RunKey, mode: &str, command: &mut Cmd) -> usize {
+        let mut bytes = 64;
+        command.arg(hex_of(run)).arg(mode).arg(self.sets());
+        if let Some(Some(record)) = &self.record {
+            bytes += record.len();
+            command.arg("w").arg(&**record);
+        }
+        for (sequence, span) in &self.spans {
+            if let Some(span) = span {
+                bytes += span.len();
+                command.arg(format!("s:{sequence}")).arg(&**span);
+            }
+        }
+        let gone = self.spans.iter().filter(|(_, span)| span.is_none());
+        let gone: Vec<u64> = gone.map(|(sequence, _)| *sequence).collect();
+        let record_goes = self.record == Some(None);
+        command.arg(gone.len() + usize::from(record_goes));
+        if record_goes {
+            command.arg("w");
+        }
+        for sequence in gone {
+            command.arg(format!("s:{sequence}"));
+        }
+        bytes
+    }
+}
+
+/// The changes of each run, later ones over earlier ones: a script takes or refuses a run as a whole.
+fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
+    let mut runs: BTreeMap<RunKey, Changed> = BTreeMap::new();
+    for change in changes {
+        match change {
+            Change::PutWorkflow { run, record } => {
+                runs.entry(*run).or_default().record = Some(Some(record.clone()));
+            }
+            Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
+            Change::PutSpan(span) => {
+                let spans = &mut runs.entry(span.run).or_default().spans;
+                spans.insert(span.sequence, Some(span.bytes.clone()));
+            }
+            Change::RemoveSpans(spans) => {
+                for (run, sequence) in spans {
+                    runs.entry(*run).or_default().spans.insert(*sequence, None);
+                }
+            }
+            // It is done when nothing of it is left.
+            Change::PutFinished(run, _) => drop(runs.entry(*run).or_default()),
+            // Redis forgets by itself.
+            Change::RemoveFinished(_) => {}
+        }
+    }
+    runs
+}
+
+fn hex_of(run: RunKey) -> String {
+    run.to_bytes().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn run_of(hex: &str) -> Option<RunKey> {
+    let mut bytes = [0; 16];
+    if hex.len() != 2 * bytes.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(RunKey::from_bytes(bytes))
+}
+
+fn sequence_of(field: &[u8]) -> Option<u64> {
+    std::str::from_utf8(field)
+        .ok()?
+        .strip_prefix("s:")?
+        .parse()
+        .ok()
+}
+
+/// Unlike any other: the standard library seeds each of these from the system's randomness.
+fn new_token() -> String {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_i64(clock::now().wall.as_unix_ns());
+    format!("{:016x}", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
+
+    use super::*;
+    use crate::core::time::Wall;
+    use std::net::TcpListener;
+    use std::process::{Child, Command, Stdio};
+
+    struct Server(Child, u16);
+
+    impl Server {
+        fn start() -> Self {
+            let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let child = Command::new("redis-server")
+                .args([
+                    "--port",
+                    &port.to_string(),
+                    "--save",
+                    "",
+                    "--bind",
+                    "127.0.0.1",
+                ])
+                .current_dir(std::env::temp_dir())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is there; run tests/run");
+            let server = Server(child, port);
+            for _ in 0..1000 {
+                if server.client().get_connection().is_ok() {
+                    return server;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            panic!("redis-server does not answer");
+        }
+
+        fn client(&self) -> Client {
+            Client::open(format!("redis://127.0.0.1:{}", self.1)).unwrap()
+        }
+
+        fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+            let mut connection = self.client().get_connection().unwrap();
+            let mut command = redis::cmd(words[0]);
+            command.arg(&words[1..]).query(&mut connection).unwrap()
+        }
+
+        fn store(&self, instance: &str, lease: Duration) -> RedisStore {
+            RedisStore::new(Fleet {
+                url: format!("redis://127.0.0.1:{}", self.1),
+                namespace: Some("test".into()),
+                service: "farspan".into(),
+                instance: instance.into(),
+                lease,
+            })
+            .unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn key(n: u8) -> RunKey {
+        RunKey::from_bytes([n; 16])
+    }
+
+    fn put(n: u8, record: &[u8]) -> Change {
+        Change::PutWorkflow {
+            run: key(n),
+            record: record.to_vec(),
+        }
+    }
+
+    fn span(n: u8, sequence: u64) -> Change {
+        Change::PutSpan(EncodedSpan {
+            sequence,
+            run: key(n),
+            bytes: vec![n; 3].into(),
+        })
+    }
+
+    fn commit(store: &mut RedisStore, changes: &[Change]) -> Committed {
+        commit_of(store, changes, changes)
+    }
+
+    fn commit_of(store: &mut RedisStore, changes: &[Change], all: &[Change]) -> Committed {
+        let view = View {
+            everything: &|| all.to_vec(),
+            room: 1000,
+        };
+        store.commit(changes, &view).unwrap()
+    }
+
+    #[test]
+    fn the_commit_is_the_claim() {
+        let server = Server::start();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        assert!(commit(&mut a, &[put(1, b"a's")]).is_plain());
+        let committed = commit(&mut b, &[put(1, b"b's"), put(2, b"b's")]);
+        assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
+        // A record that ends, its span delivered: done, for everybody.
+        let end = [Change::RemoveWorkflow(key(1)), span(1, 7)];
+        assert!(commit(&mut a, &end).is_plain());
+        assert!(commit(&mut a, &[Change::RemoveSpans(vec![(key(1), 7)])]).is_plain());
+        assert!(a.mine.is_empty());
+        let committed = commit(&mut b, &[put(1, b"b's")]);
+        assert_eq!(committed.refused, [(key(1), Refusal::Done)]);
+        let keys: Vec<String> = server.ask(&["KEYS", "*:run:*"]);
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        assert!(
+            keys[0].starts_with("farspan:{test/farspan}:run:02"),
+            "{keys:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_dead_had_is_taken_once_and_whole() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        let all: Vec<Change> = (0..200).map(|n| put(n, &[n; 10])).collect();
+        commit(&mut a, &all);
+        commit(
+            &mut a,
+            &[Change::RemoveWorkflow(key(3)), span(3, 5), span(4, 6)],
+        );
+        let mut b = server.store("b", LONG);
+        assert!(commit(&mut b, &[]).is_plain(), "a is alive");
+        a.leave();
+        b.due = clock::now().mono;
+        let claimed = commit(&mut b, &[]).claimed;
+        assert_eq!(claimed.workflows.len(), 199);
+        assert_eq!(claimed.spans.len(), 2);
+        assert_eq!(claimed.finished.len(), 1);
+        b.due = clock::now().mono;
+        assert!(commit(&mut b, &[]).is_plain());
+        // One that comes back finds it gone, and keeps what is new.
+        let more = [put(1, b"stale"), put(201, b"new")];
+        let committed = commit(&mut a, &more);
+        assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
+        let record: Vec<u8> =
+            server.ask(&["HGET", &format!("{}run:{}", b.prefix, hex_of(key(1))), "w"]);
+        assert_eq!(record, [1; 10]);
+    }
+
+    #[test]
+    fn a_redis_that_has_forgotten_everything_is_told_again() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        commit(&mut a, &[put(1, b"one"), put(2, b"two"), span(2, 9)]);
+        let _: () = server.ask(&["FLUSHALL"]);
+        let all = [put(2, b"two"), span(2, 9), put(3, b"three")];
+        let delivered = [Change::RemoveWorkflow(key(1)), put(3, b"three")];
+        assert!(commit_of(&mut a, &delivered, &all).is_plain());
+        a.leave();
+        let claimed = commit(&mut server.store("b", LONG), &[]).claimed;
+        let mut runs: Vec<RunKey> = claimed.workflows.iter().map(|(run, _)| *run).collect();
+        runs.sort_unstable();
+        assert_eq!((runs, claimed.spans.len()), (vec![key(2), key(3)], 1));
+    }
+
+    #[test]
+    fn a_lapsed_lease_is_felt_before_it_lapses() {
+        let server = Server::start();
+        let mut a = server.store("a", Duration::from_secs(10));
+        let now = clock::now();
+        assert!(
+            !a.may_export(now),
+            "before the first commit nothing is ours"
+        );
+        commit(&mut a, &[]);
+        let after = |seconds: f64| Now {
+            mono: now.mono + Duration::from_secs_f64(seconds),
+            wall: now.wall,
+        };
+        assert!(a.may_export(after(8.0)));
+        assert!(!a.may_export(after(9.5)));
+        let slept = Now {
+            mono: now.mono,
+            wall: now.wall + Duration::from_secs(10),
+        };
+        assert!(!a.may_export(slept), "the machine slept");
+        let set_back = Now {
+            mono: now.mono,
+            wall: Wall::from_unix_ns(0),
+        };
+        assert!(a.may_export(set_back));
+    }
+
+    #[test]
+    fn the_newer_of_two_with_one_name_stays() {
+        let server = Server::start();
+        let (mut older, mut newer) = (server.store("a", LONG), server.store("a", LONG));
+        commit(&mut older, &[put(1, b"one")]);
+        assert_eq!(commit(&mut newer, &[]).claimed.workflows.len(), 1);
+        let view = View {
+            everything: &Vec::new,
+            room: 0,
+        };
+        let error = older
+            .commit(&[put(1, b"1")], &view)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("FARSPAN_INSTANCE"), "{error}");
+        assert!(commit(&mut newer, &[put(1, b"again")]).is_plain());
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        assert_eq!(run_of(&hex_of(key(0xa7))), Some(key(0xa7)));
+        for wrong in ["", "é", &"g".repeat(32), &"+1".repeat(16), &"0".repeat(33)] {
+            let _ = run_of(wrong);
+        }
+        assert_eq!(sequence_of(b"s:18446744073709551615"), Some(u64::MAX));
+        assert_eq!(sequence_of(b"w"), None);
+        assert_eq!(sequence_of(b"\xff"), None);
+    }
+}
