@@ -780,8 +780,7 @@ impl Core {
         if self.table.knows(key, run) {
             return Err("it is watched already".into());
         }
-        let interval_ns = u64::try_from(monitor.interval.as_nanos()).unwrap_or(u64::MAX);
-        let due = now.mono + Duration::from_nanos(key.spread() % interval_ns.max(1));
+        let due = now.mono + spread(key, monitor.interval);
         // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long. And what
         // passed it while nobody watched may have ended meanwhile: it is asked after once more.
         let left = record.deadline.since(now.wall).min(monitor.timeout);
