@@ -35,7 +35,6 @@ use crate::intake;
 use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
-use crate::store::file::FileStore;
 use crate::store::{Committed, Store, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
@@ -328,10 +327,13 @@ fn under_way_max(config: &Config) -> usize {
 fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
     match &config.state {
         config::State::None => Ok(None),
+        #[cfg(feature = "file")]
         config::State::File(directory) => {
-            let store = FileStore::open(directory).map_err(|e| e.to_string())?;
-            Ok(Some(Box::new(store)))
+            let store = crate::store::file::FileStore::open(directory);
+            Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
         }
+        #[cfg(not(feature = "file"))]
+        config::State::File(_) => Err("built without the feature `file`".into()),
         #[cfg(feature = "redis")]
         config::State::Redis { lease } => {
             let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;

@@ -573,6 +573,9 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
 fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
     const DIRECTORY: &str = "FARSPAN_STATE_DIR";
     let kept = resolver.strict("FARSPAN_STATE", |text| match text {
+        "file" if cfg!(not(feature = "file")) => {
+            Err("needs a farspan that was built with the feature `file`".into())
+        }
         "redis" if cfg!(not(feature = "redis")) => {
             Err("needs a farspan that was built with the feature `redis`".into())
         }

@@ -102,7 +102,7 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id, and the name in a fleet; the host's name by default"),
     both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),
-    both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
+    both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
     both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
     both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Text, "With FARSPAN_STATE=redis: an instance silent for so long loses its work to the others"),
     env(&["FARSPAN_ADMIN_LISTEN"], "none", Kind::NotYet(LATER_ADMIN), "The admin endpoint; in this release: none"),

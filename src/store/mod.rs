@@ -4,6 +4,7 @@
 //! while, the runs that have finished. **Persist, then export, then acknowledge, then delete**: the loop commits the
 //! changes of a turn in one transaction before anything of that turn leaves.
 
+#[cfg(feature = "file")]
 pub mod file;
 #[cfg(feature = "redis")]
 pub mod redis;
