@@ -6,6 +6,10 @@
 //!
 //! Pure: no I/O of its own.
 
+pub mod definition;
+pub mod pointer;
+pub mod template;
+
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
 use crate::core::time::Wall;
