@@ -6,6 +6,10 @@
 //!
 //! Pure: no I/O of its own.
 
+pub mod definition;
+pub mod pointer;
+pub mod template;
+
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
 use crate::core::time::Wall;
@@ -163,6 +167,7 @@ impl<'de> Visitor<'de> for Workflow<'_> {
             workflow_id: fields.id.take(),
             progress: fields.progress(self.oddity),
             stages,
+            ..Snapshot::default()
         })
     }
 }
@@ -253,6 +258,7 @@ impl<'de> Visitor<'de> for Stage<'_> {
             kind: kind.unwrap_or_else(|| self.path.into()),
             id: fields.id.take(),
             progress: fields.progress(self.oddity),
+            ..StageSnapshot::default()
         }))
     }
 }
@@ -351,6 +357,7 @@ impl Fields {
             start: self.start,
             end: self.end,
             error: self.error,
+            ..Progress::default()
         }
     }
 }
