@@ -3,6 +3,8 @@
 //! Nothing here reads the process's environment but [`Environment::of_process`], and nothing in farspan reads it but
 //! this module. Two libraries do: ureq looks for a proxy, rustls-native-certs for `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
+mod json;
+pub mod monitors;
 mod otel;
 mod reload;
 mod settings;
@@ -11,6 +13,7 @@ pub(crate) mod values;
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
 use log::LevelFilter;
+use monitors::{ForAll, Monitor};
 use settings::{Origin, Resolver, Row};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,8 +27,10 @@ pub(crate) use settings::help;
 /// Everything that farspan was told, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The status API. Always there after [`Config::load_to_watch`].
+    /// The status API of every monitor that names none.
     pub api: Option<Api>,
+    /// What is watched, at least one after [`Config::load_to_watch`].
+    pub monitors: Vec<Monitor>,
     /// Where start events come from, if from Redis.
     pub redis: Option<Redis>,
     /// When and how much to poll.
@@ -434,7 +439,7 @@ fn is_for_all_commands(name: &str) -> bool {
 fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config, Errors> {
     let mut resolver = Resolver::new(env, file);
     let it = &mut resolver;
-    let api = api(it, to_watch);
+    let api = api(it, to_watch && !it.has_monitors());
     let (url, channel) = (redis_url(it), redis_channel(it));
     let poll = poll(it);
     let instance = instance(it, env);
@@ -470,9 +475,11 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         stream,
         stream_length_max,
     });
+    let monitors = monitors(it, env, api.as_ref(), poll, to_watch);
     let (rows, warnings) = resolver.finish()?;
     Ok(Config {
         api,
+        monitors,
         state,
         redis,
         poll,
@@ -484,6 +491,36 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         warnings,
         rows,
     })
+}
+
+/// Those of the file; without any, one that is all settings.
+fn monitors(
+    resolver: &mut Resolver<'_>,
+    env: &Environment,
+    api: Option<&Api>,
+    poll: Poll,
+    to_watch: bool,
+) -> Vec<Monitor> {
+    let in_file = resolver.take_monitors();
+    if in_file.is_none() && api.is_none() {
+        // That is said already where it matters.
+        return Vec::new();
+    }
+    let is_in_file = in_file.is_some();
+    let (place, node) = in_file.unwrap_or_else(|| (String::new(), monitors::default()));
+    let for_all = ForAll {
+        api,
+        poll,
+        credentials: env.text("CREDENTIALS_DIRECTORY").map(Path::new),
+    };
+    let (monitors, mistakes) = monitors::read(node, &place, &for_all);
+    let none = monitors.is_empty() && mistakes.is_empty();
+    resolver.errors.extend(mistakes);
+    if none && is_in_file && to_watch {
+        let error = format!("{place}: none is enabled; there is nothing to watch");
+        resolver.errors.push(error);
+    }
+    monitors
 }
 
 fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {

@@ -278,7 +278,7 @@ fn header(entry: &str) -> Result<(String, Secret), Reason> {
 }
 
 #[derive(Clone, Copy)]
-enum PemKind {
+pub(super) enum PemKind {
     Certificate,
     Key,
 }
@@ -296,7 +296,7 @@ fn pem(resolver: &mut Resolver<'_>, name: &'static str, kind: PemKind) -> Option
 }
 
 #[cfg(feature = "tls")]
-fn check_pem(bytes: &[u8], kind: PemKind) -> Result<(), &'static str> {
+pub(super) fn check_pem(bytes: &[u8], kind: PemKind) -> Result<(), &'static str> {
     use ureq::tls::{Certificate, PrivateKey};
     match kind {
         PemKind::Certificate => Certificate::from_pem(bytes)
@@ -309,7 +309,7 @@ fn check_pem(bytes: &[u8], kind: PemKind) -> Result<(), &'static str> {
 }
 
 #[cfg(not(feature = "tls"))]
-fn check_pem(_: &[u8], _: PemKind) -> Result<(), &'static str> {
+pub(super) fn check_pem(_: &[u8], _: PemKind) -> Result<(), &'static str> {
     Err("needs TLS, and this farspan was built without the feature 'tls'")
 }
 

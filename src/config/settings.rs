@@ -1,8 +1,8 @@
 //! The table of settings, and how a value is found for each: the environment beats the file, the file the default.
 
+use super::json::Node;
 use super::values::{self, Reason, redacted_url, shown};
 use super::{Environment, Errors, Secret};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -145,6 +145,9 @@ const RELOADED: &[&str] = &[
     "FARSPAN_LOG",
 ];
 
+/// The one key of the file that is no setting.
+const MONITORS: &str = "monitors";
+
 /// The configuration file, a secret, a certificate: each at most so long.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -249,6 +252,8 @@ impl Row {
 pub(super) struct Resolver<'a> {
     env: &'a Environment,
     file: BTreeMap<&'static str, Found>,
+    /// The file's monitors, and the place of them.
+    monitors: Option<(String, Node)>,
     rows: Vec<Row>,
     pub(super) errors: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -260,6 +265,7 @@ impl<'a> Resolver<'a> {
         let mut resolver = Resolver {
             env,
             file: BTreeMap::new(),
+            monitors: None,
             rows: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -274,6 +280,16 @@ impl<'a> Resolver<'a> {
         }
         resolver.refuse_what_is_not_yet();
         resolver
+    }
+
+    /// The file's monitors as they stand there, and their place.
+    pub(super) fn take_monitors(&mut self) -> Option<(String, Node)> {
+        self.monitors.take()
+    }
+
+    /// Whether the file has monitors.
+    pub(super) fn has_monitors(&self) -> bool {
+        self.monitors.is_some()
     }
 
     /// What was gathered: the rows of `farspan config` and the warnings, or all mistakes.
@@ -584,6 +600,13 @@ impl<'a> Resolver<'a> {
             if seen.contains(&path) {
                 self.errors.push(format!("{place}: stands there twice"));
             }
+            if path == "$schema" || path == MONITORS {
+                if path == MONITORS {
+                    self.monitors = Some((place, node));
+                }
+                seen.push(path);
+                continue;
+            }
             let setting = SETTINGS.iter().find(|setting| setting.key == Some(&path));
             let is_group = known_keys().any(|key| {
                 key.strip_prefix(path.as_str())
@@ -603,7 +626,8 @@ impl<'a> Resolver<'a> {
                 }
                 (None, _) => {
                     let groups = known_keys().filter_map(|key| key.split('.').next());
-                    let meant = values::nearest(&path, known_keys().chain(groups));
+                    let known = known_keys().chain(groups).chain([MONITORS]);
+                    let meant = values::nearest(&path, known);
                     let meant = meant.map(str::to_owned);
                     self.errors.push(unknown(&place, "key", meant));
                 }
@@ -615,7 +639,7 @@ impl<'a> Resolver<'a> {
     fn read_value(&mut self, file: &str, place: &str, setting: &'static Setting, node: Node) {
         let Some(key) = setting.key else { return };
         let text = match (setting.kind, node) {
-            (Kind::Number, Node::Number(text)) => text,
+            (Kind::Number, Node::Number(number)) => number.to_string(),
             (kind, Node::Text(text)) if kind != Kind::Number => text,
             (kind, other) => {
                 let right = match (kind, setting.default) {
@@ -681,7 +705,7 @@ fn read_secret(path: &Path) -> Result<String, Reason> {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, Reason> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, Reason> {
     let mut bytes = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
@@ -689,81 +713,5 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, Reason> {
         Err(error) => Err(format!("cannot be read: {error}").into()),
         Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => Err("is larger than 1 MiB".into()),
         Ok(_) => Ok(bytes),
-    }
-}
-
-/// JSON as the file has it. Not `serde_json::Value`, which would keep the last of two equal keys and say nothing.
-enum Node {
-    Group(Vec<(String, Node)>),
-    Text(String),
-    Number(String),
-    Bool,
-    Null,
-    Array,
-}
-
-impl Node {
-    fn kind(&self) -> &'static str {
-        match self {
-            Node::Group(_) => "an object",
-            Node::Text(_) => "a string",
-            Node::Number(_) => "a number",
-            Node::Bool => "a boolean",
-            Node::Null => "null",
-            Node::Array => "an array",
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NodeVisitor;
-
-        impl<'de> Visitor<'de> for NodeVisitor {
-            type Value = Node;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Node::Group(entries))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Node::Array)
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Text(text.to_owned()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-                Ok(Node::Number(number.to_string()))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-                Ok(Node::Number(number.to_string()))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
-                Ok(Node::Number(number.to_string()))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-                Ok(Node::Bool)
-            }
-
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Null)
-            }
-        }
-
-        deserializer.deserialize_any(NodeVisitor)
     }
 }
