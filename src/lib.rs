@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod core;
+pub mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod export;

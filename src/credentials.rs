@@ -1,0 +1,551 @@
+//! Who farspan is to an API: what goes into its requests so that they are let in, and where that comes from.
+//!
+//! What is in a file is read again when the file has changed. A token that has to be asked for is asked for by one
+//! thread at a time, before it lapses, and again when the API no longer takes it.
+
+use crate::clock;
+use crate::core::limits;
+use crate::core::poll_failure::{PollFailure, PollFailureReason};
+use crate::core::time::Mono;
+use crate::core::workflow::cut;
+use crate::http::{self, NameCache, Timeouts, Trust};
+use crate::mapping::pointer::Pointer;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use ureq::Agent;
+use ureq::http::{HeaderName, HeaderValue, StatusCode, header};
+
+/// A text that no log and no error may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one who sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+/// Who farspan is to an API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Auth {
+    /// Nobody.
+    None,
+    /// `Authorization: Bearer`, RFC 6750.
+    Bearer(SecretSource),
+    /// `Authorization: Basic`, RFC 7617.
+    Basic {
+        /// Without a colon.
+        username: String,
+        /// Its password.
+        password: SecretSource,
+    },
+    /// A header of its own.
+    Header {
+        /// A header's name.
+        name: String,
+        /// Fit for a header.
+        value: SecretSource,
+    },
+    /// Client credentials, RFC 6749 section 4.4.
+    OAuth2 {
+        /// Whom to ask for a token.
+        token_url: String,
+        /// Who asks.
+        client_id: String,
+        /// Its secret.
+        client_secret: SecretSource,
+        /// What for.
+        scope: Option<String>,
+    },
+    /// A request whose answer holds a bearer token.
+    Login {
+        /// Whom to ask, whole.
+        url: String,
+        /// What to send: JSON.
+        body: SecretSource,
+        /// Where the answer has the token.
+        token: Pointer,
+        /// Where the answer has its lifetime in seconds.
+        expires_in: Option<Pointer>,
+        /// Its lifetime, where the answer does not say.
+        lifetime: Duration,
+    },
+}
+
+impl Auth {
+    /// Whom to ask for a token, where one is asked for.
+    fn token_url(&self) -> Option<&str> {
+        match self {
+            Auth::OAuth2 { token_url: url, .. } | Auth::Login { url, .. } => Some(url),
+            _ => None,
+        }
+    }
+}
+
+/// A secret that is given, or one in a file that is read again when it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// This one.
+    Given(Secret),
+    /// The one in this file, without the white space around it.
+    File(PathBuf),
+}
+
+/// How long a token request may take: less than the patience of those who wait for it.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(3),
+    read: Duration::from_secs(4),
+    total: Duration::from_secs(4),
+};
+/// For so long a poll waits for a token that another poll has asked for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After a failure nobody asks for a token for so long.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A file is looked at so often at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// OAuth 2.0 leaves a lifetime out where it is known otherwise, RFC 6749 section 5.1.
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// A token, a file of a secret, the answer to a token request: each at most so long.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// What lets requests in. Shared by all pollers: a token is one for all of them.
+pub struct Credentials {
+    auth: Auth,
+    /// For token requests.
+    agent: Option<Agent>,
+    held: Mutex<Held>,
+    /// Somebody has asked for a token, and has it or not.
+    asked: Condvar,
+}
+
+/// Shows no secret.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Held {
+    header: Option<(HeaderName, HeaderValue)>,
+    /// From then on it is asked for anew.
+    stale_at: Option<Mono>,
+    /// From then on it lets nobody in.
+    lapses_at: Option<Mono>,
+    being_asked: bool,
+    /// The last time that it could not be had, and why.
+    failed: Option<(Mono, PollFailure)>,
+    file: Option<Look>,
+}
+
+/// What a file was like when it was looked at.
+struct Look {
+    at: Mono,
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+impl Credentials {
+    /// `trust` and `names` are for token requests.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with the trust.
+    pub fn new(auth: Auth, trust: &Trust, names: &NameCache) -> Result<Self, String> {
+        let agent = match auth.token_url() {
+            Some(url) => Some(http::agent(TIMEOUTS, url, trust, names)?),
+            None => None,
+        };
+        Ok(Credentials {
+            auth,
+            agent,
+            held: Mutex::default(),
+            asked: Condvar::new(),
+        })
+    }
+
+    /// What goes into a request, if anything does.
+    ///
+    /// # Errors
+    /// Why it cannot be had now.
+    pub fn header(&self) -> Result<Option<(HeaderName, HeaderValue)>, PollFailure> {
+        match &self.auth {
+            Auth::None => Ok(None),
+            Auth::Bearer(secret) => {
+                let bearer = |text: &str| value(&format!("Bearer {text}"));
+                self.of_secret(secret, header::AUTHORIZATION, bearer)
+            }
+            Auth::Basic { username, password } => {
+                let basic = |text: &str| {
+                    let pair = STANDARD.encode(format!("{username}:{text}"));
+                    value(&format!("Basic {pair}"))
+                };
+                self.of_secret(password, header::AUTHORIZATION, basic)
+            }
+            Auth::Header {
+                name,
+                value: secret,
+            } => match HeaderName::try_from(name) {
+                Ok(name) => self.of_secret(secret, name, value),
+                Err(_) => Err(failure("the header's name is none")),
+            },
+            Auth::OAuth2 { .. } | Auth::Login { .. } => self.token(),
+        }
+    }
+
+    /// The API did not let a request in that had this. Whether another one can be had at once.
+    pub fn refused(&self, used: Option<&(HeaderName, HeaderValue)>) -> bool {
+        let mut held = self.lock();
+        match &self.auth {
+            Auth::OAuth2 { .. } | Auth::Login { .. } => {
+                // Another thread may have a new one already.
+                if held.header.as_ref() == used {
+                    held.header = None;
+                }
+                true
+            }
+            Auth::None => false,
+            _ => {
+                held.file = None;
+                drop(held);
+                self.header().is_ok_and(|now| now.as_ref() != used)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // Whoever panicked did so between two whole changes.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_secret(
+        &self,
+        secret: &SecretSource,
+        name: HeaderName,
+        value: impl Fn(&str) -> Option<HeaderValue>,
+    ) -> Result<Option<(HeaderName, HeaderValue)>, PollFailure> {
+        let now = clock::now().mono;
+        let mut held = self.lock();
+        let looked = held.file.as_ref().map(|look| look.at);
+        let is_fresh = match secret {
+            SecretSource::Given(_) => true,
+            SecretSource::File(_) => looked.is_some_and(|at| now.since(at) < LOOK_EVERY),
+        };
+        if is_fresh && held.header.is_some() {
+            return Ok(held.header.clone());
+        }
+        let text = match secret {
+            SecretSource::Given(secret) => secret.expose().to_owned(),
+            SecretSource::File(path) => {
+                let look = look(path, now);
+                let same = held.file.as_ref().is_some_and(|before| {
+                    before.modified == look.modified && before.bytes == look.bytes
+                });
+                held.file = Some(look);
+                if same && held.header.is_some() {
+                    return Ok(held.header.clone());
+                }
+                match (read_secret(path), &held.header) {
+                    (Ok(text), _) => text,
+                    // It is being written anew, or gone: what was in it may still do.
+                    (Err(_), Some(known)) => return Ok(Some(known.clone())),
+                    (Err(why), None) => return Err(failure(&why)),
+                }
+            }
+        };
+        let value = value(&text).ok_or_else(|| failure("the secret cannot stand in a header"))?;
+        held.header = Some((name, value));
+        Ok(held.header.clone())
+    }
+
+    /// A token that was asked for.
+    fn token(&self) -> Result<Option<(HeaderName, HeaderValue)>, PollFailure> {
+        let begun = clock::now().mono;
+        let mut held = self.lock();
+        loop {
+            let now = clock::now().mono;
+            let valid = held.lapses_at.is_none_or(|at| now < at);
+            let known = held.header.clone().filter(|_| valid);
+            let stale = held.stale_at.is_some_and(|at| now >= at);
+            let failed = held.failed.clone();
+            let failed = failed.filter(|(at, _)| now.since(*at) < AGAIN_AFTER);
+            match (known, failed) {
+                (Some(known), _) if !stale || held.being_asked => return Ok(Some(known)),
+                (Some(known), Some(_)) => return Ok(Some(known)),
+                (None, Some((_, why))) => return Err(why),
+                _ if !held.being_asked => break,
+                _ => {}
+            }
+            let Some(left) = PATIENCE.checked_sub(now.since(begun)) else {
+                return Err(failure("no token came in time"));
+            };
+            let waited = self.asked.wait_timeout(held, left);
+            held = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        held.being_asked = true;
+        drop(held);
+        let asked = self.ask();
+        let now = clock::now().mono;
+        let mut held = self.lock();
+        held.being_asked = false;
+        let answer = match asked {
+            Ok((token, lifetime)) => {
+                held.failed = None;
+                // A tenth before it lapses, but not so late that a poll under way takes it past that.
+                held.stale_at = Some(
+                    now + lifetime
+                        .mul_f64(0.9)
+                        .min(lifetime.saturating_sub(TIMEOUTS.total)),
+                );
+                held.lapses_at = Some(now + lifetime);
+                held.header = Some((header::AUTHORIZATION, token));
+                Ok(held.header.clone())
+            }
+            Err(why) => {
+                held.failed = Some((now, why.clone()));
+                let valid = held.lapses_at.is_some_and(|at| now < at);
+                match held.header.clone().filter(|_| valid) {
+                    Some(known) => Ok(Some(known)),
+                    None => Err(why),
+                }
+            }
+        };
+        self.asked.notify_all();
+        answer
+    }
+
+    fn ask(&self) -> Result<(HeaderValue, Duration), PollFailure> {
+        let Some(agent) = &self.agent else {
+            return Err(failure("nobody to ask"));
+        };
+        let (request, body, token, expires_in, lifetime) = match &self.auth {
+            Auth::OAuth2 {
+                token_url,
+                client_id,
+                client_secret,
+                scope,
+            } => {
+                let secret = text_of(client_secret)?;
+                // RFC 6749 section 2.3.1: encoded as in a form before it is encoded as base64.
+                let pair = format!("{}:{}", form(client_id), form(&secret));
+                let basic = value(&format!("Basic {}", STANDARD.encode(pair)));
+                let basic = basic.ok_or_else(|| failure("the client's secret"))?;
+                let request = agent
+                    .post(token_url)
+                    .header(header::AUTHORIZATION, basic)
+                    .content_type("application/x-www-form-urlencoded");
+                let mut body = "grant_type=client_credentials".to_owned();
+                if let Some(scope) = scope {
+                    body.push_str("&scope=");
+                    body.push_str(&form(scope));
+                }
+                (
+                    request,
+                    body,
+                    "/access_token".to_owned(),
+                    Some("/expires_in".to_owned()),
+                    LIFETIME,
+                )
+            }
+            Auth::Login {
+                url,
+                body,
+                token,
+                expires_in,
+                lifetime,
+            } => {
+                let request = agent.post(url).content_type("application/json");
+                let expires_in = expires_in.as_ref().map(Pointer::to_string);
+                (
+                    request,
+                    text_of(body)?,
+                    token.to_string(),
+                    expires_in,
+                    *lifetime,
+                )
+            }
+            _ => return Err(failure("nothing to ask for")),
+        };
+        let request = request.header(header::ACCEPT, "application/json");
+        let response = request.send(body).map_err(|e| PollFailure {
+            reason: http::reason_of(&e),
+            ..failure(&e.to_string())
+        })?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(failure_of_status(status));
+        }
+        let mut answer = Vec::new();
+        let reader = response.into_body().into_reader();
+        let read = reader.take(BYTES_MAX).read_to_end(&mut answer);
+        read.map_err(|e| PollFailure {
+            reason: http::reason_of_io(&e),
+            ..failure(&e.to_string())
+        })?;
+        // serde_json's text could quote the answer.
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer).map_err(|_| failure("the answer is not JSON"))?;
+        let found = answer.pointer(&token).and_then(|token| token.as_str());
+        let found = found.ok_or_else(|| failure(&format!("the answer has no token at {token}")))?;
+        let token = value(&format!("Bearer {found}"));
+        let token = token.ok_or_else(|| failure("the token cannot stand in a header"))?;
+        let seconds = expires_in.and_then(|at| answer.pointer(&at)?.as_f64());
+        let seconds = seconds.filter(|seconds| (1.0..1e9).contains(seconds));
+        Ok((token, seconds.map_or(lifetime, Duration::from_secs_f64)))
+    }
+}
+
+fn failure(what: &str) -> PollFailure {
+    let detail = format!("no token to show the API: {what}");
+    PollFailure {
+        reason: PollFailureReason::Unauthorized,
+        detail: cut(&detail, limits::NAME_BYTES_MAX).into(),
+        retry_after: None,
+    }
+}
+
+fn failure_of_status(status: StatusCode) -> PollFailure {
+    let reason = match status.as_u16() {
+        429 => PollFailureReason::TooManyRequests,
+        500.. => PollFailureReason::ServerError,
+        _ => PollFailureReason::Unauthorized,
+    };
+    PollFailure {
+        reason,
+        ..failure(&format!("HTTP {status} to the request for one"))
+    }
+}
+
+fn value(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn text_of(secret: &SecretSource) -> Result<String, PollFailure> {
+    match secret {
+        SecretSource::Given(secret) => Ok(secret.expose().to_owned()),
+        SecretSource::File(path) => read_secret(path).map_err(|why| failure(&why)),
+    }
+}
+
+fn look(path: &Path, at: Mono) -> Look {
+    let metadata = fs::metadata(path).ok();
+    Look {
+        at,
+        modified: metadata.as_ref().and_then(|m| m.modified().ok()),
+        bytes: metadata.map_or(0, |m| m.len()),
+    }
+}
+
+fn read_secret(path: &Path) -> Result<String, String> {
+    let told = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(|e| told(&e))?;
+    let read = file.take(BYTES_MAX).read_to_string(&mut text);
+    read.map_err(|e| told(&e))?;
+    match text.trim() {
+        "" => Err(told(&"is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// As `application/x-www-form-urlencoded` has it, for all but the space, which may be either.
+fn form(text: &str) -> String {
+    let mut encoded = String::new();
+    crate::mapping::template::push_segment(&mut encoded, text);
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(auth: Auth) -> Credentials {
+        Credentials::new(auth, &Trust::default(), &NameCache::default()).unwrap()
+    }
+
+    fn shown(credentials: &Credentials) -> String {
+        match credentials.header() {
+            Ok(Some((name, value))) => format!("{name}: {}", value.to_str().unwrap()),
+            Ok(None) => "none".to_owned(),
+            Err(failure) => failure.detail.into(),
+        }
+    }
+
+    fn given(text: &str) -> SecretSource {
+        SecretSource::Given(Secret::new(text))
+    }
+
+    #[test]
+    fn each_way_has_its_header() {
+        assert_eq!(shown(&credentials(Auth::None)), "none");
+        let bearer = credentials(Auth::Bearer(given("t0k")));
+        assert_eq!(shown(&bearer), "authorization: Bearer t0k");
+        let basic = credentials(Auth::Basic {
+            username: "Aladdin".into(),
+            password: given("open sesame"),
+        });
+        // RFC 7617 section 2.
+        assert_eq!(
+            shown(&basic),
+            "authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
+        let header = credentials(Auth::Header {
+            name: "private-token".into(),
+            value: given("x"),
+        });
+        assert_eq!(shown(&header), "private-token: x");
+        assert!(!header.refused(header.header().unwrap().as_ref()));
+        let text = format!("{bearer:?} {basic:?} {header:?}");
+        assert!(!text.contains("t0k") && !text.contains("sesame"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_has_changed_is_read_again_when_its_secret_is_refused() {
+        let path = std::env::temp_dir().join(format!("farspan-secret-{}", std::process::id()));
+        fs::write(&path, " one\n").unwrap();
+        let bearer = credentials(Auth::Bearer(SecretSource::File(path.clone())));
+        assert_eq!(shown(&bearer), "authorization: Bearer one");
+        let used = bearer.header().unwrap();
+        assert!(!bearer.refused(used.as_ref()), "there is no other");
+        fs::write(&path, "two, longer").unwrap();
+        assert!(bearer.refused(used.as_ref()));
+        assert_eq!(shown(&bearer), "authorization: Bearer two, longer");
+        fs::write(&path, "").unwrap();
+        assert!(!bearer.refused(bearer.header().unwrap().as_ref()));
+        assert_eq!(
+            shown(&bearer),
+            "authorization: Bearer two, longer",
+            "the last that was good"
+        );
+        fs::remove_file(&path).unwrap();
+        let missing = credentials(Auth::Bearer(SecretSource::File(path)));
+        assert!(shown(&missing).starts_with("no token to show the API: "));
+    }
+}
