@@ -217,6 +217,8 @@ pub struct Report {
     pub undelivered: usize,
     /// Those of them, and of the workflows that have ended, that no store has either.
     pub lost: usize,
+    /// How many bytes the state may have.
+    pub state_bytes_max: u64,
 }
 
 /// Finished spans between the loop and whoever shows them.
@@ -379,6 +381,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             queue_max: batch.max_queue_size.unwrap_or(usize::MAX),
         },
         stores: config.state != config::State::None,
+        state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
         seed,
     }
@@ -727,6 +730,7 @@ impl Loop {
                 Some(_) => unstored,
                 None => undelivered,
             },
+            state_bytes_max: self.core.state_bytes_max(),
             counters,
         };
         log_report(&report, self.store.is_some());
@@ -807,6 +811,16 @@ fn log_note(note: Note) {
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),
         Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+        Note::StateFull {
+            full: true,
+            bytes,
+            bytes_max,
+        } => log::error!(
+            "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until others have ended; what is watched goes on"
+        ),
+        Note::StateFull { bytes, .. } => {
+            log::info!("the state has room again, it is {bytes} bytes: new workflows are taken in");
+        }
         Note::ExportTroubled { reason, waiting } => {
             log::warn!("the collector does not take spans now: {reason}; {waiting} wait");
         }
@@ -850,6 +864,14 @@ fn log_report(report: &Report, stored: bool) {
         counters.latency.quantile(0.5),
         counters.latency.quantile(0.99),
     );
+    if stored {
+        log::info!(
+            "the state is {} bytes of {} at most; it was full {} times",
+            counters.state_bytes,
+            report.state_bytes_max,
+            counters.state_filled,
+        );
+    }
     match (stored, report.unfinished, report.undelivered) {
         (_, 0, 0) => {}
         (true, unfinished, undelivered) => log::info!(

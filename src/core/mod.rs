@@ -54,6 +54,8 @@ pub struct Settings {
     pub batch: BatchPolicy,
     /// Whether there is a store: only then are there [`Change`]s.
     pub stores: bool,
+    /// From how many bytes in the store on no new workflow is taken under watch.
+    pub state_bytes_max: u64,
     /// Whether there is a collector: without one a finished span is done with.
     pub exports: bool,
     /// Seeds the jitter.
@@ -303,6 +305,15 @@ pub enum Note {
     },
     /// So many spans wait that polls do too, or no more.
     PollsHeld(bool),
+    /// The store holds so much that new workflows have to wait, or no more.
+    StateFull {
+        /// Whether they wait.
+        full: bool,
+        /// What it holds.
+        bytes: u64,
+        /// [`Settings::state_bytes_max`].
+        bytes_max: u64,
+    },
     /// The collector does not take spans now.
     ExportTroubled {
         /// Why.
@@ -363,6 +374,10 @@ pub struct Counters {
     pub spans_rejected: u64,
     /// Export attempts that are to be repeated.
     pub exports_retried: u64,
+    /// How often the state was full, so that new workflows had to wait.
+    pub state_filled: u64,
+    /// What the store holds, in bytes: see [`Core::state_bytes`]. It goes up and down.
+    pub state_bytes: u64,
     /// How long after its due time each poll was sent.
     pub lateness: Histogram,
     /// How long the answers took.
@@ -386,6 +401,9 @@ pub struct Core {
     draining: bool,
     polls_held: bool,
     store_troubled: bool,
+    state_full: bool,
+    /// What the records of all watches take in the store, without their keys.
+    record_bytes: u64,
     /// Slots whose record is to be written.
     dirty: Vec<u32>,
     changes: Vec<Change>,
@@ -453,6 +471,8 @@ impl Core {
             draining: false,
             polls_held: false,
             store_troubled: false,
+            state_full: false,
+            record_bytes: 0,
             dirty: Vec::new(),
             changes: Vec::new(),
             encoding: VecDeque::new(),
@@ -483,6 +503,7 @@ impl Core {
         if let Some(batch) = self.outbox.next_batch(now.mono, self.draining) {
             self.actions.push_back(Action::Export(batch));
         }
+        self.weigh();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -505,7 +526,8 @@ impl Core {
         }
         for (_, bytes) in stored.workflows {
             let restored = record::decode(&bytes).map_err(|why| why.to_string());
-            match restored.and_then(|record| self.restore_workflow(record, now)) {
+            let restore = |record| self.restore_workflow(record, bytes.len(), now);
+            match restored.and_then(restore) {
                 Ok(()) => workflows += 1,
                 Err(why) => self.note(Note::NotRestored { why: why.into() }),
             }
@@ -546,10 +568,13 @@ impl Core {
             if !std::mem::take(&mut watch.dirty) {
                 continue;
             }
-            if let Some(watch) = self.table.get(slot) {
-                let put = self.put(watch);
-                self.changes.push(put);
-            }
+            let Some(watch) = self.table.get(slot) else {
+                continue;
+            };
+            let record = self.record(watch);
+            let run = watch.run();
+            self.weigh_record(slot, record.len());
+            self.changes.push(Change::PutWorkflow { run, record });
         }
         std::mem::take(&mut self.changes)
     }
@@ -575,15 +600,41 @@ impl Core {
 
     /// Whether another workflow can be taken under watch. While not, events are to be left where they are.
     pub fn has_room(&self) -> bool {
-        !self.table.is_full() && !self.draining && !self.store_troubled
+        !self.table.is_full() && !self.draining && !self.store_troubled && self.state_has_room()
     }
 
     /// How many workflows can be taken over from others.
     pub fn room(&self) -> usize {
-        match self.draining {
+        match self.draining || !self.state_has_room() {
             true => 0,
             false => limits::WORKFLOWS_MAX - self.table.len(),
         }
+    }
+
+    /// What the store holds of ours, in bytes: records as they were written last, spans that wait for the collector,
+    /// finished runs, and the keys of all these. Records that cannot be read are not counted: nothing that happens
+    /// here would free their room.
+    pub fn state_bytes(&self) -> u64 {
+        if !self.settings.stores {
+            return 0;
+        }
+        let items = self.table.len() + self.outbox.len() + self.table.finished_len();
+        let spans = self.outbox.bytes() as u64;
+        self.record_bytes + spans + items as u64 * limits::STORED_KEYS_BYTES
+    }
+
+    /// Whether new workflows wait because the store holds so much.
+    pub fn state_is_full(&self) -> bool {
+        self.state_full
+    }
+
+    /// [`Settings::state_bytes_max`].
+    pub fn state_bytes_max(&self) -> u64 {
+        self.settings.state_bytes_max
+    }
+
+    fn state_has_room(&self) -> bool {
+        !self.state_full && self.state_bytes() < self.settings.state_bytes_max
     }
 
     /// Polls under way.
@@ -616,6 +667,12 @@ impl Core {
             return;
         }
         self.table.check_invariants();
+        let records = self.table.iter().map(|(_, w)| u64::from(w.record_bytes));
+        assert_eq!(
+            records.sum::<u64>(),
+            self.record_bytes,
+            "records are weighed"
+        );
         let count = |wanted: fn(&Phase) -> bool| {
             self.table.iter().filter(|(_, w)| wanted(&w.phase)).count()
         };
@@ -635,11 +692,45 @@ impl Core {
     }
 
     fn put(&self, watch: &Watch) -> Change {
-        let monitor = &self.settings.monitors[watch.monitor as usize];
-        let name = &monitor.naming.monitor;
         Change::PutWorkflow {
             run: watch.run(),
-            record: record::encode(name, watch.deadline_wall, &watch.workflow),
+            record: self.record(watch),
+        }
+    }
+
+    fn record(&self, watch: &Watch) -> Vec<u8> {
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let name = &monitor.naming.monitor;
+        record::encode(name, watch.deadline_wall, &watch.workflow)
+    }
+
+    /// Takes note of how long a watch's record is now; 0 when it goes.
+    fn weigh_record(&mut self, slot: u32, bytes: usize) {
+        if let Some(watch) = self.table.get_mut(slot) {
+            // `limits::RECORD_BYTES_MAX` is far below.
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let before = std::mem::replace(&mut watch.record_bytes, bytes);
+            self.record_bytes = self.record_bytes + u64::from(bytes) - u64::from(before);
+        }
+    }
+
+    /// Whether new workflows have to wait, and whether that is news. It is over well below the bound, or it would come
+    /// and go with every end.
+    fn weigh(&mut self) {
+        let (bytes, bytes_max) = (self.state_bytes(), self.settings.state_bytes_max);
+        let full = match self.state_full {
+            false => bytes >= bytes_max,
+            true => bytes > bytes_max / 10 * 9,
+        };
+        self.counters.state_bytes = bytes;
+        if full != self.state_full {
+            self.state_full = full;
+            self.counters.state_filled += u64::from(full);
+            self.note(Note::StateFull {
+                full,
+                bytes,
+                bytes_max,
+            });
         }
     }
 
@@ -651,6 +742,7 @@ impl Core {
         let slots: Vec<u32> = self.table.iter().filter_map(of_them).collect();
         let mut sources = Vec::new();
         for slot in slots {
+            self.weigh_record(slot, 0);
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
@@ -724,10 +816,18 @@ impl Core {
             deadline,
             deadline_wall: now.wall + monitor.timeout,
             dirty: false,
+            record_bytes: 0,
             failures: 0,
             missing_since: Some(now.mono),
         });
         self.mark(slot);
+        // It counts at once, though it is not written yet: a burst of events comes in one turn.
+        if self.settings.stores
+            && let Some(watch) = self.table.get(slot)
+        {
+            let bytes = self.record(watch).len();
+            self.weigh_record(slot, bytes);
+        }
         self.counters.events_accepted += 1;
         self.note(note);
     }
@@ -762,7 +862,12 @@ impl Core {
         }
     }
 
-    fn restore_workflow(&mut self, record: Record, now: Now) -> Result<(), String> {
+    fn restore_workflow(
+        &mut self,
+        record: Record,
+        record_bytes: usize,
+        now: Now,
+    ) -> Result<(), String> {
         let mut named = self.settings.monitors.iter();
         let index = named.position(|m| m.naming.monitor == record.monitor);
         let index = index.ok_or_else(|| format!("there is no monitor {:?}", record.monitor))?;
@@ -796,9 +901,11 @@ impl Core {
             deadline,
             deadline_wall: record.deadline,
             dirty: false,
+            record_bytes: 0,
             failures: 0,
             missing_since: None,
         });
+        self.weigh_record(slot, record_bytes);
         Ok(())
     }
 
@@ -1137,6 +1244,7 @@ impl Core {
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
+        self.weigh_record(slot, 0);
         let Some(mut watch) = self.table.finish(slot, now.mono) else {
             return;
         };

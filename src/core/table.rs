@@ -27,6 +27,8 @@ pub struct Watch {
     pub deadline_wall: Wall,
     /// Whether its record waits to be written.
     pub dirty: bool,
+    /// How long its record was when it was written last.
+    pub record_bytes: u32,
     /// Failed polls in a row.
     pub failures: u32,
     /// Since when the API says "not found": at first since the event came, later since it first said so again.
@@ -177,6 +179,11 @@ impl Table {
             self.finished.retain(|run| !runs.contains(run));
             self.finished_order.retain(|(_, run)| !runs.contains(run));
         }
+    }
+
+    /// How many runs finished lately.
+    pub fn finished_len(&self) -> usize {
+        self.finished.len()
     }
 
     /// Runs that finished lately.

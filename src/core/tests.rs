@@ -45,6 +45,7 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
             queue_max: 20,
         },
         stores: true,
+        state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
         seed: 1,
     }
@@ -618,6 +619,138 @@ fn a_full_outbox_holds_the_polls() {
         PollsHeld(false)
     "#]],
     );
+}
+
+fn with_state_of(state_bytes_max: u64) -> Rig {
+    Rig::new(Settings {
+        state_bytes_max,
+        ..settings(vec![monitor(0)])
+    })
+}
+
+/// Starts workflows as the loop does, which leaves events where they are while there is no room.
+fn start_while_there_is_room(rig: &mut Rig) -> usize {
+    let before = rig.core.watched();
+    while rig.core.has_room() {
+        rig.start(0, &format!("w{}", rig.core.watched()));
+    }
+    rig.core.watched() - before
+}
+
+#[test]
+fn a_full_state_holds_the_events_until_it_is_well_below() {
+    let mut rig = with_state_of(2000);
+    let count = start_while_there_is_room(&mut rig);
+    assert!((5..50).contains(&count), "{count}");
+    assert!(rig.core.state_is_full() && rig.core.room() == 0);
+    let mut polls = Vec::new();
+    while polls.len() < count {
+        rig.pass(secs(1.0));
+        for (_, poll) in rig.polls() {
+            polls.push(poll.clone());
+            if polls.len() == 1 {
+                rig.answer(&poll, completed());
+                assert!(!rig.core.has_room(), "its span is not delivered yet");
+            } else {
+                rig.answer(&poll, running());
+            }
+        }
+    }
+    // One that ends is not enough for the next: its run is remembered, and the others have grown.
+    exported(&mut rig, delivered());
+    assert!(rig.core.state_is_full(), "{}", rig.core.state_bytes());
+    rig.answer_all(secs(60.0), secs(0.1), &completed());
+    assert!(!rig.core.has_room(), "their spans wait");
+    while rig.core.spans_waiting() > 0 {
+        exported(&mut rig, delivered());
+    }
+    assert!(rig.core.has_room() && !rig.core.state_is_full());
+    assert!(rig.core.room() > 0 && rig.core.state_bytes() <= 1800);
+    let notes = rig.notes();
+    let full = notes.iter().filter_map(|note| match note {
+        Note::StateFull {
+            full,
+            bytes,
+            bytes_max: 2000,
+        } => Some((*full, *bytes >= 2000, *bytes <= 1800)),
+        _ => None,
+    });
+    assert!(
+        full.eq([(true, true, false), (false, false, true)]),
+        "{notes:?}"
+    );
+    let counters = rig.core.counters();
+    assert_eq!(counters.state_filled, 1);
+    assert_eq!(counters.state_bytes, rig.core.state_bytes());
+    assert_eq!(counters.events_shed, 0);
+}
+
+/// What was told of before there was no room, as from the channel, is taken in all the same.
+#[test]
+fn a_full_state_sheds_nothing() {
+    let mut rig = with_state_of(300);
+    for id in ["a", "b", "c"] {
+        rig.start(0, id);
+    }
+    assert_eq!(
+        (rig.core.watched(), rig.core.counters().events_shed),
+        (3, 0)
+    );
+}
+
+#[test]
+fn a_full_outbox_and_a_full_state_empty_one_after_the_other() {
+    let mut rig = with_state_of(3000);
+    let count = start_while_there_is_room(&mut rig);
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 20));
+    rig.pass(secs(100.0));
+    assert!(rig.core.polls_held() && rig.core.state_is_full());
+    assert_eq!(rig.polls().len(), 0, "nothing goes on but the export");
+    for _ in 0..100 {
+        if !rig.batches.is_empty() {
+            exported(&mut rig, delivered());
+        }
+        rig.answer_all(secs(10.0), secs(0.1), &completed());
+    }
+    assert_eq!((rig.core.watched(), rig.core.spans_waiting()), (0, 0));
+    assert!(!rig.core.polls_held() && rig.core.has_room());
+    assert_eq!(rig.core.counters().workflows_ended, count as u64);
+}
+
+/// Whoever lowers the bound, or goes on with what others had, waits too, and runs dry of it.
+#[test]
+fn what_is_restored_counts() {
+    let mut rig = Rig::plain();
+    for n in 0..20 {
+        rig.start(0, &format!("w{n}"));
+    }
+    let kept = stored(&mut rig);
+    let bytes = rig.core.state_bytes();
+    let mut next = with_state_of(1000);
+    next.core.restore(kept, next.now);
+    assert_eq!(next.core.state_bytes(), bytes);
+    assert!(!next.core.has_room(), "before anything else happens");
+    next.handle(Input::Tick);
+    assert!(next.core.state_is_full());
+    let runs = runs_of(&next)
+        .into_iter()
+        .map(|run| (run, Refusal::Elsewhere));
+    next.handle(Input::Refused(runs.collect()));
+    assert_eq!(next.core.state_bytes(), 0);
+    assert!(next.core.has_room());
+}
+
+#[test]
+fn without_a_store_there_is_no_state_to_fill() {
+    let mut settings = settings(vec![monitor(0)]);
+    (settings.stores, settings.state_bytes_max) = (false, 1);
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 3));
+    assert_eq!(rig.core.state_bytes(), 0);
+    assert!(rig.core.has_room());
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
             queue_max: 100,
         },
         stores: true,
+        state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
         seed: 1,
     };

@@ -38,6 +38,8 @@ pub struct Tally {
     pub restarts: u64,
     /// At each [`CrashPoint`].
     pub crashes: [u64; 6],
+    /// Times that an event had to wait for room.
+    pub waited: u64,
     /// Workflows that were taken over from an earlier life.
     pub restored: u64,
     /// Spans that an earlier life has finished.
@@ -357,7 +359,11 @@ impl World {
             return;
         }
         if !self.core.has_room() {
-            assert!(self.draining || self.store_again_at.is_some());
+            assert!(
+                self.draining || self.store_again_at.is_some() || self.core.state_is_full(),
+                "it waits for no reason"
+            );
+            self.tally.waited += u64::from(self.core.state_is_full());
             if self.stopped_for_good {
                 return self.feed(Input::Tick);
             }
@@ -481,6 +487,7 @@ impl World {
         loop {
             self.unstored.append(&mut self.core.take_changes());
             if self.unstored.is_empty() {
+                assert_eq!(self.core.state_bytes(), self.disk.bytes());
                 break;
             }
             if self.strike(CrashPoint::BeforeCommit) || !self.persist() {
