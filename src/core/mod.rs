@@ -534,10 +534,8 @@ impl Core {
         }
         if spans > 0 {
             // A collector may be down for longer than a finished run is remembered.
-            let watched: HashSet<RunKey> =
-                self.table.iter().map(|(_, watch)| watch.run()).collect();
             for (run, leaving) in &mut self.leaving {
-                leaving.ended |= !watched.contains(run);
+                leaving.ended |= self.table.slot_of(*run).is_none();
             }
         }
         if workflows + spans > 0 {
@@ -737,49 +735,54 @@ impl Core {
     /// Forgets runs that are not ours. Nothing of them is sent any more.
     fn give_up(&mut self, runs: &[(RunKey, Refusal)], now: Now) {
         let refused: HashMap<RunKey, Refusal> = runs.iter().copied().collect();
-        let lost: HashSet<RunKey> = refused.keys().copied().collect();
-        let of_them = |(slot, watch): (u32, &Watch)| lost.contains(&watch.run()).then_some(slot);
-        let slots: Vec<u32> = self.table.iter().filter_map(of_them).collect();
-        let mut sources = Vec::new();
-        for slot in slots {
+        let (mut sources, mut unready, mut has_spans) = (Vec::new(), HashSet::new(), false);
+        for (run, _) in runs {
+            if let Some(leaving) = self.leaving.remove(run) {
+                has_spans |= leaving.spans > 0;
+                sources.extend(leaving.source.map(|s| (*run, s)));
+            }
+            let Some(slot) = self.table.slot_of(*run) else {
+                continue;
+            };
             self.weigh_record(slot, 0);
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
             match watch.phase {
                 Phase::Waiting { timer, .. } => drop(self.wheel.cancel(timer)),
-                Phase::Ready { .. } => self.ready.retain(|ready| *ready != slot),
+                Phase::Ready { .. } => drop(unready.insert(slot)),
                 Phase::InFlight { .. } => {
                     self.in_flight -= 1;
                     self.strays += 1;
                 }
             }
-            let run = watch.run();
-            sources.extend(watch.workflow.take_source().map(|s| (run, s)));
+            sources.extend(watch.workflow.take_source().map(|s| (*run, s)));
         }
-        for run in &lost {
-            let source = self.leaving.remove(run).and_then(|leaving| leaving.source);
-            sources.extend(source.map(|s| (*run, s)));
+        if !unready.is_empty() {
+            self.ready.retain(|slot| !unready.contains(slot));
         }
-        self.outbox.forget(|run| lost.contains(&run));
+        if has_spans {
+            self.outbox.forget(|run| refused.contains_key(&run));
+        }
         // What was finished here is finished; what another has may come back.
-        let elsewhere = |run: &RunKey| refused.get(run) == Some(&Refusal::Elsewhere);
-        let elsewhere: HashSet<RunKey> = lost.into_iter().filter(elsewhere).collect();
-        self.table.forget_all(&elsewhere);
-        for run in refused.keys().filter(|run| !elsewhere.contains(run)) {
-            self.table.remember(*run, now.mono);
+        let is_elsewhere = |run: &RunKey| refused.get(run) == Some(&Refusal::Elsewhere);
+        let all = || runs.iter().map(|(run, _)| *run);
+        self.table.forget_all(all().filter(is_elsewhere));
+        for run in all().filter(|run| !is_elsewhere(run)) {
+            self.table.remember(run, now.mono);
         }
         self.forget_finished(now);
         for (run, source) in sources {
-            self.actions.push_back(match elsewhere.contains(&run) {
+            self.actions.push_back(match is_elsewhere(&run) {
                 true => Action::Leave(source),
                 false => Action::Release(source),
             });
         }
+        let elsewhere = refused.keys().filter(|run| is_elsewhere(run)).count();
         self.counters.runs_refused += refused.len() as u64;
         self.note(Note::Refused {
-            elsewhere: elsewhere.len(),
-            done: refused.len() - elsewhere.len(),
+            elsewhere,
+            done: refused.len() - elsewhere,
         });
     }
 

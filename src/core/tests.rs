@@ -1214,6 +1214,61 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
     }
 }
 
+/// In whichever phase each is, and the others go on as they were.
+#[test]
+fn many_runs_are_given_up_at_once() {
+    let mut rig = Rig::plain();
+    for n in 0..30 {
+        rig.handle(from_entry(&format!("w{n}")));
+    }
+    rig.pass(secs(11.0));
+    let phases = |rig: &Rig| {
+        let count = |wanted: fn(&Phase) -> bool| {
+            let of_it = rig.core.table.iter().filter(|(_, w)| wanted(&w.phase));
+            of_it.count()
+        };
+        (
+            count(|p| matches!(p, Phase::Waiting { .. })),
+            count(|p| matches!(p, Phase::Ready { .. })),
+            count(|p| matches!(p, Phase::InFlight { .. })),
+        )
+    };
+    let (waiting, ready, in_flight) = phases(&rig);
+    assert!(
+        waiting > 4 && ready > 4 && in_flight == 4,
+        "{:?}",
+        phases(&rig)
+    );
+    let order = rig.core.ready.clone();
+    let lost: Vec<(RunKey, Refusal)> = runs_of(&rig)
+        .into_iter()
+        .step_by(2)
+        .map(|run| (run, Refusal::Elsewhere))
+        .collect();
+    rig.handle(Input::Refused(lost.clone()));
+    rig.core.check_invariants();
+    assert_eq!((rig.core.watched(), rig.settled.len()), (15, 15));
+    assert!(
+        runs_of(&rig)
+            .iter()
+            .all(|run| lost.iter().all(|(gone, _)| gone != run))
+    );
+    let mut kept = order
+        .into_iter()
+        .filter(|slot| rig.core.table.get(*slot).is_some());
+    assert!(
+        rig.core.ready.iter().all(|slot| kept.any(|k| k == *slot)),
+        "in their order"
+    );
+    while !rig.polls.is_empty() {
+        for (_, poll) in rig.polls() {
+            rig.answer(&poll, completed());
+        }
+    }
+    rig.answer_all(secs(100.0), secs(0.1), &completed());
+    assert_eq!(rig.core.watched(), 0);
+}
+
 /// What a store would have of this core now.
 fn stored(rig: &mut Rig) -> Stored {
     let mut stored = Stored::default();
