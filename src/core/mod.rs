@@ -517,13 +517,11 @@ impl Core {
             self.leaving.entry(span.run).or_default().spans += 1;
             self.outbox.restore(span, now.mono);
         }
-        for (run, at) in stored.finished {
-            if now.wall.since(at) < limits::FINISHED_KEPT {
-                self.table.remember(run, now.mono);
-            } else {
-                self.change(Change::RemoveFinished(run));
-            }
+        // However old: the entry of its event may not be acknowledged yet, and comes again now.
+        for (run, _) in stored.finished {
+            self.table.remember(run, now.mono);
         }
+        self.forget_finished(now);
         for (_, bytes) in stored.workflows {
             let restored = record::decode(&bytes).map_err(|why| why.to_string());
             let restore = |record| self.restore_workflow(record, bytes.len(), now);

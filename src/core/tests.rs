@@ -1281,6 +1281,9 @@ fn stored(rig: &mut Rig) -> Stored {
             Change::RemoveWorkflow(run) => stored.workflows.retain(|(known, _)| *known != run),
             Change::PutSpan(span) => stored.spans.push(span),
             Change::PutFinished(run, at) => stored.finished.push((run, at)),
+            Change::RemoveSpans(gone) => stored
+                .spans
+                .retain(|span| !gone.contains(&(span.run, span.sequence))),
             other => panic!("not here: {other:?}"),
         }
     }
@@ -1339,6 +1342,47 @@ fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_deliver
     let released = std::iter::from_fn(|| rig.core.next_action());
     let released = released.filter(|action| matches!(action, Action::Release(_)));
     assert_eq!(released.count(), 1);
+}
+
+/// farspan ends between the commit of a delivery and the acknowledgement of its entry, and is away for long: the entry
+/// comes again, and its run is not told of again.
+#[test]
+fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
+    let mut rig = Rig::plain();
+    rig.handle(from_entry("w"));
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    exported(&mut rig, delivered());
+    assert_eq!(rig.settled, ["release entry of w"]);
+    let mut kept = stored(&mut rig);
+    let lens = (kept.workflows.len(), kept.spans.len(), kept.finished.len());
+    assert_eq!(lens, (0, 0, 1));
+
+    let away = limits::FINISHED_KEPT * 30;
+    let mut rig = restarted(kept.clone(), away);
+    rig.handle(from_entry("w"));
+    assert_eq!(rig.settled, ["release entry of w"]);
+    assert_eq!(rig.core.watched(), 0);
+    assert_eq!(rig.core.take_changes(), []);
+    // From here on it ages as if it had finished now.
+    rig.pass(limits::FINISHED_KEPT - secs(1.0));
+    rig.handle(from_entry("w"));
+    assert_eq!(rig.core.watched(), 0);
+    rig.pass(secs(1.0));
+    rig.handle(from_entry("w"));
+    assert_eq!(rig.core.watched(), 1);
+
+    // However many were kept, the oldest go first.
+    let many = (0..limits::FINISHED_MAX as u128 + 3).map(|n| {
+        let run = RunKey::from_bytes(n.to_be_bytes());
+        (run, Wall::from_unix_ns(EPOCH_NS + n as i64))
+    });
+    kept.finished = many.collect();
+    let mut rig = restarted(kept.clone(), away);
+    let oldest = kept.finished[..3]
+        .iter()
+        .map(|(run, _)| Change::RemoveFinished(*run));
+    assert_eq!(rig.core.take_changes(), oldest.collect::<Vec<_>>());
 }
 
 #[test]

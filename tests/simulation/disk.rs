@@ -45,6 +45,11 @@ impl Disk {
         }
     }
 
+    /// Whether it says that this run is finished.
+    pub fn has_finished(&self, run: RunKey) -> bool {
+        self.finished.contains_key(&run.to_bytes())
+    }
+
     /// What the core is to have counted.
     pub fn bytes(&self) -> u64 {
         let records = self.workflows.values().map(Vec::len).sum::<usize>();
