@@ -754,8 +754,15 @@ fn log_note(note: Note) {
         Note::Restored { workflows, spans } => {
             log::info!("going on with {workflows} workflows and {spans} spans that were stored");
         }
-        Note::NotRestored { why } => {
-            log::error!("a stored workflow cannot be watched: {why}; its record stays");
+        Note::NotRestored { workflows, why } => {
+            log::error!(
+                "{workflows} stored workflows cannot be watched: {why}; their records stay"
+            );
+        }
+        Note::NotOurs { workflow_id, why } => {
+            log::error!(
+                "workflow {workflow_id:?} is not watched, because its stored record cannot be: {why}; the record stays, and so does the event where it is kept"
+            );
         }
         Note::Watching {
             workflow_id,

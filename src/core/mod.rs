@@ -32,7 +32,7 @@ pub use poll_failure::{PollFailure, PollFailureReason};
 use sampler::Sampler;
 use snapshot::{Outcome, Snapshot};
 use span::Span;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Table, Watch};
@@ -235,9 +235,18 @@ pub enum Note {
         /// Spans that wait for the collector.
         spans: usize,
     },
-    /// A stored workflow cannot be watched; its record stays.
+    /// Stored workflows cannot be watched; their records stay.
     NotRestored {
-        /// Why.
+        /// How many.
+        workflows: usize,
+        /// Why, and what to do about it.
+        why: Box<str>,
+    },
+    /// An event was of a run whose record stays because it cannot be watched: neither can the run.
+    NotOurs {
+        /// Which.
+        workflow_id: Box<str>,
+        /// Why, and what to do about it.
         why: Box<str>,
     },
     /// A workflow is under watch.
@@ -352,6 +361,8 @@ pub struct Counters {
     pub runs_refused: u64,
     /// Events for which there was no room or no monitor.
     pub events_shed: u64,
+    /// Events of runs whose stored record cannot be watched.
+    pub events_not_ours: u64,
     /// Polls answered, in whichever way.
     pub polls: u64,
     /// Polls whose answer was "not found".
@@ -411,6 +422,8 @@ pub struct Core {
     encoding: VecDeque<RunKey>,
     /// Runs with spans on their way to the collector.
     leaving: HashMap<RunKey, Leaving>,
+    /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
+    not_restored: HashMap<RunKey, NotRestored>,
     /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
     oddities: HashSet<Box<str>>,
     actions: VecDeque<Action>,
@@ -422,6 +435,13 @@ struct Leaving {
     spans: usize,
     ended: bool,
     source: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+struct NotRestored {
+    why: Arc<str>,
+    /// Whether an event of it was noted.
+    noted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -477,6 +497,7 @@ impl Core {
             changes: Vec::new(),
             encoding: VecDeque::new(),
             leaving: HashMap::new(),
+            not_restored: HashMap::new(),
             oddities: HashSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
@@ -522,13 +543,25 @@ impl Core {
             self.table.remember(run, now.mono);
         }
         self.forget_finished(now);
-        for (_, bytes) in stored.workflows {
+        let mut reasons: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for (run, bytes) in stored.workflows {
             let restored = record::decode(&bytes).map_err(|why| why.to_string());
             let restore = |record| self.restore_workflow(record, bytes.len(), now);
             match restored.and_then(restore) {
-                Ok(()) => workflows += 1,
-                Err(why) => self.note(Note::NotRestored { why: why.into() }),
+                Ok(()) => {
+                    workflows += 1;
+                    self.not_restored.remove(&run);
+                }
+                Err(why) => {
+                    let why: Arc<str> = why.into();
+                    *reasons.entry(why.clone()).or_default() += 1;
+                    self.leave_alone(run, why);
+                }
             }
+        }
+        for (why, workflows) in reasons {
+            let why = (*why).into();
+            self.note(Note::NotRestored { workflows, why });
         }
         if spans > 0 {
             // A collector may be down for longer than a finished run is remembered.
@@ -603,8 +636,15 @@ impl Core {
     pub fn room(&self) -> usize {
         match self.draining || !self.state_has_room() {
             true => 0,
-            false => limits::WORKFLOWS_MAX - self.table.len(),
+            false => {
+                (limits::WORKFLOWS_MAX - self.table.len()).saturating_sub(self.not_restored.len())
+            }
         }
+    }
+
+    /// Runs of the store that are not watched, because their records cannot be.
+    pub fn not_restored(&self) -> impl Iterator<Item = RunKey> {
+        self.not_restored.keys().copied()
     }
 
     /// What the store holds of ours, in bytes: records as they were written last, spans that wait for the collector,
@@ -657,6 +697,7 @@ impl Core {
     pub fn check_invariants(&self) {
         assert!(self.in_flight + self.strays <= self.settings.pollers);
         assert!(self.ready.len() <= self.table.len());
+        assert!(self.not_restored.len() <= limits::WORKFLOWS_MAX);
         self.outbox.check_invariants();
         // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
         if self.table.len() > 32 && !self.counters.polls.is_multiple_of(64) {
@@ -735,6 +776,7 @@ impl Core {
         let refused: HashMap<RunKey, Refusal> = runs.iter().copied().collect();
         let (mut sources, mut unready, mut has_spans) = (Vec::new(), HashSet::new(), false);
         for (run, _) in runs {
+            self.not_restored.remove(run);
             if let Some(leaving) = self.leaving.remove(run) {
                 has_spans |= leaving.spans > 0;
                 sources.extend(leaving.source.map(|s| (*run, s)));
@@ -790,6 +832,9 @@ impl Core {
             return self.shed(event);
         };
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
+        if self.not_restored.contains_key(&run) {
+            return self.leave(event, run);
+        }
         if self.table.knows(key, run) || self.leaving.contains_key(&run) {
             return self.note_duplicate(event, key, run);
         }
@@ -833,6 +878,31 @@ impl Core {
         self.note(note);
     }
 
+    /// A run whose record is there for somebody else is not begun anew: that would be over the record, and tell again
+    /// what it says was told.
+    fn leave(&mut self, event: StartEvent, run: RunKey) {
+        self.counters.events_not_ours += 1;
+        if let Some(source) = event.source {
+            self.actions.push_back(Action::Leave(source));
+        }
+        let Some(known) = self.not_restored.get_mut(&run) else {
+            return;
+        };
+        if !std::mem::replace(&mut known.noted, true) {
+            let why = (*known.why).into();
+            let workflow_id = event.workflow_id;
+            self.note(Note::NotOurs { workflow_id, why });
+        }
+    }
+
+    fn leave_alone(&mut self, run: RunKey, why: Arc<str>) {
+        let is_watched = self.table.slot_of(run).is_some();
+        if !is_watched && self.not_restored.len() < limits::WORKFLOWS_MAX {
+            let noted = false;
+            self.not_restored.insert(run, NotRestored { why, noted });
+        }
+    }
+
     fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
         self.counters.events_duplicate += 1;
         let workflow_id = event.workflow_id;
@@ -871,7 +941,12 @@ impl Core {
     ) -> Result<(), String> {
         let mut named = self.settings.monitors.iter();
         let index = named.position(|m| m.naming.monitor == record.monitor);
-        let index = index.ok_or_else(|| format!("there is no monitor {:?}", record.monitor))?;
+        let index = index.ok_or_else(|| {
+            format!(
+                "there is no monitor {:?}, configure it as it was",
+                record.monitor
+            )
+        })?;
         if self.table.is_full() {
             return Err("there is no room".into());
         }

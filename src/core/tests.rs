@@ -1385,6 +1385,98 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     assert_eq!(rig.core.take_changes(), oldest.collect::<Vec<_>>());
 }
 
+/// A newer farspan was here, and left what this one cannot read: it must find it as it was.
+#[test]
+fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
+    let mut rig = Rig::plain();
+    for id in ["newer", "damaged", "whole"] {
+        rig.handle(from_entry(id));
+    }
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 1));
+    let mut kept = stored(&mut rig);
+    let names: Vec<(RunKey, String)> = (rig.core.table.iter())
+        .map(|(_, watch)| (watch.run(), watch.workflow.id().to_string()))
+        .collect();
+    for (run, record) in &mut kept.workflows {
+        let name = names.iter().find(|(known, _)| known == run);
+        match &*name.expect("it was stored").1 {
+            "newer" => record[0] = 99,
+            "damaged" => record.truncate(9),
+            _ => {}
+        }
+    }
+    assert_eq!((kept.workflows.len(), kept.spans.len()), (3, 1));
+    let mut rig = restarted(kept.clone(), Duration::from_secs(60));
+    assert_eq!(rig.core.watched(), 1);
+    let mut left: Vec<RunKey> = rig.core.not_restored().collect();
+    left.sort_unstable();
+    let mut expected: Vec<RunKey> = (names.iter())
+        .filter(|(_, name)| name != "whole")
+        .map(|(run, _)| *run)
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+    assert_eq!(rig.core.room(), limits::WORKFLOWS_MAX - 3);
+    // The span that waited is delivered: that is no reason to acknowledge its run's entry.
+    rig.handle(from_entry("newer"));
+    exported(&mut rig, delivered());
+    for id in ["newer", "damaged", "whole", "other"] {
+        rig.handle(from_entry(id));
+    }
+    rig.start(0, "newer");
+    assert_eq!(
+        rig.settled,
+        [
+            "leave entry of newer",
+            "leave entry of newer",
+            "leave entry of damaged"
+        ]
+    );
+    assert_eq!(rig.core.watched(), 2);
+    assert_eq!(rig.core.counters().events_not_ours, 4);
+    rig.answer_all(secs(100.0), secs(0.1), &completed());
+    let untouched = rig
+        .core
+        .take_changes()
+        .into_iter()
+        .all(|change| match change {
+            Change::PutWorkflow { run, .. } | Change::RemoveWorkflow(run) => !left.contains(&run),
+            _ => true,
+        });
+    assert!(untouched);
+    let mut notes = rig.notes();
+    notes.retain(|note| !matches!(note, Note::Ended { .. }));
+    check(
+        &notes,
+        &expect![[r#"
+        NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
+        NotRestored { workflows: 1, why: "it is damaged" }
+        Restored { workflows: 1, spans: 1 }
+        NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
+        NotOurs { workflow_id: "damaged", why: "it is damaged" }
+        Duplicate { workflow_id: "whole" }
+    "#]],
+    );
+    // Once it is said to be another's, or done, it is as any other.
+    let given: Vec<(RunKey, Refusal)> = left.iter().map(|run| (*run, Refusal::Elsewhere)).collect();
+    rig.handle(Input::Refused(given));
+    assert_eq!(rig.core.not_restored().count(), 0);
+}
+
+#[test]
+fn a_record_of_a_run_that_is_watched_is_no_reason_to_leave_it_alone() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let kept = stored(&mut rig);
+    rig.core.restore(kept, rig.now);
+    rig.handle(Input::Tick);
+    assert_eq!(
+        (rig.core.watched(), rig.core.not_restored().count()),
+        (1, 0)
+    );
+}
+
 #[test]
 fn an_answer_that_brings_nothing_new_changes_nothing_in_the_store() {
     let mut rig = Rig::plain();

@@ -817,7 +817,7 @@ impl World {
     }
 
     fn noted(&mut self, note: Note) {
-        if let Note::NotRestored { why } = &note {
+        if let Note::NotRestored { why, .. } = &note {
             panic!("not restored: {why}");
         }
         let Note::Ended {
