@@ -605,6 +605,8 @@ impl Core {
             self.weigh_record(slot, record.len());
             self.changes.push(Change::PutWorkflow { run, record });
         }
+        // Records may have grown.
+        self.weigh();
         std::mem::take(&mut self.changes)
     }
 

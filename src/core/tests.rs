@@ -718,6 +718,25 @@ fn a_full_outbox_and_a_full_state_empty_one_after_the_other() {
     assert_eq!(rig.core.counters().workflows_ended, count as u64);
 }
 
+/// What is observed of those that are watched fills it as well.
+#[test]
+fn a_state_that_fills_as_records_grow_is_full_when_they_are_written() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let bytes_max = rig.core.state_bytes() + 1;
+    let mut rig = with_state_of(bytes_max);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.core.take_changes();
+    assert!(rig.core.has_room());
+    rig.answer(&poll, timeless(State::Running));
+    rig.core.take_changes();
+    assert!(rig.core.state_is_full() && !rig.core.has_room());
+    rig.handle(Input::Tick);
+    let told = |note: &Note| matches!(note, Note::StateFull { full: true, .. });
+    assert_eq!(rig.notes().iter().filter(|note| told(note)).count(), 1);
+}
+
 /// Whoever lowers the bound, or goes on with what others had, waits too, and runs dry of it.
 #[test]
 fn what_is_restored_counts() {
