@@ -94,6 +94,7 @@ impl Bench {
                 queue_max: usize::MAX,
             },
             stores: false,
+            state_bytes_max: u64::MAX,
             exports: true,
             seed: 1,
         };

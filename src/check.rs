@@ -1,10 +1,10 @@
 //! `farspan check`: the configuration is valid; now, does everything it names answer?
 
 use crate::config::{Config, Otlp, Secret};
+use crate::console::say;
 use crate::http::{self, NameCache, Timeouts, Trust};
 use crate::run;
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 use ureq::http::header;
@@ -95,9 +95,4 @@ fn ask<'h>(
 
 fn trouble(error: &dyn Display) -> String {
     format!("no answer: {error}")
-}
-
-/// Nobody reads it: that is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }

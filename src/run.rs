@@ -216,6 +216,8 @@ pub struct Report {
     pub undelivered: usize,
     /// Those of them, and of the workflows that have ended, that no store has either.
     pub lost: usize,
+    /// How many bytes the state may have.
+    pub state_bytes_max: u64,
 }
 
 /// Finished spans between the loop and whoever shows them.
@@ -381,6 +383,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             queue_max: batch.max_queue_size.unwrap_or(usize::MAX),
         },
         stores: config.state != config::State::None,
+        state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
         seed,
     }
@@ -729,6 +732,7 @@ impl Loop {
                 Some(_) => unstored,
                 None => undelivered,
             },
+            state_bytes_max: self.core.state_bytes_max(),
             counters,
         };
         log_report(&report, self.store.is_some());
@@ -752,8 +756,15 @@ fn log_note(note: Note) {
         Note::Restored { workflows, spans } => {
             log::info!("going on with {workflows} workflows and {spans} spans that were stored");
         }
-        Note::NotRestored { why } => {
-            log::error!("a stored workflow cannot be watched: {why}; its record stays");
+        Note::NotRestored { workflows, why } => {
+            log::error!(
+                "{workflows} stored workflows cannot be watched: {why}; their records stay"
+            );
+        }
+        Note::NotOurs { workflow_id, why } => {
+            log::error!(
+                "workflow {workflow_id:?} is not watched, because its stored record cannot be: {why}; the record stays, and so does the event where it is kept"
+            );
         }
         Note::Watching {
             workflow_id,
@@ -809,6 +820,16 @@ fn log_note(note: Note) {
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),
         Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+        Note::StateFull {
+            full: true,
+            bytes,
+            bytes_max,
+        } => log::error!(
+            "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until others have ended; what is watched goes on"
+        ),
+        Note::StateFull { bytes, .. } => {
+            log::info!("the state has room again, it is {bytes} bytes: new workflows are taken in");
+        }
         Note::ExportTroubled { reason, waiting } => {
             log::warn!("the collector does not take spans now: {reason}; {waiting} wait");
         }
@@ -852,6 +873,14 @@ fn log_report(report: &Report, stored: bool) {
         counters.latency.quantile(0.5),
         counters.latency.quantile(0.99),
     );
+    if stored {
+        log::info!(
+            "the state is {} bytes of {} at most; it was full {} times",
+            counters.state_bytes,
+            report.state_bytes_max,
+            counters.state_filled,
+        );
+    }
     match (stored, report.unfinished, report.undelivered) {
         (_, 0, 0) => {}
         (true, unfinished, undelivered) => log::info!(

@@ -40,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Where what must survive a restart is kept.
     pub state: State,
+    /// From how many bytes there on new workflows wait; 1 MiB or more.
+    pub state_bytes_max: u64,
     /// The name of this farspan among others.
     pub instance: String,
     /// What was ignored, and why; to be logged.
@@ -443,6 +445,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
     let state = state(it, env);
+    let state_bytes_max = state_bytes_max(it, state != State::None);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -474,6 +477,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     Ok(Config {
         api,
         state,
+        state_bytes_max,
         redis,
         poll,
         export,
@@ -633,6 +637,20 @@ fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
         values::duration_within(text, within.clone(), "it may be 1s to 1h")
     });
     lease.unwrap_or_default()
+}
+
+fn state_bytes_max(resolver: &mut Resolver<'_>, counts: bool) -> u64 {
+    const NAME: &str = "FARSPAN_STATE_MAX_BYTES";
+    let written = resolver.take(NAME);
+    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+        resolver.warnings.push(format!(
+            "{}: counts for nothing with FARSPAN_STATE=none",
+            written.origin.place()
+        ));
+    }
+    let least = limits::STATE_BYTES_LEAST;
+    let parse = |text: &str| values::bytes_within(text, least..=u64::MAX, "it may be 1MiB or more");
+    resolver.strict(NAME, parse).unwrap_or_default()
 }
 
 fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {

@@ -380,6 +380,52 @@ fn with_a_full_disk_everything_waits_and_nothing_is_lost() {
 }
 
 #[test]
+fn with_a_full_state_the_events_wait_in_their_stream() {
+    const STREAM: &str = "workflows";
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let call = kept_in(&rig, directory.path())
+        .env("FARSPAN_STATE_MAX_BYTES", "1MiB")
+        .env("FARSPAN_REDIS_STREAM", STREAM);
+    let farspan = rig.start_call(&call);
+    let ids: Vec<String> = (0..100).map(|n| format!("w{n}")).collect();
+    // Each record takes some 40 KB.
+    let text = "x".repeat(2000);
+    let attributes: serde_json::Map<_, _> =
+        (0..20).map(|n| (format!("a{n}"), json!(text))).collect();
+    for id in &ids {
+        rig.api.script(id, [processing(id).reply()]);
+        let event = json!({ "WorkflowId": id, "attributes": attributes });
+        rig.redis.add(STREAM, &event.to_string());
+    }
+    eventually("the state is full", SOON, || {
+        farspan.stderr().contains("the state is full")
+    });
+    let watched = || ids.iter().filter(|id| rig.api.polls(id) > 0).count();
+    eventually("what fits is polled", SOON, || watched() >= 20);
+    await_commits(&rig, "w0");
+    assert!(watched() < 30, "{} are watched", watched());
+
+    for id in &ids {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    for id in &ids {
+        rig.trace(id);
+    }
+    eventually("every entry is acknowledged", SOON, || {
+        rig.redis.pending(STREAM) == 0
+    });
+    rig.receiver.assert_each_span_once();
+    let log = farspan.stop().stderr;
+    let full = log.matches("the state is full").count();
+    let room = log.matches("the state has room again").count();
+    assert!(
+        full > 0 && full == room,
+        "{full} times full, {room} times room: {log}"
+    );
+    assert!(log.contains(&format!("it was full {full} times")), "{log}");
+}
+
+#[test]
 fn a_start_with_a_full_disk_is_an_error_and_keeps_what_there_is() {
     let (rig, disk) = (Rig::new(), SmallDisk::new());
     let replies = vec![processing("w").reply(), completed("w").reply()];

@@ -38,7 +38,10 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unreadable::Newer(version) => write!(f, "a later farspan wrote it (version {version})"),
+            Unreadable::Newer(version) => write!(
+                f,
+                "a later farspan wrote it (version {version}), start that one again"
+            ),
             Unreadable::Damaged => f.write_str("it is damaged"),
         }
     }
