@@ -36,7 +36,7 @@ use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
 use crate::store::file::FileStore;
-use crate::store::{Committed, Store, View};
+use crate::store::{Committed, Store, StoreError, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
@@ -290,6 +290,7 @@ fn watch_source(
         events_stored: 0,
         events_wait: config.poll.initial_delay >= COMMIT_DELAY * 2,
         store_again_at: None,
+        store_error: None,
         exports: Vec::new(),
         living,
         settled: VecDeque::new(),
@@ -433,6 +434,8 @@ struct Loop {
     events_wait: bool,
     /// When the store is tried again, after it has failed.
     store_again_at: Option<Mono>,
+    /// Why it has.
+    store_error: Option<StoreError>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
     living: Living,
@@ -657,6 +660,7 @@ impl Loop {
                 self.commit_at = None;
                 self.events_stored = self.core.counters().events_accepted;
                 self.store_again_at = None;
+                self.store_error = None;
                 self.take_committed(committed, now);
                 if troubled {
                     log::info!("the state can be written again: polls go on");
@@ -671,7 +675,10 @@ impl Loop {
                         "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
                     );
                     self.handle(Input::StoreTroubled(true));
+                } else if self.store_error.as_ref() != Some(&error) {
+                    log::error!("the state still cannot be written: {error}");
                 }
+                self.store_error = Some(error);
                 false
             }
         }

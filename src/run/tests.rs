@@ -91,6 +91,7 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
         events_stored: 0,
         events_wait: false,
         store_again_at: None,
+        store_error: None,
         exports: Vec::new(),
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
