@@ -154,9 +154,8 @@ impl Feed {
     fn finish(self) {
         #[cfg(feature = "redis")]
         if let Some((stream, listening)) = self.stream {
-            const PATIENCE: Duration = Duration::from_secs(3);
             drop(stream);
-            listening.finish(PATIENCE);
+            listening.finish(stopping::ACKNOWLEDGED);
         }
     }
 }

@@ -15,7 +15,7 @@
 //! and its writes; each names the link it was sent by, so that what an earlier link delivers late does nothing.
 //! `ARCHITECTURE.md`, *Fleet*, has the reasoning.
 
-use super::{Committed, Store, StoreError, View};
+use super::{Committed, PATIENCE_MAX, Store, StoreError, View};
 use crate::clock;
 use crate::core::ids::RunKey;
 use crate::core::outbox::EncodedSpan;
@@ -56,8 +56,6 @@ const CLAIM_AT_ONCE: usize = 64;
 const CLAIM_MAX: usize = 1024;
 /// After a commit that has looked at so many, the next comes so soon.
 const CLAIM_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// The longest wait for an answer: the loop waits too.
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
 
 /// `KEYS[1]`: the instance. `ARGV`: token and link, lease in ms, prefix, owner, whether to push another life of the same
 /// name aside. From now on no other link of this life counts.
