@@ -372,6 +372,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             timeout: config.poll.timeout,
         }],
         pollers: under_way_max(config),
+        workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
             schedule_delay: batch.schedule_delay,

@@ -75,11 +75,11 @@ impl Loop {
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
         self.living.say(State::Stopping);
-        // What was heard is as good as accepted. More of it comes only from a source that does not hear the stop.
+        self.commit_delay = Duration::ZERO;
+        self.handle(Input::Drain);
+        // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes
+        // only from a source that does not hear the stop.
         for _ in 0..limits::INTAKE_QUEUE {
-            if !self.core.has_room() {
-                break;
-            }
             match events.try_recv() {
                 Ok(event) => self.handle(Input::Started(event)),
                 Err(_) => break,
@@ -91,8 +91,6 @@ impl Loop {
             self.core.polls_in_flight(),
             self.core.spans_waiting()
         );
-        self.commit_delay = Duration::ZERO;
-        self.handle(Input::Drain);
         self.recall(clock::now());
         self.end_turn();
         self.living.stage = Stage::EndingPolls {

@@ -66,6 +66,7 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
             timeout,
         }],
         pollers: 1,
+        workflows_max: 10,
         sampler: Sampler::default(),
         batch: BatchPolicy {
             schedule_delay: Duration::ZERO,

@@ -332,6 +332,24 @@ fn what_the_acl_forbids_is_told_at_once() {
     );
 }
 
+/// A user that may not ask for the version.
+#[test]
+fn a_redis_that_does_not_tell_its_version_will_do() {
+    let rig = Rig::new();
+    let _: String = rig.redis.ask(&[
+        "ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-info",
+    ]);
+    let url = rig.redis.url().replace("redis://", "redis://limited:pw@");
+    let farspan = call(&rig, "a")
+        .env("FARSPAN_REDIS_URL", url)
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .start();
+    rig.api.script("w", short_story("w"));
+    rig.redis.add(STREAM, &event("w"));
+    rig.trace("w");
+    farspan.stop();
+}
+
 #[test]
 fn one_that_starts_before_its_redis_waits_for_it() {
     let mut rig = Rig::new();
