@@ -1022,6 +1022,50 @@ mod tests {
         assert_eq!(counts, [5, 5, 0]);
     }
 
+    /// Each commit takes a bounded number, never more than there is room for, and the next one goes on soon.
+    #[test]
+    fn a_large_estate_takes_several_commits() {
+        const COUNT: u16 = 3000;
+        let server = Server::start();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        let put = |n: u16| Change::PutWorkflow {
+            run: RunKey::from_bytes(u128::from(n).to_be_bytes()),
+            record: vec![record::VERSION],
+        };
+        let all: Vec<Change> = (0..COUNT).map(put).collect();
+        commit(&mut a, &all);
+        commit(&mut b, &[]);
+        a.leave();
+        let mut claim = |room| {
+            let view = View {
+                everything: &Vec::new,
+                room,
+            };
+            b.due = clock::now().mono;
+            let claimed = b.commit(&[], &view).unwrap().claimed.workflows;
+            (claimed, b.due.since(clock::now().mono) <= CLAIM_AGAIN_AFTER)
+        };
+        let (mut claimed, soon_again) = claim(10);
+        assert_eq!((claimed.len(), soon_again), (10, false), "it is full");
+        assert_eq!(claim(0), (vec![], false), "not before there is room");
+        let mut counts = Vec::new();
+        loop {
+            let (more, soon_again) = claim(100_000);
+            counts.push(more.len());
+            claimed.extend(more);
+            if !soon_again {
+                break;
+            }
+        }
+        let most = CLAIM_MAX..CLAIM_MAX + 2 * CLAIM_AT_ONCE;
+        assert!(
+            most.contains(&counts[0]) && most.contains(&counts[1]),
+            "{counts:?}"
+        );
+        let runs: HashSet<RunKey> = claimed.iter().map(|(run, _)| *run).collect();
+        assert_eq!((runs.len(), claimed.len()), (COUNT.into(), COUNT.into()));
+    }
+
     #[test]
     fn who_comes_back_has_all_its_own_again() {
         let server = Server::start();
