@@ -77,6 +77,10 @@ pub fn told(error: &RedisError) -> String {
     if let Some(words) = error.detail().filter(|_| is_too_old(error)) {
         return words.to_owned();
     }
+    if error.is_timeout() {
+        // The system's words for it are about a resource.
+        return "no answer in time".to_owned();
+    }
     let remedy = match error.code() {
         _ if error.kind() == ErrorKind::AuthenticationFailed => "is the password right?",
         Some("WRONGPASS") => "is the password right?",
