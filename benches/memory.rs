@@ -87,6 +87,7 @@ impl Bench {
                 timeout: Duration::from_secs(24 * 3600),
             }],
             pollers: 16,
+            workflows_max: WORKFLOWS_MAX,
             sampler: Sampler::default(),
             batch: BatchPolicy {
                 schedule_delay: Duration::from_secs(5),

@@ -35,7 +35,7 @@ use crate::intake;
 use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
-use crate::store::{Committed, Store, View};
+use crate::store::{Committed, Store, StoreError, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
@@ -153,9 +153,8 @@ impl Feed {
     fn finish(self) {
         #[cfg(feature = "redis")]
         if let Some((stream, listening)) = self.stream {
-            const PATIENCE: Duration = Duration::from_secs(3);
             drop(stream);
-            listening.finish(PATIENCE);
+            listening.finish(stopping::ACKNOWLEDGED);
         }
     }
 }
@@ -291,6 +290,7 @@ fn watch_source(
         events_stored: 0,
         events_wait: config.poll.initial_delay >= COMMIT_DELAY * 2,
         store_again_at: None,
+        store_error: None,
         exports: Vec::new(),
         living,
         settled: VecDeque::new(),
@@ -376,6 +376,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             timeout: config.poll.timeout,
         }],
         pollers: under_way_max(config),
+        workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
             schedule_delay: batch.schedule_delay,
@@ -438,6 +439,8 @@ struct Loop {
     events_wait: bool,
     /// When the store is tried again, after it has failed.
     store_again_at: Option<Mono>,
+    /// Why it has.
+    store_error: Option<StoreError>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
     living: Living,
@@ -662,6 +665,7 @@ impl Loop {
                 self.commit_at = None;
                 self.events_stored = self.core.counters().events_accepted;
                 self.store_again_at = None;
+                self.store_error = None;
                 self.take_committed(committed, now);
                 if troubled {
                     log::info!("the state can be written again: polls go on");
@@ -676,7 +680,10 @@ impl Loop {
                         "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
                     );
                     self.handle(Input::StoreTroubled(true));
+                } else if self.store_error.as_ref() != Some(&error) {
+                    log::error!("the state still cannot be written: {error}");
                 }
+                self.store_error = Some(error);
                 false
             }
         }

@@ -30,6 +30,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// When and how much to poll.
     pub poll: Poll,
+    /// Workflows under watch at once, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows_max: usize,
     /// Where spans go.
     pub export: Export,
     /// Which traces are recorded, and how much of them.
@@ -439,6 +441,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let api = api(it, to_watch);
     let (url, channel) = (redis_url(it), redis_channel(it));
     let poll = poll(it);
+    let workflows_max = workflows_max(it);
     let instance = instance(it, env);
     let log = log(it);
     let export = otel::export(it);
@@ -480,6 +483,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         state_bytes_max,
         redis,
         poll,
+        workflows_max,
         export,
         trace,
         resource,
@@ -572,6 +576,14 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
         timeout,
         pollers,
     }
+}
+
+fn workflows_max(resolver: &mut Resolver<'_>) -> usize {
+    let most = limits::WORKFLOWS_MAX as u64;
+    let found = resolver.strict("FARSPAN_WORKFLOWS_MAX", |text| {
+        values::integer(text, 1..=most)
+    });
+    usize::try_from(found.unwrap_or_default()).unwrap_or_default()
 }
 
 fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {

@@ -101,6 +101,7 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_POLL_INTERVAL"], "poll.interval", "10s", Kind::Text, "From one poll of a workflow to the next"),
     both(&["FARSPAN_POLL_TIMEOUT"], "poll.timeout", "24h", Kind::Text, "How long a workflow is watched at most"),
     both(&["FARSPAN_POLLERS"], "poll.pollers", "16", Kind::Number, "Threads that poll; at least workflows x latency / interval"),
+    both(&["FARSPAN_WORKFLOWS_MAX"], "workflows_max", "100000", Kind::Number, "Workflows under watch at once; further start events wait where they come from"),
     both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id, and the name in a fleet; the host's name by default"),
     both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),

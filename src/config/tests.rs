@@ -86,6 +86,7 @@ fn with_nothing_set() {
             FARSPAN_POLL_INTERVAL                  10s                              default
             FARSPAN_POLL_TIMEOUT                   24h                              default
             FARSPAN_POLLERS                        16                               default
+            FARSPAN_WORKFLOWS_MAX                  100000                           default
             FARSPAN_INSTANCE                       vm-1                             default
             FARSPAN_LOG                            info                             default
             FARSPAN_LOG_FORMAT                     text                             default

@@ -22,8 +22,11 @@ pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Stages of one workflow.
 pub const STAGES_MAX: usize = 10_000;
 
-/// Workflows watched at once.
+/// Workflows watched at once: the setting's default and its largest value.
 pub const WORKFLOWS_MAX: usize = 100_000;
+/// Workflows in the table. Those that were heard of when it stops and those that a store held are taken in beyond the
+/// setting, for they are nowhere else.
+pub const WORKFLOWS_HELD_MAX: usize = WORKFLOWS_MAX + INTAKE_QUEUE;
 /// Lately finished runs that are remembered, so that a late duplicate of their event is not traced again.
 pub const FINISHED_MAX: usize = 16_384;
 /// How long they are remembered.

@@ -48,6 +48,8 @@ pub struct Settings {
     pub monitors: Vec<Monitor>,
     /// How many polls may be under way at once, or at a poller's hand.
     pub pollers: usize,
+    /// How many workflows are watched at once, at most [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows_max: usize,
     /// Which traces are recorded.
     pub sampler: Sampler,
     /// When batches are sent.
@@ -116,7 +118,8 @@ pub enum Input {
     Refused(Vec<(RunKey, Refusal)>),
     /// Time has passed.
     Tick,
-    /// Stop: start no poll, send what there is without waiting for more.
+    /// Stop: start no poll, send what there is without waiting for more. Events that were heard by then are still taken
+    /// in, a full table or not.
     Drain,
 }
 
@@ -631,7 +634,8 @@ impl Core {
 
     /// Whether another workflow can be taken under watch. While not, events are to be left where they are.
     pub fn has_room(&self) -> bool {
-        !self.table.is_full() && !self.draining && !self.store_troubled && self.state_has_room()
+        let places = self.settings.workflows_max.saturating_sub(self.table.len());
+        places > 0 && !self.draining && !self.store_troubled && self.state_has_room()
     }
 
     /// How many workflows can be taken over from others.
@@ -639,7 +643,8 @@ impl Core {
         match self.draining || !self.state_has_room() {
             true => 0,
             false => {
-                (limits::WORKFLOWS_MAX - self.table.len()).saturating_sub(self.not_restored.len())
+                let places = self.settings.workflows_max.saturating_sub(self.table.len());
+                places.saturating_sub(self.not_restored.len())
             }
         }
     }
@@ -840,7 +845,11 @@ impl Core {
         if self.table.knows(key, run) || self.leaving.contains_key(&run) {
             return self.note_duplicate(event, key, run);
         }
-        if self.table.is_full() {
+        let most = match self.draining {
+            true => limits::WORKFLOWS_HELD_MAX,
+            false => self.settings.workflows_max,
+        };
+        if self.table.len() >= most {
             return self.shed(event);
         }
         let spread = spread(key, monitor.interval);
@@ -949,7 +958,7 @@ impl Core {
                 record.monitor
             )
         })?;
-        if self.table.is_full() {
+        if self.table.len() >= limits::WORKFLOWS_HELD_MAX {
             return Err("there is no room".into());
         }
         let monitor = &self.settings.monitors[index];

@@ -93,11 +93,6 @@ impl Table {
         self.by_key.is_empty()
     }
 
-    /// Whether there is no room for another.
-    pub fn is_full(&self) -> bool {
-        self.len() >= limits::WORKFLOWS_MAX
-    }
-
     /// Whether this workflow is under watch, or this run of it was until lately.
     pub fn knows(&self, key: RunKey, run: RunKey) -> bool {
         self.by_key.contains_key(&key) || self.finished.contains(&run)
@@ -225,7 +220,7 @@ impl Table {
 
     /// Holds what must always be true.
     pub fn check_invariants(&self) {
-        assert!(self.len() <= limits::WORKFLOWS_MAX);
+        assert!(self.len() <= limits::WORKFLOWS_HELD_MAX);
         assert_eq!(self.slots.len(), self.len() + self.free.len());
         assert_eq!(self.by_run.len(), self.len());
         assert!(self.by_run.values().all(|slot| self.get(*slot).is_some()));

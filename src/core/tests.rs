@@ -38,6 +38,7 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
     Settings {
         monitors,
         pollers: 4,
+        workflows_max: 1000,
         sampler: Sampler::default(),
         batch: BatchPolicy {
             schedule_delay: Duration::from_secs(5),
@@ -770,6 +771,30 @@ fn without_a_store_there_is_no_state_to_fill() {
     rig.answer(&poll, answer_of(State::Running, 3));
     assert_eq!(rig.core.state_bytes(), 0);
     assert!(rig.core.has_room());
+}
+
+#[test]
+fn at_the_limit_there_is_no_room_until_one_ends_or_it_stops() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.workflows_max = 2;
+    let mut rig = Rig::new(settings);
+    rig.start(0, "a");
+    assert_eq!((rig.core.has_room(), rig.core.room()), (true, 1));
+    rig.start(0, "b");
+    assert_eq!((rig.core.has_room(), rig.core.room()), (false, 0));
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    assert!(rig.core.has_room());
+    rig.start(0, "c");
+    rig.start(0, "nobody asked whether there is room");
+    assert_eq!(rig.core.counters().events_shed, 1);
+    // What was heard when it stops is nowhere else.
+    rig.handle(Input::Drain);
+    rig.start(0, "d");
+    assert_eq!(
+        (rig.core.watched(), rig.core.counters().events_shed),
+        (3, 1)
+    );
 }
 
 #[test]

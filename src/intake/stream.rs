@@ -199,18 +199,24 @@ impl Reader {
     fn run(&mut self) {
         let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
         let mut failures = 0;
+        let mut said = String::new();
         loop {
             let Err(Ended::Lost(error)) = self.work(&mut failures) else {
                 return;
             };
             failures += 1;
             let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
-            if failures <= 2 || failures.is_power_of_two() {
-                let (place, key, error) = (&self.place, &self.stream.key, link::told(&error));
+            let (place, key, words) = (&self.place, &self.stream.key, link::told(&error));
+            if link::is_too_old(&error) {
+                if words != said {
+                    log::error!("stream {key} on Redis at {place}: {words}; still trying");
+                }
+            } else if failures <= 2 || failures.is_power_of_two() {
                 log::warn!(
-                    "stream {key} on Redis at {place}: {error}; trying again in {pause:.1?}"
+                    "stream {key} on Redis at {place}: {words}; trying again in {pause:.1?}"
                 );
             }
+            said = words;
             let until = clock::now().mono + pause;
             while clock::now().mono < until {
                 if self.take_settled(FULL_PAUSE).is_err() {
@@ -223,6 +229,7 @@ impl Reader {
     fn work(&mut self, failures: &mut u32) -> Result<(), Ended> {
         let mut connection = link::connect(&self.client, PATIENCE)?;
         let connection = &mut connection;
+        link::require_version(connection)?;
         self.make_group(connection)?;
         *failures = 0;
         log::info!(
@@ -394,7 +401,7 @@ impl Reader {
         if let Some(lease) = self.stream.lease
             && now >= self.claim_at
         {
-            self.claim_at = now + lease / 2;
+            self.claim_at = now + lease / 3;
             self.claim(connection, lease)?;
         }
         if let Some(length_max) = self.stream.length_max

@@ -71,6 +71,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             timeout,
         }],
         pollers: 1,
+        workflows_max: 10,
         sampler: Sampler::default(),
         batch: BatchPolicy {
             schedule_delay: Duration::ZERO,
@@ -97,6 +98,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         events_stored: 0,
         events_wait: false,
         store_again_at: None,
+        store_error: None,
         exports: Vec::new(),
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),

@@ -14,6 +14,7 @@
 mod support;
 
 mod api_faults;
+mod backpressure;
 mod burst;
 mod chaos;
 mod collector;

@@ -218,6 +218,7 @@ impl Scenario {
         let settings = Settings {
             monitors: monitors.collect(),
             pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
+            workflows_max: 1000,
             sampler: sampler(r),
             batch: batch_policy(r),
             stores: true,

@@ -47,7 +47,8 @@ impl fmt::Display for Unreadable {
     }
 }
 
-const VERSION: u8 = 1;
+/// The version that [`encode`] writes, and the latest that [`decode`] reads.
+pub const VERSION: u8 = 1;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
