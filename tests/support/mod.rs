@@ -12,6 +12,7 @@ pub mod files;
 pub mod folder;
 pub mod http;
 pub mod program;
+pub mod proxy;
 pub mod receiver;
 pub mod redis;
 pub mod reported;
