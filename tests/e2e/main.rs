@@ -16,6 +16,7 @@ mod support;
 mod api_faults;
 mod burst;
 mod chaos;
+mod clocks;
 mod collector;
 mod commands;
 mod durable;
