@@ -21,6 +21,7 @@ mod collector;
 mod commands;
 mod durable;
 mod fleet;
+mod hostile;
 mod intake;
 mod living;
 mod programs;
