@@ -27,6 +27,7 @@ mod living;
 mod programs;
 mod selftest;
 mod settings;
+mod slow_redis;
 mod stopping;
 mod stories;
 mod streams;

@@ -46,6 +46,12 @@ impl Call {
         self
     }
 
+    /// Another command in the same environment.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self
+    }
+
     pub fn without(mut self, key: &str) -> Self {
         self.environment.remove(key);
         self
