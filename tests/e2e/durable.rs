@@ -435,15 +435,32 @@ fn large_events(rig: &Rig) -> Vec<(String, String)> {
     events.collect()
 }
 
-/// Neither polls nor exports go on, beside what was under way.
+/// Neither polls nor exports go on, once nothing at all goes into the file any more.
 #[track_caller]
-fn assert_all_waits(rig: &Rig, clockwork: &str) {
-    let polls = rig.api.polls(clockwork);
-    let exports = rig.receiver.exports().len();
-    let still = within(Duration::from_secs(2), || {
-        rig.api.polls(clockwork) > polls + 1 || rig.receiver.exports().len() > exports + 1
+fn assert_all_waits(rig: &Rig, farspan: &Farspan, clockwork: &str) {
+    eventually("the trouble is told", SOON, || {
+        farspan.stderr().contains("the state cannot be written")
     });
-    assert!(still.is_err(), "polls and exports wait");
+    eventually("polls and exports wait", SOON, || {
+        let done = || (rig.api.polls(clockwork), rig.receiver.exports().len());
+        let before = done();
+        let moved = within(Duration::from_secs(3), || done() != before);
+        match moved {
+            Ok(()) => Err(format!("{before:?}, then {:?}", done())),
+            Err(_) => Ok(()),
+        }
+    });
+    let (told, again) = troubles(&farspan.stderr());
+    assert_eq!(told, again + 1);
+}
+
+/// How often the log says that the state cannot be written, and that it can again.
+fn troubles(log: &str) -> (usize, usize) {
+    let count = |text| log.matches(text).count();
+    (
+        count("the state cannot be written"),
+        count("the state can be written again"),
+    )
 }
 
 fn a_full_disk(disk: &Disk) {
@@ -456,10 +473,7 @@ fn a_full_disk(disk: &Disk) {
     let events = large_events(&rig);
     let messages = events.iter().map(|(_, event)| event.as_bytes());
     rig.redis.publish_all(CHANNEL, messages);
-    eventually("the trouble is told", SOON, || {
-        farspan.stderr().contains("the state cannot be written")
-    });
-    assert_all_waits(&rig, "early");
+    assert_all_waits(&rig, &farspan, "early");
 
     disk.free_for(&farspan);
     for (id, _) in &events {
@@ -467,9 +481,9 @@ fn a_full_disk(disk: &Disk) {
     }
     rig.receiver.assert_each_span_once();
     let log = farspan.stop().stderr;
-    let told = log.matches("the state cannot be written").count();
-    let again = log.matches("the state can be written again").count();
-    assert_eq!((told, again), (1, 1), "{log}");
+    let (told, again) = troubles(&log);
+    // What is smaller may find some room yet; but it is no line for each attempt.
+    assert!(told == again && told < 5, "{log}");
 }
 
 /// What was read and could not be kept was not acknowledged.
@@ -488,10 +502,7 @@ fn killed_with_a_full_disk_it_loses_nothing_of_a_stream() {
     let events = large_events(&rig);
     let messages: Vec<String> = events.iter().map(|(_, event)| event.clone()).collect();
     rig.redis.add_all(STREAM, &messages);
-    eventually("the trouble is told", SOON, || {
-        farspan.stderr().contains("the state cannot be written")
-    });
-    assert_all_waits(&rig, "early");
+    assert_all_waits(&rig, &farspan, "early");
     farspan.kill();
 
     phase.store(1, Ordering::SeqCst);
