@@ -576,6 +576,33 @@ fn impossible_times_never_make_an_impossible_span() {
     }
 }
 
+/// Times that come, go and change from answer to answer.
+#[test]
+fn of_times_that_change_the_best_are_kept() {
+    let rig = Rig::new();
+    let (stage_start, stage_end) = (STAGES[0].1, STAGES[0].2);
+    let stage =
+        |status, start, end| move |body: Body| body.stage("DataLoader", status, start, end, "");
+    let told = stage("Processing", stage_start, "")(Body::new("w", "Processing").start(START));
+    let silent = stage("Processing", "", "")(Body::new("w", "Processing"));
+    let unset = "0001-01-01T00:00:00Z";
+    let nonsense = stage("Processing", unset, unset)(Body::new("w", "Processing").start(unset));
+    let ended = stage("Completed", "", stage_end)(Body::new("w", "Processing"));
+    let other = stage("Completed", END, START)(Body::new("w", "Processing").start(END));
+    let last = stage("Completed", "", "")(Body::new("w", "Completed").start(START).end(END));
+    let story = [told, silent, nonsense, ended, other, last].map(|body| body.reply());
+    rig.api.script("w", story);
+    let farspan = rig.start();
+    rig.submit("w");
+    let trace = rig.trace("w");
+    trace.root.assert_times(START, END);
+    trace
+        .stage("DataLoader")
+        .assert_times(stage_start, stage_end);
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+}
+
 #[test]
 fn two_stages_of_one_type_are_two_spans() {
     let rig = Rig::new();
