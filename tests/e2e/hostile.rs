@@ -426,7 +426,9 @@ impl Rng {
 
     /// A value of the wrong type for whatever it is given to.
     fn wrong(&mut self) -> String {
-        match self.below(8) {
+        match self.below(10) {
+            7 => "1e999".to_owned(),
+            8 => format!("{}1{}", r#"{"a":"#.repeat(3_000), "}".repeat(3_000)),
             0 => "true".to_owned(),
             1 => "[[[]]]".to_owned(),
             2 => "-1e308".to_owned(),

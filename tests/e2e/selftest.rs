@@ -264,6 +264,23 @@ fn the_receiver_complains_of_what_the_specification_forbids() {
 }
 
 #[test]
+fn every_test_that_the_table_names_is_there() {
+    let main = include_str!("main.rs");
+    let rows = main.lines().filter(|line| line.starts_with("//! | "));
+    let named: Vec<(&str, &str)> = rows
+        .flat_map(|row| row.split('`'))
+        .filter_map(|name| name.split_once("::"))
+        .collect();
+    assert!(named.len() > 60, "{}", named.len());
+    for (module, test) in named {
+        let path = format!("{}/tests/e2e/{module}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let function = format!("#[test]\nfn {test}() {{");
+        assert!(text.contains(&function), "there is no {module}::{test}");
+    }
+}
+
+#[test]
 fn small_things_are_right() {
     assert_eq!(percent_decoded("a%2Fb%C3%BC").as_deref(), Some("a/bü"));
     assert_eq!(percent_decoded("%2"), None);
