@@ -47,7 +47,7 @@ fn in_a_stream() {
     let mut events = events(&mut rng);
     let rig = Rig::new();
     // Entries whose own fields are the event, besides those with a message.
-    let fields: Vec<Vec<(Vec<u8>, Vec<u8>)>> = (0..300).map(|n| fields(&mut rng, n)).collect();
+    let fields: Vec<Fields> = (0..300).map(|n| fields(&mut rng, n)).collect();
     script(&rig, &events);
     let mut connection = redis::Client::open(rig.redis.url())
         .and_then(|client| client.get_connection())
@@ -97,7 +97,7 @@ fn in_a_stream() {
     let mut after = "-".to_owned();
     let mut buried = HashSet::new();
     loop {
-        let page: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> = rig.redis.ask(&[
+        let page: Vec<(String, Fields)> = rig.redis.ask(&[
             "XRANGE",
             &format!("{STREAM}.dead"),
             &after,
@@ -203,6 +203,9 @@ struct Event {
     id: Option<String>,
     bytes: Vec<u8>,
 }
+
+/// An entry of a stream.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn events(rng: &mut Rng) -> Vec<Event> {
     let mut events: Vec<Event> = (0..EVENTS)
@@ -369,7 +372,7 @@ fn malformed(rng: &mut Rng, n: usize) -> Vec<u8> {
 }
 
 /// An entry whose fields are no start event.
-fn fields(rng: &mut Rng, n: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn fields(rng: &mut Rng, n: usize) -> Fields {
     let pair = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
     let mut pairs = match rng.below(6) {
         0 => vec![pair("WorkflowId", b"")],
