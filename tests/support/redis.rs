@@ -52,10 +52,6 @@ impl RedisServer {
         self.tls.as_ref().expect("made with TLS").0
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// One that keeps every write on its disk.
     pub fn durable() -> Self {
         let mut server = RedisServer::stopped();
@@ -116,6 +112,10 @@ impl RedisServer {
             },
             other => panic!("{other:?}"),
         }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
