@@ -87,6 +87,9 @@ pub fn told(error: &RedisError) -> String {
         Some("NOAUTH") => "write the password into FARSPAN_REDIS_URL",
         Some("NOPERM") => "the ACL of farspan's user has to allow it",
         Some("OOM") => "Redis is full",
+        _ if error.to_string().contains("invalid peer certificate") => {
+            "SSL_CERT_FILE names the authorities to trust, instead of the system's"
+        }
         _ if error.to_string().contains("unknown command") => "farspan needs Redis 6.2 or later",
         _ => return error.to_string(),
     };

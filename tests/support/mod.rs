@@ -8,6 +8,7 @@
 )]
 
 pub mod api;
+pub mod clock;
 pub mod files;
 pub mod folder;
 pub mod http;
