@@ -1461,7 +1461,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
         .collect();
     expected.sort_unstable();
     assert_eq!(left, expected);
-    assert_eq!(rig.core.room(), limits::WORKFLOWS_MAX - 3);
+    assert_eq!(rig.core.room(), rig.core.settings.workflows_max - 3);
     // The span that waited is delivered: that is no reason to acknowledge its run's entry.
     rig.handle(from_entry("newer"));
     exported(&mut rig, delivered());
