@@ -24,6 +24,7 @@
 mod api;
 mod collector;
 mod disk;
+mod fleet;
 mod random;
 mod scenario;
 mod world;
@@ -80,6 +81,20 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
             rare.into_iter().all(|n| *n > 0),
             "not every fault was met: {sum:?}"
         );
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_fleet_every_workflow_becomes_one_trace() {
+    let seeds = number("FARSPAN_SIM_SEEDS").unwrap_or(400);
+    let first = number("FARSPAN_SIM_SEED");
+    let range = match first { Some(seed) => seed..seed + 1, None => 0..seeds };
+    let next = AtomicU64::new(0);
+    for seed in range {
+        let replay = Replay { seed, next: &next };
+        let tally = fleet::run(fleet::FleetScenario::new(seed));
+        std::mem::forget(replay);
+        if first.is_some() { eprintln!("{tally:?}"); }
     }
 }
 

@@ -272,7 +272,7 @@ impl Scenario {
     }
 }
 
-fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
+pub fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
     let latency_min = match saturated {
         true => r.magnitude(2 * SECOND, 20 * SECOND),
         false => r.magnitude(MS, SECOND),
@@ -300,7 +300,7 @@ fn windows(r: &mut Random, within: u64) -> Vec<(u64, u64)> {
     (0..count).map(window).collect()
 }
 
-fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u64) -> Monitor {
+pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u64) -> Monitor {
     let timeout = match r.between(0, 3) {
         0 => duration / 2 + MINUTE,
         1 => 24 * HOUR,
@@ -327,7 +327,7 @@ fn sampler(r: &mut Random) -> Sampler {
     }
 }
 
-fn batch_policy(r: &mut Random) -> BatchPolicy {
+pub fn batch_policy(r: &mut Random) -> BatchPolicy {
     let spans_max = r.magnitude(1, 128) as usize;
     BatchPolicy {
         schedule_delay: Duration::from_nanos(r.magnitude(MS, 30 * SECOND)),
@@ -355,7 +355,7 @@ fn faults(r: &mut Random) -> Faults {
     }
 }
 
-fn collector_faults(r: &mut Random, spans_max: usize, horizon: u64) -> CollectorFaults {
+pub fn collector_faults(r: &mut Random, spans_max: usize, horizon: u64) -> CollectorFaults {
     CollectorFaults {
         latency_max: r.magnitude(MS, 30 * SECOND),
         outages: windows(r, horizon),
@@ -398,7 +398,7 @@ fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is one thing that is so")]
-fn plan(
+pub fn plan(
     r: &mut Random,
     n: usize,
     event_at: u64,

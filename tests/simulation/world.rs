@@ -854,7 +854,7 @@ impl World {
         if abandoned.is_none() && honest {
             assert_eq!(outcome, plan.course.outcome);
             self.tally.exact += 1;
-            hold_exact(watch, plan, &scenario);
+            hold_exact(watch.root.as_ref(), &watch.stages, plan, &scenario);
         }
         self.hold_in_time(index);
         if let (Some(deadline), Some(calm_since)) = (timed_out_after, self.calm_since) {
@@ -925,19 +925,19 @@ fn clock(scenario: &Scenario, at: u64, base: u64) -> Now {
     }
 }
 
-fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
+pub fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
     let parent = plan.event.parent.as_ref().map(|p| p.sampled());
     let sampler = &scenario.settings.sampler;
     sampler.sampled(Ids::of(plan, scenario).trace, parent)
 }
 
-struct Ids {
+pub struct Ids {
     trace: TraceId,
-    root: SpanId,
+    pub root: SpanId,
 }
 
 impl Ids {
-    fn of(plan: &Plan, scenario: &Scenario) -> Self {
+    pub fn of(plan: &Plan, scenario: &Scenario) -> Self {
         let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
         let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
         let trace = match &plan.event.parent {
@@ -948,7 +948,7 @@ impl Ids {
         Ids { trace, root }
     }
 
-    fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
+    pub fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
         let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
         let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
         SpanId::of_span(self.trace, monitor, id, edition, Some((path, 1)))
@@ -956,7 +956,7 @@ impl Ids {
 }
 
 /// What holds of every span.
-fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
+pub fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
     assert_eq!(span.trace_id, ids.trace);
     assert!(span.start <= span.end, "{span:?}");
     assert!(span.events.is_sorted_by_key(|e| e.time), "{span:?}");
@@ -1010,9 +1010,14 @@ fn limits_of_events() -> usize {
 }
 
 /// Nothing was wrong with the answers: the spans are the truth to the nanosecond.
-fn hold_exact(watch: &Watched, plan: &Plan, scenario: &Scenario) {
-    let Some(root) = &watch.root else {
-        assert!(watch.stages.is_empty());
+pub fn hold_exact(
+    root: Option<&Span>,
+    stages: &BTreeMap<String, Span>,
+    plan: &Plan,
+    scenario: &Scenario,
+) {
+    let Some(root) = root else {
+        assert!(stages.is_empty());
         return;
     };
     let clock = |at| api::wall(at, scenario.hosts[plan.host].skew_ns);
@@ -1035,7 +1040,7 @@ fn hold_exact(watch: &Watched, plan: &Plan, scenario: &Scenario) {
     for stage in &plan.stages {
         match (
             stage.course.as_ref().filter(ran),
-            watch.stages.get(&stage.path),
+            stages.get(&stage.path),
         ) {
             (Some(course), Some(span)) => hold(span, course),
             (None, None) => {}
