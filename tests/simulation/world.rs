@@ -42,6 +42,8 @@ pub struct Tally {
     pub restored: u64,
     /// Spans that an earlier life has finished.
     pub spans_restored: u64,
+    /// Times the pace has changed.
+    pub reloads: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }

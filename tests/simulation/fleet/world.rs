@@ -46,6 +46,77 @@ pub struct FleetTally {
     pub digest: u64,
 }
 
+impl FleetTally {
+    pub fn add(&mut self, other: FleetTally) {
+        let others = other.numbers();
+        for (sum, other) in self.numbers_mut().into_iter().zip(others) {
+            *sum += other;
+        }
+        for (sum, crashes) in self.crashes.iter_mut().zip(other.crashes) {
+            *sum += crashes;
+        }
+    }
+
+    fn numbers(mut self) -> [u64; 16] {
+        self.numbers_mut().map(|n| *n)
+    }
+
+    fn numbers_mut(&mut self) -> [&mut u64; 16] {
+        [
+            &mut self.runs,
+            &mut self.simulated_ns,
+            &mut self.workflows,
+            &mut self.exact,
+            &mut self.spans,
+            &mut self.again,
+            &mut self.freezes,
+            &mut self.sleeps,
+            &mut self.cuts,
+            &mut self.flushes,
+            &mut self.answers_lost,
+            &mut self.refused,
+            &mut self.claimed,
+            &mut self.rejoined,
+            &mut self.late_batches,
+            &mut self.excused,
+        ]
+    }
+
+    pub fn met_everything(&self) -> bool {
+        let numbers = self.numbers();
+        numbers.iter().chain(&self.crashes).all(|n| *n > 0)
+    }
+}
+
+impl std::fmt::Display for FleetTally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
+             {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost; {} runs \
+             refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
+            self.runs,
+            self.simulated_ns / HOUR,
+            self.workflows,
+            self.exact,
+            self.spans,
+            self.again,
+            self.crashes[..6].iter().sum::<u64>(),
+            self.crashes[6],
+            self.freezes,
+            self.sleeps,
+            self.cuts,
+            self.flushes,
+            self.answers_lost,
+            self.refused,
+            self.claimed,
+            self.rejoined,
+            self.late_batches,
+            self.excused
+        )
+    }
+}
+
 struct World {
     scenario: Arc<FleetScenario>,
     now: u64,
@@ -213,7 +284,11 @@ impl World {
     }
 
     fn is_over(&mut self) -> bool {
-        let idle = |it: &Instance| it.asleep_until.is_none() && it.is_idle();
+        let now = self.now;
+        let idle = |it: &Instance| {
+            let is_well = it.asleep_until.is_none() && it.cut_until <= now && it.is_unfenced(now);
+            is_well && it.is_idle()
+        };
         let quiet = self.happenings.is_empty()
             && self.instances.iter().flatten().all(idle)
             && self.redis.runs.is_empty()
