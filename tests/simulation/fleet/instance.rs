@@ -163,6 +163,10 @@ impl Instance {
         self.stops_at.is_some_and(|latest| left == 0 || at >= latest)
     }
 
+    pub fn has_stored_all(&self) -> bool {
+        self.unstored.is_empty() && self.events.is_empty() && !self.core.has_changes()
+    }
+
     pub fn is_unfenced(&self, at: u64) -> bool {
         self.client.may_export(self.clock(at))
     }

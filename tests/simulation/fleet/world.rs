@@ -500,6 +500,12 @@ impl World {
                 self.stopping[who] = later;
                 self.turn(who, Some(Input::Drain));
             }
+            // Done runs are known for a day: what was heard and not stored before a longer silence is taken for new.
+            Fault::Freeze(_, length) | Fault::Sleep(_, length)
+                if length > DAY && !it.has_stored_all() =>
+            {
+                self.plan(now + 10 * MS, Happening::Fault(fault));
+            }
             Fault::Freeze(_, length) | Fault::Sleep(_, length) if it.asleep_until.is_none() => {
                 it.asleep_until = Some(now + length);
                 let slept = matches!(fault, Fault::Sleep(..)).then_some(length);
@@ -783,6 +789,8 @@ impl World {
         }
     }
 }
+
+const DAY: u64 = 24 * HOUR;
 
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
