@@ -110,10 +110,8 @@ impl Client {
 
     pub fn may_export(&self, now: Now) -> bool {
         let margin = self.lease / 10;
-        self.renewed.is_some_and(|renewed| {
-            let silent = now.mono.since(renewed.mono);
-            silent.max(now.wall.since(renewed.wall)) + margin < self.lease
-        })
+        self.renewed
+            .is_some_and(|renewed| silence(renewed, now) + margin < self.lease)
     }
 
     pub fn commit(
@@ -199,8 +197,7 @@ impl Client {
                 runs.entry(run).or_default();
             }
         }
-        let silent = before.map(|before| now.mono.since(before.mono));
-        let known = match silent {
+        let known = match before.map(|before| silence(before, now)) {
             Some(silent) if silent >= DONE_KEPT => Mode::Held,
             _ => Mode::Whole,
         };
@@ -305,6 +302,11 @@ impl Client {
             });
         }
     }
+}
+
+fn silence(since: Now, now: Now) -> Duration {
+    let by_wall = now.wall.since(since.wall);
+    now.mono.since(since.mono).max(by_wall)
 }
 
 #[derive(Default)]
