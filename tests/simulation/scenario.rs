@@ -8,7 +8,7 @@ use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::snapshot::Outcome;
 use farspan::core::time::Wall;
 use farspan::core::workflow::Naming;
-use farspan::core::{Monitor, Settings};
+use farspan::core::{Monitor, Pace, Settings};
 use std::time::Duration;
 
 pub const MS: u64 = 1_000_000;
@@ -45,6 +45,8 @@ pub struct Scenario {
     pub crashes: Vec<Crash>,
     /// The store takes nothing within these.
     pub store_outages: Vec<(u64, u64)>,
+    /// When the configuration is read anew, and each monitor's pace from then on.
+    pub reloads: Vec<(u64, Vec<Pace>)>,
     pub seed: u64,
 }
 
@@ -256,8 +258,10 @@ impl Scenario {
             turn_max: if r.chance(0.5) { 0 } else { 250 * MS },
             crashes: crashes(r, faults_end),
             store_outages: windows(r, horizon),
+            reloads: Vec::new(),
             seed,
         };
+        scenario.reloads = reloads(r, &scenario.settings.monitors, horizon);
         if quiet {
             scenario.faults_end = 0;
             scenario.crashes.clear();
@@ -381,6 +385,23 @@ fn crashes(r: &mut Random, before: u64) -> Vec<Crash> {
         down: r.magnitude(MS, 2 * HOUR),
     };
     (0..count).map(crash).collect()
+}
+
+fn reloads(r: &mut Random, monitors: &[Monitor], horizon: u64) -> Vec<(u64, Vec<Pace>)> {
+    let count = if r.chance(0.6) { 0 } else { r.between(1, 6) };
+    let percent =
+        |r: &mut Random, of: Duration, least, most| of * r.magnitude(least, most) as u32 / 100;
+    let reload = |_| {
+        let paces = monitors.iter().map(|monitor| Pace {
+            initial_delay: Duration::from_nanos(r.between(0, 2 * MINUTE)),
+            // Much shorter would be as many polls more.
+            interval: percent(r, monitor.interval, 50, 1000),
+            timeout: percent(r, monitor.timeout, 20, 150),
+        });
+        let paces = paces.collect();
+        (BEGIN + r.between(0, horizon * 3 / 2), paces)
+    };
+    (0..count).map(reload).collect()
 }
 
 fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {

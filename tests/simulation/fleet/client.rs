@@ -165,7 +165,14 @@ impl Client {
         now: Now,
     ) -> Result<(), Trouble> {
         if self.is_whole {
-            self.write(by_run(changes), Mode::Known, Mode::New, committed, wire, now)?;
+            self.write(
+                by_run(changes),
+                Mode::Known,
+                Mode::New,
+                committed,
+                wire,
+                now,
+            )?;
         } else {
             self.rejoin(changes, view, committed, wire, now)?;
         }
@@ -238,7 +245,11 @@ impl Client {
         for (run, changed) in runs {
             let is_mine = self.mine.contains(&run);
             if is_mine || changed.sets() > 0 || mode_of_others == Mode::Whole {
-                let mode = if is_mine { mode_of_mine } else { mode_of_others };
+                let mode = if is_mine {
+                    mode_of_mine
+                } else {
+                    mode_of_others
+                };
                 parts.push(changed.part(run, mode));
             }
         }

@@ -160,7 +160,8 @@ impl Instance {
     /// Whether its loop, at the stop, waits for nothing any more.
     pub fn has_stopped(&self, at: u64) -> bool {
         let left = self.core.polls_in_flight() + self.core.spans_waiting() + self.unstored.len();
-        self.stops_at.is_some_and(|latest| left == 0 || at >= latest)
+        self.stops_at
+            .is_some_and(|latest| left == 0 || at >= latest)
     }
 
     pub fn has_stored_all(&self) -> bool {

@@ -258,7 +258,11 @@ impl Ledger {
 
     /// Whoever knew it has written it anew, or somebody else has begun with it.
     fn written(&mut self, run: RunKey, by: Owner) {
-        if self.exposed.remove(&run).is_some_and(|knowing| !knowing.contains(&by)) {
+        if self
+            .exposed
+            .remove(&run)
+            .is_some_and(|knowing| !knowing.contains(&by))
+        {
             self.excused.insert(run);
         }
     }
@@ -301,7 +305,12 @@ impl Stream {
     }
 
     /// `None`: there is no such group.
-    pub fn read(&mut self, consumer: usize, now: u64, most: usize) -> Option<Vec<(u64, StartEvent)>> {
+    pub fn read(
+        &mut self,
+        consumer: usize,
+        now: u64,
+        most: usize,
+    ) -> Option<Vec<(u64, StartEvent)>> {
         if !self.has_group {
             return None;
         }
@@ -316,7 +325,8 @@ impl Stream {
 
     pub fn read_pending(&self, consumer: usize) -> Vec<(u64, StartEvent)> {
         let ours = self.pending.iter().filter(|(_, (of, _))| *of == consumer);
-        ours.map(|(id, _)| (*id, self.entries[id].clone())).collect()
+        ours.map(|(id, _)| (*id, self.entries[id].clone()))
+            .collect()
     }
 
     /// Answers with those that are another's.
@@ -331,7 +341,12 @@ impl Stream {
         lost
     }
 
-    pub fn claim(&mut self, consumer: usize, idle_min: u64, now: u64) -> Option<Vec<(u64, StartEvent)>> {
+    pub fn claim(
+        &mut self,
+        consumer: usize,
+        idle_min: u64,
+        now: u64,
+    ) -> Option<Vec<(u64, StartEvent)>> {
         if !self.has_group {
             return None;
         }

@@ -66,7 +66,9 @@ impl FleetScenario {
         let r = &mut random;
         let duration = r.magnitude(MINUTE, 30 * MINUTE);
         let workflows = r.magnitude(1, 30);
-        let interval = r.magnitude(SECOND, MINUTE).max(workflows * duration / POLLS);
+        let interval = r
+            .magnitude(SECOND, MINUTE)
+            .max(workflows * duration / POLLS);
         let hosts = vec![scenario::host(r, duration, false)];
         let monitors = (0..r.between(1, 2)).map(|n| scenario::monitor(r, n, 1, interval, duration));
         let settings = Settings {
@@ -92,7 +94,14 @@ impl FleetScenario {
             let at = BEGIN + r.between(0, arrival);
             let settings = &settings;
             plans.push(scenario::plan(
-                r, n, at, duration, settings, &mut parent, 0.0, false,
+                r,
+                n,
+                at,
+                duration,
+                settings,
+                &mut parent,
+                0.0,
+                false,
             ));
             events.push((at, n));
             while r.chance(doubled) {
@@ -119,6 +128,7 @@ impl FleetScenario {
             turn_max: 0,
             crashes: Vec::new(),
             store_outages: Vec::new(),
+            reloads: Vec::new(),
             seed,
         };
         let instances = r.between(2, 4) as usize;
@@ -163,7 +173,11 @@ fn faults(
     horizon: u64,
     long: bool,
 ) -> Vec<(u64, Fault)> {
-    let count = if r.chance(0.05) { 0 } else { r.magnitude(1, 24) };
+    let count = if r.chance(0.05) {
+        0
+    } else {
+        r.magnitude(1, 24)
+    };
     let flushes = r.chance(0.4);
     let fault = |_| {
         let who = r.index(instances);

@@ -394,7 +394,10 @@ impl World {
             }
         }
         let is_coming = self.by_number.values().any(|h| {
-            matches!(h, Happening::Publish(_) | Happening::Start(_) | Happening::Wake(..))
+            matches!(
+                h,
+                Happening::Publish(_) | Happening::Start(_) | Happening::Wake(..)
+            )
         });
         if !all || is_coming || !scenario.base.events.iter().all(|(at, _)| *at <= self.now) {
             self.plan(self.now + 2 * MINUTE, Happening::Again);
@@ -680,7 +683,9 @@ impl World {
         if !arrives {
             return;
         }
-        let is_late = !self.of_life(owner).is_some_and(|it| it.is_unfenced(self.now));
+        let is_late = !self
+            .of_life(owner)
+            .is_some_and(|it| it.is_unfenced(self.now));
         self.tally.late_batches += u64::from(is_late);
         for span in batch.spans {
             let Some(id) = self.spans.get(&span.bytes).map(|span| span.span_id) else {
