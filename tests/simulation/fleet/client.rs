@@ -22,6 +22,8 @@ pub struct Wire<'a> {
     pub loses: &'a mut Option<u32>,
     /// Whether one was.
     pub has_lost: &'a mut bool,
+    /// The next claim that takes something is made, and its answer lost.
+    pub loses_claim: &'a mut bool,
 }
 
 impl Wire<'_> {
@@ -285,6 +287,10 @@ impl Client {
         let at_once = room.min(64);
         let claimed = wire.call(|redis, at| redis.claim(owner, lease, at_once, at))?;
         let claimed = claimed.ok_or(Trouble::Lapsed)?;
+        if !claimed.is_empty() && std::mem::take(wire.loses_claim) {
+            *wire.has_lost = true;
+            return Err(Trouble::Redis);
+        }
         self.renewed = Some(now);
         let all = claimed.len() < at_once || room == 0;
         for (run, there) in claimed {

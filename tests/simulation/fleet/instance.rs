@@ -47,6 +47,10 @@ pub struct Instance {
     /// The so-manieth call of the store, and of the stream, whose answer is lost.
     pub loses: Option<u32>,
     pub loses_reading: Option<u32>,
+    /// The next claim that takes something is made, and its answer lost.
+    pub loses_claim: bool,
+    /// What came while it was asleep.
+    pub deferred: Vec<Input>,
     /// Strikes at its point.
     pub armed: Option<CrashPoint>,
     /// Which has struck.
@@ -101,6 +105,8 @@ impl Instance {
             cut_until: 0,
             loses: None,
             loses_reading: None,
+            loses_claim: false,
+            deferred: Vec::new(),
             armed: None,
             struck: None,
             stops_at: None,
@@ -186,10 +192,14 @@ impl Instance {
         everything.iter().filter_map(run).collect()
     }
 
-    /// One turn of the loop; with nothing to take in, whatever is due.
-    pub fn turn(&mut self, input: Option<Input>, around: &mut Around<'_>) {
-        let is_outcome = matches!(input, Some(Input::Exported { .. }));
-        self.handle(input.unwrap_or(Input::Tick), around);
+    /// One turn of the loop; with nothing to take in, whatever is due. What is there shares the turn.
+    pub fn turn(&mut self, inputs: Vec<Input>, around: &mut Around<'_>) {
+        let mut is_outcome = false;
+        for input in inputs {
+            is_outcome |= matches!(input, Input::Exported { .. });
+            self.handle(input, around);
+        }
+        self.handle(Input::Tick, around);
         while self.core.has_room()
             && let Some(event) = self.events.pop_front()
         {
@@ -213,13 +223,14 @@ impl Instance {
         let before = self.events.len();
         let mut events = std::mem::take(&mut self.events);
         let (mut loses, mut has_lost) = (self.loses_reading.take(), false);
-        let mut wire = self.wire(around, &mut loses, &mut has_lost);
+        let mut no_claim = false;
+        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut no_claim);
         reader.work(&mut wire, now, &mut events);
         self.loses_reading = loses;
         let is_more = events.len() > before;
         (self.events, self.reader) = (events, Some(reader));
         if is_more && self.core.has_room() {
-            self.turn(None, around);
+            self.turn(Vec::new(), around);
         }
     }
 
@@ -228,6 +239,7 @@ impl Instance {
         around: &'a mut Around<'_>,
         loses: &'a mut Option<u32>,
         has_lost: &'a mut bool,
+        loses_claim: &'a mut bool,
     ) -> Wire<'a> {
         Wire {
             redis: around.redis,
@@ -235,6 +247,7 @@ impl Instance {
             is_cut: around.at < self.cut_until,
             loses,
             has_lost,
+            loses_claim,
         }
     }
 
@@ -327,6 +340,7 @@ impl Instance {
             is_cut: around.at < self.cut_until,
             loses: &mut loses,
             has_lost: &mut has_lost,
+            loses_claim: &mut self.loses_claim,
         };
         let view = View {
             everything: &|| self.core.everything(now),
@@ -383,7 +397,8 @@ impl Instance {
         let owner = self.client.owner;
         let mut reader = self.reader.take();
         let (mut loses, mut has_lost) = (None, false);
-        let mut wire = self.wire(around, &mut loses, &mut has_lost);
+        let mut no_claim = false;
+        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut no_claim);
         // Cut off, the lease ends by itself and the entries come again.
         let _ = wire.call(|redis, at| redis.leave(owner, at));
         if let Some(reader) = &mut reader {

@@ -35,6 +35,8 @@ pub enum Fault {
     Cut(usize, u64),
     /// The so-manieth call from now on is made, and its answer lost: of the store, or of the stream.
     LoseAnswer(usize, u32, bool),
+    /// The next claim that takes something is made, and its answer lost.
+    LoseClaim(usize),
     /// Redis loses everything.
     Flush,
 }
@@ -81,9 +83,9 @@ impl FleetScenario {
             seed: 0,
         };
         // Somebody is away for longer than a done run is remembered.
-        let long = r.chance(0.01);
+        let long = r.chance(0.04);
         let lease = match long {
-            true => 5 * MINUTE,
+            true => 30 * MINUTE,
             false => r.magnitude(6 * SECOND, MINUTE),
         };
         let arrival = if r.chance(0.5) { SECOND } else { duration };
@@ -191,11 +193,27 @@ fn faults(
             9 => Fault::Sleep(who, silence),
             10..=12 => Fault::Cut(who, silence),
             13 if flushes => Fault::Flush,
+            14 => Fault::LoseClaim(who),
             _ => Fault::LoseAnswer(who, r.between(0, 5) as u32, r.chance(0.3)),
         };
         (BEGIN + r.between(0, horizon), fault)
     };
     let mut faults: Vec<(u64, Fault)> = (0..count).map(fault).collect();
+    if r.chance(0.3) {
+        // One comes back, and those who have taken its runs end.
+        let (at, who) = (BEGIN + r.between(0, horizon), r.index(instances));
+        let silence = r.between(lease, 4 * lease);
+        let first = match r.chance(0.5) {
+            true => Fault::Freeze(who, silence),
+            false => Fault::Cut(who, silence),
+        };
+        faults.push((at, first));
+        for other in (0..instances).filter(|other| *other != who) {
+            let then = at + silence + r.between(0, lease);
+            let down = Some(r.magnitude(lease, 8 * lease));
+            faults.push((then, Fault::Crash(other, CrashPoint::Anywhere, down)));
+        }
+    }
     if long {
         let (who, silence) = (r.index(instances), 25 * HOUR);
         let fault = match r.chance(0.5) {

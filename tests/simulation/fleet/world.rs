@@ -245,7 +245,7 @@ impl World {
             }
             (_, Some((at, who))) => {
                 self.now = self.now.max(at);
-                self.turn(who, None);
+                self.turn(who, Vec::new());
             }
             (Some(_), None) => {}
         }
@@ -255,7 +255,7 @@ impl World {
         };
         assert!(self.standing < 10_000, "time stands still: {}", self.told());
         assert!(
-            self.now < self.latest + 3 * HOUR,
+            self.now < self.latest + 3 * HOUR + 8 * nanos(self.scenario.lease),
             "it does not come to an end: {}",
             self.told()
         );
@@ -310,26 +310,18 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Publish(plan) => self.publish(plan),
-            Happening::Look(who) => self.turn(who, None),
-            Happening::Answered(owner, mut polled) => match self.of_life(owner) {
-                None => {}
-                Some(it) if it.asleep_until.is_some() => {
-                    let at = it.asleep_until.unwrap_or(0) + 1;
-                    self.plan(at, Happening::Answered(owner, polled));
-                }
-                Some(it) => {
+            Happening::Look(who) => self.turn(who, Vec::new()),
+            Happening::Answered(owner, mut polled) => {
+                if let Some(it) = self.of_life(owner) {
                     polled.received = it.clock(self.now);
-                    self.turn(owner.0, Some(Input::Polled(polled)));
+                    self.hear(owner.0, Input::Polled(polled));
                 }
-            },
-            Happening::Exported(owner, batch, outcome) => match self.of_life(owner) {
-                None => {}
-                Some(it) if it.asleep_until.is_some() => {
-                    let at = it.asleep_until.unwrap_or(0) + 1;
-                    self.plan(at, Happening::Exported(owner, batch, outcome));
+            }
+            Happening::Exported(owner, batch, outcome) => {
+                if self.of_life(owner).is_some() {
+                    self.hear(owner.0, Input::Exported { batch, outcome });
                 }
-                Some(_) => self.turn(owner.0, Some(Input::Exported { batch, outcome })),
-            },
+            }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Wake(owner, slept) => {
@@ -338,11 +330,26 @@ impl World {
                 {
                     it.asleep_until = None;
                     it.oversleep(slept.unwrap_or(0));
-                    self.turn(owner.0, None);
+                    let mut inputs = std::mem::take(&mut it.deferred);
+                    // It reads its clock now.
+                    let received = it.clock(self.now);
+                    for input in &mut inputs {
+                        if let Input::Polled(polled) = input {
+                            polled.received = received;
+                        }
+                    }
+                    self.turn(owner.0, inputs);
                 }
             }
             Happening::Start(who) => self.start(who),
             Happening::Again => self.publish_again(),
+        }
+    }
+
+    fn hear(&mut self, who: usize, input: Input) {
+        match &mut self.instances[who] {
+            Some(it) if it.asleep_until.is_some() => it.deferred.push(input),
+            _ => self.turn(who, vec![input]),
         }
     }
 
@@ -353,7 +360,7 @@ impl World {
         let it = Instance::start(who, token, &self.scenario, self.now, &mut self.random);
         self.instances[who] = Some(it);
         self.stopping[who] = None;
-        self.turn(who, None);
+        self.turn(who, Vec::new());
     }
 
     fn publish(&mut self, plan: usize) {
@@ -378,7 +385,7 @@ impl World {
             let asleep = it.asleep_until.is_some_and(|until| until > now + HOUR);
             if now >= it.cut_until && !asleep && !self.random.chance(scenario.deaf) {
                 it.events.push_back(event.clone());
-                self.turn(who, None);
+                self.turn(who, Vec::new());
             }
         }
     }
@@ -405,7 +412,7 @@ impl World {
     }
 
     /// What an instance does with this input, or with the time that has passed.
-    fn turn(&mut self, who: usize, input: Option<Input>) {
+    fn turn(&mut self, who: usize, inputs: Vec<Input>) {
         let Some(it) = &mut self.instances[who] else {
             return;
         };
@@ -417,7 +424,7 @@ impl World {
             at: self.now,
             effects: Vec::new(),
         };
-        it.turn(input, &mut around);
+        it.turn(inputs, &mut around);
         let (owner, struck, stopped) = (it.client.owner, it.struck, it.has_stopped(self.now));
         let effects = around.effects;
         for effect in effects {
@@ -476,7 +483,7 @@ impl World {
             Fault::Freeze(who, length) | Fault::Sleep(who, length) | Fault::Cut(who, length) => {
                 (who, Some(length))
             }
-            Fault::LoseAnswer(who, ..) => (who, None),
+            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) => (who, None),
         };
         let Some(it) = &mut self.instances[who] else {
             return;
@@ -501,7 +508,7 @@ impl World {
             Fault::Stop(..) if it.asleep_until.is_none() => {
                 (it.stops_at, it.armed) = (Some(now + 20 * SECOND), None);
                 self.stopping[who] = later;
-                self.turn(who, Some(Input::Drain));
+                self.turn(who, vec![Input::Drain]);
             }
             // Done runs are known for a day: what was heard and not stored before a longer silence is taken for new.
             Fault::Freeze(_, length) | Fault::Sleep(_, length)
@@ -522,6 +529,10 @@ impl World {
             Fault::Cut(_, length) => {
                 it.cut_until = now + length;
                 self.tally.cuts += 1;
+            }
+            Fault::LoseClaim(_) => {
+                it.loses_claim = true;
+                self.tally.answers_lost += 1;
             }
             Fault::LoseAnswer(_, calls, of_stream) => {
                 let loses = match of_stream {
@@ -546,6 +557,7 @@ impl World {
         let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
+            it.loses_claim = false;
             known.push((it.client.owner, it.knows(now)));
         }
         let known_by = |run: RunKey| {
