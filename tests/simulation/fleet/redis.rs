@@ -36,6 +36,8 @@ pub struct Ledger {
     pub accepted: BTreeMap<RunKey, u64>,
     /// Spans that were stored once.
     pub stored: BTreeSet<Arc<[u8]>>,
+    /// Runs that are over.
+    over: BTreeSet<RunKey>,
     /// Runs that Redis has lost, with the lives that can write them anew.
     pub exposed: BTreeMap<RunKey, BTreeSet<Owner>>,
     /// Runs that Redis has lost, and nobody who knew them was there to write them anew before another began with them.
@@ -127,6 +129,7 @@ impl Redis {
         let run = part.run;
         let sets = part.spans.len() + usize::from(part.record.is_some());
         let done = self.done.get(&run).is_some_and(|expires| now < *expires);
+        let is_new = !self.runs.contains_key(&run);
         match self.runs.get(&run) {
             Some(there) if there.owner != owner => return Some(Why::Elsewhere),
             Some(_) => {}
@@ -161,8 +164,14 @@ impl Redis {
         if sets == 0 && there.record.is_none() && there.spans.is_empty() {
             self.runs_of.entry(owner).or_default().remove(&run);
             self.done.insert(run, now + DONE_KEPT);
+            self.ledger.over.insert(run);
             return Some(Why::Over);
         }
+        let again = is_new && self.ledger.over.contains(&run);
+        assert!(
+            !again || self.ledger.excused.contains(&run),
+            "what is over begins again"
+        );
         self.runs.insert(run, there);
         self.runs_of.entry(owner).or_default().insert(run);
         self.owners.insert(owner);
