@@ -35,8 +35,8 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use world::Tally;
 
-const SEEDS: u64 = 500;
-const FLEET_SEEDS: u64 = 600;
+const SEEDS: u64 = 450;
+const FLEET_SEEDS: u64 = 700;
 
 #[test]
 fn whatever_happens_every_workflow_becomes_one_trace() {

@@ -215,7 +215,7 @@ fn faults(
         }
     }
     if long {
-        let (who, silence) = (r.index(instances), 25 * HOUR);
+        let (who, silence) = (r.index(instances), 30 * HOUR);
         let fault = match r.chance(0.5) {
             true => Fault::Freeze(who, silence),
             false => Fault::Sleep(who, silence),
