@@ -220,7 +220,9 @@ fn faults(
             true => Fault::Freeze(who, silence),
             false => Fault::Sleep(who, silence),
         };
-        faults.push((BEGIN + r.between(0, horizon), fault));
+        // While there is something to watch.
+        let at = BEGIN + r.between(0, (horizon - 3 * lease) * 2 / 3);
+        faults.push((at, fault));
     }
     faults
 }
