@@ -931,7 +931,9 @@ impl Core {
                 watch.workflow.set_source(source);
                 return self.mark(slot);
             }
-        } else if let Some(leaving) = self.leaving.get_mut(&run) {
+        } else if let Some(leaving) = self.leaving.get_mut(&run)
+            && (leaving.source.as_ref()).is_none_or(|known| *known == source)
+        {
             leaving.source = Some(source);
             return;
         }

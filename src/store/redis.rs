@@ -423,8 +423,8 @@ impl RedisStore {
                 runs.entry(run).or_default();
             }
         }
-        let silent = before.map(|before| clock::now().mono.since(before.mono));
-        let known = match silent {
+        let now = clock::now();
+        let known = match before.map(|before| silence(before, now)) {
             Some(silent) if silent >= DONE_KEPT => "held",
             _ => "whole",
         };
@@ -681,14 +681,8 @@ impl Store for RedisStore {
 
     fn may_export(&self, now: Now) -> bool {
         let margin = self.lease / 10;
-        self.renewed.is_some_and(|renewed| {
-            // The wall clock goes on while the whole machine sleeps, the other one while the wall clock is set back.
-            let silent = now
-                .mono
-                .since(renewed.mono)
-                .max(now.wall.since(renewed.wall));
-            silent + margin < self.lease
-        })
+        self.renewed
+            .is_some_and(|renewed| silence(renewed, now) + margin < self.lease)
     }
 
     fn leave(&mut self) {
@@ -705,6 +699,12 @@ impl Store for RedisStore {
             }
         }
     }
+}
+
+/// The wall clock goes on while the whole machine sleeps, the other one while the wall clock is set back.
+fn silence(since: Now, now: Now) -> Duration {
+    let by_wall = now.wall.since(since.wall);
+    now.mono.since(since.mono).max(by_wall)
 }
 
 /// What is to become of one run.
@@ -1140,6 +1140,24 @@ mod tests {
         let mut runs: Vec<RunKey> = claimed.workflows.iter().map(|(run, _)| *run).collect();
         runs.sort_unstable();
         assert_eq!((runs, claimed.spans.len()), (vec![key(2), key(3)], 1));
+    }
+
+    #[test]
+    fn what_is_gone_after_a_day_is_done_though_the_machine_slept_meanwhile() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        commit(&mut a, &[put(1, b"one"), put(2, b"two")]);
+        let _: () = server.ask(&["FLUSHALL"]);
+        // The monotonic clock stood still.
+        let renewed = a.renewed.unwrap();
+        let day_ago = Wall::from_unix_ns(renewed.wall.as_unix_ns() - DONE_KEPT.as_nanos() as i64);
+        a.renewed = Some(Now {
+            wall: day_ago,
+            ..renewed
+        });
+        let committed = commit(&mut a, &[put(1, b"one"), put(2, b"two")]);
+        let done = |n| (key(n), Refusal::Done);
+        assert_eq!(committed.refused, [done(1), done(2)]);
     }
 
     #[test]
