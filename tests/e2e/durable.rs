@@ -529,8 +529,7 @@ fn with_a_full_state_the_events_wait_in_their_stream() {
     let ids: Vec<String> = (0..100).map(|n| format!("w{n}")).collect();
     // Each record takes some 40 KB.
     let text = "x".repeat(2000);
-    let attributes: serde_json::Map<_, _> =
-        (0..20).map(|n| (format!("a{n}"), json!(text))).collect();
+    let attributes: Map<_, _> = (0..20).map(|n| (format!("a{n}"), json!(text))).collect();
     for id in &ids {
         rig.api.script(id, [processing(id).reply()]);
         let event = json!({ "WorkflowId": id, "attributes": attributes });

@@ -79,6 +79,9 @@ pub struct Client {
     pub is_whole: bool,
     pub mine: BTreeSet<RunKey>,
     renewed: Option<Now>,
+    /// The last renewal while all that is ours was there.
+    sure: Option<Now>,
+    untold: Vec<(RunKey, Refusal)>,
     due: Mono,
     /// Runs in one script.
     runs_max: usize,
@@ -96,6 +99,8 @@ impl Client {
             is_whole: false,
             mine: BTreeSet::new(),
             renewed: None,
+            sure: None,
+            untold: Vec::new(),
             due: now.mono,
             runs_max,
             rejoined: 0,
@@ -155,7 +160,17 @@ impl Client {
                 self.mine.remove(run);
             }
         }
-        tried.map(|()| committed)
+        tried.map(|()| {
+            committed.refused = std::mem::take(&mut self.untold);
+            committed
+        })
+    }
+
+    fn renew(&mut self, now: Now) {
+        self.renewed = Some(now);
+        if self.is_whole {
+            self.sure = self.renewed;
+        }
     }
 
     fn write_and_claim(
@@ -167,14 +182,7 @@ impl Client {
         now: Now,
     ) -> Result<(), Trouble> {
         if self.is_whole {
-            self.write(
-                by_run(changes),
-                Mode::Known,
-                Mode::New,
-                committed,
-                wire,
-                now,
-            )?;
+            self.write(by_run(changes), Mode::Known, Mode::New, wire, now)?;
         } else {
             self.rejoin(changes, view, committed, wire, now)?;
         }
@@ -192,7 +200,6 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let before = self.renewed;
         let (owner, lease, is_new) = (self.owner, self.lease_ns(), !self.is_born);
         if !wire.call(|redis, at| redis.register(owner, lease, is_new, at))? {
             return Err(Trouble::Twin);
@@ -206,12 +213,13 @@ impl Client {
                 runs.entry(run).or_default();
             }
         }
-        let known = match before.map(|before| silence(before, now)) {
+        let known = match self.sure.map(|sure| silence(sure, now)) {
             Some(silent) if silent >= DONE_KEPT => Mode::Held,
             _ => Mode::Whole,
         };
-        self.write(runs, known, Mode::Whole, committed, wire, now)?;
+        self.write(runs, known, Mode::Whole, wire, now)?;
         self.is_whole = true;
+        self.sure = self.renewed;
         self.find_own(committed, wire, now)
     }
 
@@ -239,12 +247,12 @@ impl Client {
         runs: BTreeMap<RunKey, Changed>,
         mode_of_mine: Mode,
         mode_of_others: Mode,
-        committed: &mut Committed,
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
         let mut parts = Vec::new();
-        for (run, changed) in runs {
+        let untold: BTreeSet<RunKey> = self.untold.iter().map(|(run, _)| *run).collect();
+        for (run, changed) in runs.into_iter().filter(|(run, _)| !untold.contains(run)) {
             let is_mine = self.mine.contains(&run);
             if is_mine || changed.sets() > 0 || mode_of_others == Mode::Whole {
                 let mode = if is_mine {
@@ -259,7 +267,7 @@ impl Client {
         for parts in parts.chunks(self.runs_max) {
             let answer = wire.call(|redis, at| redis.commit(owner, lease, parts, at))?;
             let refused = answer.ok_or(Trouble::Lapsed)?;
-            self.renewed = Some(now);
+            self.renew(now);
             self.mine.extend(parts.iter().map(|part| part.run));
             for (run, why) in refused {
                 if why == Why::Gone {
@@ -267,8 +275,8 @@ impl Client {
                 }
                 self.mine.remove(&run);
                 match why {
-                    Why::Elsewhere => committed.refused.push((run, Refusal::Elsewhere)),
-                    Why::Done => committed.refused.push((run, Refusal::Done)),
+                    Why::Elsewhere => self.untold.push((run, Refusal::Elsewhere)),
+                    Why::Done => self.untold.push((run, Refusal::Done)),
                     Why::Gone | Why::Over => {}
                 }
             }
@@ -291,7 +299,7 @@ impl Client {
             *wire.has_lost = true;
             return Err(Trouble::Redis);
         }
-        self.renewed = Some(now);
+        self.renew(now);
         let all = claimed.len() < at_once || room == 0;
         for (run, there) in claimed {
             self.adopt(run, there, committed, now);

@@ -43,7 +43,6 @@ pub struct Instance {
     wall_ahead_ns: i64,
     /// It is stopped, or its machine sleeps.
     pub asleep_until: Option<u64>,
-    pub has_slept: bool,
     pub cut_until: u64,
     /// The so-manieth call of the store, and of the stream, whose answer is lost.
     pub loses: Option<u32>,
@@ -103,7 +102,6 @@ impl Instance {
             clock_base,
             wall_ahead_ns,
             asleep_until: None,
-            has_slept: false,
             cut_until: 0,
             loses: None,
             loses_reading: None,
