@@ -1,30 +1,40 @@
-//! The mapping: a status body in, a [`Snapshot`] out.
+//! The mapping: the answers of any status API in, a [`Snapshot`] out.
 //!
-//! The body is read as a stream into only what the mapping names; the rest is skipped, not built, so that a large body
+//! ```text
+//! Definition -> Mapping; each poll: Mapping -> Gather; each body -> Part -> Gather; Gather -> Reading
+//! ```
+//!
+//! A body is read as a stream into only what the definition names; the rest is skipped, not built, so that a large body
 //! costs its bytes and no memory. What is there but makes no sense (a time that is none, a status nobody knows) is
 //! left out and told as an *oddity*; a body of another shape is refused.
 //!
 //! Pure: no I/O of its own.
 
+mod assemble;
 pub mod definition;
+mod plan;
 pub mod pointer;
+mod read;
 pub mod template;
+mod time_format;
+
+pub use assemble::{Gather, Missing};
+pub use read::{Page, Part};
 
 use crate::core::limits;
-use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
-use crate::core::time::Wall;
+use crate::core::snapshot::Snapshot;
 use crate::core::workflow::cut;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::borrow::Cow;
-use std::fmt;
+use definition::{Definition, Mistake, Request};
+use plan::Plan;
 use std::io;
+use template::Variables;
 
-/// What a body said.
+/// What the answers of a poll said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The workflow's state.
     pub snapshot: Snapshot,
-    /// The first thing in the body that was not understood and was left out.
+    /// The first thing in the answers that was not understood and was left out.
     pub oddity: Option<Box<str>>,
 }
 
@@ -39,440 +49,121 @@ pub enum Unreadable {
     Shape(Box<str>),
 }
 
+impl Unreadable {
+    fn of(error: serde_json::Error) -> Self {
+        // The text may quote the body.
+        let text = error.to_string();
+        let text = || cut(&text, limits::NAME_BYTES_MAX).into();
+        match error.classify() {
+            serde_json::error::Category::Io => Unreadable::Io(error.into()),
+            serde_json::error::Category::Data => Unreadable::Shape(text()),
+            serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
+                Unreadable::Garbage(text())
+            }
+        }
+    }
+
+    fn shape(what: &str) -> Self {
+        Unreadable::Shape(cut(what, limits::NAME_BYTES_MAX).into())
+    }
+}
+
 /// May be ignored, says RFC 8259 section 8.1, and .NET likes to write one. A stream is to begin behind it.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads a whole body.
-///
-/// # Errors
-/// As [`Unreadable`] says; never [`Unreadable::Io`].
-pub fn read_slice(body: &[u8]) -> Result<Reading, Unreadable> {
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    read(serde_json::Deserializer::from_slice(body))
+/// How one monitor's API is asked and understood. Does not change, so that pollers share it.
+#[derive(Debug)]
+pub struct Mapping {
+    plan: Plan,
 }
 
-/// Reads a body as it arrives.
-///
-/// # Errors
-/// As [`Unreadable`] says.
-pub fn read_stream(body: impl io::Read) -> Result<Reading, Unreadable> {
-    read(serde_json::Deserializer::from_reader(body))
-}
-
-fn read<'de, R: serde_json::de::Read<'de>>(
-    mut json: serde_json::Deserializer<R>,
-) -> Result<Reading, Unreadable> {
-    let mut oddity = None;
-    let workflow = Workflow {
-        oddity: &mut oddity,
-    };
-    let snapshot = workflow.deserialize(&mut json).map_err(unreadable)?;
-    json.end().map_err(unreadable)?;
-    Ok(Reading { snapshot, oddity })
-}
-
-fn unreadable(error: serde_json::Error) -> Unreadable {
-    // The text may quote the body.
-    let text = error.to_string();
-    let text = || cut(&text, limits::NAME_BYTES_MAX).into();
-    match error.classify() {
-        serde_json::error::Category::Io => Unreadable::Io(error.into()),
-        serde_json::error::Category::Data => Unreadable::Shape(text()),
-        serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
-            Unreadable::Garbage(text())
-        }
-    }
-}
-
-/// The names that one level of the default shape uses.
-struct Names {
-    id: &'static str,
-    status: &'static str,
-    start: &'static str,
-    end: &'static str,
-    error: &'static str,
-}
-
-const WORKFLOW: Names = Names {
-    id: "workflowId",
-    status: "workflowStatus",
-    start: "workflowStartTime",
-    end: "workflowEndTime",
-    error: "workflowErrorMessage",
-};
-const STAGE: Names = Names {
-    id: "entityId",
-    status: "entityStatus",
-    start: "entityStartTime",
-    end: "entityEndTime",
-    error: "entityErrorMessage",
-};
-const IS_COMPLETE: &str = "isComplete";
-const STAGES: &str = "workflowEntities";
-const STAGE_KIND: &str = "entityType";
-
-fn state_of(status: &str) -> Option<State> {
-    const TABLE: [(&str, State); 5] = [
-        ("Null", State::Pending),
-        ("Initializing", State::Running),
-        ("Processing", State::Running),
-        ("Completed", State::Ended(Outcome::Success)),
-        ("Failed", State::Ended(Outcome::Failure)),
-    ];
-    let mut known = TABLE.iter();
-    Some(known.find(|(word, _)| word.eq_ignore_ascii_case(status))?.1)
-}
-
-type Oddity = Option<Box<str>>;
-
-/// The workflow: an object with [`WORKFLOW`]'s names.
-struct Workflow<'o> {
-    oddity: &'o mut Oddity,
-}
-
-impl<'de> DeserializeSeed<'de> for Workflow<'_> {
-    type Value = Snapshot;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Snapshot, D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Workflow<'_> {
-    type Value = Snapshot;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with workflowStatus and workflowEntities")
+impl Mapping {
+    /// Makes a mapping of its definition.
+    ///
+    /// # Errors
+    /// All mistakes in it, in the order of their places.
+    pub fn compile(definition: Definition) -> Result<Self, Vec<Mistake>> {
+        let plan = plan::plan(definition)?;
+        Ok(Mapping { plan })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Snapshot, A::Error> {
-        let mut fields = Fields::default();
-        let mut stages = Vec::new();
-        let mut any = false;
-        while let Some(key) = map.next_key_seed(Key(&[&WORKFLOW], &[IS_COMPLETE, STAGES]))? {
-            any |= key.is_some();
-            match key {
-                Some(STAGES) => map.next_value_seed(Stages {
-                    stages: &mut stages,
-                    oddity: self.oddity,
-                })?,
-                Some(key) => fields.take(&WORKFLOW, key, &mut map, self.oddity)?,
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        if !any {
-            return Err(de::Error::custom("no workflowStatus, no workflowEntities"));
-        }
-        Ok(Snapshot {
-            workflow_id: fields.id.take(),
-            progress: fields.progress(self.oddity),
-            stages,
-            ..Snapshot::default()
-        })
-    }
-}
-
-/// The stages: an object keyed by their paths, or null.
-struct Stages<'o> {
-    stages: &'o mut Vec<StageSnapshot>,
-    oddity: &'o mut Oddity,
-}
-
-impl<'de> DeserializeSeed<'de> for Stages<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Stages<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of stages by name, in workflowEntities")
+    /// That of the default shape, which is the original's API.
+    pub fn original() -> Self {
+        #[expect(clippy::expect_used, reason = "a test compiles it")]
+        Mapping::compile(Definition::original()).expect("it has no mistakes")
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    /// What it was made of.
+    pub fn definition(&self) -> &Definition {
+        &self.plan.definition
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(path) = map.next_key::<Cow<'de, str>>()? {
-            if path.is_empty() || path.len() > limits::NAME_BYTES_MAX {
-                return Err(de::Error::custom("a stage's name is empty or too long"));
-            }
-            if self.stages.len() >= limits::STAGES_MAX {
-                return Err(de::Error::custom(format_args!(
-                    "more than {} stages",
-                    limits::STAGES_MAX
-                )));
-            }
-            let stage = Stage {
-                path: &path,
-                oddity: self.oddity,
-            };
-            self.stages.extend(map.next_value_seed(stage)?);
-        }
-        Ok(())
-    }
-}
-
-/// One stage: an object with [`STAGE`]'s names, or null.
-struct Stage<'o> {
-    path: &'o str,
-    oddity: &'o mut Oddity,
-}
-
-impl<'de> DeserializeSeed<'de> for Stage<'_> {
-    type Value = Option<StageSnapshot>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Stage<'_> {
-    type Value = Option<StageSnapshot>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a stage: an object with entityStatus")
+    /// The requests of a poll with their names, in the order in which they are to be made; the first is the main one, whose
+    /// name is empty.
+    pub fn requests(&self) -> impl ExactSizeIterator<Item = (&str, &Request)> {
+        let requests = self.plan.requests.iter();
+        requests.map(|planned| (&*planned.name, &planned.request))
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
+    /// A poll for this workflow. `None` where its id does not look as the definition says.
+    pub fn gather(&self, workflow_id: &str) -> Option<Gather<'_>> {
+        let mut variables = Variables::default();
+        let pattern = self.plan.definition.id.as_ref();
+        let fits = pattern.is_none_or(|pattern| pattern.take_apart(workflow_id, &mut variables));
+        variables.set("id", workflow_id);
+        fits.then(|| Gather::new(self, variables))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        let mut kind = None;
-        while let Some(key) = map.next_key_seed(Key(&[&STAGE], &[IS_COMPLETE, STAGE_KIND]))? {
-            match key {
-                Some(STAGE_KIND) => kind = map.next_value_seed(Scalar)?.into_name(),
-                Some(key) => fields.take(&STAGE, key, &mut map, self.oddity)?,
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Some(StageSnapshot {
-            path: self.path.into(),
-            kind: kind.unwrap_or_else(|| self.path.into()),
-            id: fields.id.take(),
-            progress: fields.progress(self.oddity),
-            ..StageSnapshot::default()
-        }))
-    }
-}
-
-/// A key that is one of those wanted, or `None`.
-struct Key<'k>(&'k [&'static Names], &'k [&'static str]);
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = Option<&'static str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = Option<&'static str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+    /// Reads the whole body of an answer to the request of this number.
+    ///
+    /// # Errors
+    /// As [`Unreadable`] says; never [`Unreadable::Io`].
+    pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, Unreadable> {
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let json = serde_json::Deserializer::from_slice(body);
+        read::read(&self.plan, request, json)
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        let named = self.0.iter();
-        let named = named.flat_map(|n| [n.id, n.status, n.start, n.end, n.error]);
-        let mut wanted = named.chain(self.1.iter().copied());
-        Ok(wanted.find(|wanted| *wanted == key))
-    }
-}
-
-/// What a workflow and a stage have in common.
-#[derive(Default)]
-struct Fields {
-    id: Option<Box<str>>,
-    status: Option<Box<str>>,
-    start: Option<Wall>,
-    end: Option<Wall>,
-    error: Option<Box<str>>,
-    is_complete: bool,
-}
-
-impl Fields {
-    fn take<'de, A: MapAccess<'de>>(
-        &mut self,
-        names: &Names,
-        key: &'static str,
-        map: &mut A,
-        oddity: &mut Oddity,
-    ) -> Result<(), A::Error> {
-        let value = map.next_value_seed(Scalar)?;
-        if let Value::Other = value {
-            if key == names.status {
-                return Err(de::Error::custom(format_args!("{key} is not a text")));
-            }
-            odd(oddity, || format!("{key} is neither a text nor a number"));
-            return Ok(());
-        }
-        match key {
-            _ if key == names.id => self.id = value.into_text(limits::WORKFLOW_ID_BYTES_MAX),
-            _ if key == names.status => self.status = value.into_name(),
-            _ if key == names.start => self.start = value.into_time(key, oddity),
-            _ if key == names.end => self.end = value.into_time(key, oddity),
-            _ if key == names.error => self.error = value.into_text(limits::ATTRIBUTE_BYTES_MAX),
-            IS_COMPLETE => match value {
-                Value::Bool(truth) => self.is_complete = truth,
-                Value::Null => {}
-                _ => odd(oddity, || format!("{key} is neither true nor false")),
-            },
-            _ => {}
-        }
-        Ok(())
+    /// Reads a body as it arrives.
+    ///
+    /// # Errors
+    /// As [`Unreadable`] says.
+    pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, Unreadable> {
+        let json = serde_json::Deserializer::from_reader(body);
+        read::read(&self.plan, request, json)
     }
 
-    fn progress(self, oddity: &mut Oddity) -> Progress {
-        let state = match self.status.as_deref().map(|s| (s, state_of(s))) {
-            None => State::Pending,
-            Some((_, Some(state))) => state,
-            Some((status, None)) => {
-                odd(oddity, || format!("unknown status {:?}", cut(status, 64)));
-                State::Running
-            }
+    /// What one body says, where there is one request.
+    ///
+    /// # Errors
+    /// The id does not look as the definition says.
+    pub fn reading(&self, workflow_id: &str, part: Part) -> Result<Reading, Unreadable> {
+        let Some(mut gather) = self.gather(workflow_id) else {
+            return Err(Unreadable::shape(
+                "the id is not made of the parts it is to have",
+            ));
         };
-        // Complete, and no status that says how.
-        let complete = self.is_complete && (state == State::Running || self.end.is_some());
-        let state = match (state, &self.error) {
-            (State::Pending | State::Running, Some(_)) if complete => {
-                State::Ended(Outcome::Failure)
-            }
-            (State::Pending | State::Running, None) if complete => State::Ended(Outcome::Success),
-            _ => state,
-        };
-        Progress {
-            // "Null" is the word for no status.
-            status: self.status.filter(|s| !s.eq_ignore_ascii_case("Null")),
-            state,
-            start: self.start,
-            end: self.end,
-            error: self.error,
-            ..Progress::default()
-        }
-    }
-}
-
-/// A JSON value as far as it can be a field.
-enum Value<'de> {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(Cow<'de, str>),
-    /// An array or an object, skipped.
-    Other,
-}
-
-impl Value<'_> {
-    fn into_text(self, bytes_max: usize) -> Option<Box<str>> {
-        match self {
-            Value::Null | Value::Other => None,
-            Value::Bool(truth) => Some(truth.to_string().into()),
-            Value::Int(number) => Some(number.to_string().into()),
-            Value::Float(number) => Some(number.to_string().into()),
-            Value::Text(text) if text.is_empty() => None,
-            Value::Text(text) => Some(cut(&text, bytes_max).into()),
-        }
-    }
-
-    fn into_name(self) -> Option<Box<str>> {
-        self.into_text(limits::NAME_BYTES_MAX)
-    }
-
-    fn into_time(self, key: &str, oddity: &mut Oddity) -> Option<Wall> {
-        let time = match &self {
-            Value::Null => return None,
-            // .NET's unset time.
-            Value::Text(text) if text.is_empty() || text.starts_with("0001-01-01") => return None,
-            Value::Text(text) => Wall::parse_rfc3339(text),
-            Value::Int(number) => Wall::from_epoch_integer(*number),
-            Value::Float(number) => Wall::from_epoch_number(*number),
-            Value::Bool(_) | Value::Other => None,
-        };
-        if time.is_none() {
-            let found = self.into_text(64).unwrap_or_default();
-            odd(oddity, || format!("{key} is not a time: {found:?}"));
-        }
-        time
-    }
-}
-
-fn odd(oddity: &mut Oddity, what: impl FnOnce() -> String) {
-    oddity.get_or_insert_with(|| what().into());
-}
-
-/// Reads any value; arrays and objects are skipped.
-struct Scalar;
-
-impl<'de> DeserializeSeed<'de> for Scalar {
-    type Value = Value<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value<'de>, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Scalar {
-    type Value = Value<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, truth: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Bool(truth))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Int(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
-        let whole = i64::try_from(number).map(Value::Int);
-        Ok(whole.unwrap_or(Value::Float(number as f64)))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Float(number))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
+        gather.put(0, part);
+        gather.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::snapshot::Progress;
+    use crate::core::time::Wall;
     use expect_test::{Expect, expect};
+
+    fn read_slice(body: &[u8]) -> Result<Reading, Unreadable> {
+        let mapping = Mapping::original();
+        mapping.reading("w", mapping.read_slice(0, body)?)
+    }
+
+    fn read_stream(body: impl io::Read) -> Result<Reading, Unreadable> {
+        let mapping = Mapping::original();
+        mapping.reading("w", mapping.read_stream(0, body)?)
+    }
 
     fn check(body: &str, expected: Expect) {
         let told = read_slice(body.as_bytes());
@@ -575,13 +266,13 @@ mod tests {
             r#"{"workflowStatus": "Paused", "workflowStartTime": "yesterday"}"#,
             expect![[r#"
                 None Some("Paused") Running - - None
-                  odd: workflowStartTime is not a time: "yesterday""#]],
+                  odd: /workflowStartTime is not a time: "yesterday""#]],
         );
         check(
             r#"{"workflowStatus": "Failed", "workflowErrorMessage": {"code": 7}, "isComplete": "yes"}"#,
             expect![[r#"
                 None Some("Failed") Ended(Failure) - - None
-                  odd: workflowErrorMessage is neither a text nor a number"#]],
+                  odd: /workflowErrorMessage is neither a text nor a number"#]],
         );
     }
 
@@ -589,44 +280,38 @@ mod tests {
     fn another_shape_is_refused() {
         check(
             "{}",
-            expect![[r#"Shape("no workflowStatus, no workflowEntities at line 1 column 2")"#]],
+            expect![[r#"Shape("an object with nothing of what is looked for: /workflowId, /workflowStatus, /workflowStartTime, /workflowEndTime, /workflowErrorMessage, /isComplete, /workflowEntities")"#]],
         );
         check(
             "[]",
-            expect![[
-                r#"Shape("invalid type: sequence, expected an object with workflowStatus and workflowEntities at line 1 column 0")"#
-            ]],
+            expect![[r#"Shape("an array with nothing of what is looked for: /workflowId, /workflowStatus, /workflowStartTime, /workflowEndTime, /workflowErrorMessage, /isComplete, /workflowEntities")"#]],
         );
         check(
             "null",
-            expect![[
-                r#"Shape("invalid type: null, expected an object with workflowStatus and workflowEntities at line 1 column 4")"#
-            ]],
+            expect![[r#"Shape("null with nothing of what is looked for: /workflowId, /workflowStatus, /workflowStartTime, /workflowEndTime, /workflowErrorMessage, /isComplete, /workflowEntities")"#]],
         );
         check(
             "\"Completed\"",
-            expect![[
-                r#"Shape("invalid type: string \"Completed\", expected an object with workflowStatus and workflowEntities at line 1 column 11")"#
-            ]],
+            expect![[r#"Shape("a single value with nothing of what is looked for: /workflowId, /workflowStatus, /workflowStartTime, /workflowEndTime, /workflowErrorMessage, /isComplete, /workflowEntities")"#]],
         );
         check(
             r#"{"error": "gone"}"#,
-            expect![[r#"Shape("no workflowStatus, no workflowEntities at line 1 column 17")"#]],
+            expect![[r#"Shape("an object with nothing of what is looked for: /workflowId, /workflowStatus, /workflowStartTime, /workflowEndTime, /workflowErrorMessage, /isComplete, /workflowEntities")"#]],
         );
         check(
             r#"{"workflowStatus": {"x": 1}}"#,
-            expect![[r#"Shape("workflowStatus is not a text at line 1 column 28")"#]],
+            expect![[r#"Shape("/workflowStatus is not a text at line 1 column 20")"#]],
         );
         check(
             r#"{"workflowEntities": [1]}"#,
             expect![[
-                r#"Shape("invalid type: sequence, expected an object of stages by name, in workflowEntities at line 1 column 22")"#
+                r#"Shape("what is in /workflowEntities is neither an object nor null at line 1 column 24")"#
             ]],
         );
         check(
             r#"{"workflowEntities": {"A": 1}}"#,
             expect![[
-                r#"Shape("invalid type: integer `1`, expected a stage: an object with entityStatus at line 1 column 28")"#
+                r#"Shape("what is in /workflowEntities is neither an object nor null at line 1 column 29")"#
             ]],
         );
     }
