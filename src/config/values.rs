@@ -150,8 +150,8 @@ pub(crate) fn http_url(text: &str, instead_of_userinfo: &str) -> Result<Uri, Rea
 }
 
 /// A base to which paths are appended: no query, no trailing slash.
-pub(crate) fn base_url(text: &str) -> Result<String, Reason> {
-    let uri = http_url(text, "give a token in FARSPAN_API_TOKEN")?;
+pub(crate) fn base_url(text: &str, instead_of_userinfo: &str) -> Result<String, Reason> {
+    let uri = http_url(text, instead_of_userinfo)?;
     if uri.query().is_some() {
         return Err("must not have a query (?)".into());
     }

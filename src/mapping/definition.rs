@@ -200,6 +200,8 @@ pub struct Stages {
     pub key: Vec<Pointer>,
     /// Its fields.
     pub fields: Fields,
+    /// No stage is an element that has one of these values there.
+    pub except: Vec<(Pointer, Vec<Box<str>>)>,
     /// Elements with one key and no attempt are attempts in the order of this: a time, a number or a text.
     pub number_attempts_by: Pointers,
     /// Where an element names its parent.

@@ -149,4 +149,4 @@ impl Mapping {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -87,6 +87,8 @@ pub(super) struct PlannedList {
     pub(super) kind: Slots,
     pub(super) key: Slots,
     pub(super) number_by: Slots,
+    /// Where an element that is no stage has one of these values.
+    pub(super) except: Vec<(Slots, Vec<Box<str>>)>,
     pub(super) parent: Slots,
     pub(super) parent_list: Option<ListId>,
     pub(super) child_ids: Slots,
@@ -446,6 +448,7 @@ impl Planner {
             kind: 0..0,
             key: 0..0,
             number_by: 0..0,
+            except: Vec::new(),
             parent: 0..0,
             parent_list: None,
             child_ids: 0..0,
@@ -473,6 +476,12 @@ impl Planner {
             SlotKind::Order,
             context,
         );
+        let except = list.except.iter().map(|(pointer, values)| {
+            let place = place.then("except").then(&pointer.to_string());
+            let pointer = std::slice::from_ref(pointer);
+            (self.slots(&place, pointer, name, context), values.clone())
+        });
+        let except = except.collect();
         let parent = list.parent.as_ref().map(|parent| &parent.key);
         let parent = self.slots(
             &place.then("parent"),
@@ -492,6 +501,7 @@ impl Planner {
         (planned.kind, planned.key) = (kind, keys);
         (planned.number_by, planned.parent) = (number_by, parent);
         planned.child_ids = child_ids;
+        planned.except = except;
         planned.slots = first..self.slots.len() as SlotId;
         let stages = place.then("stages");
         for (number, inner) in list.stages.iter().enumerate() {
@@ -637,13 +647,13 @@ impl Planner {
         };
         if let Some(Parent { key, list }) = &stages.parent {
             if key.is_empty() {
-                self.mistake(&place.then("parent"), "leads nowhere");
+                self.mistake(&place.then("parent").then("key"), "leads nowhere");
             }
             let parent_list = match list {
                 None => Some(id as ListId),
-                Some(name) => find(self, place.then("parent_of"), name),
+                Some(name) => find(self, place.then("parent").then("list"), name),
             };
-            self.outermost(&place.then("parent_of"), parent_list);
+            self.outermost(&place.then("parent").then("list"), parent_list);
             self.lists[id].parent_list = parent_list;
         }
         if let Some(children) = &stages.children {

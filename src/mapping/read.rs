@@ -626,6 +626,15 @@ impl<'p> Reader<'p> {
             true => self.elements.extract_if(mark.., within).collect(),
             false => Vec::new(),
         };
+        let mut except = planned.except.iter();
+        let is_excepted = except.any(|(slots, values)| {
+            let text = self.text(slots);
+            text.is_some_and(|text| values.contains(&text))
+        });
+        if is_excepted {
+            self.kept -= nested.len();
+            return Ok(None);
+        }
         let id = self.text(&planned.fields.id);
         let Some(key) = self.element_key(list, planned, id.as_deref()) else {
             let pointer = named(&planned.pointer);

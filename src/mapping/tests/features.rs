@@ -392,6 +392,24 @@ fn parents_are_named_by_their_children() {
 }
 
 #[test]
+fn what_is_excepted_is_no_stage_and_neither_is_what_is_in_it() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/nodes", "key": "/k",
+            "except": {"/type": ["Group", "Gate"], "/meta/hidden": ["true"]}, "stages": [{"list": "/steps", "key": "/k"}]}]}),
+        json!({"s": "ok", "nodes": [
+            {"k": "a", "type": "Group", "steps": [{"k": "x"}]},
+            {"k": "b", "type": "Pod", "steps": [{"k": "x"}], "meta": {"hidden": false}},
+            {"k": "c", "type": "Pod", "meta": {"hidden": true}},
+            {"k": "d", "type": "group"}]}),
+        expect![[r#"
+            ok=success
+              b pending
+              b/x "x" pending in=b
+              d pending"#]],
+    );
+}
+
+#[test]
 fn a_pointer_may_lead_into_a_list_of_stages() {
     check(
         json!({"workflow": {"status": "/jobs/0/s", "start": "/jobs/0/at", "error": "/jobs/1/why"},

@@ -133,6 +133,7 @@ fn stages(json: &Value) -> Vec<Stages> {
         kind: pointers(&json["kind"]),
         key: pointers(&json["key"]),
         fields: fields(json),
+        except: except(&json["except"]),
         number_attempts_by: pointers(&json["number_attempts_by"]),
         parent: json.get("parent").map(|parent| Parent {
             key: pointers(parent),
@@ -145,6 +146,16 @@ fn stages(json: &Value) -> Vec<Stages> {
         stages: stages(&json["stages"]),
     })
     .collect()
+}
+
+fn except(json: &Value) -> Vec<(Pointer, Vec<Box<str>>)> {
+    let all = json.as_object().into_iter().flatten();
+    let values = |json: &Value| -> Vec<Box<str>> {
+        let values = json.as_array().into_iter().flatten();
+        values.map(|value| value.as_str().unwrap().into()).collect()
+    };
+    all.map(|(at, json)| (Pointer::parse(at).unwrap(), values(json)))
+        .collect()
 }
 
 fn meaning_of(word: &str) -> Meaning {
@@ -169,7 +180,7 @@ fn compiled(definition: &Value) -> Mapping {
 
 /// One poll of everything that a mapping asks: `answer` is told the request's name and its URL. Each body is read as a
 /// slice and as a stream.
-fn poll(
+pub(crate) fn poll(
     mapping: &Mapping,
     id: &str,
     mut answer: impl FnMut(&str, &str) -> String,
@@ -191,14 +202,14 @@ fn poll(
 
 /// As text: of each stage the path with its attempt, its span's name, its id, how far it is, its times, and what else
 /// there is.
-fn told(reading: &Result<Reading, Unreadable>) -> String {
+pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
     let Reading { snapshot, oddity } = match reading {
         Ok(reading) => reading,
         Err(unreadable) => return format!("{unreadable:?}"),
     };
     let mut lines = vec![told_of(&snapshot.progress)];
     let line = &mut lines[0];
-    let mut add = |line: &mut String, name: &str, value: Option<String>| {
+    let add = |line: &mut String, name: &str, value: Option<String>| {
         if let Some(value) = value {
             *line += &format!(" {name}={value}");
         }
