@@ -389,7 +389,7 @@ mod tests {
         ];
         check(
             &texts,
-            base_url,
+            |text| base_url(text, "give a token in FARSPAN_API_TOKEN"),
             expect![[r#"
             "http://api.test:8080" = "http://api.test:8080"
             "https://api.test/v1/" = "https://api.test/v1"
@@ -484,7 +484,12 @@ mod tests {
     fn no_text_panics() {
         arbtest::arbtest(|unstructured| {
             let text: &str = unstructured.arbitrary()?;
-            let _ = (duration(text), base_url(text), redis_url(text), token(text));
+            let _ = (
+                duration(text),
+                base_url(text, ""),
+                redis_url(text),
+                token(text),
+            );
             let _ = (percent_decoded(text), nearest(text, ["poll.interval"]));
             let _ = (shown(text), redacted_url(text), number(text, 0.0..=1.0));
             Ok(())

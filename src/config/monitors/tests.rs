@@ -428,7 +428,7 @@ fn what_a_preset_says_can_be_said_otherwise_and_taken_back() {
         &[REDIS],
         |config| config.monitors[0].to_string(),
         expect![[r#"
-            monitor etl, preset airflow  /tmp/fsm3144-24/farspan.json: monitors[0]
+            monitor etl, preset airflow  farspan.json: monitors[0]
               api: {"auth":{"token":"(redacted)","type":"bearer"},"base_url":"http://airflow.test","headers":{"a":"(redacted)"}}
               request: {"path":"/r/{id}"}
               stages: [{"id":"/id","list":"/x"}]
@@ -520,7 +520,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .id: '{a}{b}' two parts of an id need something between them
             .requests.steps.pages.next: is missing: a JSON Pointer to the next page's token
             .request.method: 'PUT' is unknown; write GET or POST
-            .request.path: 'runs' "runs" has to begin with a slash
+            .request.path: 'runs' has to begin with a slash
             .request.pages.size: 0 is not a whole number from 1 to 10000
             .request.pages.next: no such key; there are by, offset, limit, size, total
             .workflow.root: "x" is not a JSON Pointer: it has to begin with a slash
@@ -538,7 +538,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .unknown_status: 'oops' is unknown; write fail, pending, running, success, failure, error, timeout, cancellation, skip or unset
             .times.format: 'iso' is unknown; write auto, rfc3339, epoch_s, epoch_ms, epoch_us or epoch_ns
             .times.unset: each must be a whole number or a string
-            .api.base_url: 'http://(redacted)@api.test' must not have a user or password; give a token in FARSPAN_API_TOKEN
+            .api.base_url: 'http://(redacted)@api.test' must not have a user or password; api.auth is the place for it
             .api.headers.Host: is a header that farspan sets
             .api.headers.X-A: the value cannot stand in a header
             .api.headers.X-B: is a number, must be a string
