@@ -20,7 +20,8 @@ use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
 use farspan::core::{Action, Answer, Core, Input, Monitor, Poll, Polled, Settings};
-use farspan::{mapping, otlp};
+use farspan::mapping::Mapping;
+use farspan::otlp;
 use std::time::{Duration, Instant};
 use support::{body_of, memory_of, row};
 
@@ -123,6 +124,7 @@ impl Bench {
 
     /// An answer for every workflow: how long the core took.
     fn round(&mut self) -> Duration {
+        let mapping = Mapping::original();
         let mut spent = Duration::ZERO;
         let mut answered = 0;
         while answered < WORKFLOWS_MAX {
@@ -137,7 +139,9 @@ impl Bench {
                 continue;
             };
             let body = body_of(&poll.workflow_id);
-            let reading = mapping::read_slice(body.as_bytes()).expect("the default shape");
+            let part = mapping.read_slice(0, body.as_bytes());
+            let reading = mapping.reading(&poll.workflow_id, part.expect("the default shape"));
+            let reading = reading.expect("any id");
             spent += self.handle(Input::Polled(Polled {
                 slot: poll.slot,
                 generation: poll.generation,

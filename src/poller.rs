@@ -12,7 +12,8 @@ use crate::core::limits;
 use crate::core::workflow::cut;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
 use crate::http::{self, NameCache, Timeouts, Trust};
-use crate::mapping::{self, Reading, Unreadable};
+use crate::mapping::template::push_segment;
+use crate::mapping::{self, Mapping, Reading, Unreadable};
 use crossbeam_channel::{Receiver, Sender};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -101,12 +102,14 @@ impl Pollers {
     ) -> Result<Self, String> {
         const STACK_BYTES: usize = 256 * 1024;
         let names = NameCache::default();
+        let mapping = Arc::new(Mapping::original());
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let agent = |url: &String| http::agent(TIMEOUTS, url, trust, &names);
             let mut poller = Poller {
                 agents: base_urls.iter().map(agent).collect::<Result<_, _>>()?,
                 names: names.clone(),
+                mapping: mapping.clone(),
                 body: Vec::new(),
             };
             let (polls, answers) = (polls.clone(), answers.clone());
@@ -139,6 +142,7 @@ struct Poller {
     /// One for each target.
     agents: Vec<Agent>,
     names: NameCache,
+    mapping: Arc<Mapping>,
     /// Reused from poll to poll.
     body: Vec<u8>,
 }
@@ -185,7 +189,7 @@ impl Poller {
             let response = request.call().map_err(|e| failure_of(&e))?;
             if !is_redirect(response.status()) {
                 let date = http::date(response.headers());
-                return Ok((self.read(response)?, date));
+                return Ok((self.read(response, &poll.workflow_id)?, date));
             }
             let to = same_host_redirect(&url, response.headers());
             url = to.map_err(|why| failure(PollFailureReason::Redirect, &why))?;
@@ -194,10 +198,14 @@ impl Poller {
         Err(failure(PollFailureReason::Redirect, &why))
     }
 
-    fn read(&mut self, response: Response<ureq::Body>) -> Result<Answer, PollFailure> {
+    fn read(
+        &mut self,
+        response: Response<ureq::Body>,
+        workflow_id: &str,
+    ) -> Result<Answer, PollFailure> {
         let status = response.status();
         let reason = match status.as_u16() {
-            200..=299 => return self.read_body(response),
+            200..=299 => return self.read_body(response, workflow_id),
             404 => return Ok(Answer::NotFound),
             401 | 403 => PollFailureReason::Unauthorized,
             429 => PollFailureReason::TooManyRequests,
@@ -212,24 +220,28 @@ impl Poller {
         })
     }
 
-    fn read_body(&mut self, response: Response<ureq::Body>) -> Result<Answer, PollFailure> {
+    fn read_body(
+        &mut self,
+        response: Response<ureq::Body>,
+        workflow_id: &str,
+    ) -> Result<Answer, PollFailure> {
         let body = response.into_body().into_with_config();
         let mut body = body.limit(limits::BODY_BYTES_MAX).reader();
         self.body.clear();
         let whole = (&mut body).take(WHOLE_BODY_BYTES as u64 + 1);
         let read = { whole }.read_to_end(&mut self.body);
         read.map_err(|e| failure_of_io(&e))?;
-        let reading = if self.body.len() <= WHOLE_BODY_BYTES {
-            mapping::read_slice(&self.body)
+        let part = if self.body.len() <= WHOLE_BODY_BYTES {
+            self.mapping.read_slice(0, &self.body)
         } else {
             let rest = io::BufReader::with_capacity(WHOLE_BODY_BYTES, body);
             let begun = &self.body[..];
             let begun = begun
                 .strip_prefix(mapping::BYTE_ORDER_MARK)
                 .unwrap_or(begun);
-            mapping::read_stream(begun.chain(rest))
+            self.mapping.read_stream(0, begun.chain(rest))
         };
-        match reading {
+        match part.and_then(|part| self.mapping.reading(workflow_id, part)) {
             Ok(Reading { snapshot, oddity }) => Ok(Answer::Snapshot {
                 snapshot: Box::new(snapshot),
                 oddity,
@@ -255,21 +267,6 @@ fn failure_of(error: &ureq::Error) -> PollFailure {
 
 fn failure_of_io(error: &io::Error) -> PollFailure {
     failure(http::reason_of_io(error), &error.to_string())
-}
-
-/// One path segment, whatever the id is: everything but RFC 3986's unreserved characters is encoded, and so are the
-/// dots of `.` and `..`, which would otherwise be steps.
-fn push_segment(url: &mut String, id: &str) {
-    use std::fmt::Write;
-    let steps = matches!(id, "." | "..");
-    for byte in id.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => url.push(byte.into()),
-            b'.' if !steps => url.push('.'),
-            // A String takes everything.
-            _ => drop(write!(url, "%{byte:02X}")),
-        }
-    }
 }
 
 fn is_redirect(status: StatusCode) -> bool {

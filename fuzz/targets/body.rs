@@ -14,12 +14,13 @@ use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::Wall;
 use farspan::core::workflow::{Abandoned, Naming, Verdict, Workflow};
 use farspan::intake::message;
-use farspan::mapping::{self, Reading, Unreadable};
+use farspan::mapping::{self, Mapping, Part, Reading, Unreadable};
 use farspan::otlp;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
 use std::io::{self, Read};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 const SEPARATOR: u8 = 0x1e;
@@ -82,10 +83,13 @@ fn split_time(part: &[u8]) -> (Option<Wall>, &[u8]) {
 }
 
 fn read(body: &[u8]) -> Result<Reading, Unreadable> {
-    let sliced = mapping::read_slice(body);
+    static ORIGINAL: LazyLock<Mapping> = LazyLock::new(Mapping::original);
+    let mapping = &*ORIGINAL;
+    let reading = |part: Result<Part, Unreadable>| mapping.reading("w", part?);
+    let sliced = reading(mapping.read_slice(0, body));
     let body = body.strip_prefix(mapping::BYTE_ORDER_MARK).unwrap_or(body);
-    let streamed = mapping::read_stream(body);
-    let broken = mapping::read_stream(body.chain(Broken));
+    let streamed = reading(mapping.read_stream(0, body));
+    let broken = reading(mapping.read_stream(0, body.chain(Broken)));
     match (&sliced, &streamed) {
         (Ok(reading), Ok(same)) => {
             assert_eq!(reading, same);

@@ -118,7 +118,7 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -182,7 +182,12 @@ impl<'v> Object<'v> {
     }
 
     pub(super) fn value(&self, key: &'static str) -> Option<&'v Value> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        #[cfg(test)]
+        record(&self.place, key);
         self.members.get(key).filter(|value| !value.is_null())
     }
 
@@ -214,6 +219,35 @@ impl<'v> Object<'v> {
                 None
             }
         }
+    }
+
+    /// The same for a URL, which may hold a password.
+    pub(super) fn parsed_url<T>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                let url = shown(&values::redacted_url(text));
+                self.mistake(key, format_args!("'{url}' {reason}"));
+                None
+            }
+        }
+    }
+
+    /// A URL that must be there.
+    pub(super) fn required_url<T>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
+        if !self.has(key) {
+            self.mistake(key, "is missing");
+        }
+        self.parsed_url(key, parse)
     }
 
     /// A text that must be there.
@@ -441,4 +475,15 @@ pub(super) fn merge(value: &mut Value, over: Value) {
             merge(members.entry(key).or_insert(Value::Null), over);
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Every key that was asked for on this thread, behind the place of its object.
+    pub(super) static ASKED: RefCell<std::collections::BTreeSet<(String, &'static str)>> = RefCell::default();
+}
+
+#[cfg(test)]
+fn record(place: &str, key: &'static str) {
+    ASKED.with_borrow_mut(|asked| asked.insert((place.to_owned(), key)));
 }

@@ -338,7 +338,7 @@ impl Config {
             is_for_all_commands(name) || name.starts_with("OTEL_") && (has_endpoint || !otlp)
         });
         let mut config = load(&env, None, false)?;
-        let base_url = values::base_url(base_url)
+        let base_url = values::base_url(base_url, INSTEAD_OF_USERINFO)
             .map_err(|reason| Errors(vec![format!("'{}' {reason}", values::shown(base_url))]))?;
         config.api = Some(Api {
             base_url,
@@ -351,7 +351,8 @@ impl Config {
         Ok(config)
     }
 
-    /// `farspan config`: every setting, its value without secrets, and where the value came from.
+    /// `farspan config`: every setting, its value without secrets, and where the value came from; and the monitors, over
+    /// their presets.
     pub fn describe(&self) -> String {
         let mut lines: Vec<[String; 3]> = Vec::new();
         for row in &self.rows {
@@ -373,6 +374,9 @@ impl Config {
         text.push_str("\nresource\n");
         for (key, value) in &self.resource {
             let _ = writeln!(text, "  {}={}", values::shown(key), values::shown(value));
+        }
+        for monitor in &self.monitors {
+            let _ = write!(text, "\n{monitor}");
         }
         text
     }
@@ -471,10 +475,6 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
             needs(it, "FARSPAN_REDIS_STREAM (redis.stream):");
         }
     }
-    if to_watch && url.is_none() {
-        let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
-        it.warnings.push(warning.to_owned());
-    }
     let redis = url.map(|url| Redis {
         url,
         channel,
@@ -482,6 +482,18 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         stream_length_max,
     });
     let monitors = monitors(it, env, api.as_ref(), poll, to_watch);
+    for monitor in monitors.iter().filter(|_| redis.is_none()) {
+        for key in monitor.keys_of_redis() {
+            let place = &monitor.written.place;
+            let error =
+                format!("{place}.{key} needs FARSPAN_REDIS_URL (redis.url), which is not set");
+            it.errors.push(error);
+        }
+    }
+    if to_watch {
+        let warnings = warnings_of(&monitors, redis.is_some());
+        it.warnings.extend(warnings);
+    }
     let (rows, warnings) = resolver.finish()?;
     Ok(Config {
         api,
@@ -499,6 +511,25 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         warnings,
         rows,
     })
+}
+
+/// Who hears of no workflow, and who of others'.
+fn warnings_of(monitors: &[Monitor], has_redis: bool) -> Vec<String> {
+    let without = monitors::without_source(monitors);
+    let mut warnings = Vec::new();
+    if !has_redis && !without.is_empty() {
+        let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
+        warnings.push(warning.to_owned());
+    }
+    if without.len() > 1 {
+        let names: Vec<_> = without.iter().map(|n| &*monitors[*n].name).collect();
+        warnings.push(format!(
+            "the monitors {} have no events.redis_channel, events.redis_stream or discovery: they hear only of \
+             events that name their monitor",
+            names.join(", ")
+        ));
+    }
+    warnings
 }
 
 /// Those of the file; without any, one that is all settings.
@@ -531,6 +562,8 @@ fn monitors(
     monitors
 }
 
+const INSTEAD_OF_USERINFO: &str = "give a token in FARSPAN_API_TOKEN";
+
 fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
     const NAME: &str = "FARSPAN_API_BASE_URL";
     if needed && resolver.take(NAME).is_none() {
@@ -539,7 +572,7 @@ fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
         );
         resolver.errors.push(error);
     }
-    let base_url = resolver.strict(NAME, values::base_url);
+    let base_url = resolver.strict(NAME, |text| values::base_url(text, INSTEAD_OF_USERINFO));
     let token = resolver.secret(
         "FARSPAN_API_TOKEN",
         "FARSPAN_API_TOKEN_FILE",

@@ -2,21 +2,27 @@
 //!
 //! A monitor may name a preset, which is a monitor too; what the monitor says itself is merged over it, as RFC 7396
 //! merges. What neither says are the settings for all (`poll.interval` and so on).
+//!
+//! An event is for the monitor that it names. One that names none is for the monitor whose own channel or stream it came
+//! from; else for the only one that has neither, nor discovery.
 
-use super::json::{Node, Object, merge};
+use super::json::{Node, Object, kind_of, merge};
 use super::otel::{self, PemKind};
 use super::values::{self, Reason, shown};
 use super::{Api, Pem, Poll, Secret};
 use crate::core::snapshot::{Outcome, State};
+use crate::mapping::Mapping;
 use crate::mapping::definition::{
     Children, Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Request, Stages,
     TimeFormat, Times, UnknownStatus, UnsetTime, WorkflowFields,
 };
 use crate::mapping::pointer::Pointer;
-use crate::mapping::template::{BodyTemplate, IdPattern, Template};
-use serde_json::Value;
+use crate::mapping::template::{BodyTemplate, IdPattern, Template, push_segment};
+use serde_json::{Map, Value};
 use std::cell::RefCell;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{HeaderName, HeaderValue};
 
@@ -32,7 +38,7 @@ pub struct Monitor {
     /// When to ask.
     pub poll: MonitorPoll,
     /// What to ask, and what the answers mean.
-    pub definition: Definition,
+    pub mapping: Arc<Mapping>,
     /// What its spans are like.
     pub spans: Spans,
     /// What is different in its resource.
@@ -43,6 +49,225 @@ pub struct Monitor {
     pub discovery: Option<Discovery>,
     /// Who is told when a workflow has finished.
     pub finished: Option<Finished>,
+    pub(super) written: Written,
+}
+
+impl Monitor {
+    /// What of it takes a Redis.
+    pub(super) fn keys_of_redis(&self) -> Vec<&'static str> {
+        let keys = [
+            ("events.redis_channel", self.events.redis_channel.is_some()),
+            ("events.redis_stream", self.events.redis_stream.is_some()),
+            (
+                "finished.redis_channel",
+                matches!(self.finished, Some(Finished::RedisChannel(_))),
+            ),
+            (
+                "finished.redis_stream",
+                matches!(self.finished, Some(Finished::RedisStream(_))),
+            ),
+        ];
+        let set = keys.into_iter().filter(|(_, is_set)| *is_set);
+        set.map(|(key, _)| key).collect()
+    }
+
+    /// For the log: `monitors[0] (airflow)`.
+    pub(super) fn title(&self) -> String {
+        let place = self.written.place.rsplit(": ").next().unwrap_or_default();
+        format!("{place} ({})", self.name)
+    }
+
+    /// Takes over what can change while farspan runs: when to ask, and secrets. Says what is otherwise, and whether it
+    /// is in force.
+    pub(super) fn take_over(&mut self, newer: &Monitor) -> Vec<(String, bool)> {
+        let title = newer.title();
+        let mut told = Vec::new();
+        let (old, new) = (&self.written.members, &newer.written.members);
+        let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            match key.as_str() {
+                "poll" => {
+                    let changed = changes(old.get(key), new.get(key));
+                    told.extend(changed.map(|what| (format!("{title}.poll.{what}"), true)));
+                }
+                "api" => {
+                    let is_same = self.api.base_url == newer.api.base_url;
+                    let changed = changes_of_api(old.get(key), new.get(key));
+                    let changed = changed.into_iter();
+                    let changed = changed.map(|(what, is_secret)| {
+                        (format!("{title}.api.{what}"), is_secret && is_same)
+                    });
+                    told.extend(changed);
+                }
+                // Neither changes anything by itself.
+                "preset" | "description" | "$schema" => {}
+                _ if old.get(key) == new.get(key) => {}
+                _ => told.push((format!("{title}.{key} is otherwise"), false)),
+            }
+        }
+        for (key, old, new) in [
+            (
+                "certificate_file",
+                &self.api.certificate,
+                &newer.api.certificate,
+            ),
+            (
+                "client_certificate_file",
+                &self.api.client_certificate,
+                &newer.api.client_certificate,
+            ),
+            (
+                "client_key_file",
+                &self.api.client_key,
+                &newer.api.client_key,
+            ),
+        ] {
+            let bytes = |pem: &Option<Pem>| pem.as_ref().map(|pem| pem.bytes.clone());
+            let path = |pem: &Option<Pem>| pem.as_ref().map(|pem| pem.path.clone());
+            if path(old) == path(new) && bytes(old) != bytes(new) {
+                told.push((format!("{title}.api.{key} holds another one"), false));
+            }
+        }
+        self.poll = newer.poll.clone();
+        match newer.written.members.get("poll") {
+            Some(poll) => drop(self.written.members.insert("poll".to_owned(), poll.clone())),
+            None => drop(self.written.members.remove("poll")),
+        }
+        let auth = |monitor: &Monitor| monitor.written.members.get("api")?.get("auth").cloned();
+        let (old, new) = (auth(self), auth(newer));
+        // A secret goes to nobody but the API that it was given for.
+        let is_same_api = self.api.base_url == newer.api.base_url;
+        if is_same_api && old.as_ref().map(redacted_auth) == new.as_ref().map(redacted_auth) {
+            // Of one that says nothing it is that of the settings.
+            self.api.auth = newer.api.auth.clone();
+            let own = self
+                .written
+                .members
+                .get_mut("api")
+                .and_then(|api| api.get_mut("auth"));
+            if let (Some(own), Some(new)) = (own, new) {
+                *own = new;
+            }
+        }
+        told
+    }
+}
+
+/// The members of an object that are otherwise, with both values.
+fn changes<'v>(
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
+) -> impl Iterator<Item = String> + use<'v> {
+    let members = |value: Option<&'v Value>| value.and_then(Value::as_object);
+    let (old, new) = (members(old), members(new));
+    let mut keys: Vec<_> = old.into_iter().chain(new).flat_map(Map::keys).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter().filter_map(move |key| {
+        let value = |members: Option<&'v Map<String, Value>>| members.and_then(|m| m.get(key));
+        let shown = |value: Option<&Value>| value.map_or("unset".to_owned(), Value::to_string);
+        let (old, new) = (value(old), value(new));
+        (old != new).then(|| format!("{key}: {}, before {}", shown(new), shown(old)))
+    })
+}
+
+/// The same of an API, without its secrets: whether a secret is all that is otherwise is said beside it.
+fn changes_of_api(old: Option<&Value>, new: Option<&Value>) -> Vec<(String, bool)> {
+    let empty = Map::new();
+    let members =
+        |value: Option<&'_ Value>| value.and_then(Value::as_object).unwrap_or(&empty).clone();
+    let (old, new) = (members(old), members(new));
+    let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let mut told = Vec::new();
+    for key in keys {
+        let (old, new) = (old.get(key), new.get(key));
+        if old == new {
+            continue;
+        }
+        let is_secret = key == "auth" && old.map(redacted_auth) == new.map(redacted_auth);
+        told.push(match is_secret {
+            true => ("auth has another secret".to_owned(), true),
+            false => (format!("{key} is otherwise"), false),
+        });
+    }
+    told
+}
+
+fn redacted_auth(auth: &Value) -> Value {
+    let mut auth = auth.clone();
+    for key in ["token", "password", "value", "client_secret", "body"] {
+        // In a login `token` is a pointer into the answer.
+        let is_login = auth.get("type").is_some_and(|kind| kind == "login");
+        if let Some(secret) = auth.get_mut(key).filter(|_| !(is_login && key == "token")) {
+            *secret = Value::from("(redacted)");
+        }
+    }
+    auth
+}
+
+/// As `farspan config` shows it: what it says itself and what its preset says, without secrets.
+impl fmt::Display for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written {
+            place,
+            preset,
+            members,
+        } = &self.written;
+        write!(f, "monitor {}", self.name)?;
+        if let Some(preset) = preset {
+            write!(f, ", preset {preset}")?;
+        }
+        match place.as_str() {
+            "" => writeln!(f, "  default")?,
+            place => writeln!(f, "  {place}")?,
+        }
+        let mut base_url = Some(&self.api.base_url);
+        for (key, value) in members {
+            if matches!(key.as_str(), "name" | "preset" | "description" | "$schema") {
+                continue;
+            }
+            let mut value = value.clone();
+            if key == "api"
+                && let Some(api) = value.as_object_mut()
+            {
+                if let Some(auth) = api.get_mut("auth") {
+                    *auth = redacted_auth(auth);
+                }
+                let headers = api.get_mut("headers").and_then(Value::as_object_mut);
+                for header in headers.into_iter().flat_map(Map::values_mut) {
+                    *header = Value::from("(redacted)");
+                }
+                if let Some(base_url) = base_url.take() {
+                    api.insert("base_url".to_owned(), base_url.as_str().into());
+                }
+            }
+            writeln!(f, "  {key}: {value}")?;
+        }
+        if let Some(base_url) = base_url {
+            writeln!(f, "  api: {}", serde_json::json!({ "base_url": base_url }))?;
+        }
+        Ok(())
+    }
+}
+
+/// A monitor as it stands in the file, over its preset.
+#[derive(Clone)]
+pub(super) struct Written {
+    /// `farspan.json: monitors[0]`; empty where the file has no monitors.
+    pub(super) place: String,
+    pub(super) preset: Option<String>,
+    /// With its secrets.
+    pub(super) members: Map<String, Value>,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)
+    }
 }
 
 /// Where and how to ask.
@@ -233,7 +458,7 @@ pub struct Discovery {
     /// Where it has the attempt.
     pub attempt: Vec<Pointer>,
     /// Only elements that have one of these values there.
-    pub only: Vec<(Pointer, Vec<String>)>,
+    pub only: Vec<(Pointer, Vec<Box<str>>)>,
     /// How often to ask.
     pub interval: Duration,
     /// How far back.
@@ -252,7 +477,22 @@ pub enum Finished {
 }
 
 /// The presets by name, in the order of the documentation.
-pub const PRESETS: &[(&str, &str)] = &[("farspan", include_str!("../../presets/farspan.json"))];
+pub const PRESETS: &[(&str, &str)] = &[
+    ("farspan", include_str!("../../presets/farspan.json")),
+    ("airflow", include_str!("../../presets/airflow.json")),
+    (
+        "argo-workflows",
+        include_str!("../../presets/argo-workflows.json"),
+    ),
+    ("buildbot", include_str!("../../presets/buildbot.json")),
+    ("databricks", include_str!("../../presets/databricks.json")),
+    (
+        "github-actions",
+        include_str!("../../presets/github-actions.json"),
+    ),
+    ("gitlab", include_str!("../../presets/gitlab.json")),
+    ("spark", include_str!("../../presets/spark.json")),
+];
 
 /// The one monitor of a configuration without any: the original's API, as the settings for all have it.
 pub(super) fn default() -> Node {
@@ -273,6 +513,7 @@ pub(super) struct ForAll<'a> {
 pub(super) fn read(node: Node, place: &str, for_all: &ForAll<'_>) -> (Vec<Monitor>, Vec<String>) {
     let mistakes = RefCell::default();
     let mut monitors: Vec<Monitor> = Vec::new();
+    let is_in_file = !place.is_empty();
     match node.into_value(place, &mistakes) {
         Value::Array(values) if values.len() > MONITORS_MAX => {
             let error = format!("{place}: more than {MONITORS_MAX} monitors");
@@ -282,25 +523,36 @@ pub(super) fn read(node: Node, place: &str, for_all: &ForAll<'_>) -> (Vec<Monito
             let mut names = Vec::new();
             for (index, value) in values.into_iter().enumerate() {
                 let place = format!("{place}[{index}]");
-                let Some(value) = over_preset(value, &place, &mistakes) else {
+                if let Some(Value::String(name)) = value.get("name") {
+                    if names.contains(name) {
+                        let error = format!("{place}.name: '{}' stands there twice", shown(name));
+                        mistakes.borrow_mut().push(error);
+                    }
+                    names.push(name.clone());
+                }
+                let Some((preset, value)) = over_preset(value, &place, &mistakes) else {
                     continue;
                 };
                 let Some(object) = Object::of(&value, place.clone(), &mistakes) else {
                     continue;
                 };
-                let (enabled, monitor) = monitor(object, for_all, &mistakes);
-                let Some(monitor) = monitor else { continue };
-                if names.contains(&monitor.name) {
-                    let error = format!("{place}.name: '{}' stands there twice", monitor.name);
-                    mistakes.borrow_mut().push(error);
-                }
-                names.push(monitor.name.clone());
-                monitors.extend(enabled.then_some(monitor));
+                let written = Written {
+                    place: if is_in_file { place } else { String::new() },
+                    preset,
+                    members: value.as_object().cloned().unwrap_or_default(),
+                };
+                monitors.extend(monitor(&object, written, for_all, &mistakes));
+                object.close();
             }
+            tell_sharing(&monitors, &mistakes);
         }
-        _ => mistakes
-            .borrow_mut()
-            .push(format!("{place}: must be an array of objects")),
+        other => {
+            let error = format!(
+                "{place}: is {}, must be an array of objects",
+                kind_of(&other)
+            );
+            mistakes.borrow_mut().push(error);
+        }
     }
     (monitors, mistakes.into_inner())
 }
@@ -308,12 +560,64 @@ pub(super) fn read(node: Node, place: &str, for_all: &ForAll<'_>) -> (Vec<Monito
 /// Beyond this somebody generates them, and wants several farspans.
 const MONITORS_MAX: usize = 256;
 
-fn over_preset(value: Value, place: &str, mistakes: &RefCell<Vec<String>>) -> Option<Value> {
+/// A channel or a stream says which monitor its events are for.
+fn tell_sharing(monitors: &[Monitor], mistakes: &RefCell<Vec<String>>) {
+    let sources: [(&str, fn(&Events) -> &Option<String>); 2] = [
+        ("redis_channel", |events| &events.redis_channel),
+        ("redis_stream", |events| &events.redis_stream),
+    ];
+    for (number, monitor) in monitors.iter().enumerate() {
+        for (key, source) in sources {
+            let own = source(&monitor.events);
+            let mut before = monitors[..number].iter();
+            let other = before.find(|other| own.is_some() && source(&other.events) == own);
+            if let Some(other) = other {
+                mistakes.borrow_mut().push(format!(
+                    "{}.events.{key}: is that of '{}' too; leave it out in both, and let events name their monitor",
+                    monitor.written.place, other.name
+                ));
+            }
+        }
+    }
+}
+
+/// The monitor of events that name none and come from a source for all.
+pub fn default_of(monitors: &[Monitor]) -> Option<usize> {
+    match without_source(monitors).as_slice() {
+        [one] => Some(*one),
+        [] if monitors.len() == 1 => Some(0),
+        _ => None,
+    }
+}
+
+/// Those that hear of workflows only from the sources for all.
+pub(super) fn without_source(monitors: &[Monitor]) -> Vec<usize> {
+    let has_none = |monitor: &Monitor| {
+        let Events {
+            redis_channel,
+            redis_stream,
+            ..
+        } = &monitor.events;
+        redis_channel.is_none() && redis_stream.is_none() && monitor.discovery.is_none()
+    };
+    let numbered = monitors.iter().enumerate();
+    numbered
+        .filter(|(_, monitor)| has_none(monitor))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+/// The preset's name, and the monitor merged over it.
+fn over_preset(
+    value: Value,
+    place: &str,
+    mistakes: &RefCell<Vec<String>>,
+) -> Option<(Option<String>, Value)> {
     let Some(name) = value.get("preset").filter(|name| !name.is_null()) else {
-        return Some(value);
+        return Some((None, value));
     };
     let known = PRESETS.iter().find(|(known, _)| name == known);
-    let Some((_, text)) = known else {
+    let Some((name, text)) = known else {
         let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
         let error = format!(
             "{place}.preset: {} is unknown; there are {}",
@@ -323,29 +627,28 @@ fn over_preset(value: Value, place: &str, mistakes: &RefCell<Vec<String>>) -> Op
         mistakes.borrow_mut().push(error);
         return None;
     };
-    let mut merged: Value = match serde_json::from_str(text) {
-        Ok(preset) => preset,
-        Err(error) => {
-            let error = format!("{place}.preset: is broken: {error}");
-            mistakes.borrow_mut().push(error);
-            return None;
-        }
-    };
+    #[expect(clippy::expect_used, reason = "a test reads them all")]
+    let mut merged: Value = serde_json::from_str(text).expect("a preset is JSON");
     // One way to authenticate is not mixed with another.
-    if value.pointer("/api/auth/type").is_some()
+    let kind = value.pointer("/api/auth/type");
+    if kind.is_some()
+        && kind != merged.pointer("/api/auth/type")
         && let Some(api) = merged.get_mut("api").and_then(Value::as_object_mut)
     {
         api.remove("auth");
     }
     merge(&mut merged, value);
-    Some(merged)
+    Some((Some((*name).to_owned()), merged))
 }
 
+/// `None` where it is not enabled, or where something is wrong with it.
 fn monitor(
-    object: Object<'_>,
+    object: &Object<'_>,
+    written: Written,
     for_all: &ForAll<'_>,
     mistakes: &RefCell<Vec<String>>,
-) -> (bool, Option<Monitor>) {
+) -> Option<Monitor> {
+    let before = mistakes.borrow().len();
     let _ = (
         object.value("preset"),
         object.value("$schema"),
@@ -353,30 +656,73 @@ fn monitor(
     );
     let enabled = object.flag("enabled").unwrap_or(true);
     let name = object.required("name", monitor_name);
-    let definition = definition(&object);
+    let definition = definition(object);
     let ids: Vec<Box<str>> = match &definition.id {
         Some(pattern) => pattern.names().map(Into::into).collect(),
         None => Vec::new(),
     };
-    let _ = |mistake: Mistake| {
-        let Mistake { place, what } = mistake;
-        let error = format!("{}{}: {what}", object.place(), dotted(&place));
-        mistakes.borrow_mut().push(error);
+    let api = api(object, for_all);
+    let events = events(object, &ids);
+    let poll = poll(object, for_all.poll);
+    let spans = spans(object);
+    let service = service(object);
+    let context = context(object);
+    let discovery = discovery(object, &ids);
+    let finished = finished(object);
+    let mapping = compile(definition, object.place(), before, mistakes);
+    Some(Monitor {
+        name: name?,
+        mapping: mapping.filter(|_| enabled)?,
+        api,
+        events,
+        poll,
+        spans,
+        service,
+        context,
+        discovery,
+        finished,
+        written,
+    })
+}
+
+/// The mistakes that only the whole definition shows. What follows from one that is told already is not told.
+fn compile(
+    definition: Definition,
+    place: &str,
+    before: usize,
+    mistakes: &RefCell<Vec<String>>,
+) -> Option<Arc<Mapping>> {
+    let found = match Mapping::compile(definition) {
+        Ok(mapping) => return Some(mapping.into()),
+        Err(found) => found,
     };
-    let monitor = Monitor {
-        name: name.clone().unwrap_or_default(),
-        api: api(&object, for_all),
-        events: events(&object, &ids),
-        poll: poll(&object, for_all.poll),
-        spans: spans(&object),
-        service: service(&object),
-        context: context(&object),
-        discovery: discovery(&object, &ids),
-        finished: finished(&object),
-        definition,
+    let mut mistakes = mistakes.borrow_mut();
+    let told = mistakes.split_off(before);
+    let places = told.iter().filter_map(|told| {
+        let within = told.strip_prefix(place)?;
+        within.split(": ").next()
+    });
+    let places: Vec<_> = places.collect();
+    let is_told = |at: &str| {
+        let mut places = places.iter();
+        places.any(|told| within(at, told) || within(told, at))
     };
-    object.close();
-    (enabled, name.map(|_| monitor))
+    let new = found
+        .into_iter()
+        .map(|Mistake { place, what }| (dotted(&place), what));
+    let new: Vec<_> = new
+        .filter(|(at, _)| !is_told(at))
+        .map(|(at, what)| format!("{place}{at}: {what}"))
+        .collect();
+    mistakes.extend(told);
+    mistakes.extend(new);
+    None
+}
+
+/// Whether one place is the other or in it.
+fn within(place: &str, outer: &str) -> bool {
+    let rest = place.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// A JSON Pointer as the places of the file are written.
@@ -428,17 +774,25 @@ fn api(monitor: &Object<'_>, for_all: &ForAll<'_>) -> MonitorApi {
         return read;
     };
     let own_base = api.has("base_url");
-    if let Some(base_url) = api.parsed("base_url", values::base_url) {
+    if let Some(base_url) = api.parsed_url("base_url", |text| {
+        values::base_url(text, INSTEAD_OF_USERINFO)
+    }) {
         // A token goes to nobody but the API that it was given for.
         read.auth = Auth::None;
         read.base_url = base_url;
     } else if !own_base && read.base_url.is_empty() {
         api.mistake("base_url", "is missing; write http://host:port/path");
     }
-    for (name, value) in api.parsed_entries("headers", header_value) {
-        match header_name(&name) {
-            Ok(name) => read.headers.push((name, value)),
-            Err(reason) => api.mistake("headers", format_args!("'{}' {reason}", shown(&name))),
+    for (name, value) in api.entries("headers") {
+        let told = |what: &dyn fmt::Display| api.mistake(&format!("headers.{name}"), what);
+        let Some(value) = value.as_str() else {
+            told(&format!("is {}, must be a string", kind_of(value)));
+            continue;
+        };
+        match (header_name(name), header_value(value)) {
+            (Ok(name), Ok(value)) => read.headers.push((name, value)),
+            (Err(reason), _) => told(&reason),
+            (_, Err(reason)) => told(&format!("the value {reason}")),
         }
     }
     if let Some(auth) = api.object("auth") {
@@ -464,46 +818,67 @@ fn authentication(auth: &Object<'_>, base_url: &str, credentials: Option<&Path>)
         let kinds = ["none", "bearer", "basic", "header", "oauth2", "login"];
         values::one_of(text, &kinds.map(|kind| (kind, kind)))
     })?;
-    Some(match kind {
-        "bearer" => Auth::Bearer(secret("token", "token_file")?),
-        "basic" => Auth::Basic {
-            username: auth.required("username", |text| match text.contains(':') {
+    match kind {
+        "bearer" => secret("token", "token_file").map(Auth::Bearer),
+        "basic" => {
+            let username = auth.required("username", |text| match text.contains(':') {
                 true => Err("has a colon, which RFC 7617 does not allow".into()),
                 false => values::label(text),
-            })?,
-            password: secret("password", "password_file")?,
-        },
-        "header" => Auth::Header {
-            name: auth.required("name", header_name)?,
-            value: secret("value", "value_file")?,
-        },
-        "oauth2" => Auth::OAuth2 {
-            token_url: auth.required("token_url", url)?,
-            client_id: auth.required("client_id", values::label)?,
-            client_secret: secret("client_secret", "client_secret_file")?,
-            scope: auth.parsed("scope", values::label),
-        },
-        "login" => Auth::Login {
-            url: auth.required("url", |text| match text.strip_prefix('/') {
-                Some(path) => url(&format!("{base_url}/{path}")),
-                None => url(text),
-            })?,
-            body: login_body(auth, credentials)?,
-            token: auth.pointer("token").or_else(|| {
-                auth.mistake(
-                    "token",
-                    "is missing: a JSON Pointer to the token in the answer",
-                );
-                None
-            })?,
-            expires_in: auth.pointer("expires_in"),
-            lifetime: auth
-                .parsed("lifetime", |text| {
-                    duration(text, Duration::from_secs(10), "it may be 10s to 10000d")
-                })
-                .unwrap_or(Duration::from_secs(3600)),
-        },
-        _ => Auth::None,
+            });
+            let password = secret("password", "password_file");
+            Some(Auth::Basic {
+                username: username?,
+                password: password?,
+            })
+        }
+        "header" => {
+            let name = auth.required("name", header_name);
+            let value = secret("value", "value_file");
+            Some(Auth::Header {
+                name: name?,
+                value: value?,
+            })
+        }
+        "oauth2" => {
+            let token_url = auth.required_url("token_url", url);
+            let client_id = auth.required("client_id", values::label);
+            let client_secret = secret("client_secret", "client_secret_file");
+            let scope = auth.parsed("scope", values::label);
+            Some(Auth::OAuth2 {
+                token_url: token_url?,
+                client_id: client_id?,
+                client_secret: client_secret?,
+                scope,
+            })
+        }
+        "login" => login(auth, base_url, credentials),
+        _ => Some(Auth::None),
+    }
+}
+
+fn login(auth: &Object<'_>, base_url: &str, credentials: Option<&Path>) -> Option<Auth> {
+    let url = auth.required_url("url", |text| match text.strip_prefix('/') {
+        // That there is no base is told where it is missing.
+        Some(_) if base_url.is_empty() => Ok(String::new()),
+        Some(path) => url(&format!("{base_url}/{path}")),
+        None => url(text),
+    });
+    let body = login_body(auth, credentials);
+    if !auth.has("token") {
+        let what = "is missing: a JSON Pointer to the token in the answer";
+        auth.mistake("token", what);
+    }
+    let token = auth.pointer("token");
+    let expires_in = auth.pointer("expires_in");
+    let lifetime = auth.parsed("lifetime", |text| {
+        duration(text, Duration::from_secs(10), "it may be 10s to 10000d")
+    });
+    Some(Auth::Login {
+        url: url?,
+        body: body?,
+        token: token?,
+        expires_in,
+        lifetime: lifetime.unwrap_or(Duration::from_secs(3600)),
     })
 }
 
@@ -601,8 +976,10 @@ fn header_value(text: &str) -> Result<Secret, Reason> {
     Ok(Secret::new(text))
 }
 
+const INSTEAD_OF_USERINFO: &str = "api.auth is the place for it";
+
 fn url(text: &str) -> Result<String, Reason> {
-    let _ = values::http_url(text, "api.auth")?;
+    let _ = values::http_url(text, INSTEAD_OF_USERINFO)?;
     Ok(text.to_owned())
 }
 
@@ -652,8 +1029,9 @@ fn id_pointers(object: &Object<'_>, ids: &[Box<str>]) -> Vec<(Box<str>, Pointer)
                 .collect()
         }
         Some(_) => {
-            let parts =
-                object.parsed_entries("id", |text| Pointer::parse(text).map_err(Reason::from));
+            let parts = object.parsed_entries("id", |text| {
+                Pointer::parse(text).map_err(|what| said_of(text, &what))
+            });
             for (name, _) in &parts {
                 if !ids.contains(name) {
                     let what = format_args!("the id's pattern has no part {{{name}}}");
@@ -705,7 +1083,7 @@ fn poll(monitor: &Object<'_>, for_all: Poll) -> MonitorPoll {
     read.timeout = timeout.unwrap_or(read.timeout);
     read.interval_by_status = poll.parsed_entries("interval_by_status", interval);
     if let Some(adaptive) = poll.object("adaptive") {
-        let share = adaptive.number("share", 0.0..=1.0).unwrap_or(0.05);
+        let share = adaptive.number("share", 0.001..=1.0).unwrap_or(0.05);
         let min = adaptive.parsed("min", interval).unwrap_or(read.interval);
         let max = adaptive.parsed("max", interval).unwrap_or(DAY);
         if min > max {
@@ -725,14 +1103,16 @@ fn poll(monitor: &Object<'_>, for_all: Poll) -> MonitorPoll {
 }
 
 fn definition(monitor: &Object<'_>) -> Definition {
-    let id = monitor.parsed("id", |text| IdPattern::parse(text).map_err(Reason::from));
+    let id = monitor.parsed("id", |text| {
+        IdPattern::parse(text).map_err(|what| said_of(text, &what))
+    });
     let mut requests = Vec::new();
     for (name, value) in monitor.entries("requests") {
         let object = monitor.entry("requests", name, value);
-        requests.extend(object.map(|object| (Box::from(name), request(object))));
+        requests.extend(object.map(|object| (Box::from(name), request(object, &[]))));
     }
     let main = match monitor.object("request") {
-        Some(object) => request(object),
+        Some(object) => request(object, &[]),
         None => {
             monitor.mistake(
                 "request",
@@ -760,12 +1140,6 @@ fn definition(monitor: &Object<'_>) -> Definition {
     };
     let stages = monitor.objects("stages").into_iter().map(stages).collect();
     let statuses = monitor.parsed_entries("statuses", meaning);
-    if statuses.is_empty() && !workflow.fields.status.is_empty() {
-        monitor.mistake(
-            "statuses",
-            "is missing: {\"<status>\": \"running\" or \"success\" ..}",
-        );
-    }
     let unknown_status = monitor.parsed("unknown_status", |text| match text {
         "fail" => Ok(UnknownStatus::Refused),
         text => match meaning(text) {
@@ -785,15 +1159,27 @@ fn definition(monitor: &Object<'_>) -> Definition {
     }
 }
 
-fn request(object: Object<'_>) -> Request {
+/// A mistake without the text that it is about, which stands before it already.
+fn said_of(text: &str, what: &str) -> Reason {
+    let what = what.strip_prefix(&format!("{text:?} ")).unwrap_or(what);
+    Reason::from(what.to_owned())
+}
+
+/// `parameters` stand in the path for good.
+fn request(object: Object<'_>, parameters: &[(Box<str>, String)]) -> Request {
     let method = object.parsed("method", |text| {
         values::one_of(text, &[("GET", Method::Get), ("POST", Method::Post)])
     });
-    let path = object.required("path", |text| Template::parse(text).map_err(Reason::from));
+    let path = object.required("path", |text| {
+        let mut text = text.to_owned();
+        for (name, value) in parameters {
+            let mut segment = String::new();
+            push_segment(&mut segment, value);
+            text = text.replace(&format!("{{{name}}}"), &segment);
+        }
+        Template::parse(&text).map_err(|what| said_of(&text, &what))
+    });
     let body = object.value("body").cloned().map(BodyTemplate::new);
-    if body.is_some() && method != Some(Method::Post) {
-        object.mistake("body", "goes with \"method\": \"POST\" only");
-    }
     let read = Request {
         method: method.unwrap_or_default(),
         path: path.unwrap_or_default(),
@@ -919,6 +1305,7 @@ fn stages(object: Object<'_>) -> Stages {
         kind: object.pointers("kind"),
         key: object.pointers("key"),
         fields: fields(&object),
+        except: values_at(&object, "except"),
         number_attempts_by: object.pointers("number_attempts_by"),
         parent,
         children,
@@ -1045,44 +1432,60 @@ fn context(monitor: &Object<'_>) -> Context {
     read
 }
 
-fn discovery(monitor: &Object<'_>, ids: &[Box<str>]) -> Option<Discovery> {
-    let discovery = monitor.object("discovery")?;
-    let request = discovery.object("request").map(request);
-    if request.is_none() {
-        discovery.mistaken("does not say what to ask: \"request\": {\"path\": ..}");
-    }
-    let mut only = Vec::new();
-    for (pointer, value) in discovery.entries("only") {
-        let key = format!("only.{pointer}");
-        match Pointer::parse(pointer) {
-            Err(what) => discovery.mistake(&key, what),
-            Ok(pointer) => {
-                let values = match value {
-                    Value::Array(values) => values.as_slice(),
-                    value => std::slice::from_ref(value),
-                };
-                let texts = values.iter().map(|value| match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                });
-                only.push((pointer, texts.collect()));
-            }
+/// Pointers, each with a value or several.
+fn values_at(object: &Object<'_>, key: &'static str) -> Vec<(Pointer, Vec<Box<str>>)> {
+    let mut all = Vec::new();
+    for (pointer, value) in object.entries(key) {
+        let key = format!("{key}.{pointer}");
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        let texts = values.iter().map(|value| match value {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Number(_) | Value::Bool(_) => Some(value.to_string().into()),
+            _ => None,
+        });
+        match (Pointer::parse(pointer), texts.collect()) {
+            (Ok(pointer), Some(texts)) => all.push((pointer, texts)),
+            (Err(what), _) => object.mistake(&key, what),
+            (_, None) => object.mistake(&key, "must be a string, or an array of them"),
         }
     }
+    all
+}
+
+fn discovery(monitor: &Object<'_>, ids: &[Box<str>]) -> Option<Discovery> {
+    let discovery = monitor.object("discovery")?;
+    let enabled = discovery.flag("enabled").unwrap_or(true);
+    let parameters = discovery.parsed_entries("parameters", values::label);
+    let asked = discovery.object("request");
+    if asked.is_none() {
+        discovery.mistake("request", "is missing: {\"path\": \"/runs?since={since}\"}");
+    }
+    let request = asked
+        .map(|asked| request(asked, &parameters))
+        .unwrap_or_default();
+    if enabled {
+        check_discovery(&discovery, &request);
+    }
     let id = id_pointers(&discovery, ids);
-    if id.is_empty() {
+    if !discovery.has("id") {
         discovery.mistake(
             "id",
             "is missing: a JSON Pointer to a run's id in its element",
         );
     }
+    if !discovery.has("list") {
+        discovery.mistake("list", "is missing: a JSON Pointer to the array of runs");
+    }
     let read = Discovery {
-        request: request.unwrap_or_default(),
+        request,
         list: discovery.pointer("list").unwrap_or_default(),
         id,
         submitted_at: discovery.pointers("submitted_at"),
         attempt: discovery.pointers("attempt"),
-        only,
+        only: values_at(&discovery, "only"),
         interval: discovery
             .parsed("interval", interval)
             .unwrap_or(Duration::from_secs(30)),
@@ -1093,7 +1496,34 @@ fn discovery(monitor: &Object<'_>, ids: &[Box<str>]) -> Option<Discovery> {
             .unwrap_or(Duration::from_secs(3600)),
     };
     discovery.close();
-    Some(read)
+    enabled.then_some(read)
+}
+
+/// Nothing is known yet but the time.
+fn check_discovery(discovery: &Object<'_>, request: &Request) {
+    const KNOWN: [&str; 3] = ["since", "since_epoch", "since_epoch_ms"];
+    let in_path = request
+        .path
+        .names()
+        .map(|name| ("request.path", name.to_owned()));
+    let in_body = request.body.iter().flat_map(BodyTemplate::names);
+    let in_body = in_body.map(|name| ("request.body", name));
+    for (key, name) in in_path.chain(in_body) {
+        if KNOWN.contains(&name.as_str()) {
+            continue;
+        }
+        let mut what = format!("{{{name}}} is not known; there are {}", KNOWN.join(", "));
+        if key == "request.path" {
+            let _ = write!(
+                what,
+                ", or \"parameters\": {{\"{name}\": \"..\"}} beside the request"
+            );
+        }
+        discovery.mistake(key, what);
+    }
+    if request.for_each.is_some() || request.when_attempt_above.is_some() {
+        discovery.mistake("request.for_each", "a discovery asks once");
+    }
 }
 
 fn finished(monitor: &Object<'_>) -> Option<Finished> {
@@ -1105,7 +1535,7 @@ fn finished(monitor: &Object<'_>) -> Option<Finished> {
         object
             .parsed("redis_stream", values::label)
             .map(Finished::RedisStream),
-        object.parsed("url", url).map(Finished::Http),
+        object.parsed_url("url", url).map(Finished::Http),
     ];
     let mut ways = ways.into_iter().flatten();
     let way = ways.next();
@@ -1115,3 +1545,7 @@ fn finished(monitor: &Object<'_>) -> Option<Finished> {
     object.close();
     way
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "redis", feature = "tls"))]
+mod tests;

@@ -34,7 +34,8 @@ pub struct Change {
 
 impl Config {
     /// Takes over from a newer configuration what can change while farspan runs: the API's token, the delays and the
-    /// timeout of polls, and the log's level. Says what is new, and which new warnings there are.
+    /// timeout of polls, the log's level, and of each monitor what it says of polls and its secrets. Says what is new,
+    /// and which new warnings there are.
     pub fn take_over(&mut self, newer: Config) -> (Vec<Change>, Vec<String>) {
         let changes = self.changes(&newer);
         for row in &mut self.rows {
@@ -45,6 +46,27 @@ impl Config {
         }
         if let (Some(api), Some(newer)) = (&mut self.api, newer.api) {
             api.token = newer.token;
+        }
+        let mut changes = changes;
+        for new in &newer.monitors {
+            match self.monitors.iter_mut().find(|old| old.name == new.name) {
+                Some(old) => {
+                    let told = old.take_over(new).into_iter();
+                    changes.extend(told.map(|(text, in_force)| Change { text, in_force }));
+                }
+                None => changes.push(Change {
+                    text: format!("{} is new", new.title()),
+                    in_force: false,
+                }),
+            }
+        }
+        for old in &self.monitors {
+            if !newer.monitors.iter().any(|new| new.name == old.name) {
+                changes.push(Change {
+                    text: format!("{} is no longer there", old.title()),
+                    in_force: false,
+                });
+            }
         }
         self.poll.initial_delay = newer.poll.initial_delay;
         self.poll.interval = newer.poll.interval;

@@ -178,8 +178,8 @@ pub(crate) fn http_url(text: &str, instead_of_userinfo: &str) -> Result<Uri, Rea
 }
 
 /// A base to which paths are appended: no query, no trailing slash.
-pub(crate) fn base_url(text: &str) -> Result<String, Reason> {
-    let uri = http_url(text, "give a token in FARSPAN_API_TOKEN")?;
+pub(crate) fn base_url(text: &str, instead_of_userinfo: &str) -> Result<String, Reason> {
+    let uri = http_url(text, instead_of_userinfo)?;
     if uri.query().is_some() {
         return Err("must not have a query (?)".into());
     }
@@ -458,7 +458,7 @@ mod tests {
         ];
         check(
             &texts,
-            base_url,
+            |text| base_url(text, "give a token in FARSPAN_API_TOKEN"),
             expect![[r#"
             "http://api.test:8080" = "http://api.test:8080"
             "https://api.test/v1/" = "https://api.test/v1"
@@ -553,7 +553,12 @@ mod tests {
     fn no_text_panics() {
         arbtest::arbtest(|unstructured| {
             let text: &str = unstructured.arbitrary()?;
-            let _ = (duration(text), base_url(text), redis_url(text), token(text));
+            let _ = (
+                duration(text),
+                base_url(text, ""),
+                redis_url(text),
+                token(text),
+            );
             let _ = (percent_decoded(text), nearest(text, ["poll.interval"]));
             let _ = (shown(text), redacted_url(text), number(text, 0.0..=1.0));
             Ok(())

@@ -5,7 +5,7 @@
 
 use super::pointer::Pointer;
 use super::template::{BodyTemplate, IdPattern, Template};
-use crate::core::snapshot::State;
+use crate::core::snapshot::{Outcome, State};
 
 /// One monitor's API.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,54 @@ pub struct Definition {
     pub unknown_status: UnknownStatus,
     /// How times are written.
     pub times: Times,
+}
+
+impl Definition {
+    /// The default shape: the original's API.
+    pub fn original() -> Self {
+        let at = |key: &str| vec![Pointer::of(&[key])];
+        let fields = |level: &str| Fields {
+            id: at(&format!("{level}Id")),
+            status: at(&format!("{level}Status")),
+            start: at(&format!("{level}StartTime")),
+            end: at(&format!("{level}EndTime")),
+            error: at(&format!("{level}ErrorMessage")),
+            complete: at("isComplete"),
+            ..Fields::default()
+        };
+        let statuses = [
+            ("Null", Meaning::Unset),
+            ("Initializing", Meaning::State(State::Running)),
+            ("Processing", Meaning::State(State::Running)),
+            ("Completed", Meaning::State(State::Ended(Outcome::Success))),
+            ("Failed", Meaning::State(State::Ended(Outcome::Failure))),
+        ];
+        Definition {
+            request: Request {
+                // A test renders it.
+                path: Template::parse("/workflows/{id}").unwrap_or_default(),
+                ..Request::default()
+            },
+            workflow: WorkflowFields {
+                root: Pointer::default(),
+                fields: fields("workflow"),
+            },
+            stages: vec![Stages {
+                list: Pointer::of(&["workflowEntities"]),
+                kind: at("entityType"),
+                fields: fields("entity"),
+                ..Stages::default()
+            }],
+            statuses: statuses
+                .map(|(word, meaning)| (word.into(), meaning))
+                .into(),
+            times: Times {
+                unset: Vec::new(),
+                ..Times::default()
+            },
+            ..Definition::default()
+        }
+    }
 }
 
 /// One request of a poll.
@@ -152,6 +200,8 @@ pub struct Stages {
     pub key: Vec<Pointer>,
     /// Its fields.
     pub fields: Fields,
+    /// No stage is an element that has one of these values there.
+    pub except: Vec<(Pointer, Vec<Box<str>>)>,
     /// Elements with one key and no attempt are attempts in the order of this: a time, a number or a text.
     pub number_attempts_by: Pointers,
     /// Where an element names its parent.

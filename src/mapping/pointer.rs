@@ -40,6 +40,14 @@ impl Pointer {
         Ok(Pointer { tokens })
     }
 
+    /// The pointer of these keys and indexes.
+    pub fn of(tokens: &[&str]) -> Self {
+        let tokens = tokens.iter().map(|token| (*token).into());
+        Pointer {
+            tokens: tokens.collect(),
+        }
+    }
+
     /// The keys and indexes on the way, the outermost first.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.tokens.iter().map(|token| &**token)

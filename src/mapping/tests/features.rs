@@ -1,0 +1,658 @@
+//! What a definition can say.
+
+use super::*;
+use expect_test::{Expect, expect};
+
+/// One request, one body.
+fn check(definition: Value, body: Value, expected: Expect) {
+    let mut definition = definition;
+    definition["statuses"] = match definition.get("statuses") {
+        Some(statuses) => statuses.clone(),
+        None => {
+            json!({"queued": "pending", "running": "running", "ok": "success", "failed": "failure",
+            "off": "cancellation", "skipped": "skip", "none": "none"})
+        }
+    };
+    let mapping = compiled(&definition);
+    let reading = poll(&mapping, "w", |_, _| body.to_string());
+    expected.assert_eq(&told(&reading));
+}
+
+#[test]
+fn pointers_lead_through_objects_and_arrays_with_any_key() {
+    check(
+        json!({"workflow": {"root": "/builds/1", "id": "/id", "status": "/a~1b/m~0n/0", "start": "/", "url": "/0"}}),
+        json!({"builds": [{"id": 0}, {"a/b": {"m~n": ["ok", "failed"]}, "id": 7, "": 1795166448, "0": "http://x/"}]}),
+        expect![[r#"ok=success 09:20:48Z..? id="7" url=http://x/"#]],
+    );
+}
+
+#[test]
+fn the_first_that_is_there_and_set_counts() {
+    let definition = json!({
+        "workflow": {"status": ["/result", "/state"], "start": ["/started", "/created"], "end": ["/end"],
+            "error": ["/error/message", "/error", "/log"]},
+    });
+    check(
+        definition.clone(),
+        json!({"state": "running", "result": null, "started": 0, "created": 1795166448, "error": {"message": ""}, "log": "l"}),
+        expect![[r#"running=running 09:20:48Z..? "l""#]],
+    );
+    check(
+        definition.clone(),
+        json!({"log": "l", "error": "e", "created": 1795166440, "started": 1795166448, "result": "ok", "state": "running"}),
+        expect![[r#"ok=success 09:20:48Z..? "e""#]],
+    );
+    check(
+        definition,
+        json!({"state": "ok", "result": "none", "started": "soon", "created": 1795166440, "error": {"message": "m"}}),
+        expect![[r#"
+            ok=success 09:20:40Z..? "m"
+            odd: /started is not a time: "soon""#]],
+    );
+}
+
+#[test]
+fn words_mean_what_the_table_says() {
+    let definition = |unknown: &str| {
+        json!({
+            "workflow": {"status": "/s"}, "unknown_status": unknown,
+            "statuses": {"Done": "success", "2": "failure", "true": "success", "TIMED_OUT": "timeout", "infra": "error"},
+        })
+    };
+    for (status, expected) in [
+        (json!("done"), expect!["done=success"]),
+        (json!(2), expect!["2=failure"]),
+        (json!(true), expect!["true=success"]),
+        (json!("timed_out"), expect!["timed_out=timeout"]),
+        (json!("INFRA"), expect!["INFRA=error"]),
+        (json!(null), expect!["pending"]),
+        (
+            json!("paused"),
+            expect![[r#"
+            paused=pending
+            odd: /s: unknown status "paused""#]],
+        ),
+        (
+            json!(["done"]),
+            expect![[r#"Shape("/s is not a text at line 1 column 6")"#]],
+        ),
+    ] {
+        check(definition("pending"), json!({"s": status}), expected);
+    }
+    check(
+        definition("cancellation"),
+        json!({"s": "paused"}),
+        expect![[r#"
+            paused=cancellation
+            odd: /s: unknown status "paused""#]],
+    );
+    check(
+        definition("fail"),
+        json!({"s": "paused"}),
+        expect![[r#"Shape("/s: unknown status \"paused\"")"#]],
+    );
+}
+
+#[test]
+fn times_are_read_as_they_are_said_to_be() {
+    let definition = |format: &str| {
+        json!({
+            "workflow": {"status": "/s", "queued": "/q", "start": "/b", "end": "/e"}, "times": {"format": format},
+        })
+    };
+    check(
+        definition("auto"),
+        json!({"s": "ok", "q": "2026-11-20T09:20:48.043GMT", "b": 1795166449.955817, "e": "1795166450043"}),
+        expect!["ok=success queued 09:20:48.043Z 09:20:49.955817Z..09:20:50.043Z"],
+    );
+    check(
+        definition("auto"),
+        json!({"s": "running", "q": "0001-01-01T00:00:00", "b": "1969-12-31T23:59:59.999GMT", "e": -1}),
+        expect!["running=running"],
+    );
+    check(
+        definition("epoch_ms"),
+        json!({"b": 1795166449955i64, "e": "2026-11-20T09:20:48Z"}),
+        expect![[r#"
+            pending 09:20:49.955Z..?
+            odd: /e is not a time: "2026-11-20T09:20:48Z""#]],
+    );
+    check(
+        definition("rfc3339"),
+        json!({"b": 1795166449, "e": true}),
+        expect![[r#"
+            pending
+            odd: /b is not a time: "1795166449""#]],
+    );
+    check(
+        definition("auto"),
+        json!({"s": "ok", "b": {"at": 1}, "e": "soon"}),
+        expect![[r#"
+            ok=success
+            odd: /b is neither a text nor a number"#]],
+    );
+}
+
+#[test]
+fn attempts_count_from_where_the_api_begins() {
+    let definition = |first: u32| {
+        json!({
+            "workflow": {"complete": "/done", "attempt": "/try", "first_attempt": first},
+            "stages": [{"list": "/jobs", "key": "/name", "attempt": "/try", "first_attempt": first}],
+        })
+    };
+    let body = json!({"try": 0, "jobs": [
+        {"name": "a", "try": 0}, {"name": "a", "try": 1}, {"name": "b", "try": "2"}, {"name": "c", "try": null},
+        {"name": "d", "try": -7}, {"name": "e", "try": 9e99}, {"name": "f"}]});
+    check(
+        definition(0),
+        body.clone(),
+        expect![[r#"
+        pending attempt=1
+          a pending
+          a#2 pending
+          b#3 pending
+          c pending
+          d pending
+          e pending
+          f pending
+        odd: /jobs/*/try is not a whole number: "9000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000""#]],
+    );
+    check(
+        definition(1),
+        body,
+        expect![[r#"
+        pending attempt=1
+          a pending
+          b#2 pending
+          c pending
+          d pending
+          e pending
+          f pending
+        odd: /jobs/*/try is not a whole number: "9000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000""#]],
+    );
+}
+
+#[test]
+fn further_attributes_keep_their_types() {
+    check(
+        json!({"workflow": {"status": "/s", "url": "/links/self",
+            "attributes": {"text": "/t", "whole": "/i", "share": "/f", "truth": "/b", "either": ["/no", "/t"], "list": "/l"}}}),
+        json!({"s": "ok", "t": "x", "i": -7, "f": 0.5, "b": false, "l": [1], "links": {"self": "https://x/7"}}),
+        expect![[r#"
+            ok=success url=https://x/7 either="x" share=0.5 text="x" truth=false whole=-7
+            odd: /l is neither a text nor a number"#]],
+    );
+}
+
+#[test]
+fn stages_are_an_array_or_an_object_of_them() {
+    let fields = json!({"list": "/jobs", "status": "/s", "id": "/id"});
+    let definition = json!({"workflow": {"complete": "/done"}, "stages": [fields]});
+    check(
+        definition.clone(),
+        json!({"jobs": {"build": {"s": "ok", "id": 1}, "test": {"s": "running"}, "later": null}}),
+        expect![[r#"
+            pending
+              build ok=success id="1"
+              test running=running"#]],
+    );
+    check(
+        definition.clone(),
+        json!({"jobs": [{"s": "ok", "id": 1}, {"s": "ok"}, null, {"id": "two"}]}),
+        expect![[r#"
+            pending
+              1 ok=success id="1"
+              two pending id="two"
+            odd: what is in /jobs has no key and no id; left out"#]],
+    );
+    for (jobs, expected) in [
+        (json!(null), expect!["pending"]),
+        (json!([]), expect!["pending"]),
+        (json!({}), expect!["pending"]),
+        (
+            json!(7),
+            expect![[r#"Shape("/jobs is neither an array nor an object at line 1 column 9")"#]],
+        ),
+        (
+            json!([7]),
+            expect![[
+                r#"Shape("what is in /jobs is neither an object nor null at line 1 column 11")"#
+            ]],
+        ),
+        (
+            json!([[7]]),
+            expect![[
+                r#"Shape("what is in /jobs is neither an object nor null at line 1 column 13")"#
+            ]],
+        ),
+        (
+            json!({"a": "b"}),
+            expect![[
+                r#"Shape("what is in /jobs is neither an object nor null at line 1 column 17")"#
+            ]],
+        ),
+    ] {
+        check(definition.clone(), json!({"jobs": jobs}), expected);
+    }
+}
+
+#[test]
+fn a_key_is_one_field_or_several_else_the_objects_else_the_id() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [
+            {"list": "/tasks", "key": ["/task", "/map"], "kind": ["/title", "/task"]}]}),
+        json!({"s": "ok", "tasks": [{"task": "a", "map": -1, "title": "A"}, {"task": "a", "map": 0}, {"task": "a/0"},
+            {"task": "b~"}, {"map": 7}, {"task": "", "map": 7}]}),
+        expect![[r#"
+            ok=success
+              a/-1 "A" pending
+              a/0 "a" pending
+              a~10/ "a/0" pending
+              b~0/ "b~" pending
+            odd: what is in /tasks has no key and no id; left out"#]],
+    );
+}
+
+#[test]
+fn two_of_one_key_are_told_and_the_later_one_counts() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/jobs", "key": "/name", "id": "/id", "start": "/at"}]}),
+        json!({"s": "ok", "jobs": [{"name": "a", "id": 1, "at": 1795166448}, {"name": "b"}, {"name": "a", "id": 2}]}),
+        expect![[r#"
+            ok=success
+              a pending 09:20:48Z..? id="2"
+              b pending
+            odd: two stages in /jobs have the key "a"; one is left out"#]],
+    );
+}
+
+#[test]
+fn attempts_without_a_number_are_numbered() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [
+            {"list": "/jobs", "key": "/name", "id": "/id", "attempt": "/try", "number_attempts_by": ["/started", "/id"]}]}),
+        json!({"s": "ok", "jobs": [
+            {"name": "a", "id": 3, "started": null}, {"name": "a", "id": 2, "started": "2026-11-20T09:20:51Z"},
+            {"name": "b", "id": 9}, {"name": "a", "id": 1, "started": "2026-11-20T09:20:50.5Z"},
+            {"name": "c", "id": 10}, {"name": "c", "id": 9}, {"name": "d", "id": 1, "try": 5}]}),
+        expect![[r#"
+            ok=success
+              a pending id="3"
+              a#3 pending id="2"
+              b pending id="9"
+              a#2 pending id="1"
+              c#2 pending id="10"
+              c pending id="9"
+              d#5 pending id="1""#]],
+    );
+}
+
+#[test]
+fn lists_nest_to_any_depth() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [
+            {"list": "/jobs", "key": "/name", "status": "/s", "stages": [
+                {"list": "/steps", "key": "/n", "kind": "/title", "status": "/s", "stages": [
+                    {"list": "/sub", "status": "/s"}]},
+                {"list": "/services", "name": "services", "key": "/n"}]},
+            {"list": "/bridges", "key": "/name"}]}),
+        json!({"s": "ok", "bridges": [{"name": "build"}], "jobs": [
+            {"steps": [{"n": 1, "title": "checkout", "s": "ok", "sub": {"x": {"s": "ok"}, "y/z": {}}}, {"n": 2, "s": "failed"}],
+                "services": {"db": {"n": 1}}, "name": "build", "s": "failed"},
+            {"name": "test", "s": "skipped", "steps": null}]}),
+        expect![[r#"
+            ok=success
+              ~2/build "build" pending
+              build failed=failure
+              build/~services/1 "db" pending in=build
+              build/1 "checkout" ok=success in=build
+              build/1/x "x" ok=success in=build/1
+              build/1/y~1z "y/z" pending in=build/1
+              build/2 "2" failed=failure in=build
+              test skipped=skip"#]],
+    );
+}
+
+#[test]
+fn children_are_named_by_their_parents() {
+    let definition = json!({"workflow": {"status": "/s"}, "stages": [
+        {"name": "jobs", "list": "/jobs", "key": "/id", "children": {"list": "stages", "ids": "/stages"}},
+        {"name": "stages", "list": "/stages", "key": "/id", "attempt": "/try", "first_attempt": 0}]});
+    let body = |status: &str| {
+        json!({"s": status,
+        "stages": [{"id": 2, "try": 0}, {"id": 1, "try": 1}, {"id": 1, "try": 0}, {"id": 5, "try": 0}],
+        "jobs": [{"id": 0, "stages": [1, 2, 9]}, {"id": 1, "stages": [2]}]})
+    };
+    // That nobody has claimed the last one may change.
+    check(
+        definition.clone(),
+        body("running"),
+        expect![[r#"
+        running=running
+          0 pending
+          1 pending
+          ~stages/2 "2" pending in=0
+          ~stages/1#2 "1" pending in=0
+          ~stages/1 "1" pending in=0"#]],
+    );
+    check(
+        definition,
+        body("ok"),
+        expect![[r#"
+        ok=success
+          0 pending
+          1 pending
+          ~stages/5 "5" pending
+          ~stages/2 "2" pending in=0
+          ~stages/1#2 "1" pending in=0
+          ~stages/1 "1" pending in=0"#]],
+    );
+}
+
+#[test]
+fn parents_are_named_by_their_children() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [
+            {"list": "/nodes", "kind": "/title", "status": "/s", "parent": ["/boundary", "/within"]}]}),
+        json!({"s": "ok", "nodes": {
+            "pod": {"title": "step", "within": "group", "s": "ok"}, "group": {"boundary": "root", "s": "ok"},
+            "root": {"boundary": "", "s": "ok"}, "lost": {"boundary": "nobody"}, "self": {"boundary": "self"}}}),
+        expect![[r#"
+            ok=success
+              lost pending
+              root ok=success
+              self pending
+              group ok=success in=root
+              pod "step" ok=success in=group
+            odd: a stage in /nodes names the parent "nobody", which is not there"#]],
+    );
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/nodes", "key": "/k", "parent": "/p"}]}),
+        json!({"s": "ok", "nodes": [{"k": "a", "p": "b"}, {"k": "b", "p": "c"}, {"k": "c", "p": "a"}, {"k": "d", "p": "c"}]}),
+        expect![[r#"
+            ok=success
+              c pending
+              b pending in=c
+              d pending in=c
+              a pending in=b
+            odd: stages are their own ancestors; some of them have no parent now"#]],
+    );
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [
+            {"name": "jobs", "list": "/jobs", "key": "/k"}, {"list": "/steps", "key": "/k", "parent": "/job", "parent_of": "jobs"}]}),
+        json!({"s": "ok", "steps": [{"k": "s", "job": "j/1"}, {"k": "t"}], "jobs": [{"k": "j/1"}]}),
+        expect![[r#"
+            ok=success
+              j~11 "j/1" pending
+              ~2/t "t" pending
+              ~2/s "s" pending in=j~11"#]],
+    );
+}
+
+#[test]
+fn what_is_excepted_is_no_stage_and_neither_is_what_is_in_it() {
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/nodes", "key": "/k",
+            "except": {"/type": ["Group", "Gate"], "/meta/hidden": ["true"]}, "stages": [{"list": "/steps", "key": "/k"}]}]}),
+        json!({"s": "ok", "nodes": [
+            {"k": "a", "type": "Group", "steps": [{"k": "x"}]},
+            {"k": "b", "type": "Pod", "steps": [{"k": "x"}], "meta": {"hidden": false}},
+            {"k": "c", "type": "Pod", "meta": {"hidden": true}},
+            {"k": "d", "type": "group"}]}),
+        expect![[r#"
+            ok=success
+              b pending
+              b/x "x" pending in=b
+              d pending"#]],
+    );
+}
+
+#[test]
+fn a_pointer_may_lead_into_a_list_of_stages() {
+    check(
+        json!({"workflow": {"status": "/jobs/0/s", "start": "/jobs/0/at", "error": "/jobs/1/why"},
+            "stages": [{"list": "/jobs", "key": "/k", "status": "/s", "start": "/at"}, {"name": "again", "list": "/jobs", "key": "/k", "end": "/at"}]}),
+        json!({"jobs": [{"k": "a", "s": "ok", "at": 1795166448}, {"k": "b", "s": "failed", "at": 1795166449, "why": "no disk"}]}),
+        expect![[r#"
+            ok=success 09:20:48Z..? "no disk"
+              a ok=success 09:20:48Z..?
+              ~again/a "a" pending ?..09:20:48Z
+              b failed=failure 09:20:49Z..?
+              ~again/b "b" pending ?..09:20:49Z"#]],
+    );
+}
+
+#[test]
+fn requests_are_made_for_each_element() {
+    let mapping = compiled(&json!({
+        "id": "{dag}/{run}",
+        "request": {"path": "/dags/{dag}/runs/{run}"},
+        "requests": {
+            "log": {"path": "/log/{stage.key.0}/{stage.key.1}?of={stage.id}&n={stage.name}&a={stage.attempt}", "for_each": "tasks"},
+            "tasks": {"path": "/dags/{dag}/runs/{run}/tasks"},
+            "tries": {"path": "/dags/{dag}/runs/{run}/tasks/{stage.key}/tries", "for_each": "tasks", "when_attempt_above": 1}},
+        "workflow": {"id": "/run_id", "status": "/state"},
+        "statuses": {"ok": "success", "failed": "failure"},
+        "stages": [
+            {"name": "tasks", "from": "tasks", "list": "/tasks", "key": ["/task", "/map"], "id": "/id", "status": "/state", "attempt": "/try",
+                "stages": [{"from": "log", "list": "/lines", "key": "/n"}]},
+            {"from": "tries", "list": "/tries", "key": ["/task", "/map"], "status": "/state", "attempt": "/try"}],
+    }));
+    let names: Vec<_> = mapping.requests().map(|(name, _)| name).collect();
+    assert_eq!(names, ["", "tasks", "tries", "log"]);
+    let mut asked = Vec::new();
+    let reading = poll(&mapping, "etl/r/1", |name, url| {
+        asked.push(url.to_owned());
+        let task = |task: &str, attempt: u32, state: &str| json!({"task": task, "map": -1, "id": "i", "try": attempt, "state": state});
+        match name {
+            "" => json!({"run_id": "r/1", "state": "ok"}),
+            "tasks" => json!({"tasks": [task("a", 1, "ok"), task("b", 2, "ok")]}),
+            "tries" => json!({"tries": [task("b", 1, "failed"), task("b", 2, "ok")]}),
+            _ => json!({"lines": [{"n": 1}, {"n": 2}]}),
+        }
+        .to_string()
+    });
+    expect![[r#"
+        /dags/etl/runs/r%2F1
+        /dags/etl/runs/r%2F1/tasks
+        /dags/etl/runs/r%2F1/tasks/b%2F-1/tries
+        /log/a/-1?of=i&n=a%2F-1&a=1
+        /log/b/-1?of=i&n=b%2F-1&a=2"#]]
+    .assert_eq(&asked.join("\n"));
+    expect![[r#"
+        ok=success id="etl/r/1"
+          a/-1 ok=success id="i"
+          b/-1#2 ok=success id="i"
+          b/-1 failed=failure
+          a/-1/1 "1" pending in=a/-1
+          a/-1/2 "2" pending in=a/-1
+          b/-1/1 "1" pending in=b/-1
+          b/-1/2 "2" pending in=b/-1"#]]
+    .assert_eq(&told(&reading));
+    assert!(mapping.gather("etl").is_none());
+}
+
+#[test]
+fn an_id_in_the_answer_is_compared_with_what_the_event_had() {
+    let mapping = compiled(&json!({
+        "id": "{dag}/{run}", "workflow": {"id": "/id", "status": "/s"}, "statuses": {"ok": "success"}}));
+    for (found, id) in [
+        ("r", "etl/r"),
+        ("etl/r", "etl/r"),
+        ("etl", "etl"),
+        ("other", "other"),
+    ] {
+        let reading = poll(&mapping, "etl/r", |_, _| {
+            json!({"id": found, "s": "ok"}).to_string()
+        });
+        assert_eq!(reading.unwrap().snapshot.workflow_id.as_deref(), Some(id));
+    }
+}
+
+#[test]
+fn pages_follow_one_another() {
+    let mapping = compiled(&json!({
+        "request": {"path": "/w/{id}", "pages": {"by": "cursor", "next": "/page/next"}},
+        "requests": {"jobs": {"path": "/w/{id}/jobs", "pages": {"by": "offset", "size": 2, "total": "/total"}}},
+        "workflow": {"status": "/s"}, "statuses": {"ok": "success"},
+        "stages": [{"list": "/tasks", "key": "/k"}, {"name": "jobs", "from": "jobs", "list": "/jobs", "key": "/k"}]}));
+    let mut gather = mapping.gather("w").unwrap();
+    for (request, body, expected) in [
+        (
+            0,
+            json!({"s": "ok", "tasks": [{"k": 1}, null, {"k": 2}], "page": {"next": "c 1"}}),
+            (3, Some("c 1"), None),
+        ),
+        (
+            0,
+            json!({"tasks": [{"k": 3}], "page": {"next": ""}}),
+            (1, None, None),
+        ),
+        (
+            1,
+            json!({"jobs": [{"k": 1}, {"k": 2}], "total": 3}),
+            (2, None, Some(3)),
+        ),
+        (
+            1,
+            json!({"jobs": [{"k": 2}, {"k": 3}], "total": "3"}),
+            (2, None, Some(3)),
+        ),
+        (1, json!({"jobs": []}), (0, None, None)),
+    ] {
+        let part = mapping
+            .read_slice(request, body.to_string().as_bytes())
+            .unwrap();
+        let page = part.page();
+        assert_eq!(
+            (page.elements, page.next.as_deref(), page.total),
+            expected,
+            "{body}"
+        );
+        // One that is known from before may come again.
+        gather.put(0, std::sync::Arc::new(part));
+    }
+    expect![[r#"
+        ok=success
+          1 pending
+          2 pending
+          3 pending
+          ~jobs/1 "1" pending
+          ~jobs/2 "2" pending
+          ~jobs/3 "3" pending"#]]
+    .assert_eq(&told(&gather.finish()));
+}
+
+#[test]
+fn of_too_many_stages_the_first_are_watched() {
+    let definition = json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"}, "stages": [{"list": "/jobs", "key": "/k"}]});
+    let jobs: Vec<_> = (0..limits::STAGES_MAX + 5)
+        .map(|k| json!({"k": k}))
+        .collect();
+    let reading = poll(&compiled(&definition), "w", |_, _| {
+        json!({"jobs": jobs, "s": "ok"}).to_string()
+    })
+    .unwrap();
+    assert_eq!(
+        reading.snapshot.progress.state,
+        State::Ended(Outcome::Success)
+    );
+    let stages = reading.snapshot.stages;
+    assert_eq!(stages.len(), limits::STAGES_MAX);
+    assert!(
+        stages
+            .iter()
+            .zip(0..)
+            .all(|(stage, k)| *stage.path == *k.to_string())
+    );
+    assert_eq!(
+        reading.oddity.as_deref(),
+        Some("more than 10000 stages: only the first 10000 are watched")
+    );
+}
+
+#[test]
+fn too_long_a_path_is_cut_to_one_that_tells() {
+    let definition = json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"}, "stages": [{"list": "/jobs"}]});
+    let long = |end: &str| "é".repeat(200) + end;
+    let body = json!({"s": "ok", "jobs": {long("a"): {}, long("b"): {}}});
+    let reading = poll(&compiled(&definition), "w", |_, _| body.to_string()).unwrap();
+    let paths: Vec<_> = reading.snapshot.stages.iter().map(|s| &s.path).collect();
+    assert_eq!(paths.len(), 2);
+    assert_ne!(paths[0], paths[1]);
+    assert!(
+        paths
+            .iter()
+            .all(|path| path.len() <= limits::NAME_BYTES_MAX && path.starts_with("éé"))
+    );
+    assert_eq!(reading.oddity, None);
+}
+
+#[test]
+fn what_is_odd_in_a_further_answer_is_told_with_its_name() {
+    let mapping = compiled(&json!({
+        "requests": {"jobs": {"path": "/jobs"}}, "workflow": {"status": "/s"}, "statuses": {"ok": "success"},
+        "stages": [{"from": "jobs", "list": "", "key": "/k", "status": "/s", "end": "/e"}]}));
+    let read = |body: Value| {
+        told(&poll(&mapping, "w", |name, _| match name {
+            "" => json!({"s": "ok"}).to_string(),
+            _ => body.to_string(),
+        }))
+    };
+    expect![[r#"
+        ok=success
+          1 what?=running
+        odd: jobs: /*/s: unknown status "what?""#]]
+    .assert_eq(&read(json!([{"k": 1, "s": "what?"}])));
+    expect![[r#"
+        ok=success
+          1 pending
+        odd: jobs: /*/e is not a time: "never""#]]
+    .assert_eq(&read(json!([{"k": 1, "e": "never"}])));
+    expect![[r#"
+        ok=success
+        odd: jobs: what is in the answer has no key and no id; left out"#]]
+    .assert_eq(&read(json!([{"s": "ok"}])));
+    expect![[r#"Shape("jobs: the answer is neither an array nor an object at line 1 column 4")"#]]
+        .assert_eq(&read(json!("no")));
+    expect![[
+        r#"Shape("jobs: what is in the answer is neither an object nor null at line 1 column 13")"#
+    ]]
+    .assert_eq(&read(json!({"error": 404})));
+    expect!["ok=success"].assert_eq(&read(json!(null)));
+}
+
+#[test]
+fn what_found_nothing_is_known() {
+    let mapping = compiled(&json!({
+        "request": {"path": "/w/{id}", "pages": {"by": "cursor", "next": "/next"}},
+        "requests": {"jobs": {"path": "/jobs", "pages": {"by": "offset", "total": "/total"}}},
+        "workflow": {"status": "/s", "start": ["/a", "/b"], "end": "/e"}, "statuses": {"ok": "success"},
+        "stages": [
+            {"from": "jobs", "list": "/jobs", "key": "/k", "url": "/u", "stages": [{"list": "/steps", "key": "/n"}]},
+            {"name": "more", "list": "/more", "key": "/k"}, {"name": "none", "list": "/none", "key": "/k"}]}));
+    let mut gather = mapping.gather("w").unwrap();
+    let main = json!({"s": "ok", "b": null, "e": 7, "none": []}).to_string();
+    gather.put(0, mapping.read_slice(0, main.as_bytes()).unwrap());
+    gather.put(
+        0,
+        mapping
+            .read_slice(1, br#"{"jobs": [{"k": 1}, {"k": 2}]}"#)
+            .unwrap(),
+    );
+    let missing = gather.found_nothing();
+    let missing: Vec<_> = missing
+        .iter()
+        .map(|m| format!("{} {} in {:?}", m.place, m.pointer, m.request))
+        .collect();
+    expect![[r#"
+        /workflow/start /a in ""
+        /stages/0/url /jobs/*/u in "jobs"
+        /request/pages/next /next in ""
+        /requests/jobs/pages/total /total in "jobs"
+        /stages/0/stages/0/list /jobs/*/steps in "jobs"
+        /stages/1/list /more in """#]]
+    .assert_eq(&missing.join("\n"));
+}

@@ -1,0 +1,266 @@
+//! Times as APIs write them.
+
+use super::definition::{TimeFormat, Times, UnsetTime};
+use crate::core::time::Wall;
+use std::io::Write;
+
+/// What a value says of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    At(Wall),
+    Unset,
+    /// It is not a time.
+    Nonsense,
+}
+
+impl Times {
+    pub(super) fn of_text(&self, text: &str) -> Told {
+        let text = text.trim_ascii();
+        // .NET's unset time.
+        if text.is_empty() || text.starts_with("0001-01-01") || self.is_unset_text(text) {
+            return Told::Unset;
+        }
+        let written = match self.format {
+            TimeFormat::Auto | TimeFormat::Rfc3339 => Wall::parse_rfc3339(without_zone(text)),
+            _ => None,
+        };
+        match (written, self.format) {
+            (Some(time), _) => Told::At(time),
+            (None, TimeFormat::Rfc3339) => Told::Nonsense,
+            (None, _) => self.of_decimal(text),
+        }
+    }
+
+    pub(super) fn of_int(&self, count: i64) -> Told {
+        if self.unset_numbers().any(|unset| unset == count) {
+            return Told::Unset;
+        }
+        match unit_ns(self.format, count) {
+            Some(unit_ns) => told(i128::from(count) * i128::from(unit_ns)),
+            None => Told::Nonsense,
+        }
+    }
+
+    /// By its shortest decimal, which is what the API has written: a float of seconds is off by a quarter of a
+    /// microsecond.
+    pub(super) fn of_float(&self, count: f64) -> Told {
+        const DIGITS_MAX: usize = 48;
+        let mut digits = [0; DIGITS_MAX];
+        let mut rest = &mut digits[..];
+        if write!(rest, "{count}").is_err() {
+            return Told::Nonsense;
+        }
+        let free = rest.len();
+        match std::str::from_utf8(&digits[..DIGITS_MAX - free]) {
+            Ok(text) => self.of_decimal(text),
+            Err(_) => Told::Nonsense,
+        }
+    }
+
+    /// `[-]digits[.digits]`, exactly.
+    fn of_decimal(&self, text: &str) -> Told {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = fraction.bytes().all(|b| b.is_ascii_digit());
+        let count = whole.parse::<i64>().ok().filter(|_| digits);
+        let Some(count) = count.filter(|_| !whole.starts_with('+')) else {
+            return Told::Nonsense;
+        };
+        if fraction.bytes().all(|b| b == b'0') {
+            return self.of_int(count);
+        }
+        let Some(unit_ns) = unit_ns(self.format, count) else {
+            return Told::Nonsense;
+        };
+        let mut fraction_ns = 0;
+        let mut digit_ns = unit_ns;
+        for digit in fraction.bytes() {
+            digit_ns /= 10;
+            fraction_ns += digit_ns * i64::from(digit - b'0');
+        }
+        let signed = match whole.starts_with('-') {
+            true => -fraction_ns,
+            false => fraction_ns,
+        };
+        told(i128::from(count) * i128::from(unit_ns) + i128::from(signed))
+    }
+
+    fn is_unset_text(&self, text: &str) -> bool {
+        self.unset.iter().any(|unset| match unset {
+            UnsetTime::Text(unset) => text.starts_with(&**unset),
+            UnsetTime::Number(_) => false,
+        })
+    }
+
+    fn unset_numbers(&self) -> impl Iterator<Item = i64> {
+        self.unset.iter().filter_map(|unset| match unset {
+            UnsetTime::Number(unset) => Some(*unset),
+            UnsetTime::Text(_) => None,
+        })
+    }
+}
+
+fn told(ns: i128) -> Told {
+    match i64::try_from(ns) {
+        Ok(ns) => Told::At(Wall::from_unix_ns(ns)),
+        Err(_) => Told::Nonsense,
+    }
+}
+
+/// Nanoseconds of one. Where nothing else is said, a count is of the unit that puts it between 1973 and 5138.
+fn unit_ns(format: TimeFormat, count: i64) -> Option<i64> {
+    Some(match (format, count.unsigned_abs()) {
+        (TimeFormat::Rfc3339, _) => return None,
+        (TimeFormat::EpochSeconds, _) | (TimeFormat::Auto, ..100_000_000_000) => 1_000_000_000,
+        (TimeFormat::EpochMillis, _) | (TimeFormat::Auto, ..100_000_000_000_000) => 1_000_000,
+        (TimeFormat::EpochMicros, _) | (TimeFormat::Auto, ..100_000_000_000_000_000) => 1_000,
+        (TimeFormat::EpochNanos | TimeFormat::Auto, _) => 1,
+    })
+}
+
+/// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557), and without the space before an
+/// offset: what is left is RFC 3339, or nothing that is known.
+fn without_zone(text: &str) -> &str {
+    let text = match text.split_once('[') {
+        Some((before, zone)) if zone.ends_with(']') => before,
+        _ => text,
+    };
+    let text = ["GMT", "UTC"]
+        .iter()
+        .find_map(|zone| text.strip_suffix(zone))
+        .unwrap_or(text);
+    text.trim_ascii_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(told: Told) -> String {
+        match told {
+            Told::At(time) => time.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn times(format: TimeFormat) -> Times {
+        Times {
+            format,
+            ..Times::default()
+        }
+    }
+
+    #[test]
+    fn texts_are_rfc_3339_and_what_is_near_it() {
+        let auto = Times::default();
+        for (text, expected) in [
+            ("2026-11-20T09:20:48.043GMT", "2026-11-20T09:20:48.043Z"),
+            ("2026-11-20 09:20:48 UTC", "2026-11-20T09:20:48Z"),
+            (
+                "2026-11-20T10:20:48+01:00[Europe/Zurich]",
+                "2026-11-20T09:20:48Z",
+            ),
+            (
+                "2026-11-20T09:20:48.0431234567Z",
+                "2026-11-20T09:20:48.043123456Z",
+            ),
+            ("2026-11-20T09:20:48", "2026-11-20T09:20:48Z"),
+            ("2026-11-20T10:20:48+0100", "2026-11-20T09:20:48Z"),
+            (" 1795166448.043123 ", "2026-11-20T09:20:48.043123Z"),
+            ("1795166448043", "2026-11-20T09:20:48.043Z"),
+            ("", "Unset"),
+            ("0", "Unset"),
+            ("-1", "Unset"),
+            ("0.000", "Unset"),
+            ("0001-01-01T00:00:00", "Unset"),
+            ("1969-12-31T23:59:59.999GMT", "Unset"),
+            ("1970-01-01T00:00:00Z", "Unset"),
+            ("soon", "Nonsense"),
+            ("GMT", "Nonsense"),
+            ("1.2.3", "Nonsense"),
+            ("+7", "Nonsense"),
+            ("inf", "Nonsense"),
+            ("99999999999999999999999", "Nonsense"),
+            ("9999-12-31T23:59:59Z", "Nonsense"),
+        ] {
+            assert_eq!(at(auto.of_text(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_number_its_size_or_the_format_tells_the_unit() {
+        use TimeFormat::{Auto, EpochMicros, EpochMillis, EpochNanos, EpochSeconds, Rfc3339};
+        let second = 1_795_166_448;
+        let expected = "2026-11-20T09:20:48Z";
+        for (format, unit) in [
+            (EpochSeconds, 1),
+            (EpochMillis, 1_000),
+            (EpochMicros, 1_000_000),
+            (EpochNanos, 1_000_000_000),
+        ] {
+            assert_eq!(at(times(format).of_int(second * unit)), expected);
+            assert_eq!(at(times(Auto).of_int(second * unit)), expected);
+            assert_eq!(
+                at(times(format).of_text("2026-11-20T09:20:48Z")),
+                "Nonsense"
+            );
+            assert_eq!(at(times(format).of_int(-1)), "Unset");
+        }
+        assert_eq!(
+            at(times(EpochMillis).of_int(12)),
+            "1970-01-01T00:00:00.012Z"
+        );
+        assert_eq!(at(times(EpochSeconds).of_int(i64::MAX)), "Nonsense");
+        assert_eq!(at(times(Rfc3339).of_int(second)), "Nonsense");
+        assert_eq!(at(times(Rfc3339).of_text("1795166448")), "Nonsense");
+    }
+
+    #[test]
+    fn floats_are_taken_as_they_were_written() {
+        let auto = Times::default();
+        for (float, expected) in [
+            (1_795_166_811.955_817, "2026-11-20T09:26:51.955817Z"),
+            (1_795_166_811_955.5, "2026-11-20T09:26:51.9555Z"),
+            (-1.5, "1969-12-31T23:59:58.5Z"),
+            (-0.5, "1969-12-31T23:59:59.5Z"),
+            (0.0, "Unset"),
+            (-1.0, "Unset"),
+            (f64::NAN, "Nonsense"),
+            (f64::INFINITY, "Nonsense"),
+            (1e300, "Nonsense"),
+            (1e20, "Nonsense"),
+            (1e-300, "Nonsense"),
+        ] {
+            assert_eq!(at(auto.of_float(float)), expected, "{float}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_said_to_be_unset_is() {
+        let strict = Times {
+            unset: vec![UnsetTime::Text("never".into())],
+            ..Times::default()
+        };
+        assert_eq!(at(strict.of_int(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(at(strict.of_text("never ended")), "Unset");
+        assert_eq!(
+            at(strict.of_text("1969-12-31T23:59:59Z")),
+            "1969-12-31T23:59:59Z"
+        );
+    }
+
+    /// Whole numbers and floats as today's default shape has them.
+    #[test]
+    fn agrees_with_the_core_on_seconds_and_milliseconds() {
+        let strict = Times {
+            unset: Vec::new(),
+            ..Times::default()
+        };
+        arbtest::arbtest(|u| {
+            let count: i64 = u.int_in_range(-99_999_999_999_999..=99_999_999_999_999)?;
+            let expected = Wall::from_epoch_integer(count).map_or(Told::Nonsense, Told::At);
+            assert_eq!(strict.of_int(count), expected);
+            assert_eq!(strict.of_text(&count.to_string()), expected);
+            Ok(())
+        });
+    }
+}
