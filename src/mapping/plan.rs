@@ -702,16 +702,24 @@ impl Planner {
             });
             let is_known = |name: &str| match name.strip_prefix("stage.") {
                 None => known.contains(name),
-                Some("key" | "id" | "name" | "attempt") => keys.is_some(),
-                Some(part) => part
-                    .strip_prefix("key.")
-                    .and_then(index)
-                    .zip(keys)
-                    .is_some_and(|(part, keys)| part < keys),
+                // Of which list is another mistake.
+                Some(_) if keys.is_none() => request.for_each.is_some(),
+                Some("key" | "id" | "name" | "attempt") => true,
+                Some(part) => {
+                    let part = part.strip_prefix("key.").and_then(index);
+                    part.zip(keys).is_some_and(|(part, keys)| part < keys)
+                }
             };
-            let unknown = |name: &str| match name.starts_with("stage.") {
-                true if keys.is_none() => format!("{{{name}}} is known only beside for_each"),
-                _ => format!("{{{name}}} is not known: {{id}} is the workflow's id"),
+            let unknown = |name: &str| match (name.starts_with("stage."), keys) {
+                (true, None) => format!("{{{name}}} is known only beside for_each"),
+                (true, Some(keys)) => format!(
+                    "{{{name}}} is not known: there are {{stage.key}}, {{stage.key.0}} to {{stage.key.{}}}, {{stage.id}}, {{stage.name}} and {{stage.attempt}}",
+                    keys - 1
+                ),
+                (false, _) => {
+                    let known: Vec<_> = known.iter().map(|name| format!("{{{name}}}")).collect();
+                    format!("{{{name}}} is not known: there is {}", known.join(", "))
+                }
             };
             if request.path == Template::default() {
                 self.mistake(&place.then("path"), "is missing");
