@@ -179,6 +179,7 @@ fn fits_pattern(pattern: &str, text: &str) -> bool {
         "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$" => values::duration(text).is_ok(),
         "^(/([^/~]|~[01])*)*$" => Pointer::parse(text).is_ok(),
         "^[A-Za-z0-9_.-]{1,64}$" => super::super::monitor_name(text).is_ok(),
+        "^[0-9]+(KiB|MiB|GiB)?$" => values::bytes_within(text, 0..=u64::MAX, "").is_ok(),
         "^/" => text.starts_with('/'),
         "^[Hh][Tt][Tt][Pp][Ss]?://" => text.to_ascii_lowercase().starts_with("http"),
         unknown => panic!("the validator does not know {unknown}"),
