@@ -53,8 +53,8 @@ fn main() {
 
     let [ignored, narrow_slice, wide_slice, value] = times([
         &|| drop(serde_json::from_slice::<IgnoredAny>(body).expect("JSON")),
-        &|| drop(read_slice(&narrow, body)),
-        &|| drop(read_slice(&wide, body)),
+        &|| _ = read_slice(&narrow, body),
+        &|| _ = read_slice(&wide, body),
         &|| drop(serde_json::from_slice::<serde_json::Value>(body).expect("JSON")),
     ]);
     let size = format!("{:.1} MB body, {TASKS} tasks", body.len() as f64 / 1e6);
@@ -72,8 +72,8 @@ fn main() {
     );
     let [ignored, narrow_stream, wide_stream, value] = times([
         &|| drop(serde_json::from_reader::<_, IgnoredAny>(reader(body)).expect("JSON")),
-        &|| drop(read_stream(&narrow, body)),
-        &|| drop(read_stream(&wide, body)),
+        &|| _ = read_stream(&narrow, body),
+        &|| _ = read_stream(&wide, body),
         &|| drop(serde_json::from_reader::<_, serde_json::Value>(reader(body)).expect("JSON")),
     ]);
     against("… as a stream: none wanted", narrow_stream, ignored, value);

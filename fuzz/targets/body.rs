@@ -14,11 +14,14 @@ use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::Wall;
 use farspan::core::workflow::{Abandoned, Naming, Verdict, Workflow};
 use farspan::intake::message;
+use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
+use farspan::mapping::pointer::Pointer;
 use farspan::mapping::{self, Mapping, Part, Reading, Unreadable};
 use farspan::otlp;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -37,6 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
         let (time, body) = split_time(part);
         at = time.unwrap_or(at + Duration::from_secs(10));
         let snapshot = read(body);
+        read_widely(body);
         garbage_last = matches!(snapshot, Err(Unreadable::Garbage(_)));
         if let Ok(reading) = snapshot {
             answers.push((at, reading.snapshot));
@@ -108,6 +112,73 @@ fn read(body: &[u8]) -> Result<Reading, Unreadable> {
         assert!(!matches!(sliced, Err(Unreadable::Garbage(_))), "{sliced:?}");
     }
     sliced
+}
+
+/// The same body, by a definition that says all that one can say.
+fn read_widely(body: &[u8]) {
+    static WIDE: LazyLock<Mapping> = LazyLock::new(|| Mapping::compile(wide()).unwrap());
+    let sliced = WIDE.read_slice(0, body);
+    let body = body.strip_prefix(mapping::BYTE_ORDER_MARK).unwrap_or(body);
+    match (sliced, WIDE.read_stream(0, body)) {
+        (Ok(part), Ok(same)) => {
+            assert_eq!(part, same);
+            let mut gather = WIDE.gather("w").unwrap();
+            // As two pages.
+            gather.put(0, part);
+            gather.put(0, same);
+            let reading = gather.finish().unwrap();
+            check_reading(&reading);
+            let stages = &reading.snapshot.stages;
+            let runs: HashSet<_> = stages.iter().map(|s| (&s.path, s.attempt)).collect();
+            assert_eq!(runs.len(), stages.len(), "two of one path and attempt");
+            let paths: HashSet<_> = stages.iter().map(|s| &s.path).collect();
+            let mut parents = stages.iter().filter_map(|s| s.parent.as_ref());
+            assert!(parents.all(|parent| paths.contains(parent)), "{stages:#?}");
+        }
+        (Err(Unreadable::Garbage(_)), Err(Unreadable::Garbage(_)))
+        | (Err(Unreadable::Shape(_)), Err(Unreadable::Shape(_))) => {}
+        (sliced, streamed) => panic!("as a slice {sliced:?}, as a stream {streamed:?}"),
+    }
+}
+
+fn wide() -> Definition {
+    let at = |text: &str| Pointer::parse(text).unwrap();
+    let original = Definition::original();
+    let mut stages = original.stages[0].clone();
+    stages.name = Some("stages".into());
+    stages.fields.attempt = vec![at("/attempt")];
+    stages.fields.attributes = vec![("pool".into(), vec![at("/pool/name"), at("/pool")])];
+    stages.number_attempts_by = vec![at("/entityStartTime"), at("/number")];
+    stages.parent = Some(Parent {
+        key: vec![at("/parent")],
+        list: None,
+    });
+    stages.stages = vec![Stages {
+        list: at("/steps"),
+        key: vec![at("/name"), at("/number")],
+        ..stages.clone()
+    }];
+    stages.stages[0].name = None;
+    stages.stages[0].parent = None;
+    let jobs = Stages {
+        list: at("/jobs"),
+        key: vec![at("/name")],
+        fields: stages.fields.clone(),
+        children: Some(Children {
+            list: "stages".into(),
+            ids: at("/ids"),
+        }),
+        ..Stages::default()
+    };
+    let mut workflow = original.workflow.clone();
+    workflow.fields.status.push(at("/jobs/0/entityStatus"));
+    workflow.fields.url = vec![at("/workflowEntities/DataLoader/steps/1/name")];
+    Definition {
+        workflow,
+        stages: vec![stages, jobs],
+        times: Times::default(),
+        ..original
+    }
 }
 
 struct Broken;

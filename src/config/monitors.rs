@@ -562,15 +562,15 @@ const MONITORS_MAX: usize = 256;
 
 /// A channel or a stream says which monitor its events are for.
 fn tell_sharing(monitors: &[Monitor], mistakes: &RefCell<Vec<String>>) {
-    let sources: [(&str, fn(&Events) -> &Option<String>); 2] = [
-        ("redis_channel", |events| &events.redis_channel),
-        ("redis_stream", |events| &events.redis_stream),
-    ];
-    for (number, monitor) in monitors.iter().enumerate() {
-        for (key, source) in sources {
-            let own = source(&monitor.events);
+    for key in ["redis_channel", "redis_stream"] {
+        let source = |monitor: &Monitor| match key {
+            "redis_channel" => monitor.events.redis_channel.clone(),
+            _ => monitor.events.redis_stream.clone(),
+        };
+        for (number, monitor) in monitors.iter().enumerate() {
+            let own = source(monitor);
             let mut before = monitors[..number].iter();
-            let other = before.find(|other| own.is_some() && source(&other.events) == own);
+            let other = before.find(|other| own.is_some() && source(other) == own);
             if let Some(other) = other {
                 mistakes.borrow_mut().push(format!(
                     "{}.events.{key}: is that of '{}' too; leave it out in both, and let events name their monitor",

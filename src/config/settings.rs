@@ -180,6 +180,13 @@ pub(crate) fn help() -> String {
     text
 }
 
+/// The keys of the file, with their defaults and what they are about.
+#[cfg(test)]
+pub(super) fn keys() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let keyed = SETTINGS.iter();
+    keyed.filter_map(|setting| Some((setting.key?, setting.default, setting.about)))
+}
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Origin {

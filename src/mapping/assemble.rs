@@ -121,6 +121,7 @@ impl<'m> Gather<'m> {
             self.workflow = part.workflow;
         }
         let asked = self.asked[part.request].get(element).cloned();
+        self.stages.reserve(part.elements.len());
         for element in part.elements {
             self.add(element, asked.as_deref());
         }

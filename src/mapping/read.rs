@@ -284,7 +284,6 @@ impl<'p> Reader<'p> {
             0 => Some(self.workflow().map_err(|e| Unreadable::shape(&e))?.into()),
             _ => None,
         };
-        self.elements.shrink_to_fit();
         Ok(Part {
             request: self.request,
             page,

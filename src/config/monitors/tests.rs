@@ -569,7 +569,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .discovery.list: is missing: a JSON Pointer to the array of runs
             .discovery.only.x: "x" is not a JSON Pointer: it has to begin with a slash
             .finished.url: 'ftp://(redacted)@y' must begin with http:// or https://
-            .requests.steps.path: {nobody} is not known: {id} is the workflow's id
+            .requests.steps.path: {nobody} is not known: there is {id}
             .stages[1].from: there is no request "nowhere" among "requests"
             .stage: no such key; did you mean 'stages'?"#]],
     );
@@ -677,7 +677,7 @@ fn what_does_not_fit_together() {
             .events.id: does not say where the part {b} is
             .discovery.id: does not say where the part {b} is
             .request.body: a GET has none; "method": "POST"
-            .request.path: {c} is not known: {id} is the workflow's id
+            .request.path: {c} is not known: there is {a}, {b}, {id}
             .requests.y: no list of stages is in its answer
             .requests.y.for_each: no list of stages has the name "z"
             .stages[0].children.list: no list of stages has the name "q"

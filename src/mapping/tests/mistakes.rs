@@ -41,8 +41,8 @@ fn all_mistakes_are_told_at_once() {
         /requests/unread/when_attempt_above: says something only beside for_each
         /stages/0/attributes/: a name has 1 to 256 bytes
         /stages/0/from: there is no request "job" among "requests"
-        /stages/0/parent: leads nowhere
-        /stages/0/parent_of: no list of stages has the name "nobody"
+        /stages/0/parent/key: leads nowhere
+        /stages/0/parent/list: no list of stages has the name "nobody"
         /stages/0/stages/0/from: a list within a list comes from a request for each element of the outer one
         /stages/1/children/list: that list is within the elements of another
         /stages/1/name: another list has this name

@@ -369,6 +369,38 @@ fn arbitrary_value(u: &mut Unstructured<'_>, depth: usize) -> Arbitrary<Value> {
     Ok(Value::Object(members?))
 }
 
+/// A body with something in the lists, where it can have them.
+fn arbitrary_body(u: &mut Unstructured<'_>, lists: &[Stages]) -> Arbitrary<Value> {
+    let mut body = arbitrary_value(u, 3)?;
+    for list in lists {
+        let mut at = &mut body;
+        for token in list.list.tokens() {
+            if !at.is_object() {
+                *at = json!({});
+            }
+            at = &mut at[token];
+        }
+        let mut elements = Vec::new();
+        for _ in 0..u.int_in_range(0..=3)? {
+            let element = arbitrary_body(u, &list.stages)?;
+            elements.push(if element.is_object() {
+                element
+            } else {
+                json!({"a": element})
+            });
+        }
+        *at = match u.ratio(1, 3)? {
+            true => KEYS
+                .iter()
+                .map(|key| (*key).to_owned())
+                .zip(elements)
+                .collect(),
+            false => Value::Array(elements),
+        };
+    }
+    Ok(body)
+}
+
 fn count_lists(lists: &[Stages]) -> usize {
     lists.iter().map(|list| 1 + count_lists(&list.stages)).sum()
 }
@@ -380,7 +412,7 @@ fn agrees_with_a_built_value_on_any_definition_and_body() {
         let definition = arbitrary_definition(u)?;
         let mapping = Mapping::compile(definition.clone()).unwrap();
         for _ in 0..4 {
-            let value = arbitrary_value(u, 4)?;
+            let value = arbitrary_body(u, &definition.stages)?;
             let body = value.to_string();
             let sliced = mapping.read_slice(0, body.as_bytes());
             let streamed = mapping.read_stream(0, body.as_bytes());
@@ -407,9 +439,11 @@ fn agrees_with_a_built_value_on_any_definition_and_body() {
             with_stages += usize::from(!snapshot.stages.is_empty());
         }
         Ok(())
-    });
+    })
+    .size_min(4096)
+    .budget_ms(1000);
     // Else it would show nothing.
-    assert!(read > 20 && with_stages > 5, "{read} {with_stages}");
+    assert!(read > 50 && with_stages > 5, "{read} {with_stages}");
 }
 
 /// Whatever is done to a body, a slice and a stream are understood alike.
