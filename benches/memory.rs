@@ -148,6 +148,8 @@ impl Bench {
                 sent: self.now,
                 received: self.now,
                 date: None,
+                requests: 1,
+                pause: None,
                 answer: Answer::Snapshot {
                     snapshot: Box::new(reading.snapshot),
                     oddity: reading.oddity,

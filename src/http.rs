@@ -317,6 +317,31 @@ pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     parse_date(text).map(|at| at.since(now))
 }
 
+/// How long to leave a host alone whose budget of requests is spent: `X-RateLimit-Remaining: 0` and the like, with the
+/// time of the next budget. GitHub and GitLab write seconds since 1970, the IETF's draft and others seconds from now.
+/// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>,
+/// <https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/#response-headers>
+pub fn rate_limit(headers: &HeaderMap, now: Wall) -> Option<Duration> {
+    /// Later than this is a date.
+    const A_DATE: u64 = 1_000_000_000;
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    ["x-ratelimit", "ratelimit", "x-rate-limit"]
+        .iter()
+        .find_map(|family| {
+            let remaining = number(&format!("{family}-remaining"))?;
+            let reset = number(&format!("{family}-reset"))?;
+            if remaining > 0 {
+                return None;
+            }
+            let now_s = u64::try_from(now.as_unix_ns() / 1_000_000_000).unwrap_or_default();
+            Some(Duration::from_secs(match reset {
+                // The time is cut to its second, on both sides.
+                A_DATE.. => (reset + 1).saturating_sub(now_s),
+                _ => reset,
+            }))
+        })
+}
+
 /// The answer's `Date`.
 /// <https://www.rfc-editor.org/rfc/rfc9110.html#name-date>
 pub fn date(headers: &HeaderMap) -> Option<Wall> {
@@ -359,6 +384,40 @@ mod tests {
         ] {
             assert_eq!(asked(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_budget_that_is_spent_says_until_when() {
+        let now = Wall::parse_rfc3339("2026-11-20T09:56:00.5Z").unwrap();
+        let pause = |pairs: &[(&'static str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                let name = ureq::http::HeaderName::from_static(name);
+                (name, value.parse().unwrap())
+            });
+            rate_limit(&pairs.collect(), now).map(|pause| pause.as_secs())
+        };
+        let at = (now.as_unix_ns() / 1_000_000_000 + 90).to_string();
+        let github = |remaining| {
+            [
+                ("x-ratelimit-remaining", remaining),
+                ("x-ratelimit-reset", &*at),
+            ]
+        };
+        assert_eq!(pause(&github("0")), Some(91));
+        assert_eq!(pause(&github("1")), None);
+        assert_eq!(
+            pause(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "30")]),
+            Some(30)
+        );
+        assert_eq!(
+            pause(&[("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "1")]),
+            Some(1)
+        );
+        assert_eq!(pause(&[("ratelimit-remaining", "0")]), None);
+        assert_eq!(
+            pause(&[("ratelimit-remaining", "-1"), ("ratelimit-reset", "x")]),
+            None
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 mod living;
 mod stopping;
+mod targets;
 
 use crate::clock;
 use crate::config::{self, Config, Source};
@@ -24,12 +25,11 @@ use crate::core::limits;
 use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Now};
-use crate::core::workflow::Naming;
 use crate::core::{
-    Action, Change, Core, Counters, Input, Monitor, Note, PollFailureReason, Polled, Settings,
+    Action, Change, Core, Counters, Input, Note, PollFailureReason, Polled, Settings,
 };
 use crate::export::{Destination, Exporter};
-use crate::http::Trust;
+use crate::http::{NameCache, Trust};
 #[cfg(feature = "redis")]
 use crate::intake;
 use crate::otlp::{self, Envelope};
@@ -247,15 +247,19 @@ fn watch_source(
     spans: Vec<Sender<Arc<Span>>>,
     living: Living,
 ) -> Result<Report, String> {
-    let target = target(config)?;
+    let names = NameCache::default();
+    let targets = targets::targets(config, &names)?;
     // First, for it is the likeliest to fail.
     let store = open_store(config)?;
     let (polls, polls_received) = bounded(under_way_max(config));
     let (answers_sent, answers) = bounded(under_way_max(config));
+    let monitors = config.monitors.iter();
+    let apis = monitors.map(|m| (m.api.base_url.clone(), targets::trust(m)));
+    let apis: Vec<_> = apis.collect();
     let pollers = Pollers::start(
         config.poll.pollers,
-        &[target.base_url().to_owned()],
-        &Trust::default(),
+        &apis,
+        &names,
         &polls_received,
         &answers_sent,
     )?;
@@ -277,7 +281,8 @@ fn watch_source(
     let mut watcher = Loop {
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
-        target: target.into(),
+        targets,
+        names,
         polls_at_hand: polls_received,
         pollers: config.poll.pollers,
         batches,
@@ -309,15 +314,6 @@ fn watch_source(
         std::mem::forget(exporter);
     }
     Ok(report.report)
-}
-
-fn target(config: &Config) -> Result<Target, String> {
-    let api = config
-        .api
-        .as_ref()
-        .ok_or("FARSPAN_API_BASE_URL is not set")?;
-    let token = api.token.as_ref().map(config::Secret::expose);
-    Target::new(&api.base_url, token)
 }
 
 /// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
@@ -360,17 +356,9 @@ fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
-    const MONITOR: &str = "default";
-    const WORKFLOW: &str = "Workflow";
     let batch = &config.export.batch;
     Settings {
-        monitors: vec![Monitor {
-            naming: Naming::new(MONITOR, WORKFLOW, config.trace.limits),
-            host: 0,
-            initial_delay: config.poll.initial_delay,
-            interval: config.poll.interval,
-            timeout: config.poll.timeout,
-        }],
+        monitors: targets::monitors(config),
         pollers: under_way_max(config),
         workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
@@ -416,7 +404,10 @@ struct Loop {
     polls_at_hand: Receiver<Ask>,
     pollers: usize,
     /// The API, with the token that is in force.
-    target: Arc<Target>,
+    /// In the order of the monitors.
+    targets: Vec<Arc<Target>>,
+    /// For token requests of targets yet to come.
+    names: NameCache,
     /// `None`: spans go to no collector.
     batches: Option<Sender<Batch>>,
     spans: Vec<Sender<Arc<Span>>>,
@@ -553,7 +544,7 @@ impl Loop {
             match action {
                 // The core never has more polls under way than there are places.
                 Action::Poll(poll) => {
-                    let target = self.target.clone();
+                    let target = self.targets[usize::from(poll.monitor)].clone();
                     drop(self.polls.try_send(Ask { poll, target }));
                 }
                 Action::Finished(span) => {

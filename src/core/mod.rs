@@ -136,6 +136,10 @@ pub struct Polled {
     pub received: Now,
     /// The answer's `Date` header.
     pub date: Option<Wall>,
+    /// How many requests it took.
+    pub requests: u32,
+    /// How long the host asks to be left alone though it has answered.
+    pub pause: Option<Duration>,
     /// The answer.
     pub answer: Answer,
 }
@@ -226,6 +230,8 @@ pub struct Poll {
     pub monitor: u16,
     /// Which workflow.
     pub workflow_id: Arc<str>,
+    /// What the request is to carry of the workflow's trace, in the W3C's form.
+    pub traceparent: Option<Box<str>>,
 }
 
 /// What somebody who runs farspan wants to read, once for each change.
@@ -1027,6 +1033,13 @@ impl Core {
             host.skew_ns = skew_ns;
         }
         let at = polled.received.wall.shifted(host.skew_ns);
+        if let Some(pause) = polled.pause {
+            let monitor = watch.monitor;
+            self.pause_host(monitor, pause, now);
+        }
+        let Some(watch) = self.table.get_mut(polled.slot) else {
+            return;
+        };
         // From here on every path gives the watch a timer or ends it.
         match polled.answer {
             Answer::Snapshot { snapshot, oddity } => {
@@ -1254,6 +1267,7 @@ impl Core {
                 generation: 0,
                 monitor: watch.monitor,
                 workflow_id: watch.workflow.id().clone(),
+                traceparent: None,
             };
             let generation = self.table.new_generation(slot);
             self.in_flight += 1;

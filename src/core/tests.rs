@@ -147,6 +147,8 @@ impl Rig {
             sent: self.now,
             received: self.now,
             date: None,
+            requests: 1,
+            pause: None,
             answer,
         }));
     }
@@ -850,6 +852,8 @@ fn polled(rig: &Rig, poll: &Poll, sent: Now, ahead_ns: i64, answer: Answer) -> P
         sent,
         received: rig.now,
         date: Some(Wall::from_unix_ns(api.div_euclid(SECOND_NS) * SECOND_NS)),
+        requests: 1,
+        pause: None,
         answer,
     }
 }

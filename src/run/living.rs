@@ -8,10 +8,11 @@
 //! Files are read beside the loop, for a file may hang. What it takes over, the loop hands on by value: the core gets an
 //! input, and a poller gets its target with each poll.
 
-use super::{Loop, target};
+use super::Loop;
+use super::targets::{paces, targets};
 use crate::clock;
 use crate::config::{Config, Errors, Source};
-use crate::core::{Input, Pace};
+use crate::core::Input;
 use crate::logging;
 use crate::systemd::{Stage, State, StateRoom, Status, Supervisor};
 use crossbeam_channel::{Receiver, bounded};
@@ -144,15 +145,10 @@ impl Loop {
             }
         }
         logging::set_level(in_force.log.level);
-        match target(in_force) {
-            Ok(target) => self.target = target.into(),
-            Err(trouble) => log::error!("the API's token stays as it was: {trouble}"),
+        match targets(in_force, &self.names) {
+            Ok(targets) => self.targets = targets,
+            Err(trouble) => log::error!("who farspan is to its APIs stays as it was: {trouble}"),
         }
-        let poll = &in_force.poll;
-        Input::Reloaded(vec![Pace {
-            initial_delay: poll.initial_delay,
-            interval: poll.interval,
-            timeout: poll.timeout,
-        }])
+        Input::Reloaded(paces(in_force))
     }
 }

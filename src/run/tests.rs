@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::Environment;
+use crate::core::Monitor;
 use crate::core::Stored;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::core::workflow::Naming;
 use crate::store::StoreError;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -99,7 +101,8 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
-        target: Target::new("http://127.0.0.1", None).unwrap().into(),
+        targets: targets::targets(&config(), &NameCache::default()).unwrap(),
+        names: NameCache::default(),
         living: Living::new(&config(), Supervisor::default(), never()),
     };
     (watcher, batches_received)

@@ -742,6 +742,8 @@ impl World {
             sent,
             received: sent,
             date: reply.date,
+            requests: 1,
+            pause: None,
             answer,
         };
         let at = now + reply.latency;

@@ -599,6 +599,8 @@ impl World {
             sent,
             received: sent,
             date: reply.date,
+            requests: 1,
+            pause: None,
             answer,
         };
         let at = self.now + reply.latency;
