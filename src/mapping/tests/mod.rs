@@ -198,7 +198,7 @@ fn told(reading: &Result<Reading, Unreadable>) -> String {
     };
     let mut lines = vec![told_of(&snapshot.progress)];
     let line = &mut lines[0];
-    let mut add = |line: &mut String, name: &str, value: Option<String>| {
+    let add = |line: &mut String, name: &str, value: Option<String>| {
         if let Some(value) = value {
             *line += &format!(" {name}={value}");
         }
