@@ -1,8 +1,8 @@
-//! What a large body costs: 5 MB, 50,000 tasks, read by a mapping that does not want them and by one that does, against
-//! skipping the body with serde_json's `IgnoredAny` and against building it as a `Value`.
+//! What a large body costs: 5 MB, 50,000 tasks, read by a mapping that wants the first and the last of them and by one whose
+//! stages they are, against skipping the body with serde_json's `IgnoredAny` and against building it as a `Value`.
 //!
-//! Of 50,000 stages the first 10,000 (`limits::STAGES_MAX`) are watched: the mapping that wants them looks at the fields
-//! of each of these, skips the others, and keeps 10,000 stages. So its memory is the snapshot's.
+//! Of 50,000 stages the first 10,000 (`limits::STAGES_MAX`) are watched: the second mapping looks at the fields of each of
+//! these, skips the others, and keeps 10,000 stages. So its memory, and most of its time, is the snapshot's.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -23,7 +23,6 @@ use farspan::mapping::pointer::Pointer;
 use peak_alloc::PeakAlloc;
 use serde::de::IgnoredAny;
 use std::fmt::Write;
-use std::hint::black_box;
 use std::io::BufReader;
 use std::time::{Duration, Instant};
 use support::row;
@@ -35,6 +34,7 @@ const TASKS: usize = 50_000;
 /// The poller's, for a body that is parsed as it comes.
 const BUFFER_BYTES: usize = 64 * 1024;
 const ROUNDS: usize = 60;
+const TARGET: &str = "<= 1.3 x IgnoredAny";
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() {
@@ -42,6 +42,10 @@ fn main() {
     let body = body.as_bytes();
     let mut small = definition();
     small.stages.clear();
+    // A handful out of all of them.
+    let of_task = |index: &str, field: &str| vec![Pointer::of(&["tasks", index, field])];
+    small.workflow.fields.queued = of_task("0", "start");
+    small.workflow.fields.end = of_task("49999", "end");
     let narrow = Mapping::compile(small).expect("no mistakes");
     let wide = Mapping::compile(definition()).expect("no mistakes");
     let stages = read_slice(&wide, body);
@@ -52,33 +56,42 @@ fn main() {
     );
 
     let [ignored, narrow_slice, wide_slice, value] = times([
-        &|| drop(serde_json::from_slice::<IgnoredAny>(body).expect("JSON")),
+        &|| _ = serde_json::from_slice::<IgnoredAny>(body).expect("JSON"),
         &|| _ = read_slice(&narrow, body),
         &|| _ = read_slice(&wide, body),
         &|| drop(serde_json::from_slice::<serde_json::Value>(body).expect("JSON")),
     ]);
     let size = format!("{:.1} MB body, {TASKS} tasks", body.len() as f64 / 1e6);
     against(
-        &format!("{size}, from memory: none wanted"),
+        &format!("{size}, from memory: two of them wanted"),
+        TARGET,
         narrow_slice,
         ignored,
         value,
     );
     against(
-        &format!("… the first {STAGES_MAX} wanted"),
+        &format!("… the first {STAGES_MAX} are its stages"),
+        "",
         wide_slice,
         ignored,
         value,
     );
     let [ignored, narrow_stream, wide_stream, value] = times([
-        &|| drop(serde_json::from_reader::<_, IgnoredAny>(reader(body)).expect("JSON")),
+        &|| _ = serde_json::from_reader::<_, IgnoredAny>(reader(body)).expect("JSON"),
         &|| _ = read_stream(&narrow, body),
         &|| _ = read_stream(&wide, body),
         &|| drop(serde_json::from_reader::<_, serde_json::Value>(reader(body)).expect("JSON")),
     ]);
-    against("… as a stream: none wanted", narrow_stream, ignored, value);
     against(
-        "… as a stream, the first 10000 wanted",
+        "… as a stream: two of them wanted",
+        TARGET,
+        narrow_stream,
+        ignored,
+        value,
+    );
+    against(
+        "… as a stream, the first 10000 are its stages",
+        "",
         wide_stream,
         ignored,
         value,
@@ -92,7 +105,7 @@ fn main() {
     let (value_peak, _) =
         allocated(|| serde_json::from_reader::<_, serde_json::Value>(reader(body)));
     row(
-        "… memory beyond the read buffer: none wanted",
+        "… memory beyond the read buffer: two of them wanted",
         "< 1 MiB",
         format!("{:.3} MiB", narrow_peak - BUFFER_BYTES as f64 / MIB),
     );
@@ -178,20 +191,20 @@ fn times<const N: usize>(all: [&dyn Fn(); N]) -> [Duration; N] {
     for _ in 0..ROUNDS {
         for (run, fastest) in all.iter().zip(&mut fastest) {
             let start = Instant::now();
-            black_box(run());
+            run();
             *fastest = start.elapsed().min(*fastest);
         }
     }
     fastest
 }
 
-fn against(what: &str, time: Duration, ignored: Duration, value: Duration) {
+fn against(what: &str, target: &str, time: Duration, ignored: Duration, value: Duration) {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let times = ms(time) / ms(ignored);
     let share = ms(time) / ms(value);
     row(
         what,
-        "<= 1.3 x IgnoredAny",
+        target,
         format!(
             "{times:.2} x: {:.1} ms, {:.1} ms; {share:.2} x a built Value",
             ms(time),

@@ -340,10 +340,17 @@ impl Config {
         let mut config = load(&env, None, false)?;
         let base_url = values::base_url(base_url, INSTEAD_OF_USERINFO)
             .map_err(|reason| Errors(vec![format!("'{}' {reason}", values::shown(base_url))]))?;
-        config.api = Some(Api {
+        let api = Api {
             base_url,
             token: None,
-        });
+        };
+        let for_all = ForAll {
+            api: Some(&api),
+            poll: config.poll,
+            credentials: None,
+        };
+        (config.monitors, _) = monitors::read(monitors::default(), "", &for_all);
+        config.api = Some(api);
         config.state = State::None;
         if !has_endpoint {
             config.export.otlp = None;

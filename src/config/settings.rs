@@ -181,7 +181,7 @@ pub(crate) fn help() -> String {
 }
 
 /// The keys of the file, with their defaults and what they are about.
-#[cfg(test)]
+#[cfg(all(test, feature = "redis", feature = "tls"))]
 pub(super) fn keys() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let keyed = SETTINGS.iter();
     keyed.filter_map(|setting| Some((setting.key?, setting.default, setting.about)))

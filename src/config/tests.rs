@@ -743,6 +743,9 @@ fn the_demo_heeds_only_otel() {
     let config = Config::for_api(&environment(&pairs), "http://127.0.0.1:1/").unwrap();
     assert!(config.export.otlp.is_none());
     assert_eq!(config.api.unwrap().base_url, "http://127.0.0.1:1");
+    let monitors = config.monitors.iter();
+    let monitors: Vec<_> = monitors.map(|m| (&*m.name, &*m.api.base_url)).collect();
+    assert_eq!(monitors, [("default", "http://127.0.0.1:1")]);
     let pairs = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t/x")];
     let config = Config::for_api(&environment(&pairs), "http://127.0.0.1:1").unwrap();
     assert_eq!(config.export.otlp.unwrap().endpoint, "http://t/x");

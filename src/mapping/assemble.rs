@@ -284,12 +284,17 @@ impl<'m> Gather<'m> {
             if number == 0 || twice[number - 1].1 != *earlier {
                 into = *earlier;
             }
-            self.tell_twice(*earlier, *later, into);
             let newer = &mut self.stages[*later];
             let (stage, join) = (std::mem::take(&mut newer.stage), newer.join.take());
-            let merged = &mut self.stages[into];
-            merge_into(&mut merged.stage, stage);
-            merged.join = join.or(merged.join.take());
+            if self.is_of_one_body(*earlier, *later) {
+                self.tell_twice(&stage.path, *later);
+                self.stages[into].stage = stage;
+                self.stages[into].join = join;
+            } else {
+                let merged = &mut self.stages[into];
+                merge_into(&mut merged.stage, stage);
+                merged.join = join.or(merged.join.take());
+            }
             gone.insert(*later);
         }
         let mut number = 0;
@@ -299,14 +304,16 @@ impl<'m> Gather<'m> {
         });
     }
 
-    /// Two elements of one body are not meant to be one.
-    fn tell_twice(&mut self, earlier: usize, later: usize, into: usize) {
-        let (a, b) = (&self.stages[earlier], &self.stages[later]);
-        if (a.list, a.part) == (b.list, b.part) {
-            let pointer = &self.mapping.plan.lists[usize::from(a.list)].pointer;
-            let path = self.stages[into].stage.path.clone();
-            self.odd(|| format!("two stages in {pointer} have the key {path:?}; one is left out"));
-        }
+    /// Two elements of one list in one body are not meant to be one.
+    fn is_of_one_body(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.stages[a], &self.stages[b]);
+        (a.list, a.part) == (b.list, b.part)
+    }
+
+    fn tell_twice(&mut self, path: &str, number: usize) {
+        let list = usize::from(self.stages[number].list);
+        let pointer = &self.mapping.plan.lists[list].pointer;
+        self.odd(|| format!("two stages in {pointer} have the key {path:?}; one is left out"));
     }
 
     /// Parents, where elements name them or their children.

@@ -258,14 +258,53 @@ fn a_key_is_one_field_or_several_else_the_objects_else_the_id() {
 #[test]
 fn two_of_one_key_are_told_and_the_later_one_counts() {
     check(
-        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/jobs", "key": "/name", "id": "/id", "start": "/at"}]}),
-        json!({"s": "ok", "jobs": [{"name": "a", "id": 1, "at": 1795166448}, {"name": "b"}, {"name": "a", "id": 2}]}),
+        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/jobs", "key": "/name", "id": "/id", "start": "/at", "end": "/to",
+            "queued": "/q", "error": "/e", "url": "/u", "attributes": {"x": "/x"}}]}),
+        json!({"s": "ok", "jobs": [{"name": "a", "id": 1, "at": 1795166448, "to": 1795166449, "q": 1795166440, "e": "e", "u": "u", "x": 1}, {"name": "b"}, {"name": "a", "id": 2}]}),
         expect![[r#"
             ok=success
-              a pending 09:20:48Z..? id="2"
+              a pending id="2"
               b pending
             odd: two stages in /jobs have the key "a"; one is left out"#]],
     );
+}
+
+#[test]
+fn a_later_answer_refines_an_earlier_one() {
+    let mapping = compiled(&json!({
+        "requests": {"more": {"path": "/more/{stage.key}", "for_each": "jobs"}},
+        "workflow": {"status": "/s"}, "statuses": {"ok": "success", "running": "running"},
+        "stages": [
+            {"name": "jobs", "list": "/jobs", "key": "/k", "id": "/id", "status": "/s", "queued": "/q", "start": "/at", "end": "/to",
+                "error": "/e", "url": "/u", "attributes": {"x": "/x"}},
+            {"from": "more", "list": "/more", "key": "/k", "kind": "/t", "status": "/s", "start": "/at"}]}));
+    let reading = poll(&mapping, "w", |name, url| {
+        match name {
+        "" => json!({"s": "ok", "jobs": [
+            {"k": "a", "id": 1, "s": "running", "q": 1795166440, "at": 1795166448, "to": 1795166449, "e": "e", "u": "u", "x": 1}, {"k": "b"}]}),
+        _ => json!({"more": [{"k": &url[6..], "t": "T", "s": "ok", "at": 1795166447}]}),
+    }.to_string()
+    });
+    expect![[r#"
+        ok=success
+          a "T" ok=success queued 09:20:40Z 09:20:47Z..09:20:49Z "e" id="1" url=u x=1
+          b "T" ok=success 09:20:47Z..?"#]]
+    .assert_eq(&told(&reading));
+}
+
+#[test]
+fn of_a_key_that_stands_twice_in_an_object_the_later_one_counts() {
+    let mapping = compiled(&json!({
+        "workflow": {"status": "/s", "start": "/at", "end": ["/to", "/to/time"], "url": "/u"}, "statuses": {"ok": "success"},
+        "stages": [{"list": "/jobs", "id": "/id"}]}));
+    let body = r#"{"s": "no", "at": 1795166448, "at": {"x": 1}, "to": 1795166448, "to": {"time": 1795166449}, "u": "x", "u": null,
+        "jobs": {"a": {"id": 1}, "a": {"id": 2, "id": 3}}, "s": "ok"}"#;
+    let reading = poll(&mapping, "w", |_, _| body.to_owned());
+    expect![[r#"
+        ok=success ?..09:20:49Z
+          a pending id="3"
+        odd: /at is neither a text nor a number"#]]
+    .assert_eq(&told(&reading));
 }
 
 #[test]
@@ -570,6 +609,29 @@ fn of_too_many_stages_the_first_are_watched() {
     assert_eq!(
         reading.oddity.as_deref(),
         Some("more than 10000 stages: only the first 10000 are watched")
+    );
+}
+
+#[test]
+fn of_too_many_stages_in_several_answers_too() {
+    let mapping = compiled(
+        &json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"},
+        "stages": [{"list": "/jobs", "key": "/k"}]}),
+    );
+    let mut gather = mapping.gather("w").unwrap();
+    for page in 0..2 {
+        let keys = (0..6_000).map(|k| json!({"k": 6_000 * page + k}));
+        let body = json!({"jobs": keys.collect::<Vec<_>>(), "s": "ok"}).to_string();
+        gather.put(0, mapping.read_slice(0, body.as_bytes()).unwrap());
+    }
+    let reading = gather.finish().unwrap();
+    assert_eq!(reading.snapshot.stages.len(), limits::STAGES_MAX);
+    assert_eq!(&*reading.snapshot.stages[9_999].path, "9999");
+    assert!(
+        reading
+            .oddity
+            .unwrap()
+            .starts_with("more than 10000 stages")
     );
 }
 

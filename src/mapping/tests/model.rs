@@ -222,20 +222,9 @@ impl Model {
         })
     }
 
-    fn put(&mut self, mut newer: StageSnapshot) {
-        let place = (newer.path.clone(), newer.attempt);
-        if let Some(older) = self.stages.remove(&place) {
-            newer.id = newer.id.or(older.id);
-            newer.url = newer.url.or(older.url);
-            if newer.attributes.is_empty() {
-                newer.attributes = older.attributes;
-            }
-            newer.progress.queued = newer.progress.queued.or(older.progress.queued);
-            newer.progress.start = newer.progress.start.or(older.progress.start);
-            newer.progress.end = newer.progress.end.or(older.progress.end);
-            newer.progress.error = newer.progress.error.or(older.progress.error);
-        }
-        self.stages.insert(place, newer);
+    fn put(&mut self, stage: StageSnapshot) {
+        self.stages
+            .insert((stage.path.clone(), stage.attempt), stage);
     }
 
     fn snapshot(mut self, body: &Value) -> Snapshot {
