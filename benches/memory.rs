@@ -76,11 +76,7 @@ impl Bench {
         };
         let settings = Settings {
             monitors: vec![Monitor {
-                naming: Naming {
-                    monitor: "default".into(),
-                    workflow: "Workflow".into(),
-                    limits: SpanLimits::default(),
-                },
+                naming: Naming::new("default", "Workflow", SpanLimits::default()),
                 host: 0,
                 initial_delay: Duration::from_secs(5),
                 interval: INTERVAL,

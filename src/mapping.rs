@@ -163,6 +163,7 @@ impl<'de> Visitor<'de> for Workflow<'_> {
             workflow_id: fields.id.take(),
             progress: fields.progress(self.oddity),
             stages,
+            ..Snapshot::default()
         })
     }
 }
@@ -253,6 +254,7 @@ impl<'de> Visitor<'de> for Stage<'_> {
             kind: kind.unwrap_or_else(|| self.path.into()),
             id: fields.id.take(),
             progress: fields.progress(self.oddity),
+            ..StageSnapshot::default()
         }))
     }
 }
@@ -351,6 +353,7 @@ impl Fields {
             start: self.start,
             end: self.end,
             error: self.error,
+            ..Progress::default()
         }
     }
 }

@@ -361,11 +361,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
     let batch = &config.export.batch;
     Settings {
         monitors: vec![Monitor {
-            naming: Naming {
-                monitor: MONITOR.into(),
-                workflow: WORKFLOW.into(),
-                limits: config.trace.limits,
-            },
+            naming: Naming::new(MONITOR, WORKFLOW, config.trace.limits),
             host: 0,
             initial_delay: config.poll.initial_delay,
             interval: config.poll.interval,

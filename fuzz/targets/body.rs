@@ -140,11 +140,7 @@ fn watch(
     (given_up_at, why): (Wall, Abandoned),
     limits: SpanLimits,
 ) {
-    let naming = Naming {
-        monitor: "default".into(),
-        workflow: "Workflow".into(),
-        limits,
-    };
+    let naming = Naming::new("default", "Workflow", limits);
     let mut workflow = Workflow::new(event.clone(), &naming, &Sampler::default(), received_at);
     let mut spans = Vec::new();
     let mut ended = None;

@@ -20,11 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         written
     );
     record.workflow.check_invariants();
-    let naming = Naming {
-        monitor: record.monitor.clone(),
-        workflow: "Workflow".into(),
-        limits: SpanLimits::default(),
-    };
+    let naming = Naming::new(&record.monitor, "Workflow", SpanLimits::default());
     let mut spans = Vec::new();
     let now = Wall::from_unix_ns(1_720_162_671_000_000_000);
     record

@@ -22,11 +22,7 @@ struct Rig {
 
 fn monitor(host: u16) -> Monitor {
     Monitor {
-        naming: Naming {
-            monitor: format!("monitor{host}").into(),
-            workflow: "Workflow".into(),
-            limits: SpanLimits::default(),
-        },
+        naming: Naming::new(&format!("monitor{host}"), "Workflow", SpanLimits::default()),
         host,
         initial_delay: Duration::from_secs(5),
         interval: INTERVAL,
@@ -200,17 +196,20 @@ fn answer_of(state: State, stages: usize) -> Answer {
         start: Some(Wall::from_unix_ns(EPOCH_NS)),
         end: Some(Wall::from_unix_ns(EPOCH_NS + 1)),
         error: None,
+        ..Progress::default()
     };
     let stages = (0..stages).map(|n| StageSnapshot {
         path: n.to_string().into(),
         kind: "Stage".into(),
         id: None,
         progress: progress(State::Ended(Outcome::Success)),
+        ..StageSnapshot::default()
     });
     let snapshot = Snapshot {
         workflow_id: None,
         progress: progress(state),
         stages: stages.collect(),
+        ..Snapshot::default()
     };
     Answer::Snapshot {
         snapshot: Box::new(snapshot),

@@ -31,6 +31,41 @@ pub struct Naming {
     pub workflow: Box<str>,
     /// What a span may hold.
     pub limits: SpanLimits,
+    /// Whether success is status Ok; else it is Unset, as the convention has it.
+    pub ok: bool,
+    /// Whether a skipped stage gets a span.
+    pub skipped: bool,
+    /// Whether the wait for a start gets a span of its own.
+    pub queued: bool,
+    /// What the submitter's trace context is for.
+    pub context: ContextUse,
+}
+
+/// What becomes of the trace context that a start event carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextUse {
+    /// The workflow's span is a child of the submitter's, in its trace, and recorded as that trace is.
+    #[default]
+    Parent,
+    /// The workflow has a trace of its own, and its span a link to the submitter's.
+    Link,
+    /// The workflow has a trace of its own.
+    Ignore,
+}
+
+impl Naming {
+    /// What is so unless somebody asks for something else.
+    pub fn new(monitor: &str, workflow: &str, limits: SpanLimits) -> Self {
+        Naming {
+            monitor: monitor.into(),
+            workflow: workflow.into(),
+            limits,
+            ok: true,
+            skipped: false,
+            queued: false,
+            context: ContextUse::Parent,
+        }
+    }
 }
 
 /// A workflow under watch.

@@ -55,11 +55,7 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
     let (batches, batches_received) = bounded(1);
     let settings = Settings {
         monitors: vec![Monitor {
-            naming: Naming {
-                monitor: "default".into(),
-                workflow: "Workflow".into(),
-                limits: SpanLimits::default(),
-            },
+            naming: Naming::new("default", "Workflow", SpanLimits::default()),
             host: 0,
             initial_delay: Duration::from_secs(3600),
             interval: Duration::from_secs(10),

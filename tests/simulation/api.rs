@@ -145,6 +145,7 @@ fn answer(plan: &Plan, host: &Host, at: u64, faulty: bool) -> Answer {
         workflow_id: Some(plan.event.workflow_id.clone()),
         progress,
         stages,
+        ..Snapshot::default()
     };
     Answer::Snapshot {
         snapshot: Box::new(snapshot),
@@ -158,6 +159,7 @@ fn stage_of(stage: &StagePlan, at: u64, host: &Host) -> StageSnapshot {
         kind: stage.path.as_str().into(),
         id: Some("id".into()),
         progress: progress(stage.course, at, host),
+        ..StageSnapshot::default()
     }
 }
 

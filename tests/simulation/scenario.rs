@@ -307,11 +307,7 @@ fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u64) -
         _ => 2 * duration + HOUR,
     };
     Monitor {
-        naming: Naming {
-            monitor: format!("monitor {n}").into(),
-            workflow: "Workflow".into(),
-            limits: SpanLimits::default(),
-        },
+        naming: Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default()),
         host: r.index(hosts) as u16,
         initial_delay: Duration::from_nanos(r.between(0, 30 * SECOND)),
         interval: Duration::from_nanos(interval * r.between(100, 200) / 100),

@@ -392,11 +392,7 @@ mod tests {
     use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {
-        let naming = Naming {
-            monitor: "default".into(),
-            workflow: "Workflow".into(),
-            limits: SpanLimits::default(),
-        };
+        let naming = Naming::new("default", "Workflow", SpanLimits::default());
         let wall = |u: &mut Unstructured<'_>| Arbitrary::Ok(Wall::from_unix_ns(u.arbitrary()?));
         let parent = TraceContext::from_w3c(
             "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-03",
@@ -435,6 +431,7 @@ mod tests {
                 start: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 end: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 error: u.arbitrary::<Option<&str>>()?.map(Box::from),
+                ..Progress::default()
             })
         };
         for _ in 0..u.int_in_range(0..=3)? {
@@ -445,6 +442,7 @@ mod tests {
                     kind: u.arbitrary::<&str>()?.into(),
                     id: u.arbitrary::<Option<&str>>()?.map(Box::from),
                     progress: progress(u)?,
+                    ..StageSnapshot::default()
                 });
             }
             let mut own = progress(u)?;
@@ -453,6 +451,7 @@ mod tests {
                 workflow_id: None,
                 progress: own,
                 stages,
+                ..Snapshot::default()
             };
             workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
         }

@@ -19,11 +19,7 @@ fn seconds(wall: Wall) -> f64 {
 }
 
 fn naming() -> Naming {
-    Naming {
-        monitor: "risk".into(),
-        workflow: "Workflow".into(),
-        limits: SpanLimits::default(),
-    }
+    Naming::new("risk", "Workflow", SpanLimits::default())
 }
 
 fn event() -> StartEvent {
@@ -75,12 +71,14 @@ fn snapshot<'a>(workflow: &str, stages: impl Iterator<Item = &'a str>) -> Snapsh
             kind: path.into(),
             id: None,
             progress: progress(text),
+            ..StageSnapshot::default()
         }
     });
     Snapshot {
         workflow_id: None,
         progress: progress(workflow),
         stages: stages.collect(),
+        ..Snapshot::default()
     }
 }
 
@@ -854,6 +852,7 @@ fn whatever_the_answers_the_trace_is_whole() {
                     kind: (*path).into(),
                     id: None,
                     progress: any_progress(u)?,
+                    ..StageSnapshot::default()
                 });
             }
             let verdict = workflow.observe(snapshot, any_time(u)?, &naming, &mut spans);
