@@ -21,6 +21,14 @@ pub const TRACE_STATE_BYTES_MAX: usize = 4096;
 pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Stages of one workflow.
 pub const STAGES_MAX: usize = 10_000;
+/// Attempts at one stage.
+pub const STAGE_ATTEMPTS_MAX: usize = 256;
+/// Stages within one another. What is deeper hangs below the workflow.
+pub const STAGE_DEPTH_MAX: usize = 64;
+/// Attributes that answers may add to one span.
+pub const ANSWERED_ATTRIBUTES_MAX: usize = 64;
+/// What a workflow and its open stages may keep of such attributes and of URLs, in bytes.
+pub const ANSWERED_ATTRIBUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Workflows watched at once.
 pub const WORKFLOWS_MAX: usize = 100_000;
@@ -58,6 +66,8 @@ pub const INTAKE_QUEUE: usize = 1024;
 
 const _: () = assert!(WORKFLOW_ID_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= ATTRIBUTE_BYTES_MAX);
+const _: () = assert!(STAGE_ATTEMPTS_MAX < STAGES_MAX && STAGE_DEPTH_MAX < STAGES_MAX);
+const _: () = assert!(ANSWERED_ATTRIBUTES_MAX * ATTRIBUTE_BYTES_MAX < ANSWERED_ATTRIBUTE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
 const _: () = assert!(FINISHED_MAX <= WORKFLOWS_MAX);

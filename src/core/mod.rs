@@ -355,6 +355,8 @@ pub struct Counters {
     pub workflows_timed_out: u64,
     /// Of those, given up as not found.
     pub workflows_not_found: u64,
+    /// Of those, given up because of a later attempt.
+    pub workflows_superseded: u64,
     /// Spans finished.
     pub spans_finished: u64,
     /// Spans that the collector has acknowledged.
@@ -880,7 +882,7 @@ impl Core {
         self.mark(slot);
         self.finish(run, spans);
         match verdict {
-            Verdict::Ended(outcome) => self.end(slot, outcome, None, now),
+            Verdict::Ended(outcome, why) => self.end(slot, outcome, why, now),
             Verdict::Watching => self.poll_again(slot, due, at, now),
         }
     }
@@ -1128,11 +1130,6 @@ impl Core {
         let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
         let run = watch.run();
         self.finish(run, spans);
-        match abandoned {
-            Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
-            Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
-            None => {}
-        }
         self.end(slot, outcome, abandoned, now);
     }
 
@@ -1152,6 +1149,12 @@ impl Core {
             self.wheel.cancel(timer);
         }
         self.counters.workflows_ended += 1;
+        match abandoned {
+            Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
+            Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
+            Some(Abandoned::Superseded) => self.counters.workflows_superseded += 1,
+            None => {}
+        }
         self.note(Note::Ended {
             workflow_id: watch.workflow.id().clone(),
             trace_id: watch.workflow.trace_id(),

@@ -6,8 +6,9 @@
 //!
 //! Numbers are LEB128 (signed ones zigzagged), texts stand behind their length, an option behind a byte.
 
-use super::{DroppedEvents, OpenStage, Seen, Stage, Workflow};
-use crate::core::event::Value;
+use super::stages::{Fate, OpenStage, Stage, StageExtra};
+use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
+use crate::core::event::{Attributes, Value};
 use crate::core::ids::{SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, State};
@@ -44,7 +45,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
@@ -67,6 +68,7 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
         to.wall(start);
         to.wall(end);
     });
+    to.version_2(workflow);
     to.0
 }
 
@@ -76,7 +78,9 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
 /// Why it cannot be read.
 pub fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => Reader(rest).record().ok_or(Unreadable::Damaged),
+        Some((&version @ 1..=VERSION, rest)) => {
+            Reader(rest).record(version).ok_or(Unreadable::Damaged)
+        }
         Some((&version, _)) if version > VERSION => Err(Unreadable::Newer(version)),
         _ => Err(Unreadable::Damaged),
     }
@@ -155,7 +159,7 @@ impl Writer {
 
     fn stage(&mut self, stage: &Stage) {
         self.text(&stage.path);
-        self.bool(stage.finished);
+        self.bool(stage.is_finished());
         self.option(stage.open.as_deref(), |to, open| {
             to.option(open.kind.as_deref(), Self::text);
             to.option(open.id.as_deref(), Self::text);
@@ -176,32 +180,86 @@ impl Writer {
         });
         self.option(seen.start, Self::wall);
         self.option(seen.end, Self::wall);
-        self.option(seen.error.as_deref(), Self::text);
+        self.option(seen.error(), Self::text);
         self.option(seen.started_seen, Self::wall);
         self.option(seen.ended_seen, Self::wall);
         self.list(seen.events.iter(), |to, event| {
             to.wall(event.time);
             to.text(&event.name);
         });
-        self.option(seen.dropped.as_deref(), |to, dropped| {
+        self.option(seen.dropped(), |to, dropped| {
             to.number(dropped.count.into());
             to.text(&dropped.last);
         });
     }
+
+    /// What came with version 2. Of the stages only those that it says something about, behind their places.
+    fn version_2(&mut self, workflow: &Workflow) {
+        self.0.push(workflow.settling);
+        self.option(workflow.seen.queued(), Self::wall);
+        self.option(workflow.extra.as_deref(), |to, extra| {
+            to.option(extra.submitter.as_ref(), Self::context);
+            to.bool(extra.follows);
+            to.option(extra.attempt, |to, attempt| to.number(attempt.into()));
+            to.answered(extra.url.as_deref(), &extra.attributes);
+            to.number(extra.dropped_attributes.into());
+        });
+        let more: Vec<_> = (0_u64..)
+            .zip(&workflow.stages)
+            .filter(|(_, stage)| has_more(stage))
+            .collect();
+        self.list(more.into_iter(), |to, (place, stage)| {
+            to.number(place);
+            to.number(stage.attempt.into());
+            to.bool(stage.fate == Fate::LeftOut);
+            to.option(stage.open.as_deref(), |to, open| {
+                to.0.push(open.settling);
+                to.option(open.seen.queued(), Self::wall);
+                to.option(open.extra.as_deref(), Self::stage_extra);
+            });
+        });
+    }
+
+    fn stage_extra(&mut self, extra: &StageExtra) {
+        self.option(extra.parent, |to, place| to.number(place.into()));
+        self.option(extra.previous, |to, place| to.number(place.into()));
+        self.option(extra.superseded, Self::wall);
+        self.bool(extra.promised);
+        self.option(extra.within, |to, (start, end)| {
+            to.wall(start);
+            to.wall(end);
+        });
+        self.answered(extra.url.as_deref(), &extra.attributes);
+        self.number(extra.dropped_attributes.into());
+    }
+
+    fn answered(&mut self, url: Option<&str>, attributes: &Attributes) {
+        self.option(url, Self::text);
+        self.list(attributes.iter(), Self::attribute);
+    }
+}
+
+fn has_more(stage: &Stage) -> bool {
+    let open = stage.open.as_deref();
+    stage.attempt != 1
+        || stage.fate == Fate::LeftOut
+        || open.is_some_and(|open| {
+            open.settling > 0 || open.seen.queued().is_some() || open.extra.is_some()
+        })
 }
 
 /// `None` everywhere: the bytes are damaged.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    fn record(mut self) -> Option<Record> {
+    fn record(mut self, version: u8) -> Option<Record> {
         let monitor = self.text()?;
         let deadline = self.wall()?;
         let id = self.text()?;
         if id.is_empty() || id.len() > limits::WORKFLOW_ID_BYTES_MAX {
             return None;
         }
-        let workflow = Workflow {
+        let mut workflow = Workflow {
             id: id.into(),
             attempt: self.option(Self::small)?,
             trace_id: TraceId::from_bytes(self.array()?)?,
@@ -217,14 +275,19 @@ impl Reader<'_> {
             stages: self.list(limits::STAGES_MAX, Self::stage)?,
             finished_within: self.option(|from| Some((from.wall()?, from.wall()?)))?,
             settling: 0,
+            extra: None,
             changed: false,
         };
+        if version >= 2 {
+            self.version_2(&mut workflow)?;
+        }
         let in_order = workflow
             .finished_within
             .is_none_or(|(start, end)| start <= end);
-        let finished = workflow.stages.iter().any(|stage| stage.finished);
+        let finished = workflow.stages.iter().any(Stage::is_finished);
         let whole =
             self.0.is_empty() && in_order && (workflow.finished_within.is_none() || finished);
+        let whole = whole && workflow.is_tree();
         whole.then_some(Record {
             monitor,
             deadline,
@@ -334,12 +397,18 @@ impl Reader<'_> {
                 seen: from.seen()?,
                 answered: false,
                 settling: 0,
+                extra: None,
             })
         })?;
+        let fate = match finished {
+            true => Fate::Finished,
+            false => Fate::Unfinished,
+        };
         // What is finished keeps nothing open.
         (!finished || open.is_none()).then_some(Stage {
             path,
-            finished,
+            attempt: 1,
+            fate,
             open: open.map(Box::new),
         })
     }
@@ -347,7 +416,7 @@ impl Reader<'_> {
     fn seen(&mut self) -> Option<Seen> {
         // As many as any limit of a span's events lets gather.
         const EVENTS_MAX: usize = 1 << 20;
-        Some(Seen {
+        let mut seen = Seen {
             state: match self.byte()? {
                 0 => State::Pending,
                 1 => State::Running,
@@ -361,7 +430,12 @@ impl Reader<'_> {
             },
             start: self.option(Self::wall)?,
             end: self.option(Self::wall)?,
-            error: self.option(Self::text)?,
+            extra: self.option(Self::text)?.map(|error| {
+                Box::new(SeenExtra {
+                    error: Some(error),
+                    ..SeenExtra::default()
+                })
+            }),
             started_seen: self.option(Self::wall)?,
             ended_seen: self.option(Self::wall)?,
             events: self.list(EVENTS_MAX, |from| {
@@ -370,15 +444,84 @@ impl Reader<'_> {
                     name: from.text()?,
                 })
             })?,
-            dropped: self
-                .option(|from| {
-                    Some(DroppedEvents {
-                        count: from.small()?,
-                        last: from.text()?,
-                    })
-                })?
-                .map(Box::new),
-        })
+        };
+        let dropped = self.option(|from| {
+            Some(DroppedEvents {
+                count: from.small()?,
+                last: from.text()?,
+            })
+        })?;
+        if dropped.is_some() {
+            seen.extra.get_or_insert_default().dropped = dropped;
+        }
+        Some(seen)
+    }
+
+    fn version_2(&mut self, workflow: &mut Workflow) -> Option<()> {
+        workflow.settling = self.settling()?;
+        self.queued(&mut workflow.seen)?;
+        let extra = self.option(|from| {
+            Some(Extra {
+                submitter: from.option(Self::context)?,
+                follows: from.bool()?,
+                attempt: from.option(Self::small)?,
+                url: from.option(Self::text)?,
+                attributes: from.answered_attributes()?,
+                dropped_attributes: from.small()?,
+            })
+        })?;
+        workflow.extra = extra.map(Box::new);
+        let stages = &mut workflow.stages;
+        for _ in 0..self.number()? {
+            let place: usize = self.number()?.try_into().ok()?;
+            let stage = stages.get_mut(place)?;
+            stage.attempt = self.small()?;
+            if self.bool()? {
+                (stage.fate == Fate::Finished).then(|| stage.fate = Fate::LeftOut)?;
+            }
+            match (self.bool()?, &mut stage.open) {
+                (true, Some(open)) => {
+                    open.settling = self.settling()?;
+                    self.queued(&mut open.seen)?;
+                    open.extra = self.option(Self::stage_extra)?.map(Box::new);
+                }
+                (false, None) => {}
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn settling(&mut self) -> Option<u8> {
+        self.byte().filter(|polls| *polls <= limits::SETTLE_POLLS)
+    }
+
+    fn queued(&mut self, seen: &mut Seen) -> Option<()> {
+        let queued = self.option(Self::wall)?;
+        if queued.is_some() {
+            seen.extra.get_or_insert_default().queued = queued;
+        }
+        Some(())
+    }
+
+    fn stage_extra(&mut self) -> Option<StageExtra> {
+        let extra = StageExtra {
+            parent: self.option(Self::small)?,
+            previous: self.option(Self::small)?,
+            superseded: self.option(Self::wall)?,
+            promised: self.bool()?,
+            within: self.option(|from| Some((from.wall()?, from.wall()?)))?,
+            url: self.option(Self::text)?,
+            attributes: self.answered_attributes()?,
+            dropped_attributes: self.small()?,
+        };
+        let in_order = extra.within.is_none_or(|(start, end)| start <= end);
+        in_order.then_some(extra)
+    }
+
+    fn answered_attributes(&mut self) -> Option<Attributes> {
+        let all = self.list(limits::ANSWERED_ATTRIBUTES_MAX, Self::attribute)?;
+        Some(all.into())
     }
 }
 
@@ -496,16 +639,11 @@ mod tests {
         });
     }
 
-    /// Version 1 as it was first released: these bytes are in users' stores.
     #[test]
-    fn version_1_is_read_for_ever() {
-        let mut u = Unstructured::new(&[7; 400]);
-        let workflow = arbitrary_workflow(&mut u).unwrap();
-        let bytes = encode("default", Wall::from_unix_ns(1), &workflow);
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        expect_test::expect!["010764656661756c7402017701878e9c3855319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735030103613d3101018e9cb8f0e0c183870e8e9cb8f0e0c183870e010707070707070707040161018e9cb8f0e0c183870e01620301016300ab020707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707016402000000000000d03f01000000010000000003027330000101070707070707070701070707070707070701018e9cb8f0e0c183870e0001070707070707070701000001000707070707070707000273310000027332000000"].assert_eq(&hex);
-        let newer = [&[2], &bytes[1..]].concat();
-        assert!(matches!(decode(&newer), Err(Unreadable::Newer(2))));
-        assert!(matches!(decode(&[]), Err(Unreadable::Damaged)));
+    fn what_a_later_version_wrote_is_left_alone() {
+        let newer = [VERSION + 1, 0];
+        assert_eq!(decode(&newer).unwrap_err(), Unreadable::Newer(VERSION + 1));
+        assert_eq!(decode(&[]).unwrap_err(), Unreadable::Damaged);
+        assert_eq!(decode(&[0]).unwrap_err(), Unreadable::Damaged);
     }
 }

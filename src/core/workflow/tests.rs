@@ -5,6 +5,7 @@
 //! optional; times are seconds.
 
 use super::*;
+use crate::core::snapshot::StageSnapshot;
 use expect_test::{Expect, expect};
 
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
@@ -870,4 +871,54 @@ fn whatever_the_answers_the_trace_is_whole() {
         hold(&finished, &workflow.span_id(&naming));
         Ok(())
     });
+}
+
+/// Version 1 as it was released, after the first three answers below: such bytes are in users' stores.
+const RECORD_1: &str = "01047269736b8080a5e6a88ad7de2f027731010255319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a09073503010876656e646f723d31010180d889a1dbb8d5de2f8080e0dae2b8d5de2f0103312d3002046465736b0005726174657304726f7773010d01018080e0dae2b8d5de2f0001036f64640180c88ffb87b9d5de2f000280c88ffb87b9d5de2f0c496e697469616c697a696e6780d8eebbd2b9d5de2f0a50726f63657373696e6701010c496e697469616c697a696e6704044c6f616401000352756e00010000020180a0b9c180b9d5de2f000104736c6f770180c88ffb87b9d5de2f0180e8cdfc9cbad5de2f0280c88ffb87b9d5de2f0c496e697469616c697a696e6780d8eebbd2b9d5de2f0a50726f63657373696e67010109436f6d706c65746564034f7574000004536b697001000180a8b694eab8d5de2f80a0b9c180b9d5de2f";
+
+#[test]
+fn a_record_of_version_1_is_read_for_ever() {
+    let bytes: Vec<u8> = (0..RECORD_1.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&RECORD_1[at..at + 2], 16).unwrap())
+        .collect();
+    let mut naming = naming();
+    naming.limits.events = 2;
+    let record = record::decode(&bytes).unwrap();
+    assert_eq!((&*record.monitor, record.deadline), ("risk", wall("3600")));
+    // What a farspan that reads version 1 as it was has to make of it.
+    let mut event = event();
+    event.attempt = Some(2);
+    event.parent = parent("03", Some("vendor=1"));
+    event.attributes = Box::new([
+        ("desk".into(), "rates".into()),
+        ("rows".into(), Value::Int(-7)),
+    ]);
+    event.source = Some("1-0".into());
+    let mut workflow = Workflow::new(event, &naming, &Sampler::default(), wall("0"));
+    let told = |workflow: &mut Workflow, line: &str| {
+        let mut words = line.split_whitespace();
+        let at = wall(words.next().unwrap());
+        let own = words.next().unwrap();
+        let mut spans = Vec::new();
+        workflow.observe(snapshot(own, words), at, &naming, &mut spans);
+        spans
+    };
+    for line in [
+        "5 Initializing,0.. Load=Completed,1..4 Run=Initializing,4..,!slow Out=Null Skip=Skipped",
+        "15 Processing,0.. Load=Completed,1..4 Run=Processing,4.. Out=Null",
+        "25 Initializing,0..,!odd Run=Completed,4..",
+    ] {
+        told(&mut workflow, line);
+    }
+    let mut restored = record.workflow;
+    let last = "35 Failed,0..34 Run=Completed,4..33 Out=Null";
+    let spans = told(&mut restored, last);
+    assert_eq!(spans, told(&mut workflow, last));
+    let finished: Vec<_> = spans.into_iter().map(|span| (35.0, span)).collect();
+    expect![[r#"
+        @35 Run 4..33 ok result=success | Initializing 5 Processing 15
+        @35 Workflow 0..34 error "odd" result=failure type=Failed | Submitted -1 Initializing 5
+    "#]]
+    .assert_eq(&render(&finished));
 }
