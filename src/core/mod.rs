@@ -653,17 +653,10 @@ impl Core {
         let slots: Vec<u32> = self.table.iter().filter_map(of_them).collect();
         let mut sources = Vec::new();
         for slot in slots {
+            self.unschedule(slot);
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
-            match watch.phase {
-                Phase::Waiting { timer, .. } => drop(self.wheel.cancel(timer)),
-                Phase::Ready { .. } => self.ready.retain(|ready| *ready != slot),
-                Phase::InFlight { .. } => {
-                    self.in_flight -= 1;
-                    self.strays += 1;
-                }
-            }
             let run = watch.run();
             sources.extend(watch.workflow.take_source().map(|s| (run, s)));
         }
@@ -699,9 +692,16 @@ impl Core {
             return self.shed(event);
         };
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
-        if self.table.knows(key, run) || self.leaving.contains_key(&run) {
+        let done = self.table.has_finished(run) || self.leaving.contains_key(&run);
+        if !done && let Some(slot) = self.superseded_by(key, event.attempt) {
+            self.supersede(slot, now);
+        }
+        if done || self.table.knows(key, run) {
             return self.note_duplicate(event, key, run);
         }
+        let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
+            return self.shed(event);
+        };
         if self.table.is_full() {
             return self.shed(event);
         }
@@ -732,6 +732,37 @@ impl Core {
         self.mark(slot);
         self.counters.events_accepted += 1;
         self.note(note);
+    }
+
+    /// The watch of an earlier attempt at the same run, where both are known to be attempts. The API answers about the
+    /// later one from now on, so nothing more can be learned about the earlier one.
+    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>) -> Option<u32> {
+        let (slot, watch) = self.table.find(key)?;
+        let earlier = watch.workflow.attempt()? < attempt?;
+        earlier.then_some(slot)
+    }
+
+    fn supersede(&mut self, slot: u32, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let host = self.settings.monitors[watch.monitor as usize].host;
+        let at = now.wall.shifted(self.hosts[host as usize].skew_ns);
+        self.unschedule(slot);
+        self.abandon(slot, Abandoned::Superseded, at, now);
+    }
+
+    /// Takes a watch that is about to go out of wherever its next poll waits.
+    fn unschedule(&mut self, slot: u32) {
+        match self.table.get(slot).map(|watch| watch.phase) {
+            Some(Phase::Waiting { timer, .. }) => drop(self.wheel.cancel(timer)),
+            Some(Phase::Ready { .. }) => self.ready.retain(|ready| *ready != slot),
+            Some(Phase::InFlight { .. }) => {
+                self.in_flight -= 1;
+                self.strays += 1;
+            }
+            None => {}
+        }
     }
 
     fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
@@ -771,7 +802,6 @@ impl Core {
         if self.table.is_full() {
             return Err("there is no room".into());
         }
-        let monitor = &self.settings.monitors[index];
         let key = RunKey::of(&record.monitor, record.workflow.id());
         let run = record.workflow.run_key(key);
         if self.table.has_finished(run) {
@@ -779,9 +809,25 @@ impl Core {
             self.change(Change::RemoveWorkflow(run));
             return Ok(());
         }
-        if self.table.knows(key, run) {
-            return Err("it is watched already".into());
+        if let Some(slot) = self.superseded_by(key, record.workflow.attempt()) {
+            self.supersede(slot, now);
+        } else if let Some((_, watch)) = self.table.find(key) {
+            let later = watch.workflow.attempt() > record.workflow.attempt();
+            if !later || record.workflow.attempt().is_none() {
+                return Err("it is watched already".into());
+            }
+            let monitor = &self.settings.monitors[index];
+            let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+            let (mut workflow, naming) = (record.workflow, &monitor.naming);
+            let mut spans = Vec::new();
+            let why = Abandoned::Superseded;
+            let (outcome, abandoned) = workflow.abandon(why, at, naming, &mut spans);
+            self.finish(run, spans);
+            self.table.remember(run, now.mono);
+            self.conclude(workflow, run, outcome, abandoned, now);
+            return Ok(());
         }
+        let monitor = &self.settings.monitors[index];
         let due = now.mono + spread(key, monitor.interval);
         // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long. And what
         // passed it while nobody watched may have ended meanwhile: it is asked after once more.
@@ -1134,20 +1180,32 @@ impl Core {
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
-        let Some(mut watch) = self.table.finish(slot, now.mono) else {
+        let Some(watch) = self.table.finish(slot, now.mono) else {
             return;
         };
+        if let Phase::Waiting { timer, .. } = watch.phase {
+            self.wheel.cancel(timer);
+        }
         let run = watch.run();
+        self.conclude(watch.workflow, run, outcome, abandoned, now);
+    }
+
+    /// What is left to do about a run that has ended.
+    fn conclude(
+        &mut self,
+        mut workflow: Workflow,
+        run: RunKey,
+        outcome: Outcome,
+        abandoned: Option<Abandoned>,
+        now: Now,
+    ) {
         self.change(Change::RemoveWorkflow(run));
         self.change(Change::PutFinished(run, now.wall));
         self.forget_finished(now);
         let leaving = self.leaving.entry(run).or_default();
         leaving.ended = true;
-        leaving.source = watch.workflow.take_source();
+        leaving.source = workflow.take_source();
         self.let_go(run, 0);
-        if let Phase::Waiting { timer, .. } = watch.phase {
-            self.wheel.cancel(timer);
-        }
         self.counters.workflows_ended += 1;
         match abandoned {
             Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
@@ -1156,8 +1214,8 @@ impl Core {
             None => {}
         }
         self.note(Note::Ended {
-            workflow_id: watch.workflow.id().clone(),
-            trace_id: watch.workflow.trace_id(),
+            workflow_id: workflow.id().clone(),
+            trace_id: workflow.trace_id(),
             outcome,
             abandoned,
         });
