@@ -23,7 +23,7 @@ pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const STAGES_MAX: usize = 10_000;
 /// Attempts at one stage.
 pub const STAGE_ATTEMPTS_MAX: usize = 256;
-/// Stages within one another. What is deeper hangs below the workflow.
+/// How many stages a stage may be part of, one within another. What is deeper is part of the workflow alone.
 pub const STAGE_DEPTH_MAX: usize = 64;
 /// Attributes that answers may add to one span.
 pub const ANSWERED_ATTRIBUTES_MAX: usize = 64;

@@ -407,6 +407,7 @@ impl Workflow {
             (None, Some(seen)) => announced.min(seen),
             (None, None) => announced,
         };
+        let began = start;
         // A parent holds its children, also those that were finished before their parent's times were known.
         let (first, last) = self.finished_within.unwrap_or((start, end));
         let start = match seen.start {
@@ -414,15 +415,14 @@ impl Workflow {
             None => start.min(first).min(end),
         };
         let end = end.max(last).max(start);
-        let queued = seen
-            .queued()
-            .filter(|queued| naming.queued && *queued < start);
-        if let Some(queued) = queued {
-            let parent = self.span_id(naming);
-            let name = &naming.workflow;
-            spans.push(self.wait_span(name, (queued, start), None, parent, naming));
+        let queued = seen.queued().filter(|_| naming.queued);
+        let wait = queued.map(|queued| (queued, began.min(end)));
+        let wait = wait.filter(|(queued, began)| queued < began);
+        if let Some(wait) = wait {
+            let (name, parent) = (&naming.workflow, self.span_id(naming));
+            spans.push(self.wait_span(name, wait, None, parent, naming));
         }
-        let start = queued.unwrap_or(start);
+        let start = wait.map_or(start, |(queued, _)| queued.min(start));
         let mut attributes = Attributes::new(&naming.limits);
         self.add_run(&mut attributes, naming);
         attributes.add_times(&seen);
@@ -688,6 +688,11 @@ impl Seen {
 
     fn error(&self) -> Option<&str> {
         self.extra.as_ref()?.error.as_deref()
+    }
+
+    fn is_skipped_timelessly(&self) -> bool {
+        let timeless = self.start.is_none() && self.end.is_none();
+        timeless && self.state == State::Ended(Outcome::Skip)
     }
 
     /// The end of what has ended. One before the start says nothing, about what is within neither.

@@ -831,6 +831,7 @@ impl World {
                 let since = watch.missing_since.expect("it is missing");
                 assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
             }
+            Some(Abandoned::Superseded) => panic!("no plan has attempts"),
             None => {
                 assert!(self.now >= plan.course.end);
                 let endless = watch.seen.as_ref().is_none_or(|s| s.progress.end.is_none());

@@ -518,14 +518,12 @@ impl Workflow {
         let extra = extra.map(|extra| *extra).unwrap_or_default();
         let parent = extra.parent.map(|parent| parent as usize);
         let (start, end) = self.times_of(&seen, &extra, ending.end);
-        let queued_from = seen
-            .queued()
-            .filter(|queued| naming.queued && *queued < start);
-        let queued_from = queued_from.map(|queued| self.clamped_start(parent, queued).min(start));
-        let wait = queued_from
-            .filter(|from| *from < start)
-            .map(|from| (from, start));
-        let start = wait.map_or(start, |(from, _)| from);
+        let queued = seen.queued().filter(|_| naming.queued);
+        let queued = queued.map(|queued| self.clamped_queued(parent, queued));
+        let began = self.clamped_start(parent, seen.best_start(ending.end));
+        let wait = queued.map(|queued| (queued, began.min(end)));
+        let wait = wait.filter(|(queued, began)| queued < began);
+        let start = wait.map_or(start, |(queued, _)| queued.min(start));
         match parent {
             Some(parent) => {
                 let above = self.stages[parent].extra_mut();
@@ -600,7 +598,7 @@ impl Workflow {
         match extra.within {
             None => (start, end),
             // All that is known of it.
-            Some(within) if !seen.has_run() => within,
+            Some(within) if !seen.has_run() || seen.is_skipped_timelessly() => within,
             Some((first, last)) => (start.min(first), end.max(last)),
         }
     }
@@ -608,6 +606,16 @@ impl Workflow {
     fn clamped_start(&self, parent: Option<usize>, start: Wall) -> Wall {
         let latest = self.around(parent).filter_map(|seen| seen.start).max();
         latest.map_or(start, |latest| start.max(latest))
+    }
+
+    /// As for a start; but the span of what was queued itself begins there.
+    fn clamped_queued(&self, parent: Option<usize>, queued: Wall) -> Wall {
+        let from = |seen: &Seen| {
+            let start = seen.start?;
+            Some(seen.queued().map_or(start, |queued| queued.min(start)))
+        };
+        let latest = self.around(parent).filter_map(from).max();
+        latest.map_or(queued, |latest| queued.max(latest))
     }
 
     fn clamped_end(&self, parent: Option<usize>, end: Wall) -> Wall {
