@@ -531,11 +531,15 @@ mod tests {
     use crate::core::event::StartEvent;
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::snapshot::{Progress, Snapshot, StageSnapshot};
-    use crate::core::workflow::Naming;
+    use crate::core::workflow::{ContextUse, Naming, Verdict};
     use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {
-        let naming = Naming::new("default", "Workflow", SpanLimits::default());
+        let naming = Naming {
+            skipped: u.arbitrary()?,
+            context: *u.choose(&[ContextUse::Parent, ContextUse::Link])?,
+            ..Naming::new("default", "Workflow", SpanLimits::default())
+        };
         let wall = |u: &mut Unstructured<'_>| Arbitrary::Ok(Wall::from_unix_ns(u.arbitrary()?));
         let parent = TraceContext::from_w3c(
             "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-03",
@@ -569,34 +573,47 @@ mod tests {
                 State::Ended(Outcome::Skip),
             ];
             Arbitrary::Ok(Progress {
+                queued: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 status: u.arbitrary::<Option<&str>>()?.map(Box::from),
                 state: *u.choose(&states)?,
                 start: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 end: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 error: u.arbitrary::<Option<&str>>()?.map(Box::from),
-                ..Progress::default()
             })
+        };
+        let attributes = |u: &mut Unstructured<'_>| {
+            let one = ("e".into(), Value::Str(u.arbitrary::<&str>()?.into()));
+            Arbitrary::Ok(Attributes::from_iter(u.arbitrary::<bool>()?.then_some(one)))
         };
         for _ in 0..u.int_in_range(0..=3)? {
             let mut stages = Vec::new();
-            for index in 0..u.int_in_range(0..=3)? {
+            for _ in 0..u.int_in_range(0..=5)? {
+                let path = |n: u8| Box::from(format!("s{n}"));
+                let parent = u.arbitrary::<Option<u8>>()?;
                 stages.push(StageSnapshot {
-                    path: format!("s{index}").into(),
+                    path: path(u.int_in_range(0..=3)?),
+                    parent: parent.map(|n| path(n % 4)),
+                    attempt: u.int_in_range(0..=2)?,
+                    url: u.arbitrary::<Option<&str>>()?.map(Box::from),
+                    attributes: attributes(u)?,
                     kind: u.arbitrary::<&str>()?.into(),
                     id: u.arbitrary::<Option<&str>>()?.map(Box::from),
                     progress: progress(u)?,
-                    ..StageSnapshot::default()
                 });
             }
-            let mut own = progress(u)?;
-            own.state = State::Running;
             let snapshot = Snapshot {
                 workflow_id: None,
-                progress: own,
+                progress: progress(u)?,
+                attempt: u.arbitrary()?,
+                url: u.arbitrary::<Option<&str>>()?.map(Box::from),
+                attributes: attributes(u)?,
                 stages,
-                ..Snapshot::default()
             };
-            workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
+            let before = workflow.clone();
+            let verdict = workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
+            if verdict != Verdict::Watching {
+                return Ok(before);
+            }
         }
         Ok(workflow)
     }
@@ -609,14 +626,11 @@ mod tests {
             let bytes = encode("default", deadline, &workflow);
             let record = decode(&bytes).expect("what was encoded is read");
             assert_eq!((&*record.monitor, record.deadline), ("default", deadline));
-            let settled = |mut workflow: Workflow| {
-                workflow.changed = false;
-                workflow.settling = 0;
-                let open = workflow.stages.iter_mut().filter_map(|s| s.open.as_mut());
-                open.for_each(|stage| stage.settling = 0);
+            let unchanged = |mut workflow: Workflow| {
+                workflow.take_changed();
                 format!("{workflow:?}")
             };
-            assert_eq!(settled(record.workflow), settled(workflow));
+            assert_eq!(unchanged(record.workflow), unchanged(workflow));
             Ok(())
         });
     }

@@ -1662,3 +1662,27 @@ fn a_record_of_version_1_is_read_for_ever() {
     "#]]
     .assert_eq(&render(&finished));
 }
+
+/// Version 2 as it is written: what was released is never changed, and has its bytes here then.
+#[test]
+fn a_record_of_version_2_is_what_it_is() {
+    let mut event = event();
+    event.attempt = Some(2);
+    event.parent = parent("01", None);
+    let naming = Naming {
+        context: ContextUse::Link,
+        ..naming()
+    };
+    let mut workflow = Workflow::new(event, &naming, &Sampler::default(), wall("0"));
+    for line in [
+        "Processing,#2,0..,q-2,@//w,b:1 job#1=Processing,1..,q0.5,@//j,pool:small job/a^job=Completed,2..3 gate=Skipped",
+        "Completed,#2,0.. job#2=Processing,9.. job/b#2^job=Completed,10..",
+    ] {
+        let mut words = line.split_whitespace();
+        let snapshot = snapshot(words.next().unwrap(), words);
+        workflow.observe(snapshot, wall("5"), &naming, &mut Vec::new());
+    }
+    let bytes = record::encode("risk", wall("3600"), &workflow);
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    expect!["02047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c00020101000302000100000100010000000000000004020001010001010300000000000000"].assert_eq(&hex);
+}
