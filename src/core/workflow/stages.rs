@@ -552,7 +552,13 @@ impl Workflow {
         attributes.add_times(&seen);
         self.add_run(&mut attributes, naming);
         attributes.add("cicd.pipeline.task.name", &*kind);
-        attributes.add("cicd.pipeline.task.run.id", id.as_deref().unwrap_or(path));
+        // The convention wants it to be unique within the run.
+        let task_run_id = match id {
+            Some(id) => id,
+            None if *attempt == 1 => path.clone(),
+            None => format!("{path}#{attempt}").into(),
+        };
+        attributes.add("cicd.pipeline.task.run.id", &*task_run_id);
         attributes.add_some("cicd.pipeline.task.run.url.full", extra.url.as_deref());
         if *attempt != 1 {
             attributes.add("attempt", event::Value::Int((*attempt).into()));

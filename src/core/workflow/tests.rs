@@ -1086,6 +1086,13 @@ fn an_attempt_is_part_of_the_id() {
         SpanId::of_span(trace_id, "risk", "w1", edition, Some(stage))
     });
     assert_eq!([finished[0].1.span_id, finished[1].1.span_id], expected);
+    let task_run_id = |place: usize| {
+        let (_, span) = &finished[place];
+        let id = (span.attributes.iter()).find(|(key, _)| **key == *"cicd.pipeline.task.run.id");
+        id.map(|(_, value)| value.clone())
+    };
+    assert_eq!(task_run_id(0), Some("Run".into()));
+    assert_eq!(task_run_id(1), Some("Run#2".into()));
     assert_eq!(finished[1].1.links[0].context.span_id, expected[0]);
     assert_eq!(
         finished[1].1.links[0].context.trace_id,
