@@ -654,6 +654,53 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_stages_that_are_part_of_nothing_or_of_themselves_is_refused() {
+        let naming = Naming::new("default", "Workflow", SpanLimits::default());
+        let event = StartEvent {
+            monitor: 0,
+            workflow_id: "w".into(),
+            submitted_at: None,
+            attempt: None,
+            parent: None,
+            attributes: Attributes::default(),
+            source: None,
+        };
+        let now = Wall::from_unix_ns(0);
+        let mut workflow = Workflow::new(event, &naming, &Sampler::default(), now);
+        for (path, fate) in [
+            ("a", Fate::Unfinished),
+            ("b", Fate::Unfinished),
+            ("c", Fate::Finished),
+        ] {
+            let open = (fate == Fate::Unfinished).then(Box::default);
+            workflow.stages.push(Stage {
+                path: path.into(),
+                attempt: 1,
+                fate,
+                open,
+            });
+        }
+        let mut read = |of_a, of_b, previous| {
+            for (stage, parent) in workflow.stages.iter_mut().zip([of_a, of_b]) {
+                let open = stage.open.as_mut().expect("it is open");
+                open.extra = Some(Box::new(StageExtra {
+                    parent,
+                    previous,
+                    ..StageExtra::default()
+                }));
+            }
+            decode(&encode("default", now, &workflow)).map(|_| ())
+        };
+        assert_eq!(read(Some(1), None, Some(2)), Ok(()));
+        let damaged = Err(Unreadable::Damaged);
+        assert_eq!(read(Some(1), Some(0), None), damaged);
+        assert_eq!(read(Some(0), None, None), damaged);
+        assert_eq!(read(None, Some(2), None), damaged, "that one is finished");
+        assert_eq!(read(None, Some(3), None), damaged);
+        assert_eq!(read(None, None, Some(3)), damaged);
+    }
+
+    #[test]
     fn what_a_later_version_wrote_is_left_alone() {
         let newer = [VERSION + 1, 0];
         assert_eq!(decode(&newer).unwrap_err(), Unreadable::Newer(VERSION + 1));

@@ -11,7 +11,6 @@ use crate::core::snapshot::{Outcome, Progress, StageSnapshot, State};
 use crate::core::span::{Link, Parent, Span, SpanStatus};
 use crate::core::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Unbounded};
 
 /// One attempt at a stage. Small where there is nothing to know: most stages of most workflows wait, or are finished.
 #[derive(Clone, Debug)]
@@ -64,8 +63,28 @@ pub(super) struct StageExtra {
     pub(super) dropped_attributes: u32,
 }
 
-/// Places by path and attempt.
-type Places = BTreeMap<(Box<str>, u32), usize>;
+/// The places of the stages in the order of path and attempt.
+struct Places(Vec<u32>);
+
+impl Places {
+    fn of(stages: &[Stage]) -> Self {
+        let key = |place: &u32| {
+            let stage = &stages[*place as usize];
+            (&*stage.path, stage.attempt)
+        };
+        let mut places: Vec<u32> = (0..stages.len() as u32).collect();
+        places.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        Places(places)
+    }
+
+    /// Where in this order that stage is, or would be.
+    fn search(&self, stages: &[Stage], path: &str, attempt: u32) -> Result<usize, usize> {
+        self.0.binary_search_by(|place| {
+            let stage = &stages[*place as usize];
+            (&*stage.path, stage.attempt).cmp(&(path, attempt))
+        })
+    }
+}
 
 impl Stage {
     pub(super) fn is_finished(&self) -> bool {
@@ -153,8 +172,8 @@ impl Workflow {
             let index = match here {
                 Some(s) if s.path == stage.path && s.attempt == stage.attempt => expected,
                 _ => {
-                    let places = places.get_or_insert_with(|| places_of(&self.stages));
-                    match self.place(&mut stage, at, places) {
+                    let places = places.get_or_insert_with(|| Places::of(&self.stages));
+                    match self.place(&stage, at, places) {
                         Some(index) => index,
                         None => continue,
                     }
@@ -192,76 +211,72 @@ impl Workflow {
             known.answered = true;
         }
         if !to_hang.is_empty() {
-            let places = places.unwrap_or_else(|| places_of(&self.stages));
+            let places = places.unwrap_or_else(|| Places::of(&self.stages));
             self.hang_all(to_hang, &places);
         }
     }
 
     /// Where a stage of the answer stands; at the end, if it is news. `None`: it is one too many.
-    fn place(&mut self, stage: &mut StageSnapshot, at: Wall, places: &mut Places) -> Option<usize> {
-        let key = (std::mem::take(&mut stage.path), stage.attempt);
-        let found = places.get(&key).copied();
-        stage.path = key.0.clone();
-        if found.is_some() {
-            return found;
-        }
+    fn place(&mut self, stage: &StageSnapshot, at: Wall, places: &mut Places) -> Option<usize> {
+        let slot = match places.search(&self.stages, &stage.path, stage.attempt) {
+            Ok(slot) => return Some(places.0[slot] as usize),
+            Err(slot) => slot,
+        };
         // The workflow's own span has this name.
-        if self.stages.len() >= limits::STAGES_MAX || (key.0.is_empty() && key.1 == 0) {
+        let is_workflow = stage.path.is_empty() && stage.attempt == 0;
+        if self.stages.len() >= limits::STAGES_MAX || is_workflow {
             return None;
         }
-        let of_path = |((path, _), _): &(&(Box<str>, u32), &usize)| *path == key.0;
-        let mut earlier = places.range((Unbounded, Excluded(&key)));
-        let mut later = places.range((Excluded(&key), Unbounded));
-        let previous = earlier.next_back().filter(of_path).map(|(_, at)| *at);
-        let next = later.next().filter(of_path).map(|(_, at)| *at);
-        if previous.is_some() || next.is_some() {
-            let others = earlier
-                .rev()
-                .take_while(of_path)
-                .chain(later.take_while(of_path));
-            let known = others.count() + previous.iter().chain(&next).count();
-            if known >= limits::STAGE_ATTEMPTS_MAX {
-                return None;
-            }
+        let (before, behind) = places.0.split_at(slot);
+        let of_path = |place: &&u32| self.stages[**place as usize].path == stage.path;
+        let earlier = || before.iter().rev().take_while(of_path);
+        let later = || behind.iter().take_while(of_path);
+        if earlier().count() + later().count() >= limits::STAGE_ATTEMPTS_MAX {
+            return None;
         }
-        let index = self.stages.len();
+        let previous = earlier().next().copied();
+        let next = later().next().copied();
+        let place = self.stages.len() as u32;
         self.stages.push(Stage {
-            path: key.0.clone(),
-            attempt: key.1,
+            path: stage.path.clone(),
+            attempt: stage.attempt,
             fate: Fate::Unfinished,
             open: None,
         });
-        places.insert(key, index);
+        places.0.insert(slot, place);
         let began = stage.progress.queued.or(stage.progress.start);
         if let Some(previous) = previous {
-            self.supersede(previous, index, began.unwrap_or(at));
+            self.supersede(previous, place, began.unwrap_or(at));
         }
         if let Some(next) = next {
-            let seen = self.stages[next].open.as_ref().map(|open| &open.seen);
+            let open = self.stages[next as usize].open.as_ref();
+            let seen = open.map(|open| &open.seen);
             let began = seen.and_then(|seen| seen.queued().or(seen.start).or(seen.started_seen));
-            self.supersede(index, next, began.unwrap_or(at));
+            self.supersede(place, next, began.unwrap_or(at));
         }
-        Some(index)
+        Some(place as usize)
     }
 
-    fn supersede(&mut self, earlier: usize, later: usize, at: Wall) {
+    fn supersede(&mut self, earlier: u32, later: u32, at: Wall) {
         self.changed = true;
-        if !self.stages[earlier].is_finished() {
-            self.stages[earlier].extra_mut().superseded = Some(at);
+        let stage = &mut self.stages[earlier as usize];
+        if !stage.is_finished() {
+            stage.extra_mut().superseded = Some(at);
         }
-        if !self.stages[later].is_finished() {
-            self.stages[later].extra_mut().previous = Some(earlier as u32);
+        let stage = &mut self.stages[later as usize];
+        if !stage.is_finished() {
+            stage.extra_mut().previous = Some(earlier);
         }
     }
 
     /// Puts stages that are news where they belong, what is above before what is below.
     fn hang_all(&mut self, mut paths: BTreeMap<usize, Box<str>>, places: &Places) {
         while let Some((index, path)) = paths.pop_first() {
-            let mut branch = vec![(index, self.parent_of(index, path, places))];
+            let mut branch = vec![(index, self.parent_of(index, &path, places))];
             while let Some((_, Some(parent))) = branch.last()
                 && let Some((parent, path)) = paths.remove_entry(parent)
             {
-                branch.push((parent, self.parent_of(parent, path, places)));
+                branch.push((parent, self.parent_of(parent, &path, places)));
             }
             while let Some((index, parent)) = branch.pop() {
                 if let Some(parent) = parent {
@@ -272,14 +287,15 @@ impl Workflow {
     }
 
     /// The attempt of the same number at the stage of that path, else its latest one.
-    fn parent_of(&self, index: usize, path: Box<str>, places: &Places) -> Option<usize> {
-        let key = (path, self.stages[index].attempt);
-        if let Some(same) = places.get(&key) {
-            return Some(*same);
-        }
-        let key = (key.0, u32::MAX);
-        let (latest, at) = places.range(..=&key).next_back()?;
-        (latest.0 == key.0).then_some(*at)
+    fn parent_of(&self, index: usize, path: &str, places: &Places) -> Option<usize> {
+        let attempt = self.stages[index].attempt;
+        let found = (places.search(&self.stages, path, attempt))
+            .or_else(|_| places.search(&self.stages, path, u32::MAX));
+        let place = match found {
+            Ok(slot) => places.0[slot],
+            Err(slot) => *places.0[..slot].last()?,
+        };
+        (*self.stages[place as usize].path == *path).then_some(place as usize)
     }
 
     /// Unless that makes a ring or goes too deep, or the parent's span has left: then it stays with the workflow.
@@ -666,11 +682,6 @@ impl Workflow {
         let stage = Some((&**path, *attempt));
         SpanId::of_span(trace_id, &naming.monitor, &self.id, edition, stage)
     }
-}
-
-fn places_of(stages: &[Stage]) -> Places {
-    let key = |stage: &Stage| (stage.path.clone(), stage.attempt);
-    stages.iter().map(key).zip(0..).collect()
 }
 
 /// What waits for its turn.

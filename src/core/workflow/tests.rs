@@ -981,6 +981,60 @@ fn a_stage_ends_what_is_left_open_in_it() {
     );
 }
 
+#[test]
+fn a_stage_that_succeeded_waits_for_what_has_not_begun() {
+    check(
+        "5  Processing,0.. job=Completed,1..4 job/a^job=Null
+         15 Processing,0.. job=Completed,1..4 job/a^job=Processing,2..
+         25 Completed,0..20 job/a^job=Completed,2..3",
+        &expect![[r#"
+            @25 a in job 2..3 ok result=success | Processing 3 Completed 3
+            @25 job 1..4 ok result=success | Completed 4
+            @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+}
+
+/// It goes up to whatever is still open.
+#[test]
+fn what_has_not_begun_outlives_what_it_is_part_of() {
+    check(
+        "5  Processing,0.. job=Processing,1.. job/g^job=Failed,1..3 job/g/a^job/g=Null
+         15 Processing,0.. job/g/a^job/g=Completed,8..9
+         25 Completed,0..20 job=Completed,1..12",
+        &expect![[r#"
+            @5 g in job 1..3 error "" result=failure type=Failed | Failed 3
+            @15 a in job 8..9 ok result=success | Completed 9
+            @25 job 1..12 ok result=success | Processing 5 Completed 12
+            @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+    check(
+        "5  Processing,0.. job=Failed,1..4 job/g^job=Failed,1..3 job/g/a^job/g=Null
+         15 Completed,0..20 job/g/a^job/g=Completed,8..9",
+        &expect![[r#"
+            @5 g in job 1..3 error "" result=failure type=Failed | Failed 3
+            @5 job 1..4 error "" result=failure type=Failed | Failed 4
+            @15 a 8..9 ok result=success | Completed 9
+            @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+/// The first answer has all that is known of it.
+#[test]
+fn a_stage_that_others_are_part_of_has_its_name_at_once() {
+    check(
+        "5 Processing,0.. x/job=Null x/job/a^x/job=Completed,2..3
+         9 gone",
+        &expect![[r#"
+            @5 a in job 2..3 ok result=success | Completed 3
+            @9 job 2..3 error "Workflow not found" result=error type=not_found incomplete=Bool(true) |
+            @9 Workflow 0..9 error "Workflow not found" result=error type=not_found | Submitted -1 Processing 5
+        "#]],
+    );
+}
+
 /// After a failure what has not begun never does, or not within the failed stage.
 #[test]
 fn a_failed_stage_waits_only_for_what_runs() {
