@@ -202,8 +202,6 @@ impl Watched {
     /// What only farspan's memory knew is gone.
     fn outlive(&mut self) {
         (self.asked, self.last, self.missing_since) = (None, None, None);
-        self.over_for = 0;
-        self.endless_for.retain(|_, polls| *polls == u32::MAX);
     }
 }
 
