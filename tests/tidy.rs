@@ -24,11 +24,12 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// What an edge may know beside that: the words of the command line and the configuration, and for
-/// the demo the server it is made of.
-const ALLOWED: [(&str, &str); 7] = [
+/// the demo the server it is made of and what it says.
+const ALLOWED: [(&str, &str); 8] = [
     ("cli", "config"),
     ("demo", "cli"),
     ("demo", "config"),
+    ("demo", "console"),
     ("demo", "serve"),
     ("demo", "signals"),
     ("logging", "config"),

@@ -30,6 +30,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// When and how much to poll.
     pub poll: Poll,
+    /// Workflows under watch at once, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows_max: usize,
     /// Where spans go.
     pub export: Export,
     /// Which traces are recorded, and how much of them.
@@ -40,6 +42,8 @@ pub struct Config {
     pub log: Log,
     /// Where what must survive a restart is kept.
     pub state: State,
+    /// From how many bytes there on new workflows wait; 1 MiB or more.
+    pub state_bytes_max: u64,
     /// The name of this farspan among others.
     pub instance: String,
     /// What was ignored, and why; to be logged.
@@ -437,12 +441,14 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let api = api(it, to_watch);
     let (url, channel) = (redis_url(it), redis_channel(it));
     let poll = poll(it);
+    let workflows_max = workflows_max(it);
     let instance = instance(it, env);
     let log = log(it);
     let export = otel::export(it);
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
     let state = state(it, env);
+    let state_bytes_max = state_bytes_max(it, state != State::None);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -474,8 +480,10 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     Ok(Config {
         api,
         state,
+        state_bytes_max,
         redis,
         poll,
+        workflows_max,
         export,
         trace,
         resource,
@@ -570,9 +578,20 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
     }
 }
 
+fn workflows_max(resolver: &mut Resolver<'_>) -> usize {
+    let most = limits::WORKFLOWS_MAX as u64;
+    let found = resolver.strict("FARSPAN_WORKFLOWS_MAX", |text| {
+        values::integer(text, 1..=most)
+    });
+    usize::try_from(found.unwrap_or_default()).unwrap_or_default()
+}
+
 fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
     const DIRECTORY: &str = "FARSPAN_STATE_DIR";
     let kept = resolver.strict("FARSPAN_STATE", |text| match text {
+        "file" if cfg!(not(feature = "file")) => {
+            Err("needs a farspan that was built with the feature `file`".into())
+        }
         "redis" if cfg!(not(feature = "redis")) => {
             Err("needs a farspan that was built with the feature `redis`".into())
         }
@@ -630,6 +649,20 @@ fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
         values::duration_within(text, within.clone(), "it may be 1s to 1h")
     });
     lease.unwrap_or_default()
+}
+
+fn state_bytes_max(resolver: &mut Resolver<'_>, counts: bool) -> u64 {
+    const NAME: &str = "FARSPAN_STATE_MAX_BYTES";
+    let written = resolver.take(NAME);
+    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+        resolver.warnings.push(format!(
+            "{}: counts for nothing with FARSPAN_STATE=none",
+            written.origin.place()
+        ));
+    }
+    let least = limits::STATE_BYTES_LEAST;
+    let parse = |text: &str| values::bytes_within(text, least..=u64::MAX, "it may be 1MiB or more");
+    resolver.strict(NAME, parse).unwrap_or_default()
 }
 
 fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {

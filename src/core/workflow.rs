@@ -293,7 +293,10 @@ impl Workflow {
             }
             _ => {}
         }
-        let events_max = naming.limits.events;
+        let mut events = EventRoom {
+            of_span: naming.limits.events,
+            of_workflow: limits::OBSERVED_EVENTS_MAX.saturating_sub(self.observed_events()),
+        };
         let mut room = self.attribute_room();
         self.observe_extra(
             snapshot.attempt,
@@ -301,8 +304,8 @@ impl Workflow {
             snapshot.attributes,
             &mut room,
         );
-        self.changed |= self.seen.observe(snapshot.progress, at, events_max);
-        self.observe_stages(snapshot.stages, at, events_max, &mut room);
+        self.changed |= self.seen.observe(snapshot.progress, at, &mut events);
+        self.observe_stages(snapshot.stages, at, &mut events, &mut room);
         self.finish_stages(naming, spans);
         let State::Ended(outcome) = self.seen.state else {
             self.changed |= self.settling != 0;
@@ -367,6 +370,12 @@ impl Workflow {
             &mut extra.dropped_attributes,
             room,
         );
+    }
+
+    /// Changes of status that wait for their spans.
+    fn observed_events(&self) -> usize {
+        let open = self.stages.iter().filter_map(|stage| stage.open.as_ref());
+        open.map(|open| open.seen.events.len()).sum::<usize>() + self.seen.events.len()
     }
 
     /// How many more bytes of attributes and URLs may be kept.
@@ -614,9 +623,17 @@ struct Ending<'a> {
     incomplete: bool,
 }
 
+/// How many more changes of status are kept.
+struct EventRoom {
+    /// Of one span, in all.
+    of_span: usize,
+    /// Of the workflow and its stages together, from now on.
+    of_workflow: usize,
+}
+
 impl Seen {
     /// Whether this changed anything.
-    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) -> bool {
+    fn observe(&mut self, progress: Progress, at: Wall, room: &mut EventRoom) -> bool {
         let told = |seen: &Seen| {
             (
                 (seen.state, seen.start, seen.end),
@@ -630,7 +647,8 @@ impl Seen {
         {
             // The observer's clock may have been set back.
             let time = self.events.last().map_or(at, |last| at.max(last.time));
-            if self.events.len() < events_max {
+            if self.events.len() < room.of_span && room.of_workflow > 0 {
+                room.of_workflow -= 1;
                 // There are few, and for long: growing by doubling would cost more than it saves.
                 self.events.reserve_exact(1);
                 self.events.push(SpanEvent { time, name: status });
@@ -877,7 +895,8 @@ fn attribute_bytes((key, value): &(Box<str>, Value)) -> usize {
         Value::Str(text) => text.len(),
         Value::Int(_) | Value::Float(_) | Value::Bool(_) => size_of::<Value>(),
     };
-    key.len() + value
+    // A record has their lengths and the kind of the value besides.
+    8 + key.len() + value
 }
 
 fn status_of(outcome: Outcome, message: &str, naming: &Naming) -> SpanStatus {

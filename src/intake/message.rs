@@ -12,6 +12,7 @@ use crate::core::time::Wall;
 use crate::core::workflow::cut;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -90,24 +91,27 @@ pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Ma
     }
     // A byte order mark may be ignored, says RFC 8259 section 8.1, and .NET likes to write one.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let fields: Fields = serde_json::from_slice(bytes).map_err(|e| {
-        let why = e.to_string();
-        match e.is_data() {
-            true => Malformed::NotAnObject,
-            false => Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into()),
-        }
+    let fields: Fields<'_> = serde_json::from_slice(bytes).map_err(|e| match e.is_data() {
+        true => Malformed::NotAnObject,
+        false => not_json(&e),
     })?;
-    let field = |name: &str| {
+    let raw = |name: &str| {
         let place = NAMES.iter().position(|known| *known == name);
-        place.and_then(|place| fields.0[place].as_ref())
+        place.and_then(|place| fields.0[place])
     };
-    let workflow_id = read_id(field("workflowid").ok_or(Malformed::NoId)?)?;
+    // What no type can hold (1e999, or a depth beyond reason) is of the wrong type for all of them.
+    let field = |name: &str| {
+        let value = raw(name)?.get();
+        Some(serde_json::from_str(value).unwrap_or(Json::Bool(false)))
+    };
+    let id = raw("workflowid").ok_or(Malformed::NoId)?;
+    let workflow_id = read_id(&serde_json::from_str(id.get()).map_err(|e| not_json(&e))?)?;
     let mut oddity = None;
     let mut odd = |what| {
         oddity.get_or_insert(what);
     };
     let submitted_at = field("submittedat").and_then(|value| {
-        let time = read_time(value);
+        let time = read_time(&value);
         if time.is_none() {
             odd("SubmittedAt is not a time");
         }
@@ -123,7 +127,8 @@ pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Ma
     let parent = field("traceparent")
         .filter(|_| read_parent)
         .and_then(|value| {
-            let state = field("tracestate").and_then(Json::as_str);
+            let state = field("tracestate");
+            let state = state.as_ref().and_then(Json::as_str);
             let parent = value
                 .as_str()
                 .and_then(|text| TraceContext::from_w3c(text, state));
@@ -135,14 +140,14 @@ pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Ma
     let attributes = match field("attributes") {
         None => Box::default(),
         Some(Json::Object(object)) => {
-            let (attributes, all) = read_attributes(object);
+            let (attributes, all) = read_attributes(&object);
             if !all {
                 odd("attributes holds something that is no scalar, or too much");
             }
             attributes
         }
         Some(_) => {
-            odd("attributes is not an object");
+            odd("attributes is not an object, or not one that can be read");
             Box::default()
         }
     };
@@ -168,29 +173,33 @@ const NAMES: [&str; 6] = [
     "attributes",
 ];
 
-/// The values of [`NAMES`], the first that is not null of each. Whatever else an event holds is skipped, not built: it
-/// may be of any depth.
-struct Fields([Option<Json>; NAMES.len()]);
+fn not_json(error: &serde_json::Error) -> Malformed {
+    Malformed::NotJson(cut(&error.to_string(), limits::NAME_BYTES_MAX).into())
+}
 
-impl<'de> Deserialize<'de> for Fields {
+/// The values of [`NAMES`] as they stand, the first that is not null of each. Whatever else an event holds is skipped,
+/// not built: it may be of any depth.
+struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a start event: an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields([const { None }; NAMES.len()]);
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     match NAMES.iter().position(|name| is_named(&key, name)) {
                         Some(place) => {
-                            let value = map.next_value::<Json>()?;
+                            let value = map.next_value::<&RawValue>()?;
                             let known = &mut fields.0[place];
-                            *known = known.take().or((!value.is_null()).then_some(value));
+                            *known = known.or((value.get() != "null").then_some(value));
                         }
                         None => drop(map.next_value::<IgnoredAny>()?),
                     }
@@ -369,6 +378,29 @@ mod tests {
                 r#""w" - None None [("b", Int(2))] Some("Attempt is not a small whole number")"#
             ]],
         );
+    }
+
+    #[test]
+    fn what_no_type_can_hold_is_left_out_like_what_is_of_the_wrong_one() {
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
+        for value in ["1e999", "\"\\ud800\"", &deep] {
+            for (name, oddity) in [
+                ("SubmittedAt", "SubmittedAt is not a time"),
+                ("Attempt", "Attempt is not a small whole number"),
+                ("traceparent", "traceparent is not a W3C trace context"),
+                (
+                    "attributes",
+                    "attributes is not an object, or not one that can be read",
+                ),
+            ] {
+                let event = format!(r#"{{"WorkflowId": "w", "{name}": {value}}}"#);
+                let read = read(event.as_bytes(), 0, true).unwrap();
+                assert_eq!(read.oddity, Some(oddity), "{value}");
+            }
+            let id = format!(r#"{{"WorkflowId": {value}}}"#);
+            let read = read(id.as_bytes(), 0, true);
+            assert!(matches!(read, Err(Malformed::NotJson(_))), "{read:?}");
+        }
     }
 
     #[test]

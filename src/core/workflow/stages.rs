@@ -3,7 +3,7 @@
 //! A stage is told from others by its path and its attempt. It belongs to the stage that the first answer with it names
 //! as its parent, or to the workflow. Whatever is part of something is finished before it, and lies within its times.
 
-use super::{Abandoned, Attributes, Ending, Naming, Seen, Workflow, merge, status_of};
+use super::{Abandoned, Attributes, Ending, EventRoom, Naming, Seen, Workflow, merge, status_of};
 use crate::core::event;
 use crate::core::ids::{SpanId, TraceContext};
 use crate::core::limits;
@@ -154,7 +154,7 @@ impl Workflow {
         &mut self,
         stages: Vec<StageSnapshot>,
         at: Wall,
-        events_max: usize,
+        events: &mut EventRoom,
         room: &mut usize,
     ) {
         // Most APIs keep the order from answer to answer: then the next is where the last one was.
@@ -198,7 +198,7 @@ impl Workflow {
             let id = stage.id.or_else(|| known.id.clone());
             self.changed |= known.kind != kind || known.id != id;
             (known.kind, known.id) = (kind, id);
-            self.changed |= known.seen.observe(stage.progress, at, events_max);
+            self.changed |= known.seen.observe(stage.progress, at, events);
             if stage.url.is_some() || !stage.attributes.is_empty() {
                 let extra = known.extra.get_or_insert_default();
                 self.changed |= merge(
