@@ -129,6 +129,7 @@ mod tests {
             }],
             dropped_events: 0,
             links: vec![],
+            dropped_links: 0,
         };
         expect_test::expect![[r#"
             Data\u{1b}Loader  184.765432s  error: no\nsuch file

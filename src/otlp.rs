@@ -6,9 +6,8 @@
 //! Pure: no I/O. <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md>
 
 use crate::core::event::Value;
-use crate::core::ids::TraceContext;
 use crate::core::outbox::EncodedSpan;
-use crate::core::span::{Span, SpanEvent, SpanStatus};
+use crate::core::span::{self, Span, SpanEvent, SpanStatus};
 use crate::core::time::Wall;
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -31,7 +30,7 @@ pub fn encode(span: &Span) -> Arc<[u8]> {
     let mut sent = proto::Span::from(span_data(span));
     sent.trace_state = trace_state(span.trace_state.as_deref());
     for (sent, link) in sent.links.iter_mut().zip(&span.links) {
-        sent.trace_state = trace_state(link.trace_state.as_deref());
+        sent.trace_state = trace_state(link.context.trace_state.as_deref());
     }
     sent.encode_to_vec().into()
 }
@@ -48,6 +47,7 @@ fn span_data(span: &Span) -> SpanData {
     events.dropped_count = span.dropped_events;
     let mut links = SpanLinks::default();
     links.links = span.links.iter().map(link).collect();
+    links.dropped_count = span.dropped_links;
     SpanData {
         span_context: SpanContext::new(
             TraceId::from_bytes(span.trace_id.to_bytes()),
@@ -92,12 +92,13 @@ fn event(event: &SpanEvent) -> Event {
     Event::new(event.name.to_string(), system_time(event.time), vec![], 0)
 }
 
-fn link(context: &TraceContext) -> Link {
+fn link(link: &span::Link) -> Link {
+    let context = &link.context;
     let context = SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_bytes()),
         SpanId::from_bytes(context.span_id.to_bytes()),
         TraceFlags::new(context.trace_flags),
-        true,
+        link.remote,
         TraceState::NONE,
     );
     Link::new(context, vec![], 0)
@@ -186,7 +187,7 @@ fn put_field(message: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids;
+    use crate::core::ids::{self, TraceContext};
     use crate::core::span::Parent;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
@@ -221,8 +222,13 @@ mod tests {
                 name: "Processing".into(),
             }],
             dropped_events: 2,
-            links: vec![context],
+            links: vec![link(context.clone(), true), link(context, false)],
+            dropped_links: 3,
         }
+    }
+
+    fn link(context: TraceContext, remote: bool) -> span::Link {
+        span::Link { context, remote }
     }
 
     #[test]
@@ -400,7 +406,7 @@ mod tests {
             let context = TraceContext::from_w3c(PARENT, Some(state)).unwrap();
             let span = Span {
                 trace_state: context.trace_state.clone(),
-                links: vec![context],
+                links: vec![link(context, true)],
                 ..span()
             };
             let sent = proto::Span::decode(&*encode(&span)).unwrap();

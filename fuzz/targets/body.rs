@@ -222,7 +222,7 @@ fn watch(
     for (at, snapshot) in answers {
         let verdict = workflow.observe(snapshot.clone(), *at, &naming, &mut spans);
         workflow.check_invariants();
-        if let Verdict::Ended(outcome) = verdict {
+        if let Verdict::Ended(outcome, _) = verdict {
             ended = Some(outcome);
             break;
         }

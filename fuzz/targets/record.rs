@@ -3,6 +3,7 @@
 #![no_main]
 
 use farspan::core::sampler::SpanLimits;
+use farspan::core::span::Span;
 use farspan::core::time::Wall;
 use farspan::core::workflow::record::{decode, encode};
 use farspan::core::workflow::{Abandoned, Naming};
@@ -26,8 +27,13 @@ fuzz_target!(|bytes: &[u8]| {
     record
         .workflow
         .abandon(Abandoned::TimedOut, now, &naming, &mut spans);
-    for span in &spans {
+    for (place, span) in spans.iter().enumerate() {
         assert!(span.start <= span.end, "{span:?}");
         otlp::encode(span);
+        if let Some(parent) = span.parent.filter(|parent| !parent.remote) {
+            let holds = |other: &Span| other.start <= span.start && span.end <= other.end;
+            let is_parent = |other: &Span| other.span_id == parent.span_id && holds(other);
+            assert!(spans[place + 1..].iter().any(is_parent), "{spans:?}");
+        }
     }
 });

@@ -4,7 +4,7 @@
 
 use farspan::core::ids::TraceContext;
 use farspan::core::limits;
-use farspan::core::span::{Parent, Span, SpanStatus};
+use farspan::core::span::{Link, Parent, Span, SpanStatus};
 use farspan::core::time::Wall;
 use farspan::otlp;
 use libfuzzer_sys::fuzz_target;
@@ -60,7 +60,11 @@ fn reaches_the_wire(context: &TraceContext) {
         dropped_attributes: 0,
         events: Vec::new(),
         dropped_events: 0,
-        links: vec![context.clone()],
+        links: vec![Link {
+            context: context.clone(),
+            remote: true,
+        }],
+        dropped_links: 0,
     };
     let sent = proto::Span::decode(&*otlp::encode(&span)).unwrap();
     let state = context.trace_state.as_deref().unwrap_or_default();

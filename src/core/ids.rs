@@ -105,17 +105,40 @@ impl SpanId {
         edition: Edition,
         stage: Option<(&str, u32)>,
     ) -> Self {
-        let (path, attempt) = stage.unwrap_or_default();
-        let hash = Fields::new()
-            .bytes(&trace_id.to_bytes())
-            .text(monitor)
-            .text(workflow_id)
-            .bytes(&edition.to_bytes())
-            .text(path)
-            .bytes(&attempt.to_be_bytes())
-            .finish();
-        SpanId::from_bytes(first_bytes(&hash)).unwrap_or(SpanId(NonZeroU64::MIN))
+        SpanId::of(span_fields(trace_id, monitor, workflow_id, edition, stage))
     }
+
+    /// The id of the span that shows the wait for the start of the run, or of the stage: one field more is hashed.
+    pub fn of_wait(
+        trace_id: TraceId,
+        monitor: &str,
+        workflow_id: &str,
+        edition: Edition,
+        stage: Option<(&str, u32)>,
+    ) -> Self {
+        SpanId::of(span_fields(trace_id, monitor, workflow_id, edition, stage).text("queued"))
+    }
+
+    fn of(fields: Fields) -> Self {
+        SpanId::from_bytes(first_bytes(&fields.finish())).unwrap_or(SpanId(NonZeroU64::MIN))
+    }
+}
+
+fn span_fields(
+    trace_id: TraceId,
+    monitor: &str,
+    workflow_id: &str,
+    edition: Edition,
+    stage: Option<(&str, u32)>,
+) -> Fields {
+    let (path, attempt) = stage.unwrap_or_default();
+    Fields::new()
+        .bytes(&trace_id.to_bytes())
+        .text(monitor)
+        .text(workflow_id)
+        .bytes(&edition.to_bytes())
+        .text(path)
+        .bytes(&attempt.to_be_bytes())
 }
 
 /// What tells two runs of one workflow id apart.
@@ -401,9 +424,11 @@ mod tests {
             span(base, Some(("a", 2))),
             span(base, Some(("b", 1))),
             span(Edition::Attempt(2), None),
+            SpanId::of_wait(ids[0], "m", "w", base, None),
+            SpanId::of_wait(ids[0], "m", "w", base, Some(("a", 1))),
         ];
         spans.sort_unstable();
         spans.dedup();
-        assert_eq!(spans.len(), 5);
+        assert_eq!(spans.len(), 7);
     }
 }

@@ -21,6 +21,14 @@ pub const TRACE_STATE_BYTES_MAX: usize = 4096;
 pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Stages of one workflow.
 pub const STAGES_MAX: usize = 10_000;
+/// Attempts at one stage.
+pub const STAGE_ATTEMPTS_MAX: usize = 256;
+/// How many stages a stage may be part of, one within another. What is deeper is part of the workflow alone.
+pub const STAGE_DEPTH_MAX: usize = 64;
+/// Attributes that answers may add to one span.
+pub const ANSWERED_ATTRIBUTES_MAX: usize = 64;
+/// What a workflow and its open stages may keep of such attributes and of URLs, in bytes.
+pub const ANSWERED_ATTRIBUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Workflows watched at once: the setting's default and its largest value.
 pub const WORKFLOWS_MAX: usize = 100_000;
@@ -71,6 +79,8 @@ pub const INTAKE_QUEUE: usize = 1024;
 
 const _: () = assert!(WORKFLOW_ID_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= ATTRIBUTE_BYTES_MAX);
+const _: () = assert!(STAGE_ATTEMPTS_MAX < STAGES_MAX && STAGE_DEPTH_MAX < STAGES_MAX);
+const _: () = assert!(ANSWERED_ATTRIBUTES_MAX * ATTRIBUTE_BYTES_MAX < ANSWERED_ATTRIBUTE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
 const _: () = assert!(FINISHED_MAX <= WORKFLOWS_MAX);
@@ -79,10 +89,11 @@ const _: () = assert!(INTAKE_QUEUE <= WORKFLOWS_MAX);
 const _: () = assert!(FINISHED_MAX as u64 * STORED_KEYS_BYTES < STATE_BYTES_LEAST / 2);
 // A record at its worst: every stage open, each text as long as it may be, and as many events as may be.
 const STAGE_BYTES_MAX: usize =
-    3 * NAME_BYTES_MAX + WORKFLOW_ID_BYTES_MAX + ATTRIBUTE_BYTES_MAX + 100;
+    3 * NAME_BYTES_MAX + WORKFLOW_ID_BYTES_MAX + ATTRIBUTE_BYTES_MAX + 200;
 const _: () = assert!(
     STAGES_MAX * STAGE_BYTES_MAX
         + OBSERVED_EVENTS_MAX * (NAME_BYTES_MAX + 12)
+        + ANSWERED_ATTRIBUTE_BYTES_MAX
         + 2 * EVENT_BYTES_MAX
         < RECORD_BYTES_MAX
 );

@@ -386,6 +386,8 @@ pub struct Counters {
     pub workflows_timed_out: u64,
     /// Of those, given up as not found.
     pub workflows_not_found: u64,
+    /// Of those, given up because of a later attempt.
+    pub workflows_superseded: u64,
     /// Spans finished.
     pub spans_finished: u64,
     /// Spans that the collector has acknowledged.
@@ -848,9 +850,16 @@ impl Core {
         if self.not_restored.contains_key(&run) {
             return self.leave(event, run);
         }
-        if self.table.knows(key, run) || self.leaving.contains_key(&run) {
+        let done = self.table.has_finished(run) || self.leaving.contains_key(&run);
+        if !done && let Some(slot) = self.superseded_by(key, event.attempt) {
+            self.supersede(slot, now);
+        }
+        if done || self.table.knows(key, run) {
             return self.note_duplicate(event, key, run);
         }
+        let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
+            return self.shed(event);
+        };
         let most = match self.draining {
             true => limits::WORKFLOWS_HELD_MAX,
             false => self.settings.workflows_max,
@@ -893,6 +902,33 @@ impl Core {
         }
         self.counters.events_accepted += 1;
         self.note(note);
+    }
+
+    /// The watch of an earlier attempt at the same run, where both are known to be attempts. The API answers about the
+    /// later one from now on, so nothing more can be learned about the earlier one.
+    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>) -> Option<u32> {
+        let (slot, watch) = self.table.find(key)?;
+        let earlier = watch.workflow.attempt()? < attempt?;
+        earlier.then_some(slot)
+    }
+
+    fn supersede(&mut self, slot: u32, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let (monitor, phase) = (watch.monitor, watch.phase);
+        let host = self.settings.monitors[monitor as usize].host;
+        let at = now.wall.shifted(self.hosts[host as usize].skew_ns);
+        // Out of wherever its next poll waits.
+        match phase {
+            Phase::Waiting { .. } => {}
+            Phase::Ready { .. } => self.ready.retain(|ready| *ready != slot),
+            Phase::InFlight { .. } => {
+                self.in_flight -= 1;
+                self.strays += 1;
+            }
+        }
+        self.abandon(slot, Abandoned::Superseded, at, now);
     }
 
     /// A run whose record is there for somebody else is not begun anew: that would be over the record, and tell again
@@ -969,7 +1005,6 @@ impl Core {
         if self.table.len() >= limits::WORKFLOWS_HELD_MAX {
             return Err("there is no room".into());
         }
-        let monitor = &self.settings.monitors[index];
         let key = RunKey::of(&record.monitor, record.workflow.id());
         let run = record.workflow.run_key(key);
         if self.table.has_finished(run) {
@@ -977,9 +1012,25 @@ impl Core {
             self.change(Change::RemoveWorkflow(run));
             return Ok(());
         }
-        if self.table.knows(key, run) {
-            return Err("it is watched already".into());
+        if let Some(slot) = self.superseded_by(key, record.workflow.attempt()) {
+            self.supersede(slot, now);
+        } else if let Some((_, watch)) = self.table.find(key) {
+            let later = watch.workflow.attempt() > record.workflow.attempt();
+            if !later || record.workflow.attempt().is_none() {
+                return Err("it is watched already".into());
+            }
+            let monitor = &self.settings.monitors[index];
+            let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+            let (mut workflow, naming) = (record.workflow, &monitor.naming);
+            let mut spans = Vec::new();
+            let why = Abandoned::Superseded;
+            let (outcome, abandoned) = workflow.abandon(why, at, naming, &mut spans);
+            self.finish(run, spans);
+            self.table.remember(run, now.mono);
+            self.conclude(workflow, run, outcome, abandoned, now);
+            return Ok(());
         }
+        let monitor = &self.settings.monitors[index];
         let due = now.mono + spread(key, monitor.interval);
         // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long. And what
         // passed it while nobody watched may have ended meanwhile: it is asked after once more.
@@ -1089,7 +1140,7 @@ impl Core {
         self.mark(slot);
         self.finish(run, spans);
         match verdict {
-            Verdict::Ended(outcome) => self.end(slot, outcome, None, now),
+            Verdict::Ended(outcome, why) => self.end(slot, outcome, why, now),
             Verdict::Watching => self.poll_again(slot, due, at, now),
         }
     }
@@ -1339,34 +1390,47 @@ impl Core {
         let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
         let run = watch.run();
         self.finish(run, spans);
-        match abandoned {
-            Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
-            Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
-            None => {}
-        }
         self.end(slot, outcome, abandoned, now);
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
         self.weigh_record(slot, 0);
-        let Some(mut watch) = self.table.finish(slot, now.mono) else {
+        let Some(watch) = self.table.finish(slot, now.mono) else {
             return;
         };
+        if let Phase::Waiting { timer, .. } = watch.phase {
+            self.wheel.cancel(timer);
+        }
         let run = watch.run();
+        self.conclude(watch.workflow, run, outcome, abandoned, now);
+    }
+
+    /// What is left to do about a run that has ended.
+    fn conclude(
+        &mut self,
+        mut workflow: Workflow,
+        run: RunKey,
+        outcome: Outcome,
+        abandoned: Option<Abandoned>,
+        now: Now,
+    ) {
         self.change(Change::RemoveWorkflow(run));
         self.change(Change::PutFinished(run, now.wall));
         self.forget_finished(now);
         let leaving = self.leaving.entry(run).or_default();
         leaving.ended = true;
-        leaving.source = watch.workflow.take_source();
+        leaving.source = workflow.take_source();
         self.let_go(run, 0);
-        if let Phase::Waiting { timer, .. } = watch.phase {
-            self.wheel.cancel(timer);
-        }
         self.counters.workflows_ended += 1;
+        match abandoned {
+            Some(Abandoned::TimedOut) => self.counters.workflows_timed_out += 1,
+            Some(Abandoned::NotFound) => self.counters.workflows_not_found += 1,
+            Some(Abandoned::Superseded) => self.counters.workflows_superseded += 1,
+            None => {}
+        }
         self.note(Note::Ended {
-            workflow_id: watch.workflow.id().clone(),
-            trace_id: watch.workflow.trace_id(),
+            workflow_id: workflow.id().clone(),
+            trace_id: workflow.trace_id(),
             outcome,
             abandoned,
         });

@@ -34,7 +34,18 @@ pub struct Span {
     /// How many events a limit cut off.
     pub dropped_events: u32,
     /// Other spans that this one has to do with.
-    pub links: Vec<TraceContext>,
+    pub links: Vec<Link>,
+    /// How many links a limit cut off.
+    pub dropped_links: u32,
+}
+
+/// Another span that a span has to do with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Which.
+    pub context: TraceContext,
+    /// Whether it was made by another process.
+    pub remote: bool,
 }
 
 /// A span's parent.

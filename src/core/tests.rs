@@ -567,6 +567,146 @@ fn an_event_that_comes_twice_counts_once() {
     );
 }
 
+fn attempt(number: u32) -> Input {
+    let mut event = event(0, "w");
+    event.attempt = Some(number);
+    event.source = Some(format!("{number}-0").into());
+    Input::Started(event)
+}
+
+/// Attempts are different runs with a trace of their own; the API tells of the latest one only.
+#[test]
+fn a_later_attempt_ends_the_watch_of_an_earlier_one_in_every_phase() {
+    let mut text = String::new();
+    for phase in ["waiting", "ready", "in flight"] {
+        let mut settings = settings(vec![monitor(0)]);
+        settings.pollers = 1;
+        let mut rig = Rig::new(settings);
+        if phase == "ready" {
+            rig.start(0, "another");
+            rig.pass(secs(5.0) + INTERVAL);
+        }
+        rig.handle(attempt(1));
+        if phase != "waiting" {
+            rig.pass(secs(5.0) + INTERVAL);
+        }
+        let asked = rig.polls();
+        rig.handle(attempt(2));
+        rig.handle(attempt(2));
+        rig.handle(attempt(1));
+        let notes: Vec<String> = (rig.notes().iter().rev().take(5).rev())
+            .map(|note| format!("{note:?}"))
+            .collect();
+        text += &(notes.join(
+            "
+",
+        ) + "
+");
+        assert_eq!(rig.core.counters().workflows_superseded, 1);
+        assert_eq!(rig.core.watched(), 1 + usize::from(phase == "ready"));
+        for (_, poll) in asked {
+            rig.answer(&poll, running());
+        }
+        let stale = rig.core.counters().answers_stale;
+        assert_eq!(stale, u64::from(phase == "in flight"), "{phase}");
+        assert_eq!(rig.core.counters().workflows_ended, 1);
+    }
+    expect![[r#"
+        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Duplicate { workflow_id: "w" }
+        Duplicate { workflow_id: "w" }
+        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Duplicate { workflow_id: "w" }
+        Duplicate { workflow_id: "w" }
+        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Duplicate { workflow_id: "w" }
+        Duplicate { workflow_id: "w" }
+    "#]].assert_eq(&text);
+}
+
+#[test]
+fn an_answer_about_a_later_attempt_ends_the_watch_and_one_about_an_earlier_one_says_nothing() {
+    let mut rig = Rig::plain();
+    rig.handle(attempt(2));
+    let about = |attempt, state| {
+        let Answer::Snapshot {
+            mut snapshot,
+            oddity,
+        } = answer_of(state, 1)
+        else {
+            unreachable!();
+        };
+        snapshot.attempt = Some(attempt);
+        Answer::Snapshot { snapshot, oddity }
+    };
+    for answer in [
+        about(1, State::Ended(Outcome::Failure)),
+        about(2, State::Running),
+        about(3, State::Running),
+    ] {
+        assert_eq!(rig.core.counters().workflows_ended, 0);
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, answer);
+    }
+    check(
+        &rig.notes(),
+        &expect![[r#"
+            Ended { workflow_id: "w", trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded) }
+        "#]],
+    );
+}
+
+/// Two instances may each have had one, and a third takes over both.
+#[test]
+fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.stores = true;
+    let stored = |number| {
+        let mut rig = Rig::new(settings.clone());
+        rig.handle(attempt(number));
+        let put = |change| match change {
+            Change::PutWorkflow { run, record } => (run, record),
+            other => panic!("{other:?}"),
+        };
+        put(rig.core.take_changes().remove(0))
+    };
+    let (first, second) = (stored(1), stored(2));
+    let mut text = String::new();
+    for order in [[&first, &second], [&second, &first]] {
+        let mut rig = Rig::new(settings.clone());
+        let stored = Stored {
+            workflows: order.into_iter().cloned().collect(),
+            ..Stored::default()
+        };
+        rig.core.restore(stored, rig.now);
+        rig.handle(Input::Tick);
+        let notes: Vec<String> = rig.notes().iter().map(|note| format!("{note:?}")).collect();
+        text += &(notes.join(
+            "
+",
+        ) + "
+");
+        assert_eq!(rig.core.watched(), 1);
+        let watched = rig
+            .core
+            .everything(rig.now)
+            .into_iter()
+            .find_map(|c| match c {
+                Change::PutWorkflow { run, .. } => Some(run),
+                _ => None,
+            });
+        assert_eq!(watched, Some(second.0));
+        let changes = rig.core.take_changes();
+        assert!(changes.contains(&Change::RemoveWorkflow(first.0)));
+    }
+    expect![[r#"
+        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Restored { workflows: 2, spans: 0 }
+        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Restored { workflows: 2, spans: 0 }
+    "#]].assert_eq(&text);
+}
+
 #[test]
 fn the_timeout_strikes_while_waiting_and_while_asking() {
     let mut rig = Rig::plain();

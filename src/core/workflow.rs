@@ -4,22 +4,23 @@
 //! Pending -> Running -> Ended -> (its stages and times settle) -> finished
 //! ```
 //!
-//! A stage's span is finished when the stage has ended and its times are known, the workflow's when everything is; a
-//! finished span never changes, whatever the API says later. What the API does not say, or says differently from
-//! answer to answer, is filled in from the best observation.
+//! A stage's span is finished when the stage has ended, its times are known and so is everything within it; the
+//! workflow's when everything is. A finished span never changes, whatever the API says later. What the API does not
+//! say, or says differently from answer to answer, is filled in from the best observation.
 //!
 //! Pure. The times given here are in the API's clock already.
 
 pub mod record;
+mod stages;
 
 use super::event::{self, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::sampler::{Sampler, SpanLimits};
-use super::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
-use super::span::{Parent, Span, SpanEvent, SpanStatus};
+use super::snapshot::{Outcome, Progress, Snapshot, State};
+use super::span::{Link, Parent, Span, SpanEvent, SpanStatus};
 use super::time::Wall;
-use std::collections::HashMap;
+use stages::{Stage, limited};
 use std::sync::Arc;
 
 /// What is the same for all workflows of a monitor.
@@ -85,29 +86,24 @@ pub struct Workflow {
     settling: u8,
     /// Earliest start and latest end of the stages' spans that are finished.
     finished_within: Option<(Wall, Wall)>,
+    extra: Option<Box<Extra>>,
     /// Whether its record is not what it was.
     changed: bool,
 }
 
-/// Small where there is nothing to know: most stages of most workflows wait, or are finished.
-#[derive(Clone, Debug)]
-struct Stage {
-    path: Box<str>,
-    finished: bool,
-    /// From the first word about it to its end.
-    open: Option<Box<OpenStage>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct OpenStage {
-    /// Where it is not the path.
-    kind: Option<Box<str>>,
-    id: Option<Box<str>>,
-    seen: Seen,
-    /// Whether the answer at hand names it. A flag, because it may do so again and again.
-    answered: bool,
-    /// Answers that named it ended without its times.
-    settling: u8,
+/// What few workflows have.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Extra {
+    /// The submitter's context, where it is no parent.
+    submitter: Option<TraceContext>,
+    /// Whether there is a trace of the attempt before.
+    follows: bool,
+    /// Which attempt the answers are about.
+    attempt: Option<u32>,
+    url: Option<Box<str>>,
+    /// As the answers have them.
+    attributes: event::Attributes,
+    dropped_attributes: u32,
 }
 
 /// The best observation so far.
@@ -116,17 +112,24 @@ struct Seen {
     state: State,
     start: Option<Wall>,
     end: Option<Wall>,
-    error: Option<Box<str>>,
     /// When it was first seen running or ended.
     started_seen: Option<Wall>,
     /// When it was first seen ended.
     ended_seen: Option<Wall>,
     /// The last one's name is the status, unless there is one that was dropped.
     events: Vec<SpanEvent>,
-    dropped: Option<Box<DroppedEvents>>,
+    extra: Option<Box<SeenExtra>>,
 }
 
-#[derive(Clone, Debug)]
+/// What few of them have.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct SeenExtra {
+    queued: Option<Wall>,
+    error: Option<Box<str>>,
+    dropped: Option<DroppedEvents>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 struct DroppedEvents {
     count: u32,
     last: Box<str>,
@@ -137,8 +140,8 @@ struct DroppedEvents {
 pub enum Verdict {
     /// It goes on, or something about it has to settle.
     Watching,
-    /// All its spans are finished.
-    Ended(Outcome),
+    /// All its spans are finished; and why the watch was given up, if it was.
+    Ended(Outcome, Option<Abandoned>),
 }
 
 /// Why a watch ends before the workflow is known to have ended.
@@ -148,6 +151,8 @@ pub enum Abandoned {
     TimedOut,
     /// The API does not know the workflow.
     NotFound,
+    /// The API tells of a later attempt only.
+    Superseded,
 }
 
 impl Abandoned {
@@ -156,13 +161,14 @@ impl Abandoned {
         match self {
             Abandoned::TimedOut => "Monitor timed out",
             Abandoned::NotFound => "Workflow not found",
+            Abandoned::Superseded => "Superseded by a later attempt",
         }
     }
 
     fn outcome(self) -> Outcome {
         match self {
             Abandoned::TimedOut => Outcome::Timeout,
-            Abandoned::NotFound => Outcome::Error,
+            Abandoned::NotFound | Abandoned::Superseded => Outcome::Error,
         }
     }
 
@@ -171,6 +177,7 @@ impl Abandoned {
         match self {
             Abandoned::TimedOut => "timeout",
             Abandoned::NotFound => "not_found",
+            Abandoned::Superseded => "superseded",
         }
     }
 }
@@ -178,18 +185,32 @@ impl Abandoned {
 impl Workflow {
     /// A workflow that was announced and not yet asked after.
     pub fn new(event: StartEvent, naming: &Naming, sampler: &Sampler, received_at: Wall) -> Self {
-        let edition = edition_of(&event);
-        let trace_id = match &event.parent {
-            Some(parent) => parent.trace_id,
-            None => TraceId::of_run(&naming.monitor, &event.workflow_id, edition),
+        let (parent, submitter) = match naming.context {
+            ContextUse::Parent => (event.parent, None),
+            ContextUse::Link => (None, event.parent.map(|context| *context)),
+            ContextUse::Ignore => (None, None),
         };
-        let parent_sampled = event.parent.as_ref().map(|p| p.sampled());
+        let own_trace = |edition| TraceId::of_run(&naming.monitor, &event.workflow_id, edition);
+        let trace_id = match &parent {
+            Some(parent) => parent.trace_id,
+            None => own_trace(edition(event.attempt, event.submitted_at)),
+        };
+        let parent_sampled = parent.as_ref().map(|p| p.sampled());
+        // Another submitter's trace cannot be known, and nobody looks for one that was not recorded.
+        let follows = parent.is_none()
+            && (event.attempt.and_then(attempt_before))
+                .is_some_and(|before| sampler.sampled(own_trace(before), None));
+        let extra = Extra {
+            submitter,
+            follows,
+            ..Extra::default()
+        };
         Workflow {
             id: event.workflow_id.into(),
             attempt: event.attempt,
             trace_id,
             sampled: sampler.sampled(trace_id, parent_sampled),
-            parent: event.parent,
+            parent,
             submitted_at: event.submitted_at,
             received_at,
             attributes: event.attributes,
@@ -198,6 +219,7 @@ impl Workflow {
             stages: Vec::new(),
             settling: 0,
             finished_within: None,
+            extra: (extra != Extra::default()).then(|| Box::new(extra)),
             changed: true,
         }
     }
@@ -242,6 +264,11 @@ impl Workflow {
         key.of_edition(self.edition())
     }
 
+    /// Which attempt it is, where its event said so.
+    pub fn attempt(&self) -> Option<u32> {
+        self.attempt
+    }
+
     /// The trace that its spans belong to.
     pub fn trace_id(&self) -> TraceId {
         self.trace_id
@@ -255,23 +282,43 @@ impl Workflow {
         naming: &Naming,
         spans: &mut Vec<Span>,
     ) -> Verdict {
-        let mut room = EventRoom {
+        match (self.attempt, snapshot.attempt) {
+            // The answer lags behind the event.
+            (Some(ours), Some(theirs)) if theirs < ours => return Verdict::Watching,
+            (Some(ours), Some(theirs)) if theirs > ours => {
+                let began = snapshot.progress.queued.or(snapshot.progress.start);
+                let end = began.map_or(at, |began| began.min(at));
+                let (outcome, why) = self.abandon(Abandoned::Superseded, end, naming, spans);
+                return Verdict::Ended(outcome, why);
+            }
+            _ => {}
+        }
+        let mut events = EventRoom {
             of_span: naming.limits.events,
             of_workflow: limits::OBSERVED_EVENTS_MAX.saturating_sub(self.observed_events()),
         };
-        self.changed |= self.seen.observe(snapshot.progress, at, &mut room);
-        self.observe_stages(snapshot.stages, at, &mut room);
+        let mut room = self.attribute_room();
+        self.observe_extra(
+            snapshot.attempt,
+            snapshot.url,
+            snapshot.attributes,
+            &mut room,
+        );
+        self.changed |= self.seen.observe(snapshot.progress, at, &mut events);
+        self.observe_stages(snapshot.stages, at, &mut events, &mut room);
         self.finish_stages(naming, spans);
         let State::Ended(outcome) = self.seen.state else {
+            self.changed |= self.settling != 0;
             self.settling = 0;
             return Verdict::Watching;
         };
         if !self.settled(outcome) && self.settling < limits::SETTLE_POLLS {
             self.settling += 1;
+            self.changed = true;
             return Verdict::Watching;
         }
         self.finish_ended(outcome, at, naming, spans);
-        Verdict::Ended(outcome)
+        Verdict::Ended(outcome, None)
     }
 
     /// Ends the watch at `at`: every span still open is finished, so that nothing shows as running for ever. A
@@ -299,8 +346,30 @@ impl Workflow {
         assert!(self.settling <= limits::SETTLE_POLLS);
         if let Some((start, end)) = self.finished_within {
             assert!(start <= end);
-            assert!(self.stages.iter().any(|s| s.finished));
+            assert!(self.stages.iter().any(|s| s.is_finished()));
         }
+        self.check_stages();
+    }
+
+    fn observe_extra(
+        &mut self,
+        attempt: Option<u32>,
+        url: Option<Box<str>>,
+        attributes: event::Attributes,
+        room: &mut usize,
+    ) {
+        if attempt.is_none() && url.is_none() && attributes.is_empty() {
+            return;
+        }
+        let extra = self.extra.get_or_insert_default();
+        self.changed |= attempt.is_some() && attempt != extra.attempt;
+        extra.attempt = attempt.or(extra.attempt);
+        self.changed |= merge(
+            (url, attributes),
+            (&mut extra.url, &mut extra.attributes),
+            &mut extra.dropped_attributes,
+            room,
+        );
     }
 
     /// Changes of status that wait for their spans.
@@ -309,217 +378,21 @@ impl Workflow {
         open.map(|open| open.seen.events.len()).sum::<usize>() + self.seen.events.len()
     }
 
-    fn observe_stages(&mut self, stages: Vec<StageSnapshot>, at: Wall, room: &mut EventRoom) {
-        // Most APIs keep the order from answer to answer: then the next is where the last one was.
-        let mut expected = 0;
-        if self.stages.is_empty() {
-            self.stages.reserve_exact(stages.len());
-        }
-        let mut by_path: Option<HashMap<Box<str>, usize>> = None;
-        for stage in stages {
-            let here = self.stages.get(expected);
-            let index = if here.is_some_and(|s| s.path == stage.path) {
-                Some(expected)
-            } else {
-                let all = &self.stages;
-                let by_path = by_path
-                    .get_or_insert_with(|| all.iter().map(|s| s.path.clone()).zip(0..).collect());
-                by_path.get(&stage.path).copied()
-            };
-            let index = match index {
-                Some(index) => index,
-                None if self.stages.len() >= limits::STAGES_MAX => continue,
-                None => {
-                    if let Some(by_path) = &mut by_path {
-                        by_path.insert(stage.path.clone(), self.stages.len());
-                    }
-                    self.stages.push(Stage {
-                        path: stage.path.clone(),
-                        finished: false,
-                        open: None,
-                    });
-                    self.stages.len() - 1
-                }
-            };
-            expected = index + 1;
-            let known = &mut self.stages[index];
-            if known.finished {
-                continue;
-            }
-            let says_nothing = stage.id.is_none() && stage.progress == Progress::default();
-            if known.open.is_none() && says_nothing {
-                continue;
-            }
-            self.changed |= known.open.is_none();
-            let known = known.open.get_or_insert_default();
-            let kind = Some(stage.kind).filter(|kind| *kind != stage.path);
-            let id = stage.id.or_else(|| known.id.clone());
-            self.changed |= known.kind != kind || known.id != id;
-            (known.kind, known.id) = (kind, id);
-            self.changed |= known.seen.observe(stage.progress, at, room);
-            known.answered = true;
-        }
-    }
-
-    /// Finishes the stages that have ended and whose times are known, or will not be.
-    fn finish_stages(&mut self, naming: &Naming, spans: &mut Vec<Span>) {
-        for index in 0..self.stages.len() {
-            let Some(stage) = &mut self.stages[index].open else {
-                continue;
-            };
-            let answered = std::mem::take(&mut stage.answered);
-            match stage.seen.state {
-                State::Ended(_) if !stage.seen.has_times() => stage.settling += u8::from(answered),
-                _ => stage.settling = 0,
-            }
-            let waited = stage.settling > limits::SETTLE_POLLS;
-            // What never ran has no times, and gets no span that would need them.
-            let skipped = stage.seen.state == State::Ended(Outcome::Skip);
-            if let State::Ended(outcome) = stage.seen.state
-                && (stage.seen.has_times() || waited || skipped)
-            {
-                self.finish_ended_stage(index, outcome, naming, spans);
-            }
-        }
-    }
-
-    fn finish_ended_stage(
-        &mut self,
-        index: usize,
-        outcome: Outcome,
-        naming: &Naming,
-        spans: &mut Vec<Span>,
-    ) {
-        let Some(stage) = self.stages[index].finish() else {
-            return;
-        };
-        self.changed = true;
-        if outcome == Outcome::Skip {
-            return;
-        }
-        let seen = &stage.seen;
-        let message = seen.error.clone().unwrap_or_default();
-        let error_type = seen.status().to_owned();
-        // A stage that has ended was seen so.
-        let end = seen.best_end(seen.ended_seen.unwrap_or(self.received_at));
-        let ending = Ending {
-            end,
-            status: status_of(outcome, &message),
-            outcome: Some(outcome),
-            error_type: &error_type,
-            incomplete: false,
-        };
-        self.finish_stage(index, stage, ending, naming, spans);
+    /// How many more bytes of attributes and URLs may be kept.
+    fn attribute_room(&self) -> usize {
+        let own = (self.extra.iter()).map(|e| kept_bytes(e.url.as_deref(), &e.attributes));
+        let extras = self.stages.iter().filter_map(Stage::extra);
+        let stages = extras.map(|e| kept_bytes(e.url.as_deref(), &e.attributes));
+        limits::ANSWERED_ATTRIBUTE_BYTES_MAX.saturating_sub(own.chain(stages).sum())
     }
 
     /// Finishes all of a workflow that the API has said to have ended so.
     fn finish_ended(&mut self, outcome: Outcome, at: Wall, naming: &Naming, spans: &mut Vec<Span>) {
-        let message = self.seen.error.clone().unwrap_or_default();
-        let status = status_of(outcome, &message);
+        let status = status_of(outcome, self.seen.error().unwrap_or_default(), naming);
         let error_type = self.seen.status().to_owned();
         let end = self.seen.best_end(at);
         self.finish_open_stages(end, None, naming, spans);
         self.finish_self(end, outcome, status, &error_type, naming, spans);
-    }
-
-    /// Finishes every stage that is not, because the workflow is.
-    fn finish_open_stages(
-        &mut self,
-        end: Wall,
-        why: Option<Abandoned>,
-        naming: &Naming,
-        spans: &mut Vec<Span>,
-    ) {
-        for index in 0..self.stages.len() {
-            let stage = &mut self.stages[index];
-            let state = stage.open.as_ref().map(|open| open.seen.state);
-            if let Some(State::Ended(outcome)) = state {
-                self.finish_ended_stage(index, outcome, naming, spans);
-                continue;
-            }
-            match stage.finish() {
-                Some(stage) if stage.seen.has_run() => {
-                    let timed_out = why == Some(Abandoned::TimedOut);
-                    let ending = Ending {
-                        end,
-                        status: match why {
-                            Some(why) => SpanStatus::Error(why.message().into()),
-                            None => SpanStatus::Unset,
-                        },
-                        outcome: why.map(Abandoned::outcome),
-                        error_type: why.map_or("", Abandoned::error_type),
-                        incomplete: !timed_out,
-                    };
-                    self.finish_stage(index, stage, ending, naming, spans);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn finish_stage(
-        &mut self,
-        index: usize,
-        stage: OpenStage,
-        ending: Ending<'_>,
-        naming: &Naming,
-        spans: &mut Vec<Span>,
-    ) {
-        let path = &self.stages[index].path;
-        let OpenStage { kind, id, seen, .. } = stage;
-        let kind = kind.unwrap_or_else(|| path.clone());
-        let reported = (seen.start, seen.end);
-        // An end before the start says nothing, about stages neither.
-        let latest = match (self.seen.state, self.seen.end) {
-            (State::Ended(_), Some(end)) if self.seen.start.is_none_or(|s| s <= end) => Some(end),
-            _ => None,
-        };
-        // Jaeger warns of a child outside its parent; the reported times stay on the attributes.
-        let start = seen.best_start(ending.end);
-        let start = self.seen.start.map_or(start, |from| start.max(from));
-        let end = latest
-            .map_or(ending.end, |to| ending.end.min(to))
-            .max(start);
-        self.finished_within = Some(match self.finished_within {
-            None => (start, end),
-            Some((first, last)) => (first.min(start), last.max(end)),
-        });
-        if !self.sampled {
-            return;
-        }
-        let mut attributes = Attributes::new(&naming.limits);
-        attributes.add("type", &*kind);
-        attributes.add_some("id", id.as_deref());
-        attributes.add_times(reported);
-        self.add_run(&mut attributes, naming);
-        attributes.add("cicd.pipeline.task.name", &*kind);
-        let task_id = id.as_deref().unwrap_or(path);
-        attributes.add("cicd.pipeline.task.run.id", task_id);
-        let result = ending.outcome.map(Outcome::as_str);
-        attributes.add_some("cicd.pipeline.task.run.result", result);
-        attributes.add_ending(&ending);
-        let edition = self.edition();
-        let (trace_id, path) = (self.trace_id, Some((&**path, 1)));
-        let (attributes, dropped_attributes) = attributes.finish();
-        spans.push(Span {
-            trace_id,
-            span_id: SpanId::of_span(trace_id, &naming.monitor, &self.id, edition, path),
-            parent: Some(Parent {
-                span_id: self.span_id(naming),
-                remote: false,
-            }),
-            trace_flags: self.trace_flags(),
-            trace_state: self.trace_state(),
-            name: kind,
-            start,
-            end,
-            status: ending.status,
-            attributes,
-            dropped_attributes,
-            dropped_events: seen.dropped_events(),
-            events: clamped(seen.events, start, end),
-            links: Vec::new(),
-        });
     }
 
     fn finish_self(
@@ -535,7 +408,7 @@ impl Workflow {
             return;
         }
         let seen = std::mem::take(&mut self.seen);
-        let reported = (seen.start, seen.end);
+        let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
         let announced = self.submitted_at.unwrap_or(self.received_at);
         let start = match (seen.start, seen.started_seen) {
             (Some(start), _) => start,
@@ -543,6 +416,7 @@ impl Workflow {
             (None, Some(seen)) => announced.min(seen),
             (None, None) => announced,
         };
+        let began = start;
         // A parent holds its children, also those that were finished before their parent's times were known.
         let (first, last) = self.finished_within.unwrap_or((start, end));
         let start = match seen.start {
@@ -550,9 +424,21 @@ impl Workflow {
             None => start.min(first).min(end),
         };
         let end = end.max(last).max(start);
+        let queued = seen.queued().filter(|_| naming.queued);
+        let wait = queued.map(|queued| (queued, began.min(end)));
+        let wait = wait.filter(|(queued, began)| queued < began);
+        if let Some(wait) = wait {
+            let (name, parent) = (&naming.workflow, self.span_id(naming));
+            spans.push(self.wait_span(name, wait, None, parent, naming));
+        }
+        let start = wait.map_or(start, |(queued, _)| queued.min(start));
         let mut attributes = Attributes::new(&naming.limits);
         self.add_run(&mut attributes, naming);
-        attributes.add_times(reported);
+        attributes.add_times(&seen);
+        attributes.add_some("cicd.pipeline.run.url.full", extra.url.as_deref());
+        if let Some(attempt) = self.attempt.or(extra.attempt) {
+            attributes.add("attempt", Value::Int(attempt.into()));
+        }
         attributes.add("cicd.pipeline.result", outcome.as_str());
         attributes.add_ending(&Ending {
             end,
@@ -561,11 +447,18 @@ impl Workflow {
             error_type,
             incomplete: false,
         });
-        for (key, value) in std::mem::take(&mut self.attributes) {
-            if !is_ours(&key) {
-                attributes.add(&key, value);
-            }
+        attributes.add_all(extra.attributes, |_| false);
+        attributes.add_all(std::mem::take(&mut self.attributes), |_| false);
+        attributes.dropped += extra.dropped_attributes;
+        let mut links = Vec::new();
+        if let Some(context) = extra.submitter {
+            let remote = true;
+            links.push(Link { context, remote });
         }
+        if extra.follows {
+            links.extend(self.link_to_attempt_before(naming));
+        }
+        let (links, dropped_links) = limited(links, naming);
         let dropped_events = seen.dropped_events();
         let mut events = clamped(seen.events, start, end);
         if let Some(time) = self.submitted_at {
@@ -595,17 +488,66 @@ impl Workflow {
             dropped_attributes,
             events,
             dropped_events: dropped_events + dropped as u32,
-            links: Vec::new(),
+            links,
+            dropped_links,
         });
+    }
+
+    /// The wait of the workflow or of a stage, which is `parent`, for its start.
+    fn wait_span(
+        &self,
+        name: &str,
+        (start, end): (Wall, Wall),
+        stage: Option<(&str, u32)>,
+        parent: SpanId,
+        naming: &Naming,
+    ) -> Span {
+        let mut attributes = Attributes::new(&naming.limits);
+        self.add_run(&mut attributes, naming);
+        let (attributes, dropped_attributes) = attributes.finish();
+        let (trace_id, edition) = (self.trace_id, self.edition());
+        Span {
+            trace_id,
+            span_id: SpanId::of_wait(trace_id, &naming.monitor, &self.id, edition, stage),
+            parent: Some(Parent {
+                span_id: parent,
+                remote: false,
+            }),
+            trace_flags: self.trace_flags(),
+            trace_state: self.trace_state(),
+            name: format!("{name} queued").into(),
+            start,
+            end,
+            status: SpanStatus::Unset,
+            attributes,
+            dropped_attributes,
+            events: Vec::new(),
+            dropped_events: 0,
+            links: Vec::new(),
+            dropped_links: 0,
+        }
+    }
+
+    fn link_to_attempt_before(&self, naming: &Naming) -> Option<Link> {
+        let edition = attempt_before(self.attempt?)?;
+        let trace_id = TraceId::of_run(&naming.monitor, &self.id, edition);
+        let context = TraceContext {
+            trace_id,
+            span_id: SpanId::of_span(trace_id, &naming.monitor, &self.id, edition, None),
+            trace_flags: SAMPLED,
+            trace_state: None,
+        };
+        let remote = false;
+        Some(Link { context, remote })
     }
 
     /// Whether nothing more is to be expected of an ended workflow.
     fn settled(&self, outcome: Outcome) -> bool {
         // After a failure the stages that were still to come never start; after a success one that has not started
         // is an answer that lags.
-        let has_run = |stage: &Stage| stage.open.as_ref().is_some_and(|open| open.seen.has_run());
-        let open = |stage: &Stage| has_run(stage) || outcome == Outcome::Success;
-        self.seen.has_times() && !self.stages.iter().any(|s| !s.finished && open(s))
+        let takes_part = |s: &Stage| s.open.as_ref().is_some_and(|open| open.takes_part());
+        let open = |s: &Stage| takes_part(s) || outcome == Outcome::Success;
+        self.seen.has_times() && !self.stages.iter().any(|s| !s.is_finished() && open(s))
     }
 
     /// What identifies the run stands on each of its spans: a trace of hours is cut into fragments by its backend.
@@ -648,6 +590,10 @@ fn edition(attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
     }
 }
 
+fn attempt_before(attempt: u32) -> Option<Edition> {
+    (attempt > 1).then(|| Edition::Attempt(attempt - 1))
+}
+
 /// What finds an event's workflow, and its run.
 pub fn keys_of(event: &StartEvent, naming: &Naming) -> (RunKey, RunKey) {
     let key = RunKey::of(&naming.monitor, &event.workflow_id);
@@ -662,8 +608,10 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
 /// A key that only the API, or farspan itself, may speak under: an event's `endTime` would pass for the API's where it
 /// reported none.
 fn is_ours(key: &str) -> bool {
-    matches!(key, "workflowId" | "startTime" | "endTime" | "error.type")
-        || key.starts_with("cicd.pipeline.")
+    matches!(
+        key,
+        "workflowId" | "queuedTime" | "startTime" | "endTime" | "attempt" | "error.type"
+    ) || key.starts_with("cicd.pipeline.")
         || key.starts_with("farspan.")
 }
 
@@ -683,21 +631,13 @@ struct EventRoom {
     of_workflow: usize,
 }
 
-impl Stage {
-    /// Keeps only what tells it from its siblings, and gives the rest away.
-    fn finish(&mut self) -> Option<OpenStage> {
-        self.finished = true;
-        self.open.take().map(|open| *open)
-    }
-}
-
 impl Seen {
     /// Whether this changed anything.
     fn observe(&mut self, progress: Progress, at: Wall, room: &mut EventRoom) -> bool {
         let told = |seen: &Seen| {
             (
                 (seen.state, seen.start, seen.end),
-                (seen.started_seen, seen.ended_seen),
+                (seen.started_seen, seen.ended_seen, seen.queued()),
                 (seen.events.len(), seen.dropped_events()),
             )
         };
@@ -715,7 +655,7 @@ impl Seen {
             } else {
                 let count = self.dropped_events().saturating_add(1);
                 let last = status;
-                self.dropped = Some(Box::new(DroppedEvents { count, last }));
+                self.extra.get_or_insert_default().dropped = Some(DroppedEvents { count, last });
             }
         }
         self.state = progress.state;
@@ -733,16 +673,19 @@ impl Seen {
             State::Ended(_) => progress.end.or(self.end),
             State::Pending | State::Running => None,
         };
-        let has_new_error = progress.error.is_some() && progress.error != self.error;
+        if progress.queued.is_some() {
+            self.extra.get_or_insert_default().queued = progress.queued;
+        }
+        let has_new_error = progress.error.is_some() && progress.error.as_deref() != self.error();
         if has_new_error {
-            self.error = progress.error;
+            self.extra.get_or_insert_default().error = progress.error;
         }
         has_new_error || told(self) != before
     }
 
     /// The API's last word for it; empty before the first.
     fn status(&self) -> &str {
-        match (&self.dropped, self.events.last()) {
+        match (self.dropped(), self.events.last()) {
             (Some(dropped), _) => &dropped.last,
             (None, Some(event)) => &event.name,
             (None, None) => "",
@@ -750,7 +693,33 @@ impl Seen {
     }
 
     fn dropped_events(&self) -> u32 {
-        self.dropped.as_ref().map_or(0, |dropped| dropped.count)
+        self.dropped().map_or(0, |dropped| dropped.count)
+    }
+
+    fn dropped(&self) -> Option<&DroppedEvents> {
+        self.extra.as_ref()?.dropped.as_ref()
+    }
+
+    fn queued(&self) -> Option<Wall> {
+        self.extra.as_ref()?.queued
+    }
+
+    fn error(&self) -> Option<&str> {
+        self.extra.as_ref()?.error.as_deref()
+    }
+
+    fn is_skipped_timelessly(&self) -> bool {
+        let timeless = self.start.is_none() && self.end.is_none();
+        timeless && self.state == State::Ended(Outcome::Skip)
+    }
+
+    /// The end of what has ended. One before the start says nothing, about what is within neither.
+    fn plausible_end(&self) -> Option<Wall> {
+        let State::Ended(_) = self.state else {
+            return None;
+        };
+        self.end
+            .filter(|end| self.start.is_none_or(|start| start <= *end))
     }
 
     /// Whether it was ever seen running, whatever is said of it now.
@@ -812,12 +781,25 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    fn add_times(&mut self, (start, end): (Option<Wall>, Option<Wall>)) {
-        if let Some(start) = start {
-            self.add("startTime", start.to_string());
+    fn add_times(&mut self, reported: &Seen) {
+        let times = [
+            ("queuedTime", reported.queued()),
+            ("startTime", reported.start),
+            ("endTime", reported.end),
+        ];
+        for (key, time) in times {
+            if let Some(time) = time {
+                self.add(key, time.to_string());
+            }
         }
-        if let Some(end) = end {
-            self.add("endTime", end.to_string());
+    }
+
+    /// Those of somebody else.
+    fn add_all(&mut self, others: event::Attributes, is_taken: fn(&str) -> bool) {
+        for (key, value) in others {
+            if !is_ours(&key) && !is_taken(&key) {
+                self.add(&key, value);
+            }
         }
     }
 
@@ -851,9 +833,76 @@ fn shortened(text: Box<str>, chars_max: usize) -> Box<str> {
     }
 }
 
-fn status_of(outcome: Outcome, message: &str) -> SpanStatus {
+/// Takes in a URL and attributes as an answer has them. What it does not name stays as it was, and what there is no
+/// room for is left out. Whether this changed anything.
+fn merge(
+    (new_url, new): (Option<Box<str>>, event::Attributes),
+    (url, attributes): (&mut Option<Box<str>>, &mut event::Attributes),
+    dropped: &mut u32,
+    room: &mut usize,
+) -> bool {
+    let mut changed = false;
+    if let Some(new_url) = new_url.filter(|new| Some(new) != url.as_ref()) {
+        let bytes = url.as_ref().map_or(0, |url| url.len());
+        let new_url = cut(&new_url, limits::ATTRIBUTE_BYTES_MAX);
+        if new_url.len() <= *room + bytes && Some(new_url) != url.as_deref() {
+            *room = *room + bytes - new_url.len();
+            *url = Some(new_url.into());
+            changed = true;
+        }
+    }
+    if new == *attributes {
+        return changed;
+    }
+    let mut all = std::mem::take(attributes).into_vec();
+    let mut left_out = 0;
+    for (key, value) in new {
+        let value = match value {
+            Value::Str(text) => Value::Str(shortened(text, limits::ATTRIBUTE_BYTES_MAX)),
+            other => other,
+        };
+        let known = all.iter().position(|(known, _)| *known == key);
+        let before = known.map_or(0, |place| attribute_bytes(&all[place]));
+        let attribute = (key, value);
+        let bytes = attribute_bytes(&attribute);
+        if bytes > *room + before
+            || (known.is_none() && all.len() >= limits::ANSWERED_ATTRIBUTES_MAX)
+        {
+            left_out += 1;
+            continue;
+        }
+        match known {
+            Some(place) if all[place] == attribute => continue,
+            Some(place) => all[place] = attribute,
+            None => all.push(attribute),
+        }
+        *room = *room + before - bytes;
+        changed = true;
+    }
+    changed |= *dropped < left_out;
+    *dropped = (*dropped).max(left_out);
+    *attributes = all.into();
+    changed
+}
+
+fn kept_bytes(url: Option<&str>, attributes: &event::Attributes) -> usize {
+    let all = attributes.iter().map(attribute_bytes);
+    url.map_or(0, str::len) + all.sum::<usize>()
+}
+
+fn attribute_bytes((key, value): &(Box<str>, Value)) -> usize {
+    let value = match value {
+        Value::Str(text) => text.len(),
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) => size_of::<Value>(),
+    };
+    // A record has their lengths and the kind of the value besides.
+    8 + key.len() + value
+}
+
+fn status_of(outcome: Outcome, message: &str, naming: &Naming) -> SpanStatus {
     match outcome {
-        Outcome::Success => SpanStatus::Ok,
+        Outcome::Success if naming.ok => SpanStatus::Ok,
+        Outcome::Success => SpanStatus::Unset,
         Outcome::Failure | Outcome::Error | Outcome::Timeout => {
             SpanStatus::Error(cut(message, limits::ATTRIBUTE_BYTES_MAX).into())
         }

@@ -290,6 +290,7 @@ mod tests {
             events: Vec::new(),
             dropped_events: 0,
             links: Vec::new(),
+            dropped_links: 0,
         }
     }
 

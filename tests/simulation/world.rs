@@ -216,8 +216,6 @@ impl Watched {
     /// What only farspan's memory knew is gone.
     fn outlive(&mut self) {
         (self.asked, self.last, self.missing_since) = (None, None, None);
-        self.over_for = 0;
-        self.endless_for.retain(|_, polls| *polls == u32::MAX);
     }
 }
 
@@ -908,6 +906,7 @@ impl World {
                 let since = watch.missing_since.expect("it is missing");
                 assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
             }
+            Some(Abandoned::Superseded) => panic!("no plan has attempts"),
             None => {
                 assert!(self.now >= plan.course.end);
                 let endless = watch.seen.as_ref().is_none_or(|s| s.progress.end.is_none());

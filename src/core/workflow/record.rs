@@ -6,8 +6,9 @@
 //!
 //! Numbers are LEB128 (signed ones zigzagged), texts stand behind their length, an option behind a byte.
 
-use super::{DroppedEvents, OpenStage, Seen, Stage, Workflow};
-use crate::core::event::Value;
+use super::stages::{Fate, OpenStage, Stage, StageExtra};
+use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
+use crate::core::event::{Attributes, Value};
 use crate::core::ids::{SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, State};
@@ -48,7 +49,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The version that [`encode`] writes, and the latest that [`decode`] reads.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
@@ -71,6 +72,7 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
         to.wall(start);
         to.wall(end);
     });
+    to.version_2(workflow);
     to.0
 }
 
@@ -80,7 +82,9 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
 /// Why it cannot be read.
 pub fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => Reader(rest).record().ok_or(Unreadable::Damaged),
+        Some((&version @ 1..=VERSION, rest)) => {
+            Reader(rest).record(version).ok_or(Unreadable::Damaged)
+        }
         Some((&version, _)) if version > VERSION => Err(Unreadable::Newer(version)),
         _ => Err(Unreadable::Damaged),
     }
@@ -159,7 +163,7 @@ impl Writer {
 
     fn stage(&mut self, stage: &Stage) {
         self.text(&stage.path);
-        self.bool(stage.finished);
+        self.bool(stage.is_finished());
         self.option(stage.open.as_deref(), |to, open| {
             to.option(open.kind.as_deref(), Self::text);
             to.option(open.id.as_deref(), Self::text);
@@ -180,32 +184,86 @@ impl Writer {
         });
         self.option(seen.start, Self::wall);
         self.option(seen.end, Self::wall);
-        self.option(seen.error.as_deref(), Self::text);
+        self.option(seen.error(), Self::text);
         self.option(seen.started_seen, Self::wall);
         self.option(seen.ended_seen, Self::wall);
         self.list(seen.events.iter(), |to, event| {
             to.wall(event.time);
             to.text(&event.name);
         });
-        self.option(seen.dropped.as_deref(), |to, dropped| {
+        self.option(seen.dropped(), |to, dropped| {
             to.number(dropped.count.into());
             to.text(&dropped.last);
         });
     }
+
+    /// What came with version 2. Of the stages only those that it says something about, behind their places.
+    fn version_2(&mut self, workflow: &Workflow) {
+        self.0.push(workflow.settling);
+        self.option(workflow.seen.queued(), Self::wall);
+        self.option(workflow.extra.as_deref(), |to, extra| {
+            to.option(extra.submitter.as_ref(), Self::context);
+            to.bool(extra.follows);
+            to.option(extra.attempt, |to, attempt| to.number(attempt.into()));
+            to.answered(extra.url.as_deref(), &extra.attributes);
+            to.number(extra.dropped_attributes.into());
+        });
+        let more: Vec<_> = (0_u64..)
+            .zip(&workflow.stages)
+            .filter(|(_, stage)| has_more(stage))
+            .collect();
+        self.list(more.into_iter(), |to, (place, stage)| {
+            to.number(place);
+            to.number(stage.attempt.into());
+            to.bool(stage.fate == Fate::LeftOut);
+            to.option(stage.open.as_deref(), |to, open| {
+                to.0.push(open.settling);
+                to.option(open.seen.queued(), Self::wall);
+                to.option(open.extra.as_deref(), Self::stage_extra);
+            });
+        });
+    }
+
+    fn stage_extra(&mut self, extra: &StageExtra) {
+        self.option(extra.parent, |to, place| to.number(place.into()));
+        self.option(extra.previous, |to, place| to.number(place.into()));
+        self.option(extra.superseded, Self::wall);
+        self.bool(extra.promised);
+        self.option(extra.within, |to, (start, end)| {
+            to.wall(start);
+            to.wall(end);
+        });
+        self.answered(extra.url.as_deref(), &extra.attributes);
+        self.number(extra.dropped_attributes.into());
+    }
+
+    fn answered(&mut self, url: Option<&str>, attributes: &Attributes) {
+        self.option(url, Self::text);
+        self.list(attributes.iter(), Self::attribute);
+    }
+}
+
+fn has_more(stage: &Stage) -> bool {
+    let open = stage.open.as_deref();
+    stage.attempt != 1
+        || stage.fate == Fate::LeftOut
+        || open.is_some_and(|open| {
+            open.settling > 0 || open.seen.queued().is_some() || open.extra.is_some()
+        })
 }
 
 /// `None` everywhere: the bytes are damaged.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    fn record(mut self) -> Option<Record> {
+    fn record(mut self, version: u8) -> Option<Record> {
         let monitor = self.text()?;
         let deadline = self.wall()?;
         let id = self.text()?;
         if id.is_empty() || id.len() > limits::WORKFLOW_ID_BYTES_MAX {
             return None;
         }
-        let workflow = Workflow {
+        let mut workflow = Workflow {
             id: id.into(),
             attempt: self.option(Self::small)?,
             trace_id: TraceId::from_bytes(self.array()?)?,
@@ -221,14 +279,19 @@ impl Reader<'_> {
             stages: self.list(limits::STAGES_MAX, Self::stage)?,
             finished_within: self.option(|from| Some((from.wall()?, from.wall()?)))?,
             settling: 0,
+            extra: None,
             changed: false,
         };
+        if version >= 2 {
+            self.version_2(&mut workflow)?;
+        }
         let in_order = workflow
             .finished_within
             .is_none_or(|(start, end)| start <= end);
-        let finished = workflow.stages.iter().any(|stage| stage.finished);
+        let finished = workflow.stages.iter().any(Stage::is_finished);
         let whole =
             self.0.is_empty() && in_order && (workflow.finished_within.is_none() || finished);
+        let whole = whole && workflow.is_tree();
         whole.then_some(Record {
             monitor,
             deadline,
@@ -338,12 +401,18 @@ impl Reader<'_> {
                 seen: from.seen()?,
                 answered: false,
                 settling: 0,
+                extra: None,
             })
         })?;
+        let fate = match finished {
+            true => Fate::Finished,
+            false => Fate::Unfinished,
+        };
         // What is finished keeps nothing open.
         (!finished || open.is_none()).then_some(Stage {
             path,
-            finished,
+            attempt: 1,
+            fate,
             open: open.map(Box::new),
         })
     }
@@ -351,7 +420,7 @@ impl Reader<'_> {
     fn seen(&mut self) -> Option<Seen> {
         // As many as any limit of a span's events lets gather.
         const EVENTS_MAX: usize = 1 << 20;
-        Some(Seen {
+        let mut seen = Seen {
             state: match self.byte()? {
                 0 => State::Pending,
                 1 => State::Running,
@@ -365,7 +434,12 @@ impl Reader<'_> {
             },
             start: self.option(Self::wall)?,
             end: self.option(Self::wall)?,
-            error: self.option(Self::text)?,
+            extra: self.option(Self::text)?.map(|error| {
+                Box::new(SeenExtra {
+                    error: Some(error),
+                    ..SeenExtra::default()
+                })
+            }),
             started_seen: self.option(Self::wall)?,
             ended_seen: self.option(Self::wall)?,
             events: self.list(EVENTS_MAX, |from| {
@@ -374,15 +448,84 @@ impl Reader<'_> {
                     name: from.text()?,
                 })
             })?,
-            dropped: self
-                .option(|from| {
-                    Some(DroppedEvents {
-                        count: from.small()?,
-                        last: from.text()?,
-                    })
-                })?
-                .map(Box::new),
-        })
+        };
+        let dropped = self.option(|from| {
+            Some(DroppedEvents {
+                count: from.small()?,
+                last: from.text()?,
+            })
+        })?;
+        if dropped.is_some() {
+            seen.extra.get_or_insert_default().dropped = dropped;
+        }
+        Some(seen)
+    }
+
+    fn version_2(&mut self, workflow: &mut Workflow) -> Option<()> {
+        workflow.settling = self.settling()?;
+        self.queued(&mut workflow.seen)?;
+        let extra = self.option(|from| {
+            Some(Extra {
+                submitter: from.option(Self::context)?,
+                follows: from.bool()?,
+                attempt: from.option(Self::small)?,
+                url: from.option(Self::text)?,
+                attributes: from.answered_attributes()?,
+                dropped_attributes: from.small()?,
+            })
+        })?;
+        workflow.extra = extra.map(Box::new);
+        let stages = &mut workflow.stages;
+        for _ in 0..self.number()? {
+            let place: usize = self.number()?.try_into().ok()?;
+            let stage = stages.get_mut(place)?;
+            stage.attempt = self.small()?;
+            if self.bool()? {
+                (stage.fate == Fate::Finished).then(|| stage.fate = Fate::LeftOut)?;
+            }
+            match (self.bool()?, &mut stage.open) {
+                (true, Some(open)) => {
+                    open.settling = self.settling()?;
+                    self.queued(&mut open.seen)?;
+                    open.extra = self.option(Self::stage_extra)?.map(Box::new);
+                }
+                (false, None) => {}
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn settling(&mut self) -> Option<u8> {
+        self.byte().filter(|polls| *polls <= limits::SETTLE_POLLS)
+    }
+
+    fn queued(&mut self, seen: &mut Seen) -> Option<()> {
+        let queued = self.option(Self::wall)?;
+        if queued.is_some() {
+            seen.extra.get_or_insert_default().queued = queued;
+        }
+        Some(())
+    }
+
+    fn stage_extra(&mut self) -> Option<StageExtra> {
+        let extra = StageExtra {
+            parent: self.option(Self::small)?,
+            previous: self.option(Self::small)?,
+            superseded: self.option(Self::wall)?,
+            promised: self.bool()?,
+            within: self.option(|from| Some((from.wall()?, from.wall()?)))?,
+            url: self.option(Self::text)?,
+            attributes: self.answered_attributes()?,
+            dropped_attributes: self.small()?,
+        };
+        let in_order = extra.within.is_none_or(|(start, end)| start <= end);
+        in_order.then_some(extra)
+    }
+
+    fn answered_attributes(&mut self) -> Option<Attributes> {
+        let all = self.list(limits::ANSWERED_ATTRIBUTES_MAX, Self::attribute)?;
+        Some(all.into())
     }
 }
 
@@ -392,11 +535,15 @@ mod tests {
     use crate::core::event::StartEvent;
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::snapshot::{Progress, Snapshot, StageSnapshot};
-    use crate::core::workflow::Naming;
+    use crate::core::workflow::{ContextUse, Naming, Verdict};
     use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {
-        let naming = Naming::new("default", "Workflow", SpanLimits::default());
+        let naming = Naming {
+            skipped: u.arbitrary()?,
+            context: *u.choose(&[ContextUse::Parent, ContextUse::Link])?,
+            ..Naming::new("default", "Workflow", SpanLimits::default())
+        };
         let wall = |u: &mut Unstructured<'_>| Arbitrary::Ok(Wall::from_unix_ns(u.arbitrary()?));
         let parent = TraceContext::from_w3c(
             "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-03",
@@ -430,34 +577,47 @@ mod tests {
                 State::Ended(Outcome::Skip),
             ];
             Arbitrary::Ok(Progress {
+                queued: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 status: u.arbitrary::<Option<&str>>()?.map(Box::from),
                 state: *u.choose(&states)?,
                 start: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 end: u.arbitrary::<bool>()?.then_some(wall(u)?),
                 error: u.arbitrary::<Option<&str>>()?.map(Box::from),
-                ..Progress::default()
             })
+        };
+        let attributes = |u: &mut Unstructured<'_>| {
+            let one = ("e".into(), Value::Str(u.arbitrary::<&str>()?.into()));
+            Arbitrary::Ok(Attributes::from_iter(u.arbitrary::<bool>()?.then_some(one)))
         };
         for _ in 0..u.int_in_range(0..=3)? {
             let mut stages = Vec::new();
-            for index in 0..u.int_in_range(0..=3)? {
+            for _ in 0..u.int_in_range(0..=5)? {
+                let path = |n: u8| Box::from(format!("s{n}"));
+                let parent = u.arbitrary::<Option<u8>>()?;
                 stages.push(StageSnapshot {
-                    path: format!("s{index}").into(),
+                    path: path(u.int_in_range(0..=3)?),
+                    parent: parent.map(|n| path(n % 4)),
+                    attempt: u.int_in_range(0..=2)?,
+                    url: u.arbitrary::<Option<&str>>()?.map(Box::from),
+                    attributes: attributes(u)?,
                     kind: u.arbitrary::<&str>()?.into(),
                     id: u.arbitrary::<Option<&str>>()?.map(Box::from),
                     progress: progress(u)?,
-                    ..StageSnapshot::default()
                 });
             }
-            let mut own = progress(u)?;
-            own.state = State::Running;
             let snapshot = Snapshot {
                 workflow_id: None,
-                progress: own,
+                progress: progress(u)?,
+                attempt: u.arbitrary()?,
+                url: u.arbitrary::<Option<&str>>()?.map(Box::from),
+                attributes: attributes(u)?,
                 stages,
-                ..Snapshot::default()
             };
-            workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
+            let before = workflow.clone();
+            let verdict = workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
+            if verdict != Verdict::Watching {
+                return Ok(before);
+            }
         }
         Ok(workflow)
     }
@@ -470,14 +630,11 @@ mod tests {
             let bytes = encode("default", deadline, &workflow);
             let record = decode(&bytes).expect("what was encoded is read");
             assert_eq!((&*record.monitor, record.deadline), ("default", deadline));
-            let settled = |mut workflow: Workflow| {
-                workflow.changed = false;
-                workflow.settling = 0;
-                let open = workflow.stages.iter_mut().filter_map(|s| s.open.as_mut());
-                open.for_each(|stage| stage.settling = 0);
+            let unchanged = |mut workflow: Workflow| {
+                workflow.take_changed();
                 format!("{workflow:?}")
             };
-            assert_eq!(settled(record.workflow), settled(workflow));
+            assert_eq!(unchanged(record.workflow), unchanged(workflow));
             Ok(())
         });
     }
@@ -500,16 +657,58 @@ mod tests {
         });
     }
 
-    /// Version 1 as it was first released: these bytes are in users' stores.
     #[test]
-    fn version_1_is_read_for_ever() {
-        let mut u = Unstructured::new(&[7; 400]);
-        let workflow = arbitrary_workflow(&mut u).unwrap();
-        let bytes = encode("default", Wall::from_unix_ns(1), &workflow);
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        expect_test::expect!["010764656661756c7402017701878e9c3855319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735030103613d3101018e9cb8f0e0c183870e8e9cb8f0e0c183870e010707070707070707040161018e9cb8f0e0c183870e01620301016300ab020707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707016402000000000000d03f01000000010000000003027330000101070707070707070701070707070707070701018e9cb8f0e0c183870e0001070707070707070701000001000707070707070707000273310000027332000000"].assert_eq(&hex);
-        let newer = [&[2], &bytes[1..]].concat();
-        assert!(matches!(decode(&newer), Err(Unreadable::Newer(2))));
-        assert!(matches!(decode(&[]), Err(Unreadable::Damaged)));
+    fn a_record_with_stages_that_are_part_of_nothing_or_of_themselves_is_refused() {
+        let naming = Naming::new("default", "Workflow", SpanLimits::default());
+        let event = StartEvent {
+            monitor: 0,
+            workflow_id: "w".into(),
+            submitted_at: None,
+            attempt: None,
+            parent: None,
+            attributes: Attributes::default(),
+            source: None,
+        };
+        let now = Wall::from_unix_ns(0);
+        let mut workflow = Workflow::new(event, &naming, &Sampler::default(), now);
+        for (path, fate) in [
+            ("a", Fate::Unfinished),
+            ("b", Fate::Unfinished),
+            ("c", Fate::Finished),
+        ] {
+            let open = (fate == Fate::Unfinished).then(Box::default);
+            workflow.stages.push(Stage {
+                path: path.into(),
+                attempt: 1,
+                fate,
+                open,
+            });
+        }
+        let mut read = |of_a, of_b, previous| {
+            for (stage, parent) in workflow.stages.iter_mut().zip([of_a, of_b]) {
+                let open = stage.open.as_mut().expect("it is open");
+                open.extra = Some(Box::new(StageExtra {
+                    parent,
+                    previous,
+                    ..StageExtra::default()
+                }));
+            }
+            decode(&encode("default", now, &workflow)).map(|_| ())
+        };
+        assert_eq!(read(Some(1), None, Some(2)), Ok(()));
+        let damaged = Err(Unreadable::Damaged);
+        assert_eq!(read(Some(1), Some(0), None), damaged);
+        assert_eq!(read(Some(0), None, None), damaged);
+        assert_eq!(read(None, Some(2), None), damaged, "that one is finished");
+        assert_eq!(read(None, Some(3), None), damaged);
+        assert_eq!(read(None, None, Some(3)), damaged);
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_left_alone() {
+        let newer = [VERSION + 1, 0];
+        assert_eq!(decode(&newer).unwrap_err(), Unreadable::Newer(VERSION + 1));
+        assert_eq!(decode(&[]).unwrap_err(), Unreadable::Damaged);
+        assert_eq!(decode(&[0]).unwrap_err(), Unreadable::Damaged);
     }
 }

@@ -1,10 +1,12 @@
 //! What a workflow makes of its answers, as text in and text out.
 //!
 //! A line of a script is an answer: when it came, the workflow, and each stage behind its path; `timeout` and `gone` in
-//! place of the workflow abandon the watch. Something's progress is `Status,start..end,!error`, all but the status
-//! optional; times are seconds.
+//! place of the workflow abandon the watch. A path is `path#attempt^parent`. Something's progress is
+//! `Status,start..end,q queued,!error,@url,key:value`, all but the status optional; times are seconds. `#2` behind a
+//! workflow's status is the attempt that the answer is about.
 
 use super::*;
+use crate::core::snapshot::StageSnapshot;
 use expect_test::{Expect, expect};
 
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
@@ -54,8 +56,9 @@ fn progress(text: &str) -> Progress {
     for field in fields {
         if let Some(error) = field.strip_prefix('!') {
             progress.error = Some(error.into());
-        } else {
-            let (start, end) = field.split_once("..").unwrap();
+        } else if let Some(queued) = field.strip_prefix('q') {
+            progress.queued = Some(wall(queued));
+        } else if let Some((start, end)) = field.split_once("..") {
             progress.start = (!start.is_empty()).then(|| wall(start));
             progress.end = (!end.is_empty()).then(|| wall(end));
         }
@@ -66,20 +69,44 @@ fn progress(text: &str) -> Progress {
 fn snapshot<'a>(workflow: &str, stages: impl Iterator<Item = &'a str>) -> Snapshot {
     let stages = stages.map(|stage| {
         let (path, text) = stage.split_once('=').unwrap();
+        let (path, parent) = match path.split_once('^') {
+            Some((path, parent)) => (path, Some(parent.into())),
+            None => (path, None),
+        };
+        let (path, attempt) = path.split_once('#').unwrap_or((path, "1"));
+        let (url, attributes) = url_and_attributes(text);
         StageSnapshot {
             path: path.into(),
-            kind: path.into(),
+            parent,
+            attempt: attempt.parse().unwrap(),
+            kind: path.rsplit('/').next().unwrap().into(),
             id: None,
+            url,
+            attributes,
             progress: progress(text),
             ..StageSnapshot::default()
         }
     });
+    let (url, attributes) = url_and_attributes(workflow);
+    let attempt = workflow.split(',').find_map(|f| f.strip_prefix('#'));
     Snapshot {
         workflow_id: None,
         progress: progress(workflow),
+        attempt: attempt.map(|attempt| attempt.parse().unwrap()),
+        url,
+        attributes,
         stages: stages.collect(),
         ..Snapshot::default()
     }
+}
+
+fn url_and_attributes(text: &str) -> (Option<Box<str>>, event::Attributes) {
+    let fields = || text.split(',').filter(|field| !field.starts_with('!'));
+    let url = fields().find_map(|field| field.strip_prefix('@'));
+    let attributes = fields().filter(|field| !field.starts_with('@'));
+    let attributes = attributes.filter_map(|field| field.split_once(':'));
+    let attributes = attributes.map(|(key, value)| (key.into(), value.into()));
+    (url.map(Box::from), attributes.collect())
 }
 
 /// Each span behind the time of the answer that finished it.
@@ -87,27 +114,36 @@ fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
     let received_at = wall("0");
     let mut workflow = Workflow::new(event, naming, &Sampler::default(), received_at);
     let mut finished: Vec<(f64, Span)> = Vec::new();
+    let (mut restarted_spans, mut stored) = (Vec::new(), Vec::new());
     let mut ended = false;
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         assert!(!ended, "the watch ended before {line}");
         let mut words = line.split_whitespace();
         let at = wall(words.next().unwrap());
         let mut spans = Vec::new();
-        match words.next().unwrap() {
-            "timeout" => {
-                workflow.abandon(Abandoned::TimedOut, at, naming, &mut spans);
+        let mut restarted = restarted(&mut workflow, &mut stored);
+        let own = words.next().unwrap();
+        let rest: Vec<&str> = words.collect();
+        for (workflow, spans) in [
+            (&mut workflow, &mut spans),
+            (&mut restarted, &mut restarted_spans),
+        ] {
+            let why = match own {
+                "timeout" => Some(Abandoned::TimedOut),
+                "gone" => Some(Abandoned::NotFound),
+                _ => None,
+            };
+            if let Some(why) = why {
+                workflow.abandon(why, at, naming, spans);
                 ended = true;
+            } else {
+                let snapshot = snapshot(own, rest.iter().copied());
+                ended = workflow.observe(snapshot, at, naming, spans) != Verdict::Watching;
             }
-            "gone" => {
-                workflow.abandon(Abandoned::NotFound, at, naming, &mut spans);
-                ended = true;
-            }
-            own => {
-                let verdict = workflow.observe(snapshot(own, words), at, naming, &mut spans);
-                ended = verdict != Verdict::Watching;
-            }
+            workflow.check_invariants();
         }
-        workflow.check_invariants();
+        assert_eq!(spans, restarted_spans, "a restart changes nothing");
+        restarted_spans.clear();
         finished.extend(spans.into_iter().map(|span| (seconds(at), span)));
     }
     assert!(ended, "the watch goes on");
@@ -115,33 +151,73 @@ fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
     finished
 }
 
+/// The workflow as its record has it, which is written where the workflow says that it has changed.
+fn restarted(workflow: &mut Workflow, stored: &mut Vec<u8>) -> Workflow {
+    if workflow.take_changed() {
+        *stored = record::encode("risk", wall("3600"), workflow);
+    }
+    let restarted = record::decode(stored).unwrap().workflow;
+    assert_eq!(format!("{restarted:?}"), format!("{workflow:?}"));
+    restarted
+}
+
 /// What holds of every trace.
 fn hold(finished: &[(f64, Span)], root_id: &SpanId) {
-    let root = finished.iter().find(|(_, span)| span.span_id == *root_id);
-    for (_, span) in finished {
+    let find = |id: SpanId| finished.iter().position(|(_, s)| s.span_id == id);
+    for (place, (_, span)) in finished.iter().enumerate() {
         assert!(span.start <= span.end, "{span:?}");
         assert!(span.events.is_sorted_by_key(|e| e.time), "{span:?}");
         assert!(span.events.iter().all(|e| e.time <= span.end), "{span:?}");
         let same = |other: &&(f64, Span)| other.1.span_id == span.span_id;
         assert_eq!(finished.iter().filter(same).count(), 1, "{span:?}");
-        let (_, root) = root.expect("a trace has a root");
+        assert!(find(*root_id).is_some(), "a trace has a root");
         if span.span_id != *root_id {
-            assert_eq!(span.parent.unwrap().span_id, *root_id);
-            assert!(root.start <= span.start && span.end <= root.end);
+            let parent = find(span.parent.unwrap().span_id).expect("the parent is there");
+            assert!(parent > place, "children before parents");
+            let (_, parent) = &finished[parent];
+            assert!(parent.start <= span.start && span.end <= parent.end);
+        }
+        for link in &span.links {
+            let own = !link.remote && link.context.trace_id == span.trace_id;
+            assert!(!own || find(link.context.span_id).is_some(), "{span:?}");
         }
     }
 }
 
 fn render(finished: &[(f64, Span)]) -> String {
     let mut text = String::new();
+    let Some((_, root)) = finished.last() else {
+        return text;
+    };
+    let label = |span: &Span| {
+        let attempt = span.attributes.iter().find(|(key, _)| **key == *"attempt");
+        match attempt {
+            Some((_, Value::Int(attempt))) => format!("{}#{attempt}", span.name),
+            _ => span.name.to_string(),
+        }
+    };
+    let find = |id| finished.iter().find(|(_, span)| span.span_id == id);
     for (at, span) in finished {
+        let parent = span
+            .parent
+            .filter(|p| !p.remote && p.span_id != root.span_id);
+        let parent = parent.and_then(|p| find(p.span_id));
+        let parent = parent.map_or("".into(), |(_, parent)| format!(" in {}", label(parent)));
+        let links = span
+            .links
+            .iter()
+            .map(|link| match find(link.context.span_id) {
+                Some((_, other)) => format!(" after {}", label(other)),
+                None => format!(" after {} {}", link.context.trace_id, link.context.span_id),
+            });
+        let links: String = links.collect();
         let status = match &span.status {
             SpanStatus::Unset => "unset".into(),
             SpanStatus::Ok => "ok".into(),
             SpanStatus::Error(message) => format!("error {message:?}"),
         };
-        let (name, start, end) = (&span.name, seconds(span.start), seconds(span.end));
-        text += &format!("@{at} {name} {start}..{end} {status}");
+        let (name, start, end) = (label(span), seconds(span.start), seconds(span.end));
+        text += &format!("@{at} {name}{parent}{links} {start}..{end} {status}");
         for (key, value) in &span.attributes {
             let key = match &**key {
                 "error.type" => "type",
@@ -787,6 +863,707 @@ fn stages_beyond_the_bound_are_left_out() {
     assert_eq!(spans, limits::STAGES_MAX + 1);
 }
 
+#[test]
+fn stages_nest() {
+    check(
+        "5  Processing,0.. job=Processing,1.. job/a^job=Completed,1..3 job/b^job=Processing,3.. job/b/x^job/b=Completed,3..4
+         15 Processing,0.. job=Completed,1..12 job/b^job=Completed,3..11 job/b/x^job/b=Completed,3..4
+         25 Completed,0..20",
+        &expect![[r#"
+            @5 a in job 1..3 ok result=success | Completed 3
+            @5 x in b 3..4 ok result=success | Completed 4
+            @15 b in job 3..11 ok result=success | Processing 5 Completed 11
+            @15 job 1..12 ok result=success | Processing 5 Completed 12
+            @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+}
+
+#[test]
+fn a_stage_whose_parent_nobody_knows_is_part_of_the_workflow() {
+    check(
+        "5 Completed,0..20 job/a^job=Completed,1..3 b^b=Completed,2..3",
+        &expect![[r#"
+            @5 a 1..3 ok result=success | Completed 3
+            @5 b 2..3 ok result=success | Completed 3
+            @5 Workflow 0..20 ok result=success | Submitted -1 Completed 5
+        "#]],
+    );
+}
+
+/// Whichever of them comes first in the answer is above the others.
+#[test]
+fn rings_of_parents_are_cut() {
+    check(
+        "5 Completed,0..20 a^b=Completed,1..9 b^c=Completed,2..8 c^a=Completed,3..7",
+        &expect![[r#"
+            @5 b in c 3..7 ok result=success | Completed 5
+            @5 c in a 3..7 ok result=success | Completed 5
+            @5 a 1..9 ok result=success | Completed 5
+            @5 Workflow 0..20 ok result=success | Submitted -1 Completed 5
+        "#]],
+    );
+    check(
+        "5 Processing,0.. a#1^b=Completed,1..9 a#2^b=Processing,2.. b#1=Processing,1.. b#2^a=Completed,2..8
+         15 Completed,0..20 a#2^b=Completed,2..13 b#1=Completed,1..14",
+        &expect![[r#"
+            @5 a in b 1..9 ok result=success | Completed 5
+            @5 b#2 after b 2..8 ok result=success | Completed 5
+            @15 a#2 after a 2..13 ok result=success | Processing 5 Completed 13
+            @15 b 1..14 ok result=success | Processing 5 Completed 14
+            @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+#[test]
+fn the_order_of_the_answer_does_not_matter() {
+    check(
+        "5  Processing,0.. job/b/x^job/b=Processing,3.. job/b^job=Processing,3.. job=Processing,1..
+         15 Completed,0..20 job=Completed,1..12 job/b/x^job/b=Completed,3..4 job/b^job=Completed,3..11",
+        &expect![[r#"
+            @15 x in b 3..4 ok result=success | Processing 4 Completed 4
+            @15 b in job 3..11 ok result=success | Processing 5 Completed 11
+            @15 job 1..12 ok result=success | Processing 5 Completed 12
+            @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+#[test]
+fn nested_stages_lie_within_all_that_they_are_part_of() {
+    check(
+        "5 Completed,5..50 job=Completed,10..20 job/a^job=Completed,1..30 job/a/x^job/a=Completed,2..60",
+        &expect![[r#"
+            @5 x in a 10..20 ok result=success | Completed 10
+            @5 a in job 10..20 ok result=success | Completed 10
+            @5 job 10..20 ok result=success | Completed 10
+            @5 Workflow 5..50 ok result=success | Submitted -1 Completed 5
+        "#]],
+    );
+    check(
+        "5  Processing job=Processing job/a^job=Completed,1..4
+         15 Completed,0..20 job=Completed,2..3",
+        &expect![[r#"
+            @5 a in job 1..4 ok result=success | Completed 4
+            @15 job 1..4 ok result=success | Processing 4 Completed 4
+            @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+#[test]
+fn a_stage_waits_for_what_is_part_of_it() {
+    check(
+        "5  Processing,0.. job=Processing,1..  job/a^job=Processing,2.. job/b^job=Null
+         15 Processing,0.. job=Completed,1..12 job/a^job=Processing,2.. job/b^job=Null
+         25 Processing,0.. job=Completed,1..12 job/a^job=Completed,2..11 job/b^job=Processing,11..
+         35 Completed,0..31 job=Completed,1..12 job/b^job=Completed,11..12",
+        &expect![[r#"
+            @25 a in job 2..11 ok result=success | Processing 5 Completed 11
+            @35 b in job 11..12 ok result=success | Processing 12 Completed 12
+            @35 job 1..12 ok result=success | Processing 5 Completed 12
+            @35 Workflow 0..31 ok result=success | Submitted -1 Processing 5 Completed 31
+        "#]],
+    );
+}
+
+#[test]
+fn a_stage_ends_what_is_left_open_in_it() {
+    check(
+        "5  Processing,0.. job=Processing,1..  job/a^job=Processing,2.. job/a/x^job/a=Processing,2.. job/b^job=Null
+         15 Processing,0.. job=Completed,1..12 job/a^job=Processing,2.. job/a/x^job/a=Processing,2.. job/b^job=Null
+         25 Processing,0.. job=Completed,1..12 job/a^job=Processing,2..
+         35 Processing,0.. job=Completed,1..12 job/a^job=Processing,2..
+         45 Processing,0.. job/b^job=Completed,40..44
+         55 Completed,0..50",
+        &expect![[r#"
+            @35 x in a 2..12 unset incomplete=Bool(true) | Processing 5
+            @35 a in job 2..12 unset incomplete=Bool(true) | Processing 5
+            @35 job 1..12 ok result=success | Processing 5 Completed 12
+            @45 b 40..44 ok result=success | Completed 44
+            @55 Workflow 0..50 ok result=success | Submitted -1 Processing 5 Completed 50
+        "#]],
+    );
+}
+
+#[test]
+fn a_stage_that_succeeded_waits_for_what_has_not_begun() {
+    check(
+        "5  Processing,0.. job=Completed,1..4 job/a^job=Null
+         15 Processing,0.. job=Completed,1..4 job/a^job=Processing,2..
+         25 Completed,0..20 job/a^job=Completed,2..3",
+        &expect![[r#"
+            @25 a in job 2..3 ok result=success | Processing 3 Completed 3
+            @25 job 1..4 ok result=success | Completed 4
+            @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+}
+
+/// It goes up to whatever is still open.
+#[test]
+fn what_has_not_begun_outlives_what_it_is_part_of() {
+    check(
+        "5  Processing,0.. job=Processing,1.. job/g^job=Failed,1..3 job/g/a^job/g=Null
+         15 Processing,0.. job/g/a^job/g=Completed,8..9
+         25 Completed,0..20 job=Completed,1..12",
+        &expect![[r#"
+            @5 g in job 1..3 error "" result=failure type=Failed | Failed 3
+            @15 a in job 8..9 ok result=success | Completed 9
+            @25 job 1..12 ok result=success | Processing 5 Completed 12
+            @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+    check(
+        "5  Processing,0.. job=Failed,1..4 job/g^job=Failed,1..3 job/g/a^job/g=Null
+         15 Completed,0..20 job/g/a^job/g=Completed,8..9",
+        &expect![[r#"
+            @5 g in job 1..3 error "" result=failure type=Failed | Failed 3
+            @5 job 1..4 error "" result=failure type=Failed | Failed 4
+            @15 a 8..9 ok result=success | Completed 9
+            @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+/// The first answer has all that is known of it.
+#[test]
+fn a_stage_that_others_are_part_of_has_its_name_at_once() {
+    check(
+        "5 Processing,0.. x/job=Null x/job/a^x/job=Completed,2..3
+         9 gone",
+        &expect![[r#"
+            @5 a in job 2..3 ok result=success | Completed 3
+            @9 job 2..3 error "Workflow not found" result=error type=not_found incomplete=Bool(true) |
+            @9 Workflow 0..9 error "Workflow not found" result=error type=not_found | Submitted -1 Processing 5
+        "#]],
+    );
+}
+
+/// After a failure what has not begun never does, or not within the failed stage.
+#[test]
+fn a_failed_stage_waits_only_for_what_runs() {
+    check(
+        "5  Processing,0.. job=Processing,1..  job/b^job=Null
+         15 Processing,0.. job=Failed,1..12 job/b^job=Null
+         25 Processing,0.. job=Failed,1..12 job/b^job=Processing,20..
+         35 Completed,0..50 job/b^job=Completed,20..22",
+        &expect![[r#"
+            @15 job 1..12 error "" result=failure type=Failed | Processing 5 Failed 12
+            @35 b 20..22 ok result=success | Processing 22 Completed 22
+            @35 Workflow 0..50 ok result=success | Submitted -1 Processing 5 Completed 35
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_news_within_a_finished_stage_is_part_of_the_workflow() {
+    check(
+        "5  Processing,0.. job=Completed,1..4
+         15 Completed,0..50 job=Completed,1..4 job/a^job=Completed,2..8",
+        &expect![[r#"
+            @5 job 1..4 ok result=success | Completed 4
+            @15 a 2..8 ok result=success | Completed 8
+            @15 Workflow 0..50 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+/// What is part of the trace needs its parent there, whatever is said of that one.
+#[test]
+fn a_stage_gets_a_span_for_what_is_within_it() {
+    check(
+        "5  Processing,0.. job=Null  job/a^job=Completed,2..3 gate=Null gate/a^gate=Completed,4..5
+         15 Completed,0..50 job=Null gate=Skipped
+         25 Completed,0..50 job=Null gate=Skipped
+         35 Completed,0..50 job=Null gate=Skipped",
+        &expect![[r#"
+            @5 a in job 2..3 ok result=success | Completed 3
+            @5 a in gate 4..5 ok result=success | Completed 5
+            @15 gate 4..5 unset result=skip | Skipped 5
+            @35 job 2..3 unset incomplete=Bool(true) |
+            @35 Workflow 0..50 ok result=success | Submitted -1 Processing 5 Completed 15
+        "#]],
+    );
+}
+
+#[test]
+fn the_timeout_ends_nested_stages_from_below() {
+    check(
+        "5 Processing,0.. job=Processing,1.. job/a^job=Processing,2.. job/b^job=Null
+         90 timeout",
+        &expect![[r#"
+            @90 a in job 2..90 error "Monitor timed out" result=timeout type=timeout | Processing 5
+            @90 job 1..90 error "Monitor timed out" result=timeout type=timeout | Processing 5
+            @90 Workflow 0..90 error "Monitor timed out" result=timeout type=timeout | Submitted -1 Processing 5
+        "#]],
+    );
+}
+
+#[test]
+fn beyond_its_depth_a_stage_is_part_of_the_workflow() {
+    let mut script = String::from("5 Completed,0..20 s0=Completed,1..9");
+    for depth in 1..=limits::STAGE_DEPTH_MAX + 1 {
+        script += &format!(" s{depth}^s{}=Completed,1..9", depth - 1);
+    }
+    let finished = run(event(), &naming(), &script);
+    let root_id = finished.last().unwrap().1.span_id;
+    let of_root = |(_, span): &&(f64, Span)| span.parent.is_some_and(|p| p.span_id == root_id);
+    let names: Vec<_> = finished
+        .iter()
+        .filter(of_root)
+        .map(|(_, s)| &*s.name)
+        .collect();
+    assert_eq!(names, [&format!("s{}", limits::STAGE_DEPTH_MAX + 1), "s0"]);
+}
+
+#[test]
+fn an_attempt_is_a_span_of_its_own() {
+    check(
+        "5  Processing,0.. Run#1=Processing,1..
+         15 Processing,0.. Run#1=Failed,1..12,!no_rows Run#2=Processing,13..
+         25 Completed,0..24 Run#2=Completed,13..23",
+        &expect![[r#"
+            @15 Run 1..12 error "no_rows" result=failure type=Failed | Processing 5 Failed 12
+            @25 Run#2 after Run 13..23 ok result=success | Processing 15 Completed 23
+            @25 Workflow 0..24 ok result=success | Submitted -1 Processing 5 Completed 24
+        "#]],
+    );
+}
+
+/// The ids of first attempts are what they were before there were others.
+#[test]
+fn an_attempt_is_part_of_the_id() {
+    let finished = run(
+        event(),
+        &naming(),
+        "5 Completed,0..24 Run#1=Failed,1..2 Run#2=Completed,3..4",
+    );
+    let expected = [("Run", 1), ("Run", 2)].map(|stage| {
+        let edition = edition_of(&event());
+        let trace_id = TraceId::of_run("risk", "w1", edition);
+        SpanId::of_span(trace_id, "risk", "w1", edition, Some(stage))
+    });
+    assert_eq!([finished[0].1.span_id, finished[1].1.span_id], expected);
+    let task_run_id = |place: usize| {
+        let (_, span) = &finished[place];
+        let id = (span.attributes.iter()).find(|(key, _)| **key == *"cicd.pipeline.task.run.id");
+        id.map(|(_, value)| value.clone())
+    };
+    assert_eq!(task_run_id(0), Some("Run".into()));
+    assert_eq!(task_run_id(1), Some("Run#2".into()));
+    assert_eq!(finished[1].1.links[0].context.span_id, expected[0]);
+    assert_eq!(
+        finished[1].1.links[0].context.trace_id,
+        finished[1].1.trace_id
+    );
+}
+
+#[test]
+fn an_attempt_that_nobody_saw_end_ends_before_the_next() {
+    // Nothing more is said of it; the next one's start is its end.
+    check(
+        "5  Processing,0.. Run#1=Processing,1..
+         15 Processing,0.. Run#2=Processing,13..
+         25 Processing,0.. Run#2=Processing,13..
+         35 Processing,0.. Run#2=Processing,13..
+         45 Completed,0..44 Run#2=Completed,13..43",
+        &expect![[r#"
+            @35 Run 1..13 error "Superseded by a later attempt" result=failure type=superseded | Processing 5
+            @45 Run#2 after Run 13..43 ok result=success | Processing 15 Completed 43
+            @45 Workflow 0..44 ok result=success | Submitted -1 Processing 5 Completed 44
+        "#]],
+    );
+    // Its times come late, as with a list of tries.
+    check(
+        "5  Processing,0.. Run#1=Processing,1..
+         15 Processing,0.. Run#2=Processing,13..
+         25 Completed,0..24 Run#1=Failed,1..9,!no_rows Run#2=Completed,13..23",
+        &expect![[r#"
+            @25 Run 1..9 error "no_rows" result=failure type=Failed | Processing 5 Failed 9
+            @25 Run#2 after Run 13..23 ok result=success | Processing 15 Completed 23
+            @25 Workflow 0..24 ok result=success | Submitted -1 Processing 5 Completed 24
+        "#]],
+    );
+    // It was reported ended, and never when.
+    check(
+        "5  Processing,0.. Run#1=Processing,1..
+         15 Processing,0.. Run#1=Failed,1..,!no_rows
+         25 Processing,0.. Run#2=Processing,q20,21..
+         35 Completed,0..34 Run#2=Completed,21..33",
+        &expect![[r#"
+            @35 Run 1..15 error "no_rows" result=failure type=Failed | Processing 5 Failed 15
+            @35 Run#2 after Run 21..33 ok result=success | Processing 25 Completed 33
+            @35 Workflow 0..34 ok result=success | Submitted -1 Processing 5 Completed 34
+        "#]],
+    );
+}
+
+/// Some systems run a second attempt beside the first.
+#[test]
+fn attempts_at_one_time_are_none_too_many() {
+    check(
+        "5  Processing,0.. Run#0=Processing,1..
+         15 Processing,0.. Run#0=Processing,1.. Run#1=Processing,13..
+         25 Processing,0.. Run#0=Processing,1.. Run#1=Processing,13..
+         35 Processing,0.. Run#0=Processing,1.. Run#1=Processing,13..
+         45 Completed,0..44 Run#0=Completed,1..43 Run#1=Cancelled,13..42",
+        &expect![[r#"
+            @45 Run#0 1..43 ok result=success | Processing 5 Completed 43
+            @45 Run after Run#0 13..42 unset result=cancellation | Processing 15 Cancelled 42
+            @45 Workflow 0..44 ok result=success | Submitted -1 Processing 5 Completed 44
+        "#]],
+    );
+}
+
+#[test]
+fn an_attempt_follows_the_latest_one_before_it_that_has_a_span() {
+    check(
+        "5 Processing,0.. Run#4=Completed,8..9 Run#1=Failed,1..2 Run#3=Failed,5..6
+         15 Completed,0..12",
+        &expect![[r#"
+            @5 Run#4 after Run#3 8..9 ok result=success | Completed 8
+            @5 Run 1..2 error "" result=failure type=Failed | Failed 2
+            @5 Run#3 after Run 5..6 error "" result=failure type=Failed | Failed 5
+            @15 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+    check(
+        "5  Processing,0.. Run#1=Null Other#1=Skipped
+         15 Processing,0.. Run#2=Completed,3..4 Other#2=Completed,3..4
+         25 Processing,0..
+         35 Completed,0..12",
+        &expect![[r#"
+            @15 Run#2 3..4 ok result=success | Completed 4
+            @15 Other#2 3..4 ok result=success | Completed 4
+            @35 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+}
+
+#[test]
+fn attempts_at_a_stage_with_stages() {
+    check(
+        "5  Processing,0.. job#1=Processing,1.. job/a#1^job=Processing,2..
+         15 Processing,0.. job#1=Failed,1..9 job/a#1^job=Failed,2..8 job#2=Processing,11.. job/a#2^job=Failed,11..12 job/a#3^job=Processing,12..
+         25 Completed,0..24 job#2=Completed,11..23 job/a#3^job=Completed,12..20",
+        &expect![[r#"
+            @15 a in job 2..8 error "" result=failure type=Failed | Processing 5 Failed 8
+            @15 a#2 after a 11..12 error "" result=failure type=Failed | Failed 12
+            @15 job 1..9 error "" result=failure type=Failed | Processing 5 Failed 9
+            @25 job#2 after job 11..23 ok result=success | Processing 15 Completed 23
+            @25 a#3 after a#2 12..20 ok result=success | Processing 15 Completed 20
+            @25 Workflow 0..24 ok result=success | Submitted -1 Processing 5 Completed 24
+        "#]],
+    );
+}
+
+#[test]
+fn attempts_beyond_the_bound_are_left_out() {
+    let most = limits::STAGE_ATTEMPTS_MAX;
+    let stages: Vec<String> = (1..=most + 2)
+        .map(|n| format!("s#{n}=Failed,1..2"))
+        .collect();
+    let script = format!("5 Completed,0..4 {} t=Completed,1..2", stages.join(" "));
+    assert_eq!(run_unchecked(&script), most + 2);
+}
+
+#[test]
+fn a_run_follows_the_attempt_before() {
+    let mut event = event();
+    event.attempt = Some(1);
+    let first = run(event.clone(), &naming(), "5 Completed,0..4");
+    event.attempt = Some(2);
+    let second = run(event.clone(), &naming(), "5 Completed,0..4");
+    let (first, second) = (&first[0].1, &second[0].1);
+    assert!(first.links.is_empty());
+    let [link] = &second.links[..] else {
+        panic!("{:?}", second.links);
+    };
+    assert_eq!(link.context.trace_id, first.trace_id);
+    assert_eq!(link.context.span_id, first.span_id);
+    assert_ne!(second.trace_id, first.trace_id);
+    let is_attempt =
+        |(key, value): &(Box<str>, Value)| **key == *"attempt" && *value == Value::Int(2);
+    assert!(second.attributes.iter().any(is_attempt));
+    // In whose trace the attempt before is, nobody knows.
+    event.parent = parent("01", None);
+    assert!(
+        run(event, &naming(), "5 Completed,0..4")[0]
+            .1
+            .links
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_attempt_before_that_was_not_recorded_is_not_linked() {
+    let mut event = event();
+    event.attempt = Some(2);
+    let never = Sampler::TraceIdRatio(0.0);
+    let workflow = Workflow::new(event.clone(), &naming(), &never, wall("0"));
+    assert!(workflow.extra.is_none());
+    let workflow = Workflow::new(event, &naming(), &Sampler::default(), wall("0"));
+    assert!(workflow.extra.unwrap().follows);
+}
+
+#[test]
+fn the_answers_attempt_decides_where_the_event_named_one() {
+    let mut event = event();
+    event.attempt = Some(2);
+    // The first answer lags, and the last one is about an attempt that began at 21.
+    check_of(
+        event.clone(),
+        &naming(),
+        "5  Failed,#1,0..4    Load=Failed,1..3
+         15 Processing,#2,6.. Load=Processing,7..
+         25 Processing,#3,21.. Load=Processing,22..",
+        &expect![[r#"
+            @25 Load 7..21 error "Superseded by a later attempt" result=error type=superseded incomplete=Bool(true) | Processing 15
+            @25 Workflow#2 after d14698bf438b1734f11939691f217529 a718edbead5125aa 6..21 error "Superseded by a later attempt" result=error type=superseded | Submitted -1 Processing 15
+        "#]],
+    );
+    // It had ended, and only had to settle.
+    check_of(
+        event,
+        &naming(),
+        "5  Completed,#2,0..4 Load=Processing,1..
+         15 Processing,#3,9..",
+        &expect![[r#"
+            @15 Load 1..4 unset incomplete=Bool(true) | Processing 4
+            @15 Workflow#2 after d14698bf438b1734f11939691f217529 a718edbead5125aa 0..4 ok result=success | Submitted -1 Completed 4
+        "#]],
+    );
+    check(
+        "5  Processing,#1,0..
+         15 Completed,#2,6..12",
+        &expect![[r#"
+            @15 Workflow#2 6..12 ok result=success | Submitted -1 Processing 6 Completed 12
+        "#]],
+    );
+}
+
+#[test]
+fn the_submitters_context_is_used_as_asked() {
+    let told = |context, flags| {
+        let mut event = event();
+        event.parent = parent(flags, Some("vendor=1"));
+        let naming = Naming {
+            context,
+            ..naming()
+        };
+        let mut text = String::new();
+        for (_, span) in run(event, &naming, "5 Completed,0..4 Load=Completed,1..4") {
+            text += &format!(
+                "{} {} {:02x} {:?} {:?}\n  {:?}\n",
+                span.name,
+                span.trace_id,
+                span.trace_flags,
+                span.trace_state,
+                span.parent,
+                span.links
+            );
+        }
+        text
+    };
+    expect![[r#"
+        Load 2ace0327c6e57223b4a83b5638847b3e 01 None Some(Parent { span_id: SpanId(0e5af02cabf3881f), remote: false })
+          []
+        Workflow 2ace0327c6e57223b4a83b5638847b3e 01 None None
+          [Link { context: TraceContext { trace_id: TraceId(55319d0c4a44a2cc3ef02e43117528cb), span_id: SpanId(b87e9a101a090735), trace_flags: 3, trace_state: Some("vendor=1") }, remote: true }]
+    "#]].assert_eq(&told(ContextUse::Link, "03"));
+    expect![[r#"
+        Load 2ace0327c6e57223b4a83b5638847b3e 01 None Some(Parent { span_id: SpanId(0e5af02cabf3881f), remote: false })
+          []
+        Workflow 2ace0327c6e57223b4a83b5638847b3e 01 None None
+          []
+    "#]].assert_eq(&told(ContextUse::Ignore, "03"));
+    // The submitter does not record its trace: with a trace of its own that does not count.
+    assert_eq!(told(ContextUse::Parent, "00"), "");
+    assert_ne!(told(ContextUse::Link, "00"), "");
+    assert_ne!(told(ContextUse::Ignore, "00"), "");
+}
+
+/// What an answer no longer tells is kept, and a new value counts.
+#[test]
+fn urls_and_attributes_of_the_answers() {
+    let mut event = event();
+    event.attributes = Box::new([
+        ("desk".into(), "rates".into()),
+        ("b".into(), "event".into()),
+    ]);
+    let mut text = String::new();
+    for (_, span) in run(
+        event,
+        &naming(),
+        "5  Processing,0..,q-2,@http://w,b:1,endTime:no Load=Processing,1..,@http://l,pool:small,type:no,rows:1
+         15 Processing,0..,#3,b:2,c:3 Load=Processing,1..,q0.5,pool:large,id:no
+         21 Processing,0..,c:4 Load=Processing,1..
+         22 Processing,0.. Load=Processing,1..
+         23 Processing,0.. Load=Processing,1..,pool:huge
+         24 Processing,0.. Load=Processing,1..
+         35 Completed,0..3 Load=Completed,1..2",
+    ) {
+        text += &format!("{} {}\n", span.name, seconds(span.start));
+        for (key, value) in &span.attributes {
+            text += &format!("  {key}: {value:?}\n");
+        }
+    }
+    expect![[r#"
+        Load 1
+          type: Str("Load")
+          queuedTime: Str("2024-07-03T09:46:40.5Z")
+          startTime: Str("2024-07-03T09:46:41Z")
+          endTime: Str("2024-07-03T09:46:42Z")
+          workflowId: Str("w1")
+          cicd.pipeline.name: Str("Workflow")
+          cicd.pipeline.run.id: Str("w1")
+          cicd.pipeline.task.name: Str("Load")
+          cicd.pipeline.task.run.id: Str("Load")
+          cicd.pipeline.task.run.url.full: Str("http://l")
+          cicd.pipeline.task.run.result: Str("success")
+          pool: Str("huge")
+          rows: Str("1")
+        Workflow 0
+          workflowId: Str("w1")
+          cicd.pipeline.name: Str("Workflow")
+          cicd.pipeline.run.id: Str("w1")
+          queuedTime: Str("2024-07-03T09:46:38Z")
+          startTime: Str("2024-07-03T09:46:40Z")
+          endTime: Str("2024-07-03T09:46:43Z")
+          cicd.pipeline.run.url.full: Str("http://w")
+          attempt: Int(3)
+          cicd.pipeline.result: Str("success")
+          b: Str("2")
+          c: Str("4")
+          desk: Str("rates")
+    "#]]
+    .assert_eq(&text);
+}
+
+#[test]
+fn attributes_beyond_the_bounds_are_counted() {
+    let pairs =
+        |n: usize, value: &str| -> String { (0..n).map(|n| format!(",k{n}:{value}")).collect() };
+    let many = limits::ANSWERED_ATTRIBUTES_MAX + 3;
+    let script = format!("5 Completed,0..4 Load=Completed,1..2{}", pairs(many, "v"));
+    let finished = run(event(), &naming(), &script);
+    assert_eq!(finished[0].1.dropped_attributes, 3);
+    // So many stages that their attributes have no room.
+    let value = "x".repeat(2 * limits::ATTRIBUTE_BYTES_MAX);
+    let stages = limits::ANSWERED_ATTRIBUTE_BYTES_MAX / (32 * limits::ATTRIBUTE_BYTES_MAX) + 1;
+    let script: String = (0..stages)
+        .map(|n| format!(" s{n}=Processing,1..{}", pairs(32, &value)))
+        .collect();
+    let mut workflow = Workflow::new(event(), &naming(), &Sampler::default(), wall("0"));
+    for _ in 0..2 {
+        let snapshot = snapshot("Processing,0..", script.split_whitespace());
+        workflow.observe(snapshot, wall("5"), &naming(), &mut Vec::new());
+        let kept = limits::ANSWERED_ATTRIBUTE_BYTES_MAX - workflow.attribute_room();
+        assert!(kept > limits::ANSWERED_ATTRIBUTE_BYTES_MAX / 100 * 99);
+    }
+    let mut spans = Vec::new();
+    workflow.abandon(Abandoned::TimedOut, wall("9"), &naming(), &mut spans);
+    let dropped: u32 = spans.iter().map(|span| span.dropped_attributes).sum();
+    let kept: usize = (spans.iter())
+        .map(|s| {
+            s.attributes
+                .iter()
+                .filter(|(key, _)| key.starts_with('k'))
+                .count()
+        })
+        .sum();
+    assert_eq!(kept + dropped as usize, 32 * stages);
+    assert!(dropped > 0);
+}
+
+#[test]
+fn the_wait_for_a_start_is_a_span_where_asked_for() {
+    let script = "5  Processing,0..,q-3 job=Processing,4..,q1 job/a^job=Completed,6..7,q2 Run=Completed,1..2,q3
+                  15 Completed,0..14 job=Completed,4..12,q1";
+    check(
+        script,
+        &expect![[r#"
+        @5 a in job 6..7 ok result=success | Completed 6
+        @5 Run 1..2 ok result=success | Completed 2
+        @15 job 4..12 ok result=success | Processing 5 Completed 12
+        @15 Workflow 0..14 ok result=success | Submitted -1 Processing 5 Completed 14
+    "#]],
+    );
+    let naming = Naming {
+        queued: true,
+        ..naming()
+    };
+    check_of(
+        event(),
+        &naming,
+        script,
+        &expect![[r#"
+            @5 a queued in a 2..6 unset |
+            @5 a in job 2..7 ok result=success | Completed 5
+            @5 Run 1..2 ok result=success | Completed 2
+            @15 job queued in job 1..4 unset |
+            @15 job 1..12 ok result=success | Processing 5 Completed 12
+            @15 Workflow queued -3..0 unset |
+            @15 Workflow -3..14 ok result=success | Submitted -1 Processing 5 Completed 14
+        "#]],
+    );
+}
+
+#[test]
+fn skipped_stages_are_there_where_asked_for() {
+    let naming = Naming {
+        skipped: true,
+        ..naming()
+    };
+    check_of(
+        event(),
+        &naming,
+        "5  Processing,0.. a=Skipped b=Skipped,3.. c=Skipped,..4 d=Skipped,3..4
+         15 Completed,0..12",
+        &expect![[r#"
+            @5 a 5..5 unset result=skip | Skipped 5
+            @5 b 3..3 unset result=skip | Skipped 3
+            @5 c 4..4 unset result=skip | Skipped 4
+            @5 d 3..4 unset result=skip | Skipped 4
+            @15 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+}
+
+#[test]
+fn success_is_unset_where_asked_for() {
+    let naming = Naming {
+        ok: false,
+        ..naming()
+    };
+    check_of(
+        event(),
+        &naming,
+        "5 Completed,0..3 Load=Completed,1..2 Run=Failed,1..2",
+        &expect![[r#"
+            @5 Load 1..2 unset result=success | Completed 2
+            @5 Run 1..2 error "" result=failure type=Failed | Failed 2
+            @5 Workflow 0..3 unset result=success | Submitted -1 Completed 3
+        "#]],
+    );
+}
+
+#[test]
+fn links_beyond_the_limit_are_counted() {
+    let mut naming = naming();
+    naming.limits.links = 1;
+    naming.context = ContextUse::Link;
+    let mut event = event();
+    event.parent = parent("01", None);
+    event.attempt = Some(2);
+    let finished = run(event, &naming, "5 Completed,0..3");
+    let span = &finished[0].1;
+    assert_eq!((span.links.len(), span.dropped_links), (1, 1));
+    assert!(span.links[0].remote);
+}
+
 /// However often they change, what waits for their spans has an end, and nothing is forgotten silently.
 #[test]
 fn changes_of_status_beyond_the_bound_are_counted() {
@@ -850,34 +1627,66 @@ fn any_progress(
     if u.arbitrary()? {
         progress.end = Some(any_time(u)?);
     }
+    if u.int_in_range(0..=3)? == 0 {
+        progress.queued = Some(any_time(u)?);
+    }
     Ok(progress)
+}
+
+fn any_attributes(
+    u: &mut arbtest::arbitrary::Unstructured<'_>,
+) -> arbtest::arbitrary::Result<event::Attributes> {
+    let mut all = Vec::new();
+    for key in ["x", "y"] {
+        if u.int_in_range(0..=3)? == 0 {
+            all.push((key.into(), Value::Int(u.int_in_range(0..=2)?)));
+        }
+    }
+    Ok(all.into())
 }
 
 /// However an API contradicts itself, a watch that ends leaves one trace that is whole.
 #[test]
 fn whatever_the_answers_the_trace_is_whole() {
-    let naming = naming();
     arbtest::arbtest(|u| {
+        let naming = Naming {
+            ok: u.arbitrary()?,
+            skipped: u.arbitrary()?,
+            queued: u.arbitrary()?,
+            ..naming()
+        };
         let mut event = event();
+        event.attempt = *u.choose(&[None, Some(1), Some(2)])?;
         event.submitted_at = u.arbitrary::<bool>()?.then_some(any_time(u)?);
         let mut workflow = Workflow::new(event, &naming, &Sampler::default(), any_time(u)?);
-        let (mut spans, mut ended) = (Vec::new(), false);
+        let (mut spans, mut ended, mut stored) = (Vec::new(), false, Vec::new());
         for _ in 0..u.int_in_range(0..=12)? {
             let mut snapshot = Snapshot {
                 progress: any_progress(u)?,
                 ..Snapshot::default()
             };
-            for _ in 0..u.int_in_range(0..=4)? {
-                let path = u.choose(&["a", "b", "c"])?;
+            snapshot.attempt = *u.choose(&[None, None, None, Some(1), Some(2)])?;
+            snapshot.attributes = any_attributes(u)?;
+            for _ in 0..u.int_in_range(0..=8)? {
+                let paths = ["a", "b", "c", "d", "e"];
+                let path = u.choose(&paths)?;
+                let parent = u.arbitrary::<bool>()?.then_some(u.choose(&paths)?);
                 snapshot.stages.push(StageSnapshot {
                     path: (*path).into(),
+                    parent: parent.map(|&parent| parent.into()),
+                    attempt: u.int_in_range(0..=3)?,
                     kind: (*path).into(),
-                    id: None,
+                    attributes: any_attributes(u)?,
                     progress: any_progress(u)?,
                     ..StageSnapshot::default()
                 });
             }
-            let verdict = workflow.observe(snapshot, any_time(u)?, &naming, &mut spans);
+            let at = any_time(u)?;
+            let mut again = restarted(&mut workflow, &mut stored);
+            let mut spans_again = spans.clone();
+            again.observe(snapshot.clone(), at, &naming, &mut spans_again);
+            let verdict = workflow.observe(snapshot, at, &naming, &mut spans);
+            assert_eq!(spans, spans_again, "a restart changes nothing");
             workflow.check_invariants();
             ended = verdict != Verdict::Watching;
             if ended {
@@ -886,10 +1695,90 @@ fn whatever_the_answers_the_trace_is_whole() {
         }
         if !ended {
             let why = *u.choose(&[Abandoned::TimedOut, Abandoned::NotFound])?;
-            workflow.abandon(why, any_time(u)?, &naming, &mut spans);
+            let at = any_time(u)?;
+            let mut again = restarted(&mut workflow, &mut stored);
+            let mut spans_again = spans.clone();
+            again.abandon(why, at, &naming, &mut spans_again);
+            workflow.abandon(why, at, &naming, &mut spans);
+            assert_eq!(spans, spans_again, "a restart changes nothing");
         }
         let finished: Vec<_> = spans.into_iter().map(|span| (0.0, span)).collect();
         hold(&finished, &workflow.span_id(&naming));
         Ok(())
-    });
+    })
+    .budget_ms(1_000);
+}
+
+/// Version 1 as it was released, after the first three answers below: such bytes are in users' stores.
+const RECORD_1: &str = "01047269736b8080a5e6a88ad7de2f027731010255319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a09073503010876656e646f723d31010180d889a1dbb8d5de2f8080e0dae2b8d5de2f0103312d3002046465736b0005726174657304726f7773010d01018080e0dae2b8d5de2f0001036f64640180c88ffb87b9d5de2f000280c88ffb87b9d5de2f0c496e697469616c697a696e6780d8eebbd2b9d5de2f0a50726f63657373696e6701010c496e697469616c697a696e6704044c6f616401000352756e00010000020180a0b9c180b9d5de2f000104736c6f770180c88ffb87b9d5de2f0180e8cdfc9cbad5de2f0280c88ffb87b9d5de2f0c496e697469616c697a696e6780d8eebbd2b9d5de2f0a50726f63657373696e67010109436f6d706c65746564034f7574000004536b697001000180a8b694eab8d5de2f80a0b9c180b9d5de2f";
+
+#[test]
+fn a_record_of_version_1_is_read_for_ever() {
+    let bytes: Vec<u8> = (0..RECORD_1.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&RECORD_1[at..at + 2], 16).unwrap())
+        .collect();
+    let mut naming = naming();
+    naming.limits.events = 2;
+    let record = record::decode(&bytes).unwrap();
+    assert_eq!((&*record.monitor, record.deadline), ("risk", wall("3600")));
+    // What a farspan that reads version 1 as it was has to make of it.
+    let mut event = event();
+    event.attempt = Some(2);
+    event.parent = parent("03", Some("vendor=1"));
+    event.attributes = Box::new([
+        ("desk".into(), "rates".into()),
+        ("rows".into(), Value::Int(-7)),
+    ]);
+    event.source = Some("1-0".into());
+    let mut workflow = Workflow::new(event, &naming, &Sampler::default(), wall("0"));
+    let told = |workflow: &mut Workflow, line: &str| {
+        let mut words = line.split_whitespace();
+        let at = wall(words.next().unwrap());
+        let own = words.next().unwrap();
+        let mut spans = Vec::new();
+        workflow.observe(snapshot(own, words), at, &naming, &mut spans);
+        spans
+    };
+    for line in [
+        "5 Initializing,0.. Load=Completed,1..4 Run=Initializing,4..,!slow Out=Null Skip=Skipped",
+        "15 Processing,0.. Load=Completed,1..4 Run=Processing,4.. Out=Null",
+        "25 Initializing,0..,!odd Run=Completed,4..",
+    ] {
+        told(&mut workflow, line);
+    }
+    let mut restored = record.workflow;
+    let last = "35 Failed,0..34 Run=Completed,4..33 Out=Null";
+    let spans = told(&mut restored, last);
+    assert_eq!(spans, told(&mut workflow, last));
+    let finished: Vec<_> = spans.into_iter().map(|span| (35.0, span)).collect();
+    expect![[r#"
+        @35 Run 4..33 ok result=success | Initializing 5 Processing 15
+        @35 Workflow#2 0..34 error "odd" result=failure type=Failed | Submitted -1 Initializing 5
+    "#]]
+    .assert_eq(&render(&finished));
+}
+
+/// Version 2 as it is written: what was released is never changed, and has its bytes here then.
+#[test]
+fn a_record_of_version_2_is_what_it_is() {
+    let mut event = event();
+    event.attempt = Some(2);
+    event.parent = parent("01", None);
+    let naming = Naming {
+        context: ContextUse::Link,
+        ..naming()
+    };
+    let mut workflow = Workflow::new(event, &naming, &Sampler::default(), wall("0"));
+    for line in [
+        "Processing,#2,0..,q-2,@//w,b:1 job#1=Processing,1..,q0.5,@//j,pool:small job/a^job=Completed,2..3 gate=Skipped",
+        "Completed,#2,0.. job#2=Processing,9.. job/b#2^job=Completed,10..",
+    ] {
+        let mut words = line.split_whitespace();
+        let snapshot = snapshot(words.next().unwrap(), words);
+        workflow.observe(snapshot, wall("5"), &naming, &mut Vec::new());
+    }
+    let bytes = record::encode("risk", wall("3600"), &workflow);
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    expect!["02047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c00020101000302000100000100010000000000000004020001010001010300000000000000"].assert_eq(&hex);
 }

@@ -742,6 +742,7 @@ impl World {
                         let since = self.now + 5 * SECOND - first;
                         assert!(since >= nanos(monitor.timeout), "timed out early");
                     }
+                    Some(Abandoned::Superseded) => panic!("no plan has attempts"),
                     None => assert!(self.now >= plan.course.end),
                 }
             }
