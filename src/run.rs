@@ -170,6 +170,7 @@ fn listen(
     let Some(redis) = &config.redis else {
         return Ok(Feed::default());
     };
+    let reading = intake::message::Reading::new(0, config.trace.formats);
     let stream = match &redis.stream {
         None => None,
         Some(key) => {
@@ -177,8 +178,7 @@ fn listen(
                 url: redis.url.expose().to_owned(),
                 key: key.clone(),
                 consumer: config.instance.clone(),
-                monitor: 0,
-                read_parent: config.trace.read_parent,
+                reading: reading.clone(),
                 lease: match config.state {
                     config::State::Redis { lease } => Some(lease),
                     _ => None,
@@ -194,8 +194,7 @@ fn listen(
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
         channel: redis.channel.clone(),
-        monitor: 0,
-        read_parent: config.trace.read_parent,
+        reading,
     };
     intake::redis::listen(subscription, events, stopped.clone())?;
     Ok(Feed { stream })

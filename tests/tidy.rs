@@ -23,10 +23,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("main", &["main", "lib"]),
 ];
 
-/// What an edge may know beside that: the words of the command line and the configuration, and for
-/// the demo the server it is made of.
-const ALLOWED: [(&str, &str); 7] = [
+/// What an edge may know beside that: the words of the command line, of the configuration and of the trace contexts, and
+/// for the demo the server it is made of.
+const ALLOWED: [(&str, &str); 8] = [
     ("cli", "config"),
+    ("config", "intake"),
     ("demo", "cli"),
     ("demo", "config"),
     ("demo", "serve"),

@@ -10,6 +10,7 @@ pub(crate) mod values;
 
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::intake::carrier::Formats;
 use log::LevelFilter;
 use settings::{Origin, Resolver, Row};
 use std::collections::BTreeMap;
@@ -141,8 +142,8 @@ pub struct Trace {
     pub sampler: Sampler,
     /// How much.
     pub limits: SpanLimits,
-    /// Whether a start event's `traceparent` and `tracestate` are read (`OTEL_PROPAGATORS`).
-    pub read_parent: bool,
+    /// The trace contexts of start events that are read (`OTEL_PROPAGATORS`).
+    pub formats: Formats,
 }
 
 /// Where what must survive a restart is kept.

@@ -126,7 +126,7 @@ const SETTINGS: &[Setting] = &[
     env(&["OTEL_RESOURCE_ATTRIBUTES"], "", Kind::Text, "key=value,key=value with percent-encoded values"),
     env(&["OTEL_TRACES_SAMPLER"], "parentbased_always_on", Kind::Text, "[parentbased_]always_on, always_off or traceidratio"),
     env(&["OTEL_TRACES_SAMPLER_ARG"], "1.0", Kind::Text, "The ratio, 0 to 1"),
-    env(&["OTEL_PROPAGATORS"], "tracecontext,baggage", Kind::Text, "tracecontext: a start event's traceparent is read; none: it is not"),
+    env(&["OTEL_PROPAGATORS"], "", Kind::Text, "Trace contexts that are read: tracecontext, baggage, b3, jaeger, datadog, honeycomb, xray; unset: all of them"),
     env(&["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Attributes of a span"),
     env(&["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"], "2048", Kind::Text, "Characters of an attribute"),
     env(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], "128", Kind::Text, "Events of a span"),

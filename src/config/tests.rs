@@ -110,7 +110,7 @@ fn with_nothing_set() {
             OTEL_SERVICE_NAME                      (unset)                          default
             OTEL_RESOURCE_ATTRIBUTES               (unset)                          default
             OTEL_TRACES_SAMPLER                    parentbased_always_on            default
-            OTEL_PROPAGATORS                       tracecontext,baggage             default
+            OTEL_PROPAGATORS                       (unset)                          default
             OTEL_ATTRIBUTE_COUNT_LIMIT             128                              default
             OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                             default
             OTEL_SPAN_EVENT_COUNT_LIMIT            128                              default
@@ -128,46 +128,46 @@ fn with_nothing_set() {
         &[],
         |config| format!("{:#?}", (&config.poll, &config.export, &config.trace)),
         expect![[r#"
-        (
-            Poll {
-                initial_delay: 5s,
-                interval: 10s,
-                timeout: 86400s,
-                pollers: 16,
-            },
-            Export {
-                otlp: Some(
-                    Otlp {
-                        endpoint: "http://localhost:4318/v1/traces",
-                        headers: [],
-                        timeout: 10s,
-                        compression: None,
-                        certificate: None,
-                        client_certificate: None,
-                        client_key: None,
+            (
+                Poll {
+                    initial_delay: 5s,
+                    interval: 10s,
+                    timeout: 86400s,
+                    pollers: 16,
+                },
+                Export {
+                    otlp: Some(
+                        Otlp {
+                            endpoint: "http://localhost:4318/v1/traces",
+                            headers: [],
+                            timeout: 10s,
+                            compression: None,
+                            certificate: None,
+                            client_certificate: None,
+                            client_key: None,
+                        },
+                    ),
+                    console: false,
+                    batch: Batch {
+                        schedule_delay: 5s,
+                        export_timeout: 30s,
+                        max_queue_size: None,
+                        max_export_batch_size: 512,
                     },
-                ),
-                console: false,
-                batch: Batch {
-                    schedule_delay: 5s,
-                    export_timeout: 30s,
-                    max_queue_size: None,
-                    max_export_batch_size: 512,
                 },
-            },
-            Trace {
-                sampler: ParentBased(
-                    AlwaysOn,
-                ),
-                limits: SpanLimits {
-                    attributes: 128,
-                    events: 128,
-                    links: 128,
-                    attribute_value_chars: 2048,
+                Trace {
+                    sampler: ParentBased(
+                        AlwaysOn,
+                    ),
+                    limits: SpanLimits {
+                        attributes: 128,
+                        events: 128,
+                        links: 128,
+                        attribute_value_chars: 2048,
+                    },
+                    formats: all,
                 },
-                read_parent: true,
-            },
-        )"#]],
+            )"#]],
     );
 }
 
@@ -581,7 +581,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
             ("OTEL_TRACES_SAMPLER_ARG", "2"),
-            ("OTEL_PROPAGATORS", "b3,tracecontext"),
+            ("OTEL_PROPAGATORS", "ottrace,tracecontext"),
             ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many"),
             ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "7"),
             ("OTEL_ATTRIBUTE_COUNT_LIMIT", "9"),
@@ -590,7 +590,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
         |config| format!("{:?}\n{:?}", config.export, config.trace),
         expect![[r#"
             Export { otlp: Some(Otlp { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: Batch { schedule_delay: 5s, export_timeout: 30s, max_queue_size: Some(100), max_export_batch_size: 100 } }
-            Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, read_parent: true }
+            Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, formats: {"tracecontext"} }
             OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_EXPORT_TIMEOUT: '99999999999999999999' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now
@@ -603,7 +603,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
             OTEL_SPAN_EVENT_COUNT_LIMIT: 'many' is not a whole number from 0 to 4294967295; it is ignored
             OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: farspan keeps 2048 bytes of a value at most
             OTEL_TRACES_SAMPLER: 'jaeger_remote' is unknown; write always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio; it is ignored
-            OTEL_PROPAGATORS: 'b3' is ignored; farspan reads tracecontext"#]],
+            OTEL_PROPAGATORS: 'ottrace' is ignored; farspan reads tracecontext, baggage, b3, b3multi, jaeger, datadog, honeycomb, xray, none"#]],
     );
 }
 
@@ -702,6 +702,8 @@ fn samplers_propagators_exporters() {
         ("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"),
         ("OTEL_PROPAGATORS", "none"),
         ("OTEL_PROPAGATORS", "baggage"),
+        ("OTEL_PROPAGATORS", "TraceContext, b3multi,ottrace"),
+        ("OTEL_PROPAGATORS", "jaeger,xray,datadog,honeycomb"),
         ("OTEL_TRACES_EXPORTER", "none"),
         ("OTEL_TRACES_EXPORTER", " console , otlp "),
         ("OTEL_SDK_DISABLED", "TRUE"),
@@ -710,23 +712,25 @@ fn samplers_propagators_exporters() {
         let pairs = [(name, value), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
         let config = Config::load(&environment(&pairs), None).unwrap();
         let (otlp, console) = (config.export.otlp.is_some(), config.export.console);
-        let (sampler, read_parent) = (config.trace.sampler, config.trace.read_parent);
+        let (sampler, formats) = (config.trace.sampler, config.trace.formats);
         lines.push(format!(
-            "{name}={value}: {sampler:?}, parent {read_parent}, otlp {otlp}, console {console}"
+            "{name}={value}: {sampler:?}, {formats:?}, otlp {otlp}, console {console}"
         ));
     }
     expect![[r#"
-        OTEL_TRACES_SAMPLER=always_on: AlwaysOn, parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=always_off: AlwaysOff, parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=traceidratio: TraceIdRatio(0.25), parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=parentbased_always_off: ParentBased(AlwaysOff), parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=ParentBased_TraceIdRatio: ParentBased(TraceIdRatio(0.25)), parent true, otlp true, console false
-        OTEL_PROPAGATORS=none: ParentBased(AlwaysOn), parent false, otlp true, console false
-        OTEL_PROPAGATORS=baggage: ParentBased(AlwaysOn), parent false, otlp true, console false
-        OTEL_TRACES_EXPORTER=none: ParentBased(AlwaysOn), parent true, otlp false, console false
-        OTEL_TRACES_EXPORTER= console , otlp : ParentBased(AlwaysOn), parent true, otlp true, console true
-        OTEL_SDK_DISABLED=TRUE: ParentBased(AlwaysOn), parent true, otlp false, console false
-        OTEL_SDK_DISABLED=false: ParentBased(AlwaysOn), parent true, otlp true, console false"#]].assert_eq(&lines.join("\n"));
+        OTEL_TRACES_SAMPLER=always_on: AlwaysOn, all, otlp true, console false
+        OTEL_TRACES_SAMPLER=always_off: AlwaysOff, all, otlp true, console false
+        OTEL_TRACES_SAMPLER=traceidratio: TraceIdRatio(0.25), all, otlp true, console false
+        OTEL_TRACES_SAMPLER=parentbased_always_off: ParentBased(AlwaysOff), all, otlp true, console false
+        OTEL_TRACES_SAMPLER=ParentBased_TraceIdRatio: ParentBased(TraceIdRatio(0.25)), all, otlp true, console false
+        OTEL_PROPAGATORS=none: ParentBased(AlwaysOn), {}, otlp true, console false
+        OTEL_PROPAGATORS=baggage: ParentBased(AlwaysOn), {"baggage"}, otlp true, console false
+        OTEL_PROPAGATORS=TraceContext, b3multi,ottrace: ParentBased(AlwaysOn), {"tracecontext", "b3"}, otlp true, console false
+        OTEL_PROPAGATORS=jaeger,xray,datadog,honeycomb: ParentBased(AlwaysOn), {"jaeger", "datadog", "honeycomb", "xray"}, otlp true, console false
+        OTEL_TRACES_EXPORTER=none: ParentBased(AlwaysOn), all, otlp false, console false
+        OTEL_TRACES_EXPORTER= console , otlp : ParentBased(AlwaysOn), all, otlp true, console true
+        OTEL_SDK_DISABLED=TRUE: ParentBased(AlwaysOn), all, otlp false, console false
+        OTEL_SDK_DISABLED=false: ParentBased(AlwaysOn), all, otlp true, console false"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]

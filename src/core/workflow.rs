@@ -12,7 +12,7 @@
 
 pub mod record;
 
-use super::event::{self, StartEvent, Value};
+use super::event::{self, Sampling, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::sampler::{Sampler, SpanLimits};
@@ -148,7 +148,11 @@ impl Workflow {
             Some(parent) => parent.trace_id,
             None => TraceId::of_run(&naming.monitor, &event.workflow_id, edition),
         };
-        let parent_sampled = event.parent.as_ref().map(|p| p.sampled());
+        let parent_sampled = match event.sampling {
+            Sampling::AsParent => event.parent.as_ref().map(|p| p.sampled()),
+            Sampling::Undecided => None,
+            Sampling::Dropped => Some(false),
+        };
         Workflow {
             id: event.workflow_id.into(),
             attempt: event.attempt,

@@ -3,6 +3,8 @@
 //! Every source reads into the same [`StartEvent`](crate::core::event::StartEvent)s and hands them to the loop over
 //! one bounded channel; when the loop has no room, the channel fills and the source waits.
 
+pub mod carrier;
+mod document;
 pub mod message;
 #[cfg(feature = "redis")]
 pub mod redis;

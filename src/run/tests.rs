@@ -113,6 +113,7 @@ fn started() -> Input {
         submitted_at: None,
         attempt: None,
         parent: None,
+        sampling: crate::core::event::Sampling::AsParent,
         attributes: Box::default(),
         source: None,
     })

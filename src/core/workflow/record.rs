@@ -385,7 +385,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::StartEvent;
+    use crate::core::event::{Sampling, StartEvent};
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::snapshot::{Progress, Snapshot, StageSnapshot};
     use crate::core::workflow::Naming;
@@ -410,6 +410,7 @@ mod tests {
             parent: parent
                 .filter(|_| u.arbitrary().unwrap_or(false))
                 .map(Box::new),
+            sampling: Sampling::AsParent,
             attributes: [
                 ("a".into(), Value::Int(u.arbitrary()?)),
                 ("b".into(), Value::Bool(u.arbitrary()?)),

@@ -33,6 +33,7 @@ fn event() -> StartEvent {
         submitted_at: Some(wall("-1")),
         attempt: None,
         parent: None,
+        sampling: Sampling::AsParent,
         attributes: Box::default(),
         source: None,
     }
