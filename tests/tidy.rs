@@ -14,8 +14,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "edges",
         &[
-            "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
-            "signals", "store", "systemd",
+            "admin", "cli", "config", "console", "demo", "export", "intake", "logging", "poller",
+            "serve", "signals", "store", "systemd",
         ],
     ),
     ("run", &["run"]),
@@ -25,13 +25,15 @@ const LAYERS: [(&str, &[&str]); 7] = [
 
 /// What an edge may know beside that: the words of the command line, of the configuration and of the trace contexts, and
 /// for the demo the server it is made of.
-const ALLOWED: [(&str, &str); 8] = [
+const ALLOWED: [(&str, &str); 10] = [
+    ("admin", "serve"),
     ("cli", "config"),
     ("config", "intake"),
     ("demo", "cli"),
     ("demo", "config"),
     ("demo", "serve"),
     ("demo", "signals"),
+    ("intake", "serve"),
     ("logging", "config"),
     ("systemd", "config"),
 ];

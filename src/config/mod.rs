@@ -41,6 +41,8 @@ pub struct Config {
     pub log: Log,
     /// Where what must survive a restart is kept.
     pub state: State,
+    /// What is answered over HTTP, and where, if anything is.
+    pub admin: Option<Admin>,
     /// The name of this farspan among others.
     pub instance: String,
     /// What was ignored, and why; to be logged.
@@ -68,6 +70,17 @@ pub struct Redis {
     pub stream: Option<String>,
     /// Entries of the stream to keep. `None`: nothing is trimmed.
     pub stream_length_max: Option<u64>,
+}
+
+/// The admin endpoint.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// `host:port`. Without a token it is this host's alone.
+    pub listen: String,
+    /// What whoever calls has to bring.
+    pub token: Option<Secret>,
+    /// Whether somebody wrote where it is to listen.
+    pub is_asked_for: bool,
 }
 
 /// When and how much to poll.
@@ -337,6 +350,7 @@ impl Config {
             token: None,
         });
         config.state = State::None;
+        config.admin = None;
         if !has_endpoint {
             config.export.otlp = None;
         }
@@ -444,6 +458,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
     let state = state(it, env);
+    let admin = admin(it);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -461,8 +476,9 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
             needs(it, "FARSPAN_REDIS_STREAM (redis.stream):");
         }
     }
-    if to_watch && url.is_none() {
-        let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
+    if to_watch && url.is_none() && admin.is_none() {
+        let warning =
+            "FARSPAN_REDIS_URL (redis.url): is not set; start events can come by --events - alone";
         it.warnings.push(warning.to_owned());
     }
     let redis = url.map(|url| Redis {
@@ -481,6 +497,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         trace,
         resource,
         log,
+        admin,
         instance,
         warnings,
         rows,
@@ -505,6 +522,35 @@ fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
     Some(Api {
         base_url: base_url?,
         token,
+    })
+}
+
+fn admin(resolver: &mut Resolver<'_>) -> Option<Admin> {
+    const NAME: &str = "FARSPAN_ADMIN_LISTEN";
+    let listen = resolver.strict(NAME, |text| match text {
+        "none" => Ok(None),
+        _ if cfg!(not(feature = "admin")) => {
+            Err("needs a farspan that was built with the feature `admin`; set none".into())
+        }
+        text => values::listen_address(text).map(Some),
+    });
+    let token = resolver.secret(
+        "FARSPAN_ADMIN_TOKEN",
+        "FARSPAN_ADMIN_TOKEN_FILE",
+        "admin-token",
+        values::token,
+    );
+    let listen = listen.flatten()?;
+    if token.is_none() && !values::is_this_host(&listen) {
+        resolver.error_in(
+            NAME,
+            "is open to others than this host: set FARSPAN_ADMIN_TOKEN, or listen on 127.0.0.1",
+        );
+    }
+    Some(Admin {
+        listen,
+        token,
+        is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
     })
 }
 

@@ -30,9 +30,6 @@ enum Kind {
     Secret,
     /// Shown without what it keeps secret.
     SecretUrl,
-    /// A part of the contract that this release does not have: what stands here is said instead. Its default is the
-    /// one value that is true already.
-    NotYet(&'static str),
 }
 
 impl Setting {
@@ -45,7 +42,7 @@ impl Setting {
         match self.kind {
             Kind::Secret => "(redacted)".to_owned(),
             Kind::SecretUrl => shown(&redacted_url(text)),
-            Kind::Text | Kind::Number | Kind::NotYet(_) => shown(text),
+            Kind::Text | Kind::Number => shown(text),
         }
     }
 }
@@ -81,8 +78,12 @@ const fn env(
     }
 }
 
-const LATER_ADMIN: &str = "needs the admin endpoint, which is not in this release yet; set none";
-const LATER_ADMIN_TOKEN: &str = "the admin endpoint is not in this release yet; unset it";
+/// Where the admin endpoint is, unless told otherwise.
+const ADMIN_LISTEN: &str = if cfg!(feature = "admin") {
+    "127.0.0.1:9464"
+} else {
+    "none"
+};
 
 #[rustfmt::skip]
 const SETTINGS: &[Setting] = &[
@@ -105,9 +106,9 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
     both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
     both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Text, "With FARSPAN_STATE=redis: an instance silent for so long loses its work to the others"),
-    env(&["FARSPAN_ADMIN_LISTEN"], "none", Kind::NotYet(LATER_ADMIN), "The admin endpoint; in this release: none"),
-    env(&["FARSPAN_ADMIN_TOKEN"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
-    env(&["FARSPAN_ADMIN_TOKEN_FILE"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
+    both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, Kind::Text, "Where the admin endpoint listens, host:port; none: nowhere"),
+    both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", Kind::Secret, "The bearer token it asks for; needed where others than this host reach it"),
+    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", Kind::Text, "The file that holds it; else $CREDENTIALS_DIRECTORY/admin-token, where it is"),
     env(&["OTEL_SDK_DISABLED"], "false", Kind::Text, "true: no spans are exported"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", Kind::Text, "otlp, console, both with a comma, or none"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", Kind::SecretUrl, "The collector; v1/traces is appended, but not to the TRACES one"),
@@ -272,7 +273,6 @@ impl<'a> Resolver<'a> {
         } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
             resolver.read_file(Path::new(&path.text));
         }
-        resolver.refuse_what_is_not_yet();
         resolver
     }
 
@@ -500,26 +500,6 @@ impl<'a> Resolver<'a> {
             let known = known().filter_map(|known| known.strip_prefix("FARSPAN_"));
             let meant = values::nearest(short, known).map(|meant| format!("FARSPAN_{meant}"));
             self.errors.push(unknown(&shown(name), "setting", meant));
-        }
-    }
-
-    fn refuse_what_is_not_yet(&mut self) {
-        for setting in SETTINGS {
-            let Kind::NotYet(remedy) = setting.kind else {
-                continue;
-            };
-            let name = setting.name();
-            if setting.about.is_empty() {
-                if let Some(found) = self.written(name).first() {
-                    self.errors
-                        .push(format!("{}: {remedy}", found.origin.place()));
-                }
-            } else if let Some(found) = self
-                .take(name)
-                .filter(|found| found.text != setting.default)
-            {
-                self.error(name, &found, remedy);
-            }
         }
     }
 

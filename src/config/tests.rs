@@ -92,7 +92,9 @@ fn with_nothing_set() {
             FARSPAN_STATE                          file                             default
             FARSPAN_STATE_DIR                      ./farspan-state                  default
             FARSPAN_LEASE                          30s                              default
-            FARSPAN_ADMIN_LISTEN                   none                             default
+            FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                   default
+            FARSPAN_ADMIN_TOKEN                    (unset)                          default
+            FARSPAN_ADMIN_TOKEN_FILE               (unset)                          default
             OTEL_SDK_DISABLED                      false                            default
             OTEL_TRACES_EXPORTER                   otlp                             default
             OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default
@@ -230,7 +232,7 @@ fn mistakes_come_all_at_once() {
             ("FARSPAN_PORT_9464_TCP_ADDR", "10.0.0.1"),
             ("FARSPAN_ADMIN_PORT", "9464"),
             ("FARSPAN_LOG", "loud\nly"),
-            ("FARSPAN_ADMIN_LISTEN", "127.0.0.1:9464"),
+            ("FARSPAN_ADMIN_LISTEN", "9464"),
             ("FARSPAN_REDIS_STREAM", "events"),
             ("FARSPAN_STATE_DIR", "/var/lib/farspan"),
             ("FARSPAN_LEASE", "30s"),
@@ -254,13 +256,12 @@ fn mistakes_come_all_at_once() {
             farspan.json: poll.initial_delay: is an array, must be a string, such as "5s"
             farspan.json: poll.interval: write the groups as nested objects
             farspan.json: zebra: no such key; see 'farspan help settings'
-            FARSPAN_ADMIN_LISTEN: '127.0.0.1:9464' needs the admin endpoint, which is not in this release yet; set none
-            FARSPAN_ADMIN_TOKEN: the admin endpoint is not in this release yet; unset it
             farspan.json: api.base_url: 'http://(redacted)@file.test/' must not have a user or password; give a token in FARSPAN_API_TOKEN
             farspan.json: redis.url: 'http://(redacted)@cache/1' must begin with redis://, rediss:// or unix://
             FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
             FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
-            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace"#]],
+            FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace
+            FARSPAN_ADMIN_LISTEN: '9464' is not host:port"#]],
     );
 }
 

@@ -5,7 +5,12 @@
 
 pub mod carrier;
 mod document;
+#[cfg(feature = "admin")]
+pub mod http;
+pub mod lines;
 pub mod message;
+mod mistakes;
+pub mod posted;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]

@@ -18,7 +18,7 @@ use crate::core::outbox::ExportOutcome;
 use crate::core::time::Mono;
 use crate::core::{Input, Polled};
 use crate::systemd::{Stage, State};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use std::time::Duration;
 
 const POLLS_END: Duration = Duration::from_secs(10);
@@ -69,6 +69,8 @@ impl Loop {
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
         self.living.say(State::Stopping);
+        // Whoever posts from now on is told so at once.
+        self.posted = never();
         // What was heard is as good as accepted. More of it comes only from a source that does not hear the stop.
         for _ in 0..limits::INTAKE_QUEUE {
             if !self.core.has_room() {

@@ -95,6 +95,9 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
+        posted: never(),
+        unanswered: Vec::new(),
+        ended: never(),
         target: Target::new("http://127.0.0.1", None).unwrap().into(),
         living: Living::new(&config(), Supervisor::default(), never()),
     };

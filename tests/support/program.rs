@@ -31,11 +31,12 @@ impl Ended {
     }
 }
 
-/// `farspan ARGUMENTS` in an environment with nothing but PATH and HOME.
+/// `farspan ARGUMENTS` in an environment with nothing but PATH and HOME, and without an admin endpoint: two of them could
+/// not have its address.
 pub fn farspan(arguments: &[&str]) -> Call {
     Call {
         arguments: arguments.iter().map(ToString::to_string).collect(),
-        environment: BTreeMap::new(),
+        environment: [("FARSPAN_ADMIN_LISTEN".to_owned(), "none".to_owned())].into(),
         reads_stdout: true,
     }
 }
