@@ -712,5 +712,5 @@ fn log(resolver: &mut Resolver<'_>) -> Log {
 }
 
 #[cfg(test)]
-#[cfg(all(feature = "redis", feature = "tls"))]
+#[cfg(all(feature = "admin", feature = "redis", feature = "tls"))]
 mod tests;

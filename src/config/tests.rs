@@ -787,3 +787,41 @@ fn debug_shows_no_secret() {
     let config = Config::load(&environment(&pairs), None).unwrap();
     assert!(!format!("{config:?}{}", config.describe()).contains("pa55"));
 }
+
+/// Whoever can reach the endpoint can start traces.
+#[test]
+fn the_admin_endpoint_is_open_to_this_host_alone_unless_it_has_a_token() {
+    for (listen, is_open) in [
+        ("127.0.0.1:9464", false),
+        ("127.8.9.10:1", false),
+        ("[::1]:9464", false),
+        ("LocalHost:9464", false),
+        ("0.0.0.0:9464", true),
+        ("[::]:9464", true),
+        ("10.0.0.1:9464", true),
+        ("localhost.test:9464", true),
+        ("127.0.0.1.test:9464", true),
+    ] {
+        let pair = ("FARSPAN_ADMIN_LISTEN", listen);
+        let without = Config::load(&environment(&[pair]), None);
+        assert_eq!(without.is_err(), is_open, "{listen}");
+        if let Err(errors) = without {
+            let said = errors.to_string();
+            assert!(said.contains("set FARSPAN_ADMIN_TOKEN"), "{said}");
+        }
+        let with = environment(&[pair, ("FARSPAN_ADMIN_TOKEN", "s3cret")]);
+        let admin = Config::load(&with, None).unwrap().admin.unwrap();
+        assert_eq!((admin.listen.as_str(), admin.is_asked_for), (listen, true));
+        assert_eq!(admin.token.unwrap().expose(), "s3cret");
+    }
+    let none = environment(&[("FARSPAN_ADMIN_LISTEN", "none")]);
+    assert!(Config::load(&none, None).unwrap().admin.is_none());
+    let default = Config::load(&environment(&[]), None)
+        .unwrap()
+        .admin
+        .unwrap();
+    assert_eq!(
+        (default.listen.as_str(), default.is_asked_for),
+        ("127.0.0.1:9464", false)
+    );
+}

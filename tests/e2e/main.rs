@@ -15,6 +15,7 @@ mod support;
 
 mod api_faults;
 mod burst;
+mod carriers;
 mod chaos;
 mod collector;
 mod commands;
