@@ -187,3 +187,39 @@ fn what_waits_for_company_does_not_hold_back_a_store_that_is_due() {
     assert_eq!(store.0.borrow().workflows, 1);
     assert_eq!(store.0.borrow().due, None, "it was seen to");
 }
+
+/// A watcher that is posted an event; whether the sender has heard of it is in the channel.
+fn post(watcher: &mut Loop, id: &str) -> Receiver<Admission> {
+    let (answer, answered) = bounded(1);
+    let Input::Started(event) = started() else {
+        unreachable!()
+    };
+    let events = vec![StartEvent {
+        workflow_id: id.into(),
+        ..event
+    }];
+    watcher.admit(Posted { events, answer });
+    watcher.end_turn();
+    answered
+}
+
+#[test]
+fn what_is_posted_is_answered_when_it_is_stored_and_waits_for_no_company() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    (watcher.events_wait, watcher.commit_delay) = (true, Duration::from_secs(3600));
+    assert_eq!(post(&mut watcher, "a").try_recv(), Ok(Admission::Accepted));
+    assert_eq!(store.0.borrow().workflows, 1);
+    // Again: it is stored already.
+    assert_eq!(post(&mut watcher, "a").try_recv(), Ok(Admission::Accepted));
+
+    store.0.borrow_mut().refusals = 1;
+    let waits = post(&mut watcher, "b");
+    assert!(waits.try_recv().is_err(), "it is not stored");
+    assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::NoRoom));
+    watcher.store_again_at = Some(Mono::default());
+    watcher.end_turn();
+    assert_eq!(waits.try_recv(), Ok(Admission::Accepted));
+    assert_eq!(store.0.borrow().workflows, 2);
+    assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::Accepted));
+}

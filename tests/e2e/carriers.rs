@@ -743,6 +743,11 @@ fn whoever_posts_to_one_that_stops_is_to_try_again() {
     assert_eq!(answer.status, 503);
     assert!(answer.head.contains("retry-after: "), "{answer:?}");
     assert!(answer.body.contains("stopping"), "{answer:?}");
+    assert!(
+        !farspan.stderr().contains("no polls under way any more"),
+        "it was told at once: {}",
+        farspan.stderr()
+    );
     assert_eq!(farspan.wait(SOON).code(), Some(0));
     rig.api.assert_nothing_stray();
 }
