@@ -386,20 +386,32 @@ fn carriers_of(object: &Node) -> impl Iterator<Item = Carrier<'_>> {
     carrier_in(object).into_iter().chain(places)
 }
 
-/// What a place holds: an object with the formats' keys, or a text that is a whole context.
+/// What a place holds: an object with the formats' keys, a list of keys and values, or a text that is a whole context.
 fn carrier_in(place: &Node) -> Option<Carrier<'_>> {
     match place {
         Node::Object(entries) => {
-            let keys = entries.iter().filter(|(_, value)| *value != Node::Null);
-            Some(Carrier::of(keys.filter_map(|(key, value)| {
-                // What is no text is there all the same, and is malformed.
-                let text = value.header().unwrap_or_default();
-                carrier::is_key(key).then_some((&**key, text))
-            })))
+            let pairs = entries.iter().map(|(key, value)| (&**key, value));
+            Some(carrier_of(pairs))
+        }
+        Node::Array(elements) => {
+            // As kcat writes a message's headers: by turns.
+            let turns = elements.chunks_exact(2);
+            let turns = turns.filter_map(|pair| Some((pair[0].text()?, &pair[1])));
+            let named = elements.iter().filter_map(|element| {
+                let key = element.find(|key| is_named(key, "key") || is_named(key, "name"))?;
+                Some((key.text()?, element.find(|key| is_named(key, "value"))?))
+            });
+            Some(carrier_of(turns.chain(named)))
         }
         Node::Text(text) => Carrier::of_text(text),
         _ => None,
     }
+}
+
+fn carrier_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Node)>) -> Carrier<'a> {
+    let pairs = pairs.filter(|(key, value)| carrier::is_key(key) && **value != Node::Null);
+    // What is no text is there all the same, and is malformed.
+    Carrier::of(pairs.map(|(key, value)| (key, value.header().unwrap_or_default())))
 }
 
 fn read_id(value: &Node) -> Result<Box<str>, Malformed> {
@@ -621,11 +633,33 @@ mod tests {
             )),
             event(&format!(r#""headers": {{"b3": "{B3}"}}, "carrier": {w3c}"#)),
             event(&format!(r#""headers": {w3c}, "b3": "{B3}""#)),
+            event(&format!(
+                r#""headers": ["x", "traceparent", "traceparent", "{W3C}", "b3"]"#
+            )),
+            event(&format!(
+                r#""headers": [{{"key": "x"}}, {{"Key": "b3", "Value": "{B3}"}}]"#
+            )),
+            event(&format!(
+                r#""headers": [{{"name": "TraceParent", "value": "{W3C}"}}]"#
+            )),
             event(r#""carrier": "DHL", "headers": [1], "traceContext": null, "b3": null"#),
             event(r#""carrier": {"x-datadog-trace-id": 5, "x-datadog-parent-id": 6}"#),
         ];
         let [w3c, b3] = ["b87e9a101a090735", "e457b5a2e4d86bd1"];
-        let expected = [w3c, w3c, w3c, w3c, w3c, w3c, b3, "none", "0000000000000006"];
+        let expected = [
+            w3c,
+            w3c,
+            w3c,
+            w3c,
+            w3c,
+            w3c,
+            b3,
+            w3c,
+            b3,
+            w3c,
+            "none",
+            "0000000000000006",
+        ];
         let cases: Vec<_> = texts.iter().map(String::as_str).zip(expected).collect();
         parents(&cases, &all());
         let cases: Vec<_> = cases.iter().map(|(text, _)| (*text, "none")).collect();
