@@ -119,7 +119,7 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
         feed,
     };
     let report = watch_source(config, intake, stopped, spans, living)?;
-    drop(answering);
+    answering.end();
     if let Some(console) = console {
         stopping::end_console(console);
     }

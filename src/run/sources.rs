@@ -13,10 +13,13 @@ use crate::intake::message::Reading;
 use crate::intake::posted::{Admission, Posted};
 #[cfg(feature = "admin")]
 use crate::serve::{Server, Serving};
-use crossbeam_channel::{Receiver, Sender, bounded, never};
+#[cfg(feature = "admin")]
+use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, never};
 use std::convert::Infallible;
 
 /// Requests between the admin endpoint and the loop.
+#[cfg(feature = "admin")]
 const POSTED_QUEUE: usize = 16;
 
 /// The admin endpoint, before it answers anybody.
@@ -25,10 +28,18 @@ pub(super) struct Endpoint {
     server: Option<Server>,
 }
 
-/// What of it works as long as this is there.
+/// The admin endpoint at work.
 pub(super) struct Answering {
     #[cfg(feature = "admin")]
-    _serving: Option<Serving>,
+    serving: Option<Serving>,
+}
+
+impl Answering {
+    /// Answers nobody any more.
+    pub(super) fn end(self) {
+        #[cfg(feature = "admin")]
+        drop(self.serving);
+    }
 }
 
 impl Endpoint {
@@ -61,7 +72,7 @@ impl Endpoint {
         reading: Reading,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
-            return Ok((Answering { _serving: None }, never()));
+            return Ok((Answering { serving: None }, never()));
         };
         let (posted, received) = bounded(POSTED_QUEUE);
         let entrance = intake::http::Entrance { reading, posted };
@@ -75,7 +86,7 @@ impl Endpoint {
         let serving = admin::start(server, token, routes)
             .map_err(|error| format!("cannot start the admin endpoint: {error}"))?;
         let answering = Answering {
-            _serving: Some(serving),
+            serving: Some(serving),
         };
         Ok((answering, received))
     }
