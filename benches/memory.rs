@@ -87,6 +87,7 @@ impl Bench {
                 timeout: Duration::from_secs(24 * 3600),
             }],
             pollers: 16,
+            workflows_max: WORKFLOWS_MAX,
             sampler: Sampler::default(),
             batch: BatchPolicy {
                 schedule_delay: Duration::from_secs(5),
@@ -94,6 +95,7 @@ impl Bench {
                 queue_max: usize::MAX,
             },
             stores: false,
+            state_bytes_max: u64::MAX,
             exports: true,
             seed: 1,
         };

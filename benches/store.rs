@@ -1,4 +1,5 @@
-//! What the store costs: two watchers hear the same burst, one of them keeps its state, and the CPU time of each tells.
+//! What the store costs: three watchers hear the same burst; one keeps nothing, one a file, one its state in Redis, and
+//! the CPU time of each tells.
 //!
 //! ```text
 //! cargo bench --bench store
@@ -65,10 +66,17 @@ fn main() {
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
             .start()
     };
-    let receivers = [Receiver::start(), Receiver::start()];
-    let watchers = [watch("none", &receivers[0]), watch("file", &receivers[1])];
-    redis.await_subscribers(CHANNEL, 2);
-    let before = watchers.each_ref().map(|watcher| watcher.cpu_ticks());
+    let kinds = ["none", "file", "redis"];
+    let receivers = kinds.map(|_| Receiver::start());
+    let watchers: [_; 3] = std::array::from_fn(|index| watch(kinds[index], &receivers[index]));
+    redis.await_subscribers(CHANNEL, kinds.len());
+    let ticks = || {
+        watchers.each_ref().map(|watcher| {
+            let (user, system) = watcher.cpu_ticks();
+            user + system
+        })
+    };
+    let before = ticks();
     let count = workflows.to_string();
     let load = farspan(&[
         "load",
@@ -83,26 +91,18 @@ fn main() {
     .start();
     load.wait(SOON);
     pause(Duration::from_secs(seconds));
-    let after = watchers.each_ref().map(|watcher| watcher.cpu_ticks());
-    let kinds = ["none", "file"];
-    for index in 0..2 {
-        let ((user, system), (user_before, system_before)) = (after[index], before[index]);
-        let (user, system) = (user - user_before, system - system_before);
+    let after = ticks();
+    let used: [u64; 3] = std::array::from_fn(|index| after[index] - before[index]);
+    for (index, kind) in kinds.iter().enumerate() {
+        let added = used[index] as f64 / used[0] as f64 - 1.0;
         println!(
-            "FARSPAN_STATE={}: {} ms CPU in {seconds} s ({} user, {} system), {} KiB at most, {} spans delivered",
-            kinds[index],
-            (user + system) * 10,
-            user * 10,
-            system * 10,
+            "FARSPAN_STATE={kind}: {} ms CPU in {seconds} s, {:+.1}%, {} KiB at most, {} spans delivered",
+            used[index] * 10,
+            added * 100.0,
             watchers[index].memory_kib("VmHWM"),
             receivers[index].spans().len()
         );
     }
-    let sum = |index: usize| {
-        let ((user, system), (user_before, system_before)) = (after[index], before[index]);
-        (user + system - user_before - system_before) as f64
-    };
-    println!("the store adds {:.1}%", (sum(1) / sum(0) - 1.0) * 100.0);
 }
 
 fn number(variable: &str, default: u64) -> u64 {

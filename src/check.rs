@@ -1,10 +1,12 @@
 //! `farspan check`: the configuration is valid; now, does everything it names answer?
 
+#[cfg(feature = "redis")]
+use crate::config::State;
 use crate::config::{Config, Otlp, Secret};
+use crate::console::say;
 use crate::http::{self, NameCache, Timeouts, Trust};
 use crate::run;
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 use ureq::http::header;
@@ -37,7 +39,13 @@ pub fn run(config: &Config) -> ExitCode {
     }
     #[cfg(feature = "redis")]
     match &config.redis {
-        Some(redis) => tell("Redis", crate::intake::redis::ping(redis.url.expose())),
+        Some(redis) => {
+            let keeps = redis.stream.is_some() || matches!(config.state, State::Redis { .. });
+            tell(
+                "Redis",
+                crate::intake::redis::ping(redis.url.expose(), keeps),
+            );
+        }
         None => tell(
             "Redis",
             Err("not set: nothing would tell farspan of workflows; set FARSPAN_REDIS_URL".into()),
@@ -95,9 +103,4 @@ fn ask<'h>(
 
 fn trouble(error: &dyn Display) -> String {
     format!("no answer: {error}")
-}
-
-/// Nobody reads it: that is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The console exporter: finished spans as text on standard output, for people.
+//! Standard output, for people: finished spans as text (the console exporter), and the lines of the commands.
 
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
@@ -9,6 +9,11 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// One line on standard output. That nobody reads it is no reason to stop.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
 
 /// The thread that writes. It ends when the channel of spans is closed and everything is written.
 #[derive(Debug)]

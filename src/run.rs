@@ -36,8 +36,7 @@ use crate::intake::posted::{Admission, Posted};
 use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
-use crate::store::file::FileStore;
-use crate::store::{Committed, Store, View};
+use crate::store::{Committed, Store, StoreError, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
@@ -182,9 +181,8 @@ impl Feed {
     fn finish(self) {
         #[cfg(feature = "redis")]
         if let Some((stream, listening)) = self.stream {
-            const PATIENCE: Duration = Duration::from_secs(3);
             drop(stream);
-            listening.finish(PATIENCE);
+            listening.finish(stopping::ACKNOWLEDGED);
         }
     }
 }
@@ -244,6 +242,8 @@ pub struct Report {
     pub undelivered: usize,
     /// Those of them, and of the workflows that have ended, that no store has either.
     pub lost: usize,
+    /// How many bytes the state may have.
+    pub state_bytes_max: u64,
 }
 
 /// Finished spans between the loop and whoever shows them.
@@ -328,6 +328,7 @@ fn watch_source(
         events_stored: 0,
         events_wait: config.poll.initial_delay >= COMMIT_DELAY * 2,
         store_again_at: None,
+        store_error: None,
         exports: Vec::new(),
         living,
         settled: VecDeque::new(),
@@ -369,10 +370,13 @@ fn under_way_max(config: &Config) -> usize {
 fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
     match &config.state {
         config::State::None => Ok(None),
+        #[cfg(feature = "file")]
         config::State::File(directory) => {
-            let store = FileStore::open(directory).map_err(|e| e.to_string())?;
-            Ok(Some(Box::new(store)))
+            let store = crate::store::file::FileStore::open(directory);
+            Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
         }
+        #[cfg(not(feature = "file"))]
+        config::State::File(_) => Err("built without the feature `file`".into()),
         #[cfg(feature = "redis")]
         config::State::Redis { lease } => {
             let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
@@ -413,6 +417,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             timeout: config.poll.timeout,
         }],
         pollers: under_way_max(config),
+        workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
             schedule_delay: batch.schedule_delay,
@@ -420,6 +425,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
             queue_max: batch.max_queue_size.unwrap_or(usize::MAX),
         },
         stores: config.state != config::State::None,
+        state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
         seed,
     }
@@ -474,6 +480,8 @@ struct Loop {
     events_wait: bool,
     /// When the store is tried again, after it has failed.
     store_again_at: Option<Mono>,
+    /// Why it has.
+    store_error: Option<StoreError>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
     living: Living,
@@ -725,6 +733,7 @@ impl Loop {
                 self.commit_at = None;
                 self.events_stored = self.core.counters().events_accepted;
                 self.store_again_at = None;
+                self.store_error = None;
                 self.take_committed(committed, now);
                 if troubled {
                     log::info!("the state can be written again: polls go on");
@@ -739,7 +748,10 @@ impl Loop {
                         "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
                     );
                     self.handle(Input::StoreTroubled(true));
+                } else if self.store_error.as_ref() != Some(&error) {
+                    log::error!("the state still cannot be written: {error}");
                 }
+                self.store_error = Some(error);
                 false
             }
         }
@@ -795,6 +807,7 @@ impl Loop {
                 Some(_) => unstored,
                 None => undelivered,
             },
+            state_bytes_max: self.core.state_bytes_max(),
             counters,
         };
         log_report(&report, self.store.is_some());
@@ -818,8 +831,15 @@ fn log_note(note: Note) {
         Note::Restored { workflows, spans } => {
             log::info!("going on with {workflows} workflows and {spans} spans that were stored");
         }
-        Note::NotRestored { why } => {
-            log::error!("a stored workflow cannot be watched: {why}; its record stays");
+        Note::NotRestored { workflows, why } => {
+            log::error!(
+                "{workflows} stored workflows cannot be watched: {why}; their records stay"
+            );
+        }
+        Note::NotOurs { workflow_id, why } => {
+            log::error!(
+                "workflow {workflow_id:?} is not watched, because its stored record cannot be: {why}; the record stays, and so does the event where it is kept"
+            );
         }
         Note::Watching {
             workflow_id,
@@ -875,6 +895,16 @@ fn log_note(note: Note) {
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),
         Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+        Note::StateFull {
+            full: true,
+            bytes,
+            bytes_max,
+        } => log::error!(
+            "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until others have ended; what is watched goes on"
+        ),
+        Note::StateFull { bytes, .. } => {
+            log::info!("the state has room again, it is {bytes} bytes: new workflows are taken in");
+        }
         Note::ExportTroubled { reason, waiting } => {
             log::warn!("the collector does not take spans now: {reason}; {waiting} wait");
         }
@@ -918,6 +948,14 @@ fn log_report(report: &Report, stored: bool) {
         counters.latency.quantile(0.5),
         counters.latency.quantile(0.99),
     );
+    if stored {
+        log::info!(
+            "the state is {} bytes of {} at most; it was full {} times",
+            counters.state_bytes,
+            report.state_bytes_max,
+            counters.state_filled,
+        );
+    }
     match (stored, report.unfinished, report.undelivered) {
         (_, 0, 0) => {}
         (true, unfinished, undelivered) => log::info!(

@@ -47,6 +47,25 @@ pub struct Status {
     pub waiting: usize,
     /// Mistakes for which the last reload was refused.
     pub mistakes: usize,
+    /// How much room the state has, where there is one.
+    pub state: Option<StateRoom>,
+}
+
+/// How much room the state has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateRoom {
+    /// So many hundredths are taken.
+    Taken(u8),
+    /// New workflows wait for some.
+    Full,
+}
+
+impl StateRoom {
+    /// Of a state that is not full.
+    pub fn of(bytes: u64, bytes_max: u64) -> Self {
+        let hundredths = u128::from(bytes) * 100 / u128::from(bytes_max.max(1));
+        StateRoom::Taken(u8::try_from(hundredths.min(100)).unwrap_or(100))
+    }
 }
 
 /// What the loop is at.
@@ -75,6 +94,7 @@ impl fmt::Display for Status {
             ended,
             waiting,
             mistakes,
+            state,
             ..
         } = self;
         match self.stage {
@@ -90,6 +110,11 @@ impl fmt::Display for Status {
                 f,
                 "stopping: {waiting} spans to deliver, for {within:?} at most"
             )?,
+        }
+        match state {
+            None => {}
+            Some(StateRoom::Taken(hundredths)) => write!(f, "; the state takes {hundredths}%")?,
+            Some(StateRoom::Full) => write!(f, "; the state is full, new workflows wait")?,
         }
         match mistakes {
             0 => Ok(()),
@@ -232,13 +257,16 @@ impl Line {
             .map(drop)
     }
 
-    /// When the status is to be told, if it has changed: at once where the stage or the configuration did.
+    /// When the status is to be told, if it has changed: at once where the stage or the configuration did, or the state
+    /// is full or no more.
     fn status_due(&self, status: Status) -> Option<Mono> {
         match self.status_said {
             Some(said) if said == status => None,
             Some(said) => {
                 let same_kind =
                     std::mem::discriminant(&said.stage) == std::mem::discriminant(&status.stage);
+                let is_full = |status: Status| status.state == Some(StateRoom::Full);
+                let same_kind = same_kind && is_full(said) == is_full(status);
                 match same_kind && said.mistakes == status.mistakes {
                     true => Some(self.status_at + STATUS_EVERY),
                     false => Some(Mono::default()),
@@ -327,6 +355,7 @@ mod tests {
             ended: 0,
             waiting: 0,
             mistakes: 0,
+            state: None,
         }
     }
 
@@ -353,6 +382,13 @@ mod tests {
         turn(3.0, None, status(2));
         turn(4.0, None, status(3));
         turn(11.0, None, status(3));
+        let filled = |state| Status {
+            state: Some(state),
+            ..status(3)
+        };
+        turn(11.2, None, filled(StateRoom::of(29, 100)));
+        turn(11.4, None, filled(StateRoom::Full));
+        turn(11.6, None, filled(StateRoom::of(89, 100)));
         turn(12.0, Some(State::Reloading), status(3));
         let refused = Status {
             mistakes: 2,
@@ -390,7 +426,13 @@ mod tests {
             STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector
             at 11, rests 10s
             WATCHDOG=1
-            at 12, rests 9s
+            at 11.2, rests 9.8s
+            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the state takes 29%
+            at 11.4, rests 9.6s
+            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the state is full, new workflows wait
+            at 11.6, rests 9.4s
+            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the state takes 89%
+            at 12, rests 2.6s
             RELOADING=1
             at 12.1, rests 8.9s
             READY=1

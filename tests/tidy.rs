@@ -24,13 +24,14 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// What an edge may know beside that: the words of the command line, of the configuration and of the trace contexts, and
-/// for the demo the server it is made of.
-const ALLOWED: [(&str, &str); 10] = [
+/// for the demo the server it is made of and what it says.
+const ALLOWED: [(&str, &str); 11] = [
     ("admin", "serve"),
     ("cli", "config"),
     ("config", "intake"),
     ("demo", "cli"),
     ("demo", "config"),
+    ("demo", "console"),
     ("demo", "serve"),
     ("demo", "signals"),
     ("intake", "serve"),

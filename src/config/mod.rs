@@ -31,6 +31,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// When and how much to poll.
     pub poll: Poll,
+    /// Workflows under watch at once, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows_max: usize,
     /// Where spans go.
     pub export: Export,
     /// Which traces are recorded, and how much of them.
@@ -43,6 +45,8 @@ pub struct Config {
     pub state: State,
     /// What is answered over HTTP, and where, if anything is.
     pub admin: Option<Admin>,
+    /// From how many bytes there on new workflows wait; 1 MiB or more.
+    pub state_bytes_max: u64,
     /// The name of this farspan among others.
     pub instance: String,
     /// What was ignored, and why; to be logged.
@@ -452,6 +456,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let api = api(it, to_watch);
     let (url, channel) = (redis_url(it), redis_channel(it));
     let poll = poll(it);
+    let workflows_max = workflows_max(it);
     let instance = instance(it, env);
     let log = log(it);
     let export = otel::export(it);
@@ -459,6 +464,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let trace = otel::trace(it);
     let state = state(it, env);
     let admin = admin(it);
+    let state_bytes_max = state_bytes_max(it, state != State::None);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -491,8 +497,10 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     Ok(Config {
         api,
         state,
+        state_bytes_max,
         redis,
         poll,
+        workflows_max,
         export,
         trace,
         resource,
@@ -617,9 +625,20 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
     }
 }
 
+fn workflows_max(resolver: &mut Resolver<'_>) -> usize {
+    let most = limits::WORKFLOWS_MAX as u64;
+    let found = resolver.strict("FARSPAN_WORKFLOWS_MAX", |text| {
+        values::integer(text, 1..=most)
+    });
+    usize::try_from(found.unwrap_or_default()).unwrap_or_default()
+}
+
 fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
     const DIRECTORY: &str = "FARSPAN_STATE_DIR";
     let kept = resolver.strict("FARSPAN_STATE", |text| match text {
+        "file" if cfg!(not(feature = "file")) => {
+            Err("needs a farspan that was built with the feature `file`".into())
+        }
         "redis" if cfg!(not(feature = "redis")) => {
             Err("needs a farspan that was built with the feature `redis`".into())
         }
@@ -677,6 +696,20 @@ fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
         values::duration_within(text, within.clone(), "it may be 1s to 1h")
     });
     lease.unwrap_or_default()
+}
+
+fn state_bytes_max(resolver: &mut Resolver<'_>, counts: bool) -> u64 {
+    const NAME: &str = "FARSPAN_STATE_MAX_BYTES";
+    let written = resolver.take(NAME);
+    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+        resolver.warnings.push(format!(
+            "{}: counts for nothing with FARSPAN_STATE=none",
+            written.origin.place()
+        ));
+    }
+    let least = limits::STATE_BYTES_LEAST;
+    let parse = |text: &str| values::bytes_within(text, least..=u64::MAX, "it may be 1MiB or more");
+    resolver.strict(NAME, parse).unwrap_or_default()
 }
 
 fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {

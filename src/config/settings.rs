@@ -26,6 +26,8 @@ struct Setting {
 enum Kind {
     Text,
     Number,
+    /// A number of bytes, or a text with a unit.
+    Size,
     /// Never shown.
     Secret,
     /// Shown without what it keeps secret.
@@ -42,7 +44,7 @@ impl Setting {
         match self.kind {
             Kind::Secret => "(redacted)".to_owned(),
             Kind::SecretUrl => shown(&redacted_url(text)),
-            Kind::Text | Kind::Number => shown(text),
+            Kind::Text | Kind::Number | Kind::Size => shown(text),
         }
     }
 }
@@ -100,11 +102,13 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_POLL_INTERVAL"], "poll.interval", "10s", Kind::Text, "From one poll of a workflow to the next"),
     both(&["FARSPAN_POLL_TIMEOUT"], "poll.timeout", "24h", Kind::Text, "How long a workflow is watched at most"),
     both(&["FARSPAN_POLLERS"], "poll.pollers", "16", Kind::Number, "Threads that poll; at least workflows x latency / interval"),
+    both(&["FARSPAN_WORKFLOWS_MAX"], "workflows_max", "100000", Kind::Number, "Workflows under watch at once; further start events wait where they come from"),
     both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id, and the name in a fleet; the host's name by default"),
     both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),
-    both(&["FARSPAN_STATE"], "state", "file", Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
+    both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
     both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
+    both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", Kind::Size, "With so much kept, new workflows wait until others end; bytes, KiB, MiB or GiB"),
     both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Text, "With FARSPAN_STATE=redis: an instance silent for so long loses its work to the others"),
     both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, Kind::Text, "Where the admin endpoint listens, host:port; none: nowhere"),
     both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", Kind::Secret, "The bearer token it asks for; needed where others than this host reach it"),
@@ -595,7 +599,7 @@ impl<'a> Resolver<'a> {
     fn read_value(&mut self, file: &str, place: &str, setting: &'static Setting, node: Node) {
         let Some(key) = setting.key else { return };
         let text = match (setting.kind, node) {
-            (Kind::Number, Node::Number(text)) => text,
+            (Kind::Number | Kind::Size, Node::Number(text)) => text,
             (kind, Node::Text(text)) if kind != Kind::Number => text,
             (kind, other) => {
                 let right = match (kind, setting.default) {

@@ -86,11 +86,13 @@ fn with_nothing_set() {
             FARSPAN_POLL_INTERVAL                  10s                              default
             FARSPAN_POLL_TIMEOUT                   24h                              default
             FARSPAN_POLLERS                        16                               default
+            FARSPAN_WORKFLOWS_MAX                  100000                           default
             FARSPAN_INSTANCE                       vm-1                             default
             FARSPAN_LOG                            info                             default
             FARSPAN_LOG_FORMAT                     text                             default
             FARSPAN_STATE                          file                             default
             FARSPAN_STATE_DIR                      ./farspan-state                  default
+            FARSPAN_STATE_MAX_BYTES                1GiB                             default
             FARSPAN_LEASE                          30s                              default
             FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                   default
             FARSPAN_ADMIN_TOKEN                    (unset)                          default
@@ -236,6 +238,7 @@ fn mistakes_come_all_at_once() {
             ("FARSPAN_REDIS_STREAM", "events"),
             ("FARSPAN_STATE_DIR", "/var/lib/farspan"),
             ("FARSPAN_LEASE", "30s"),
+            ("FARSPAN_STATE_MAX_BYTES", "1023KiB"),
             ("FARSPAN_ADMIN_TOKEN", "pa55"),
             ("STATE_DIRECTORY", "/var/lib/farspan"),
             ("FARSPAN_POLLERS", "1025"),
@@ -261,7 +264,8 @@ fn mistakes_come_all_at_once() {
             FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
             FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
             FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace
-            FARSPAN_ADMIN_LISTEN: '9464' is not host:port"#]],
+            FARSPAN_ADMIN_LISTEN: '9464' is not host:port
+            FARSPAN_STATE_MAX_BYTES: '1023KiB' is out of range; it may be 1MiB or more"#]],
     );
 }
 
@@ -824,4 +828,42 @@ fn the_admin_endpoint_is_open_to_this_host_alone_unless_it_has_a_token() {
         (default.listen.as_str(), default.is_asked_for),
         ("127.0.0.1:9464", false)
     );
+}
+
+#[test]
+fn what_the_state_may_take() {
+    let show = |config: &Config| format!("{:?} {}", config.state, config.state_bytes_max);
+    let name = "FARSPAN_STATE_MAX_BYTES";
+    check(
+        &[API],
+        show,
+        expect![[r#"File("./farspan-state") 1073741824"#]],
+    );
+    check(
+        &[API, (name, "64MiB")],
+        show,
+        expect![[r#"File("./farspan-state") 67108864"#]],
+    );
+    let nowhere = [API, ("FARSPAN_STATE", "none"), (name, "64MiB")];
+    check(
+        &nowhere,
+        show,
+        expect![[r#"
+        None 67108864
+        FARSPAN_STATE_MAX_BYTES: counts for nothing with FARSPAN_STATE=none"#]],
+    );
+    check(
+        &[API, (name, "1GB")],
+        show,
+        expect![
+            "FARSPAN_STATE_MAX_BYTES: '1GB' is not a size; write a number of bytes, or KiB, MiB or GiB behind it"
+        ],
+    );
+    for value in ["2097152", "\"2MiB\""] {
+        let file = format!(r#"{{"state_max_bytes": {value}}}"#);
+        let scratch = Scratch::new(&[("farspan.json", &file)]);
+        let path = PathBuf::from(scratch.path("farspan.json"));
+        let config = Config::load(&environment(&[API]), Some(&path)).unwrap();
+        assert_eq!(config.state_bytes_max, 2 << 20);
+    }
 }

@@ -55,6 +55,34 @@ pub(crate) fn duration_within(
     }
 }
 
+/// `1048576`, `1024KiB`, `512MiB` or `1GiB`, between two bounds, which are written in `bounds` as people write them.
+pub(crate) fn bytes_within(
+    text: &str,
+    range: RangeInclusive<u64>,
+    bounds: &str,
+) -> Result<u64, Reason> {
+    const HOW: &str = "is not a size; write a number of bytes, or KiB, MiB or GiB behind it";
+    let (number, unit) = split_while(text, |b| b.is_ascii_digit());
+    let unit_bytes: u64 = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(HOW.into()),
+    };
+    if number.is_empty() {
+        return Err(HOW.into());
+    }
+    let bytes = number
+        .parse()
+        .ok()
+        .and_then(|n: u64| n.checked_mul(unit_bytes));
+    match bytes {
+        Some(bytes) if range.contains(&bytes) => Ok(bytes),
+        _ => Err(format!("is out of range; {bounds}").into()),
+    }
+}
+
 /// A whole number between two bounds.
 pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, Reason> {
     match text.parse() {
@@ -321,6 +349,47 @@ mod tests {
             }
         }
         expected.assert_eq(&lines);
+    }
+
+    #[test]
+    fn sizes() {
+        check(
+            &[
+                "1048576",
+                "1024KiB",
+                "1MiB",
+                "2GiB",
+                "18446744073709551615",
+                "1048575",
+                "0",
+                "17179869184GiB",
+                "99999999999999999999",
+                "1GB",
+                "1 MiB",
+                "1.5GiB",
+                "MiB",
+                "-1",
+                "",
+            ],
+            |text| bytes_within(text, 1 << 20..=u64::MAX, "it may be 1MiB or more"),
+            expect![[r#"
+                "1048576" = 1048576
+                "1024KiB" = 1048576
+                "1MiB" = 1048576
+                "2GiB" = 2147483648
+                "18446744073709551615" = 18446744073709551615
+                "1048575" is out of range; it may be 1MiB or more
+                "0" is out of range; it may be 1MiB or more
+                "17179869184GiB" is out of range; it may be 1MiB or more
+                "99999999999999999999" is out of range; it may be 1MiB or more
+                "1GB" is not a size; write a number of bytes, or KiB, MiB or GiB behind it
+                "1 MiB" is not a size; write a number of bytes, or KiB, MiB or GiB behind it
+                "1.5GiB" is not a size; write a number of bytes, or KiB, MiB or GiB behind it
+                "MiB" is not a size; write a number of bytes, or KiB, MiB or GiB behind it
+                "-1" is not a size; write a number of bytes, or KiB, MiB or GiB behind it
+                "" is not a size; write a number of bytes, or KiB, MiB or GiB behind it
+            "#]],
+        );
     }
 
     #[test]

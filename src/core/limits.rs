@@ -27,12 +27,25 @@ pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Stages of one workflow.
 pub const STAGES_MAX: usize = 10_000;
 
-/// Workflows watched at once.
+/// Workflows watched at once: the setting's default and its largest value.
 pub const WORKFLOWS_MAX: usize = 100_000;
+/// Workflows in the table. Those that were heard of when it stops and those that a store held are taken in beyond the
+/// setting, for they are nowhere else.
+pub const WORKFLOWS_HELD_MAX: usize = WORKFLOWS_MAX + INTAKE_QUEUE;
 /// Lately finished runs that are remembered, so that a late duplicate of their event is not traced again.
 pub const FINISHED_MAX: usize = 16_384;
 /// How long they are remembered.
 pub const FINISHED_KEPT: Duration = Duration::from_secs(3600);
+/// What the store may hold, in bytes, before new workflows wait: the setting's least value and its default.
+pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
+/// See [`STATE_BYTES_LEAST`].
+pub const STATE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Beside its record or its bytes, what an item of the store takes at most: its keys, or a finished run and its time.
+pub const STORED_KEYS_BYTES: u64 = 24;
+/// The longest record of a workflow, in bytes: what the other bounds leave possible.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Changes of status of one workflow and its stages that wait for their spans. Later ones are counted, not kept.
+pub const OBSERVED_EVENTS_MAX: usize = 32_768;
 /// Threads that poll.
 pub const POLLERS_MAX: usize = 1024;
 
@@ -67,4 +80,15 @@ const _: () = assert!(BATCH_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
 const _: () = assert!(FINISHED_MAX <= WORKFLOWS_MAX);
 const _: () = assert!(INTAKE_QUEUE <= WORKFLOWS_MAX);
+// Finished runs go by their age, which only what happens lets pass: they alone must never fill the state.
+const _: () = assert!(FINISHED_MAX as u64 * STORED_KEYS_BYTES < STATE_BYTES_LEAST / 2);
+// A record at its worst: every stage open, each text as long as it may be, and as many events as may be.
+const STAGE_BYTES_MAX: usize =
+    3 * NAME_BYTES_MAX + WORKFLOW_ID_BYTES_MAX + ATTRIBUTE_BYTES_MAX + 100;
+const _: () = assert!(
+    STAGES_MAX * STAGE_BYTES_MAX
+        + OBSERVED_EVENTS_MAX * (NAME_BYTES_MAX + 12)
+        + 2 * EVENT_BYTES_MAX
+        < RECORD_BYTES_MAX
+);
 const _: () = assert!(BACKOFF_MAX.as_secs() <= RETRY_AFTER_MAX.as_secs());

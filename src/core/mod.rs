@@ -32,7 +32,7 @@ pub use poll_failure::{PollFailure, PollFailureReason};
 use sampler::Sampler;
 use snapshot::{Outcome, Snapshot};
 use span::Span;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Table, Watch};
@@ -48,12 +48,16 @@ pub struct Settings {
     pub monitors: Vec<Monitor>,
     /// How many polls may be under way at once, or at a poller's hand.
     pub pollers: usize,
+    /// How many workflows are watched at once, at most [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
+    pub workflows_max: usize,
     /// Which traces are recorded.
     pub sampler: Sampler,
     /// When batches are sent.
     pub batch: BatchPolicy,
     /// Whether there is a store: only then are there [`Change`]s.
     pub stores: bool,
+    /// From how many bytes in the store on no new workflow is taken under watch.
+    pub state_bytes_max: u64,
     /// Whether there is a collector: without one a finished span is done with.
     pub exports: bool,
     /// Seeds the jitter.
@@ -114,7 +118,8 @@ pub enum Input {
     Refused(Vec<(RunKey, Refusal)>),
     /// Time has passed.
     Tick,
-    /// Stop: start no poll, send what there is without waiting for more.
+    /// Stop: start no poll, send what there is without waiting for more. Events that were heard by then are still taken
+    /// in, a full table or not.
     Drain,
 }
 
@@ -233,9 +238,18 @@ pub enum Note {
         /// Spans that wait for the collector.
         spans: usize,
     },
-    /// A stored workflow cannot be watched; its record stays.
+    /// Stored workflows cannot be watched; their records stay.
     NotRestored {
-        /// Why.
+        /// How many.
+        workflows: usize,
+        /// Why, and what to do about it.
+        why: Box<str>,
+    },
+    /// An event was of a run whose record stays because it cannot be watched: neither can the run.
+    NotOurs {
+        /// Which.
+        workflow_id: Box<str>,
+        /// Why, and what to do about it.
         why: Box<str>,
     },
     /// A workflow is under watch.
@@ -303,6 +317,15 @@ pub enum Note {
     },
     /// So many spans wait that polls do too, or no more.
     PollsHeld(bool),
+    /// The store holds so much that new workflows have to wait, or no more.
+    StateFull {
+        /// Whether they wait.
+        full: bool,
+        /// What it holds.
+        bytes: u64,
+        /// [`Settings::state_bytes_max`].
+        bytes_max: u64,
+    },
     /// The collector does not take spans now.
     ExportTroubled {
         /// Why.
@@ -341,6 +364,8 @@ pub struct Counters {
     pub runs_refused: u64,
     /// Events for which there was no room or no monitor.
     pub events_shed: u64,
+    /// Events of runs whose stored record cannot be watched.
+    pub events_not_ours: u64,
     /// Polls answered, in whichever way.
     pub polls: u64,
     /// Polls whose answer was "not found".
@@ -363,6 +388,10 @@ pub struct Counters {
     pub spans_rejected: u64,
     /// Export attempts that are to be repeated.
     pub exports_retried: u64,
+    /// How often the state was full, so that new workflows had to wait.
+    pub state_filled: u64,
+    /// What the store holds, in bytes: see [`Core::state_bytes`]. It goes up and down.
+    pub state_bytes: u64,
     /// How long after its due time each poll was sent.
     pub lateness: Histogram,
     /// How long the answers took.
@@ -386,6 +415,9 @@ pub struct Core {
     draining: bool,
     polls_held: bool,
     store_troubled: bool,
+    state_full: bool,
+    /// What the records of all watches take in the store, without their keys.
+    record_bytes: u64,
     /// Slots whose record is to be written.
     dirty: Vec<u32>,
     changes: Vec<Change>,
@@ -393,6 +425,8 @@ pub struct Core {
     encoding: VecDeque<RunKey>,
     /// Runs with spans on their way to the collector.
     leaving: HashMap<RunKey, Leaving>,
+    /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
+    not_restored: HashMap<RunKey, NotRestored>,
     /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
     oddities: HashSet<Box<str>>,
     actions: VecDeque<Action>,
@@ -404,6 +438,13 @@ struct Leaving {
     spans: usize,
     ended: bool,
     source: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+struct NotRestored {
+    why: Arc<str>,
+    /// Whether an event of it was noted.
+    noted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -453,10 +494,13 @@ impl Core {
             draining: false,
             polls_held: false,
             store_troubled: false,
+            state_full: false,
+            record_bytes: 0,
             dirty: Vec::new(),
             changes: Vec::new(),
             encoding: VecDeque::new(),
             leaving: HashMap::new(),
+            not_restored: HashMap::new(),
             oddities: HashSet::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
@@ -483,6 +527,7 @@ impl Core {
         if let Some(batch) = self.outbox.next_batch(now.mono, self.draining) {
             self.actions.push_back(Action::Export(batch));
         }
+        self.weigh();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -496,26 +541,35 @@ impl Core {
             self.leaving.entry(span.run).or_default().spans += 1;
             self.outbox.restore(span, now.mono);
         }
-        for (run, at) in stored.finished {
-            if now.wall.since(at) < limits::FINISHED_KEPT {
-                self.table.remember(run, now.mono);
-            } else {
-                self.change(Change::RemoveFinished(run));
+        // However old: the entry of its event may not be acknowledged yet, and comes again now.
+        for (run, _) in stored.finished {
+            self.table.remember(run, now.mono);
+        }
+        self.forget_finished(now);
+        let mut reasons: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for (run, bytes) in stored.workflows {
+            let restored = record::decode(&bytes).map_err(|why| why.to_string());
+            let restore = |record| self.restore_workflow(record, bytes.len(), now);
+            match restored.and_then(restore) {
+                Ok(()) => {
+                    workflows += 1;
+                    self.not_restored.remove(&run);
+                }
+                Err(why) => {
+                    let why: Arc<str> = why.into();
+                    *reasons.entry(why.clone()).or_default() += 1;
+                    self.leave_alone(run, why);
+                }
             }
         }
-        for (_, bytes) in stored.workflows {
-            let restored = record::decode(&bytes).map_err(|why| why.to_string());
-            match restored.and_then(|record| self.restore_workflow(record, now)) {
-                Ok(()) => workflows += 1,
-                Err(why) => self.note(Note::NotRestored { why: why.into() }),
-            }
+        for (why, workflows) in reasons {
+            let why = (*why).into();
+            self.note(Note::NotRestored { workflows, why });
         }
         if spans > 0 {
             // A collector may be down for longer than a finished run is remembered.
-            let watched: HashSet<RunKey> =
-                self.table.iter().map(|(_, watch)| watch.run()).collect();
             for (run, leaving) in &mut self.leaving {
-                leaving.ended |= !watched.contains(run);
+                leaving.ended |= self.table.slot_of(*run).is_none();
             }
         }
         if workflows + spans > 0 {
@@ -546,11 +600,16 @@ impl Core {
             if !std::mem::take(&mut watch.dirty) {
                 continue;
             }
-            if let Some(watch) = self.table.get(slot) {
-                let put = self.put(watch);
-                self.changes.push(put);
-            }
+            let Some(watch) = self.table.get(slot) else {
+                continue;
+            };
+            let record = self.record(watch);
+            let run = watch.run();
+            self.weigh_record(slot, record.len());
+            self.changes.push(Change::PutWorkflow { run, record });
         }
+        // Records may have grown.
+        self.weigh();
         std::mem::take(&mut self.changes)
     }
 
@@ -575,15 +634,50 @@ impl Core {
 
     /// Whether another workflow can be taken under watch. While not, events are to be left where they are.
     pub fn has_room(&self) -> bool {
-        !self.table.is_full() && !self.draining && !self.store_troubled
+        let places = self.settings.workflows_max.saturating_sub(self.table.len());
+        places > 0 && !self.draining && !self.store_troubled && self.state_has_room()
     }
 
     /// How many workflows can be taken over from others.
     pub fn room(&self) -> usize {
-        match self.draining {
+        match self.draining || !self.state_has_room() {
             true => 0,
-            false => limits::WORKFLOWS_MAX - self.table.len(),
+            false => {
+                let places = self.settings.workflows_max.saturating_sub(self.table.len());
+                places.saturating_sub(self.not_restored.len())
+            }
         }
+    }
+
+    /// Runs of the store that are not watched, because their records cannot be.
+    pub fn not_restored(&self) -> impl Iterator<Item = RunKey> {
+        self.not_restored.keys().copied()
+    }
+
+    /// What the store holds of ours, in bytes: records as they were written last, spans that wait for the collector,
+    /// finished runs, and the keys of all these. Records that cannot be read are not counted: nothing that happens
+    /// here would free their room.
+    pub fn state_bytes(&self) -> u64 {
+        if !self.settings.stores {
+            return 0;
+        }
+        let items = self.table.len() + self.outbox.len() + self.table.finished_len();
+        let spans = self.outbox.bytes() as u64;
+        self.record_bytes + spans + items as u64 * limits::STORED_KEYS_BYTES
+    }
+
+    /// Whether new workflows wait because the store holds so much.
+    pub fn state_is_full(&self) -> bool {
+        self.state_full
+    }
+
+    /// [`Settings::state_bytes_max`].
+    pub fn state_bytes_max(&self) -> u64 {
+        self.settings.state_bytes_max
+    }
+
+    fn state_has_room(&self) -> bool {
+        !self.state_full && self.state_bytes() < self.settings.state_bytes_max
     }
 
     /// Polls under way.
@@ -610,12 +704,19 @@ impl Core {
     pub fn check_invariants(&self) {
         assert!(self.in_flight + self.strays <= self.settings.pollers);
         assert!(self.ready.len() <= self.table.len());
+        assert!(self.not_restored.len() <= limits::WORKFLOWS_MAX);
         self.outbox.check_invariants();
         // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
         if self.table.len() > 32 && !self.counters.polls.is_multiple_of(64) {
             return;
         }
         self.table.check_invariants();
+        let records = self.table.iter().map(|(_, w)| u64::from(w.record_bytes));
+        assert_eq!(
+            records.sum::<u64>(),
+            self.record_bytes,
+            "records are weighed"
+        );
         let count = |wanted: fn(&Phase) -> bool| {
             self.table.iter().filter(|(_, w)| wanted(&w.phase)).count()
         };
@@ -635,59 +736,100 @@ impl Core {
     }
 
     fn put(&self, watch: &Watch) -> Change {
-        let monitor = &self.settings.monitors[watch.monitor as usize];
-        let name = &monitor.naming.monitor;
         Change::PutWorkflow {
             run: watch.run(),
-            record: record::encode(name, watch.deadline_wall, &watch.workflow),
+            record: self.record(watch),
+        }
+    }
+
+    fn record(&self, watch: &Watch) -> Vec<u8> {
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let name = &monitor.naming.monitor;
+        record::encode(name, watch.deadline_wall, &watch.workflow)
+    }
+
+    /// Takes note of how long a watch's record is now; 0 when it goes.
+    fn weigh_record(&mut self, slot: u32, bytes: usize) {
+        if let Some(watch) = self.table.get_mut(slot) {
+            // `limits::RECORD_BYTES_MAX` is far below.
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let before = std::mem::replace(&mut watch.record_bytes, bytes);
+            self.record_bytes = self.record_bytes + u64::from(bytes) - u64::from(before);
+        }
+    }
+
+    /// Whether new workflows have to wait, and whether that is news. It is over well below the bound, or it would come
+    /// and go with every end.
+    fn weigh(&mut self) {
+        let (bytes, bytes_max) = (self.state_bytes(), self.settings.state_bytes_max);
+        let full = match self.state_full {
+            false => bytes >= bytes_max,
+            true => bytes > bytes_max / 10 * 9,
+        };
+        self.counters.state_bytes = bytes;
+        if full != self.state_full {
+            self.state_full = full;
+            self.counters.state_filled += u64::from(full);
+            self.note(Note::StateFull {
+                full,
+                bytes,
+                bytes_max,
+            });
         }
     }
 
     /// Forgets runs that are not ours. Nothing of them is sent any more.
     fn give_up(&mut self, runs: &[(RunKey, Refusal)], now: Now) {
         let refused: HashMap<RunKey, Refusal> = runs.iter().copied().collect();
-        let lost: HashSet<RunKey> = refused.keys().copied().collect();
-        let of_them = |(slot, watch): (u32, &Watch)| lost.contains(&watch.run()).then_some(slot);
-        let slots: Vec<u32> = self.table.iter().filter_map(of_them).collect();
-        let mut sources = Vec::new();
-        for slot in slots {
+        let (mut sources, mut unready, mut has_spans) = (Vec::new(), HashSet::new(), false);
+        for (run, _) in runs {
+            self.not_restored.remove(run);
+            if let Some(leaving) = self.leaving.remove(run) {
+                has_spans |= leaving.spans > 0;
+                sources.extend(leaving.source.map(|s| (*run, s)));
+            }
+            let Some(slot) = self.table.slot_of(*run) else {
+                continue;
+            };
+            self.weigh_record(slot, 0);
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
             match watch.phase {
                 Phase::Waiting { timer, .. } => drop(self.wheel.cancel(timer)),
-                Phase::Ready { .. } => self.ready.retain(|ready| *ready != slot),
+                Phase::Ready { .. } => drop(unready.insert(slot)),
                 Phase::InFlight { .. } => {
                     self.in_flight -= 1;
                     self.strays += 1;
                 }
             }
-            let run = watch.run();
-            sources.extend(watch.workflow.take_source().map(|s| (run, s)));
+            sources.extend(watch.workflow.take_source().map(|s| (*run, s)));
         }
-        for run in &lost {
-            let source = self.leaving.remove(run).and_then(|leaving| leaving.source);
-            sources.extend(source.map(|s| (*run, s)));
+        if !unready.is_empty() {
+            self.ready.retain(|slot| !unready.contains(slot));
         }
-        self.outbox.forget(|run| lost.contains(&run));
+        if has_spans {
+            self.outbox.forget(|run| refused.contains_key(&run));
+        }
         // What was finished here is finished; what another has may come back.
-        let elsewhere = |run: &RunKey| refused.get(run) == Some(&Refusal::Elsewhere);
-        let elsewhere: HashSet<RunKey> = lost.into_iter().filter(elsewhere).collect();
-        self.table.forget_all(&elsewhere);
-        for run in refused.keys().filter(|run| !elsewhere.contains(run)) {
-            self.table.remember(*run, now.mono);
+        let is_elsewhere = |run: &RunKey| refused.get(run) == Some(&Refusal::Elsewhere);
+        let all = || runs.iter().map(|(run, _)| *run);
+        self.table.forget_all(all().filter(is_elsewhere));
+        for run in all().filter(|run| !is_elsewhere(run)) {
+            self.table.remember(run, now.mono);
         }
         self.forget_finished(now);
         for (run, source) in sources {
-            self.actions.push_back(match elsewhere.contains(&run) {
+            self.actions.push_back(match is_elsewhere(&run) {
                 true => Action::Leave(source),
                 false => Action::Release(source),
             });
         }
+        let elsewhere = refused.keys().filter(|run| is_elsewhere(run)).count();
         self.counters.runs_refused += refused.len() as u64;
         self.note(Note::Refused {
-            elsewhere: elsewhere.len(),
-            done: refused.len() - elsewhere.len(),
+            elsewhere,
+            done: refused.len() - elsewhere,
         });
     }
 
@@ -697,10 +839,17 @@ impl Core {
             return self.shed(event);
         };
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
+        if self.not_restored.contains_key(&run) {
+            return self.leave(event, run);
+        }
         if self.table.knows(key, run) || self.leaving.contains_key(&run) {
             return self.note_duplicate(event, key, run);
         }
-        if self.table.is_full() {
+        let most = match self.draining {
+            true => limits::WORKFLOWS_HELD_MAX,
+            false => self.settings.workflows_max,
+        };
+        if self.table.len() >= most {
             return self.shed(event);
         }
         let spread = spread(key, monitor.interval);
@@ -724,12 +873,45 @@ impl Core {
             deadline,
             deadline_wall: now.wall + monitor.timeout,
             dirty: false,
+            record_bytes: 0,
             failures: 0,
             missing_since: Some(now.mono),
         });
         self.mark(slot);
+        // It counts at once, though it is not written yet: a burst of events comes in one turn.
+        if self.settings.stores
+            && let Some(watch) = self.table.get(slot)
+        {
+            let bytes = self.record(watch).len();
+            self.weigh_record(slot, bytes);
+        }
         self.counters.events_accepted += 1;
         self.note(note);
+    }
+
+    /// A run whose record is there for somebody else is not begun anew: that would be over the record, and tell again
+    /// what it says was told.
+    fn leave(&mut self, event: StartEvent, run: RunKey) {
+        self.counters.events_not_ours += 1;
+        if let Some(source) = event.source {
+            self.actions.push_back(Action::Leave(source));
+        }
+        let Some(known) = self.not_restored.get_mut(&run) else {
+            return;
+        };
+        if !std::mem::replace(&mut known.noted, true) {
+            let why = (*known.why).into();
+            let workflow_id = event.workflow_id;
+            self.note(Note::NotOurs { workflow_id, why });
+        }
+    }
+
+    fn leave_alone(&mut self, run: RunKey, why: Arc<str>) {
+        let is_watched = self.table.slot_of(run).is_some();
+        if !is_watched && self.not_restored.len() < limits::WORKFLOWS_MAX {
+            let noted = false;
+            self.not_restored.insert(run, NotRestored { why, noted });
+        }
     }
 
     fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
@@ -762,11 +944,21 @@ impl Core {
         }
     }
 
-    fn restore_workflow(&mut self, record: Record, now: Now) -> Result<(), String> {
+    fn restore_workflow(
+        &mut self,
+        record: Record,
+        record_bytes: usize,
+        now: Now,
+    ) -> Result<(), String> {
         let mut named = self.settings.monitors.iter();
         let index = named.position(|m| m.naming.monitor == record.monitor);
-        let index = index.ok_or_else(|| format!("there is no monitor {:?}", record.monitor))?;
-        if self.table.is_full() {
+        let index = index.ok_or_else(|| {
+            format!(
+                "there is no monitor {:?}, configure it as it was",
+                record.monitor
+            )
+        })?;
+        if self.table.len() >= limits::WORKFLOWS_HELD_MAX {
             return Err("there is no room".into());
         }
         let monitor = &self.settings.monitors[index];
@@ -796,9 +988,11 @@ impl Core {
             deadline,
             deadline_wall: record.deadline,
             dirty: false,
+            record_bytes: 0,
             failures: 0,
             missing_since: None,
         });
+        self.weigh_record(slot, record_bytes);
         Ok(())
     }
 
@@ -1137,6 +1331,7 @@ impl Core {
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome, abandoned: Option<Abandoned>, now: Now) {
+        self.weigh_record(slot, 0);
         let Some(mut watch) = self.table.finish(slot, now.mono) else {
             return;
         };

@@ -27,6 +27,8 @@ pub struct Watch {
     pub deadline_wall: Wall,
     /// Whether its record waits to be written.
     pub dirty: bool,
+    /// How long its record was when it was written last.
+    pub record_bytes: u32,
     /// Failed polls in a row.
     pub failures: u32,
     /// Since when the API says "not found": at first since the event came, later since it first said so again.
@@ -34,7 +36,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Finds its run among those lately finished and in the store. Made anew each time, to keep a watch small.
+    /// Finds its run in the table, among those lately finished and in the store. Made anew each time, to keep a watch
+    /// small.
     pub fn run(&self) -> RunKey {
         self.workflow.run_key(self.key)
     }
@@ -68,6 +71,7 @@ pub struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_key: HashMap<RunKey, u32>,
+    by_run: HashMap<RunKey, u32>,
     finished: HashSet<RunKey>,
     finished_order: VecDeque<(Mono, RunKey)>,
 }
@@ -89,11 +93,6 @@ impl Table {
         self.by_key.is_empty()
     }
 
-    /// Whether there is no room for another.
-    pub fn is_full(&self) -> bool {
-        self.len() >= limits::WORKFLOWS_MAX
-    }
-
     /// Whether this workflow is under watch, or this run of it was until lately.
     pub fn knows(&self, key: RunKey, run: RunKey) -> bool {
         self.by_key.contains_key(&key) || self.finished.contains(&run)
@@ -111,6 +110,7 @@ impl Table {
             self.slots.push(Slot::default());
         }
         self.by_key.insert(watch.key, slot);
+        self.by_run.insert(watch.run(), slot);
         self.slots[slot as usize].watch = Some(Box::new(watch));
         slot
     }
@@ -119,6 +119,11 @@ impl Table {
     pub fn find(&mut self, key: RunKey) -> Option<(u32, &mut Watch)> {
         let slot = *self.by_key.get(&key)?;
         Some((slot, self.get_mut(slot)?))
+    }
+
+    /// The slot of a run that is under watch.
+    pub fn slot_of(&self, run: RunKey) -> Option<u32> {
+        self.by_run.get(&run).copied()
     }
 
     /// The watch in a slot.
@@ -168,15 +173,26 @@ impl Table {
         self.new_generation(slot);
         self.free.push(slot);
         self.by_key.remove(&watch.key);
+        self.by_run.remove(&watch.run());
         Some(watch)
     }
 
     /// Remembers those runs no more.
-    pub fn forget_all(&mut self, runs: &HashSet<RunKey>) {
-        if self.finished.iter().any(|run| runs.contains(run)) {
-            self.finished.retain(|run| !runs.contains(run));
-            self.finished_order.retain(|(_, run)| !runs.contains(run));
+    pub fn forget_all(&mut self, runs: impl Iterator<Item = RunKey>) {
+        let known = self.finished.len();
+        for run in runs {
+            self.finished.remove(&run);
         }
+        if self.finished.len() < known {
+            let finished = &self.finished;
+            self.finished_order
+                .retain(|(_, run)| finished.contains(run));
+        }
+    }
+
+    /// How many runs finished lately.
+    pub fn finished_len(&self) -> usize {
+        self.finished.len()
     }
 
     /// Runs that finished lately.
@@ -204,8 +220,14 @@ impl Table {
 
     /// Holds what must always be true.
     pub fn check_invariants(&self) {
-        assert!(self.len() <= limits::WORKFLOWS_MAX);
+        assert!(self.len() <= limits::WORKFLOWS_HELD_MAX);
         assert_eq!(self.slots.len(), self.len() + self.free.len());
+        assert_eq!(self.by_run.len(), self.len());
+        assert!(self.by_run.values().all(|slot| self.get(*slot).is_some()));
+        // Hashing all of them each time would be most of what the tests do.
+        if let Some((slot, watch)) = self.iter().next() {
+            assert_eq!(self.by_run.get(&watch.run()), Some(&slot));
+        }
         for (slot, watch) in self.iter() {
             assert_eq!(self.by_key.get(&watch.key), Some(&slot));
             watch.workflow.check_invariants();

@@ -38,6 +38,7 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
     Settings {
         monitors,
         pollers: 4,
+        workflows_max: 1000,
         sampler: Sampler::default(),
         batch: BatchPolicy {
             schedule_delay: Duration::from_secs(5),
@@ -45,6 +46,7 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
             queue_max: 20,
         },
         stores: true,
+        state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
         seed: 1,
     }
@@ -621,6 +623,181 @@ fn a_full_outbox_holds_the_polls() {
     );
 }
 
+fn with_state_of(state_bytes_max: u64) -> Rig {
+    Rig::new(Settings {
+        state_bytes_max,
+        ..settings(vec![monitor(0)])
+    })
+}
+
+/// Starts workflows as the loop does, which leaves events where they are while there is no room.
+fn start_while_there_is_room(rig: &mut Rig) -> usize {
+    let before = rig.core.watched();
+    while rig.core.has_room() {
+        rig.start(0, &format!("w{}", rig.core.watched()));
+    }
+    rig.core.watched() - before
+}
+
+#[test]
+fn a_full_state_holds_the_events_until_it_is_well_below() {
+    let mut rig = with_state_of(2000);
+    let count = start_while_there_is_room(&mut rig);
+    assert!((5..50).contains(&count), "{count}");
+    assert!(rig.core.state_is_full() && rig.core.room() == 0);
+    let mut polls = Vec::new();
+    while polls.len() < count {
+        rig.pass(secs(1.0));
+        for (_, poll) in rig.polls() {
+            polls.push(poll.clone());
+            if polls.len() == 1 {
+                rig.answer(&poll, completed());
+                assert!(!rig.core.has_room(), "its span is not delivered yet");
+            } else {
+                rig.answer(&poll, running());
+            }
+        }
+    }
+    // One that ends is not enough for the next: its run is remembered, and the others have grown.
+    exported(&mut rig, delivered());
+    assert!(rig.core.state_is_full(), "{}", rig.core.state_bytes());
+    rig.answer_all(secs(60.0), secs(0.1), &completed());
+    assert!(!rig.core.has_room(), "their spans wait");
+    while rig.core.spans_waiting() > 0 {
+        exported(&mut rig, delivered());
+    }
+    assert!(rig.core.has_room() && !rig.core.state_is_full());
+    assert!(rig.core.room() > 0 && rig.core.state_bytes() <= 1800);
+    let notes = rig.notes();
+    let full = notes.iter().filter_map(|note| match note {
+        Note::StateFull {
+            full,
+            bytes,
+            bytes_max: 2000,
+        } => Some((*full, *bytes >= 2000, *bytes <= 1800)),
+        _ => None,
+    });
+    assert!(
+        full.eq([(true, true, false), (false, false, true)]),
+        "{notes:?}"
+    );
+    let counters = rig.core.counters();
+    assert_eq!(counters.state_filled, 1);
+    assert_eq!(counters.state_bytes, rig.core.state_bytes());
+    assert_eq!(counters.events_shed, 0);
+}
+
+/// What was told of before there was no room, as from the channel, is taken in all the same.
+#[test]
+fn a_full_state_sheds_nothing() {
+    let mut rig = with_state_of(300);
+    for id in ["a", "b", "c"] {
+        rig.start(0, id);
+    }
+    assert_eq!(
+        (rig.core.watched(), rig.core.counters().events_shed),
+        (3, 0)
+    );
+}
+
+#[test]
+fn a_full_outbox_and_a_full_state_empty_one_after_the_other() {
+    let mut rig = with_state_of(3000);
+    let count = start_while_there_is_room(&mut rig);
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 20));
+    rig.pass(secs(100.0));
+    assert!(rig.core.polls_held() && rig.core.state_is_full());
+    assert_eq!(rig.polls().len(), 0, "nothing goes on but the export");
+    for _ in 0..100 {
+        if !rig.batches.is_empty() {
+            exported(&mut rig, delivered());
+        }
+        rig.answer_all(secs(10.0), secs(0.1), &completed());
+    }
+    assert_eq!((rig.core.watched(), rig.core.spans_waiting()), (0, 0));
+    assert!(!rig.core.polls_held() && rig.core.has_room());
+    assert_eq!(rig.core.counters().workflows_ended, count as u64);
+}
+
+/// What is observed of those that are watched fills it as well.
+#[test]
+fn a_state_that_fills_as_records_grow_is_full_when_they_are_written() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let bytes_max = rig.core.state_bytes() + 1;
+    let mut rig = with_state_of(bytes_max);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.core.take_changes();
+    assert!(rig.core.has_room());
+    rig.answer(&poll, timeless(State::Running));
+    rig.core.take_changes();
+    assert!(rig.core.state_is_full() && !rig.core.has_room());
+    rig.handle(Input::Tick);
+    let told = |note: &Note| matches!(note, Note::StateFull { full: true, .. });
+    assert_eq!(rig.notes().iter().filter(|note| told(note)).count(), 1);
+}
+
+/// Whoever lowers the bound, or goes on with what others had, waits too, and runs dry of it.
+#[test]
+fn what_is_restored_counts() {
+    let mut rig = Rig::plain();
+    for n in 0..20 {
+        rig.start(0, &format!("w{n}"));
+    }
+    let kept = stored(&mut rig);
+    let bytes = rig.core.state_bytes();
+    let mut next = with_state_of(1000);
+    next.core.restore(kept, next.now);
+    assert_eq!(next.core.state_bytes(), bytes);
+    assert!(!next.core.has_room(), "before anything else happens");
+    next.handle(Input::Tick);
+    assert!(next.core.state_is_full());
+    let runs = runs_of(&next)
+        .into_iter()
+        .map(|run| (run, Refusal::Elsewhere));
+    next.handle(Input::Refused(runs.collect()));
+    assert_eq!(next.core.state_bytes(), 0);
+    assert!(next.core.has_room());
+}
+
+#[test]
+fn without_a_store_there_is_no_state_to_fill() {
+    let mut settings = settings(vec![monitor(0)]);
+    (settings.stores, settings.state_bytes_max) = (false, 1);
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 3));
+    assert_eq!(rig.core.state_bytes(), 0);
+    assert!(rig.core.has_room());
+}
+
+#[test]
+fn at_the_limit_there_is_no_room_until_one_ends_or_it_stops() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.workflows_max = 2;
+    let mut rig = Rig::new(settings);
+    rig.start(0, "a");
+    assert_eq!((rig.core.has_room(), rig.core.room()), (true, 1));
+    rig.start(0, "b");
+    assert_eq!((rig.core.has_room(), rig.core.room()), (false, 0));
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    assert!(rig.core.has_room());
+    rig.start(0, "c");
+    rig.start(0, "nobody asked whether there is room");
+    assert_eq!(rig.core.counters().events_shed, 1);
+    // What was heard when it stops is nowhere else.
+    rig.handle(Input::Drain);
+    rig.start(0, "d");
+    assert_eq!(
+        (rig.core.watched(), rig.core.counters().events_shed),
+        (3, 1)
+    );
+}
+
 #[test]
 fn draining_starts_no_poll_and_waits_for_no_company() {
     let mut rig = Rig::plain();
@@ -1082,6 +1259,61 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
     }
 }
 
+/// In whichever phase each is, and the others go on as they were.
+#[test]
+fn many_runs_are_given_up_at_once() {
+    let mut rig = Rig::plain();
+    for n in 0..30 {
+        rig.handle(from_entry(&format!("w{n}")));
+    }
+    rig.pass(secs(11.0));
+    let phases = |rig: &Rig| {
+        let count = |wanted: fn(&Phase) -> bool| {
+            let of_it = rig.core.table.iter().filter(|(_, w)| wanted(&w.phase));
+            of_it.count()
+        };
+        (
+            count(|p| matches!(p, Phase::Waiting { .. })),
+            count(|p| matches!(p, Phase::Ready { .. })),
+            count(|p| matches!(p, Phase::InFlight { .. })),
+        )
+    };
+    let (waiting, ready, in_flight) = phases(&rig);
+    assert!(
+        waiting > 4 && ready > 4 && in_flight == 4,
+        "{:?}",
+        phases(&rig)
+    );
+    let order = rig.core.ready.clone();
+    let lost: Vec<(RunKey, Refusal)> = runs_of(&rig)
+        .into_iter()
+        .step_by(2)
+        .map(|run| (run, Refusal::Elsewhere))
+        .collect();
+    rig.handle(Input::Refused(lost.clone()));
+    rig.core.check_invariants();
+    assert_eq!((rig.core.watched(), rig.settled.len()), (15, 15));
+    assert!(
+        runs_of(&rig)
+            .iter()
+            .all(|run| lost.iter().all(|(gone, _)| gone != run))
+    );
+    let mut kept = order
+        .into_iter()
+        .filter(|slot| rig.core.table.get(*slot).is_some());
+    assert!(
+        rig.core.ready.iter().all(|slot| kept.any(|k| k == *slot)),
+        "in their order"
+    );
+    while !rig.polls.is_empty() {
+        for (_, poll) in rig.polls() {
+            rig.answer(&poll, completed());
+        }
+    }
+    rig.answer_all(secs(100.0), secs(0.1), &completed());
+    assert_eq!(rig.core.watched(), 0);
+}
+
 /// What a store would have of this core now.
 fn stored(rig: &mut Rig) -> Stored {
     let mut stored = Stored::default();
@@ -1094,6 +1326,9 @@ fn stored(rig: &mut Rig) -> Stored {
             Change::RemoveWorkflow(run) => stored.workflows.retain(|(known, _)| *known != run),
             Change::PutSpan(span) => stored.spans.push(span),
             Change::PutFinished(run, at) => stored.finished.push((run, at)),
+            Change::RemoveSpans(gone) => stored
+                .spans
+                .retain(|span| !gone.contains(&(span.run, span.sequence))),
             other => panic!("not here: {other:?}"),
         }
     }
@@ -1152,6 +1387,139 @@ fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_deliver
     let released = std::iter::from_fn(|| rig.core.next_action());
     let released = released.filter(|action| matches!(action, Action::Release(_)));
     assert_eq!(released.count(), 1);
+}
+
+/// farspan ends between the commit of a delivery and the acknowledgement of its entry, and is away for long: the entry
+/// comes again, and its run is not told of again.
+#[test]
+fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
+    let mut rig = Rig::plain();
+    rig.handle(from_entry("w"));
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    exported(&mut rig, delivered());
+    assert_eq!(rig.settled, ["release entry of w"]);
+    let mut kept = stored(&mut rig);
+    let lens = (kept.workflows.len(), kept.spans.len(), kept.finished.len());
+    assert_eq!(lens, (0, 0, 1));
+
+    let away = limits::FINISHED_KEPT * 30;
+    let mut rig = restarted(kept.clone(), away);
+    rig.handle(from_entry("w"));
+    assert_eq!(rig.settled, ["release entry of w"]);
+    assert_eq!(rig.core.watched(), 0);
+    assert_eq!(rig.core.take_changes(), []);
+    // From here on it ages as if it had finished now.
+    rig.pass(limits::FINISHED_KEPT - secs(1.0));
+    rig.handle(from_entry("w"));
+    assert_eq!(rig.core.watched(), 0);
+    rig.pass(secs(1.0));
+    rig.handle(from_entry("w"));
+    assert_eq!(rig.core.watched(), 1);
+
+    // However many were kept, the oldest go first.
+    let many = (0..limits::FINISHED_MAX as u128 + 3).map(|n| {
+        let run = RunKey::from_bytes(n.to_be_bytes());
+        (run, Wall::from_unix_ns(EPOCH_NS + n as i64))
+    });
+    kept.finished = many.collect();
+    let mut rig = restarted(kept.clone(), away);
+    let oldest = kept.finished[..3]
+        .iter()
+        .map(|(run, _)| Change::RemoveFinished(*run));
+    assert_eq!(rig.core.take_changes(), oldest.collect::<Vec<_>>());
+}
+
+/// A newer farspan was here, and left what this one cannot read: it must find it as it was.
+#[test]
+fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
+    let mut rig = Rig::plain();
+    for id in ["newer", "damaged", "whole"] {
+        rig.handle(from_entry(id));
+    }
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 1));
+    let mut kept = stored(&mut rig);
+    let names: Vec<(RunKey, String)> = (rig.core.table.iter())
+        .map(|(_, watch)| (watch.run(), watch.workflow.id().to_string()))
+        .collect();
+    for (run, record) in &mut kept.workflows {
+        let name = names.iter().find(|(known, _)| known == run);
+        match &*name.expect("it was stored").1 {
+            "newer" => record[0] = 99,
+            "damaged" => record.truncate(9),
+            _ => {}
+        }
+    }
+    assert_eq!((kept.workflows.len(), kept.spans.len()), (3, 1));
+    let mut rig = restarted(kept.clone(), Duration::from_secs(60));
+    assert_eq!(rig.core.watched(), 1);
+    let mut left: Vec<RunKey> = rig.core.not_restored().collect();
+    left.sort_unstable();
+    let mut expected: Vec<RunKey> = (names.iter())
+        .filter(|(_, name)| name != "whole")
+        .map(|(run, _)| *run)
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+    assert_eq!(rig.core.room(), rig.core.settings.workflows_max - 3);
+    // The span that waited is delivered: that is no reason to acknowledge its run's entry.
+    rig.handle(from_entry("newer"));
+    exported(&mut rig, delivered());
+    for id in ["newer", "damaged", "whole", "other"] {
+        rig.handle(from_entry(id));
+    }
+    rig.start(0, "newer");
+    assert_eq!(
+        rig.settled,
+        [
+            "leave entry of newer",
+            "leave entry of newer",
+            "leave entry of damaged"
+        ]
+    );
+    assert_eq!(rig.core.watched(), 2);
+    assert_eq!(rig.core.counters().events_not_ours, 4);
+    rig.answer_all(secs(100.0), secs(0.1), &completed());
+    let untouched = rig
+        .core
+        .take_changes()
+        .into_iter()
+        .all(|change| match change {
+            Change::PutWorkflow { run, .. } | Change::RemoveWorkflow(run) => !left.contains(&run),
+            _ => true,
+        });
+    assert!(untouched);
+    let mut notes = rig.notes();
+    notes.retain(|note| !matches!(note, Note::Ended { .. }));
+    check(
+        &notes,
+        &expect![[r#"
+        NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
+        NotRestored { workflows: 1, why: "it is damaged" }
+        Restored { workflows: 1, spans: 1 }
+        NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
+        NotOurs { workflow_id: "damaged", why: "it is damaged" }
+        Duplicate { workflow_id: "whole" }
+    "#]],
+    );
+    // Once it is said to be another's, or done, it is as any other.
+    let given: Vec<(RunKey, Refusal)> = left.iter().map(|run| (*run, Refusal::Elsewhere)).collect();
+    rig.handle(Input::Refused(given));
+    assert_eq!(rig.core.not_restored().count(), 0);
+}
+
+#[test]
+fn a_record_of_a_run_that_is_watched_is_no_reason_to_leave_it_alone() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let kept = stored(&mut rig);
+    rig.core.restore(kept, rig.now);
+    rig.handle(Input::Tick);
+    assert_eq!(
+        (rig.core.watched(), rig.core.not_restored().count()),
+        (1, 0)
+    );
 }
 
 #[test]

@@ -224,9 +224,12 @@ impl Workflow {
         naming: &Naming,
         spans: &mut Vec<Span>,
     ) -> Verdict {
-        let events_max = naming.limits.events;
-        self.changed |= self.seen.observe(snapshot.progress, at, events_max);
-        self.observe_stages(snapshot.stages, at, events_max);
+        let mut room = EventRoom {
+            of_span: naming.limits.events,
+            of_workflow: limits::OBSERVED_EVENTS_MAX.saturating_sub(self.observed_events()),
+        };
+        self.changed |= self.seen.observe(snapshot.progress, at, &mut room);
+        self.observe_stages(snapshot.stages, at, &mut room);
         self.finish_stages(naming, spans);
         let State::Ended(outcome) = self.seen.state else {
             self.settling = 0;
@@ -269,7 +272,13 @@ impl Workflow {
         }
     }
 
-    fn observe_stages(&mut self, stages: Vec<StageSnapshot>, at: Wall, events_max: usize) {
+    /// Changes of status that wait for their spans.
+    fn observed_events(&self) -> usize {
+        let open = self.stages.iter().filter_map(|stage| stage.open.as_ref());
+        open.map(|open| open.seen.events.len()).sum::<usize>() + self.seen.events.len()
+    }
+
+    fn observe_stages(&mut self, stages: Vec<StageSnapshot>, at: Wall, room: &mut EventRoom) {
         // Most APIs keep the order from answer to answer: then the next is where the last one was.
         let mut expected = 0;
         if self.stages.is_empty() {
@@ -316,7 +325,7 @@ impl Workflow {
             let id = stage.id.or_else(|| known.id.clone());
             self.changed |= known.kind != kind || known.id != id;
             (known.kind, known.id) = (kind, id);
-            self.changed |= known.seen.observe(stage.progress, at, events_max);
+            self.changed |= known.seen.observe(stage.progress, at, room);
             known.answered = true;
         }
     }
@@ -635,6 +644,14 @@ struct Ending<'a> {
     incomplete: bool,
 }
 
+/// How many more changes of status are kept.
+struct EventRoom {
+    /// Of one span, in all.
+    of_span: usize,
+    /// Of the workflow and its stages together, from now on.
+    of_workflow: usize,
+}
+
 impl Stage {
     /// Keeps only what tells it from its siblings, and gives the rest away.
     fn finish(&mut self) -> Option<OpenStage> {
@@ -645,7 +662,7 @@ impl Stage {
 
 impl Seen {
     /// Whether this changed anything.
-    fn observe(&mut self, progress: Progress, at: Wall, events_max: usize) -> bool {
+    fn observe(&mut self, progress: Progress, at: Wall, room: &mut EventRoom) -> bool {
         let told = |seen: &Seen| {
             (
                 (seen.state, seen.start, seen.end),
@@ -659,7 +676,8 @@ impl Seen {
         {
             // The observer's clock may have been set back.
             let time = self.events.last().map_or(at, |last| at.max(last.time));
-            if self.events.len() < events_max {
+            if self.events.len() < room.of_span && room.of_workflow > 0 {
+                room.of_workflow -= 1;
                 // There are few, and for long: growing by doubling would cost more than it saves.
                 self.events.reserve_exact(1);
                 self.events.push(SpanEvent { time, name: status });

@@ -9,17 +9,13 @@ pub mod show;
 pub mod waterfall;
 
 use crate::clock;
+use crate::console::say;
 use std::io::{self, Write};
 
 /// A seed that differs from run to run.
 fn fresh_seed() -> u64 {
     let now = clock::now().wall.as_unix_ns() as u64;
     now ^ u64::from(std::process::id()).rotate_left(32)
-}
-
-/// One line on standard output. That nobody reads it is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 /// One line on standard error, for what the user has to see whatever the log's level.

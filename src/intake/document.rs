@@ -3,6 +3,7 @@
 //! Pure: no I/O.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -15,8 +16,8 @@ pub(super) enum Node {
     Text(Box<str>),
     Array(Vec<Node>),
     Object(Vec<(Box<str>, Node)>),
-    /// Too deep to count; skipped, not built.
-    Deep,
+    /// What no type can hold: too deep, too large a number, half a character.
+    Unreadable,
 }
 
 /// Nothing that counts lies deeper, and the parser does not recurse beyond it.
@@ -128,7 +129,9 @@ impl<'de> DeserializeSeed<'de> for Within {
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
         match self.0 {
-            0 => json.deserialize_ignored_any(IgnoredAny).map(|_| Node::Deep),
+            0 => json
+                .deserialize_ignored_any(IgnoredAny)
+                .map(|_| Node::Unreadable),
             _ => json.deserialize_any(self),
         }
     }
@@ -183,7 +186,8 @@ impl<'de> Visitor<'de> for Within {
     }
 }
 
-/// Builds an object of which only these fields count. What else it holds may be of any depth.
+/// Builds an object of which only these fields count. What else it holds may be of any depth, and one of them that
+/// cannot be read spoils no other.
 struct Fields<'a>(&'a dyn Fn(&str) -> bool);
 
 impl<'de> DeserializeSeed<'de> for Fields<'_> {
@@ -205,7 +209,9 @@ impl<'de> Visitor<'de> for Fields<'_> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if (self.0)(&key) {
-                entries.push((key.into(), map.next_value_seed(Within(DEPTH_MAX))?));
+                let value = map.next_value::<&RawValue>()?.get();
+                let node = Node::parse(value.as_bytes()).unwrap_or(Node::Unreadable);
+                entries.push((key.into(), node));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -282,6 +288,6 @@ mod tests {
     fn what_is_too_deep_is_skipped() {
         let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
         let node = Node::parse(deep.as_bytes()).unwrap();
-        assert!(format!("{node:?}").contains("Deep"));
+        assert!(format!("{node:?}").contains("Unreadable"));
     }
 }

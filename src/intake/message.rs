@@ -325,7 +325,7 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
             attributes
         }
         Some(_) => {
-            odd("attributes is not an object");
+            odd("attributes is not an object, or not one that can be read");
             Vec::new()
         }
     };
@@ -450,7 +450,7 @@ fn read_attributes(entries: &[(Box<str>, Node)]) -> (Vec<(Box<str>, Value)>, boo
             Some(whole) => Some(Value::Int(whole)),
             None => number.as_f64().map(Value::Float),
         },
-        Node::Null | Node::Array(_) | Node::Object(_) | Node::Deep => None,
+        Node::Null | Node::Array(_) | Node::Object(_) | Node::Unreadable => None,
     };
     let fits = |key: &str| !key.is_empty() && key.len() <= limits::NAME_BYTES_MAX;
     let mut attributes: Vec<(Box<str>, Value)> = Vec::new();
@@ -544,6 +544,21 @@ mod tests {
                 r#""w" - None None [("b", Int(2))] Some("Attempt is not a small whole number")"#
             ]],
         );
+    }
+
+    #[test]
+    fn what_no_type_can_hold_is_left_out_like_what_is_of_the_wrong_one() {
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
+        for value in ["1e999", "\"\\ud800\"", &deep] {
+            for name in ["SubmittedAt", "Attempt", "traceparent", "attributes"] {
+                let event = format!(r#"{{"WorkflowId": "w", "{name}": {value}}}"#);
+                let oddity = read(event.as_bytes(), &all()).unwrap().oddity.unwrap();
+                assert!(oddity.starts_with(name), "{value:.20}: {oddity}");
+            }
+            let id = format!(r#"{{"WorkflowId": {value}}}"#);
+            let read = read(id.as_bytes(), &all());
+            assert_eq!(read, Err(Malformed::IdOfWrongType));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
-use crate::link::told;
+use crate::link::{self, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use redis::{Client, RedisError, RedisResult};
 use std::collections::HashMap;
@@ -127,9 +127,7 @@ impl Listener {
         deaf_since: &mut Option<Mono>,
         stopped: &Receiver<Infallible>,
     ) -> Result<Ended, Ended> {
-        let mut connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-        connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-        connection.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+        let mut connection = link::connect(&self.client, CONNECT_TIMEOUT)?;
         let mut pubsub = connection.as_pubsub();
         pubsub.subscribe(&self.subscription.channel)?;
         *failures = 0;
@@ -206,20 +204,25 @@ fn is_over(stopped: &Receiver<Infallible>) -> bool {
     stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
-/// Connects once and asks for a ping, for `farspan check`.
+/// Connects once and asks for a ping, for `farspan check`. `keeps`: whether Redis is to keep a stream or a fleet's state,
+/// for which not every version will do.
 ///
 /// # Errors
 /// What went wrong, without the password.
-pub fn ping(url: &str) -> Result<String, String> {
+pub fn ping(url: &str, keeps: bool) -> Result<String, String> {
     let client = Client::open(url).map_err(|e| told(&e))?;
     let place = client.get_connection_info().addr().to_string();
-    let pong = || -> RedisResult<()> {
-        let mut connection = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-        connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-        redis::cmd("PING").query(&mut connection)
+    let pong = || -> RedisResult<Option<String>> {
+        let mut connection = link::connect(&client, CONNECT_TIMEOUT)?;
+        let _: redis::Value = redis::cmd("PING").query(&mut connection)?;
+        match keeps {
+            true => link::require_version(&mut connection),
+            false => link::version(&mut connection),
+        }
     };
     match pong() {
-        Ok(()) => Ok(place),
+        Ok(Some(version)) => Ok(format!("{place}, version {version}")),
+        Ok(None) => Ok(place),
         Err(error) => Err(format!("{place}: {}", told(&error))),
     }
 }

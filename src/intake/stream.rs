@@ -144,7 +144,7 @@ pub fn listen(
         renew_at: now,
         claim_at: now,
         trim_at: now,
-        malformed: HashMap::new(),
+        mistakes: HashMap::new(),
     };
     let builder = std::thread::Builder::new().name("redis-stream".into());
     let thread = builder.stack_size(512 * 1024).spawn(move || {
@@ -171,8 +171,8 @@ struct Reader {
     renew_at: Mono,
     claim_at: Mono,
     trim_at: Mono,
-    /// When each kind of malformed event was logged last, and how many came.
-    malformed: HashMap<&'static str, (Mono, u64)>,
+    /// When each kind of mistake in an entry was logged last, and how many came.
+    mistakes: HashMap<&'static str, (Mono, u64)>,
 }
 
 /// Nobody wants anything any more, or Redis is away.
@@ -197,18 +197,24 @@ impl Reader {
     fn run(&mut self) {
         let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
         let mut failures = 0;
+        let mut said = String::new();
         loop {
             let Err(Ended::Lost(error)) = self.work(&mut failures) else {
                 return;
             };
             failures += 1;
             let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
-            if failures <= 2 || failures.is_power_of_two() {
-                let (place, key, error) = (&self.place, &self.stream.key, link::told(&error));
+            let (place, key, words) = (&self.place, &self.stream.key, link::told(&error));
+            if link::is_too_old(&error) {
+                if words != said {
+                    log::error!("stream {key} on Redis at {place}: {words}; still trying");
+                }
+            } else if failures <= 2 || failures.is_power_of_two() {
                 log::warn!(
-                    "stream {key} on Redis at {place}: {error}; trying again in {pause:.1?}"
+                    "stream {key} on Redis at {place}: {words}; trying again in {pause:.1?}"
                 );
             }
+            said = words;
             let until = clock::now().mono + pause;
             while clock::now().mono < until {
                 if self.take_settled(FULL_PAUSE).is_err() {
@@ -221,6 +227,7 @@ impl Reader {
     fn work(&mut self, failures: &mut u32) -> Result<(), Ended> {
         let mut connection = link::connect(&self.client, PATIENCE)?;
         let connection = &mut connection;
+        link::require_version(connection)?;
         self.make_group(connection)?;
         *failures = 0;
         log::info!(
@@ -304,7 +311,8 @@ impl Reader {
                 continue;
             }
             let Some(fields) = entry.fields else {
-                log::warn!("entry {} was trimmed before it was read", entry.id);
+                let mistake = format!("{} was trimmed before it was read", entry.id);
+                self.note("trimmed", &mistake);
                 self.releases.push(entry.id);
                 continue;
             };
@@ -312,7 +320,8 @@ impl Reader {
                 Ok(message) => {
                     if let Some(oddity) = message.oddity {
                         let id = &message.event.workflow_id;
-                        log::warn!("start event of workflow {id:?}: {oddity}; left out");
+                        let mistake = format!("left out of workflow {id:?}: {oddity}");
+                        self.note(oddity, &mistake);
                     }
                     let mut event = message.event;
                     event.source = Some(entry.id.clone());
@@ -391,7 +400,7 @@ impl Reader {
         if let Some(lease) = self.stream.lease
             && now >= self.claim_at
         {
-            self.claim_at = now + lease / 2;
+            self.claim_at = now + lease / 3;
             self.claim(connection, lease)?;
         }
         if let Some(length_max) = self.stream.length_max
@@ -462,7 +471,8 @@ impl Reader {
         fields: &[(Vec<u8>, Vec<u8>)],
         malformed: &Malformed,
     ) -> RedisResult<()> {
-        self.note(malformed);
+        let mistake = format!("moved to {}.dead: {malformed}", self.stream.key);
+        self.note(malformed.reason(), &mistake);
         let mut add = redis::cmd("XADD");
         add.arg(format!("{}.dead", self.stream.key));
         add.arg("MAXLEN").arg("~").arg(DEAD_MAX).arg("*");
@@ -489,18 +499,15 @@ impl Reader {
         }
     }
 
-    /// Each kind is logged once a minute: a thousand bad events are a thousand counts and one line.
-    fn note(&mut self, malformed: &Malformed) {
+    /// Each kind is logged once a minute: a thousand bad entries are a thousand counts and one line.
+    fn note(&mut self, kind: &'static str, mistake: &str) {
         const EVERY: Duration = Duration::from_secs(60);
         let now = clock::now().mono;
-        let (logged, count) = self.malformed.entry(malformed.reason()).or_insert((now, 0));
+        let (logged, count) = self.mistakes.entry(kind).or_insert((now, 0));
         *count += 1;
         if *count == 1 || now.since(*logged) >= EVERY {
             *logged = now;
-            log::warn!(
-                "malformed entry, number {count} of its kind, moved to {}.dead: {malformed}",
-                self.stream.key
-            );
+            log::warn!("malformed entry, number {count} of its kind, {mistake}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::{Config, Errors, Source};
 use crate::core::{Input, Pace};
 use crate::logging;
-use crate::systemd::{Stage, State, Status, Supervisor};
+use crate::systemd::{Stage, State, StateRoom, Status, Supervisor};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::time::Duration;
@@ -87,6 +87,13 @@ impl Loop {
             ended: self.core.counters().workflows_ended,
             waiting: self.core.spans_waiting(),
             mistakes: self.living.mistakes,
+            state: self
+                .store
+                .as_ref()
+                .map(|_| match self.core.state_is_full() {
+                    true => StateRoom::Full,
+                    false => StateRoom::of(self.core.state_bytes(), self.core.state_bytes_max()),
+                }),
         };
         self.living.supervisor.turn(clock::now().mono, status)
     }

@@ -4,10 +4,12 @@
 //! 1. what was heard is taken in; no new poll     at once
 //! 2. the polls under way end                     10 s
 //! 3. what is finished is delivered               10 s
-//! 4. the console writes what it has               2 s
+//! 4. the source's entries are acknowledged        3 s
+//! 5. the console writes what it has               2 s
 //! ```
 //!
-//! A stage that has nothing to do takes no time. What is not done at its deadline is left and said.
+//! A stage that has nothing to do takes no time. What is not done at its deadline is left and said. Stages 2 and 3 end
+//! later by an answer that the store waits for then, and so does its farewell behind them.
 
 use super::{Loop, exported};
 use crate::clock;
@@ -17,17 +19,21 @@ use crate::core::limits;
 use crate::core::outbox::ExportOutcome;
 use crate::core::time::Mono;
 use crate::core::{Input, Polled};
+use crate::store::PATIENCE_MAX;
 use crate::systemd::{Stage, State};
 use crossbeam_channel::{Receiver, never, select};
 use std::time::Duration;
 
 const POLLS_END: Duration = Duration::from_secs(10);
 const DELIVERY: Duration = Duration::from_secs(10);
+pub(super) const ACKNOWLEDGED: Duration = Duration::from_secs(3);
 const CONSOLE_ENDS: Duration = Duration::from_secs(2);
 
 /// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
 pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(DELIVERY)
+    .saturating_add(PATIENCE_MAX.saturating_mul(3))
+    .saturating_add(ACKNOWLEDGED)
     .saturating_add(CONSOLE_ENDS);
 
 /// One stage of the loop's.
@@ -53,7 +59,7 @@ const WAIT_DELIVERY: Wait = Wait {
     stage: |_, within| Stage::Delivering { within },
 };
 
-/// Stage 4, once nothing sends spans to it any more.
+/// Stage 5, once nothing sends spans to it any more.
 pub(super) fn end_console(console: Console) {
     if !console.ends_within(CONSOLE_ENDS) {
         log::warn!("stopping: nobody has read standard output for {CONSOLE_ENDS:?}; given up");
@@ -71,11 +77,11 @@ impl Loop {
         self.living.say(State::Stopping);
         // Whoever posts from now on is told so at once.
         self.posted = never();
-        // What was heard is as good as accepted. More of it comes only from a source that does not hear the stop.
+        self.commit_delay = Duration::ZERO;
+        self.handle(Input::Drain);
+        // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes
+        // only from a source that does not hear the stop.
         for _ in 0..limits::INTAKE_QUEUE {
-            if !self.core.has_room() {
-                break;
-            }
             match events.try_recv() {
                 Ok(event) => self.handle(Input::Started(event)),
                 Err(_) => break,
@@ -87,8 +93,6 @@ impl Loop {
             self.core.polls_in_flight(),
             self.core.spans_waiting()
         );
-        self.commit_delay = Duration::ZERO;
-        self.handle(Input::Drain);
         self.recall(clock::now());
         self.end_turn();
         self.living.stage = Stage::EndingPolls {

@@ -1,4 +1,4 @@
-//! What the loop does while the store is in trouble.
+//! What the loop does while the store is in trouble, and does not do while it is stuck.
 
 use super::*;
 use crate::config::Environment;
@@ -7,6 +7,7 @@ use crate::core::sampler::{Sampler, SpanLimits};
 use crate::store::StoreError;
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 
 /// A store that refuses as often as it is told to.
@@ -51,6 +52,10 @@ impl Store for Moody {
 }
 
 fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
+    watcher_with(Box::new(store.clone()), timeout)
+}
+
+fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Batch>) {
     let (polls, polls_at_hand) = bounded(1);
     let (batches, batches_received) = bounded(1);
     let settings = Settings {
@@ -66,6 +71,7 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
             timeout,
         }],
         pollers: 1,
+        workflows_max: 10,
         sampler: Sampler::default(),
         batch: BatchPolicy {
             schedule_delay: Duration::ZERO,
@@ -73,6 +79,7 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
             queue_max: 100,
         },
         stores: true,
+        state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
         seed: 1,
     };
@@ -84,13 +91,14 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
         batches: Some(batches),
         spans: Vec::new(),
         spans_unshown: 0,
-        store: Some(Box::new(store.clone())),
+        store: Some(store),
         unstored: Vec::new(),
         commit_at: None,
         commit_delay: COMMIT_DELAY,
         events_stored: 0,
         events_wait: false,
         store_again_at: None,
+        store_error: None,
         exports: Vec::new(),
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
@@ -110,7 +118,11 @@ fn config() -> Config {
 }
 
 fn started() -> Input {
-    Input::Started(StartEvent {
+    Input::Started(start_event())
+}
+
+fn start_event() -> StartEvent {
+    StartEvent {
         monitor: 0,
         workflow_id: "w".into(),
         submitted_at: None,
@@ -119,7 +131,7 @@ fn started() -> Input {
         sampling: crate::core::event::Sampling::AsParent,
         attributes: Box::default(),
         source: None,
-    })
+    }
 }
 
 #[test]
@@ -191,12 +203,9 @@ fn what_waits_for_company_does_not_hold_back_a_store_that_is_due() {
 /// A watcher that is posted an event; whether the sender has heard of it is in the channel.
 fn post(watcher: &mut Loop, id: &str) -> Receiver<Admission> {
     let (answer, answered) = bounded(1);
-    let Input::Started(event) = started() else {
-        unreachable!()
-    };
     let events = vec![StartEvent {
         workflow_id: id.into(),
-        ..event
+        ..start_event()
     }];
     watcher.admit(Posted { events, answer });
     watcher.end_turn();
@@ -222,4 +231,66 @@ fn what_is_posted_is_answered_when_it_is_stored_and_waits_for_no_company() {
     assert_eq!(waits.try_recv(), Ok(Admission::Accepted));
     assert_eq!(store.0.borrow().workflows, 2);
     assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::Accepted));
+}
+
+/// A store whose commits stand still, and the loop with them, until it is let go.
+struct Stuck {
+    begun: Sender<()>,
+    let_go: Receiver<Infallible>,
+}
+
+impl Store for Stuck {
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        Ok(Stored::default())
+    }
+
+    fn commit(&mut self, _: &[Change], _: &View<'_>) -> Result<Committed, StoreError> {
+        let _ = self.begun.try_send(());
+        let _ = self.let_go.recv();
+        Ok(Committed::default())
+    }
+}
+
+#[test]
+fn a_loop_that_is_stuck_feeds_no_watchdog() {
+    const WATCHDOG: Duration = Duration::from_millis(100);
+    const SOON: Duration = Duration::from_secs(30);
+    let path = std::env::temp_dir().join(format!("farspan-stuck-{}", std::process::id()));
+    drop(std::fs::remove_file(&path));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let heard_within = |patience: Duration| {
+        manager.set_read_timeout(Some(patience)).unwrap();
+        let mut bytes = [0; 512];
+        let count = manager.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
+    };
+    let await_feeding = || while heard_within(SOON).expect("it is fed") != "WATCHDOG=1" {};
+    let env = Environment::from_pairs([
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string()),
+    ]);
+    let (begun, commit) = bounded(1);
+    let (release, let_go) = bounded(0);
+    let (stop, stopped) = bounded(0);
+    let (events, received) = bounded(1);
+    let turning = std::thread::spawn(move || {
+        let store = Stuck { begun, let_go };
+        let (mut watcher, _batches) = watcher_with(Box::new(store), SOON);
+        let supervisor = Supervisor::of(&env).unwrap();
+        watcher.living = Living::new(&config(), supervisor, never());
+        watcher.turn_until(&stopped, &received, &never(), &never());
+    });
+    await_feeding();
+    await_feeding();
+    events.send(start_event()).unwrap();
+    commit.recv_timeout(SOON).expect("a commit");
+    // What it said before it got stuck is there already.
+    while heard_within(Duration::from_millis(1)).is_some() {}
+    assert_eq!(heard_within(WATCHDOG * 10), None, "it is stuck");
+    drop::<Sender<Infallible>>(release);
+    await_feeding();
+    await_feeding();
+    drop::<Sender<Infallible>>(stop);
+    turning.join().unwrap();
+    drop(std::fs::remove_file(&path));
 }

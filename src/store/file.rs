@@ -10,8 +10,8 @@ use crate::core::outbox::EncodedSpan;
 use crate::core::time::Wall;
 use crate::core::{Change, Stored};
 use redb::{
-    Database, DatabaseError, Key, ReadableDatabase, ReadableTable, StorageError, Table,
-    TableDefinition, Value, WriteTransaction,
+    Database, DatabaseError, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError, Table, TableDefinition, Value, WriteTransaction,
 };
 use std::fs;
 use std::io;
@@ -36,6 +36,11 @@ const LAYOUT: u64 = 1;
 /// What redb may keep of the file in memory: enough for hundreds of workflows, and little beside the rest of farspan.
 const CACHE_BYTES: usize = 1024 * 1024;
 
+/// A file is compacted at the start when it is larger than this and so many times larger than what is in it: redb uses
+/// free pages again, but hardly ever gives them back to the file system.
+const LOOSE_BYTES: u64 = 16 * 1024 * 1024;
+const LOOSE_TIMES: u64 = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub struct FileStore {
@@ -59,10 +64,19 @@ impl FileStore {
             }
             opened => opened,
         };
-        Ok(FileStore {
-            database: Some(database.map_err(|trouble| trouble.told(&path))?),
+        let mut database = database.map_err(|trouble| trouble.told(&path))?;
+        let compacted = compact_if_loose(&mut database, &path);
+        let mut store = FileStore {
+            database: Some(database),
             path,
-        })
+        };
+        if let Err(error) = compacted {
+            // It is as good as before, and may have no room for more.
+            log::warn!("{} stays as large as it is: {error}", store.path.display());
+            store.database = None;
+            store.database()?;
+        }
+        Ok(store)
     }
 
     fn database(&mut self) -> Result<&Database, StoreError> {
@@ -166,6 +180,34 @@ fn open(path: &Path) -> Result<Database, Trouble> {
         Err(redb::Error::Io(error)) if !is_damage(&error) => Err(Trouble::Other(error.to_string())),
         Err(error) => Err(Trouble::Damaged(error.to_string())),
     }
+}
+
+fn compact_if_loose(database: &mut Database, path: &Path) -> Result<(), String> {
+    let file_bytes = || fs::metadata(path).map(|file| file.len());
+    let before = file_bytes().map_err(|e| e.to_string())?;
+    if before <= LOOSE_BYTES {
+        return Ok(());
+    }
+    let content = content_bytes(database).map_err(|e| e.to_string())?;
+    if before / LOOSE_TIMES <= content {
+        return Ok(());
+    }
+    database.compact().map_err(|e| e.to_string())?;
+    let after = file_bytes().map_err(|e| e.to_string())?;
+    log::info!(
+        "{} had {before} bytes for {content} bytes of content; compacted, it has {after}",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Keys and values.
+fn content_bytes(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_read()?;
+    let workflows = transaction.open_table(WORKFLOWS)?.stats()?.stored_bytes();
+    let spans = transaction.open_table(SPANS)?.stats()?.stored_bytes();
+    let finished = transaction.open_table(FINISHED)?.stats()?.stored_bytes();
+    Ok(workflows + spans + finished)
 }
 
 /// redb says so of a file that is none of its own or is cut short; the system says it of other things.
@@ -310,6 +352,10 @@ mod tests {
         everything: &Vec::new,
         room: 0,
     };
+
+    const ROUNDS: u64 = 300;
+    /// As ARCHITECTURE.md states it.
+    const CHURN_TIMES: f64 = 6.0;
 
     struct Folder(PathBuf);
 
@@ -463,6 +509,103 @@ mod tests {
         let error = folder.store().unwrap_err().to_string();
         drop(fs::remove_file(&folder.0));
         assert!(error.contains("FARSPAN_STATE_DIR"), "{error}");
+    }
+
+    fn file_bytes(folder: &Folder) -> u64 {
+        fs::metadata(folder.0.join(FILE_NAME)).unwrap().len()
+    }
+
+    fn content(store: &mut FileStore) -> u64 {
+        content_bytes(store.database().unwrap()).unwrap()
+    }
+
+    fn numbered(n: u64) -> RunKey {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        bytes[8..].copy_from_slice(&n.to_be_bytes());
+        RunKey::from_bytes(bytes)
+    }
+
+    fn put_numbered(n: u64, bytes: usize) -> Change {
+        Change::PutWorkflow {
+            run: numbered(n),
+            record: vec![n as u8; bytes],
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_small() {
+        let folder = Folder::new("empty");
+        drop(folder.store().unwrap());
+        assert!(
+            file_bytes(&folder) <= 2 * 1024 * 1024,
+            "{}",
+            file_bytes(&folder)
+        );
+    }
+
+    #[test]
+    fn a_file_much_larger_than_its_content_is_compacted_at_the_start() {
+        let folder = Folder::new("loose");
+        let mut store = folder.store().unwrap();
+        let count = 3000;
+        for first in (0..count).step_by(500) {
+            let all: Vec<Change> = (first..first + 500)
+                .map(|n| put_numbered(n, 10_000))
+                .collect();
+            store.commit(&all, &NOTHING).unwrap();
+        }
+        let removed = (10..count).map(|n| Change::RemoveWorkflow(numbered(n)));
+        store
+            .commit(&removed.collect::<Vec<_>>(), &NOTHING)
+            .unwrap();
+        let kept = store.load().unwrap().workflows;
+        drop(store);
+        let before = file_bytes(&folder);
+        assert!(before > LOOSE_BYTES, "{before}");
+        let mut store = folder.store().unwrap();
+        let after = file_bytes(&folder);
+        assert!(after < before / 4, "{before}, compacted {after}");
+        assert_eq!(store.load().unwrap().workflows, kept);
+        store.commit(&[put(1, b"goes on")], &NOTHING).unwrap();
+    }
+
+    /// As the loop writes: some records anew with each commit, spans that come and go.
+    #[test]
+    fn under_churn_the_file_stays_near_its_content() {
+        let folder = Folder::new("churn");
+        let mut store = folder.store().unwrap();
+        let watched = 1000;
+        let record =
+            |n: u64, round: u64| put_numbered(n, 500 + (n * 37 + round * 101) as usize % 3000);
+        for first in (0..watched).step_by(250) {
+            let all: Vec<Change> = (first..first + 250).map(|n| record(n, 0)).collect();
+            store.commit(&all, &NOTHING).unwrap();
+        }
+        let mut worst = 0.0_f64;
+        for round in 0..ROUNDS {
+            let mut changes: Vec<Change> = (0..50)
+                .map(|n| record((round * 61 + n * 7) % watched, round))
+                .collect();
+            let old = numbered((round * 31) % watched);
+            changes.push(Change::RemoveWorkflow(old));
+            changes.extend((0..20).map(|n| {
+                Change::PutSpan(EncodedSpan {
+                    sequence: round * 20 + n,
+                    run: old,
+                    bytes: vec![n as u8; 600].into(),
+                })
+            }));
+            if let Some(before) = round.checked_sub(5) {
+                let gone = (0..20).map(|n| (numbered((before * 31) % watched), before * 20 + n));
+                changes.push(Change::RemoveSpans(gone.collect()));
+            }
+            store.commit(&changes, &NOTHING).unwrap();
+            if round % 20 == 19 {
+                worst = worst.max(file_bytes(&folder) as f64 / content(&mut store) as f64);
+            }
+        }
+        assert!(worst <= CHURN_TIMES, "{worst:.1} times");
     }
 
     /// Wherever the damage is, there is no panic, no crash loop, and no nonsense.

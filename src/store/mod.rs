@@ -4,6 +4,7 @@
 //! while, the runs that have finished. **Persist, then export, then acknowledge, then delete**: the loop commits the
 //! changes of a turn in one transaction before anything of that turn leaves.
 
+#[cfg(feature = "file")]
 pub mod file;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -12,6 +13,10 @@ use crate::core::ids::RunKey;
 use crate::core::time::{Mono, Now};
 use crate::core::{Change, Refusal, Stored};
 use std::fmt;
+use std::time::Duration;
+
+/// How long a store lets the loop wait for one answer at most.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(2);
 
 /// Where records are kept.
 pub trait Store {

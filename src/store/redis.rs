@@ -1,28 +1,31 @@
 //! The store of a fleet: Redis, shared by all instances.
 //!
 //! ```text
-//! farspan:{<namespace>/<service>}:instance:<name>   a token, PX = the lease     who is alive
+//! farspan:{<namespace>/<service>}:instance:<name>   <token>/<link>, PX = lease   who is alive
 //!                                :run:<run>         o = owner, w = record, s:<sequence> = spans
 //!                                :done:<run>        EX 86400                    delivered lately
 //!                                :runs:<owner>      the runs of an owner        for takeovers
 //!                                :owners            all owners                  for takeovers
+//!                                :share:<owner>     PX = lease                  runs that each heir takes of a dead one
 //! ```
 //!
 //! An owner is `<name>/<token>`, one life of an instance. A run belongs to one owner, and the commit is the claim: a
 //! run that another has, dead or alive, is refused. What belongs to an owner whose instance does not hold its token any
 //! more is free for whoever finds it. Every commit, renewal and claim is a script, so nothing comes between its check
-//! and its writes. `ARCHITECTURE.md`, *Fleet*, has the reasoning.
+//! and its writes; each names the link it was sent by, so that what an earlier link delivers late does nothing.
+//! `ARCHITECTURE.md`, *Fleet*, has the reasoning.
 
-use super::{Committed, Store, StoreError, View};
+use super::{Committed, PATIENCE_MAX, Store, StoreError, View};
 use crate::clock;
 use crate::core::ids::RunKey;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::{Mono, Now};
+use crate::core::workflow::record;
 use crate::core::{Change, Refusal, Stored};
 use crate::link;
 use redis::{Client, Cmd, Connection, RedisError, RedisResult, Value};
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,21 +51,23 @@ const DONE_KEPT: Duration = Duration::from_secs(24 * 3600);
 const RUNS_MAX: usize = 256;
 /// Bytes in one script, about.
 const SCRIPT_BYTES_MAX: usize = 1024 * 1024;
-/// Runs that are taken over by one script, and by one commit.
+/// Runs that are looked at for a takeover by one script, about, and by one commit.
 const CLAIM_AT_ONCE: usize = 64;
 const CLAIM_MAX: usize = 1024;
-/// The longest wait for an answer: the loop waits too.
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// After a commit that has looked at so many, the next comes so soon.
+const CLAIM_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// `KEYS[1]`: the instance. `ARGV`: token, lease in ms, whether to push another life of the same name aside.
+/// `KEYS[1]`: the instance. `ARGV`: token and link, lease in ms, prefix, owner, whether to push another life of the same
+/// name aside. From now on no other link of this life counts.
 const REGISTER: &str = r"
 local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] and ARGV[3] ~= '1' then return 0 end
+if held and held:match('^[^/]*') ~= ARGV[1]:match('^[^/]*') and ARGV[5] ~= '1' then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SADD', ARGV[3] .. 'owners', ARGV[4])
 return 1";
 
-/// `KEYS[1]`: the instance. `ARGV`: token, lease in ms, prefix, owner, seconds a done run is remembered; then for each
-/// run its name, its mode, how many fields to set and they with their values, how many to remove and they.
+/// `KEYS[1]`: the instance. `ARGV`: token and link, lease in ms, prefix, owner, seconds a done run is remembered; then
+/// for each run its name, its mode, how many fields to set and they with their values, how many to remove and they.
 ///
 /// The modes: `new`, a run that is to become ours; `known`, one of ours; `whole`, one that is written anew with
 /// all there is; `held`, the same, but one that is gone was done long ago. An answer of `nil`: the lease is lost and
@@ -116,36 +121,85 @@ while at <= #ARGV do
 end
 return refused";
 
-/// `KEYS[1]`: the instance. `ARGV`: token, lease in ms, prefix, owner, how many runs at most. Renews the lease and
-/// takes over runs of the dead. The answer is `nil` as above; else triples of a run, its fields, and their values.
-const CLAIM: &str = r"
-local token, lease, prefix, owner, room = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+/// `KEYS[1]`: the instance. `ARGV`: token and link, lease in ms, prefix, owner. Renews the lease and looks for the dead.
+/// The answer is `nil` as above; else triples of a dead owner, how many runs an heir takes, and how many there are.
+///
+/// The first to find a dead owner divides its runs by the instances that live, and writes down what came of it for those
+/// that look later. One that is back under its name has all that its former life had.
+const LOOK: &str = r"
+local token, lease, prefix, owner = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('GET', KEYS[1]) ~= token then return false end
 redis.call('PEXPIRE', KEYS[1], lease)
-local mine, owners, claimed = prefix .. 'runs:' .. owner, prefix .. 'owners', {}
+local owners, living, dead, found = prefix .. 'owners', 1, {}, {}
 for _, other in ipairs(redis.call('SMEMBERS', owners)) do
-  if room <= 0 then break end
   local name, life = other:match('^(.*)/([^/]*)$')
-  if other ~= owner and (not name or redis.call('GET', prefix .. 'instance:' .. name) ~= life) then
-    local theirs = prefix .. 'runs:' .. other
-    for _, run in ipairs(redis.call('SRANDMEMBER', theirs, room)) do
-      local key = prefix .. 'run:' .. run
-      redis.call('SREM', theirs, run)
-      if redis.call('HGET', key, 'o') == other then
-        redis.call('HSET', key, 'o', owner)
-        redis.call('SADD', mine, run)
-        redis.call('SADD', owners, owner)
-        claimed[#claimed + 1] = run
-        claimed[#claimed + 1] = redis.call('HGETALL', key)
-        room = room - 1
-      end
+  local held = name and redis.call('GET', prefix .. 'instance:' .. name)
+  if other ~= owner then
+    if held and held:match('^[^/]*') == life then
+      living = living + 1
+    else
+      dead[#dead + 1] = other
     end
-    if redis.call('SCARD', theirs) == 0 then redis.call('SREM', owners, other) end
   end
 end
-return claimed";
+for _, other in ipairs(dead) do
+  local share_key, runs = prefix .. 'share:' .. other, redis.call('SCARD', prefix .. 'runs:' .. other)
+  if runs == 0 then
+    redis.call('SREM', owners, other)
+    redis.call('DEL', share_key)
+  else
+    local share = runs
+    if other:match('^(.*)/') ~= owner:match('^(.*)/') then
+      share = tonumber(redis.call('GET', share_key))
+      if not share then
+        share = math.ceil(runs / living)
+        redis.call('SET', share_key, share, 'PX', lease)
+      end
+    end
+    found[#found + 1] = other
+    found[#found + 1] = share
+    found[#found + 1] = runs
+  end
+end
+return found";
 
-/// `KEYS[1]`: the instance. `ARGV`: token. Ends this life at once.
+/// `KEYS[1]`: the instance. `ARGV`: token and link, lease in ms, prefix, owner, the dead owner, where to go on in its
+/// runs, about how many to look at, how many to take at most, and the latest version of a record that we can read.
+/// Renews the lease and takes runs over. The answer is `nil` as above; else where to go on, how many runs were left
+/// because a later farspan has written them, and pairs of a run and its fields.
+const CLAIM: &str = r"
+local token, lease, prefix, owner, other = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local room, version = tonumber(ARGV[8]), tonumber(ARGV[9])
+if redis.call('GET', KEYS[1]) ~= token then return false end
+redis.call('PEXPIRE', KEYS[1], lease)
+local name, life = other:match('^(.*)/([^/]*)$')
+local held = name and redis.call('GET', prefix .. 'instance:' .. name)
+if held and held:match('^[^/]*') == life then return {'0', 0} end
+local mine, theirs = prefix .. 'runs:' .. owner, prefix .. 'runs:' .. other
+local step = redis.call('SSCAN', theirs, ARGV[6], 'COUNT', ARGV[7])
+local answer, later = {step[1], 0}, 0
+for _, run in ipairs(step[2]) do
+  local key = prefix .. 'run:' .. run
+  if redis.call('HGET', key, 'o') ~= other then
+    redis.call('SREM', theirs, run)
+  elseif room > 0 then
+    local record = redis.call('HGET', key, 'w')
+    if record and #record > 0 and record:byte(1) > version then
+      later = later + 1
+    else
+      redis.call('SREM', theirs, run)
+      redis.call('HSET', key, 'o', owner)
+      redis.call('SADD', mine, run)
+      answer[#answer + 1] = run
+      answer[#answer + 1] = redis.call('HGETALL', key)
+      room = room - 1
+    end
+  end
+end
+answer[2] = later
+return answer";
+
+/// `KEYS[1]`: the instance. `ARGV`: token and link. Ends this life at once.
 const LEAVE: &str = r"
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0";
@@ -160,6 +214,10 @@ pub struct RedisStore {
     token: String,
     lease: Duration,
     link: Option<Link>,
+    /// How many links there were; the last one's number is part of what Redis knows us by.
+    links: u64,
+    /// The latest version of a record that can be read here.
+    version: u8,
     /// Whether this life has ever been registered. Until then another life of the same name is pushed aside.
     is_born: bool,
     /// Whether all that is ours has been written since the connection was made.
@@ -169,12 +227,28 @@ pub struct RedisStore {
     renewed: Option<Now>,
     /// When to renew and to look for what is free.
     due: Mono,
+    /// What is still to be taken of the dead.
+    estates: Vec<Estate>,
+    /// The dead whose runs are all in records of a later version, and how many there were.
+    unread: HashMap<String, usize>,
+}
+
+/// Our share in what a dead owner has left.
+#[derive(Debug)]
+struct Estate {
+    owner: String,
+    share: usize,
+    /// Where to go on.
+    cursor: String,
+    /// Runs in records of a later version, so far.
+    later: usize,
 }
 
 struct Link {
     connection: Connection,
     register: String,
     commit: String,
+    look: String,
     claim: String,
 }
 
@@ -221,11 +295,15 @@ impl RedisStore {
             token: new_token(),
             lease: fleet.lease,
             link: None,
+            links: 0,
+            version: record::VERSION,
             is_born: false,
             is_whole: false,
             mine: HashSet::new(),
             renewed: None,
             due: clock::now().mono,
+            estates: Vec::new(),
+            unread: HashMap::new(),
         })
     }
 
@@ -243,14 +321,17 @@ impl RedisStore {
 
     fn connect(&mut self) -> RedisResult<()> {
         let mut connection = link::connect(&self.client, self.patience())?;
-        let [register, commit, claim] =
-            [REGISTER, COMMIT, CLAIM].map(|text| link::load_script(&mut connection, text));
+        link::require_version(&mut connection)?;
+        let [register, commit, look, claim] =
+            [REGISTER, COMMIT, LOOK, CLAIM].map(|text| link::load_script(&mut connection, text));
         self.link = Some(Link {
             register: register?,
             commit: commit?,
+            look: look?,
             claim: claim?,
             connection,
         });
+        self.links += 1;
         Ok(())
     }
 
@@ -259,8 +340,14 @@ impl RedisStore {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.link.as_ref().map(|l| name(l).as_str()));
         command.arg(1).arg(self.instance_key());
-        command.arg(&self.token).arg(self.lease.as_millis() as u64);
+        command.arg(self.held()).arg(self.lease.as_millis() as u64);
+        command.arg(&self.prefix).arg(self.owner());
         command
+    }
+
+    /// What our instance's key holds while we live.
+    fn held(&self) -> String {
+        format!("{}/{}", self.token, self.links)
     }
 
     fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
@@ -320,6 +407,7 @@ impl RedisStore {
         view: &View<'_>,
         committed: &mut Committed,
     ) -> Result<(), Trouble> {
+        self.estates.clear();
         let before = self.renewed;
         let mut register = self.script(|link| &link.register);
         register.arg(if self.is_born { "0" } else { "1" });
@@ -380,10 +468,7 @@ impl RedisStore {
         let mut runs = runs.into_iter().peekable();
         while runs.peek().is_some() {
             let mut command = self.script(|link| &link.commit);
-            command
-                .arg(&self.prefix)
-                .arg(self.owner())
-                .arg(DONE_KEPT.as_secs());
+            command.arg(DONE_KEPT.as_secs());
             let (mut count, mut bytes) = (0, 0);
             let mut written = Vec::new();
             while let Some((run, changed)) = runs.peek()
@@ -429,33 +514,101 @@ impl RedisStore {
         Ok(())
     }
 
+    /// Renews the lease and takes our share of what the dead have left.
     fn take_over(&mut self, room: usize, committed: &mut Committed) -> Result<(), Trouble> {
-        let room_max = room.min(CLAIM_MAX);
-        let mut room = room_max;
-        loop {
-            let at_once = room.min(CLAIM_AT_ONCE);
-            let mut command = self.script(|link| &link.claim);
-            command.arg(&self.prefix).arg(self.owner()).arg(at_once);
-            let mut claimed = link::elements(self.ask(&command)?).into_iter();
-            let mut count = 0;
-            while let (Some(run), Some(fields)) = (claimed.next(), claimed.next()) {
-                if let Some(hex) = link::text(run) {
-                    self.adopt(&hex, fields, committed);
-                }
-                count += 1;
-            }
-            room -= count.min(room);
-            if count < at_once || room == 0 {
-                break;
+        if self.estates.is_empty() {
+            self.look()?;
+        }
+        let mut room = room;
+        let mut looked_at = 0;
+        while looked_at < CLAIM_MAX
+            && room > 0
+            && let Some(mut estate) = self.estates.pop()
+        {
+            let (claimed, later) = self.claim(&mut estate, room, committed)?;
+            room -= claimed.min(room);
+            estate.share -= claimed.min(estate.share);
+            estate.later += later;
+            looked_at += (claimed + later).max(1);
+            match estate.cursor.as_str() {
+                _ if estate.share == 0 => {}
+                "0" => self.leave_to_later(estate),
+                _ => self.estates.push(estate),
             }
         }
-        // There may be more.
-        let pause = match room == 0 && room_max > 0 {
-            true => Duration::from_millis(100),
-            false => self.lease / 3,
+        let pause = match self.estates.is_empty() || room == 0 {
+            true => {
+                self.estates.clear();
+                self.lease / 3
+            }
+            false => CLAIM_AGAIN_AFTER,
         };
         self.due = clock::now().mono + pause;
         Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), Trouble> {
+        let look = self.script(|link| &link.look);
+        let mut found = link::elements(self.ask(&look)?).into_iter();
+        let mut dead = HashSet::new();
+        while let (Some(owner), Some(Value::Int(share)), Some(Value::Int(runs))) =
+            (found.next(), found.next(), found.next())
+        {
+            let (Some(owner), Ok(share), Ok(runs)) =
+                (link::text(owner), share.try_into(), runs.try_into())
+            else {
+                continue;
+            };
+            dead.insert(owner.clone());
+            if self.unread.get(&owner) != Some(&runs) {
+                self.estates.push(Estate {
+                    owner,
+                    share,
+                    cursor: "0".into(),
+                    later: 0,
+                });
+            }
+        }
+        self.unread.retain(|owner, _| dead.contains(owner));
+        Ok(())
+    }
+
+    /// Answers with how many were claimed, and how many left to a later version.
+    fn claim(
+        &mut self,
+        estate: &mut Estate,
+        room: usize,
+        committed: &mut Committed,
+    ) -> Result<(usize, usize), Trouble> {
+        let mut command = self.script(|link| &link.claim);
+        command.arg(&estate.owner).arg(&estate.cursor);
+        command.arg(CLAIM_AT_ONCE).arg(estate.share.min(room));
+        command.arg(self.version);
+        let mut answer = link::elements(self.ask(&command)?).into_iter();
+        estate.cursor = answer.next().and_then(link::text).unwrap_or("0".into());
+        let later = match answer.next() {
+            Some(Value::Int(later)) => usize::try_from(later).unwrap_or_default(),
+            _ => 0,
+        };
+        let mut claimed = 0;
+        while let (Some(run), Some(fields)) = (answer.next(), answer.next()) {
+            if let Some(hex) = link::text(run) {
+                self.adopt(&hex, fields, committed);
+            }
+            claimed += 1;
+        }
+        Ok((claimed, later))
+    }
+
+    /// Whoever can read a record takes its run. Until their number changes, those that we cannot are not looked at again.
+    fn leave_to_later(&mut self, estate: Estate) {
+        let Estate { owner, later, .. } = estate;
+        if later > 0 && self.unread.get(&owner) != Some(&later) {
+            log::warn!(
+                "{later} workflows that {owner} had were stored by a later farspan; they wait for one that can read them"
+            );
+            self.unread.insert(owner, later);
+        }
     }
 
     fn adopt(&mut self, hex: &str, fields: Value, committed: &mut Committed) {
@@ -539,13 +692,13 @@ impl Store for RedisStore {
     }
 
     fn leave(&mut self) {
-        let key = self.instance_key();
+        let (key, held) = (self.instance_key(), self.held());
         if let Some(link) = &mut self.link {
             let left: RedisResult<Value> = redis::cmd("EVAL")
                 .arg(LEAVE)
                 .arg(1)
                 .arg(key)
-                .arg(&self.token)
+                .arg(held)
                 .query(&mut link.connection);
             if let Err(error) = left {
                 log::debug!("the lease ends by itself: {}", link::told(&error));
@@ -657,45 +810,54 @@ fn new_token() -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
-
     use super::*;
     use crate::core::time::Wall;
-    use std::net::TcpListener;
-    use std::process::{Child, Command, Stdio};
+    use std::io::{BufRead, BufReader};
+    use std::path::PathBuf;
+    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    struct Server(Child, u16);
+    /// A redis-server at a socket of its own; gone with the test.
+    struct Server {
+        child: Child,
+        /// Open, so that what it says goes somewhere.
+        _says: BufReader<ChildStdout>,
+        socket: PathBuf,
+    }
 
     impl Server {
         fn start() -> Self {
-            let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-            let port = free.local_addr().unwrap().port();
-            drop(free);
-            let child = Command::new("redis-server")
-                .args([
-                    "--port",
-                    &port.to_string(),
-                    "--save",
-                    "",
-                    "--bind",
-                    "127.0.0.1",
-                ])
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("farspan-store-{}-{number}.sock", std::process::id());
+            let socket = std::env::temp_dir().join(name);
+            let mut child = Command::new("redis-server")
+                .args(["--port", "0", "--save", "", "--unixsocket"])
+                .arg(&socket)
                 .current_dir(std::env::temp_dir())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .spawn()
                 .expect("redis-server is there; run tests/run");
-            let server = Server(child, port);
-            for _ in 0..1000 {
-                if server.client().get_connection().is_ok() {
-                    return server;
-                }
-                std::thread::sleep(Duration::from_millis(10));
+            let mut says = BufReader::new(child.stdout.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("eady to accept connections") {
+                line.clear();
+                let count = says.read_line(&mut line).unwrap();
+                assert!(count > 0, "redis-server has ended");
             }
-            panic!("redis-server does not answer");
+            Server {
+                child,
+                _says: says,
+                socket,
+            }
+        }
+
+        fn url(&self) -> String {
+            format!("unix://{}", self.socket.display())
         }
 
         fn client(&self) -> Client {
-            Client::open(format!("redis://127.0.0.1:{}", self.1)).unwrap()
+            Client::open(self.url()).unwrap()
         }
 
         fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
@@ -706,7 +868,7 @@ mod tests {
 
         fn store(&self, instance: &str, lease: Duration) -> RedisStore {
             RedisStore::new(Fleet {
-                url: format!("redis://127.0.0.1:{}", self.1),
+                url: self.url(),
                 namespace: Some("test".into()),
                 service: "farspan".into(),
                 instance: instance.into(),
@@ -718,8 +880,9 @@ mod tests {
 
     impl Drop for Server {
         fn drop(&mut self) {
-            drop(self.0.kill());
-            drop(self.0.wait());
+            drop(self.child.kill());
+            drop(self.child.wait());
+            drop(std::fs::remove_file(&self.socket));
         }
     }
 
@@ -730,9 +893,13 @@ mod tests {
     }
 
     fn put(n: u8, record: &[u8]) -> Change {
+        put_of_version(record::VERSION, n, record)
+    }
+
+    fn put_of_version(version: u8, n: u8, record: &[u8]) -> Change {
         Change::PutWorkflow {
             run: key(n),
-            record: record.to_vec(),
+            record: [&[version], record].concat(),
         }
     }
 
@@ -804,7 +971,159 @@ mod tests {
         assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
         let record: Vec<u8> =
             server.ask(&["HGET", &format!("{}run:{}", b.prefix, hex_of(key(1))), "w"]);
-        assert_eq!(record, [1; 10]);
+        assert_eq!(record, [1; 11]);
+    }
+
+    /// Commits as when it is due.
+    fn look(store: &mut RedisStore) -> Committed {
+        store.due = clock::now().mono;
+        commit(store, &[])
+    }
+
+    #[test]
+    fn the_heirs_share_what_the_dead_had() {
+        let server = Server::start();
+        let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| server.store(name, LONG));
+        let all: Vec<Change> = (0..201).map(|n| put(n, b"")).collect();
+        commit(&mut a, &all);
+        // They live, though they have nothing.
+        assert!(commit(&mut b, &[]).is_plain());
+        assert!(commit(&mut c, &[]).is_plain());
+        a.leave();
+        let counts = [&mut b, &mut c].map(|heir| look(heir).claimed.workflows.len());
+        assert_eq!(counts, [101, 100]);
+        // Nothing is left, and nobody's place is kept.
+        assert!(look(&mut b).is_plain());
+        let owners: Vec<String> = server.ask(&["SMEMBERS", &format!("{}owners", b.prefix)]);
+        let shares: Vec<String> = server.ask(&["KEYS", "*:share:*"]);
+        assert_eq!(
+            (owners.len(), shares.len()),
+            (2, 0),
+            "{owners:?} {shares:?}"
+        );
+    }
+
+    #[test]
+    fn what_an_heir_does_not_take_others_do() {
+        let server = Server::start();
+        let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| server.store(name, LONG));
+        let all: Vec<Change> = (0..10).map(|n| put(n, b"")).collect();
+        commit(&mut a, &all);
+        commit(&mut b, &[]);
+        commit(&mut c, &[]);
+        a.leave();
+        let full = View {
+            everything: &Vec::new,
+            room: 0,
+        };
+        c.due = clock::now().mono;
+        assert!(c.commit(&[], &full).unwrap().is_plain(), "c has no room");
+        let counts = [(); 3].map(|()| look(&mut b).claimed.workflows.len());
+        assert_eq!(counts, [5, 5, 0]);
+    }
+
+    /// Each commit takes a bounded number, never more than there is room for, and the next one goes on soon.
+    #[test]
+    fn a_large_estate_takes_several_commits() {
+        const COUNT: u16 = 3000;
+        let server = Server::start();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        let put = |n: u16| Change::PutWorkflow {
+            run: RunKey::from_bytes(u128::from(n).to_be_bytes()),
+            record: vec![record::VERSION],
+        };
+        let all: Vec<Change> = (0..COUNT).map(put).collect();
+        commit(&mut a, &all);
+        commit(&mut b, &[]);
+        a.leave();
+        let mut claim = |room| {
+            let view = View {
+                everything: &Vec::new,
+                room,
+            };
+            b.due = clock::now().mono;
+            let claimed = b.commit(&[], &view).unwrap().claimed.workflows;
+            (claimed, b.due.since(clock::now().mono) <= CLAIM_AGAIN_AFTER)
+        };
+        let (mut claimed, soon_again) = claim(10);
+        assert_eq!((claimed.len(), soon_again), (10, false), "it is full");
+        assert_eq!(claim(0), (vec![], false), "not before there is room");
+        let mut counts = Vec::new();
+        loop {
+            let (more, soon_again) = claim(100_000);
+            counts.push(more.len());
+            claimed.extend(more);
+            if !soon_again {
+                break;
+            }
+        }
+        let most = CLAIM_MAX..CLAIM_MAX + 2 * CLAIM_AT_ONCE;
+        assert!(
+            most.contains(&counts[0]) && most.contains(&counts[1]),
+            "{counts:?}"
+        );
+        let runs: HashSet<RunKey> = claimed.iter().map(|(run, _)| *run).collect();
+        assert_eq!((runs.len(), claimed.len()), (COUNT.into(), COUNT.into()));
+    }
+
+    #[test]
+    fn who_comes_back_has_all_its_own_again() {
+        let server = Server::start();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        let all: Vec<Change> = (0..9).map(|n| put(n, b"")).collect();
+        commit(&mut a, &all);
+        commit(&mut b, &[]);
+        let again = commit(&mut server.store("a", LONG), &[]);
+        assert_eq!(again.claimed.workflows.len(), 9);
+    }
+
+    #[test]
+    fn what_a_later_farspan_stored_is_left_to_one_that_can_read_it() {
+        let server = Server::start();
+        let [mut a, mut b, mut later] = ["a", "b", "c"].map(|name| server.store(name, LONG));
+        later.version = record::VERSION + 1;
+        let newer = |n| put_of_version(record::VERSION + 1, n, b"newer");
+        commit(&mut a, &[newer(1), put(2, b"old"), newer(3)]);
+        a.leave();
+        let claimed = look(&mut b).claimed;
+        let runs: Vec<RunKey> = claimed.workflows.iter().map(|(run, _)| *run).collect();
+        assert_eq!(runs, [key(2)]);
+        // They are looked at once, and not until something changes.
+        assert_eq!(b.unread.values().collect::<Vec<_>>(), [&2]);
+        let scans = || -> String { server.ask(&["INFO", "commandstats"]) };
+        let count = |stats: &str| {
+            let line = stats.lines().find(|l| l.starts_with("cmdstat_sscan:"));
+            line.map(|l| l.split(',').next().unwrap().to_owned())
+        };
+        let before = count(&scans());
+        assert!(before.is_some());
+        assert!(look(&mut b).is_plain());
+        assert_eq!(count(&scans()), before);
+        let claimed = look(&mut later).claimed;
+        assert_eq!(claimed.workflows.len(), 2);
+        assert!(look(&mut b).is_plain());
+        assert!(b.unread.is_empty());
+    }
+
+    /// A network that heals delivers what was given up long ago.
+    #[test]
+    fn what_an_earlier_link_delivers_late_does_nothing() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        commit(&mut a, &[put(1, b"first")]);
+        let mut stale = a.script(|link| &link.commit);
+        let old = by_run(&[put(1, b"stale")]);
+        stale.arg(DONE_KEPT.as_secs());
+        old[&key(1)].tell(key(1), "known", &mut stale);
+        a.link = None;
+        assert!(commit(&mut a, &[put(1, b"second")]).is_plain());
+        let mut other = server.client().get_connection().unwrap();
+        assert_eq!(stale.query::<Value>(&mut other).unwrap(), Value::Nil);
+        let record: Vec<u8> =
+            server.ask(&["HGET", &format!("{}run:{}", a.prefix, hex_of(key(1))), "w"]);
+        assert_eq!(&record[1..], b"second");
+        // The link that counts goes on.
+        assert!(commit(&mut a, &[put(1, b"third")]).is_plain());
     }
 
     #[test]

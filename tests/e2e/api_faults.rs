@@ -102,6 +102,22 @@ fn faults() -> Vec<(&'static str, Reply)> {
             Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}".to_vec()),
         ),
         (
+            "negative-length",
+            Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}".to_vec()),
+        ),
+        (
+            "two-lengths",
+            Reply::Raw(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 999\r\n\r\n{}".to_vec(),
+            ),
+        ),
+        (
+            "giant-length",
+            Reply::Raw(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n{}".to_vec(),
+            ),
+        ),
+        (
             "bad-chunk",
             Reply::Raw(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n".to_vec(),
@@ -131,6 +147,68 @@ fn an_answer_that_drips_is_read_to_its_end() {
     let _farspan = rig.start();
     rig.submit("drip");
     assert_standard(&rig.trace("drip"));
+}
+
+/// A byte a second for ever: there is a limit to the whole of an answer too.
+#[test]
+fn an_answer_that_drips_for_ever_is_given_up() {
+    let rig = Rig::new();
+    let answer = json_answer(&completed("endless").json());
+    let drip = Reply::Drip(answer, Duration::from_millis(500));
+    let story = [drip, completed("endless").reply()];
+    rig.api.script("endless", story);
+    rig.api.script("healthy", short_story("healthy"));
+    let call = rig.call().env("FARSPAN_POLLERS", 2);
+    let farspan = rig.start_call(&call);
+    rig.submit("endless");
+    eventually("the poll that drips", SOON, || {
+        rig.api.polls("endless") == 1
+    });
+    rig.submit("healthy");
+    assert_standard(&rig.trace("healthy"));
+    assert_standard(&rig.trace_within("endless", 3 * SOON));
+    let log = farspan.stop().stderr;
+    assert!(log.contains("the API is in trouble (timeout)"), "{log}");
+}
+
+/// What is behind the length that an answer claims is nobody's answer, least of all the next one's.
+#[test]
+fn an_answer_longer_than_it_says_answers_nothing_else() {
+    let rig = Rig::new();
+    let truth = completed("long").json().to_string();
+    let stray = Body::new("", "Failed")
+        .start(START)
+        .end(END)
+        .error("smuggled");
+    let mut stray = stray.json();
+    // Without it nothing would tell it from an answer about this one.
+    stray.as_object_mut().unwrap().remove("workflowId");
+    let stray = stray.to_string();
+    let answer = |body: &str| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let running = processing("long").json().to_string();
+    let at_once = answer(&running) + &answer(&stray);
+    let later = [answer(&running), answer(&stray)];
+    let cut = answer(&truth).replace(&format!("{}", truth.len()), "20");
+    let story = [
+        Reply::Verbatim(vec![at_once.into_bytes()]),
+        Reply::Verbatim(later.map(String::into_bytes).into()),
+        Reply::Verbatim(vec![cut.into_bytes()]),
+        processing("long").reply(),
+        completed("long").reply(),
+    ];
+    rig.api.script("long", story);
+    let call = rig.call().env("FARSPAN_POLLERS", 1);
+    let mut farspan = rig.start_call(&call);
+    rig.submit("long");
+    assert_standard(&rig.trace("long"));
+    assert!(farspan.is_running());
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
 }
 
 #[test]
@@ -209,6 +287,33 @@ fn errors_are_never_answered_by_polling_faster_than_the_interval() {
 }
 
 #[test]
+fn the_pauses_after_failures_grow_and_end_with_them() {
+    let rig = Rig::new();
+    let mut story = vec![status(503); 7];
+    story.extend((0..20).map(|_| processing("ill").reply()));
+    story.push(completed("ill").reply());
+    rig.api.script("ill", story);
+    let farspan = rig.start_call(&rig.call().env("FARSPAN_POLL_INTERVAL", "100ms"));
+    rig.submit("ill");
+    assert_standard(&rig.trace_within("ill", 2 * SOON));
+    let times: Vec<Instant> = rig.api.requests_for("ill").iter().map(|r| r.at).collect();
+    let pauses: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // 100 ms doubled seven times is 12.8 s, of which chance takes up to half.
+    let (failing, well) = pauses.split_at(7);
+    assert!(failing[6] >= Duration::from_secs(6), "{failing:?}");
+    for (n, pause) in failing.iter().enumerate() {
+        let most = Duration::from_millis(200 << n) + Duration::from_secs(2);
+        assert!(*pause < most, "{failing:?}");
+    }
+    assert!(
+        well.iter().all(|pause| *pause < Duration::from_secs(3)),
+        "{well:?}"
+    );
+    let log = farspan.stop().stderr;
+    assert!(log.contains("28 polls, 7 failed"), "{log}");
+}
+
+#[test]
 fn a_slow_api_is_asked_by_few_over_connections_that_are_kept() {
     const POLLERS: usize = 4;
     let rig = Rig::new();
@@ -252,11 +357,13 @@ fn a_host_that_asks_for_a_pause_by_seconds_gets_it_for_all_workflows() {
 
 #[test]
 fn a_host_that_asks_for_a_pause_by_date_gets_it_for_all_workflows() {
-    // HTTP dates have whole seconds.
-    let date = wall_ns() / SECOND_NS + 6;
-    let timestamp = jiff::Timestamp::from_second(date.cast_signed()).expect("a time");
-    let text = timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    assert_pause(429, &text, |_| date * SECOND_NS);
+    for code in [429, 503] {
+        // HTTP dates have whole seconds.
+        let date = wall_ns() / SECOND_NS + 6;
+        let timestamp = jiff::Timestamp::from_second(date.cast_signed()).expect("a time");
+        let text = timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        assert_pause(code, &text, |_| date * SECOND_NS);
+    }
 }
 
 /// One workflow's poll is answered with `code` and `Retry-After`; nobody may ask that host until `until`.

@@ -2,7 +2,7 @@
 
 use crate::support::api::{completed, processing, short_story};
 use crate::support::http::{Answer, Reply};
-use crate::support::receiver::{partial, refusal};
+use crate::support::receiver::{accepted, partial, refusal};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, within};
@@ -197,6 +197,51 @@ fn a_connection_that_breaks_after_the_request_means_the_same_bytes_again() {
     let exports = rig.receiver.exports();
     assert!(!exports[0].accepted && exports.len() >= 2);
     assert_eq!(exports[0].bytes, exports[1].bytes, "the whole request too");
+}
+
+#[test]
+fn connections_that_are_reset_lose_nothing() {
+    let rig = Rig::new();
+    rig.receiver.server.reset(true);
+    let ids = submit_many(&rig, 3);
+    let farspan = rig.start();
+    for id in &ids {
+        rig.submit(id);
+    }
+    eventually("a reset is told", SOON, || match farspan.stderr() {
+        log if log.contains("eset by peer") => Ok(()),
+        log => Err(log),
+    });
+    let before = rig.receiver.server.connections();
+    eventually("it is tried again", SOON, || {
+        rig.receiver.server.connections() > before
+    });
+    assert_eq!(rig.receiver.exports().len(), 0);
+    rig.receiver.server.reset(false);
+    assert_all_once(&rig, farspan, &ids);
+}
+
+#[test]
+fn a_collector_that_is_slow_gets_everything_once() {
+    let rig = Rig::new();
+    let ids = submit_many(&rig, 5);
+    rig.receiver.rule(|_| {
+        Some(Reply::Late(
+            Duration::from_millis(700),
+            Box::new(accepted()),
+        ))
+    });
+    let farspan = rig.start();
+    for id in &ids {
+        rig.submit(id);
+    }
+    assert_all_once(&rig, farspan, &ids);
+    // One at a time: the next one waits for the answer.
+    let exports = rig.receiver.exports();
+    for pair in exports.windows(2) {
+        let pause = pair[1].http.at - pair[0].http.at;
+        assert!(pause >= Duration::from_millis(690), "{pause:?}");
+    }
 }
 
 #[test]

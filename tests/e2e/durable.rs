@@ -3,15 +3,18 @@
 use crate::support::api::{Body, END, START, completed, processing, short_story};
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply};
-use crate::support::program::{Call, farspan};
+use crate::support::program::{Call, Farspan, farspan};
 use crate::support::receiver::Receiver;
+use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, ns, rfc3339, wall_ns, within};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -307,104 +310,339 @@ fn without_a_store_it_says_so() {
     );
 }
 
-/// A file system of a few pages, gone with the test.
-struct SmallDisk(Folder);
+/// A place for farspan's file that can be made full: a file system of a few pages, for which it takes root; or a limit on
+/// the size of the files that farspan writes, which anybody may set. The one gives `ENOSPC`, the other `EFBIG`.
+struct Disk {
+    folder: Folder,
+    mounted: bool,
+}
 
-impl SmallDisk {
-    fn new() -> Self {
+impl Disk {
+    /// A file system, where we may mount one; else as [`limited`](Disk::limited).
+    fn small() -> Self {
         let folder = Folder::new();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "farspan-test"])
-            .arg(folder.path())
-            .status();
-        assert!(
-            mounted.is_ok_and(|status| status.success()),
-            "a tmpfs cannot be mounted: this test needs root"
-        );
-        SmallDisk(folder)
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=32m", "farspan-test"]);
+        let mounted = mount.arg(folder.path()).stderr(Stdio::null()).status();
+        let mounted = mounted.is_ok_and(|status| status.success());
+        Disk { folder, mounted }
     }
 
-    fn ballast(&self) -> std::path::PathBuf {
-        self.0.path().join("ballast")
+    fn limited() -> Self {
+        Disk {
+            folder: Folder::new(),
+            mounted: false,
+        }
     }
 
-    /// Until nothing more goes in.
+    fn call(&self, rig: &Rig) -> Call {
+        // Whoever writes beyond the limit is killed, unless he says that he does not want to be.
+        kept_in(rig, self.folder.path()).by(&["env", "--ignore-signal=XFSZ"])
+    }
+
+    /// A start with the disk full.
+    fn call_full(&self, rig: &Rig) -> Call {
+        match self.mounted {
+            true => {
+                self.fill();
+                self.call(rig)
+            }
+            false => {
+                let limit = format!("--fsize={}:", self.size());
+                kept_in(rig, self.folder.path()).by(&[
+                    "prlimit",
+                    &limit,
+                    "env",
+                    "--ignore-signal=XFSZ",
+                ])
+            }
+        }
+    }
+
+    /// From now on nothing more goes in.
+    fn fill_for(&self, farspan: &Farspan) {
+        match self.mounted {
+            true => self.fill(),
+            false => limit(farspan, &self.size().to_string()),
+        }
+    }
+
+    fn free_for(&self, farspan: &Farspan) {
+        match self.mounted {
+            true => self.free(),
+            false => limit(farspan, "unlimited"),
+        }
+    }
+
     fn fill(&self) {
-        use std::io::Write;
         let mut ballast = fs::File::create(self.ballast()).unwrap();
-        while ballast.write_all(&[7; 512]).is_ok() {}
+        for piece in [64 * 1024, 512] {
+            while ballast.write_all(&vec![7; piece]).is_ok() {}
+        }
+    }
+
+    /// What a full one has room for again.
+    fn free(&self) {
+        let _ = fs::remove_file(self.ballast());
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.path().join("ballast")
+    }
+
+    fn size(&self) -> u64 {
+        let file = self.folder.path().join("farspan.redb");
+        fs::metadata(file).unwrap().len()
     }
 }
 
-impl Drop for SmallDisk {
+impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        if self.mounted {
+            let mut umount = Command::new("umount");
+            let _ = umount.arg("-l").arg(self.folder.path()).status();
+        }
     }
+}
+
+fn limit(farspan: &Farspan, bytes: &str) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args(["--pid", &farspan.id().to_string()]);
+    let status = prlimit.arg(format!("--fsize={bytes}:")).status();
+    assert!(status.is_ok_and(|status| status.success()), "prlimit");
 }
 
 #[test]
 fn with_a_full_disk_everything_waits_and_nothing_is_lost() {
-    let (rig, disk) = (Rig::new(), SmallDisk::new());
-    let call = kept_in(&rig, disk.0.path());
-    let farspan = rig.start_call(&call);
-    rig.api.script("early", [processing("early").reply()]);
-    rig.submit("early");
-    eventually("a poll", SOON, || rig.api.polls("early") >= 1);
-    disk.fill();
-    // redb has some room in its file; these records need more.
-    let ids: Vec<String> = (0..60).map(|n| format!("w{n}")).collect();
-    for id in &ids {
-        rig.api.script(id, short_story(id));
-        let attributes = json!({ "a": "x".repeat(40_000) });
-        rig.publish(&json!({ "WorkflowId": id, "attributes": attributes }));
-    }
+    a_full_disk(&Disk::small());
+}
+
+#[test]
+fn with_a_file_that_may_not_grow_everything_waits_and_nothing_is_lost() {
+    a_full_disk(&Disk::limited());
+}
+
+/// Events that redb has no room for in the file it has.
+fn large_events(rig: &Rig) -> Vec<(String, String)> {
+    let attributes = (0..25).map(|n| (format!("a{n}"), json!("x".repeat(2_000))));
+    let attributes: Value = attributes.collect::<Map<String, Value>>().into();
+    let events = (0..60).map(|n| {
+        let id = format!("w{n}");
+        rig.api.script(&id, short_story(&id));
+        let event = json!({ "WorkflowId": id, "attributes": attributes });
+        (id, event.to_string())
+    });
+    events.collect()
+}
+
+/// Neither polls nor exports go on, once nothing at all goes into the file any more.
+#[track_caller]
+fn assert_all_waits(rig: &Rig, farspan: &Farspan, clockwork: &str) {
     eventually("the trouble is told", SOON, || {
         farspan.stderr().contains("the state cannot be written")
     });
-    let early = rig.api.polls("early");
-    let exports = rig.receiver.exports().len();
-    let still = within(Duration::from_secs(2), || {
-        rig.api.polls("early") > early + 1 || rig.receiver.exports().len() > exports + 1
+    eventually("polls and exports wait", SOON, || {
+        let done = || (rig.api.polls(clockwork), rig.receiver.exports().len());
+        let before = done();
+        let moved = within(Duration::from_secs(3), || done() != before);
+        match moved {
+            Ok(()) => Err(format!("{before:?}, then {:?}", done())),
+            Err(_) => Ok(()),
+        }
     });
-    assert!(still.is_err(), "polls and exports wait");
+    let (told, again) = troubles(&farspan.stderr());
+    assert_eq!(told, again + 1);
+}
 
-    fs::remove_file(disk.ballast()).unwrap();
-    for id in &ids {
+/// How often the log says that the state cannot be written, and that it can again.
+fn troubles(log: &str) -> (usize, usize) {
+    let count = |text| log.matches(text).count();
+    (
+        count("the state cannot be written"),
+        count("the state can be written again"),
+    )
+}
+
+fn a_full_disk(disk: &Disk) {
+    let rig = Rig::new();
+    let farspan = rig.start_call(&disk.call(&rig));
+    rig.api.script("early", [processing("early").reply()]);
+    rig.submit("early");
+    eventually("a poll", SOON, || rig.api.polls("early") >= 1);
+    disk.fill_for(&farspan);
+    let events = large_events(&rig);
+    let messages = events.iter().map(|(_, event)| event.as_bytes());
+    rig.redis.publish_all(CHANNEL, messages);
+    assert_all_waits(&rig, &farspan, "early");
+
+    disk.free_for(&farspan);
+    for (id, _) in &events {
         rig.trace(id);
     }
     rig.receiver.assert_each_span_once();
     let log = farspan.stop().stderr;
-    let told = log.matches("the state cannot be written").count();
-    let again = log.matches("the state can be written again").count();
-    assert_eq!((told, again), (1, 1), "{log}");
+    let (told, again) = troubles(&log);
+    // What is smaller may find some room yet; but it is no line for each attempt.
+    assert!(told == again && told < 5, "{log}");
+}
+
+/// What was read and could not be kept was not acknowledged.
+#[test]
+fn killed_with_a_full_disk_it_loses_nothing_of_a_stream() {
+    const STREAM: &str = "workflows";
+    let (rig, disk) = (Rig::new(), Disk::limited());
+    let call = disk.call(&rig).env("FARSPAN_REDIS_STREAM", STREAM);
+    let farspan = rig.start_call(&call);
+    let replies = vec![processing("early").reply(), completed("early").reply()];
+    let phase = phases(&rig, "early", replies);
+    rig.submit("early");
+    eventually("a poll", SOON, || rig.api.polls("early") >= 1);
+    await_commits(&rig, "early");
+    disk.fill_for(&farspan);
+    let events = large_events(&rig);
+    let messages: Vec<String> = events.iter().map(|(_, event)| event.clone()).collect();
+    rig.redis.add_all(STREAM, &messages);
+    assert_all_waits(&rig, &farspan, "early");
+    farspan.kill();
+
+    phase.store(1, Ordering::SeqCst);
+    let farspan = rig.start_call(&call);
+    for (id, _) in &events {
+        rig.trace(id);
+    }
+    rig.trace("early").root.assert_times(START, END);
+    eventually("nothing is pending", SOON, || {
+        rig.redis.pending(STREAM) == 0
+    });
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn with_a_full_state_the_events_wait_in_their_stream() {
+    const STREAM: &str = "workflows";
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let call = kept_in(&rig, directory.path())
+        .env("FARSPAN_STATE_MAX_BYTES", "1MiB")
+        .env("FARSPAN_REDIS_STREAM", STREAM);
+    let farspan = rig.start_call(&call);
+    let ids: Vec<String> = (0..100).map(|n| format!("w{n}")).collect();
+    // Each record takes some 40 KB.
+    let text = "x".repeat(2000);
+    let attributes: Map<_, _> = (0..20).map(|n| (format!("a{n}"), json!(text))).collect();
+    for id in &ids {
+        rig.api.script(id, [processing(id).reply()]);
+        let event = json!({ "WorkflowId": id, "attributes": attributes });
+        rig.redis.add(STREAM, &event.to_string());
+    }
+    eventually("the state is full", SOON, || {
+        farspan.stderr().contains("the state is full")
+    });
+    let watched = || ids.iter().filter(|id| rig.api.polls(id) > 0).count();
+    eventually("what fits is polled", SOON, || watched() >= 20);
+    await_commits(&rig, "w0");
+    assert!(watched() < 30, "{} are watched", watched());
+
+    for id in &ids {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    for id in &ids {
+        rig.trace(id);
+    }
+    eventually("every entry is acknowledged", SOON, || {
+        rig.redis.pending(STREAM) == 0
+    });
+    rig.receiver.assert_each_span_once();
+    let log = farspan.stop().stderr;
+    let full = log.matches("the state is full").count();
+    let room = log.matches("the state has room again").count();
+    assert!(
+        full > 0 && full == room,
+        "{full} times full, {room} times room: {log}"
+    );
+    assert!(log.contains(&format!("it was full {full} times")), "{log}");
 }
 
 #[test]
 fn a_start_with_a_full_disk_is_an_error_and_keeps_what_there_is() {
-    let (rig, disk) = (Rig::new(), SmallDisk::new());
+    for disk in [Disk::small(), Disk::limited()] {
+        let rig = Rig::new();
+        let replies = vec![processing("w").reply(), completed("w").reply()];
+        let phase = phases(&rig, "w", replies);
+        let farspan = rig.start_call(&disk.call(&rig));
+        rig.submit("w");
+        eventually("polls", SOON, || rig.api.polls("w") >= 3);
+        farspan.kill();
+        let mut full = disk.call_full(&rig).start();
+        // Whether redb needs more room to start is its own business.
+        let ended = within(Duration::from_secs(2), || !full.is_running());
+        if ended.is_ok() {
+            let ended = full.wait(SOON);
+            assert_eq!(ended.code(), Some(1));
+            assert!(!ended.stderr.contains("damaged"), "{}", ended.stderr);
+        } else {
+            full.kill();
+        }
+        disk.free();
+        phase.store(1, Ordering::SeqCst);
+        let farspan = rig.start_call(&disk.call(&rig));
+        rig.trace("w").root.assert_times(START, END);
+        farspan.stop();
+    }
+}
+
+/// Root may write where nobody may, unless he gives that up.
+fn without_privileges(call: Call) -> Call {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    match id.stdout.trim_ascii() {
+        b"0" => call.by(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"]),
+        _ => call,
+    }
+}
+
+#[test]
+fn what_may_not_be_written_is_an_error_and_stays_as_it_is() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let refused = |place: &Path| {
+        let ended = without_privileges(kept_in(&rig, place)).output();
+        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        for part in [
+            "Permission denied",
+            "FARSPAN_STATE_DIR",
+            place.to_str().unwrap(),
+        ] {
+            assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("damaged"), "{}", ended.stderr);
+    };
+    // A directory that nothing can be made in.
+    set_mode(directory.path(), 0o555);
+    refused(directory.path());
+    refused(&directory.path().join("below"));
+    set_mode(directory.path(), 0o755);
+
+    // A file that can only be read: what it holds is not lost.
     let replies = vec![processing("w").reply(), completed("w").reply()];
     let phase = phases(&rig, "w", replies);
-    let call = kept_in(&rig, disk.0.path());
+    let call = without_privileges(kept_in(&rig, directory.path()));
     let farspan = rig.start_call(&call);
     rig.submit("w");
-    eventually("polls", SOON, || rig.api.polls("w") >= 3);
-    farspan.kill();
-    disk.fill();
-    let mut full = call.start();
-    // Whether redb needs more room to start is its own business.
-    let ended = within(Duration::from_secs(2), || !full.is_running());
-    if ended.is_ok() {
-        let ended = full.wait(SOON);
-        assert_eq!(ended.code(), Some(1));
-        assert!(!ended.stderr.contains("damaged"), "{}", ended.stderr);
-    } else {
-        full.kill();
-    }
-    fs::remove_file(disk.ballast()).unwrap();
+    eventually("a poll", SOON, || rig.api.polls("w") >= 1);
+    farspan.stop();
+    let file = directory.path().join("farspan.redb");
+    let before = fs::read(&file).unwrap();
+    set_mode(&file, 0o444);
+    refused(directory.path());
+    assert!(fs::read(&file).unwrap() == before);
+    set_mode(&file, 0o644);
     phase.store(1, Ordering::SeqCst);
     let farspan = rig.start_call(&call);
     rig.trace("w").root.assert_times(START, END);
     farspan.stop();
+    rig.receiver.assert_each_span_once();
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Several farspans share the work: what one loses the others finish, and nothing is told in two ways.
 
 use crate::support::api::{STAGES, completed, processing, short_story};
-use crate::support::program::{Call, Farspan};
-use crate::support::receiver::Receiver;
+use crate::support::old_redis::OldRedis;
+use crate::support::program::{Call, Farspan, farspan};
+use crate::support::proxy::Proxy;
+use crate::support::receiver::{Export, Receiver};
 use crate::support::redis::{CHANNEL, RedisServer};
 use crate::support::rig::Rig;
 use crate::support::spans::{Seen, assert_whole};
-use crate::support::{SOON, eventually, wall_ns};
+use crate::support::systemd::ServiceManager;
+use crate::support::{SOON, eventually, wall_ns, within};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 const STREAM: &str = "workflows";
@@ -329,6 +332,24 @@ fn what_the_acl_forbids_is_told_at_once() {
     );
 }
 
+/// A user that may not ask for the version.
+#[test]
+fn a_redis_that_does_not_tell_its_version_will_do() {
+    let rig = Rig::new();
+    let _: String = rig.redis.ask(&[
+        "ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-info",
+    ]);
+    let url = rig.redis.url().replace("redis://", "redis://limited:pw@");
+    let farspan = call(&rig, "a")
+        .env("FARSPAN_REDIS_URL", url)
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .start();
+    rig.api.script("w", short_story("w"));
+    rig.redis.add(STREAM, &event("w"));
+    rig.trace("w");
+    farspan.stop();
+}
+
 #[test]
 fn one_that_starts_before_its_redis_waits_for_it() {
     let mut rig = Rig::new();
@@ -343,4 +364,384 @@ fn one_that_starts_before_its_redis_waits_for_it() {
     rig.trace("w");
     await_nothing_pending(&rig);
     farspan.stop();
+}
+
+/// How many runs each instance has.
+fn owned(rig: &Rig) -> BTreeMap<String, usize> {
+    let owners: Vec<String> = rig.redis.ask(&["SMEMBERS", "farspan:{farspan}:owners"]);
+    let counted = owners.into_iter().map(|owner| {
+        let runs = format!("farspan:{{farspan}}:runs:{owner}");
+        let (name, _) = owner.split_once('/').expect("name/token");
+        (name.to_owned(), rig.redis.ask(&["SCARD", &runs]))
+    });
+    counted.collect()
+}
+
+/// All entries are read by an instance that is gone for good before its first commit: nobody's run record exists.
+#[test]
+fn entries_of_one_that_died_before_its_first_commit_are_taken_over() {
+    let rig = Rig::new();
+    let ids = names("w", 70);
+    for id in &ids {
+        rig.api.script(id, short_story(id));
+    }
+    let messages: Vec<String> = ids.iter().map(|id| event(id)).collect();
+    rig.redis.add_all(STREAM, &messages);
+    let _: String = rig.redis.ask(&["XGROUP", "CREATE", STREAM, "farspan", "0"]);
+    let read_at = wall_ns();
+    let _: redis::Value = rig.redis.ask(&[
+        "XREADGROUP",
+        "GROUP",
+        "farspan",
+        "gone",
+        "COUNT",
+        "1000",
+        "STREAMS",
+        STREAM,
+        ">",
+    ]);
+    let farspan = call(&rig, "heir")
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .start();
+    eventually("it takes them", SOON, || rig.api.polls("w0") > 0);
+    assert!(wall_ns() - read_at >= 2_000_000_000, "not before the lease");
+    await_traces(&rig, ids.len());
+    await_nothing_pending(&rig);
+    farspan.stop();
+    assert_eq!(assert_whole(&rig.receiver.spans()).len(), ids.len());
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn the_survivors_share_what_the_dead_had() {
+    const LEASE: Duration = Duration::from_secs(3);
+    const SLACK: Duration = Duration::from_secs(3);
+    let rig = Rig::new();
+    let ids = names("w", 151);
+    for id in &ids {
+        rig.api.script(id, [processing(id).reply()]);
+    }
+    let start = |name| call(&rig, name).env("FARSPAN_LEASE", "3s").start();
+    let doomed = start("doomed");
+    rig.redis.await_subscribers(CHANNEL, 1);
+    ids.iter().for_each(|id| rig.submit(id));
+    eventually("all are stored", SOON, || match owned(&rig).get("doomed") {
+        Some(151) => Ok(()),
+        count => Err(format!("{count:?}")),
+    });
+    let survivors = ["a", "b"].map(start);
+    eventually("all three live", SOON, || owned(&rig).len() == 3);
+    doomed.kill();
+    let shared = eventually("they are shared out", LEASE * 4 / 3 + SLACK, || {
+        let owned = owned(&rig);
+        match owned.contains_key("doomed") {
+            true => Err(format!("{owned:?}")),
+            false => Ok(owned),
+        }
+    });
+    let mut counts: Vec<usize> = shared.into_values().collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [75, 76]);
+    for id in &ids {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    await_traces(&rig, ids.len());
+    await_nothing_stored(&rig);
+    survivors.into_iter().for_each(|it| drop(it.stop()));
+    rig.receiver.assert_each_span_once();
+}
+
+/// As after a step back to an older release while a newer one's work is not done.
+#[test]
+fn what_a_later_farspan_stored_waits_for_one_that_can_read_it() {
+    let rig = Rig::new();
+    let run = "farspan:{farspan}:run:00112233445566778899aabbccddeeff";
+    let _: usize = rig.redis.ask(&[
+        "HSET",
+        run,
+        "o",
+        "later/1",
+        "w",
+        "\x7f what nobody knows yet",
+    ]);
+    let key = |name: &str| format!("farspan:{{farspan}}:{name}");
+    let _: usize = rig.redis.ask(&[
+        "SADD",
+        &key("runs:later/1"),
+        "00112233445566778899aabbccddeeff",
+    ]);
+    let _: usize = rig.redis.ask(&["SADD", &key("owners"), "later/1"]);
+    let farspan = call(&rig, "older").env("FARSPAN_LEASE", "1s").start();
+    const LINE: &str = "1 workflows that later/1 had were stored by a later farspan";
+    eventually("it says so", SOON, || farspan.stderr().contains(LINE));
+    rig.api.script("w", short_story("w"));
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.submit("w");
+    rig.trace("w");
+    // It has looked some more times.
+    let looks = || -> usize {
+        let stats: String = rig.redis.ask(&["INFO", "commandstats"]);
+        let line = stats
+            .lines()
+            .find(|line| line.starts_with("cmdstat_smembers:calls="));
+        let calls = line.and_then(|line| line.split(['=', ',']).nth(1));
+        calls.expect("it looks").parse().expect("a number")
+    };
+    let before = looks();
+    eventually("it looks again", SOON, || looks() > before + 3);
+    assert_eq!(farspan.stop().stderr.matches(LINE).count(), 1);
+    let owner: String = rig.redis.ask(&["HGET", run, "o"]);
+    assert_eq!(owner, "later/1");
+}
+
+#[test]
+fn a_redis_that_is_too_old_is_named_and_waited_for() {
+    const WORDS: &str =
+        "Redis 5.0.7 is too old: a stream and FARSPAN_STATE=redis need 6.2 or later";
+    let mut rig = Rig::new();
+    rig.redis.stop();
+    let old = OldRedis::start(rig.redis.port(), "5.0.7");
+    let check = |state: &str| {
+        farspan(&["check"])
+            .env("FARSPAN_API_BASE_URL", rig.api.base_url())
+            .env("FARSPAN_REDIS_URL", old.url())
+            .env("FARSPAN_STATE", state)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .output()
+    };
+    let ended = check("redis");
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert!(
+        ended.stdout.contains("FAIL  Redis: 127.0.0.1:"),
+        "{ended:?}"
+    );
+    assert!(ended.stdout.contains(WORDS), "{ended:?}");
+    // Pub/sub is as old as Redis.
+    let ended = check("none");
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("version 5.0.7"), "{ended:?}");
+
+    let running = call(&rig, "a").env("FARSPAN_REDIS_STREAM", STREAM).start();
+    for line in [
+        "the state cannot be written: Redis at ",
+        "stream workflows on Redis at ",
+    ] {
+        eventually("it says so", SOON, || {
+            let stderr = running.stderr();
+            stderr
+                .lines()
+                .any(|l| l.contains(line) && l.contains(WORDS))
+        });
+    }
+    drop(old);
+    let newer = OldRedis::start(rig.redis.port(), "6.0.20");
+    eventually("the change is told", SOON, || {
+        running.stderr().matches("Redis 6.0.20 is too old").count() == 2
+    });
+    drop(newer);
+    rig.redis.resume();
+    rig.api.script("w", short_story("w"));
+    rig.redis.add(STREAM, &event("w"));
+    rig.trace("w");
+    await_nothing_pending(&rig);
+    let stderr = running.stop().stderr;
+    assert_eq!(
+        stderr.matches(WORDS).count(),
+        2,
+        "the store and the stream: {stderr}"
+    );
+}
+
+fn proxy_to_redis(rig: &Rig) -> Proxy {
+    Proxy::to(("127.0.0.1", rig.redis.port()))
+}
+
+fn sender(export: &Export) -> &str {
+    let span = export.spans.first().expect("a span");
+    &span.resource["service.instance.id"]
+}
+
+/// Cut off from Redis by a network that drops everything, while the API and the collector are there.
+#[test]
+fn cut_off_from_redis_it_is_silent_after_its_lease_and_refused_when_it_is_back() {
+    const LEASE: Duration = Duration::from_secs(2);
+    let rig = Rig::new();
+    let ids = names("w", 60);
+    for (n, id) in ids.iter().enumerate() {
+        script(&rig, id, Duration::from_millis(1500 + 60 * n as u64));
+    }
+    let proxy = proxy_to_redis(&rig);
+    let start = |name: &str, redis: String| {
+        call(&rig, name)
+            .env("FARSPAN_REDIS_URL", redis)
+            .env("FARSPAN_REDIS_STREAM", STREAM)
+            .env("FARSPAN_API_TOKEN", name)
+            .start()
+    };
+    let cut = start("cut", format!("redis://{}", proxy.address()));
+    rig.redis.await_subscribers(CHANNEL, 1);
+    let messages: Vec<String> = ids.iter().map(|id| event(id)).collect();
+    rig.redis.add_all(STREAM, &messages);
+    eventually("all are watched", SOON, || {
+        ids.iter().all(|id| rig.api.polls(id) > 0)
+    });
+    let steady = start("steady", rig.redis.url());
+    eventually("it has exported", SOON, || {
+        rig.receiver.count_roots(|_| true) > 3
+    });
+    proxy.black_hole();
+    let cut_at = wall_ns();
+    await_traces(&rig, ids.len());
+    let silent = |what: &str, at: u64| {
+        let late = Duration::from_nanos(at.saturating_sub(cut_at));
+        assert!(late <= LEASE, "{what} {late:?} after it was cut off");
+    };
+    let exports = rig.receiver.exports();
+    exports
+        .iter()
+        .filter(|export| sender(export) == "cut")
+        .for_each(|export| silent("an export", export.http.at_wall_ns));
+    let polls = |rig: &Rig, name: &str| {
+        let mut requests = rig.api.server.requests();
+        let token = format!("Bearer {name}");
+        requests.retain(|request| request.header("authorization") == Some(&token));
+        requests
+    };
+    polls(&rig, "cut")
+        .iter()
+        .for_each(|request| silent("a poll", request.at_wall_ns));
+    assert!(
+        exports.iter().any(|export| sender(export) == "cut"),
+        "before"
+    );
+    let before = (exports.len(), polls(&rig, "cut").len());
+    proxy.restore();
+    eventually("it is refused", SOON, || {
+        cut.stderr().contains("workflows are with other instances")
+            || cut.stderr().contains(" are done")
+    });
+    eventually("it goes on", SOON, || {
+        cut.stderr().contains("the state can be written again")
+    });
+    await_nothing_pending(&rig);
+    await_nothing_stored(&rig);
+    let after = (rig.receiver.exports().len(), polls(&rig, "cut").len());
+    assert_eq!(before, after, "it had nothing to tell and nothing to ask");
+    let traces = assert_whole(&unique(&rig.receiver));
+    assert_eq!(traces.len(), ids.len());
+    // Both work.
+    rig.api.script("last", short_story("last"));
+    rig.redis.add(STREAM, &event("last"));
+    rig.trace("last");
+    cut.stop();
+    steady.stop();
+    assert_eq!(assert_whole(&unique(&rig.receiver)).len(), ids.len() + 1);
+}
+
+/// Cut off from the collector alone: it lives, so its runs are its own, and nobody else tells of them.
+#[test]
+fn cut_off_from_the_collector_alone_it_keeps_its_runs() {
+    const LEASE: Duration = Duration::from_secs(2);
+    let rig = Rig::new();
+    let ids = names("w", 20);
+    for id in &ids {
+        script(&rig, id, Duration::from_millis(1000));
+    }
+    let proxy = Proxy::to(rig.receiver.server.address());
+    let cut = call(&rig, "cut")
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://{}", proxy.address()),
+        )
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", 500)
+        .start();
+    rig.redis.await_subscribers(CHANNEL, 1);
+    let messages: Vec<String> = ids.iter().map(|id| event(id)).collect();
+    rig.redis.add_all(STREAM, &messages);
+    eventually("all are watched", SOON, || {
+        ids.iter().all(|id| rig.api.polls(id) > 0)
+    });
+    proxy.black_hole();
+    let steady = call(&rig, "steady")
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .start();
+    rig.redis.await_subscribers(CHANNEL, 2);
+    eventually("it says so", SOON, || {
+        cut.stderr()
+            .contains("the collector does not take spans now")
+    });
+    let taken = within(LEASE * 2, || {
+        !rig.receiver.exports().is_empty() || owned(&rig)["steady"] > 0
+    });
+    assert!(taken.is_err(), "the other one has told of them");
+    assert_eq!(owned(&rig)["cut"], ids.len());
+    proxy.restore();
+    await_traces(&rig, ids.len());
+    await_nothing_pending(&rig);
+    await_nothing_stored(&rig);
+    cut.stop();
+    steady.stop();
+    assert!(
+        rig.receiver
+            .exports()
+            .iter()
+            .all(|export| sender(export) == "cut")
+    );
+    assert_eq!(assert_whole(&unique(&rig.receiver)).len(), ids.len());
+}
+
+/// With the default lease each try to reach Redis holds the loop for two seconds: the watchdog is fed between them, and
+/// a stop ends in its time.
+#[test]
+fn in_a_black_hole_the_watchdog_is_fed_and_a_stop_ends() {
+    const WATCHDOG: Duration = Duration::from_secs(8);
+    let rig = Rig::new();
+    let proxy = proxy_to_redis(&rig);
+    let manager = ServiceManager::listen();
+    let call = call(&rig, "a")
+        .env("FARSPAN_REDIS_URL", format!("redis://{}", proxy.address()))
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .env("FARSPAN_LEASE", "30s");
+    let farspan = manager.supervise(&call, WATCHDOG).start();
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.api.script("w", [processing("w").reply()]);
+    rig.redis.add(STREAM, &event("w"));
+    eventually("it is watched", SOON, || rig.api.polls("w") > 2);
+    proxy.black_hole();
+    // Its end is to be stored.
+    rig.api.script("w", [completed("w").reply()]);
+    eventually("it is noticed", SOON, || {
+        let stderr = farspan.stderr();
+        stderr.contains("the state cannot be written: Redis at ")
+            && stderr.contains(": no answer in time;")
+    });
+    for _ in 0..2 {
+        let before = manager.count("WATCHDOG=1");
+        eventually("it is fed", WATCHDOG, || {
+            manager.count("WATCHDOG=1") > before
+        });
+    }
+    let stopped_at = wall_ns();
+    farspan.signal("TERM");
+    let ended = farspan.wait(SOON);
+    let took = Duration::from_nanos(wall_ns() - stopped_at);
+    // Nothing was under way; what is to be stored has 10 s, a try 2 s, acknowledgements 3 s.
+    assert!(took < Duration::from_secs(16), "{took:?}: {}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("still cannot be written"),
+        "once is enough: {}",
+        ended.stderr
+    );
+    assert_eq!(
+        ended.code(),
+        Some(1),
+        "something could not be stored: {}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("changes are lost"),
+        "{}",
+        ended.stderr
+    );
 }

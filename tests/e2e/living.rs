@@ -308,6 +308,82 @@ fn what_takes_a_restart_is_named_each_time() {
     }
 }
 
+/// Where the state is, who farspan is in a fleet, what it reads: each is a connection, a file or a claim by now.
+#[test]
+fn each_setting_of_a_fleet_takes_a_restart() {
+    let it = Reloading::new();
+    let config = |change: &dyn Fn(&mut Value)| {
+        let mut config = json!({
+            "state": "redis", "lease": "5s", "instance": "a", "poll": {"interval": "50ms"},
+            "redis": {"stream": "s"},
+        });
+        change(&mut config);
+        it.files.write("farspan.json", config.to_string());
+    };
+    let call = it.call(&json!({}), "t").without("FARSPAN_STATE");
+    config(&|_| {});
+    let farspan = it.rig.start_call(&it.manager.supervise(&call, NO_WATCHDOG));
+    let changes: [(&str, Value, &str); 7] = [
+        (
+            "/state",
+            json!("none"),
+            "FARSPAN_STATE (state): 'none', before 'redis'",
+        ),
+        (
+            "/state_dir",
+            json!("/there"),
+            "FARSPAN_STATE_DIR (state_dir): '/there', before '",
+        ),
+        (
+            "/lease",
+            json!("7s"),
+            "FARSPAN_LEASE (lease): '7s', before '5s'",
+        ),
+        (
+            "/instance",
+            json!("b"),
+            "FARSPAN_INSTANCE (instance): 'b', before 'a'",
+        ),
+        (
+            "/redis/stream",
+            json!("t"),
+            "FARSPAN_REDIS_STREAM (redis.stream): 't', before 's'",
+        ),
+        (
+            "/redis/stream_maxlen",
+            json!(7),
+            "FARSPAN_REDIS_STREAM_MAXLEN (redis.stream_maxlen): '7', before '",
+        ),
+        (
+            "/workflows_max",
+            json!(7),
+            "FARSPAN_WORKFLOWS_MAX (workflows_max): '7', before '100000'",
+        ),
+    ];
+    for (pointer, value, line) in changes {
+        let (place, key) = pointer.rsplit_once('/').expect("a pointer");
+        config(&|config| {
+            let place = config.pointer_mut(place).expect("an object");
+            place[key] = value.clone();
+        });
+        it.reload(&farspan);
+        let line = format!("reloaded, but not without a restart: {line}");
+        let stderr = farspan.stderr();
+        assert_eq!(stderr.matches(&line).count(), 1, "{line:?} in {stderr}");
+        config(&|_| {});
+        it.reload(&farspan);
+    }
+    // None of it has come into force in between.
+    it.rig.api.script("w", [completed("w").reply()]);
+    it.rig
+        .redis
+        .add("s", &json!({"WorkflowId": "w"}).to_string());
+    it.rig.trace("w");
+    let stderr = farspan.stop().stderr;
+    assert_eq!(stderr.matches("reloaded, but").count(), 7, "{stderr}");
+    assert_eq!(stderr.matches("nothing has changed").count(), 7, "{stderr}");
+}
+
 #[test]
 fn a_configuration_with_mistakes_changes_nothing() {
     let it = Reloading::new();

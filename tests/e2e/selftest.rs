@@ -2,10 +2,11 @@
 
 use crate::support::api::{completed, json_answer};
 use crate::support::http::{Answer, Reply, Server};
+use crate::support::proxy::Proxy;
 use crate::support::receiver::Receiver;
 use crate::support::redis::{CHANNEL, RedisServer};
 use crate::support::spans::{assert_whole, trace_text};
-use crate::support::{SOON, ns, percent_decoded, within};
+use crate::support::{SOON, ns, percent_decoded, wall_ns, within};
 use expect_test::expect;
 use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -145,6 +146,58 @@ fn a_whole_trace_is_found_whole_and_readable() {
     expected.assert_eq(&trace_text(&spans));
 }
 
+#[test]
+fn a_proxy_is_slow_dark_or_cut_off_as_it_is_told() {
+    let server = Server::start(|_| Answer::new(204).into());
+    let proxy = Proxy::to(server.address());
+    let ask = |stream: &mut TcpStream, patience: Duration| -> Option<Duration> {
+        let asked = wall_ns();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").ok()?;
+        answer_to(stream, patience).then(|| Duration::from_nanos(wall_ns() - asked))
+    };
+    let moment = Duration::from_millis(300);
+    let mut old = TcpStream::connect(proxy.address()).expect("connected");
+    ask(&mut old, SOON).expect("an answer");
+    proxy.delay(moment);
+    let time = ask(&mut old, SOON).expect("an answer");
+    assert!(time >= 2 * moment, "late both ways: {time:?}");
+    proxy.drip(10, moment / 10);
+    let time = ask(&mut old, SOON).expect("an answer");
+    assert!(time >= moment / 2, "18 bytes there, 40 back: {time:?}");
+
+    proxy.black_hole();
+    let mut new = TcpStream::connect(proxy.address()).expect("accepted all the same");
+    assert_eq!(ask(&mut old, moment), None);
+    assert_eq!(ask(&mut new, moment), None);
+    proxy.restore();
+    assert!(answer_to(&mut old, SOON), "what was held up goes on");
+    assert!(answer_to(&mut new, SOON));
+    assert_eq!(server.requests().len(), 5);
+
+    proxy.cut();
+    assert_eq!(ask(&mut old, SOON), None);
+    let mut refused = TcpStream::connect(proxy.address()).expect("accepted and closed");
+    assert_eq!(ask(&mut refused, SOON), None);
+    proxy.restore();
+    assert_eq!(ask(&mut old, SOON), None, "over for good");
+    let mut newer = TcpStream::connect(proxy.address()).expect("connected");
+    ask(&mut newer, SOON).expect("an answer");
+    assert_eq!(proxy.connections(), 4);
+}
+
+/// Whether the head of an answer comes.
+fn answer_to(stream: &mut TcpStream, patience: Duration) -> bool {
+    stream.set_read_timeout(Some(patience)).expect("a timeout");
+    let (mut bytes, mut byte) = (Vec::new(), [0]);
+    while !bytes.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => bytes.push(byte[0]),
+            _ => return false,
+        }
+    }
+    true
+}
+
 type Spoil = fn(&mut Vec<Span>);
 
 #[test]
@@ -207,6 +260,23 @@ fn the_receiver_complains_of_what_the_specification_forbids() {
         let found = catch_unwind(AssertUnwindSafe(|| receiver.spans()));
         assert!(found.is_err());
         drop(catch_unwind(AssertUnwindSafe(|| drop(receiver))));
+    }
+}
+
+#[test]
+fn every_test_that_the_table_names_is_there() {
+    let main = include_str!("main.rs");
+    let rows = main.lines().filter(|line| line.starts_with("//! | "));
+    let named: Vec<(&str, &str)> = rows
+        .flat_map(|row| row.split('`'))
+        .filter_map(|name| name.split_once("::"))
+        .collect();
+    assert!(named.len() > 60, "{}", named.len());
+    for (module, test) in named {
+        let path = format!("{}/tests/e2e/{module}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let function = format!("#[test]\nfn {test}() {{");
+        assert!(text.contains(&function), "there is no {module}::{test}");
     }
 }
 

@@ -425,6 +425,79 @@ fn a_workflow_that_the_api_does_not_know_yet_is_waited_for() {
     assert!(!rig.receiver.has_root("never"), "404 is tolerated 1 min");
 }
 
+/// The minute is a real one here, and it is counted from the event, or from the first 404 of what was found before.
+#[test]
+fn a_workflow_that_the_api_does_not_know_for_a_minute_is_given_up() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    const MINUTE_NS: u64 = 60 * SECOND_NS;
+    let rig = Rig::new();
+    rig.api.script("never", [status(404)]);
+    rig.api.decide("late", {
+        let first = wall_ns();
+        move |_, _| match wall_ns() - first < 50 * SECOND_NS {
+            true => status(404),
+            false => completed("late").reply(),
+        }
+    });
+    let gone = [processing("gone").reply(), status(404)];
+    rig.api.script("gone", gone);
+    let call = rig.call().env("FARSPAN_POLL_INTERVAL", "500ms");
+    let farspan = rig.start_call(&call);
+    let submitted = wall_ns();
+    for id in ["never", "late", "gone"] {
+        rig.submit(id);
+    }
+    let minute = |from: u64, to: u64| {
+        let after = to - from;
+        let right = MINUTE_NS..MINUTE_NS + 8 * SECOND_NS;
+        assert!(right.contains(&after), "{} ms", after / 1_000_000);
+    };
+    let trace = rig.trace_within("never", 3 * SOON);
+    minute(submitted, trace.root.end());
+    assert_eq!(trace.root.error(), Some("Workflow not found"));
+    assert_eq!(trace.root.attribute("cicd.pipeline.result"), "error");
+    assert_eq!(trace.root.attribute("error.type"), "not_found");
+    assert!(trace.root.start() >= submitted, "nothing older is known");
+    assert!(trace.stages.is_empty());
+
+    let trace = rig.trace("late");
+    trace.root.assert_times(START, END);
+    assert_eq!(trace.root.error(), None);
+
+    let trace = rig.trace("gone");
+    let missed = rig.api.requests_for("gone")[1].at_wall_ns;
+    minute(missed, trace.root.end());
+    for span in [&trace.root, trace.stage("DataLoader")] {
+        assert_eq!(span.error(), Some("Workflow not found"));
+    }
+    let polls = rig.api.polls("never");
+    let log = farspan.stop().stderr;
+    assert_eq!(rig.api.polls("never"), polls, "no longer watched");
+    assert_eq!(log.matches("Workflow not found").count(), 2, "{log}");
+    rig.receiver.assert_each_span_once();
+}
+
+/// What is asked after late has used up most of its minute.
+#[test]
+fn the_minute_of_what_is_not_found_begins_with_the_event() {
+    let rig = Rig::new();
+    rig.api.script("never", [status(404)]);
+    let call = rig
+        .call()
+        .env("FARSPAN_POLL_INITIAL_DELAY", "50s")
+        .env("FARSPAN_POLL_INTERVAL", "1s");
+    let _farspan = rig.start_call(&call);
+    let submitted = wall_ns();
+    rig.submit("never");
+    let trace = rig.trace_within("never", 3 * SOON);
+    let first = rig.api.requests_for("never")[0].at_wall_ns - submitted;
+    assert!(first >= 50_000_000_000, "{first} ns");
+    let after = trace.root.end() - submitted;
+    let right = 60_000_000_000..70_000_000_000;
+    assert!(right.contains(&after), "{after} ns");
+    assert_eq!(trace.root.error(), Some("Workflow not found"));
+}
+
 #[test]
 fn a_stage_left_open_ends_with_its_workflow() {
     let rig = Rig::new();
@@ -501,6 +574,33 @@ fn impossible_times_never_make_an_impossible_span() {
             assert_eq!(span.find("startTime"), None, "none was reported");
         }
     }
+}
+
+/// Times that come, go and change from answer to answer.
+#[test]
+fn of_times_that_change_the_best_are_kept() {
+    let rig = Rig::new();
+    let (stage_start, stage_end) = (STAGES[0].1, STAGES[0].2);
+    let stage =
+        |status, start, end| move |body: Body| body.stage("DataLoader", status, start, end, "");
+    let told = stage("Processing", stage_start, "")(Body::new("w", "Processing").start(START));
+    let silent = stage("Processing", "", "")(Body::new("w", "Processing"));
+    let unset = "0001-01-01T00:00:00Z";
+    let nonsense = stage("Processing", unset, unset)(Body::new("w", "Processing").start(unset));
+    let ended = stage("Completed", "", stage_end)(Body::new("w", "Processing"));
+    let other = stage("Completed", END, START)(Body::new("w", "Processing").start(END));
+    let last = stage("Completed", "", "")(Body::new("w", "Completed").start(START).end(END));
+    let story = [told, silent, nonsense, ended, other, last].map(|body| body.reply());
+    rig.api.script("w", story);
+    let farspan = rig.start();
+    rig.submit("w");
+    let trace = rig.trace("w");
+    trace.root.assert_times(START, END);
+    trace
+        .stage("DataLoader")
+        .assert_times(stage_start, stage_end);
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
 }
 
 #[test]

@@ -1,10 +1,15 @@
-//! https:// to the API and to the collector, trusted and not.
+//! https:// to the API and to the collector, rediss:// to Redis, trusted and not.
 
-use crate::support::api::completed;
-use crate::support::program::farspan;
+use crate::support::api::{completed, processing};
+use crate::support::folder::Folder;
+use crate::support::program::{Call, farspan};
+use crate::support::proxy::Proxy;
+use crate::support::redis::{CHANNEL, RedisServer};
 use crate::support::rig::Rig;
-use crate::support::tls::TlsWay;
+use crate::support::tls::{Certificate, TlsWay};
 use crate::support::{SOON, eventually};
+use serde_json::json;
+use std::path::PathBuf;
 
 #[test]
 fn an_api_and_a_collector_behind_tls() {
@@ -61,6 +66,150 @@ fn check_says_which_certificate_it_does_not_trust() {
         .output();
     assert_eq!(ended.code(), Some(1));
     assert!(ended.stdout.contains("UnknownIssuer"), "{}", ended.stdout);
+}
+
+const STREAM: &str = "workflows";
+
+/// Redis behind TLS for the channel, the stream and the store at once.
+fn behind_tls() -> (Rig, Call, PathBuf) {
+    let mut rig = Rig::new();
+    let certificate = Certificate::for_localhost();
+    let trusted = certificate.certificate.clone();
+    rig.redis = RedisServer::with_tls(certificate);
+    let url = format!("rediss://localhost:{}", rig.redis.tls_port());
+    let call = rig
+        .call()
+        .env("FARSPAN_REDIS_URL", url)
+        .env("FARSPAN_REDIS_STREAM", STREAM)
+        .env("FARSPAN_STATE", "redis")
+        .env("FARSPAN_LEASE", "4s")
+        .env("FARSPAN_INSTANCE", "one");
+    (rig, call, trusted)
+}
+
+#[test]
+fn redis_behind_tls_for_the_channel_the_stream_and_the_store() {
+    let (mut rig, call, trusted) = behind_tls();
+    let farspan = rig.start_call(&call.env("SSL_CERT_FILE", trusted.display()));
+    rig.api.script("goes on", [processing("goes on").reply()]);
+    rig.submit("goes on");
+    eventually("a poll", SOON, || rig.api.polls("goes on") >= 1);
+    for round in 0..2 {
+        let (heard, read) = (format!("heard-{round}"), format!("read-{round}"));
+        rig.api.script(&heard, [completed(&heard).reply()]);
+        rig.api.script(&read, [completed(&read).reply()]);
+        rig.submit(&heard);
+        rig.redis
+            .add(STREAM, &json!({ "WorkflowId": read }).to_string());
+        rig.trace(&heard);
+        rig.trace(&read);
+        let clients: String = rig.redis.ask(&["CLIENT", "LIST"]);
+        let door = format!("laddr=127.0.0.1:{} ", rig.redis.tls_port());
+        let by_tls = clients.lines().filter(|c| c.contains(&door)).count();
+        assert_eq!(by_tls, 3, "one connection each: {clients}");
+        assert_eq!(clients.lines().count(), 4, "and the test's own: {clients}");
+        if round == 0 {
+            rig.redis.stop();
+            rig.redis.resume();
+            rig.redis.await_subscribers(CHANNEL, 1);
+        }
+    }
+    rig.api.script("goes on", [completed("goes on").reply()]);
+    rig.trace("goes on");
+    eventually("nothing is pending", SOON, || {
+        rig.redis.pending(STREAM) == 0
+    });
+    farspan.stop();
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn a_redis_that_nobody_vouches_for_hears_nothing() {
+    let (rig, call, trusted) = behind_tls();
+    let (other, directory) = (Certificate::for_localhost(), Folder::new());
+    let port = rig.redis.tls_port();
+    let at = |host: &str| format!("rediss://:s3cret@{host}:{port}");
+    let cases = [
+        // Another certificate with the same subject.
+        (at("localhost"), other.certificate.clone(), "BadSignature"),
+        (at("127.0.0.1"), trusted.clone(), "not valid for name"),
+    ];
+    for (url, trusted, said) in cases {
+        for state in ["file", "redis"] {
+            let call = call.clone().env("FARSPAN_REDIS_URL", &url);
+            let call = call
+                .env("SSL_CERT_FILE", trusted.display())
+                .env("FARSPAN_STATE", state)
+                .env("FARSPAN_STATE_DIR", directory.path().display());
+            let mut farspan = call.start();
+            // The listener and the reader of the stream say so, and the store.
+            for who in [
+                "Redis at",
+                "stream workflows on Redis",
+                "the state cannot be",
+            ] {
+                if state == "file" && who.starts_with("the state") {
+                    continue;
+                }
+                eventually(&format!("a word of {who}"), SOON, || {
+                    let log = farspan.stderr();
+                    let mut lines = log.lines().filter(|line| line.contains(who));
+                    let told = |line: &str| line.contains(said) && line.contains("SSL_CERT_FILE");
+                    match lines.any(told) {
+                        true => Ok(()),
+                        false => Err(log),
+                    }
+                });
+            }
+            assert!(farspan.is_running(), "it waits for better times");
+            farspan.signal("TERM");
+            let log = farspan.wait(SOON).stderr;
+            assert!(!log.contains("s3cret"), "{log}");
+        }
+    }
+    let checked = call
+        .env("FARSPAN_REDIS_URL", at("localhost"))
+        .env("SSL_CERT_FILE", other.certificate.display());
+    rig.receiver.relaxed();
+    let checked = checked.with_arguments(&["check"]).output();
+    assert_eq!(checked.code(), Some(1));
+    assert!(
+        checked.stdout.contains("invalid peer certificate"),
+        "{checked:?}"
+    );
+    assert!(!checked.stdout.contains("s3cret"), "{checked:?}");
+    let commands: String = rig.redis.ask(&["INFO", "commandstats"]);
+    for command in ["auth", "hello", "subscribe", "xgroup", "script", "client"] {
+        let seen = commands.contains(&format!("cmdstat_{command}"));
+        assert!(!seen, "{command} was sent to a stranger: {commands}");
+    }
+}
+
+#[test]
+fn a_redis_whose_tls_falls_silent_is_missed_and_found_again() {
+    let (rig, call, trusted) = behind_tls();
+    let proxy = Proxy::to(("127.0.0.1", rig.redis.tls_port()));
+    proxy.black_hole();
+    let farspan = call
+        .env(
+            "FARSPAN_REDIS_URL",
+            format!("rediss://localhost:{}", proxy.port()),
+        )
+        .env("SSL_CERT_FILE", trusted.display())
+        .start();
+    for who in [
+        "Redis at",
+        "stream workflows on Redis",
+        "the state cannot be",
+    ] {
+        eventually("it is said", SOON, || farspan.stderr().contains(who));
+    }
+    proxy.restore();
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.api.script("w", [completed("w").reply()]);
+    rig.submit("w");
+    rig.trace("w");
+    farspan.stop();
 }
 
 fn port_of(url: &str) -> u16 {

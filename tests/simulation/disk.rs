@@ -1,6 +1,7 @@
 //! A store that is a map: all that is left of farspan when it has ended.
 
 use farspan::core::ids::RunKey;
+use farspan::core::limits;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::Wall;
 use farspan::core::{Change, Stored};
@@ -42,6 +43,19 @@ impl Disk {
                 }
             }
         }
+    }
+
+    /// Whether it says that this run is finished.
+    pub fn has_finished(&self, run: RunKey) -> bool {
+        self.finished.contains_key(&run.to_bytes())
+    }
+
+    /// What the core is to have counted.
+    pub fn bytes(&self) -> u64 {
+        let records = self.workflows.values().map(Vec::len).sum::<usize>();
+        let spans = self.spans.values().map(|s| s.bytes.len()).sum::<usize>();
+        let items = self.workflows.len() + self.spans.len() + self.finished.len();
+        (records + spans) as u64 + items as u64 * limits::STORED_KEYS_BYTES
     }
 
     pub fn stored(&self) -> Stored {

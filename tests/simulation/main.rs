@@ -74,6 +74,7 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
             sum.rejected,
             sum.restored,
             sum.spans_restored,
+            sum.waited,
         ];
         let rare = rare.iter().chain(&sum.crashes);
         assert!(
@@ -130,6 +131,7 @@ fn add(sum: &mut Tally, tally: Tally) {
     for (sum, crashes) in sum.crashes.iter_mut().zip(tally.crashes) {
         *sum += crashes;
     }
+    sum.waited += tally.waited;
     sum.restored += tally.restored;
     sum.spans_restored += tally.spans_restored;
 }

@@ -218,9 +218,11 @@ impl Scenario {
         let settings = Settings {
             monitors: monitors.collect(),
             pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
+            workflows_max: 1000,
             sampler: sampler(r),
             batch: batch_policy(r),
             stores: true,
+            state_bytes_max: u64::MAX,
             exports: true,
             seed: r.next(),
         };
@@ -261,6 +263,9 @@ impl Scenario {
         if quiet {
             scenario.faults_end = 0;
             scenario.crashes.clear();
+        } else if r.chance(0.3) {
+            // More than the finished runs alone, which go by their age.
+            scenario.settings.state_bytes_max = r.magnitude(8_000, 100_000);
         }
         scenario
     }

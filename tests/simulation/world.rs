@@ -14,7 +14,7 @@ use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
-use farspan::core::workflow::{Abandoned, edition_of};
+use farspan::core::workflow::{Abandoned, edition_of, keys_of};
 use farspan::core::{Action, Answer, Change, Core, Input, Note, Poll, Polled};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -38,6 +38,8 @@ pub struct Tally {
     pub restarts: u64,
     /// At each [`CrashPoint`].
     pub crashes: [u64; 6],
+    /// Times that an event had to wait for room.
+    pub waited: u64,
     /// Workflows that were taken over from an earlier life.
     pub restored: u64,
     /// Spans that an earlier life has finished.
@@ -72,6 +74,8 @@ struct World {
     clock_base: u64,
     /// Nobody is there.
     down: bool,
+    /// When the last life ended.
+    down_since: u64,
     disk: Disk,
     /// As `disk` has them.
     watches_stored: Vec<Watched>,
@@ -244,6 +248,7 @@ impl World {
             tally: Tally::default(),
             clock_base: 0,
             down: false,
+            down_since: 0,
             disk: Disk::default(),
             unstored_watches: BTreeSet::new(),
             unstored: Vec::new(),
@@ -357,7 +362,11 @@ impl World {
             return;
         }
         if !self.core.has_room() {
-            assert!(self.draining || self.store_again_at.is_some());
+            assert!(
+                self.draining || self.store_again_at.is_some() || self.core.state_is_full(),
+                "it waits for no reason"
+            );
+            self.tally.waited += u64::from(self.core.state_is_full());
             if self.stopped_for_good {
                 return self.feed(Input::Tick);
             }
@@ -481,6 +490,7 @@ impl World {
         loop {
             self.unstored.append(&mut self.core.take_changes());
             if self.unstored.is_empty() {
+                assert_eq!(self.core.state_bytes(), self.disk.bytes());
                 break;
             }
             if self.strike(CrashPoint::BeforeCommit) || !self.persist() {
@@ -561,7 +571,7 @@ impl World {
         self.calm_since = None;
         self.paused_until.fill(0);
         self.tally.crashes[crash.point as usize] += 1;
-        self.down = true;
+        (self.down, self.down_since) = (true, self.now);
         self.plan(self.now + crash.down, Happening::Restart);
     }
 
@@ -575,9 +585,13 @@ impl World {
         self.watched = 0;
         for (plan, watch) in scenario.plans.iter().zip(&mut self.watches) {
             let monitor = &scenario.settings.monitors[plan.monitor];
-            if let Some(ended) = watch.ended_wall {
+            if watch.ended_wall.is_some() {
+                let (_, run) = keys_of(&plan.event, &monitor.naming);
+                let old = self.down_since >= watch.remembered_at + nanos(limits::FINISHED_KEPT);
+                let kept = self.disk.has_finished(run);
+                assert!(kept || old || watch.forgotten, "forgotten for being away");
+                watch.forgotten = !kept;
                 watch.remembered_at = self.now;
-                watch.forgotten |= now.wall.since(ended) >= limits::FINISHED_KEPT;
             } else if let Some(deadline) = watch.deadline_wall {
                 let left = deadline.since(now.wall).min(monitor.timeout);
                 let left = left.max(monitor.interval * 2);
@@ -599,7 +613,12 @@ impl World {
             .events
             .iter()
             .filter(|(at, plan)| *at <= self.now && self.watches[*plan].event_at.is_none());
-        let again: BTreeSet<usize> = lost.map(|(_, plan)| *plan).chain(unheard).collect();
+        // As does a stream whose entry was not acknowledged any more.
+        let unacknowledged = (0..).zip(&self.watches).filter(|(_, w)| w.ended);
+        let again: BTreeSet<usize> = (lost.map(|(_, plan)| *plan))
+            .chain(unheard)
+            .chain(unacknowledged.map(|(plan, _)| plan))
+            .collect();
         for plan in again {
             let at = self.now + self.random.between(0, MINUTE);
             self.plan(at, Happening::Started(plan));
@@ -798,7 +817,7 @@ impl World {
     }
 
     fn noted(&mut self, note: Note) {
-        if let Note::NotRestored { why } = &note {
+        if let Note::NotRestored { why, .. } = &note {
             panic!("not restored: {why}");
         }
         let Note::Ended {

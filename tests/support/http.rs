@@ -43,6 +43,8 @@ pub enum Reply {
     Truncated(Answer),
     /// Any bytes, then closes.
     Raw(Vec<u8>),
+    /// Any pieces, each a moment after the one before, and the connection stays open.
+    Verbatim(Vec<Vec<u8>>),
     /// Reads the request and closes.
     Close,
     /// Reads the request and never answers.
@@ -114,6 +116,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     connections: AtomicUsize,
     refusing: AtomicBool,
+    resetting: AtomicBool,
 }
 
 struct Running {
@@ -141,6 +144,7 @@ impl Server {
                 requests: Mutex::default(),
                 connections: AtomicUsize::new(0),
                 refusing: AtomicBool::new(false),
+                resetting: AtomicBool::new(false),
             }),
             running: None,
         }
@@ -167,6 +171,11 @@ impl Server {
     /// Closes every new connection at once, or no longer.
     pub fn refuse(&self, refusing: bool) {
         self.shared.refusing.store(refusing, Ordering::SeqCst);
+    }
+
+    /// Resets every new connection when a request comes by it, or no longer.
+    pub fn reset(&self, resetting: bool) {
+        self.shared.resetting.store(resetting, Ordering::SeqCst);
     }
 
     pub fn resume(&mut self) {
@@ -226,6 +235,11 @@ fn accept(
         if shared.refusing.load(Ordering::SeqCst) {
             continue;
         }
+        if shared.resetting.load(Ordering::SeqCst) {
+            // A socket that is closed while something in it is unread is reset.
+            std::thread::spawn(move || stream.peek(&mut [0]));
+            continue;
+        }
         if let Ok(clone) = stream.try_clone() {
             lock(open).push(clone);
         }
@@ -264,6 +278,12 @@ fn serve(mut stream: &TcpStream, connection: usize, shared: &Shared) -> io::Resu
                 return stream.write_all(&answer.body);
             }
             Reply::Raw(bytes) => return stream.write_all(&bytes),
+            Reply::Verbatim(pieces) => {
+                for piece in pieces {
+                    stream.write_all(&piece)?;
+                    std::thread::sleep(Duration::from_millis(15));
+                }
+            }
             Reply::Close => return Ok(()),
             Reply::Hang => {
                 // Until the client, or `stop`, ends the connection.

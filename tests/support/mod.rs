@@ -8,10 +8,13 @@
 )]
 
 pub mod api;
+pub mod clock;
 pub mod files;
 pub mod folder;
 pub mod http;
+pub mod old_redis;
 pub mod program;
+pub mod proxy;
 pub mod receiver;
 pub mod redis;
 pub mod reported;

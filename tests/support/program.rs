@@ -16,6 +16,8 @@ pub struct Call {
     environment: BTreeMap<String, String>,
     reads_stdout: bool,
     has_stdin: bool,
+    /// A program with arguments that becomes farspan in the end.
+    by: Vec<String>,
 }
 
 /// What is left of a program that has ended.
@@ -40,12 +42,25 @@ pub fn farspan(arguments: &[&str]) -> Call {
         environment: [("FARSPAN_ADMIN_LISTEN".to_owned(), "none".to_owned())].into(),
         reads_stdout: true,
         has_stdin: false,
+        by: Vec::new(),
     }
 }
 
 impl Call {
     pub fn env(mut self, key: &str, value: impl ToString) -> Self {
         self.environment.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Another command in the same environment.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Started by a program that sets something up and then becomes farspan, as `env` does.
+    pub fn by(mut self, words: &[&str]) -> Self {
+        self.by.extend(words.iter().map(ToString::to_string));
         self
     }
 
@@ -67,8 +82,11 @@ impl Call {
     }
 
     pub fn start(&self) -> Farspan {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_farspan"));
-        command.args(&self.arguments).env_clear();
+        let mut words = self.by.clone();
+        words.push(env!("CARGO_BIN_EXE_farspan").to_owned());
+        words.extend(self.arguments.iter().cloned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).env_clear();
         for key in ["PATH", "HOME"] {
             if let Some(value) = std::env::var_os(key) {
                 command.env(key, value);
@@ -84,7 +102,7 @@ impl Call {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("farspan starts");
+            .unwrap_or_else(|error| panic!("{}: {error}", words[0]));
         let pipe = child.stdout.take().expect("piped");
         let (stdout, unread) = match self.reads_stdout {
             true => (Output::read(pipe), None),

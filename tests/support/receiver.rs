@@ -249,7 +249,9 @@ fn is_success(reply: &Reply) -> bool {
             answer.status == 200
         }
         Reply::Late(_, later) => is_success(later),
-        Reply::Truncated(_) | Reply::Raw(_) | Reply::Close | Reply::Hang => false,
+        Reply::Truncated(_) | Reply::Raw(_) | Reply::Verbatim(_) | Reply::Close | Reply::Hang => {
+            false
+        }
     }
 }
 

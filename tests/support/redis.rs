@@ -1,6 +1,7 @@
 //! A real redis-server.
 
 use super::http::lock;
+use super::tls::Certificate;
 use super::{SOON, eventually, free_port};
 use ::redis::{Client, Commands};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,8 @@ pub struct RedisServer {
     child: Option<Child>,
     /// Where it keeps what it holds, if it does.
     directory: Option<std::path::PathBuf>,
+    /// The port and the certificate of its other door.
+    tls: Option<(u16, Certificate)>,
 }
 
 impl RedisServer {
@@ -31,7 +34,22 @@ impl RedisServer {
             password: Mutex::default(),
             child: None,
             directory: None,
+            tls: None,
         }
+    }
+
+    /// One that is there for TLS too, with this certificate, on a port of its own.
+    pub fn with_tls(certificate: Certificate) -> Self {
+        let mut server = RedisServer::stopped();
+        server.tls = Some((free_port(), certificate));
+        server.resume();
+        server
+    }
+
+    /// Where it is there for TLS.
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.tls.as_ref().expect("made with TLS").0
     }
 
     /// One that keeps every write on its disk.
@@ -96,6 +114,10 @@ impl RedisServer {
         }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -119,7 +141,16 @@ impl RedisServer {
     /// Comes back when it answers PING.
     pub fn resume(&mut self) {
         assert!(self.child.is_none(), "already running");
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        if let Some((port, certificate)) = &self.tls {
+            command.args(["--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
+            command.arg("--tls-cert-file").arg(&certificate.certificate);
+            command.arg("--tls-key-file").arg(&certificate.key);
+            command
+                .arg("--tls-ca-cert-file")
+                .arg(&certificate.certificate);
+        }
+        let child = command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--daemonize", "no"])
             .args(match self.directory {

@@ -1,11 +1,38 @@
 //! A way over TLS to a plain server of this host: the certificate is made on the spot.
 
+use super::folder::Folder;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+
+/// A certificate for `localhost` that vouches for itself, gone with the test.
+pub struct Certificate {
+    /// PEM: trust it, and its holder is trusted.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    _folder: Folder,
+}
+
+impl Certificate {
+    pub fn for_localhost() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let folder = Folder::new();
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        Certificate {
+            certificate: write("certificate.pem", made.cert.pem()),
+            key: write("key.pem", made.signing_key.serialize_pem()),
+            _folder: folder,
+        }
+    }
+}
 
 pub struct TlsWay {
     pub port: u16,

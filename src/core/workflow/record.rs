@@ -38,13 +38,17 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unreadable::Newer(version) => write!(f, "a later farspan wrote it (version {version})"),
+            Unreadable::Newer(version) => write!(
+                f,
+                "a later farspan wrote it (version {version}), start that one again"
+            ),
             Unreadable::Damaged => f.write_str("it is damaged"),
         }
     }
 }
 
-const VERSION: u8 = 1;
+/// The version that [`encode`] writes, and the latest that [`decode`] reads.
+pub const VERSION: u8 = 1;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {

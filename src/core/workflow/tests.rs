@@ -790,6 +790,28 @@ fn stages_beyond_the_bound_are_left_out() {
     assert_eq!(spans, limits::STAGES_MAX + 1);
 }
 
+/// However often they change, what waits for their spans has an end, and nothing is forgotten silently.
+#[test]
+fn changes_of_status_beyond_the_bound_are_counted() {
+    let mut naming = naming();
+    naming.limits.events = usize::MAX;
+    let mut workflow = Workflow::new(event(), &naming, &Sampler::default(), wall("0"));
+    let stages: Vec<String> = (0..300).map(|n| format!("s{n}")).collect();
+    let rounds = limits::OBSERVED_EVENTS_MAX / stages.len() + 5;
+    let mut spans = Vec::new();
+    for round in 0..rounds {
+        let status = ["Initializing", "Processing"][round % 2];
+        let told: Vec<String> = stages.iter().map(|s| format!("{s}={status}")).collect();
+        let snapshot = snapshot("Processing", told.iter().map(String::as_str));
+        workflow.observe(snapshot, wall("5"), &naming, &mut spans);
+    }
+    assert_eq!(workflow.observed_events(), limits::OBSERVED_EVENTS_MAX);
+    workflow.abandon(Abandoned::TimedOut, wall("9"), &naming, &mut spans);
+    let dropped: u32 = spans.iter().map(|span| span.dropped_events).sum();
+    let told = rounds * stages.len() + 1;
+    assert_eq!(dropped as usize, told - limits::OBSERVED_EVENTS_MAX);
+}
+
 /// How many spans a script of one line gives.
 fn run_unchecked(line: &str) -> usize {
     let naming = naming();
