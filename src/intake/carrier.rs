@@ -155,7 +155,7 @@ keys! {
 }
 
 /// Whether a key is this name, whatever its case, hyphens and underscores.
-pub(super) fn is_named(key: &str, name: &str) -> bool {
+fn is_named(key: &str, name: &str) -> bool {
     let letters = key.bytes().filter(|b| !matches!(b, b'_' | b'-'));
     letters.map(|b| b.to_ascii_lowercase()).eq(name.bytes())
 }

@@ -1,7 +1,7 @@
 //! A start event as bytes: JSON in, [`StartEvent`] out.
 //!
-//! Names are matched without regard to case, hyphens and underscores, so `WorkflowId`, `workflowId` and `workflow_id`
-//! are one name. Only the id has to be right: whatever else is not is left out and told, and the workflow is traced.
+//! Names are matched without regard to case and underscores, so `WorkflowId`, `workflowId` and `workflow_id` are one
+//! name. Only the id has to be right: whatever else is not is left out and told, and the workflow is traced.
 //!
 //! An event may come in a CloudEvent's envelope (`specversion`): then its `data` is the event, `subject` is the id where
 //! the data has none, and `time` is the time of submission where the data says nothing of it.
@@ -13,7 +13,7 @@
 //!
 //! Pure: no I/O.
 
-use super::carrier::{self, Carrier, Formats, Inherited, is_named};
+use super::carrier::{self, Carrier, Formats, Inherited};
 use super::document::{Node, base64_decoded};
 use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
@@ -226,12 +226,17 @@ pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<M
     read_node(&Node::Object(entries), &Beside::default(), reading)
 }
 
-/// The names of an event's fields, in lower case without hyphens and underscores.
+/// The names of an event's fields, in lower case without underscores.
 const NAMES: [&str; 4] = ["workflowid", "submittedat", "attempt", "attributes"];
 /// Where an event may have a trace context, beside its own fields.
 const PLACES: [&str; 3] = ["carrier", "tracecontext", "headers"];
 /// The attributes of a CloudEvent that count, and its data.
 const ENVELOPE: [&str; 5] = ["specversion", "subject", "time", "data", "database64"];
+
+fn is_named(key: &str, name: &str) -> bool {
+    let letters = key.bytes().filter(|b| *b != b'_');
+    letters.map(|b| b.to_ascii_lowercase()).eq(name.bytes())
+}
 
 /// A byte order mark may be ignored, says RFC 8259 section 8.1, and .NET likes to write one.
 fn unmarked(bytes: &[u8]) -> &[u8] {
