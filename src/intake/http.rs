@@ -9,10 +9,12 @@
 
 use super::carrier::{Carrier, percent_decoded};
 use super::message::{self, Beside, Malformed, Message, Reading};
+use super::mistakes::Mistakes;
 use super::posted::{Admission, Posted};
 use crate::serve::{Request, Response};
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use serde_json::json;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// So long a request waits for the loop to take its events.
@@ -23,21 +25,36 @@ const STORED_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_AFTER: &str = "5";
 
 /// Where requests come in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Entrance {
-    /// How events are read.
-    pub reading: Reading,
-    /// To the loop.
-    pub posted: Sender<Posted>,
+    reading: Reading,
+    posted: Sender<Posted>,
+    /// Each connection has a thread of its own.
+    mistakes: Mutex<Mistakes>,
 }
 
 impl Entrance {
+    /// Events are read so, and go to the loop by this channel.
+    pub fn new(reading: Reading, posted: Sender<Posted>) -> Self {
+        Entrance {
+            reading,
+            posted,
+            mistakes: Mutex::default(),
+        }
+    }
+
     /// Answers a request.
     pub fn post(&self, request: &Request) -> Response {
         let messages = match self.read(request) {
             Ok(messages) => messages,
-            Err((at, malformed)) => return refused(at, &malformed),
+            Err((at, malformed)) => {
+                self.mistakes().note_malformed(&malformed);
+                return refused(at, &malformed);
+            }
         };
+        for message in &messages.events {
+            self.mistakes().note_oddity(message);
+        }
         if messages.events.is_empty() {
             return trouble(400, "no event in it");
         }
@@ -65,6 +82,11 @@ impl Entrance {
             Err(RecvTimeoutError::Disconnected) => later("farspan is stopping"),
             Err(RecvTimeoutError::Timeout) => later("the events could not be stored in time"),
         }
+    }
+
+    fn mistakes(&self) -> MutexGuard<'_, Mistakes> {
+        // Whoever panicked did so between two whole changes.
+        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, request: &Request) -> Result<Messages, (Option<usize>, Malformed)> {

@@ -75,7 +75,7 @@ impl Endpoint {
             return Ok((Answering { serving: None }, never()));
         };
         let (posted, received) = bounded(POSTED_QUEUE);
-        let entrance = intake::http::Entrance { reading, posted };
+        let entrance = intake::http::Entrance::new(reading, posted);
         let routes = vec![admin::Route {
             method: "POST",
             path: "/api/workflows",

@@ -200,16 +200,35 @@ fn what_waits_for_company_does_not_hold_back_a_store_that_is_due() {
     assert_eq!(store.0.borrow().due, None, "it was seen to");
 }
 
-/// A watcher that is posted an event; whether the sender has heard of it is in the channel.
-fn post(watcher: &mut Loop, id: &str) -> Receiver<Admission> {
+/// Posts these; whether the sender has heard of it is in the channel.
+fn post_all(watcher: &mut Loop, ids: impl Iterator<Item = Box<str>>) -> Receiver<Admission> {
     let (answer, answered) = bounded(1);
-    let events = vec![StartEvent {
-        workflow_id: id.into(),
+    let event = |workflow_id| StartEvent {
+        workflow_id,
         ..start_event()
-    }];
+    };
+    let events = ids.map(event).collect();
     watcher.admit(Posted { events, answer });
     watcher.end_turn();
     answered
+}
+
+fn post(watcher: &mut Loop, id: &str) -> Receiver<Admission> {
+    post_all(watcher, std::iter::once(id.into()))
+}
+
+#[test]
+fn what_is_posted_together_is_accepted_together_or_not_at_all() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    let room = watcher.core.room();
+    let too_many = (0..=room).map(|n| n.to_string().into());
+    let answered = post_all(&mut watcher, too_many);
+    assert_eq!(answered.try_recv(), Ok(Admission::NoRoom));
+    assert_eq!(watcher.core.watched(), 0);
+    let answered = post_all(&mut watcher, (0..3).map(|n| n.to_string().into()));
+    assert_eq!(answered.try_recv(), Ok(Admission::Accepted));
+    assert_eq!(store.0.borrow().workflows, 3);
 }
 
 #[test]

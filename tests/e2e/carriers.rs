@@ -630,8 +630,11 @@ fn what_is_no_event_hears_why() {
     );
     assert_eq!(answer.status, 403);
     assert!(farspan.is_running());
-    farspan.stop();
+    let ended = farspan.stop();
     rig.api.assert_nothing_stray();
+    // Whoever runs farspan sees it as well, each kind once.
+    let said = ended.stderr.matches("malformed start event").count();
+    assert_eq!(said, 4, "{}", ended.stderr);
 }
 
 #[test]
