@@ -931,7 +931,9 @@ impl Core {
                 watch.workflow.set_source(source);
                 return self.mark(slot);
             }
-        } else if let Some(leaving) = self.leaving.get_mut(&run) {
+        } else if let Some(leaving) = self.leaving.get_mut(&run)
+            && (leaving.source.as_ref()).is_none_or(|known| *known == source)
+        {
             leaving.source = Some(source);
             return;
         }
@@ -1040,7 +1042,7 @@ impl Core {
             }
             Answer::NotFound => {
                 self.host_answers(polled.slot);
-                self.miss(polled.slot, due, at, now);
+                self.miss(polled.slot, due, polled.sent.mono, at, now);
             }
             Answer::Failed(failure) => self.fail(polled.slot, failure, at, now),
         }
@@ -1079,14 +1081,15 @@ impl Core {
         }
     }
 
-    fn miss(&mut self, slot: u32, due: Mono, at: Wall, now: Now) {
+    /// The API did not know the workflow when it was asked; it may by now.
+    fn miss(&mut self, slot: u32, due: Mono, asked: Mono, at: Wall, now: Now) {
         self.counters.polls_not_found += 1;
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
         watch.failures = 0;
-        let since = *watch.missing_since.get_or_insert(now.mono);
-        if now.mono.since(since) >= limits::NOT_FOUND_TOLERATED {
+        let since = *watch.missing_since.get_or_insert(asked);
+        if asked.since(since) >= limits::NOT_FOUND_TOLERATED {
             self.abandon(slot, Abandoned::NotFound, at, now);
         } else {
             self.poll_again(slot, due, at, now);

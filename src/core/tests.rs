@@ -1523,6 +1523,34 @@ fn a_record_of_a_run_that_is_watched_is_no_reason_to_leave_it_alone() {
 }
 
 #[test]
+fn a_second_entry_does_not_take_the_place_of_the_first_while_its_spans_leave() {
+    let mut rig = Rig::plain();
+    let entry = |id: &str| {
+        Input::Started(StartEvent {
+            source: Some(id.into()),
+            ..event(0, "w")
+        })
+    };
+    rig.handle(entry("1-0"));
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    for id in ["2-0", "1-0"] {
+        rig.handle(entry(id));
+        assert_eq!(rig.settled, ["release 2-0"], "the first waits for its span");
+    }
+    rig.pass(Duration::from_secs(10));
+    let (_, batch) = rig.batches.pop().expect("its span");
+    rig.handle(Input::Exported {
+        batch: batch.id,
+        outcome: ExportOutcome::Delivered {
+            rejected: 0,
+            message: "".into(),
+        },
+    });
+    assert_eq!(rig.settled, ["release 2-0", "release 1-0"]);
+}
+
+#[test]
 fn an_answer_that_brings_nothing_new_changes_nothing_in_the_store() {
     let mut rig = Rig::plain();
     rig.start(0, "w");

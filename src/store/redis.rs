@@ -225,6 +225,10 @@ pub struct RedisStore {
     mine: HashSet<RunKey>,
     /// Just before the last request that has renewed the lease.
     renewed: Option<Now>,
+    /// The same, of the last one while all that is ours was there.
+    sure: Option<Now>,
+    /// Runs that were refused, and a commit that went wrong later has told nobody.
+    untold: Vec<(RunKey, Refusal)>,
     /// When to renew and to look for what is free.
     due: Mono,
     /// What is still to be taken of the dead.
@@ -301,6 +305,8 @@ impl RedisStore {
             is_whole: false,
             mine: HashSet::new(),
             renewed: None,
+            sure: None,
+            untold: Vec::new(),
             due: clock::now().mono,
             estates: Vec::new(),
             unread: HashMap::new(),
@@ -360,6 +366,9 @@ impl RedisStore {
             return Err(Trouble::Lapsed);
         }
         self.renewed = Some(asked);
+        if self.is_whole {
+            self.sure = self.renewed;
+        }
         Ok(answer)
     }
 
@@ -378,7 +387,10 @@ impl RedisStore {
                 self.mine.remove(run);
             }
         }
-        tried.map(|()| committed)
+        tried.map(|()| {
+            committed.refused = std::mem::take(&mut self.untold);
+            committed
+        })
     }
 
     fn write_and_claim(
@@ -388,7 +400,7 @@ impl RedisStore {
         committed: &mut Committed,
     ) -> Result<(), Trouble> {
         if self.is_whole {
-            self.write(by_run(changes), "known", "new", committed)?;
+            self.write(by_run(changes), "known", "new")?;
         } else {
             self.rejoin(changes, view, committed)?;
         }
@@ -423,13 +435,15 @@ impl RedisStore {
                 runs.entry(run).or_default();
             }
         }
-        let silent = before.map(|before| clock::now().mono.since(before.mono));
-        let known = match silent {
+        let now = clock::now();
+        // Since a try that failed midway nothing is sure either.
+        let known = match self.sure.map(|sure| silence(sure, now)) {
             Some(silent) if silent >= DONE_KEPT => "held",
             _ => "whole",
         };
-        self.write(runs, known, "whole", committed)?;
+        self.write(runs, known, "whole")?;
         self.is_whole = true;
+        self.sure = self.renewed;
         self.find_own(committed)
     }
 
@@ -463,9 +477,10 @@ impl RedisStore {
         runs: BTreeMap<RunKey, Changed>,
         mode_of_mine: &str,
         mode_of_others: &str,
-        committed: &mut Committed,
     ) -> Result<(), Trouble> {
-        let mut runs = runs.into_iter().peekable();
+        let untold: HashSet<RunKey> = self.untold.iter().map(|(run, _)| *run).collect();
+        let runs = runs.into_iter().filter(|(run, _)| !untold.contains(run));
+        let mut runs = runs.peekable();
         while runs.peek().is_some() {
             let mut command = self.script(|link| &link.commit);
             command.arg(DONE_KEPT.as_secs());
@@ -505,8 +520,8 @@ impl RedisStore {
                 }
                 self.mine.remove(&run);
                 match why.as_str() {
-                    "elsewhere" => committed.refused.push((run, Refusal::Elsewhere)),
-                    "done" => committed.refused.push((run, Refusal::Done)),
+                    "elsewhere" => self.untold.push((run, Refusal::Elsewhere)),
+                    "done" => self.untold.push((run, Refusal::Done)),
                     _ => {}
                 }
             }
@@ -681,14 +696,8 @@ impl Store for RedisStore {
 
     fn may_export(&self, now: Now) -> bool {
         let margin = self.lease / 10;
-        self.renewed.is_some_and(|renewed| {
-            // The wall clock goes on while the whole machine sleeps, the other one while the wall clock is set back.
-            let silent = now
-                .mono
-                .since(renewed.mono)
-                .max(now.wall.since(renewed.wall));
-            silent + margin < self.lease
-        })
+        self.renewed
+            .is_some_and(|renewed| silence(renewed, now) + margin < self.lease)
     }
 
     fn leave(&mut self) {
@@ -705,6 +714,12 @@ impl Store for RedisStore {
             }
         }
     }
+}
+
+/// The wall clock goes on while the whole machine sleeps, the other one while the wall clock is set back.
+fn silence(since: Now, now: Now) -> Duration {
+    let by_wall = now.wall.since(since.wall);
+    now.mono.since(since.mono).max(by_wall)
 }
 
 /// What is to become of one run.
@@ -1140,6 +1155,24 @@ mod tests {
         let mut runs: Vec<RunKey> = claimed.workflows.iter().map(|(run, _)| *run).collect();
         runs.sort_unstable();
         assert_eq!((runs, claimed.spans.len()), (vec![key(2), key(3)], 1));
+    }
+
+    #[test]
+    fn what_is_gone_after_a_day_is_done_though_the_machine_slept_meanwhile() {
+        let server = Server::start();
+        let mut a = server.store("a", LONG);
+        commit(&mut a, &[put(1, b"one"), put(2, b"two")]);
+        let _: () = server.ask(&["FLUSHALL"]);
+        // The monotonic clock stood still; and a first try to come back has renewed the lease, and failed then.
+        let sure = a.sure.unwrap();
+        let day_ago = Wall::from_unix_ns(sure.wall.as_unix_ns() - DONE_KEPT.as_nanos() as i64);
+        a.sure = Some(Now {
+            wall: day_ago,
+            ..sure
+        });
+        let committed = commit(&mut a, &[put(1, b"one"), put(2, b"two")]);
+        let done = |n| (key(n), Refusal::Done);
+        assert_eq!(committed.refused, [done(1), done(2)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::snapshot::Outcome;
 use farspan::core::time::Wall;
 use farspan::core::workflow::Naming;
-use farspan::core::{Monitor, Settings};
+use farspan::core::{Monitor, Pace, Settings};
 use std::time::Duration;
 
 pub const MS: u64 = 1_000_000;
@@ -45,6 +45,8 @@ pub struct Scenario {
     pub crashes: Vec<Crash>,
     /// The store takes nothing within these.
     pub store_outages: Vec<(u64, u64)>,
+    /// When the configuration is read anew, and each monitor's pace from then on.
+    pub reloads: Vec<(u64, Vec<Pace>)>,
     pub seed: u64,
 }
 
@@ -258,8 +260,10 @@ impl Scenario {
             turn_max: if r.chance(0.5) { 0 } else { 250 * MS },
             crashes: crashes(r, faults_end),
             store_outages: windows(r, horizon),
+            reloads: Vec::new(),
             seed,
         };
+        scenario.reloads = reloads(r, &scenario.settings.monitors, horizon);
         if quiet {
             scenario.faults_end = 0;
             scenario.crashes.clear();
@@ -277,7 +281,7 @@ impl Scenario {
     }
 }
 
-fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
+pub fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
     let latency_min = match saturated {
         true => r.magnitude(2 * SECOND, 20 * SECOND),
         false => r.magnitude(MS, SECOND),
@@ -305,7 +309,7 @@ fn windows(r: &mut Random, within: u64) -> Vec<(u64, u64)> {
     (0..count).map(window).collect()
 }
 
-fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u64) -> Monitor {
+pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u64) -> Monitor {
     let timeout = match r.between(0, 3) {
         0 => duration / 2 + MINUTE,
         1 => 24 * HOUR,
@@ -332,7 +336,7 @@ fn sampler(r: &mut Random) -> Sampler {
     }
 }
 
-fn batch_policy(r: &mut Random) -> BatchPolicy {
+pub fn batch_policy(r: &mut Random) -> BatchPolicy {
     let spans_max = r.magnitude(1, 128) as usize;
     BatchPolicy {
         schedule_delay: Duration::from_nanos(r.magnitude(MS, 30 * SECOND)),
@@ -360,7 +364,7 @@ fn faults(r: &mut Random) -> Faults {
     }
 }
 
-fn collector_faults(r: &mut Random, spans_max: usize, horizon: u64) -> CollectorFaults {
+pub fn collector_faults(r: &mut Random, spans_max: usize, horizon: u64) -> CollectorFaults {
     CollectorFaults {
         latency_max: r.magnitude(MS, 30 * SECOND),
         outages: windows(r, horizon),
@@ -388,6 +392,23 @@ fn crashes(r: &mut Random, before: u64) -> Vec<Crash> {
     (0..count).map(crash).collect()
 }
 
+fn reloads(r: &mut Random, monitors: &[Monitor], horizon: u64) -> Vec<(u64, Vec<Pace>)> {
+    let count = if r.chance(0.6) { 0 } else { r.between(1, 6) };
+    let percent =
+        |r: &mut Random, of: Duration, least, most| of * r.magnitude(least, most) as u32 / 100;
+    let reload = |_| {
+        let paces = monitors.iter().map(|monitor| Pace {
+            initial_delay: Duration::from_nanos(r.between(0, 2 * MINUTE)),
+            // Much shorter would be as many polls more.
+            interval: percent(r, monitor.interval, 50, 1000),
+            timeout: percent(r, monitor.timeout, 20, 150),
+        });
+        let paces = paces.collect();
+        (BEGIN + r.between(0, horizon * 3 / 2), paces)
+    };
+    (0..count).map(reload).collect()
+}
+
 fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
     if r.chance(0.6) {
         return Vec::new();
@@ -403,7 +424,7 @@ fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is one thing that is so")]
-fn plan(
+pub fn plan(
     r: &mut Random,
     n: usize,
     event_at: u64,

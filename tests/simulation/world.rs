@@ -15,7 +15,9 @@ use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State}
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::{Abandoned, edition_of, keys_of};
-use farspan::core::{Action, Answer, Change, Core, Input, Note, Poll, Polled};
+use farspan::core::{
+    Action, Answer, Change, Core, Input, Monitor, Note, Pace, Poll, Polled, Settings,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -44,12 +46,17 @@ pub struct Tally {
     pub restored: u64,
     /// Spans that an earlier life has finished.
     pub spans_restored: u64,
+    /// Times the pace has changed.
+    pub reloads: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }
 
 struct World {
     scenario: Arc<Scenario>,
+    /// At the pace that is in force.
+    monitors: Vec<Monitor>,
+    reloaded_at: u64,
     core: Core,
     now: u64,
     random: Random,
@@ -101,6 +108,7 @@ enum Happening {
     Crash(Crash),
     Gone(Crash),
     Restart,
+    Reload(Vec<Pace>),
     Drain,
 }
 
@@ -112,9 +120,11 @@ impl Happening {
             | Happening::Exported(..)
             | Happening::EndTurn
             | Happening::Gone(_) => true,
-            Happening::Started(_) | Happening::Crash(_) | Happening::Restart | Happening::Drain => {
-                false
-            }
+            Happening::Started(_)
+            | Happening::Crash(_)
+            | Happening::Restart
+            | Happening::Reload(_)
+            | Happening::Drain => false,
         }
     }
 }
@@ -227,6 +237,8 @@ impl World {
         let watches = vec![Watched::default(); scenario.plans.len()];
         let ids = scenario.plans.iter().map(|p| p.event.workflow_id.clone());
         let mut world = World {
+            monitors: scenario.settings.monitors.clone(),
+            reloaded_at: 0,
             core: Core::new(scenario.settings.clone(), clock(&scenario, BEGIN, 0)),
             now: BEGIN,
             random: Random::new(!scenario.seed),
@@ -265,6 +277,9 @@ impl World {
         }
         if let Some(at) = world.scenario.drain_at {
             world.plan(at, Happening::Drain);
+        }
+        for (at, paces) in &world.scenario.clone().reloads {
+            world.plan(*at, Happening::Reload(paces.clone()));
         }
         for crash in &world.scenario.clone().crashes {
             world.plan(crash.at, Happening::Crash(*crash));
@@ -341,6 +356,7 @@ impl World {
             Happening::Crash(crash) => self.arm(crash),
             Happening::Gone(crash) => self.end_life(crash),
             Happening::Restart => self.restart(),
+            Happening::Reload(paces) => self.reload(paces),
             Happening::Drain if self.down => {
                 let soon = self.now + 2 * HOUR;
                 self.plan(soon, Happening::Drain);
@@ -374,7 +390,7 @@ impl World {
         }
         let scenario = self.scenario.clone();
         let event = scenario.plans[plan].event.clone();
-        let monitor = &scenario.settings.monitors[usize::from(event.monitor)];
+        let monitor = self.monitors[usize::from(event.monitor)].clone();
         let spread = RunKey::of(&monitor.naming.monitor, &event.workflow_id).spread();
         let watch = &mut self.watches[plan];
         let duplicate = watch.event_at.is_some();
@@ -396,11 +412,47 @@ impl World {
         assert_eq!(counted, u64::from(duplicate));
     }
 
+    /// Deadlines move with the timeout; whoever would wait for longer than the new pace has it waits less.
+    fn reload(&mut self, paces: Vec<Pace>) {
+        let (now, base) = (self.now, self.clock_base);
+        let is_watching = !self.down && !self.stopped_for_good;
+        for (plan, watch) in self.scenario.plans.iter().zip(&mut self.watches) {
+            let (monitor, pace) = (&self.monitors[plan.monitor], &paces[plan.monitor]);
+            let is_watched = is_watching && watch.event_at.is_some() && !watch.ended;
+            let Some(wall) = watch.deadline_wall.filter(|_| is_watched) else {
+                continue;
+            };
+            let (before, after) = (nanos(monitor.timeout), nanos(pace.timeout));
+            let deadline = (watch.deadline + after).saturating_sub(before).max(base);
+            watch.deadline_wall = Some(wall.shifted(deadline as i64 - watch.deadline as i64));
+            watch.deadline = deadline;
+            watch.last = None;
+            if watch.asked.is_some() {
+                continue;
+            }
+            let first = watch.missing_since.map_or(0, |_| nanos(pace.initial_delay));
+            let key = RunKey::of(&monitor.naming.monitor, &plan.event.workflow_id);
+            let soon = now + first + key.spread() % nanos(pace.interval);
+            watch.due_least = watch.due_least.min(soon);
+            watch.due_most = now + first + nanos(pace.interval);
+        }
+        for (monitor, pace) in self.monitors.iter_mut().zip(&paces) {
+            monitor.initial_delay = pace.initial_delay;
+            monitor.interval = pace.interval;
+            monitor.timeout = pace.timeout;
+        }
+        self.reloaded_at = now;
+        self.tally.reloads += 1;
+        if is_watching {
+            self.unstored_watches.extend(0..self.watches.len());
+            self.feed(Input::Reloaded(paces));
+        }
+    }
+
     fn answered(&mut self, plan: usize, mut polled: Polled) {
         let scenario = self.scenario.clone();
         let (truth, watch) = (&scenario.plans[plan], &mut self.watches[plan]);
-        let monitor = &scenario.settings.monitors[truth.monitor];
-        let interval = nanos(monitor.interval);
+        let interval = nanos(self.monitors[truth.monitor].interval);
         let asked = watch
             .asked
             .take_if(|asked| asked.slot == polled.slot && asked.generation == polled.generation);
@@ -580,11 +632,15 @@ impl World {
         self.down = false;
         self.clock_base = self.now - self.random.between(0, SECOND);
         let now = clock(&scenario, self.now, self.clock_base);
-        self.core = Core::new(scenario.settings.clone(), now);
+        let settings = Settings {
+            monitors: self.monitors.clone(),
+            ..scenario.settings.clone()
+        };
+        self.core = Core::new(settings, now);
         self.core.restore(self.disk.stored(), now);
         self.watched = 0;
         for (plan, watch) in scenario.plans.iter().zip(&mut self.watches) {
-            let monitor = &scenario.settings.monitors[plan.monitor];
+            let monitor = &self.monitors[plan.monitor];
             if watch.ended_wall.is_some() {
                 let (_, run) = keys_of(&plan.event, &monitor.naming);
                 let old = self.down_since >= watch.remembered_at + nanos(limits::FINISHED_KEPT);
@@ -655,7 +711,7 @@ impl World {
         let scenario = self.scenario.clone();
         let index = self.by_id[&*poll.workflow_id];
         let (plan, now) = (&scenario.plans[index], self.now);
-        let interval = nanos(scenario.settings.monitors[plan.monitor].interval);
+        let interval = nanos(self.monitors[plan.monitor].interval);
         let watch = &mut self.watches[index];
         assert_eq!(usize::from(poll.monitor), plan.monitor);
         assert!(!self.draining, "a poll while draining");
@@ -704,7 +760,7 @@ impl World {
         let Some(calm_since) = self.calm_since else {
             return;
         };
-        let interval = nanos(self.scenario.settings.monitors[plan.monitor].interval);
+        let interval = nanos(self.monitors[plan.monitor].interval);
         let put_off = match self.paused_until[plan.host] {
             0 => 0,
             until => until + interval + self.wait_max(),
@@ -873,11 +929,12 @@ impl World {
         if abandoned.is_none() && honest {
             assert_eq!(outcome, plan.course.outcome);
             self.tally.exact += 1;
-            hold_exact(watch, plan, &scenario);
+            hold_exact(watch.root.as_ref(), &watch.stages, plan, &scenario);
         }
         self.hold_in_time(index);
         if let (Some(deadline), Some(calm_since)) = (timed_out_after, self.calm_since) {
-            let most = deadline.max(calm_since) + 2 * self.wait_max() + SECOND;
+            let since = deadline.max(calm_since).max(self.reloaded_at);
+            let most = since + 2 * self.wait_max() + SECOND;
             assert!(self.now <= most, "timed out late");
         }
     }
@@ -888,10 +945,11 @@ impl World {
         let Some(calm_since) = self.calm_since.filter(|_| plan.exists) else {
             return;
         };
-        let monitor = &self.scenario.settings.monitors[plan.monitor];
+        let monitor = &self.monitors[plan.monitor];
         let interval = nanos(monitor.interval);
         let polls = 2 * u64::from(limits::SETTLE_POLLS) + 2;
         let since = plan.course.end.max(watch.due_most).max(calm_since);
+        let since = since.max(self.reloaded_at);
         let most = since
             .max(self.paused_until[plan.host] + interval)
             .saturating_add(interval.max(MINUTE) + polls * (2 * interval + self.wait_max()));
@@ -944,19 +1002,19 @@ fn clock(scenario: &Scenario, at: u64, base: u64) -> Now {
     }
 }
 
-fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
+pub fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
     let parent = plan.event.parent.as_ref().map(|p| p.sampled());
     let sampler = &scenario.settings.sampler;
     sampler.sampled(Ids::of(plan, scenario).trace, parent)
 }
 
-struct Ids {
+pub struct Ids {
     trace: TraceId,
-    root: SpanId,
+    pub root: SpanId,
 }
 
 impl Ids {
-    fn of(plan: &Plan, scenario: &Scenario) -> Self {
+    pub fn of(plan: &Plan, scenario: &Scenario) -> Self {
         let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
         let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
         let trace = match &plan.event.parent {
@@ -967,7 +1025,7 @@ impl Ids {
         Ids { trace, root }
     }
 
-    fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
+    pub fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
         let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
         let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
         SpanId::of_span(self.trace, monitor, id, edition, Some((path, 1)))
@@ -975,7 +1033,7 @@ impl Ids {
 }
 
 /// What holds of every span.
-fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
+pub fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
     assert_eq!(span.trace_id, ids.trace);
     assert!(span.start <= span.end, "{span:?}");
     assert!(span.events.is_sorted_by_key(|e| e.time), "{span:?}");
@@ -1029,9 +1087,14 @@ fn limits_of_events() -> usize {
 }
 
 /// Nothing was wrong with the answers: the spans are the truth to the nanosecond.
-fn hold_exact(watch: &Watched, plan: &Plan, scenario: &Scenario) {
-    let Some(root) = &watch.root else {
-        assert!(watch.stages.is_empty());
+pub fn hold_exact(
+    root: Option<&Span>,
+    stages: &BTreeMap<String, Span>,
+    plan: &Plan,
+    scenario: &Scenario,
+) {
+    let Some(root) = root else {
+        assert!(stages.is_empty());
         return;
     };
     let clock = |at| api::wall(at, scenario.hosts[plan.host].skew_ns);
@@ -1052,10 +1115,7 @@ fn hold_exact(watch: &Watched, plan: &Plan, scenario: &Scenario) {
     hold(root, &plan.course);
     let ran = |c: &&Course| c.outcome != Outcome::Skip;
     for stage in &plan.stages {
-        match (
-            stage.course.as_ref().filter(ran),
-            watch.stages.get(&stage.path),
-        ) {
+        match (stage.course.as_ref().filter(ran), stages.get(&stage.path)) {
             (Some(course), Some(span)) => hold(span, course),
             (None, None) => {}
             (course, span) => panic!("{:?}: {span:?}", course.map(|c| c.outcome)),

@@ -1,0 +1,816 @@
+//! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
+
+use super::instance::{Around, Effect, Instance};
+use super::redis::{Owner, Redis};
+use super::scenario::{CrashPoint, Fault, FleetScenario};
+use crate::api::{self, Rate};
+use crate::random::Random;
+use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
+use crate::world::{Ids, hold_exact, hold_span, sampled};
+use farspan::core::event::Value;
+use farspan::core::ids::{RunKey, SpanId};
+use farspan::core::outbox::{Batch, ExportOutcome};
+use farspan::core::span::{Span, SpanStatus};
+use farspan::core::workflow::{Abandoned, keys_of};
+use farspan::core::{Input, Note, Poll, Polled};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FleetTally {
+    pub runs: u64,
+    pub simulated_ns: u64,
+    pub workflows: u64,
+    pub exact: u64,
+    pub spans: u64,
+    /// Spans that arrived again, the same.
+    pub again: u64,
+    /// At each point, the stops last.
+    pub crashes: [u64; 7],
+    pub freezes: u64,
+    pub sleeps: u64,
+    pub cuts: u64,
+    pub flushes: u64,
+    pub answers_lost: u64,
+    pub refused: u64,
+    pub claimed: u64,
+    pub rejoined: u64,
+    /// Batches that were held back because the lease was not fresh, or that left before and arrived after.
+    pub late_batches: u64,
+    /// Runs that Redis has lost for good.
+    pub excused: u64,
+    /// Of all that happened, in its order.
+    pub digest: u64,
+}
+
+impl FleetTally {
+    pub fn add(&mut self, other: FleetTally) {
+        let others = other.numbers();
+        for (sum, other) in self.numbers_mut().into_iter().zip(others) {
+            *sum += other;
+        }
+        for (sum, crashes) in self.crashes.iter_mut().zip(other.crashes) {
+            *sum += crashes;
+        }
+    }
+
+    fn numbers(mut self) -> [u64; 16] {
+        self.numbers_mut().map(|n| *n)
+    }
+
+    fn numbers_mut(&mut self) -> [&mut u64; 16] {
+        [
+            &mut self.runs,
+            &mut self.simulated_ns,
+            &mut self.workflows,
+            &mut self.exact,
+            &mut self.spans,
+            &mut self.again,
+            &mut self.freezes,
+            &mut self.sleeps,
+            &mut self.cuts,
+            &mut self.flushes,
+            &mut self.answers_lost,
+            &mut self.refused,
+            &mut self.claimed,
+            &mut self.rejoined,
+            &mut self.late_batches,
+            &mut self.excused,
+        ]
+    }
+
+    pub fn met_everything(&self) -> bool {
+        let numbers = self.numbers();
+        numbers.iter().chain(&self.crashes).all(|n| *n > 0)
+    }
+}
+
+impl std::fmt::Display for FleetTally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
+             {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost; {} runs \
+             refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
+            self.runs,
+            self.simulated_ns / HOUR,
+            self.workflows,
+            self.exact,
+            self.spans,
+            self.again,
+            self.crashes[..6].iter().sum::<u64>(),
+            self.crashes[6],
+            self.freezes,
+            self.sleeps,
+            self.cuts,
+            self.flushes,
+            self.answers_lost,
+            self.refused,
+            self.claimed,
+            self.rejoined,
+            self.late_batches,
+            self.excused
+        )
+    }
+}
+
+struct World {
+    scenario: Arc<FleetScenario>,
+    now: u64,
+    random: Random,
+    happenings: BinaryHeap<Reverse<(u64, u64)>>,
+    by_number: BTreeMap<u64, Happening>,
+    next_number: u64,
+    next_token: u64,
+    redis: Redis,
+    /// `None`: nobody is there.
+    instances: Vec<Option<Instance>>,
+    /// Whether it is down for good.
+    gone: Vec<bool>,
+    /// How long after a stop it starts again.
+    stopping: Vec<Option<u64>>,
+    rates: Vec<Rate>,
+    by_id: BTreeMap<Box<str>, usize>,
+    by_run: BTreeMap<RunKey, usize>,
+    /// What each encoded span says.
+    spans: BTreeMap<Arc<[u8]>, Span>,
+    /// What the collector has.
+    arrived: BTreeMap<SpanId, Arc<[u8]>>,
+    /// What everybody waits for at the latest.
+    latest: u64,
+    quiet_since: Option<u64>,
+    /// Steps since time has passed.
+    standing: u64,
+    tally: FleetTally,
+}
+
+enum Happening {
+    Publish(usize),
+    /// An instance may find new entries in the stream.
+    Look(usize),
+    Answered(Owner, Polled),
+    Arrives(Owner, Batch),
+    Exported(Owner, u64, ExportOutcome),
+    Fault(Fault),
+    Wake(Owner, Option<u64>),
+    Start(usize),
+    /// Whoever publishes tries again what nobody has taken.
+    Again,
+}
+
+pub fn run(scenario: FleetScenario) -> FleetTally {
+    let mut world = World::new(Arc::new(scenario));
+    while world.step() {}
+    world.hold_at_the_end();
+    world.tally
+}
+
+impl World {
+    fn new(scenario: Arc<FleetScenario>) -> Self {
+        let base = &scenario.base;
+        let plans = base.plans.iter().zip(0..);
+        let run = |plan: &Plan| {
+            let monitor = &base.settings.monitors[plan.monitor];
+            keys_of(&plan.event, &monitor.naming).1
+        };
+        let ends = base.plans.iter().map(|plan| plan.course.end);
+        let comings = base.events.iter().map(|(at, _)| *at);
+        let latest = ends.chain(comings).chain([base.faults_end]).max();
+        let mut world = World {
+            now: BEGIN,
+            random: Random::new(!base.seed),
+            happenings: BinaryHeap::new(),
+            by_number: BTreeMap::new(),
+            next_number: 0,
+            next_token: 0,
+            redis: Redis::default(),
+            instances: (0..scenario.instances).map(|_| None).collect(),
+            gone: vec![false; scenario.instances],
+            stopping: vec![None; scenario.instances],
+            rates: base.hosts.iter().map(|_| Rate::default()).collect(),
+            by_id: (plans.clone())
+                .map(|(plan, n)| (plan.event.workflow_id.clone(), n))
+                .collect(),
+            by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
+            spans: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            latest: latest.unwrap_or(BEGIN),
+            quiet_since: None,
+            standing: 0,
+            tally: FleetTally::default(),
+            scenario: scenario.clone(),
+        };
+        for who in 0..scenario.instances {
+            let at = BEGIN + world.random.between(0, 3 * SECOND);
+            world.plan(at, Happening::Start(who));
+        }
+        for &(at, plan) in &base.events {
+            world.plan(at, Happening::Publish(plan));
+        }
+        for &(at, fault) in &scenario.faults {
+            world.plan(at, Happening::Fault(fault));
+        }
+        world.plan(base.faults_end, Happening::Again);
+        world
+    }
+
+    fn plan(&mut self, at: u64, happening: Happening) {
+        self.happenings.push(Reverse((at, self.next_number)));
+        self.by_number.insert(self.next_number, happening);
+        self.next_number += 1;
+    }
+
+    /// Goes on to what is next. False when all is over.
+    fn step(&mut self) -> bool {
+        let before = self.now;
+        let next = self.happenings.peek().map(|Reverse((at, _))| *at);
+        let awake = self.instances.iter().enumerate().filter_map(|(who, it)| {
+            let it = it.as_ref().filter(|it| it.asleep_until.is_none())?;
+            Some((it.next_deadline(), who))
+        });
+        let deadline = awake.min();
+        match (next, deadline) {
+            (None, None) => panic!("nobody is left"),
+            (Some(next), deadline) if deadline.is_none_or(|(at, _)| next <= at) => {
+                let Some(Reverse((at, number))) = self.happenings.pop() else {
+                    return false;
+                };
+                self.now = self.now.max(at);
+                if let Some(happening) = self.by_number.remove(&number) {
+                    self.happen(happening);
+                }
+            }
+            (_, Some((at, who))) => {
+                self.now = self.now.max(at);
+                self.turn(who, Vec::new());
+            }
+            (Some(_), None) => {}
+        }
+        self.standing = match before == self.now {
+            true => self.standing + 1,
+            false => 0,
+        };
+        assert!(self.standing < 10_000, "time stands still: {}", self.told());
+        assert!(
+            self.now < self.latest + 3 * HOUR + 8 * nanos(self.scenario.lease),
+            "it does not come to an end: {}",
+            self.told()
+        );
+        !self.is_over()
+    }
+
+    fn told(&self) -> String {
+        let of = |it: &Instance| {
+            let reader = it.reader.as_ref();
+            format!(
+                "{:?}: {} watched, {} spans wait, {} mine, {} entries held, asleep {:?}; ",
+                it.client.owner,
+                it.core.watched(),
+                it.core.spans_waiting(),
+                it.client.mine.len(),
+                reader.map_or(0, |reader| reader.held.len()),
+                it.asleep_until
+            )
+        };
+        let instances: String = self.instances.iter().flatten().map(of).collect();
+        format!(
+            "{instances}{} runs, {} entries pending",
+            self.redis.runs.len(),
+            self.redis.stream.pending.len()
+        )
+    }
+
+    fn is_over(&mut self) -> bool {
+        let now = self.now;
+        let idle = |it: &Instance| {
+            let is_well = it.asleep_until.is_none() && it.cut_until <= now && it.is_unfenced(now);
+            is_well && it.is_idle()
+        };
+        let quiet = self.happenings.is_empty()
+            && self.instances.iter().flatten().all(idle)
+            && self.redis.runs.is_empty()
+            && self.redis.stream.pending.is_empty()
+            && self.redis.stream.is_read();
+        if !quiet {
+            self.quiet_since = None;
+            return false;
+        }
+        let since = *self.quiet_since.get_or_insert(self.now);
+        self.now >= since + 3 * nanos(self.scenario.lease)
+    }
+
+    fn of_life(&self, owner: Owner) -> Option<&Instance> {
+        let there = self.instances[owner.0].as_ref();
+        there.filter(|it| it.client.owner == owner)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Publish(plan) => self.publish(plan),
+            Happening::Look(who) => self.turn(who, Vec::new()),
+            Happening::Answered(owner, mut polled) => {
+                if let Some(it) = self.of_life(owner) {
+                    polled.received = it.clock(self.now);
+                    self.hear(owner.0, Input::Polled(polled));
+                }
+            }
+            Happening::Exported(owner, batch, outcome) => {
+                if self.of_life(owner).is_some() {
+                    self.hear(owner.0, Input::Exported { batch, outcome });
+                }
+            }
+            Happening::Arrives(owner, batch) => self.arrive(owner, batch),
+            Happening::Fault(fault) => self.fault(fault),
+            Happening::Wake(owner, slept) => {
+                if self.of_life(owner).is_some()
+                    && let Some(it) = &mut self.instances[owner.0]
+                {
+                    it.asleep_until = None;
+                    it.oversleep(slept.unwrap_or(0));
+                    let mut inputs = std::mem::take(&mut it.deferred);
+                    // It reads its clock now.
+                    let received = it.clock(self.now);
+                    for input in &mut inputs {
+                        if let Input::Polled(polled) = input {
+                            polled.received = received;
+                        }
+                    }
+                    self.turn(owner.0, inputs);
+                }
+            }
+            Happening::Start(who) => self.start(who),
+            Happening::Again => self.publish_again(),
+        }
+    }
+
+    fn hear(&mut self, who: usize, input: Input) {
+        match &mut self.instances[who] {
+            Some(it) if it.asleep_until.is_some() => it.deferred.push(input),
+            _ => self.turn(who, vec![input]),
+        }
+    }
+
+    fn start(&mut self, who: usize) {
+        assert!(self.instances[who].is_none());
+        self.next_token += 1;
+        let token = self.next_token;
+        let it = Instance::start(who, token, &self.scenario, self.now, &mut self.random);
+        self.instances[who] = Some(it);
+        self.stopping[who] = None;
+        self.turn(who, Vec::new());
+    }
+
+    fn publish(&mut self, plan: usize) {
+        let scenario = self.scenario.clone();
+        let event = &scenario.base.plans[plan].event;
+        if scenario.has_stream {
+            self.redis.stream.add(event.clone());
+            for who in 0..scenario.instances {
+                let at = self.now + self.random.between(0, 100 * MS);
+                self.plan(at, Happening::Look(who));
+            }
+        }
+        if !scenario.has_channel {
+            return;
+        }
+        for who in 0..scenario.instances {
+            let now = self.now;
+            let Some(it) = &mut self.instances[who] else {
+                continue;
+            };
+            // What comes while it is stopped may wait in its socket, for a while.
+            let asleep = it.asleep_until.is_some_and(|until| until > now + HOUR);
+            if now >= it.cut_until && !asleep && !self.random.chance(scenario.deaf) {
+                it.events.push_back(event.clone());
+                self.turn(who, Vec::new());
+            }
+        }
+    }
+
+    fn publish_again(&mut self) {
+        let scenario = self.scenario.clone();
+        let by_run = self.by_run.clone();
+        let mut all = true;
+        for (run, plan) in by_run {
+            if !self.redis.ledger.accepted.contains_key(&run) {
+                self.publish(plan);
+                all = false;
+            }
+        }
+        let is_coming = self.by_number.values().any(|h| {
+            matches!(
+                h,
+                Happening::Publish(_) | Happening::Start(_) | Happening::Wake(..)
+            )
+        });
+        if !all || is_coming || !scenario.base.events.iter().all(|(at, _)| *at <= self.now) {
+            self.plan(self.now + 2 * MINUTE, Happening::Again);
+        }
+    }
+
+    /// What an instance does with this input, or with the time that has passed.
+    fn turn(&mut self, who: usize, inputs: Vec<Input>) {
+        let Some(it) = &mut self.instances[who] else {
+            return;
+        };
+        if it.asleep_until.is_some() {
+            return;
+        }
+        let mut around = Around {
+            redis: &mut self.redis,
+            at: self.now,
+            effects: Vec::new(),
+        };
+        it.turn(inputs, &mut around);
+        let (owner, struck, stopped) = (it.client.owner, it.struck, it.has_stopped(self.now));
+        let effects = around.effects;
+        for effect in effects {
+            self.take(owner, effect);
+        }
+        if let Some(point) = struck {
+            self.tally.crashes[point as usize] += 1;
+            self.end_life(who);
+        } else if stopped {
+            let mut around = Around {
+                redis: &mut self.redis,
+                at: self.now,
+                effects: Vec::new(),
+            };
+            if let Some(it) = &mut self.instances[who] {
+                it.leave(&mut around);
+            }
+            self.tally.crashes[6] += 1;
+            self.end_life(who);
+        }
+        self.redis.check();
+    }
+
+    fn end_life(&mut self, who: usize) {
+        let Some(it) = self.instances[who].take() else {
+            return;
+        };
+        self.count(&it);
+        self.redis.ledger.died(it.client.owner);
+        let last = self.gone.iter().filter(|gone| !**gone).count() == 1;
+        match self.stopping[who].take() {
+            Some(down) => self.plan(self.now + down, Happening::Start(who)),
+            None if last => self.plan(self.now + MINUTE, Happening::Start(who)),
+            None => self.gone[who] = true,
+        }
+    }
+
+    fn count(&mut self, it: &Instance) {
+        self.tally.refused += it.refused;
+        self.tally.claimed += it.claimed;
+        self.tally.rejoined += it.client.rejoined.saturating_sub(1);
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if self.now >= self.scenario.base.faults_end {
+            return;
+        }
+        // Redis losing writes and those who made them dying is excluded: whoever is left writes them anew first.
+        if !self.redis.ledger.exposed.is_empty() {
+            return self.plan(self.now + SECOND, Happening::Fault(fault));
+        }
+        let now = self.now;
+        let (who, later) = match fault {
+            Fault::Flush => return self.flush(),
+            Fault::Crash(who, _, down) | Fault::Stop(who, down) => (who, down),
+            Fault::Freeze(who, length) | Fault::Sleep(who, length) | Fault::Cut(who, length) => {
+                (who, Some(length))
+            }
+            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) => (who, None),
+        };
+        let Some(it) = &mut self.instances[who] else {
+            return;
+        };
+        let owner = it.client.owner;
+        if it.stops_at.is_some() {
+            return;
+        }
+        match fault {
+            Fault::Crash(_, CrashPoint::Anywhere, _) => {
+                self.stopping[who] = later;
+                self.tally.crashes[CrashPoint::Anywhere as usize] += 1;
+                self.end_life(who);
+            }
+            Fault::Crash(_, point, _) => {
+                it.armed = Some(point);
+                if point == CrashPoint::WithinCommit {
+                    it.loses = Some(self.random.between(0, 3) as u32);
+                }
+                self.stopping[who] = later;
+            }
+            Fault::Stop(..) if it.asleep_until.is_none() => {
+                (it.stops_at, it.armed) = (Some(now + 20 * SECOND), None);
+                self.stopping[who] = later;
+                self.turn(who, vec![Input::Drain]);
+            }
+            // Done runs are known for a day: what was heard and not stored before a longer silence is taken for new.
+            Fault::Freeze(_, length) | Fault::Sleep(_, length)
+                if length > DAY && !it.has_stored_all() =>
+            {
+                self.plan(now + 10 * MS, Happening::Fault(fault));
+            }
+            Fault::Freeze(_, length) | Fault::Sleep(_, length) if it.asleep_until.is_none() => {
+                it.asleep_until = Some(now + length);
+                let slept = matches!(fault, Fault::Sleep(..)).then_some(length);
+                match slept {
+                    Some(_) => self.tally.sleeps += 1,
+                    None => self.tally.freezes += 1,
+                }
+                self.latest = self.latest.max(now + length);
+                self.plan(now + length, Happening::Wake(owner, slept));
+            }
+            Fault::Cut(_, length) => {
+                it.cut_until = now + length;
+                self.tally.cuts += 1;
+            }
+            Fault::LoseClaim(_) => {
+                it.loses_claim = true;
+                self.tally.answers_lost += 1;
+            }
+            Fault::LoseAnswer(_, calls, of_stream) => {
+                let loses = match of_stream {
+                    true => &mut it.loses_reading,
+                    false => &mut it.loses,
+                };
+                *loses = Some(calls);
+                self.tally.answers_lost += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn flush(&mut self) {
+        let now = self.now;
+        let well = |it: &Instance| {
+            it.asleep_until.is_none() && it.is_sure() && it.cut_until <= now && it.is_unfenced(now)
+        };
+        if !self.instances.iter().flatten().all(well) {
+            return self.plan(now + SECOND, Happening::Fault(Fault::Flush));
+        }
+        let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
+        for it in self.instances.iter_mut().flatten() {
+            (it.armed, it.loses, it.loses_reading) = (None, None, None);
+            it.loses_claim = false;
+            known.push((it.client.owner, it.knows(now)));
+        }
+        let known_by = |run: RunKey| {
+            let knowing = known.iter().filter(|(_, runs)| runs.contains(&run));
+            knowing.map(|(owner, _)| *owner).collect()
+        };
+        self.redis.flush_all(known_by, now);
+        self.tally.flushes += 1;
+    }
+
+    fn take(&mut self, owner: Owner, effect: Effect) {
+        match effect {
+            Effect::Poll(poll) => self.polled(owner, poll),
+            Effect::Finished(span, bytes) => self.finished(*span, bytes),
+            Effect::Send(batch) => self.sent(owner, batch),
+            Effect::Note(note) => self.noted(&note),
+        }
+    }
+
+    fn digest(&mut self, kind: u64, number: u64) {
+        for word in [kind, number, self.now] {
+            let mixed = self.tally.digest.rotate_left(5) ^ word;
+            self.tally.digest = mixed.wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn polled(&mut self, owner: Owner, poll: Poll) {
+        self.digest(1, owner.1 << 32 | u64::from(poll.slot));
+        let scenario = self.scenario.clone();
+        let Some(sent) = self.of_life(owner).map(|it| it.clock(self.now)) else {
+            return;
+        };
+        let plan = &scenario.base.plans[self.by_id[&*poll.workflow_id]];
+        let rate = &mut self.rates[plan.host];
+        let reply = api::reply(&scenario.base, plan, rate, self.now, &mut self.random);
+        let polled = |answer| Polled {
+            slot: poll.slot,
+            generation: poll.generation,
+            sent,
+            received: sent,
+            date: reply.date,
+            answer,
+        };
+        let at = self.now + reply.latency;
+        if let Some((later, answer)) = reply.late {
+            self.plan(at + later + 1, Happening::Answered(owner, polled(answer)));
+        }
+        self.plan(at, Happening::Answered(owner, polled(reply.answer)));
+    }
+
+    fn finished(&mut self, span: Span, bytes: Arc<[u8]>) {
+        let scenario = self.scenario.clone();
+        let plan = &scenario.base.plans[self.plan_of(&span)];
+        hold_span(&span, plan, &Ids::of(plan, &scenario.base));
+        assert!(sampled(plan, &scenario.base));
+        self.spans.insert(bytes, span);
+    }
+
+    fn plan_of(&self, span: &Span) -> usize {
+        let id = (span.attributes.iter()).find(|(key, _)| **key == *"workflowId");
+        let Some((_, Value::Str(id))) = id else {
+            panic!("a span of no run: {span:?}");
+        };
+        self.by_id[id]
+    }
+
+    /// A batch is handed to the exporter.
+    fn sent(&mut self, owner: Owner, batch: Batch) {
+        self.digest(2, owner.1 << 32 | batch.spans.len() as u64);
+        assert!(!batch.spans.is_empty());
+        let ledger = &self.redis.ledger;
+        for span in &batch.spans {
+            assert!(
+                ledger.stored.contains(&span.bytes),
+                "exported before it was stored: {:?}",
+                self.spans.get(&span.bytes)
+            );
+            let lost = |run| ledger.exposed.contains_key(run) || ledger.excused.contains(run);
+            let there = self.redis.runs.get(&span.run);
+            // Of two lives of one name the newer has pushed the older aside.
+            let is_ours = there.is_some_and(|there| {
+                there.owner == owner && there.spans.get(&span.sequence) == Some(&span.bytes)
+            });
+            assert!(
+                is_ours || lost(&span.run),
+                "exported, and in the store it is of {:?}: {:?}",
+                there.map(|there| there.owner),
+                self.spans.get(&span.bytes)
+            );
+        }
+        let latency = self.scenario.base.collector.latency_max / 2;
+        let at = self.now + self.random.between(0, latency);
+        self.plan(at, Happening::Arrives(owner, batch));
+    }
+
+    /// It is at the collector, unless its sender's end was first.
+    fn arrive(&mut self, owner: Owner, batch: Batch) {
+        let scenario = self.scenario.clone();
+        let (base, faults) = (&scenario.base, &scenario.base.collector);
+        let sender = self.of_life(owner);
+        let asleep_until = sender.and_then(|it| it.asleep_until);
+        let is_gone = sender.is_none();
+        if let Some(until) = asleep_until
+            && self.random.chance(0.5)
+        {
+            // It had not left, and leaves when the sender wakes.
+            return self.plan(until + 1, Happening::Arrives(owner, batch));
+        }
+        if is_gone && self.random.chance(0.5) {
+            return;
+        }
+        let r = &mut self.random;
+        let faulty = self.now < base.faults_end;
+        let down = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
+        let retry = ExportOutcome::Retry {
+            reason: "503".into(),
+            retry_after: None,
+        };
+        let delivered = ExportOutcome::Delivered {
+            rejected: 0,
+            message: "".into(),
+        };
+        let (arrives, outcome) = if faulty && faults.outages.iter().any(down) {
+            (false, retry)
+        } else if faulty && batch.spans.len() > faults.spans_max.max(1) {
+            let message = "413".into();
+            (false, ExportOutcome::TooLarge { message })
+        } else if faulty && r.chance(faults.retry) {
+            (r.chance(faults.unacknowledged), retry)
+        } else {
+            (true, delivered)
+        };
+        let at = self.now + r.between(0, faults.latency_max / 2);
+        self.plan(at, Happening::Exported(owner, batch.id, outcome));
+        if !arrives {
+            return;
+        }
+        let is_late = !self
+            .of_life(owner)
+            .is_some_and(|it| it.is_unfenced(self.now));
+        self.tally.late_batches += u64::from(is_late);
+        for span in batch.spans {
+            let Some(id) = self.spans.get(&span.bytes).map(|span| span.span_id) else {
+                panic!("nobody has finished it");
+            };
+            if self.redis.ledger.excused.contains(&span.run) {
+                self.arrived.insert(id, span.bytes);
+                continue;
+            }
+            match self.arrived.get(&id) {
+                None => drop(self.arrived.insert(id, span.bytes)),
+                Some(known) => {
+                    let spans = (self.spans.get(known), self.spans.get(&span.bytes));
+                    assert_eq!(spans.0, spans.1, "a span id with two contents");
+                    assert_eq!(*known, span.bytes);
+                    self.tally.again += 1;
+                }
+            }
+        }
+    }
+
+    fn noted(&mut self, note: &Note) {
+        match note {
+            Note::NotRestored { why, .. } => panic!("not restored: {why}"),
+            Note::Shed { workflow_id } => panic!("{workflow_id} was shed"),
+            Note::Ended {
+                workflow_id,
+                abandoned,
+                ..
+            } => {
+                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
+                let monitor = &self.scenario.base.settings.monitors[plan.monitor];
+                match abandoned {
+                    Some(Abandoned::NotFound) => {
+                        assert!(!plan.exists, "it is there");
+                    }
+                    Some(Abandoned::TimedOut) => {
+                        let first = self.redis.ledger.accepted[&self.run_of(plan)];
+                        // The deadline is by the wall clock of whoever heard of it first.
+                        let since = self.now + 5 * SECOND - first;
+                        assert!(since >= nanos(monitor.timeout), "timed out early");
+                    }
+                    None => assert!(self.now >= plan.course.end),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn run_of(&self, plan: &Plan) -> RunKey {
+        let monitor = &self.scenario.base.settings.monitors[plan.monitor];
+        keys_of(&plan.event, &monitor.naming).1
+    }
+
+    fn hold_at_the_end(&mut self) {
+        for it in std::mem::take(&mut self.instances).into_iter().flatten() {
+            self.count(&it);
+            let owner = it.client.owner;
+            assert!(self.redis.holds(owner, self.now), "{owner:?} lives");
+            self.redis.owners.remove(&owner);
+        }
+        assert!(self.redis.owners.is_empty(), "the dead own nothing");
+        assert!(self.redis.runs_of.values().all(BTreeSet::is_empty));
+        let scenario = self.scenario.clone();
+        for plan in &scenario.base.plans {
+            let run = self.run_of(plan);
+            assert!(self.redis.ledger.accepted.contains_key(&run));
+            self.tally.workflows += 1;
+            if self.redis.ledger.excused.contains(&run) {
+                self.tally.excused += 1;
+            } else {
+                self.hold_whole(plan);
+            }
+        }
+        self.tally.runs = 1;
+        self.tally.simulated_ns = self.now - BEGIN;
+        self.tally.spans = self.arrived.len() as u64;
+    }
+
+    /// The collector has one whole trace of it.
+    fn hold_whole(&mut self, plan: &Plan) {
+        let base = &self.scenario.base;
+        let ids = Ids::of(plan, base);
+        let at = |id: &SpanId| self.arrived.get(id).map(|bytes| &self.spans[bytes]);
+        let root = at(&ids.root);
+        assert_eq!(root.is_some(), sampled(plan, base), "its root");
+        let mut stages = BTreeMap::new();
+        for stage in &plan.stages {
+            if let Some(span) = at(&ids.stage(plan, &stage.path, base)) {
+                stages.insert(stage.path.clone(), span.clone());
+            }
+        }
+        let Some(root) = root else {
+            return assert!(stages.is_empty());
+        };
+        for stage in stages.values() {
+            let within = root.start <= stage.start && stage.end <= root.end;
+            assert!(within, "{stage:?} outside {root:?}");
+        }
+        let names: Vec<&str> = root.events.iter().map(|event| &*event.name).collect();
+        let told: BTreeSet<&&str> = names.iter().collect();
+        assert_eq!(told.len(), names.len(), "a status told twice: {root:?}");
+        let given_up = [Abandoned::TimedOut, Abandoned::NotFound]
+            .map(|why| SpanStatus::Error(why.message().into()));
+        if !given_up.contains(&root.status) {
+            hold_exact(Some(root), &stages, plan, base);
+            self.tally.exact += 1;
+        }
+    }
+}
+
+const DAY: u64 = 24 * HOUR;
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
