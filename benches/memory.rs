@@ -13,7 +13,7 @@
 
 mod support;
 
-use farspan::core::event::StartEvent;
+use farspan::core::event::{Sampling, StartEvent};
 use farspan::core::limits::WORKFLOWS_MAX;
 use farspan::core::outbox::{BatchPolicy, ExportOutcome};
 use farspan::core::sampler::{Sampler, SpanLimits};
@@ -114,6 +114,7 @@ impl Bench {
                 submitted_at: Some(self.now.wall),
                 attempt: None,
                 parent: None,
+                sampling: Sampling::AsParent,
                 attributes: Box::default(),
                 source: None,
             };

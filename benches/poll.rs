@@ -13,7 +13,7 @@ mod support;
 
 use crossbeam_channel::bounded;
 use farspan::config::{Config, Environment};
-use farspan::core::event::StartEvent;
+use farspan::core::event::{Sampling, StartEvent};
 use farspan::http::{self, NameCache, Trust};
 use farspan::{poller, run};
 use std::io::Read;
@@ -132,6 +132,7 @@ fn polls(base_url: &str) -> u64 {
             submitted_at: None,
             attempt: None,
             parent: None,
+            sampling: Sampling::AsParent,
             attributes: Box::default(),
             source: None,
         };

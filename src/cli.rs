@@ -16,6 +16,8 @@ pub enum Command {
     Run {
         /// The configuration file, if it was named here.
         config: Option<PathBuf>,
+        /// Whether start events come on standard input too.
+        reads_stdin: bool,
     },
     /// Everything in one process.
     Demo(DemoOptions),
@@ -227,8 +229,8 @@ const COMMANDS: &[CommandSpec] = &[
         about: "Watch workflows until SIGTERM or SIGINT",
         more: SETTINGS,
         availability: Availability::Always,
-        options: &[CONFIG, not_yet("events", Some("FILE"), "publish the events to Redis")],
-        build: |values| Ok(Command::Run { config: values.config() }),
+        options: &[CONFIG, option("events", "-", "", "Take start events from standard input too, one a line")],
+        build: run,
     },
     CommandSpec {
         name: "demo",
@@ -307,6 +309,17 @@ const fn later(name: &'static str, instead: &'static str) -> CommandSpec {
     }
 }
 
+fn run(values: &Values) -> Result<Command, UsageError> {
+    let stdin = |text: &str| match text {
+        "-" => Ok(()),
+        _ => Err("is not '-', standard input; write farspan run --events - < FILE".into()),
+    };
+    Ok(Command::Run {
+        config: values.config(),
+        reads_stdin: values.optional("events", stdin)?.is_some(),
+    })
+}
+
 fn demo(values: &Values) -> Result<Command, UsageError> {
     Ok(Command::Demo(DemoOptions {
         workflows: values.workflows()?,
@@ -318,7 +331,7 @@ fn demo(values: &Values) -> Result<Command, UsageError> {
 
 fn api(values: &Values) -> Result<Command, UsageError> {
     Ok(Command::Api(ApiOptions {
-        listen: values.required("listen", listen_address)?,
+        listen: values.required("listen", values::listen_address)?,
         speed: values.speed()?,
         seed: values.seed()?,
         latency: values.required("latency", |text| {
@@ -350,15 +363,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn count(text: &str) -> Result<u32, Reason> {
     let count = values::integer(text, 1..=limits::WORKFLOWS_MAX as u64)?;
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-fn listen_address(text: &str) -> Result<String, Reason> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(text.to_owned())
-        }
-        _ => Err("is not host:port".into()),
-    }
 }
 
 /// The options of one command as they were written.
@@ -653,19 +657,19 @@ mod tests {
                 "-V",
             ],
             expect![[r#"
-            run
-                Run { config: None }
-            run --config a.json
-                Run { config: Some("a.json") }
-            check --config=b.json
-                Check { config: Some("b.json") }
-            config
-                Config { config: None }
-            --version
-                Version
-            -V
-                Version
-        "#]],
+                run
+                    Run { config: None, reads_stdin: false }
+                run --config a.json
+                    Run { config: Some("a.json"), reads_stdin: false }
+                check --config=b.json
+                    Check { config: Some("b.json") }
+                config
+                    Config { config: None }
+                --version
+                    Version
+                -V
+                    Version
+            "#]],
         );
     }
 
@@ -729,7 +733,7 @@ mod tests {
             "trace 7 --config a",
             "probe",
             "healthcheck",
-            "run --events -",
+            "run --events FILE",
             "demo --open",
             "help nothing",
         ];
@@ -737,64 +741,64 @@ mod tests {
             &lines,
             expect![[r#"
 
-                farspan: no command; see 'farspan --help'
-            runn
-                farspan: unknown command 'runn'; did you mean 'run'? see 'farspan --help'
-            trance
-                farspan: unknown command 'trance'; did you mean 'trace'? see 'farspan --help'
-            xyzzy
-                farspan: unknown command 'xyzzy'; see 'farspan --help'
-            --hlep
-                farspan: unknown option '--hlep'; did you mean '--help'? see 'farspan --help'
-            -x
-                farspan: unknown option '-x'; see 'farspan --help'
-            run --foo
-                farspan: unknown option '--foo' for 'run'; see 'farspan run --help'
-            run --confg a
-                farspan: unknown option '--confg' for 'run'; did you mean '--config'? see 'farspan run --help'
-            run --config
-                farspan: missing argument for option '--config'; see 'farspan run --help'
-            run a.json
-                farspan: unknown argument 'a.json' for 'run'; see 'farspan run --help'
-            run --help=x
-                farspan: unexpected argument for option '--help': "x"; see 'farspan run --help'
-            demo --serve=1
-                farspan: unexpected argument for option '--serve': "1"; see 'farspan demo --help'
-            demo --workflows 0
-                farspan: --workflows: '0' is not a whole number from 1 to 100000; see 'farspan demo --help'
-            demo --workflows 100001
-                farspan: --workflows: '100001' is not a whole number from 1 to 100000; see 'farspan demo --help'
-            demo --speed 0
-                farspan: --speed: '0' is not a number from 0.001 to 1000000; see 'farspan demo --help'
-            demo --speed NaN
-                farspan: --speed: 'NaN' is not a number from 0.001 to 1000000; see 'farspan demo --help'
-            demo --speed inf
-                farspan: --speed: 'inf' is not a number from 0.001 to 1000000; see 'farspan demo --help'
-            api --fail-rate 1.1
-                farspan: --fail-rate: '1.1' is not a number from 0 to 1; see 'farspan api --help'
-            api --listen 8080
-                farspan: --listen: '8080' is not host:port; see 'farspan api --help'
-            api --latency 5
-                farspan: --latency: '5' has no unit; write ms, s, m, h or d behind the number; see 'farspan api --help'
-            api --latency 2h
-                farspan: --latency: '2h' is out of range; it may be 0s to 1h; see 'farspan api --help'
-            load --batch 0
-                farspan: --batch: '0' is not a whole number from 1 to 100000; see 'farspan load --help'
-            load --seed -1
-                farspan: --seed: '-1' is not a whole number from 0 to 18446744073709551615; see 'farspan load --help'
-            trace 7 --config a
-                farspan: 'trace' is not in this release yet; use 'run' and publish the ids to Redis; see 'farspan --help'
-            probe
-                farspan: 'probe' is not in this release yet; use 'check' to try the API; see 'farspan --help'
-            healthcheck
-                farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
-            run --events -
-                farspan: '--events' is not in this release yet; publish the events to Redis; see 'farspan run --help'
-            demo --open
-                farspan: '--open' is not in this release yet; read the traces on the terminal; see 'farspan demo --help'
-            help nothing
-                farspan: unknown command 'nothing'; see 'farspan --help'
-        "#]],
+                    farspan: no command; see 'farspan --help'
+                runn
+                    farspan: unknown command 'runn'; did you mean 'run'? see 'farspan --help'
+                trance
+                    farspan: unknown command 'trance'; did you mean 'trace'? see 'farspan --help'
+                xyzzy
+                    farspan: unknown command 'xyzzy'; see 'farspan --help'
+                --hlep
+                    farspan: unknown option '--hlep'; did you mean '--help'? see 'farspan --help'
+                -x
+                    farspan: unknown option '-x'; see 'farspan --help'
+                run --foo
+                    farspan: unknown option '--foo' for 'run'; see 'farspan run --help'
+                run --confg a
+                    farspan: unknown option '--confg' for 'run'; did you mean '--config'? see 'farspan run --help'
+                run --config
+                    farspan: missing argument for option '--config'; see 'farspan run --help'
+                run a.json
+                    farspan: unknown argument 'a.json' for 'run'; see 'farspan run --help'
+                run --help=x
+                    farspan: unexpected argument for option '--help': "x"; see 'farspan run --help'
+                demo --serve=1
+                    farspan: unexpected argument for option '--serve': "1"; see 'farspan demo --help'
+                demo --workflows 0
+                    farspan: --workflows: '0' is not a whole number from 1 to 100000; see 'farspan demo --help'
+                demo --workflows 100001
+                    farspan: --workflows: '100001' is not a whole number from 1 to 100000; see 'farspan demo --help'
+                demo --speed 0
+                    farspan: --speed: '0' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+                demo --speed NaN
+                    farspan: --speed: 'NaN' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+                demo --speed inf
+                    farspan: --speed: 'inf' is not a number from 0.001 to 1000000; see 'farspan demo --help'
+                api --fail-rate 1.1
+                    farspan: --fail-rate: '1.1' is not a number from 0 to 1; see 'farspan api --help'
+                api --listen 8080
+                    farspan: --listen: '8080' is not host:port; see 'farspan api --help'
+                api --latency 5
+                    farspan: --latency: '5' has no unit; write ms, s, m, h or d behind the number; see 'farspan api --help'
+                api --latency 2h
+                    farspan: --latency: '2h' is out of range; it may be 0s to 1h; see 'farspan api --help'
+                load --batch 0
+                    farspan: --batch: '0' is not a whole number from 1 to 100000; see 'farspan load --help'
+                load --seed -1
+                    farspan: --seed: '-1' is not a whole number from 0 to 18446744073709551615; see 'farspan load --help'
+                trace 7 --config a
+                    farspan: 'trace' is not in this release yet; use 'run' and publish the ids to Redis; see 'farspan --help'
+                probe
+                    farspan: 'probe' is not in this release yet; use 'check' to try the API; see 'farspan --help'
+                healthcheck
+                    farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
+                run --events FILE
+                    farspan: --events: 'FILE' is not '-', standard input; write farspan run --events - < FILE; see 'farspan run --help'
+                demo --open
+                    farspan: '--open' is not in this release yet; read the traces on the terminal; see 'farspan demo --help'
+                help nothing
+                    farspan: unknown command 'nothing'; see 'farspan --help'
+            "#]],
         );
     }
 
@@ -833,50 +837,51 @@ mod tests {
         check(
             &["run --help", "help api", "load -h", "trace --help"],
             expect![[r#"
-            run --help
-            Watch workflows until SIGTERM or SIGINT.
+                run --help
+                Watch workflows until SIGTERM or SIGINT.
 
-            Usage: farspan run [OPTION]...
+                Usage: farspan run [OPTION]...
 
-            Options:
-              --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
-              --help         Print this
+                Options:
+                  --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+                  --events -     Take start events from standard input too, one a line
+                  --help         Print this
 
-            Settings come from the environment and the file: 'farspan help settings'.
+                Settings come from the environment and the file: 'farspan help settings'.
 
-            help api
-            Be the scripted external API of the demo.
+                help api
+                Be the scripted external API of the demo.
 
-            Usage: farspan api [OPTION]...
+                Usage: farspan api [OPTION]...
 
-            Options:
-              --listen ADDR  Where to listen, host:port [127.0.0.1:8080]
-              --speed X      Divide every duration by X [1]
-              --seed N       Repeat what this seed gave; else another one each time
-              --latency DUR  Wait before each answer [0s]
-              --fail-rate P  The share of stages that fail, 0 to 1 [0.1]
-              --help         Print this
+                Options:
+                  --listen ADDR  Where to listen, host:port [127.0.0.1:8080]
+                  --speed X      Divide every duration by X [1]
+                  --seed N       Repeat what this seed gave; else another one each time
+                  --latency DUR  Wait before each answer [0s]
+                  --fail-rate P  The share of stages that fail, 0 to 1 [0.1]
+                  --help         Print this
 
-            load -h
-            Publish start events to Redis, in batches.
+                load -h
+                Publish start events to Redis, in batches.
 
-            Usage: farspan load [OPTION]...
+                Usage: farspan load [OPTION]...
 
-            Options:
-              --redis-url URL   Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379
-              --channel NAME    Else FARSPAN_REDIS_CHANNEL, else event.workflow.started
-              --workflows N     How many events in all [300]
-              --batch N         How many events in one batch [100]
-              --batch-wait DUR  From one batch to the next [2m]
-              --spread DUR      Spread a batch over this time
-              --with-parent     Give each event a traceparent
-              --seed N          Repeat what this seed gave; else another one each time
-              --help            Print this
+                Options:
+                  --redis-url URL   Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379
+                  --channel NAME    Else FARSPAN_REDIS_CHANNEL, else event.workflow.started
+                  --workflows N     How many events in all [300]
+                  --batch N         How many events in one batch [100]
+                  --batch-wait DUR  From one batch to the next [2m]
+                  --spread DUR      Spread a batch over this time
+                  --with-parent     Give each event a traceparent
+                  --seed N          Repeat what this seed gave; else another one each time
+                  --help            Print this
 
-            trace --help
-            'trace' is not in this release yet; use 'run' and publish the ids to Redis.
+                trace --help
+                'trace' is not in this release yet; use 'run' and publish the ids to Redis.
 
-        "#]],
+            "#]],
         );
     }
 

@@ -4,6 +4,8 @@
 //! saw as one OpenTelemetry trace. `ARCHITECTURE.md` has the picture; the modules stand here in reading order, and
 //! imports point one way only: `main -> run -> edges -> core`.
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -23,7 +25,7 @@ pub mod mapping;
 pub mod otlp;
 pub mod poller;
 pub mod run;
-#[cfg(feature = "demo")]
+#[cfg(any(feature = "admin", feature = "demo"))]
 pub mod serve;
 pub mod signals;
 pub mod store;

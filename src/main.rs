@@ -33,13 +33,16 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
             start_log(&config);
             Ok(print(&config.describe()))
         }
-        Command::Run { config: file } => {
+        Command::Run {
+            config: file,
+            reads_stdin,
+        } => {
             let config = Config::load_to_watch(env, file.as_deref())?;
             start_log(&config);
             let env = env.clone();
-            Ok(match farspan::run::source_missing(&config) {
+            Ok(match farspan::run::source_missing(&config, reads_stdin) {
                 Some(mistake) => misused(&mistake),
-                None => farspan::run::run(&config, Source { env, file }),
+                None => farspan::run::run(&config, Source { env, file }, reads_stdin),
             })
         }
         Command::Check { config } => {

@@ -13,6 +13,7 @@
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
 mod living;
+mod sources;
 mod stopping;
 mod targets;
 
@@ -30,8 +31,8 @@ use crate::core::{
 };
 use crate::export::{Destination, Exporter};
 use crate::http::{NameCache, Trust};
-#[cfg(feature = "redis")]
 use crate::intake;
+use crate::intake::posted::{Admission, Posted};
 use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
@@ -48,10 +49,13 @@ pub use stopping::STOP_MAX;
 
 /// `farspan run`: watches until SIGTERM or SIGINT; on SIGHUP reads the configuration anew from where it came from.
 ///
+/// `reads_stdin`: start events come on standard input too; when it has ended, all is traced and nothing else is there to
+/// tell of workflows, that is the end.
+///
 /// Fails when something cannot be started, and when something is left that neither the collector nor a store took.
 /// Whether anybody could tell it of workflows, [`source_missing`] says before.
-pub fn run(config: &Config, source: Source) -> ExitCode {
-    match start_and_watch(config, source) {
+pub fn run(config: &Config, source: Source, reads_stdin: bool) -> ExitCode {
+    match start_and_watch(config, source, reads_stdin) {
         Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(trouble) => {
@@ -61,7 +65,7 @@ pub fn run(config: &Config, source: Source) -> ExitCode {
     }
 }
 
-fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
+fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result<Report, String> {
     let signals = signals::stop_and_reload();
     let (stopped, hangups) = signals.map_err(|e| format!("cannot listen to signals: {e}"))?;
     let supervisor = Supervisor::of(&source.env).unwrap_or_else(|trouble| {
@@ -98,9 +102,23 @@ fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
                 "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned(),
         }
     );
+    let endpoint = sources::Endpoint::bind(config)?;
     let (events, received) = bounded(limits::INTAKE_QUEUE);
+    let reading = reading(config);
+    let ended = match reads_stdin {
+        true => sources::read_stdin(config, reading.clone(), events.clone())?,
+        false => never(),
+    };
     let feed = listen(config, events, &stopped)?;
-    let report = watch_source(config, received, feed, stopped, spans, living)?;
+    let (answering, posted) = endpoint.start(config, reading)?;
+    let intake = Intake {
+        events: received,
+        posted,
+        ended,
+        feed,
+    };
+    let report = watch_source(config, intake, stopped, spans, living)?;
+    answering.end();
     if let Some(console) = console {
         stopping::end_console(console);
     }
@@ -108,17 +126,27 @@ fn start_and_watch(config: &Config, source: Source) -> Result<Report, String> {
 }
 
 /// Why no start event could ever come, if that is so: a mistake in the configuration that no start mends.
-pub fn source_missing(config: &Config) -> Option<&'static str> {
-    if !cfg!(feature = "redis") {
-        return Some(
-            "this farspan was built without the feature `redis`, its only source of start events",
-        );
-    }
-    let is_set = config.redis.is_some();
-    (!is_set).then_some(NO_SOURCE)
+pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str> {
+    let by_redis = cfg!(feature = "redis") && config.redis.is_some();
+    let is_there = by_redis || config.admin.is_some() || reads_stdin;
+    (!is_there).then_some(NO_SOURCE)
 }
 
-const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL";
+const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -";
+
+/// How messages are read.
+fn reading(config: &Config) -> intake::message::Reading {
+    intake::message::Reading::new(0, config.trace.formats)
+}
+
+/// Where the loop hears of workflows.
+struct Intake {
+    events: Receiver<StartEvent>,
+    posted: Receiver<Posted>,
+    /// Disconnects when no more is to come.
+    ended: Receiver<Infallible>,
+    feed: Feed,
+}
 
 /// What a source of events that keeps them is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +196,7 @@ fn listen(
     let Some(redis) = &config.redis else {
         return Ok(Feed::default());
     };
+    let reading = reading(config);
     let stream = match &redis.stream {
         None => None,
         Some(key) => {
@@ -175,8 +204,7 @@ fn listen(
                 url: redis.url.expose().to_owned(),
                 key: key.clone(),
                 consumer: config.instance.clone(),
-                monitor: 0,
-                read_parent: config.trace.read_parent,
+                reading: reading.clone(),
                 lease: match config.state {
                     config::State::Redis { lease } => Some(lease),
                     _ => None,
@@ -192,8 +220,7 @@ fn listen(
     let subscription = intake::redis::Subscription {
         url: redis.url.expose().to_owned(),
         channel: redis.channel.clone(),
-        monitor: 0,
-        read_parent: config.trace.read_parent,
+        reading,
     };
     intake::redis::listen(subscription, events, stopped.clone())?;
     Ok(Feed { stream })
@@ -236,17 +263,28 @@ pub fn watch(
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
     let living = Living::new(config, Supervisor::default(), never());
-    watch_source(config, events, Feed::default(), stopped, spans, living)
+    let intake = Intake {
+        events,
+        posted: never(),
+        ended: never(),
+        feed: Feed::default(),
+    };
+    watch_source(config, intake, stopped, spans, living)
 }
 
 fn watch_source(
     config: &Config,
-    events: Receiver<StartEvent>,
-    feed: Feed,
+    intake: Intake,
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
     living: Living,
 ) -> Result<Report, String> {
+    let Intake {
+        events,
+        posted,
+        ended,
+        feed,
+    } = intake;
     let names = NameCache::default();
     let targets = targets::targets(config, &names)?;
     // First, for it is the likeliest to fail.
@@ -301,6 +339,9 @@ fn watch_source(
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
         feed,
+        posted,
+        unanswered: Vec::new(),
+        ended,
     };
     watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
@@ -436,6 +477,11 @@ struct Loop {
     /// What the source had no room for yet.
     stored_settled: VecDeque<Settled>,
     feed: Feed,
+    posted: Receiver<Posted>,
+    /// Who wait to hear that what they posted is stored.
+    unanswered: Vec<Sender<Admission>>,
+    /// Disconnects when no more events are to come: then what is heard is brought to its end, and that is all.
+    ended: Receiver<Infallible>,
 }
 
 /// Inputs that share a turn, and so a commit.
@@ -460,8 +506,11 @@ impl Loop {
         answers: &Receiver<Polled>,
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
-        let (nobody, no_reload) = (never(), never());
+        let (nobody, no_reload, nothing, endless) = (never(), never(), never(), never());
         let mut source = events;
+        let (posted, ended) = (self.posted.clone(), self.ended.clone());
+        let (mut posted, mut ended) = (&posted, &ended);
+        let mut ends = false;
         let reloads = self.living.reloads();
         let mut reloads = &reloads;
         self.living.say(State::Ready);
@@ -489,6 +538,17 @@ impl Loop {
                         None
                     }
                 },
+                recv(posted) -> more => {
+                    match more {
+                        Ok(more) => self.admit(more),
+                        Err(_) => posted = &nothing,
+                    }
+                    None
+                }
+                recv(ended) -> _ => {
+                    (ends, ended) = (true, &endless);
+                    None
+                }
                 recv(stopped) -> _ => return,
                 default(patience) => None,
             };
@@ -514,7 +574,13 @@ impl Loop {
                 };
                 self.handle(input);
             }
+            for more in posted.try_iter().take(TURN_INPUTS_MAX) {
+                self.admit(more);
+            }
             self.end_turn();
+            if ends && self.is_idle(source) && posted.is_empty() {
+                return log::info!("all that was heard of is traced");
+            }
         }
     }
 
@@ -589,6 +655,7 @@ impl Loop {
                 break;
             }
         }
+        self.answer_posted();
         self.stored_settled.append(&mut self.settled);
         while let Some(settled) = self.stored_settled.front()
             && self.feed.try_settle(settled)
@@ -622,6 +689,7 @@ impl Loop {
         now < commit_at
             && store_due.is_none_or(|at| now < at)
             && self.exports.is_empty()
+            && self.unanswered.is_empty()
             && events_wait
             && !self.unstored.iter().any(acknowledged)
     }

@@ -177,6 +177,12 @@ impl Request {
         str::from_utf8(value).ok()
     }
 
+    /// Every header whose value is UTF-8, in the order of the request.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.headers.iter();
+        pairs.filter_map(|(key, value)| Some((key.as_str(), str::from_utf8(value).ok()?)))
+    }
+
     fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers
             .iter()

@@ -15,8 +15,8 @@ const LAYERS: [(&str, &[&str]); 8] = [
     (
         "edges",
         &[
-            "cli", "config", "console", "demo", "export", "intake", "logging", "poller", "serve",
-            "signals", "store", "systemd",
+            "admin", "cli", "config", "console", "demo", "export", "intake", "logging", "poller",
+            "serve", "signals", "store", "systemd",
         ],
     ),
     ("run", &["run"]),
@@ -24,15 +24,18 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("main", &["main", "lib"]),
 ];
 
-/// What an edge may know beside that: the words of the command line and the configuration, and for
-/// the demo the server it is made of and what it says.
-const ALLOWED: [(&str, &str); 8] = [
+/// What an edge may know beside that: the words of the command line, of the configuration and of the trace contexts, and
+/// for the demo the server it is made of and what it says.
+const ALLOWED: [(&str, &str); 11] = [
+    ("admin", "serve"),
     ("cli", "config"),
+    ("config", "intake"),
     ("demo", "cli"),
     ("demo", "config"),
     ("demo", "console"),
     ("demo", "serve"),
     ("demo", "signals"),
+    ("intake", "serve"),
     ("logging", "config"),
     ("systemd", "config"),
 ];

@@ -6,13 +6,14 @@
 //! last one the watch is given up: as not found where that body is no JSON at all, else as timed out.
 #![no_main]
 
-use farspan::core::event::{StartEvent, Value};
+use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::limits;
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::snapshot::{Outcome, Snapshot};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::Wall;
 use farspan::core::workflow::{Abandoned, Naming, Verdict, Workflow};
+use farspan::intake::carrier::Formats;
 use farspan::intake::message;
 use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
 use farspan::mapping::pointer::Pointer;
@@ -62,7 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn start_event(bytes: &[u8]) -> StartEvent {
-    match message::read(bytes, 0, true) {
+    match message::read(bytes, &message::Reading::new(0, Formats::ALL)) {
         Ok(message) => message.event,
         Err(_) => StartEvent {
             monitor: 0,
@@ -70,6 +71,7 @@ fn start_event(bytes: &[u8]) -> StartEvent {
             submitted_at: None,
             attempt: None,
             parent: None,
+            sampling: Sampling::AsParent,
             attributes: Box::default(),
             source: None,
         },

@@ -1,23 +1,30 @@
 //! A start event: what is accepted keeps to the bounds, and written out again it reads as the same event.
 #![no_main]
 
-use farspan::core::event::{StartEvent, Value};
+use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::limits;
-use farspan::intake::message::{self, Malformed, Message};
+use farspan::intake::carrier::Formats;
+use farspan::intake::message::{self, Malformed, Message, Reading};
 use farspan::mapping::BYTE_ORDER_MARK;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value as Json, json};
 
 fuzz_target!(|bytes: &[u8]| {
-    let read = message::read(bytes, 7, true);
-    let without_parent = message::read(bytes, 7, false);
+    let read = message::read(bytes, &Reading::new(7, Formats::ALL));
+    let without_parent = message::read(bytes, &Reading::new(7, Formats::NONE));
     match (read, without_parent) {
         (Ok(message), Ok(without_parent)) => {
             check(&message);
             let alone = StartEvent {
                 parent: None,
+                sampling: Sampling::AsParent,
+                // Ids that had to be hashed are attributes too.
+                attributes: without_parent.event.attributes.clone(),
                 ..message.event.clone()
             };
+            for attribute in &alone.attributes {
+                assert!(message.event.attributes.contains(attribute));
+            }
             assert_eq!(alone, without_parent.event);
             reads_back(&message.event);
         }
@@ -99,9 +106,14 @@ fn reads_back(event: &StartEvent) {
     let expected = Message {
         event: StartEvent {
             attributes,
+            // A traceparent has a flag for it, whoever decides.
+            sampling: Sampling::AsParent,
             ..event.clone()
         },
         oddity: None,
     };
-    assert_eq!(message::read(text.as_bytes(), 7, true), Ok(expected));
+    assert_eq!(
+        message::read(text.as_bytes(), &Reading::new(7, Formats::ALL)),
+        Ok(expected)
+    );
 }

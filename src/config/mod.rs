@@ -12,6 +12,7 @@ pub(crate) mod values;
 
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::intake::carrier::Formats;
 use log::LevelFilter;
 use monitors::{ForAll, Monitor};
 use settings::{Origin, Resolver, Row};
@@ -47,6 +48,8 @@ pub struct Config {
     pub log: Log,
     /// Where what must survive a restart is kept.
     pub state: State,
+    /// What is answered over HTTP, and where, if anything is.
+    pub admin: Option<Admin>,
     /// From how many bytes there on new workflows wait; 1 MiB or more.
     pub state_bytes_max: u64,
     /// The name of this farspan among others.
@@ -76,6 +79,17 @@ pub struct Redis {
     pub stream: Option<String>,
     /// Entries of the stream to keep. `None`: nothing is trimmed.
     pub stream_length_max: Option<u64>,
+}
+
+/// The admin endpoint.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// `host:port`. Without a token it is this host's alone.
+    pub listen: String,
+    /// What whoever calls has to bring.
+    pub token: Option<Secret>,
+    /// Whether somebody wrote where it is to listen.
+    pub is_asked_for: bool,
 }
 
 /// When and how much to poll.
@@ -150,8 +164,8 @@ pub struct Trace {
     pub sampler: Sampler,
     /// How much.
     pub limits: SpanLimits,
-    /// Whether a start event's `traceparent` and `tracestate` are read (`OTEL_PROPAGATORS`).
-    pub read_parent: bool,
+    /// The trace contexts of start events that are read (`OTEL_PROPAGATORS`).
+    pub formats: Formats,
 }
 
 /// Where what must survive a restart is kept.
@@ -352,6 +366,7 @@ impl Config {
         (config.monitors, _) = monitors::read(monitors::default(), "", &for_all);
         config.api = Some(api);
         config.state = State::None;
+        config.admin = None;
         if !has_endpoint {
             config.export.otlp = None;
         }
@@ -464,6 +479,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
     let state = state(it, env);
+    let admin = admin(it);
     let state_bytes_max = state_bytes_max(it, state != State::None);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
@@ -498,7 +514,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         }
     }
     if to_watch {
-        let warnings = warnings_of(&monitors, redis.is_some());
+        let warnings = warnings_of(&monitors, redis.is_some() || admin.is_some());
         it.warnings.extend(warnings);
     }
     let (rows, warnings) = resolver.finish()?;
@@ -514,6 +530,7 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         trace,
         resource,
         log,
+        admin,
         instance,
         warnings,
         rows,
@@ -521,11 +538,12 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
 }
 
 /// Who hears of no workflow, and who of others'.
-fn warnings_of(monitors: &[Monitor], has_redis: bool) -> Vec<String> {
+fn warnings_of(monitors: &[Monitor], has_source: bool) -> Vec<String> {
     let without = monitors::without_source(monitors);
     let mut warnings = Vec::new();
-    if !has_redis && !without.is_empty() {
-        let warning = "FARSPAN_REDIS_URL (redis.url): is not set; no start event can come";
+    if !has_source && !without.is_empty() {
+        let warning =
+            "FARSPAN_REDIS_URL (redis.url): is not set; start events can come by --events - alone";
         warnings.push(warning.to_owned());
     }
     if without.len() > 1 {
@@ -589,6 +607,35 @@ fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
     Some(Api {
         base_url: base_url?,
         token,
+    })
+}
+
+fn admin(resolver: &mut Resolver<'_>) -> Option<Admin> {
+    const NAME: &str = "FARSPAN_ADMIN_LISTEN";
+    let listen = resolver.strict(NAME, |text| match text {
+        "none" => Ok(None),
+        _ if cfg!(not(feature = "admin")) => {
+            Err("needs a farspan that was built with the feature `admin`; set none".into())
+        }
+        text => values::listen_address(text).map(Some),
+    });
+    let token = resolver.secret(
+        "FARSPAN_ADMIN_TOKEN",
+        "FARSPAN_ADMIN_TOKEN_FILE",
+        "admin-token",
+        values::token,
+    );
+    let listen = listen.flatten()?;
+    if token.is_none() && !values::is_this_host(&listen) {
+        resolver.error_in(
+            NAME,
+            "is open to others than this host: set FARSPAN_ADMIN_TOKEN, or listen on 127.0.0.1",
+        );
+    }
+    Some(Admin {
+        listen,
+        token,
+        is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
     })
 }
 
@@ -775,5 +822,5 @@ fn log(resolver: &mut Resolver<'_>) -> Log {
 }
 
 #[cfg(test)]
-#[cfg(all(feature = "redis", feature = "tls"))]
+#[cfg(all(feature = "admin", feature = "redis", feature = "tls"))]
 mod tests;

@@ -9,6 +9,7 @@ use super::values::{self, Reason, http_url, integer, number, one_of, percent_dec
 use super::{Batch, Compression, Environment, Export, Otlp, Pem, Secret, Trace};
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::intake::carrier::Formats;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub(super) fn trace(resolver: &mut Resolver<'_>) -> Trace {
     Trace {
         sampler: sampler(resolver),
         limits,
-        read_parent: read_parent(resolver),
+        formats: formats(resolver),
     }
 }
 
@@ -378,23 +379,28 @@ fn sampler(resolver: &mut Resolver<'_>) -> Sampler {
     }
 }
 
-/// Whether the W3C trace context of a start event is read.
-fn read_parent(resolver: &mut Resolver<'_>) -> bool {
+/// Which trace contexts of a start event are read: all of them, unless somebody names some.
+fn formats(resolver: &mut Resolver<'_>) -> Formats {
     let Some(found) = resolver.take("OTEL_PROPAGATORS") else {
-        return true;
+        return Formats::ALL;
     };
-    let mut read_parent = false;
+    let mut formats = Formats::NONE;
     for word in entries(&found.text) {
-        match word.to_ascii_lowercase().as_str() {
-            "tracecontext" => read_parent = true,
-            "baggage" | "none" => {}
-            _ => resolver.warnings.push(format!(
-                "OTEL_PROPAGATORS: '{}' is ignored; farspan reads tracecontext",
-                shown(word)
-            )),
+        let lower = word.to_ascii_lowercase();
+        let known = Formats::WORDS.iter().find(|(known, _)| *known == lower);
+        match known {
+            Some((_, known)) => formats = formats.with(*known),
+            None => {
+                let words: Vec<&str> = Formats::WORDS.iter().map(|(word, _)| *word).collect();
+                resolver.warnings.push(format!(
+                    "OTEL_PROPAGATORS: '{}' is ignored; farspan reads {}",
+                    shown(word),
+                    words.join(", ")
+                ));
+            }
         }
     }
-    read_parent
+    formats
 }
 
 /// `key=value,key=value`. Any mistake voids the whole.

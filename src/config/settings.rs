@@ -32,9 +32,6 @@ enum Kind {
     Secret,
     /// Shown without what it keeps secret.
     SecretUrl,
-    /// A part of the contract that this release does not have: what stands here is said instead. Its default is the
-    /// one value that is true already.
-    NotYet(&'static str),
 }
 
 impl Setting {
@@ -47,7 +44,7 @@ impl Setting {
         match self.kind {
             Kind::Secret => "(redacted)".to_owned(),
             Kind::SecretUrl => shown(&redacted_url(text)),
-            Kind::Text | Kind::Number | Kind::Size | Kind::NotYet(_) => shown(text),
+            Kind::Text | Kind::Number | Kind::Size => shown(text),
         }
     }
 }
@@ -83,8 +80,12 @@ const fn env(
     }
 }
 
-const LATER_ADMIN: &str = "needs the admin endpoint, which is not in this release yet; set none";
-const LATER_ADMIN_TOKEN: &str = "the admin endpoint is not in this release yet; unset it";
+/// Where the admin endpoint is, unless told otherwise.
+const ADMIN_LISTEN: &str = if cfg!(feature = "admin") {
+    "127.0.0.1:9464"
+} else {
+    "none"
+};
 
 #[rustfmt::skip]
 const SETTINGS: &[Setting] = &[
@@ -109,9 +110,9 @@ const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
     both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", Kind::Size, "With so much kept, new workflows wait until others end; bytes, KiB, MiB or GiB"),
     both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Text, "With FARSPAN_STATE=redis: an instance silent for so long loses its work to the others"),
-    env(&["FARSPAN_ADMIN_LISTEN"], "none", Kind::NotYet(LATER_ADMIN), "The admin endpoint; in this release: none"),
-    env(&["FARSPAN_ADMIN_TOKEN"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
-    env(&["FARSPAN_ADMIN_TOKEN_FILE"], "", Kind::NotYet(LATER_ADMIN_TOKEN), ""),
+    both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, Kind::Text, "Where the admin endpoint listens, host:port; none: nowhere"),
+    both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", Kind::Secret, "The bearer token it asks for; needed where others than this host reach it"),
+    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", Kind::Text, "The file that holds it; else $CREDENTIALS_DIRECTORY/admin-token, where it is"),
     env(&["OTEL_SDK_DISABLED"], "false", Kind::Text, "true: no spans are exported"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", Kind::Text, "otlp, console, both with a comma, or none"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", Kind::SecretUrl, "The collector; v1/traces is appended, but not to the TRACES one"),
@@ -130,7 +131,7 @@ const SETTINGS: &[Setting] = &[
     env(&["OTEL_RESOURCE_ATTRIBUTES"], "", Kind::Text, "key=value,key=value with percent-encoded values"),
     env(&["OTEL_TRACES_SAMPLER"], "parentbased_always_on", Kind::Text, "[parentbased_]always_on, always_off or traceidratio"),
     env(&["OTEL_TRACES_SAMPLER_ARG"], "1.0", Kind::Text, "The ratio, 0 to 1"),
-    env(&["OTEL_PROPAGATORS"], "tracecontext,baggage", Kind::Text, "tracecontext: a start event's traceparent is read; none: it is not"),
+    env(&["OTEL_PROPAGATORS"], "", Kind::Text, "Trace contexts that are read: tracecontext, baggage, b3, jaeger, datadog, honeycomb, xray; unset: all of them"),
     env(&["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Attributes of a span"),
     env(&["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"], "2048", Kind::Text, "Characters of an attribute"),
     env(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], "128", Kind::Text, "Events of a span"),
@@ -289,7 +290,6 @@ impl<'a> Resolver<'a> {
         } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
             resolver.read_file(Path::new(&path.text));
         }
-        resolver.refuse_what_is_not_yet();
         resolver
     }
 
@@ -527,26 +527,6 @@ impl<'a> Resolver<'a> {
             let known = known().filter_map(|known| known.strip_prefix("FARSPAN_"));
             let meant = values::nearest(short, known).map(|meant| format!("FARSPAN_{meant}"));
             self.errors.push(unknown(&shown(name), "setting", meant));
-        }
-    }
-
-    fn refuse_what_is_not_yet(&mut self) {
-        for setting in SETTINGS {
-            let Kind::NotYet(remedy) = setting.kind else {
-                continue;
-            };
-            let name = setting.name();
-            if setting.about.is_empty() {
-                if let Some(found) = self.written(name).first() {
-                    self.errors
-                        .push(format!("{}: {remedy}", found.origin.place()));
-                }
-            } else if let Some(found) = self
-                .take(name)
-                .filter(|found| found.text != setting.default)
-            {
-                self.error(name, &found, remedy);
-            }
         }
     }
 

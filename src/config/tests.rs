@@ -94,7 +94,9 @@ fn with_nothing_set() {
             FARSPAN_STATE_DIR                      ./farspan-state                  default
             FARSPAN_STATE_MAX_BYTES                1GiB                             default
             FARSPAN_LEASE                          30s                              default
-            FARSPAN_ADMIN_LISTEN                   none                             default
+            FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                   default
+            FARSPAN_ADMIN_TOKEN                    (unset)                          default
+            FARSPAN_ADMIN_TOKEN_FILE               (unset)                          default
             OTEL_SDK_DISABLED                      false                            default
             OTEL_TRACES_EXPORTER                   otlp                             default
             OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default
@@ -112,7 +114,7 @@ fn with_nothing_set() {
             OTEL_SERVICE_NAME                      (unset)                          default
             OTEL_RESOURCE_ATTRIBUTES               (unset)                          default
             OTEL_TRACES_SAMPLER                    parentbased_always_on            default
-            OTEL_PROPAGATORS                       tracecontext,baggage             default
+            OTEL_PROPAGATORS                       (unset)                          default
             OTEL_ATTRIBUTE_COUNT_LIMIT             128                              default
             OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                             default
             OTEL_SPAN_EVENT_COUNT_LIMIT            128                              default
@@ -130,46 +132,46 @@ fn with_nothing_set() {
         &[],
         |config| format!("{:#?}", (&config.poll, &config.export, &config.trace)),
         expect![[r#"
-        (
-            Poll {
-                initial_delay: 5s,
-                interval: 10s,
-                timeout: 86400s,
-                pollers: 16,
-            },
-            Export {
-                otlp: Some(
-                    Otlp {
-                        endpoint: "http://localhost:4318/v1/traces",
-                        headers: [],
-                        timeout: 10s,
-                        compression: None,
-                        certificate: None,
-                        client_certificate: None,
-                        client_key: None,
+            (
+                Poll {
+                    initial_delay: 5s,
+                    interval: 10s,
+                    timeout: 86400s,
+                    pollers: 16,
+                },
+                Export {
+                    otlp: Some(
+                        Otlp {
+                            endpoint: "http://localhost:4318/v1/traces",
+                            headers: [],
+                            timeout: 10s,
+                            compression: None,
+                            certificate: None,
+                            client_certificate: None,
+                            client_key: None,
+                        },
+                    ),
+                    console: false,
+                    batch: Batch {
+                        schedule_delay: 5s,
+                        export_timeout: 30s,
+                        max_queue_size: None,
+                        max_export_batch_size: 512,
                     },
-                ),
-                console: false,
-                batch: Batch {
-                    schedule_delay: 5s,
-                    export_timeout: 30s,
-                    max_queue_size: None,
-                    max_export_batch_size: 512,
                 },
-            },
-            Trace {
-                sampler: ParentBased(
-                    AlwaysOn,
-                ),
-                limits: SpanLimits {
-                    attributes: 128,
-                    events: 128,
-                    links: 128,
-                    attribute_value_chars: 2048,
+                Trace {
+                    sampler: ParentBased(
+                        AlwaysOn,
+                    ),
+                    limits: SpanLimits {
+                        attributes: 128,
+                        events: 128,
+                        links: 128,
+                        attribute_value_chars: 2048,
+                    },
+                    formats: all,
                 },
-                read_parent: true,
-            },
-        )"#]],
+            )"#]],
     );
 }
 
@@ -232,7 +234,7 @@ fn mistakes_come_all_at_once() {
             ("FARSPAN_PORT_9464_TCP_ADDR", "10.0.0.1"),
             ("FARSPAN_ADMIN_PORT", "9464"),
             ("FARSPAN_LOG", "loud\nly"),
-            ("FARSPAN_ADMIN_LISTEN", "127.0.0.1:9464"),
+            ("FARSPAN_ADMIN_LISTEN", "9464"),
             ("FARSPAN_REDIS_STREAM", "events"),
             ("FARSPAN_STATE_DIR", "/var/lib/farspan"),
             ("FARSPAN_LEASE", "30s"),
@@ -257,13 +259,12 @@ fn mistakes_come_all_at_once() {
             farspan.json: poll.initial_delay: is an array, must be a string, such as "5s"
             farspan.json: poll.interval: write the groups as nested objects
             farspan.json: zebra: no such key; see 'farspan help settings'
-            FARSPAN_ADMIN_LISTEN: '127.0.0.1:9464' needs the admin endpoint, which is not in this release yet; set none
-            FARSPAN_ADMIN_TOKEN: the admin endpoint is not in this release yet; unset it
             farspan.json: api.base_url: 'http://(redacted)@file.test/' must not have a user or password; give a token in FARSPAN_API_TOKEN
             farspan.json: redis.url: 'http://(redacted)@cache/1' must begin with redis://, rediss:// or unix://
             FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
             FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
             FARSPAN_LOG: 'loud\nly' is unknown; write error, warn, info, debug or trace
+            FARSPAN_ADMIN_LISTEN: '9464' is not host:port
             FARSPAN_STATE_MAX_BYTES: '1023KiB' is out of range; it may be 1MiB or more"#]],
     );
 }
@@ -585,7 +586,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
             ("OTEL_TRACES_SAMPLER_ARG", "2"),
-            ("OTEL_PROPAGATORS", "b3,tracecontext"),
+            ("OTEL_PROPAGATORS", "ottrace,tracecontext"),
             ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many"),
             ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "7"),
             ("OTEL_ATTRIBUTE_COUNT_LIMIT", "9"),
@@ -594,7 +595,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
         |config| format!("{:?}\n{:?}", config.export, config.trace),
         expect![[r#"
             Export { otlp: Some(Otlp { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: Batch { schedule_delay: 5s, export_timeout: 30s, max_queue_size: Some(100), max_export_batch_size: 100 } }
-            Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, read_parent: true }
+            Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, formats: {"tracecontext"} }
             OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_EXPORT_TIMEOUT: '99999999999999999999' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now
@@ -607,7 +608,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
             OTEL_SPAN_EVENT_COUNT_LIMIT: 'many' is not a whole number from 0 to 4294967295; it is ignored
             OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: farspan keeps 2048 bytes of a value at most
             OTEL_TRACES_SAMPLER: 'jaeger_remote' is unknown; write always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio; it is ignored
-            OTEL_PROPAGATORS: 'b3' is ignored; farspan reads tracecontext"#]],
+            OTEL_PROPAGATORS: 'ottrace' is ignored; farspan reads tracecontext, baggage, b3, b3multi, jaeger, datadog, honeycomb, xray, none"#]],
     );
 }
 
@@ -706,6 +707,8 @@ fn samplers_propagators_exporters() {
         ("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"),
         ("OTEL_PROPAGATORS", "none"),
         ("OTEL_PROPAGATORS", "baggage"),
+        ("OTEL_PROPAGATORS", "TraceContext, b3multi,ottrace"),
+        ("OTEL_PROPAGATORS", "jaeger,xray,datadog,honeycomb"),
         ("OTEL_TRACES_EXPORTER", "none"),
         ("OTEL_TRACES_EXPORTER", " console , otlp "),
         ("OTEL_SDK_DISABLED", "TRUE"),
@@ -714,23 +717,25 @@ fn samplers_propagators_exporters() {
         let pairs = [(name, value), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
         let config = Config::load(&environment(&pairs), None).unwrap();
         let (otlp, console) = (config.export.otlp.is_some(), config.export.console);
-        let (sampler, read_parent) = (config.trace.sampler, config.trace.read_parent);
+        let (sampler, formats) = (config.trace.sampler, config.trace.formats);
         lines.push(format!(
-            "{name}={value}: {sampler:?}, parent {read_parent}, otlp {otlp}, console {console}"
+            "{name}={value}: {sampler:?}, {formats:?}, otlp {otlp}, console {console}"
         ));
     }
     expect![[r#"
-        OTEL_TRACES_SAMPLER=always_on: AlwaysOn, parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=always_off: AlwaysOff, parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=traceidratio: TraceIdRatio(0.25), parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=parentbased_always_off: ParentBased(AlwaysOff), parent true, otlp true, console false
-        OTEL_TRACES_SAMPLER=ParentBased_TraceIdRatio: ParentBased(TraceIdRatio(0.25)), parent true, otlp true, console false
-        OTEL_PROPAGATORS=none: ParentBased(AlwaysOn), parent false, otlp true, console false
-        OTEL_PROPAGATORS=baggage: ParentBased(AlwaysOn), parent false, otlp true, console false
-        OTEL_TRACES_EXPORTER=none: ParentBased(AlwaysOn), parent true, otlp false, console false
-        OTEL_TRACES_EXPORTER= console , otlp : ParentBased(AlwaysOn), parent true, otlp true, console true
-        OTEL_SDK_DISABLED=TRUE: ParentBased(AlwaysOn), parent true, otlp false, console false
-        OTEL_SDK_DISABLED=false: ParentBased(AlwaysOn), parent true, otlp true, console false"#]].assert_eq(&lines.join("\n"));
+        OTEL_TRACES_SAMPLER=always_on: AlwaysOn, all, otlp true, console false
+        OTEL_TRACES_SAMPLER=always_off: AlwaysOff, all, otlp true, console false
+        OTEL_TRACES_SAMPLER=traceidratio: TraceIdRatio(0.25), all, otlp true, console false
+        OTEL_TRACES_SAMPLER=parentbased_always_off: ParentBased(AlwaysOff), all, otlp true, console false
+        OTEL_TRACES_SAMPLER=ParentBased_TraceIdRatio: ParentBased(TraceIdRatio(0.25)), all, otlp true, console false
+        OTEL_PROPAGATORS=none: ParentBased(AlwaysOn), {}, otlp true, console false
+        OTEL_PROPAGATORS=baggage: ParentBased(AlwaysOn), {"baggage"}, otlp true, console false
+        OTEL_PROPAGATORS=TraceContext, b3multi,ottrace: ParentBased(AlwaysOn), {"tracecontext", "b3"}, otlp true, console false
+        OTEL_PROPAGATORS=jaeger,xray,datadog,honeycomb: ParentBased(AlwaysOn), {"jaeger", "datadog", "honeycomb", "xray"}, otlp true, console false
+        OTEL_TRACES_EXPORTER=none: ParentBased(AlwaysOn), all, otlp false, console false
+        OTEL_TRACES_EXPORTER= console , otlp : ParentBased(AlwaysOn), all, otlp true, console true
+        OTEL_SDK_DISABLED=TRUE: ParentBased(AlwaysOn), all, otlp false, console false
+        OTEL_SDK_DISABLED=false: ParentBased(AlwaysOn), all, otlp true, console false"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -788,6 +793,44 @@ fn debug_shows_no_secret() {
     ];
     let config = Config::load(&environment(&pairs), None).unwrap();
     assert!(!format!("{config:?}{}", config.describe()).contains("pa55"));
+}
+
+/// Whoever can reach the endpoint can start traces.
+#[test]
+fn the_admin_endpoint_is_open_to_this_host_alone_unless_it_has_a_token() {
+    for (listen, is_open) in [
+        ("127.0.0.1:9464", false),
+        ("127.8.9.10:1", false),
+        ("[::1]:9464", false),
+        ("LocalHost:9464", false),
+        ("0.0.0.0:9464", true),
+        ("[::]:9464", true),
+        ("10.0.0.1:9464", true),
+        ("localhost.test:9464", true),
+        ("127.0.0.1.test:9464", true),
+    ] {
+        let pair = ("FARSPAN_ADMIN_LISTEN", listen);
+        let without = Config::load(&environment(&[pair]), None);
+        assert_eq!(without.is_err(), is_open, "{listen}");
+        if let Err(errors) = without {
+            let said = errors.to_string();
+            assert!(said.contains("set FARSPAN_ADMIN_TOKEN"), "{said}");
+        }
+        let with = environment(&[pair, ("FARSPAN_ADMIN_TOKEN", "s3cret")]);
+        let admin = Config::load(&with, None).unwrap().admin.unwrap();
+        assert_eq!((admin.listen.as_str(), admin.is_asked_for), (listen, true));
+        assert_eq!(admin.token.unwrap().expose(), "s3cret");
+    }
+    let none = environment(&[("FARSPAN_ADMIN_LISTEN", "none")]);
+    assert!(Config::load(&none, None).unwrap().admin.is_none());
+    let default = Config::load(&environment(&[]), None)
+        .unwrap()
+        .admin
+        .unwrap();
+    assert_eq!(
+        (default.listen.as_str(), default.is_asked_for),
+        ("127.0.0.1:9464", false)
+    );
 }
 
 #[test]

@@ -135,6 +135,24 @@ pub(crate) fn label(text: &str) -> Result<String, Reason> {
     Ok(text.to_owned())
 }
 
+/// `host:port`.
+pub(crate) fn listen_address(text: &str) -> Result<String, Reason> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("is not host:port".into()),
+    }
+}
+
+/// Whether nobody but this host can reach a `host:port`.
+pub(crate) fn is_this_host(listen: &str) -> bool {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: std::net::IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
+}
+
 /// What goes behind `Authorization: Bearer `.
 pub(crate) fn token(text: &str) -> Result<String, Reason> {
     if text.contains(char::is_control) {

@@ -17,11 +17,25 @@ pub struct StartEvent {
     pub attempt: Option<u32>,
     /// The submitter's trace context.
     pub parent: Option<Box<TraceContext>>,
+    /// Who decides whether the workflow is recorded.
+    pub sampling: Sampling,
     /// What the submitter wants to see on the workflow's span.
     pub attributes: Attributes,
     /// What to acknowledge where the event came from, once all of the workflow's spans are delivered: a stream entry's
     /// id. `None`: the source keeps nothing.
     pub source: Option<Box<str>>,
+}
+
+/// What a submitter says about sampling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sampling {
+    /// What the parent's sampled flag says; without a parent nothing.
+    #[default]
+    AsParent,
+    /// Nothing, though there may be a parent: whoever reads it decides.
+    Undecided,
+    /// That it is not to be recorded, be there a parent or not.
+    Dropped,
 }
 
 /// Attributes that do not change any more.

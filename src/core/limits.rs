@@ -16,6 +16,11 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 2048;
 pub const NAME_BYTES_MAX: usize = 256;
 /// The longest W3C `tracestate` that is passed on, in bytes.
 pub const TRACE_STATE_BYTES_MAX: usize = 4096;
+/// The longest W3C `baggage` that is read, in bytes, and the most members of it: what the specification says that
+/// everybody has to take.
+pub const BAGGAGE_BYTES_MAX: usize = 8192;
+/// See [`BAGGAGE_BYTES_MAX`].
+pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 
 /// The longest status body, in bytes.
 pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;

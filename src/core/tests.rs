@@ -188,6 +188,7 @@ fn event(monitor: u16, workflow_id: &str) -> StartEvent {
         submitted_at: None,
         attempt: None,
         parent: None,
+        sampling: event::Sampling::AsParent,
         attributes: Box::default(),
         source: None,
     }

@@ -13,7 +13,7 @@
 pub mod record;
 mod stages;
 
-use super::event::{self, StartEvent, Value};
+use super::event::{self, Sampling, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::sampler::{Sampler, SpanLimits};
@@ -204,6 +204,11 @@ impl Workflow {
             submitter,
             follows,
             ..Extra::default()
+        };
+        let parent_sampled = match event.sampling {
+            Sampling::AsParent => parent_sampled,
+            Sampling::Dropped if naming.context == ContextUse::Parent => Some(false),
+            Sampling::Undecided | Sampling::Dropped => None,
         };
         Workflow {
             id: event.workflow_id.into(),

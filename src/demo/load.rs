@@ -7,7 +7,7 @@ pub use publisher::run;
 
 use super::script::{DotNetTime, Rng, on_tick};
 use crate::cli::LoadOptions;
-use crate::core::event::StartEvent;
+use crate::core::event::{Sampling, StartEvent};
 use crate::core::ids::{SpanId, TraceContext, TraceId};
 use crate::core::time::Wall;
 use serde::Serialize;
@@ -84,6 +84,7 @@ impl PlannedEvent {
             submitted_at: Some(on_tick(now)),
             attempt: None,
             parent: self.parent.clone().map(Box::new),
+            sampling: Sampling::AsParent,
             attributes: Box::default(),
             source: None,
         }

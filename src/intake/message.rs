@@ -3,18 +3,82 @@
 //! Names are matched without regard to case and underscores, so `WorkflowId`, `workflowId` and `workflow_id` are one
 //! name. Only the id has to be right: whatever else is not is left out and told, and the workflow is traced.
 //!
+//! An event may come in a CloudEvent's envelope (`specversion`): then its `data` is the event, `subject` is the id where
+//! the data has none, and `time` is the time of submission where the data says nothing of it.
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
+//!
+//! A trace context is looked for from the inside out, and the first that is well-formed counts: where the configuration
+//! points to; the event's own fields; its `carrier`, `traceContext` and `headers`; the envelope's attributes; and what
+//! came beside the message, as an entry's other fields and a request's headers do.
+//!
 //! Pure: no I/O.
 
-use crate::core::event::{Attributes, StartEvent, Value};
-use crate::core::ids::TraceContext;
+use super::carrier::{self, Carrier, Formats, Inherited};
+use super::document::{Node, base64_decoded};
+use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::cut;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value as Json;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+
+/// How messages are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The monitor that their workflows belong to.
+    pub monitor: u16,
+    /// The trace contexts that count.
+    pub formats: Formats,
+    /// Keys of the baggage that become attributes.
+    pub baggage: Box<[Box<str>]>,
+    /// Where a message has its id, before the usual places: a JSON Pointer into the whole of it.
+    pub id: Option<Box<str>>,
+    /// The same for the time of submission.
+    pub submitted_at: Option<Box<str>>,
+    /// The same for the trace context: an object, or a text that is one.
+    pub context: Option<Box<str>>,
+}
+
+impl Reading {
+    /// With everything in its usual place.
+    pub fn new(monitor: u16, formats: Formats) -> Self {
+        Reading {
+            monitor,
+            formats,
+            baggage: Box::default(),
+            id: None,
+            submitted_at: None,
+            context: None,
+        }
+    }
+
+    fn pointers(&self) -> impl Iterator<Item = &str> {
+        let pointers = [&self.id, &self.submitted_at, &self.context];
+        pointers.into_iter().flatten().map(|pointer| &**pointer)
+    }
+
+    /// Whether a field of this name may say something.
+    fn wants(&self, key: &str) -> bool {
+        let mut names = NAMES.iter().chain(&PLACES).chain(&ENVELOPE);
+        names.any(|name| is_named(key, name))
+            || carrier::is_key(key)
+            || self.pointers().any(|pointer| {
+                let first = pointer.split('/').nth(1).unwrap_or_default();
+                first.replace("~1", "/").replace("~0", "~") == key
+            })
+    }
+}
+
+/// What came with a message, outside of it.
+#[derive(Clone, Debug, Default)]
+pub struct Beside<'a> {
+    /// Trace contexts, the more telling ones first.
+    pub carriers: Vec<Carrier<'a>>,
+    /// A CloudEvent's `subject`, where its attributes are not in the message.
+    pub subject: Option<Cow<'a, str>>,
+    /// The same for its `time`.
+    pub time: Option<Cow<'a, str>>,
+}
 
 /// A message that was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,149 +145,64 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Reads a message for a monitor. `read_parent`: whether a trace context in it counts.
+/// Reads a message.
 ///
 /// # Errors
 /// Why the message is no start event.
-pub fn read(bytes: &[u8], monitor: u16, read_parent: bool) -> Result<Message, Malformed> {
+pub fn read(bytes: &[u8], reading: &Reading) -> Result<Message, Malformed> {
+    read_beside(bytes, &Beside::default(), reading)
+}
+
+/// Reads a message that something else came with.
+///
+/// # Errors
+/// Why the message is no start event.
+pub fn read_beside(
+    bytes: &[u8],
+    beside: &Beside<'_>,
+    reading: &Reading,
+) -> Result<Message, Malformed> {
     if bytes.len() > limits::EVENT_BYTES_MAX {
         return Err(Malformed::TooLong);
     }
-    // A byte order mark may be ignored, says RFC 8259 section 8.1, and .NET likes to write one.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let fields: Fields<'_> = serde_json::from_slice(bytes).map_err(|e| match e.is_data() {
-        true => Malformed::NotAnObject,
-        false => not_json(&e),
-    })?;
-    let raw = |name: &str| {
-        let place = NAMES.iter().position(|known| *known == name);
-        place.and_then(|place| fields.0[place])
-    };
-    // What no type can hold (1e999, or a depth beyond reason) is of the wrong type for all of them.
-    let field = |name: &str| {
-        let value = raw(name)?.get();
-        Some(serde_json::from_str(value).unwrap_or(Json::Bool(false)))
-    };
-    let id = raw("workflowid").ok_or(Malformed::NoId)?;
-    let workflow_id = read_id(&serde_json::from_str(id.get()).map_err(|e| not_json(&e))?)?;
-    let mut oddity = None;
-    let mut odd = |what| {
-        oddity.get_or_insert(what);
-    };
-    let submitted_at = field("submittedat").and_then(|value| {
-        let time = read_time(&value);
-        if time.is_none() {
-            odd("SubmittedAt is not a time");
-        }
-        time
-    });
-    let attempt = field("attempt").and_then(|value| {
-        let attempt = value.as_u64().and_then(|number| number.try_into().ok());
-        if attempt.is_none() {
-            odd("Attempt is not a small whole number");
-        }
-        attempt
-    });
-    let parent = field("traceparent")
-        .filter(|_| read_parent)
-        .and_then(|value| {
-            let state = field("tracestate");
-            let state = state.as_ref().and_then(Json::as_str);
-            let parent = value
-                .as_str()
-                .and_then(|text| TraceContext::from_w3c(text, state));
-            if parent.is_none() {
-                odd("traceparent is not a W3C trace context");
-            }
-            parent.map(Box::new)
-        });
-    let attributes = match field("attributes") {
-        None => Box::default(),
-        Some(Json::Object(object)) => {
-            let (attributes, all) = read_attributes(&object);
-            if !all {
-                odd("attributes holds something that is no scalar, or too much");
-            }
-            attributes
-        }
-        Some(_) => {
-            odd("attributes is not an object, or not one that can be read");
-            Box::default()
-        }
-    };
-    let event = StartEvent {
-        monitor,
-        workflow_id,
-        submitted_at,
-        attempt,
-        parent,
-        attributes,
-        source: None,
-    };
-    Ok(Message { event, oddity })
-}
-
-/// The names of an event's fields, without underscores and capitals.
-const NAMES: [&str; 6] = [
-    "workflowid",
-    "submittedat",
-    "attempt",
-    "traceparent",
-    "tracestate",
-    "attributes",
-];
-
-fn not_json(error: &serde_json::Error) -> Malformed {
-    Malformed::NotJson(cut(&error.to_string(), limits::NAME_BYTES_MAX).into())
-}
-
-/// The values of [`NAMES`] as they stand, the first that is not null of each. Whatever else an event holds is skipped,
-/// not built: it may be of any depth.
-struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a start event: an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields([const { None }; NAMES.len()]);
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    match NAMES.iter().position(|name| is_named(&key, name)) {
-                        Some(place) => {
-                            let value = map.next_value::<&RawValue>()?;
-                            let known = &mut fields.0[place];
-                            *known = known.or((value.get() != "null").then_some(value));
-                        }
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(fields)
-            }
-        }
-
-        json.deserialize_map(Object)
+    let bytes = unmarked(bytes);
+    if bytes.is_empty() && beside.subject.is_some() {
+        return read_node(&Node::Object(Vec::new()), beside, reading);
     }
+    let node = Node::parse_fields(bytes, &|key| reading.wants(key)).map_err(|e| not_json(&e))?;
+    read_node(&node, beside, reading)
+}
+
+/// Reads an array of messages: all of them, or none.
+///
+/// # Errors
+/// Why one is no start event, and which, counted from 0.
+#[cfg(feature = "admin")]
+pub fn read_all(
+    bytes: &[u8],
+    beside: &Beside<'_>,
+    reading: &Reading,
+) -> Result<Vec<Message>, (usize, Malformed)> {
+    let nodes = Node::parse_all(unmarked(bytes), &|key| reading.wants(key));
+    let nodes = nodes.map_err(|e| (0, not_json(&e)))?;
+    let read = |(at, node)| read_node(node, beside, reading).map_err(|malformed| (at, malformed));
+    nodes.iter().enumerate().map(read).collect()
 }
 
 /// Reads the fields of a stream's entry: the field `message`, which holds a message, or else the fields themselves.
 ///
 /// # Errors
 /// Why they are no start event.
-pub fn read_fields(
-    fields: &[(Vec<u8>, Vec<u8>)],
-    monitor: u16,
-    read_parent: bool,
-) -> Result<Message, Malformed> {
+pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<Message, Malformed> {
     let message = fields.iter().find(|(name, _)| name == b"message");
     if let Some((_, message)) = message {
-        return read(message, monitor, read_parent);
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let others = fields.iter().filter_map(|(k, v)| text(k).zip(text(v)));
+        let beside = Beside {
+            carriers: vec![Carrier::of(others)],
+            ..Beside::default()
+        };
+        return read_beside(message, &beside, reading);
     }
     let length: usize = fields.iter().map(|(k, v)| k.len() + v.len()).sum();
     if length > limits::EVENT_BYTES_MAX {
@@ -231,36 +210,219 @@ pub fn read_fields(
     }
     let text =
         |bytes| std::str::from_utf8(bytes).map_err(|e| Malformed::NotJson(e.to_string().into()));
-    let mut object = serde_json::Map::new();
+    let mut entries: Vec<(Box<str>, Node)> = Vec::new();
     for (name, value) in fields {
         let (name, value) = (text(name)?, text(value)?);
-        // All fields of an entry are text. What has to be something else is written as JSON; an id never has to.
-        let json = match serde_json::from_str(value) {
-            Ok(json @ (Json::Number(_) | Json::Object(_) | Json::Null))
-                if !is_named(name, "workflowid") =>
-            {
-                json
-            }
-            _ => Json::String(value.to_owned()),
+        // All fields of an entry are text. What has to be something else is written as JSON; an id never has to, and
+        // the digits of a trace id are no number.
+        let is_text = is_named(name, "workflowid") || carrier::is_key(name);
+        let json = Node::parse(value.as_bytes()).ok().filter(|_| !is_text);
+        let node = match json {
+            Some(json @ (Node::Number(_) | Node::Object(_) | Node::Null)) => json,
+            _ => Node::Text(value.into()),
         };
-        object.insert(name.to_owned(), json);
+        entries.push((name.into(), node));
     }
-    read(
-        Json::Object(object).to_string().as_bytes(),
-        monitor,
-        read_parent,
-    )
+    read_node(&Node::Object(entries), &Beside::default(), reading)
 }
+
+/// The names of an event's fields, in lower case without underscores.
+const NAMES: [&str; 4] = ["workflowid", "submittedat", "attempt", "attributes"];
+/// Where an event may have a trace context, beside its own fields.
+const PLACES: [&str; 3] = ["carrier", "tracecontext", "headers"];
+/// The attributes of a CloudEvent that count, and its data.
+const ENVELOPE: [&str; 5] = ["specversion", "subject", "time", "data", "database64"];
 
 fn is_named(key: &str, name: &str) -> bool {
     let letters = key.bytes().filter(|b| *b != b'_');
     letters.map(|b| b.to_ascii_lowercase()).eq(name.bytes())
 }
 
-fn read_id(value: &Json) -> Result<Box<str>, Malformed> {
+/// A byte order mark may be ignored, says RFC 8259 section 8.1, and .NET likes to write one.
+fn unmarked(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+fn not_json(error: &serde_json::Error) -> Malformed {
+    match error.is_data() {
+        true => Malformed::NotAnObject,
+        false => {
+            let why = error.to_string();
+            Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into())
+        }
+    }
+}
+
+/// The data of a CloudEvent, if `node` is one.
+fn data_of(node: &Node) -> Option<Cow<'_, Node>> {
+    const NOTHING: Node = Node::Null;
+    let field = |name: &str| node.find(|key| is_named(key, name));
+    field("specversion")?.text()?;
+    // An event that says what it is needs no envelope.
+    if field("workflowid").is_some() {
+        return None;
+    }
+    if let Some(data) = field("data") {
+        return Some(Cow::Borrowed(data));
+    }
+    let decoded = field("database64")
+        .and_then(Node::text)
+        .and_then(base64_decoded);
+    let data = decoded.and_then(|bytes| Node::parse(unmarked(&bytes)).ok());
+    Some(Cow::Owned(data.unwrap_or(NOTHING)))
+}
+
+fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Message, Malformed> {
+    let data = data_of(node);
+    let event = data.as_deref().unwrap_or(node);
+    let field = |name: &str| event.find(|key| is_named(key, name));
+    let envelope = |name: &str| {
+        let field = data
+            .as_ref()
+            .and_then(|_| node.find(|key| is_named(key, name)));
+        field.and_then(Node::text)
+    };
+    let pointed = |pointer: &Option<Box<str>>| pointer.as_deref().and_then(|it| node.at(it));
+
+    let id = pointed(&reading.id).or_else(|| field("workflowid"));
+    let subject = envelope("subject").or(beside.subject.as_deref());
+    let workflow_id = match (id, subject) {
+        (Some(id), _) => read_id(id)?,
+        (None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
+        (None, None) => return Err(Malformed::NoId),
+    };
+    let mut oddity = None;
+    let mut odd = |what| {
+        oddity.get_or_insert(what);
+    };
+    let submitted_at = pointed(&reading.submitted_at).or_else(|| field("submittedat"));
+    let submitted_at = match submitted_at {
+        Some(value) => {
+            let time = read_time(value);
+            if time.is_none() {
+                odd("SubmittedAt is not a time");
+            }
+            time
+        }
+        None => {
+            let time = envelope("time").or(beside.time.as_deref());
+            time.and_then(Wall::parse_rfc3339)
+        }
+    };
+    let attempt = field("attempt").and_then(|value| {
+        let number = match value {
+            Node::Number(number) => number.as_u64(),
+            _ => None,
+        };
+        let attempt = number.and_then(|number| number.try_into().ok());
+        if attempt.is_none() {
+            odd("Attempt is not a small whole number");
+        }
+        attempt
+    });
+    let mut attributes = match field("attributes") {
+        None => Vec::new(),
+        Some(Node::Object(entries)) => {
+            let (attributes, all) = read_attributes(entries);
+            if !all {
+                odd("attributes holds something that is no scalar, or too much");
+            }
+            attributes
+        }
+        Some(_) => {
+            odd("attributes is not an object, or not one that can be read");
+            Vec::new()
+        }
+    };
+
+    let mut carriers = Vec::new();
+    carriers.extend(pointed(&reading.context).and_then(carrier_in));
+    carriers.extend(carriers_of(event));
+    if data.is_some() {
+        carriers.extend(carriers_of(node));
+    }
+    let carriers = || carriers.iter().chain(&beside.carriers);
+    let mut inherited = Inherited::default();
+    for carrier in carriers() {
+        let (found, mistake) = carrier.read(reading.formats);
+        if let Some(mistake) = mistake {
+            odd(mistake);
+        }
+        if let Some(found) = found {
+            inherited = found;
+            break;
+        }
+    }
+    let mut add = |key: Box<str>, value: Box<str>| {
+        let room = attributes.len() < limits::EVENT_ATTRIBUTES_MAX;
+        if room && attributes.iter().all(|(known, _)| *known != key) {
+            attributes.push((key, Value::Str(value)));
+        }
+    };
+    for (name, original) in inherited.originals {
+        add(name.into(), original);
+    }
+    if reading.formats.has(Formats::BAGGAGE) {
+        let baggage = carriers().find_map(|carrier| carrier.baggage(&reading.baggage));
+        for (key, value) in baggage.unwrap_or_default() {
+            add(key, value);
+        }
+    }
+    attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let event = StartEvent {
+        monitor: reading.monitor,
+        workflow_id,
+        submitted_at,
+        attempt,
+        parent: inherited.parent.map(Box::new),
+        sampling: inherited.sampling,
+        attributes: attributes.into(),
+        source: None,
+    };
+    Ok(Message { event, oddity })
+}
+
+/// An object's own fields, then the places in it.
+fn carriers_of(object: &Node) -> impl Iterator<Item = Carrier<'_>> {
+    let places = PLACES.iter().filter_map(|place| {
+        let place = object.find(|key| is_named(key, place))?;
+        carrier_in(place)
+    });
+    carrier_in(object).into_iter().chain(places)
+}
+
+/// What a place holds: an object with the formats' keys, a list of keys and values, or a text that is a whole context.
+fn carrier_in(place: &Node) -> Option<Carrier<'_>> {
+    match place {
+        Node::Object(entries) => {
+            let pairs = entries.iter().map(|(key, value)| (&**key, value));
+            Some(carrier_of(pairs))
+        }
+        Node::Array(elements) => {
+            // As kcat writes a message's headers: by turns.
+            let turns = elements.chunks_exact(2);
+            let turns = turns.filter_map(|pair| Some((pair[0].text()?, &pair[1])));
+            let named = elements.iter().filter_map(|element| {
+                let key = element.find(|key| is_named(key, "key") || is_named(key, "name"))?;
+                Some((key.text()?, element.find(|key| is_named(key, "value"))?))
+            });
+            Some(carrier_of(turns.chain(named)))
+        }
+        Node::Text(text) => Carrier::of_text(text),
+        _ => None,
+    }
+}
+
+fn carrier_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Node)>) -> Carrier<'a> {
+    let pairs = pairs.filter(|(key, value)| carrier::is_key(key) && **value != Node::Null);
+    // What is no text is there all the same, and is malformed.
+    Carrier::of(pairs.map(|(key, value)| (key, value.header().unwrap_or_default())))
+}
+
+fn read_id(value: &Node) -> Result<Box<str>, Malformed> {
     let id: Box<str> = match value {
-        Json::String(text) => text.as_str().into(),
-        Json::Number(number) if !number.is_f64() => number.to_string().into(),
+        Node::Text(text) => text.clone(),
+        Node::Number(number) if !number.is_f64() => number.to_string().into(),
         _ => return Err(Malformed::IdOfWrongType),
     };
     match id.len() {
@@ -270,13 +432,13 @@ fn read_id(value: &Json) -> Result<Box<str>, Malformed> {
     }
 }
 
-fn read_time(value: &Json) -> Option<Wall> {
+fn read_time(value: &Node) -> Option<Wall> {
     match value {
-        Json::String(text) => {
+        Node::Text(text) => {
             let number = || text.parse().ok().and_then(Wall::from_epoch_integer);
             Wall::parse_rfc3339(text).or_else(number)
         }
-        Json::Number(number) => match number.as_i64() {
+        Node::Number(number) => match number.as_i64() {
             Some(whole) => Wall::from_epoch_integer(whole),
             None => number.as_f64().and_then(Wall::from_epoch_number),
         },
@@ -285,24 +447,29 @@ fn read_time(value: &Json) -> Option<Wall> {
 }
 
 /// The attributes that can be one, and whether that is all of them.
-fn read_attributes(object: &serde_json::Map<String, Json>) -> (Attributes, bool) {
-    let scalar = |value: &Json| match value {
-        Json::String(text) => Some(Value::from(cut(text, limits::ATTRIBUTE_BYTES_MAX))),
-        Json::Bool(truth) => Some(Value::Bool(*truth)),
-        Json::Number(number) => match number.as_i64() {
+fn read_attributes(entries: &[(Box<str>, Node)]) -> (Vec<(Box<str>, Value)>, bool) {
+    let scalar = |value: &Node| match value {
+        Node::Text(text) => Some(Value::from(cut(text, limits::ATTRIBUTE_BYTES_MAX))),
+        Node::Bool(truth) => Some(Value::Bool(*truth)),
+        Node::Number(number) => match number.as_i64() {
             Some(whole) => Some(Value::Int(whole)),
             None => number.as_f64().map(Value::Float),
         },
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
+        Node::Null | Node::Array(_) | Node::Object(_) | Node::Unreadable => None,
     };
     let fits = |key: &str| !key.is_empty() && key.len() <= limits::NAME_BYTES_MAX;
-    let attributes: Attributes = object
-        .iter()
-        .filter(|(key, _)| fits(key))
-        .filter_map(|(key, value)| Some((key.as_str().into(), scalar(value)?)))
-        .take(limits::EVENT_ATTRIBUTES_MAX)
-        .collect();
-    let all = attributes.len() == object.values().filter(|v| !v.is_null()).count();
+    let mut attributes: Vec<(Box<str>, Value)> = Vec::new();
+    let mut all = true;
+    for (key, value) in entries.iter().filter(|(_, value)| *value != Node::Null) {
+        let value = scalar(value).filter(|_| fits(key));
+        let is_new = attributes.iter().all(|(known, _)| known != key);
+        match value {
+            Some(value) if is_new && attributes.len() < limits::EVENT_ATTRIBUTES_MAX => {
+                attributes.push((key.clone(), value));
+            }
+            _ => all = false,
+        }
+    }
     (attributes, all)
 }
 
@@ -311,8 +478,12 @@ mod tests {
     use super::*;
     use expect_test::{Expect, expect};
 
+    fn all() -> Reading {
+        Reading::new(0, Formats::ALL)
+    }
+
     fn check(message: &str, expected: Expect) {
-        let text = match read(message.as_bytes(), 0, true) {
+        let text = match read(message.as_bytes(), &all()) {
             Ok(Message { event, oddity }) => {
                 let StartEvent {
                     workflow_id,
@@ -384,22 +555,14 @@ mod tests {
     fn what_no_type_can_hold_is_left_out_like_what_is_of_the_wrong_one() {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
         for value in ["1e999", "\"\\ud800\"", &deep] {
-            for (name, oddity) in [
-                ("SubmittedAt", "SubmittedAt is not a time"),
-                ("Attempt", "Attempt is not a small whole number"),
-                ("traceparent", "traceparent is not a W3C trace context"),
-                (
-                    "attributes",
-                    "attributes is not an object, or not one that can be read",
-                ),
-            ] {
+            for name in ["SubmittedAt", "Attempt", "traceparent", "attributes"] {
                 let event = format!(r#"{{"WorkflowId": "w", "{name}": {value}}}"#);
-                let read = read(event.as_bytes(), 0, true).unwrap();
-                assert_eq!(read.oddity, Some(oddity), "{value}");
+                let oddity = read(event.as_bytes(), &all()).unwrap().oddity.unwrap();
+                assert!(oddity.starts_with(name), "{value:.20}: {oddity}");
             }
             let id = format!(r#"{{"WorkflowId": {value}}}"#);
-            let read = read(id.as_bytes(), 0, true);
-            assert!(matches!(read, Err(Malformed::NotJson(_))), "{read:?}");
+            let read = read(id.as_bytes(), &all());
+            assert_eq!(read, Err(Malformed::IdOfWrongType));
         }
     }
 
@@ -433,15 +596,15 @@ mod tests {
             expect!["too_long: longer than 65536 bytes"],
         );
         let digits = "9".repeat(60_000);
-        let digits = read(format!(r#"{{"WorkflowId": {digits}}}"#).as_bytes(), 0, true);
+        let digits = read(format!(r#"{{"WorkflowId": {digits}}}"#).as_bytes(), &all());
         assert!(matches!(
             digits,
             Err(Malformed::NotJson(_) | Malformed::IdOfWrongType)
         ));
         let deep = format!(r#"{{"WorkflowId": {}"#, "[".repeat(60_000));
-        let deep = read(deep.as_bytes(), 0, true);
+        let deep = read(deep.as_bytes(), &all());
         assert!(matches!(deep, Err(Malformed::NotJson(_))));
-        let not_utf8 = read(b"{\"WorkflowId\": \"\xff\"}", 0, true);
+        let not_utf8 = read(b"{\"WorkflowId\": \"\xff\"}", &all());
         assert!(matches!(not_utf8, Err(Malformed::NotJson(_))));
     }
 
@@ -450,7 +613,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
         let event =
             format!(r#"{{"x": {deep}, "y": 1e400, "WorkflowId": "w", "z": {{"WorkflowId": 1}}}}"#);
-        let read = read(event.as_bytes(), 0, true).unwrap();
+        let read = read(event.as_bytes(), &all()).unwrap();
         assert_eq!(&*read.event.workflow_id, "w");
     }
 
@@ -459,6 +622,244 @@ mod tests {
         check(
             "\u{feff}{\"WorkflowId\": \"w\"}",
             expect![[r#""w" - None None [] None"#]],
+        );
+    }
+
+    const W3C: &str = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
+    const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
+
+    /// The span ids of the parents that these messages have.
+    #[track_caller]
+    fn parents(cases: &[(&str, &str)], reading: &Reading) {
+        for (message, expected) in cases {
+            let read = read(message.as_bytes(), reading).unwrap();
+            let parent = read.event.parent.map(|parent| parent.span_id.to_string());
+            assert_eq!(parent.as_deref().unwrap_or("none"), *expected, "{message}");
+            assert_eq!(read.oddity, None, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_trace_context_in_every_place() {
+        let w3c = format!(r#"{{"traceparent": "{W3C}"}}"#);
+        let event = |rest: &str| format!(r#"{{"WorkflowId": "w", {rest}}}"#);
+        let texts = [
+            event(&format!(r#""traceparent": "{W3C}""#)),
+            event(&format!(r#""carrier": {w3c}"#)),
+            event(&format!(r#""traceContext": {w3c}"#)),
+            event(&format!(r#""trace_context": "{W3C}""#)),
+            event(&format!(
+                r#""Headers": {{"TraceParent": ["{W3C}"], "accept": ["*/*"]}}"#
+            )),
+            event(&format!(r#""headers": {{"b3": "{B3}"}}, "carrier": {w3c}"#)),
+            event(&format!(r#""headers": {w3c}, "b3": "{B3}""#)),
+            event(&format!(
+                r#""headers": ["x", "traceparent", "traceparent", "{W3C}", "b3"]"#
+            )),
+            event(&format!(
+                r#""headers": [{{"key": "x"}}, {{"Key": "b3", "Value": "{B3}"}}]"#
+            )),
+            event(&format!(
+                r#""headers": [{{"name": "TraceParent", "value": "{W3C}"}}]"#
+            )),
+            event(r#""carrier": "DHL", "headers": [1], "traceContext": null, "b3": null"#),
+            event(r#""carrier": {"x-datadog-trace-id": 5, "x-datadog-parent-id": 6}"#),
+        ];
+        let [w3c, b3] = ["b87e9a101a090735", "e457b5a2e4d86bd1"];
+        let expected = [
+            w3c,
+            w3c,
+            w3c,
+            w3c,
+            w3c,
+            w3c,
+            b3,
+            w3c,
+            b3,
+            w3c,
+            "none",
+            "0000000000000006",
+        ];
+        let cases: Vec<_> = texts.iter().map(String::as_str).zip(expected).collect();
+        parents(&cases, &all());
+        let cases: Vec<_> = cases.iter().map(|(text, _)| (*text, "none")).collect();
+        parents(&cases, &Reading::new(0, Formats::NONE));
+    }
+
+    #[test]
+    fn pointers_come_before_the_usual_places() {
+        let reading = Reading {
+            id: Some("/run/ids/1".into()),
+            submitted_at: Some("/run/at".into()),
+            context: Some("/run/trace".into()),
+            ..all()
+        };
+        let text = format!(
+            r#"{{"WorkflowId": "w", "SubmittedAt": "2020-01-01T00:00:00Z", "b3": "{B3}",
+                "run": {{"ids": ["a", 7], "at": 1720162671, "trace": {{"traceparent": "{W3C}"}}}}}}"#
+        );
+        let message = read(text.as_bytes(), &reading).unwrap();
+        let StartEvent {
+            workflow_id,
+            submitted_at,
+            parent,
+            ..
+        } = message.event;
+        assert_eq!(&*workflow_id, "7");
+        assert_eq!(submitted_at.unwrap().to_string(), "2024-07-05T06:57:51Z");
+        assert_eq!(parent.unwrap().span_id.to_string(), "b87e9a101a090735");
+        // What a pointer does not find is looked for where it always is.
+        let text = format!(r#"{{"WorkflowId": "w", "b3": "{B3}"}}"#);
+        let message = read(text.as_bytes(), &reading).unwrap();
+        assert_eq!(&*message.event.workflow_id, "w");
+        assert!(message.event.parent.is_some());
+    }
+
+    #[test]
+    fn a_malformed_context_is_left_out_and_the_next_one_counts() {
+        let text =
+            format!(r#"{{"WorkflowId": "w", "b3": "x", "headers": {{"traceparent": "{W3C}"}}}}"#);
+        let message = read(text.as_bytes(), &all()).unwrap();
+        assert_eq!(message.oddity, Some("b3 is not a B3 trace context"));
+        assert!(message.event.parent.is_some());
+    }
+
+    #[test]
+    fn baggage_and_hashed_ids_become_attributes() {
+        let reading = Reading {
+            baggage: ["tenant".into(), "team".into()].into(),
+            ..all()
+        };
+        let text = r#"{"WorkflowId": "w", "attributes": {"team": "risk"}, "headers": {
+            "baggage": "team=other,tenant=A%20B,secret=x", "x-honeycomb-trace": "1;trace_id=run 7,parent_id=c998e73e5420f609"}}"#;
+        let attributes = read(text.as_bytes(), &reading).unwrap().event.attributes;
+        expect![[r#"[("honeycomb.trace_id", Str("run 7")), ("team", Str("risk")), ("tenant", Str("A B"))]"#]]
+            .assert_eq(&format!("{attributes:?}"));
+        let asked_for_none = read(text.as_bytes(), &all()).unwrap().event.attributes;
+        assert_eq!(asked_for_none.len(), 2);
+    }
+
+    #[test]
+    fn a_cloud_event() {
+        // The specification's own example, with a subject and a trace.
+        check(
+            r#"{"specversion": "1.0", "type": "com.example.someevent", "source": "/mycontext", "id": "C234-1234-1234",
+                "subject": "run-7", "time": "2018-04-05T17:31:00Z", "datacontenttype": "application/json",
+                "traceparent": "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01", "tracestate": "a=1",
+                "data": {"appinfoA": "abc", "appinfoB": 123, "appinfoC": true}}"#,
+            expect![[
+                r#""run-7" 2018-04-05T17:31:00Z None Some(("b87e9a101a090735", Some("a=1"))) [] None"#
+            ]],
+        );
+        // What the data says counts before what the envelope says.
+        check(
+            r#"{"data": {"WorkflowId": 8, "SubmittedAt": "2024-07-05T06:57:51Z", "attributes": {"a": 1},
+                "b3": "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1"}, "specversion": "1.0", "subject": "s",
+                "traceparent": "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01", "time": "2018-04-05T17:31:00Z"}"#,
+            expect![[
+                r#""8" 2024-07-05T06:57:51Z None Some(("e457b5a2e4d86bd1", None)) [("a", Int(1))] None"#
+            ]],
+        );
+        // {"WorkflowId": "w"} in base64.
+        check(
+            r#"{"specversion": "1.0", "data_base64": "eyJXb3JrZmxvd0lkIjogInciLCAiQXR0ZW1wdCI6IDN9"}"#,
+            expect![[r#""w" - Some(3) None [] None"#]],
+        );
+        check(
+            r#"{"specversion": "1.0", "id": "not the workflow's", "data": "text"}"#,
+            expect!["no_id: no WorkflowId"],
+        );
+        // Without an envelope a subject is nobody's id.
+        check(
+            r#"{"subject": "s", "time": "2018-04-05T17:31:00Z"}"#,
+            expect!["no_id: no WorkflowId"],
+        );
+    }
+
+    #[test]
+    fn the_fields_of_an_entry() {
+        let read = |fields: &[(&str, &str)]| {
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(k, v)| (k.as_bytes().into(), v.as_bytes().into()))
+                .collect();
+            let Message { event, oddity } = read_fields(&fields, &all()).unwrap();
+            let parent = event
+                .parent
+                .map(|p| format!("{} {}", p.trace_id, p.span_id));
+            format!(
+                "{} {:?} {} {oddity:?}",
+                event.workflow_id,
+                event.attempt,
+                parent.unwrap_or_default()
+            )
+        };
+        // Digits that JSON would take for a number, one of them beyond any.
+        expect!["007 Some(2) 12345678901234567890123456789012 1234567e99999999 None"].assert_eq(
+            &read(&[
+                ("WorkflowId", "007"),
+                ("Attempt", "2"),
+                ("X-B3-TraceId", "12345678901234567890123456789012"),
+                ("X-B3-SpanId", "1234567e99999999"),
+            ]),
+        );
+        let message = r#"{"WorkflowId": "w"}"#;
+        expect!["w None 55319d0c4a44a2cc3ef02e43117528cb b87e9a101a090735 None"]
+            .assert_eq(&read(&[("traceparent", W3C), ("message", message)]));
+        expect!["w None 80f198ee56343ba864fe8b2a57d3eff7 e457b5a2e4d86bd1 None"].assert_eq(&read(
+            &[
+                ("WorkflowId", "w"),
+                ("headers", &format!(r#"{{"b3": "{B3}"}}"#)),
+            ],
+        ));
+    }
+
+    #[test]
+    fn what_came_beside_a_message_counts_last() {
+        let beside = Beside {
+            carriers: vec![Carrier::of([("b3", B3)])],
+            subject: Some("subject".into()),
+            time: Some("2018-04-05T17:31:00Z".into()),
+        };
+        let told = |text: &str| {
+            let event = read_beside(text.as_bytes(), &beside, &all()).unwrap().event;
+            let submitted = event.submitted_at.unwrap();
+            format!(
+                "{} {submitted} {}",
+                event.workflow_id,
+                event.parent.unwrap().span_id
+            )
+        };
+        assert_eq!(told(""), "subject 2018-04-05T17:31:00Z e457b5a2e4d86bd1");
+        let text =
+            format!(r#"{{"WorkflowId": "w", "SubmittedAt": 1720162671, "traceparent": "{W3C}"}}"#);
+        assert_eq!(told(&text), "w 2024-07-05T06:57:51Z b87e9a101a090735");
+    }
+
+    #[cfg(feature = "admin")]
+    #[test]
+    fn many_in_an_array() {
+        let read = |text: &str| {
+            let messages = read_all(text.as_bytes(), &Beside::default(), &all());
+            messages.map(|messages| {
+                messages
+                    .iter()
+                    .map(|m| m.event.workflow_id.to_string())
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(
+            read(r#" [{"WorkflowId": "a"}, {"specversion": "1.0", "subject": "b"}]"#).unwrap(),
+            ["a", "b"]
+        );
+        assert!(read("[]").unwrap().is_empty());
+        assert_eq!(
+            read(r#"[{"WorkflowId": "a"}, {}]"#),
+            Err((1, Malformed::NoId))
+        );
+        assert_eq!(
+            read(r#"[{"WorkflowId": "a"}, 7]"#),
+            Err((0, Malformed::NotAnObject))
         );
     }
 
@@ -472,7 +873,7 @@ mod tests {
                 let at = u.choose_index(bytes.len())?;
                 bytes[at] = u.arbitrary()?;
             }
-            if let Ok(message) = read(&bytes, 0, true) {
+            if let Ok(message) = read(&bytes, &all()) {
                 let len = message.event.workflow_id.len();
                 assert!((1..=limits::WORKFLOW_ID_BYTES_MAX).contains(&len));
             }

@@ -3,7 +3,14 @@
 //! Every source reads into the same [`StartEvent`](crate::core::event::StartEvent)s and hands them to the loop over
 //! one bounded channel; when the loop has no room, the channel fills and the source waits.
 
+pub mod carrier;
+mod document;
+#[cfg(feature = "admin")]
+pub mod http;
+pub mod lines;
 pub mod message;
+mod mistakes;
+pub mod posted;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]

@@ -22,10 +22,8 @@ pub struct Subscription {
     pub url: String,
     /// The channel.
     pub channel: String,
-    /// The monitor that the channel's workflows belong to.
-    pub monitor: u16,
-    /// Whether a trace context in an event counts.
-    pub read_parent: bool,
+    /// How its messages are read.
+    pub reading: message::Reading,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -165,11 +163,7 @@ impl Listener {
                 Err(error) => return Err(error.into()),
             };
             heard = clock::now().mono;
-            let read = message::read(
-                message.get_payload_bytes(),
-                self.subscription.monitor,
-                self.subscription.read_parent,
-            );
+            let read = message::read(message.get_payload_bytes(), &self.subscription.reading);
             match read {
                 Ok(message) => {
                     if let Some(oddity) = message.oddity {

@@ -36,10 +36,8 @@ pub struct Stream {
     pub key: String,
     /// Our name in the group.
     pub consumer: String,
-    /// The monitor that the stream's workflows belong to.
-    pub monitor: u16,
-    /// Whether a trace context in an event counts.
-    pub read_parent: bool,
+    /// How its entries are read.
+    pub reading: message::Reading,
     /// In a fleet: entries that nobody has renewed for so long are taken over. `None`: entries wait for their own
     /// consumer, whose store alone has their history.
     pub lease: Option<Duration>,
@@ -318,8 +316,7 @@ impl Reader {
                 self.releases.push(entry.id);
                 continue;
             };
-            let (monitor, read_parent) = (self.stream.monitor, self.stream.read_parent);
-            match message::read_fields(&fields, monitor, read_parent) {
+            match message::read_fields(&fields, &self.stream.reading) {
                 Ok(message) => {
                     if let Some(oddity) = message.oddity {
                         let id = &message.event.workflow_id;

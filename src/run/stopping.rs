@@ -21,7 +21,7 @@ use crate::core::time::Mono;
 use crate::core::{Input, Polled};
 use crate::store::PATIENCE_MAX;
 use crate::systemd::{Stage, State};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use std::time::Duration;
 
 const POLLS_END: Duration = Duration::from_secs(10);
@@ -75,6 +75,8 @@ impl Loop {
         outcomes: &Receiver<(u64, ExportOutcome)>,
     ) {
         self.living.say(State::Stopping);
+        // Whoever posts from now on is told so at once.
+        self.posted = never();
         self.commit_delay = Duration::ZERO;
         self.handle(Input::Drain);
         // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes

@@ -103,6 +103,9 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         feed: Feed::default(),
         targets: targets::targets(&config(), &NameCache::default()).unwrap(),
         names: NameCache::default(),
+        posted: never(),
+        unanswered: Vec::new(),
+        ended: never(),
         living: Living::new(&config(), Supervisor::default(), never()),
     };
     (watcher, batches_received)
@@ -124,6 +127,7 @@ fn start_event() -> StartEvent {
         submitted_at: None,
         attempt: None,
         parent: None,
+        sampling: crate::core::event::Sampling::AsParent,
         attributes: Box::default(),
         source: None,
     }
@@ -193,6 +197,58 @@ fn what_waits_for_company_does_not_hold_back_a_store_that_is_due() {
     watcher.end_turn();
     assert_eq!(store.0.borrow().workflows, 1);
     assert_eq!(store.0.borrow().due, None, "it was seen to");
+}
+
+/// Posts these; whether the sender has heard of it is in the channel.
+fn post_all(watcher: &mut Loop, ids: impl Iterator<Item = Box<str>>) -> Receiver<Admission> {
+    let (answer, answered) = bounded(1);
+    let event = |workflow_id| StartEvent {
+        workflow_id,
+        ..start_event()
+    };
+    let events = ids.map(event).collect();
+    watcher.admit(Posted { events, answer });
+    watcher.end_turn();
+    answered
+}
+
+fn post(watcher: &mut Loop, id: &str) -> Receiver<Admission> {
+    post_all(watcher, std::iter::once(id.into()))
+}
+
+#[test]
+fn what_is_posted_together_is_accepted_together_or_not_at_all() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    let room = watcher.core.room();
+    let too_many = (0..=room).map(|n| n.to_string().into());
+    let answered = post_all(&mut watcher, too_many);
+    assert_eq!(answered.try_recv(), Ok(Admission::NoRoom));
+    assert_eq!(watcher.core.watched(), 0);
+    let answered = post_all(&mut watcher, (0..3).map(|n| n.to_string().into()));
+    assert_eq!(answered.try_recv(), Ok(Admission::Accepted));
+    assert_eq!(store.0.borrow().workflows, 3);
+}
+
+#[test]
+fn what_is_posted_is_answered_when_it_is_stored_and_waits_for_no_company() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    (watcher.events_wait, watcher.commit_delay) = (true, Duration::from_secs(3600));
+    assert_eq!(post(&mut watcher, "a").try_recv(), Ok(Admission::Accepted));
+    assert_eq!(store.0.borrow().workflows, 1);
+    // Again: it is stored already.
+    assert_eq!(post(&mut watcher, "a").try_recv(), Ok(Admission::Accepted));
+
+    store.0.borrow_mut().refusals = 1;
+    let waits = post(&mut watcher, "b");
+    assert!(waits.try_recv().is_err(), "it is not stored");
+    assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::NoRoom));
+    watcher.store_again_at = Some(Mono::default());
+    watcher.end_turn();
+    assert_eq!(waits.try_recv(), Ok(Admission::Accepted));
+    assert_eq!(store.0.borrow().workflows, 2);
+    assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::Accepted));
 }
 
 /// A store whose commits stand still, and the loop with them, until it is let go.

@@ -55,6 +55,7 @@ mod support;
 mod api_faults;
 mod backpressure;
 mod burst;
+mod carriers;
 mod chaos;
 mod clocks;
 mod collector;

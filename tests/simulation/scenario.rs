@@ -1,7 +1,7 @@
 //! What a seed stands for: the settings, the workflows' true course, and everybody's faults.
 
 use crate::random::Random;
-use farspan::core::event::{StartEvent, Value};
+use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::ids::{SpanId, TraceContext, TraceId};
 use farspan::core::outbox::BatchPolicy;
 use farspan::core::sampler::{Sampler, SpanLimits};
@@ -443,6 +443,7 @@ pub fn plan(
         submitted_at: r.chance(0.7).then_some(Wall::from_unix_ns(submitted)),
         attempt: r.chance(0.2).then(|| r.between(1, 3) as u32),
         parent: parent.clone(),
+        sampling: Sampling::AsParent,
         attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
         source: None,
     };

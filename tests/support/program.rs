@@ -3,8 +3,8 @@
 use super::http::lock;
 use super::{SOON, eventually, within};
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +15,7 @@ pub struct Call {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     reads_stdout: bool,
+    has_stdin: bool,
     /// A program with arguments that becomes farspan in the end.
     by: Vec<String>,
 }
@@ -33,12 +34,14 @@ impl Ended {
     }
 }
 
-/// `farspan ARGUMENTS` in an environment with nothing but PATH and HOME.
+/// `farspan ARGUMENTS` in an environment with nothing but PATH and HOME, and without an admin endpoint: two of them could
+/// not have its address.
 pub fn farspan(arguments: &[&str]) -> Call {
     Call {
         arguments: arguments.iter().map(ToString::to_string).collect(),
-        environment: BTreeMap::new(),
+        environment: [("FARSPAN_ADMIN_LISTEN".to_owned(), "none".to_owned())].into(),
         reads_stdout: true,
+        has_stdin: false,
         by: Vec::new(),
     }
 }
@@ -72,6 +75,12 @@ impl Call {
         self
     }
 
+    /// Its standard input is a pipe, open until [`Farspan::end_input`].
+    pub fn with_stdin(mut self) -> Self {
+        self.has_stdin = true;
+        self
+    }
+
     pub fn start(&self) -> Farspan {
         let mut words = self.by.clone();
         words.push(env!("CARGO_BIN_EXE_farspan").to_owned());
@@ -86,7 +95,10 @@ impl Call {
         let mut child = command
             .envs(&self.environment)
             .current_dir(std::env::temp_dir())
-            .stdin(Stdio::null())
+            .stdin(match self.has_stdin {
+                true => Stdio::piped(),
+                false => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -97,9 +109,11 @@ impl Call {
             false => (Output::read(std::io::empty()), Some(pipe)),
         };
         let stderr = Output::read(child.stderr.take().expect("piped"));
+        let stdin = child.stdin.take();
         Farspan {
             name: self.arguments.join(" "),
             child,
+            stdin,
             stdout,
             stderr,
             _unread: unread,
@@ -117,6 +131,7 @@ impl Call {
 pub struct Farspan {
     name: String,
     child: Child,
+    stdin: Option<ChildStdin>,
     stdout: Output,
     stderr: Output,
     _unread: Option<ChildStdout>,
@@ -129,6 +144,19 @@ impl Farspan {
 
     pub fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Writes to its standard input; waits until it has read as much.
+    #[track_caller]
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let stdin = self.stdin.as_mut().expect("`with_stdin`");
+        stdin.write_all(bytes.as_ref()).expect("it reads");
+        stdin.flush().expect("it reads");
+    }
+
+    /// Closes its standard input.
+    pub fn end_input(&mut self) {
+        drop(self.stdin.take());
     }
 
     /// The process's id.

@@ -532,7 +532,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::StartEvent;
+    use crate::core::event::{Sampling, StartEvent};
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::snapshot::{Progress, Snapshot, StageSnapshot};
     use crate::core::workflow::{ContextUse, Naming, Verdict};
@@ -557,6 +557,7 @@ mod tests {
             parent: parent
                 .filter(|_| u.arbitrary().unwrap_or(false))
                 .map(Box::new),
+            sampling: Sampling::AsParent,
             attributes: [
                 ("a".into(), Value::Int(u.arbitrary()?)),
                 ("b".into(), Value::Bool(u.arbitrary()?)),
@@ -666,6 +667,7 @@ mod tests {
             submitted_at: None,
             attempt: None,
             parent: None,
+            sampling: Sampling::AsParent,
             attributes: Attributes::default(),
             source: None,
         };

@@ -31,6 +31,7 @@ fn event() -> StartEvent {
         submitted_at: Some(wall("-1")),
         attempt: None,
         parent: None,
+        sampling: Sampling::AsParent,
         attributes: Box::default(),
         source: None,
     }
@@ -84,7 +85,6 @@ fn snapshot<'a>(workflow: &str, stages: impl Iterator<Item = &'a str>) -> Snapsh
             url,
             attributes,
             progress: progress(text),
-            ..StageSnapshot::default()
         }
     });
     let (url, attributes) = url_and_attributes(workflow);
@@ -96,7 +96,6 @@ fn snapshot<'a>(workflow: &str, stages: impl Iterator<Item = &'a str>) -> Snapsh
         url,
         attributes,
         stages: stages.collect(),
-        ..Snapshot::default()
     }
 }
 

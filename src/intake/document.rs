@@ -1,0 +1,293 @@
+//! JSON as a start event may hold it: in the order in which it was written, no deeper than what counts in it.
+//!
+//! Pure: no I/O.
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Node {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    Text(Box<str>),
+    Array(Vec<Node>),
+    Object(Vec<(Box<str>, Node)>),
+    /// What no type can hold: too deep, too large a number, half a character.
+    Unreadable,
+}
+
+/// Nothing that counts lies deeper, and the parser does not recurse beyond it.
+const DEPTH_MAX: u8 = 16;
+
+impl Node {
+    /// A value on its own.
+    pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Node> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let node = Within(DEPTH_MAX).deserialize(&mut json)?;
+        json.end()?;
+        Ok(node)
+    }
+
+    /// An object of which only these fields are built.
+    pub(super) fn parse_fields(
+        bytes: &[u8],
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> serde_json::Result<Node> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let node = Fields(wanted).deserialize(&mut json)?;
+        json.end()?;
+        Ok(node)
+    }
+
+    /// An array of such objects.
+    #[cfg(feature = "admin")]
+    pub(super) fn parse_all(
+        bytes: &[u8],
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> serde_json::Result<Vec<Node>> {
+        struct All<'a>(&'a dyn Fn(&str) -> bool);
+
+        impl<'de> Visitor<'de> for All<'_> {
+            type Value = Vec<Node>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of start events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Node>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(node) = seq.next_element_seed(Fields(self.0))? {
+                    all.push(node);
+                }
+                Ok(all)
+            }
+        }
+
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let all = json.deserialize_seq(All(wanted))?;
+        json.end()?;
+        Ok(all)
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Node::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As the value of a header: the values of a list are one list.
+    pub(super) fn header(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Node::Text(text) => Some(Cow::Borrowed(text)),
+            Node::Number(number) => Some(number.to_string().into()),
+            Node::Array(elements) => {
+                let texts: Vec<&str> = elements.iter().filter_map(Node::text).collect();
+                (!texts.is_empty()).then(|| texts.join(",").into())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn entries(&self) -> &[(Box<str>, Node)] {
+        match self {
+            Node::Object(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The first field of an object that is so and is not null.
+    pub(super) fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<&Node> {
+        let mut entries = self.entries().iter();
+        let found = entries.find(|(key, value)| *value != Node::Null && is_it(key));
+        found.map(|(_, value)| value)
+    }
+
+    /// The value at a JSON Pointer, if it is not null. <https://www.rfc-editor.org/rfc/rfc6901>
+    pub(super) fn at(&self, pointer: &str) -> Option<&Node> {
+        let mut node = self;
+        for token in pointer.split('/').skip(1) {
+            let token = token.replace("~1", "/").replace("~0", "~");
+            node = match node {
+                Node::Array(elements) => elements.get(token.parse::<usize>().ok()?)?,
+                other => other.find(|key| *key == *token)?,
+            };
+        }
+        (*node != Node::Null).then_some(node)
+    }
+}
+
+/// Builds a value that is at most so deep.
+struct Within(u8);
+
+impl<'de> DeserializeSeed<'de> for Within {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
+        match self.0 {
+            0 => json
+                .deserialize_ignored_any(IgnoredAny)
+                .map(|_| Node::Unreadable),
+            _ => json.deserialize_any(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Within {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
+        Ok(Node::Bool(truth))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
+        Ok(Node::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+        Ok(Node::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
+        let number = serde_json::Number::from_f64(number);
+        Ok(number.map_or(Node::Null, Node::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = seq.next_element_seed(Within(self.0 - 1))? {
+            elements.push(element);
+        }
+        Ok(Node::Array(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Box<str>>()? {
+            entries.push((key, map.next_value_seed(Within(self.0 - 1))?));
+        }
+        Ok(Node::Object(entries))
+    }
+}
+
+/// Builds an object of which only these fields count. What else it holds may be of any depth, and one of them that
+/// cannot be read spoils no other.
+struct Fields<'a>(&'a dyn Fn(&str) -> bool);
+
+impl<'de> DeserializeSeed<'de> for Fields<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a start event: an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if (self.0)(&key) {
+                let value = map.next_value::<&RawValue>()?.get();
+                let node = Node::parse(value.as_bytes()).unwrap_or(Node::Unreadable);
+                entries.push((key.into(), node));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Node::Object(entries))
+    }
+}
+
+/// Undoes base64, standard alphabet, padded or not. <https://www.rfc-editor.org/rfc/rfc4648#section-4>
+pub(super) fn base64_decoded(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=').as_bytes();
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for group in text.chunks(4) {
+        let mut bits = 0_u32;
+        for byte in group {
+            let value = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 26,
+                b'0'..=b'9' => byte - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        bits <<= 6 * (4 - group.len());
+        let [_, decoded @ ..] = bits.to_be_bytes();
+        match group.len() {
+            1 => return None,
+            count => bytes.extend_from_slice(&decoded[..count - 1]),
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64() {
+        // RFC 4648, section 10.
+        for (plain, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64_decoded(encoded).unwrap(), plain.as_bytes());
+        }
+        assert_eq!(base64_decoded("+/+/").unwrap(), [0xfb, 0xff, 0xbf]);
+        for bad in ["A", "Zm9vY", "Zm9v\n", "Zm=v", "ä"] {
+            assert_eq!(base64_decoded(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pointer_finds_what_is_there() {
+        let node =
+            Node::parse(br#"{"a": [{"b/c": 1}, {"~": "x"}], "n": null, "": {"": 2}}"#).unwrap();
+        let found = |pointer: &str| node.at(pointer).map(|node| node.header());
+        assert_eq!(found("/a/0/b~1c"), Some(Some("1".into())));
+        assert_eq!(found("/a/1/~0"), Some(Some("x".into())));
+        assert_eq!(found("//"), Some(Some("2".into())));
+        for nothing in ["/n", "/a/2", "/a/x", "/a/0/b", "/a/0/b~1c/d"] {
+            assert_eq!(found(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_is_skipped() {
+        let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
+        let node = Node::parse(deep.as_bytes()).unwrap();
+        assert!(format!("{node:?}").contains("Unreadable"));
+    }
+}

@@ -1,0 +1,179 @@
+//! Start events that are posted: `POST /api/workflows`.
+//!
+//! The body is an event, an array of events or lines of events (`application/x-ndjson`); an event may be a CloudEvent,
+//! structured, batched or binary (`ce-` headers). <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>
+//! A trace context in the request's headers counts for each event that has none.
+//!
+//! 202 says that the events are stored. Whoever hears anything else, or nothing, posts again: an event that came twice
+//! is one.
+
+use super::carrier::{Carrier, percent_decoded};
+use super::message::{self, Beside, Malformed, Message, Reading};
+use super::mistakes::Mistakes;
+use super::posted::{Admission, Posted};
+use crate::serve::{Request, Response};
+use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use serde_json::json;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// So long a request waits for the loop to take its events.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+/// So long it waits to hear that they are stored. A store in trouble is tried again each second.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
+/// What a 503 asks for, in seconds.
+const RETRY_AFTER: &str = "5";
+
+/// Where requests come in.
+#[derive(Debug)]
+pub struct Entrance {
+    reading: Reading,
+    posted: Sender<Posted>,
+    /// Each connection has a thread of its own.
+    mistakes: Mutex<Mistakes>,
+}
+
+impl Entrance {
+    /// Events are read so, and go to the loop by this channel.
+    pub fn new(reading: Reading, posted: Sender<Posted>) -> Self {
+        Entrance {
+            reading,
+            posted,
+            mistakes: Mutex::default(),
+        }
+    }
+
+    /// Answers a request.
+    pub fn post(&self, request: &Request) -> Response {
+        let messages = match self.read(request) {
+            Ok(messages) => messages,
+            Err((at, malformed)) => {
+                self.mistakes().note_malformed(&malformed);
+                return refused(at, &malformed);
+            }
+        };
+        for message in &messages.events {
+            self.mistakes().note_oddity(message);
+        }
+        if messages.events.is_empty() {
+            return trouble(400, "no event in it");
+        }
+        let accepted: Vec<_> = messages.events.iter().map(accepted).collect();
+        let (answer, answered) = bounded(1);
+        let events = messages.events.into_iter().map(|message| message.event);
+        let posted = Posted {
+            events: events.collect(),
+            answer,
+        };
+        match self.posted.send_timeout(posted, TAKEN_WITHIN) {
+            Ok(()) => {}
+            Err(SendTimeoutError::Timeout(_)) => return later("farspan is too busy"),
+            Err(SendTimeoutError::Disconnected(_)) => return later("farspan is stopping"),
+        }
+        match answered.recv_timeout(STORED_WITHIN) {
+            Ok(Admission::Accepted) => {
+                let body = match accepted.as_slice() {
+                    [one] if !messages.many => one.to_string(),
+                    all => json!(all).to_string(),
+                };
+                Response::json(202, body + "\n")
+            }
+            Ok(Admission::NoRoom) => later("there is no room for more workflows now"),
+            Err(RecvTimeoutError::Disconnected) => later("farspan is stopping"),
+            Err(RecvTimeoutError::Timeout) => later("the events could not be stored in time"),
+        }
+    }
+
+    fn mistakes(&self) -> MutexGuard<'_, Mistakes> {
+        // Whoever panicked did so between two whole changes.
+        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, request: &Request) -> Result<Messages, (Option<usize>, Malformed)> {
+        let media_type = media_type(request);
+        let attribute = |name: &str| request.header(name).map(percent_decoded);
+        let mut beside = Beside::default();
+        let mut body = request.body.as_slice();
+        // Binary mode: the attributes are headers, and the body is the data.
+        if request.header("ce-specversion").is_some() {
+            let attributes = request.headers().filter_map(|(name, value)| {
+                let name = name
+                    .get(..3)
+                    .filter(|it| it.eq_ignore_ascii_case("ce-"))
+                    .and(name.get(3..))?;
+                Some((name, percent_decoded(value)))
+            });
+            beside.carriers.push(Carrier::of(attributes));
+            beside.subject = attribute("ce-subject");
+            beside.time = attribute("ce-time");
+            if !media_type.is_empty() && !media_type.contains("json") {
+                // Data of another kind has no fields.
+                body = &[];
+            }
+        }
+        beside.carriers.push(Carrier::of(request.headers()));
+        let is_array = body.trim_ascii_start().first() == Some(&b'[');
+        if media_type.ends_with("ndjson") || media_type.ends_with("jsonl") {
+            let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
+            let read = |(at, line)| {
+                let read = message::read_beside(line, &beside, &self.reading);
+                read.map_err(|malformed| (Some(at), malformed))
+            };
+            let events = lines.map(read).collect::<Result<_, _>>()?;
+            Ok(Messages { events, many: true })
+        } else if is_array {
+            let read = message::read_all(body, &beside, &self.reading);
+            let events = read.map_err(|(at, malformed)| (Some(at), malformed))?;
+            Ok(Messages { events, many: true })
+        } else {
+            let read = message::read_beside(body, &beside, &self.reading);
+            let events = vec![read.map_err(|malformed| (None, malformed))?];
+            Ok(Messages {
+                events,
+                many: false,
+            })
+        }
+    }
+}
+
+struct Messages {
+    events: Vec<Message>,
+    /// Whether the answer is a list too.
+    many: bool,
+}
+
+/// Without its parameters, in lower case; empty where there is none.
+fn media_type(request: &Request) -> String {
+    let header = request.header("content-type").unwrap_or_default();
+    let media_type = header.split(';').next().unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
+}
+
+fn accepted(message: &Message) -> serde_json::Value {
+    let mut answer = json!({ "workflowId": message.event.workflow_id, "accepted": true });
+    if let Some(oddity) = message.oddity {
+        answer["ignored"] = json!(oddity);
+    }
+    answer
+}
+
+fn refused(at: Option<usize>, malformed: &Malformed) -> Response {
+    let status = match malformed {
+        Malformed::TooLong => 413,
+        _ => 400,
+    };
+    let mut answer = json!({ "error": malformed.to_string(), "reason": malformed.reason() });
+    if let Some(at) = at {
+        answer["event"] = json!(at);
+    }
+    Response::json(status, answer.to_string() + "\n")
+}
+
+fn trouble(status: u16, why: &str) -> Response {
+    Response::json(status, json!({ "error": why }).to_string() + "\n")
+}
+
+fn later(why: &str) -> Response {
+    trouble(503, why).with_header("Retry-After", RETRY_AFTER)
+}

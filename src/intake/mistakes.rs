@@ -1,0 +1,42 @@
+//! What is wrong with events, in the log: a thousand bad events are a thousand counts and one line.
+
+use super::message::{Malformed, Message};
+use crate::clock;
+use crate::core::time::Mono;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// When each kind of mistake was logged last, and how many came. The kinds are few.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(HashMap<&'static str, (Mono, u64)>);
+
+/// Each kind is logged so often at most.
+const EVERY: Duration = Duration::from_secs(60);
+
+impl Mistakes {
+    pub(super) fn note_malformed(&mut self, malformed: &Malformed) {
+        self.note(malformed.reason(), || format!("ignored: {malformed}"));
+    }
+
+    pub(super) fn note_oddity(&mut self, message: &Message) {
+        if let Some(oddity) = message.oddity {
+            let id = &message.event.workflow_id;
+            self.note(oddity, || format!("left out of workflow {id:?}: {oddity}"));
+        }
+    }
+
+    fn note(&mut self, kind: &'static str, mistake: impl Fn() -> String) {
+        let now = clock::now().mono;
+        let mut is_first = false;
+        let (logged, count) = self.0.entry(kind).or_insert_with(|| {
+            is_first = true;
+            (now, 0)
+        });
+        *count += 1;
+        if is_first || now.since(*logged) >= EVERY {
+            *logged = now;
+            let mistake = mistake();
+            log::warn!("malformed start event, number {count} of its kind, {mistake}");
+        }
+    }
+}
