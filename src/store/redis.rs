@@ -986,7 +986,7 @@ mod tests {
         assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
         let record: Vec<u8> =
             server.ask(&["HGET", &format!("{}run:{}", b.prefix, hex_of(key(1))), "w"]);
-        assert_eq!(record, [1; 11]);
+        assert_eq!(record, [&[record::VERSION][..], &[1; 10]].concat());
     }
 
     /// Commits as when it is due.
