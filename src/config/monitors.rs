@@ -9,7 +9,7 @@
 use super::json::{Node, Object, kind_of, merge};
 use super::otel::{self, PemKind};
 use super::values::{self, Reason, shown};
-use super::{Api, Pem, Poll, Secret};
+use super::{Api, Pem, Poll, Redis, Secret};
 use crate::core::snapshot::{Outcome, State};
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
@@ -53,22 +53,39 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// What of it takes a Redis.
-    pub(super) fn keys_of_redis(&self) -> Vec<&'static str> {
+    /// What does not go with the settings' Redis.
+    pub(super) fn mistakes_of_redis(&self, redis: Option<&Redis>) -> Vec<String> {
+        let (channel, stream) = (&self.events.redis_channel, &self.events.redis_stream);
+        let (finished_channel, finished_stream) = match &self.finished {
+            Some(Finished::RedisChannel(channel)) => (Some(channel), None),
+            Some(Finished::RedisStream(stream)) => (None, Some(stream)),
+            _ => (None, None),
+        };
         let keys = [
-            ("events.redis_channel", self.events.redis_channel.is_some()),
-            ("events.redis_stream", self.events.redis_stream.is_some()),
-            (
-                "finished.redis_channel",
-                matches!(self.finished, Some(Finished::RedisChannel(_))),
-            ),
-            (
-                "finished.redis_stream",
-                matches!(self.finished, Some(Finished::RedisStream(_))),
-            ),
+            ("events.redis_channel", channel.as_ref()),
+            ("events.redis_stream", stream.as_ref()),
+            ("finished.redis_channel", finished_channel),
+            ("finished.redis_stream", finished_stream),
         ];
-        let set = keys.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(key, _)| key).collect()
+        let set = keys
+            .into_iter()
+            .filter_map(|(key, name)| Some((key, name?)));
+        let mistakes = set.filter_map(|(key, name)| {
+            let what = match redis {
+                None => " needs FARSPAN_REDIS_URL (redis.url), which is not set",
+                Some(redis) if key == "events.redis_channel" && *name == redis.channel => {
+                    ": is redis.channel, which is for all monitors; leave it out"
+                }
+                Some(redis)
+                    if key == "events.redis_stream" && Some(name) == redis.stream.as_ref() =>
+                {
+                    ": is redis.stream, which is for all monitors; leave it out"
+                }
+                Some(_) => return None,
+            };
+            Some(format!("{}.{key}{what}", self.written.place))
+        });
+        mistakes.collect()
     }
 
     /// For the log: `monitors[0] (airflow)`.

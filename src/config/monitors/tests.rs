@@ -791,6 +791,16 @@ fn events_find_their_monitor() {
         farspan.json: monitors[2].name: stands there twice
         farspan.json: monitors[2].name: 'm0' stands there twice"#]],
     );
+    let for_all = channel("event.workflow.started");
+    check(
+        &monitors(&[&for_all, nothing]),
+        &[REDIS],
+        default,
+        expect!["farspan.json: monitors[0].events.redis_channel: is redis.channel, which is for all monitors; leave it out"],
+    );
+    let stream = [r#""events": {"redis_stream": "s"}"#];
+    let settings = [REDIS, ("FARSPAN_REDIS_STREAM", "s")];
+    check(&monitors(&stream), &settings, default, expect!["farspan.json: monitors[0].events.redis_stream: is redis.stream, which is for all monitors; leave it out"]);
     let finished = [r#""finished": {"redis_stream": "a"}"#];
     check(
         &monitors(&finished),
@@ -901,4 +911,67 @@ fn a_reload_takes_what_is_about_polls_and_secrets() {
             a: 10s Bearer(Given((redacted)))
         "#]],
     );
+}
+
+/// Presets and a monitor that says everything, each with some values exchanged for others: mistakes or not, each has
+/// its place, and nothing panics.
+#[test]
+fn whatever_a_file_says_it_is_read() {
+    fn places(value: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
+        match value {
+            serde_json::Value::Object(members) => members.values_mut().flat_map(places).collect(),
+            serde_json::Value::Array(elements) => elements.iter_mut().flat_map(places).collect(),
+            leaf => vec![leaf],
+        }
+    }
+    let words = [
+        "",
+        "/",
+        "/~",
+        "/a/~1",
+        "{id}",
+        "{a}{b}",
+        "{",
+        "5s",
+        "1e999d",
+        "99999999999999999999h",
+        "http://x",
+        "tasks",
+        "running",
+        "\u{0}",
+        "é",
+        "$CREDENTIALS_DIRECTORY/",
+        "/{stage.key.99}",
+        "link",
+    ];
+    arbtest::arbtest(|u| {
+        let (name, text) = super::PRESETS[u.choose_index(super::PRESETS.len())?];
+        let mut monitor: serde_json::Value = serde_json::from_str(text).unwrap();
+        monitor["name"] = name.into();
+        for _ in 0..u.int_in_range(1..=6)? {
+            let mut leaves = places(&mut monitor);
+            let at = u.choose_index(leaves.len())?;
+            *leaves[at] = match u.int_in_range(0..=6)? {
+                0 => serde_json::Value::Null,
+                1 => u.arbitrary::<i64>()?.into(),
+                2 => u.arbitrary::<bool>()?.into(),
+                3 => serde_json::json!([words[u.choose_index(words.len())?], {}]),
+                4 => {
+                    serde_json::json!({words[u.choose_index(words.len())?]: words[u.choose_index(words.len())?]})
+                }
+                _ => words[u.choose_index(words.len())?].into(),
+            };
+        }
+        let for_all = super::ForAll {
+            api: None,
+            poll: Config::load(&Environment::default(), None).unwrap().poll,
+            credentials: None,
+        };
+        let node = serde_json::from_value(serde_json::json!([monitor])).unwrap();
+        let (_, found) = super::read(node, "f: monitors", &for_all);
+        for mistake in found {
+            assert!(mistake.starts_with("f: monitors[0]"), "{mistake}");
+        }
+        Ok(())
+    });
 }
