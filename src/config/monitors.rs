@@ -71,18 +71,19 @@ impl Monitor {
             .into_iter()
             .filter_map(|(key, name)| Some((key, name?)));
         let mistakes = set.filter_map(|(key, name)| {
-            let what = match redis {
-                None => " needs FARSPAN_REDIS_URL (redis.url), which is not set",
-                Some(redis) if key == "events.redis_channel" && *name == redis.channel => {
-                    ": is redis.channel, which is for all monitors; leave it out"
-                }
-                Some(redis)
-                    if key == "events.redis_stream" && Some(name) == redis.stream.as_ref() =>
-                {
-                    ": is redis.stream, which is for all monitors; leave it out"
-                }
-                Some(_) => return None,
+            let Some(redis) = redis else {
+                let what = " needs FARSPAN_REDIS_URL (redis.url), which is not set";
+                return Some(format!("{}.{key}{what}", self.written.place));
             };
+            let of_settings = match key.ends_with("channel") {
+                true => (*name == redis.channel).then_some("redis.channel"),
+                false => (Some(name) == redis.stream.as_ref()).then_some("redis.stream"),
+            };
+            let what = match key.starts_with("events.") {
+                true => "which is for all monitors; leave it out",
+                false => "where it would be taken for a start",
+            };
+            let what = format!(": is {}, {what}", of_settings?);
             Some(format!("{}.{key}{what}", self.written.place))
         });
         mistakes.collect()
@@ -584,16 +585,29 @@ fn tell_sharing(monitors: &[Monitor], mistakes: &RefCell<Vec<String>>) {
             "redis_channel" => monitor.events.redis_channel.clone(),
             _ => monitor.events.redis_stream.clone(),
         };
+        let finished = |monitor: &Monitor| match (&monitor.finished, key) {
+            (Some(Finished::RedisChannel(name)), "redis_channel") => Some(name.clone()),
+            (Some(Finished::RedisStream(name)), "redis_stream") => Some(name.clone()),
+            _ => None,
+        };
         for (number, monitor) in monitors.iter().enumerate() {
-            let own = source(monitor);
-            let mut before = monitors[..number].iter();
-            let other = before.find(|other| own.is_some() && source(other) == own);
-            if let Some(other) = other {
-                mistakes.borrow_mut().push(format!(
-                    "{}.events.{key}: is that of '{}' too; leave it out in both, and let events name their monitor",
-                    monitor.written.place, other.name
-                ));
-            }
+            let tell = |place: &str, other: Option<&Monitor>, what: &str| {
+                if let Some(Monitor { name, .. }) = other {
+                    let place = format!("{}.{place}.{key}", monitor.written.place);
+                    let error = format!("{place}: is that of '{name}'; {what}");
+                    mistakes.borrow_mut().push(error);
+                }
+            };
+            let is_of = |name: Option<String>, of: &[Monitor]| -> Option<usize> {
+                of.iter()
+                    .position(|other| name.is_some() && source(other) == name)
+            };
+            let before = is_of(source(monitor), &monitors[..number]);
+            let what = "leave it out in both, and let events name their monitor";
+            tell("events", before.map(|n| &monitors[n]), what);
+            let starts = is_of(finished(monitor), monitors);
+            let what = "it would be taken for a start";
+            tell("finished", starts.map(|n| &monitors[n]), what);
         }
     }
 }

@@ -768,7 +768,7 @@ fn events_find_their_monitor() {
         (
             &[a, r#""events": {"redis_stream": "a"}"#, a],
             expect![
-                "farspan.json: monitors[2].events.redis_channel: is that of 'm0' too; leave it out in both, and let events name their monitor"
+                "farspan.json: monitors[2].events.redis_channel: is that of 'm0'; leave it out in both, and let events name their monitor"
             ],
         ),
     ] {
@@ -796,11 +796,38 @@ fn events_find_their_monitor() {
         &monitors(&[&for_all, nothing]),
         &[REDIS],
         default,
-        expect!["farspan.json: monitors[0].events.redis_channel: is redis.channel, which is for all monitors; leave it out"],
+        expect![
+            "farspan.json: monitors[0].events.redis_channel: is redis.channel, which is for all monitors; leave it out"
+        ],
     );
     let stream = [r#""events": {"redis_stream": "s"}"#];
     let settings = [REDIS, ("FARSPAN_REDIS_STREAM", "s")];
-    check(&monitors(&stream), &settings, default, expect!["farspan.json: monitors[0].events.redis_stream: is redis.stream, which is for all monitors; leave it out"]);
+    check(
+        &monitors(&stream),
+        &settings,
+        default,
+        expect![
+            "farspan.json: monitors[0].events.redis_stream: is redis.stream, which is for all monitors; leave it out"
+        ],
+    );
+    let finished = [a, r#""finished": {"redis_channel": "a"}"#];
+    check(
+        &monitors(&finished),
+        &[REDIS],
+        default,
+        expect![
+            "farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"
+        ],
+    );
+    let finished = [r#""finished": {"redis_stream": "s"}"#];
+    check(
+        &monitors(&finished),
+        &settings,
+        default,
+        expect![
+            "farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"
+        ],
+    );
     let finished = [r#""finished": {"redis_stream": "a"}"#];
     check(
         &monitors(&finished),
