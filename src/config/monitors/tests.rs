@@ -438,6 +438,16 @@ fn what_a_preset_says_can_be_said_otherwise_and_taken_back() {
 }
 
 #[test]
+fn the_presets_way_to_authenticate_may_be_named_again() {
+    for kind in [r#""type": "login", "#, ""] {
+        let json = r#"{"name": "m", "preset": "airflow", "api": {"base_url": "http://a", "auth": {KIND"body": {}}}}"#;
+        let auth = one(&json.replace("KIND", kind)).api.auth;
+        expect![[r#"Login { url: "http://a/auth/token", body: Given((redacted)), token: Pointer { tokens: ["access_token"] }, expires_in: None, lifetime: 3600s }"#]]
+            .assert_eq(&format!("{auth:?}"));
+    }
+}
+
+#[test]
 fn secrets_come_from_files_that_are_there() {
     let auth = |auth: &str| {
         let api = r#""api": {"auth": AUTH, "base_url": "http://api.test/b"}"#;
