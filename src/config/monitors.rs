@@ -243,30 +243,38 @@ impl fmt::Display for Monitor {
             "" => writeln!(f, "  default")?,
             place => writeln!(f, "  {place}")?,
         }
-        let mut base_url = Some(&self.api.base_url);
+        let mut members = members.clone();
+        members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
+        let mut group = |key: &str, fill: &dyn Fn(&mut Map<String, Value>)| {
+            let group = members.entry(key).or_insert(Value::Null);
+            if !group.is_object() {
+                *group = Value::Object(Map::new());
+            }
+            group.as_object_mut().into_iter().for_each(fill);
+        };
+        group("api", &|api| {
+            if let Some(auth) = api.get_mut("auth") {
+                *auth = redacted_auth(auth);
+            }
+            let headers = api.get_mut("headers").and_then(Value::as_object_mut);
+            for header in headers.into_iter().flat_map(Map::values_mut) {
+                *header = Value::from("(redacted)");
+            }
+            api.insert("base_url".to_owned(), self.api.base_url.as_str().into());
+        });
+        // What the settings say for it.
+        group("poll", &|poll| {
+            for (key, duration) in [
+                ("initial_delay", self.poll.initial_delay),
+                ("interval", self.poll.interval),
+                ("timeout", self.poll.timeout),
+            ] {
+                let default = || Value::from(format!("{duration:?}"));
+                poll.entry(key).or_insert_with(default);
+            }
+        });
         for (key, value) in members {
-            if matches!(key.as_str(), "name" | "preset" | "description" | "$schema") {
-                continue;
-            }
-            let mut value = value.clone();
-            if key == "api"
-                && let Some(api) = value.as_object_mut()
-            {
-                if let Some(auth) = api.get_mut("auth") {
-                    *auth = redacted_auth(auth);
-                }
-                let headers = api.get_mut("headers").and_then(Value::as_object_mut);
-                for header in headers.into_iter().flat_map(Map::values_mut) {
-                    *header = Value::from("(redacted)");
-                }
-                if let Some(base_url) = base_url.take() {
-                    api.insert("base_url".to_owned(), base_url.as_str().into());
-                }
-            }
             writeln!(f, "  {key}: {value}")?;
-        }
-        if let Some(base_url) = base_url {
-            writeln!(f, "  api: {}", serde_json::json!({ "base_url": base_url }))?;
         }
         Ok(())
     }

@@ -129,12 +129,13 @@ fn without_monitors_there_is_one_of_the_settings() {
         },
         expect![[r#"
             monitor default, preset farspan  default
+              api: {"base_url":"http://api.test"}
+              poll: {"initial_delay":"5s","interval":"20s","timeout":"86400s"}
               request: {"path":"/workflows/{id}"}
               stages: [{"complete":"/isComplete","end":"/entityEndTime","error":"/entityErrorMessage","id":"/entityId","kind":"/entityType","list":"/workflowEntities","start":"/entityStartTime","status":"/entityStatus"}]
               statuses: {"Completed":"success","Failed":"failure","Initializing":"running","Null":"unset","Processing":"running"}
               times: {"unset":[]}
               workflow: {"complete":"/isComplete","end":"/workflowEndTime","error":"/workflowErrorMessage","id":"/workflowId","start":"/workflowStartTime","status":"/workflowStatus"}
-              api: {"base_url":"http://api.test"}
             (
                 MonitorApi {
                     base_url: "http://api.test",
@@ -430,6 +431,7 @@ fn what_a_preset_says_can_be_said_otherwise_and_taken_back() {
         expect![[r#"
             monitor etl, preset airflow  farspan.json: monitors[0]
               api: {"auth":{"token":"(redacted)","type":"bearer"},"base_url":"http://airflow.test","headers":{"a":"(redacted)"}}
+              poll: {"initial_delay":"5s","interval":"10s","timeout":"86400s"}
               request: {"path":"/r/{id}"}
               stages: [{"id":"/id","list":"/x"}]
               statuses: {"deferred":"running","failed":"error","lost":"error","queued":"pending","removed":"skip","restarting":"running","running":"running","scheduled":"pending","skipped":"skip","success":"success","up_for_reschedule":"running","up_for_retry":"failure","upstream_failed":"skip"}
