@@ -505,14 +505,10 @@ fn load(env: &Environment, file: Option<&Path>, to_watch: bool) -> Result<Config
         stream_length_max,
     });
     let monitors = monitors(it, env, api.as_ref(), poll, to_watch);
-    for monitor in monitors.iter().filter(|_| redis.is_none()) {
-        for key in monitor.keys_of_redis() {
-            let place = &monitor.written.place;
-            let error =
-                format!("{place}.{key} needs FARSPAN_REDIS_URL (redis.url), which is not set");
-            it.errors.push(error);
-        }
-    }
+    let mistakes = monitors
+        .iter()
+        .flat_map(|monitor| monitor.mistakes_of_redis(redis.as_ref()));
+    it.errors.extend(mistakes);
     if to_watch {
         let warnings = warnings_of(&monitors, redis.is_some() || admin.is_some());
         it.warnings.extend(warnings);

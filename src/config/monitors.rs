@@ -9,7 +9,7 @@
 use super::json::{Node, Object, kind_of, merge};
 use super::otel::{self, PemKind};
 use super::values::{self, Reason, shown};
-use super::{Api, Pem, Poll, Secret};
+use super::{Api, Pem, Poll, Redis, Secret};
 use crate::core::snapshot::{Outcome, State};
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
@@ -53,22 +53,40 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// What of it takes a Redis.
-    pub(super) fn keys_of_redis(&self) -> Vec<&'static str> {
+    /// What does not go with the settings' Redis.
+    pub(super) fn mistakes_of_redis(&self, redis: Option<&Redis>) -> Vec<String> {
+        let (channel, stream) = (&self.events.redis_channel, &self.events.redis_stream);
+        let (finished_channel, finished_stream) = match &self.finished {
+            Some(Finished::RedisChannel(channel)) => (Some(channel), None),
+            Some(Finished::RedisStream(stream)) => (None, Some(stream)),
+            _ => (None, None),
+        };
         let keys = [
-            ("events.redis_channel", self.events.redis_channel.is_some()),
-            ("events.redis_stream", self.events.redis_stream.is_some()),
-            (
-                "finished.redis_channel",
-                matches!(self.finished, Some(Finished::RedisChannel(_))),
-            ),
-            (
-                "finished.redis_stream",
-                matches!(self.finished, Some(Finished::RedisStream(_))),
-            ),
+            ("events.redis_channel", channel.as_ref()),
+            ("events.redis_stream", stream.as_ref()),
+            ("finished.redis_channel", finished_channel),
+            ("finished.redis_stream", finished_stream),
         ];
-        let set = keys.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(key, _)| key).collect()
+        let set = keys
+            .into_iter()
+            .filter_map(|(key, name)| Some((key, name?)));
+        let mistakes = set.filter_map(|(key, name)| {
+            let Some(redis) = redis else {
+                let what = " needs FARSPAN_REDIS_URL (redis.url), which is not set";
+                return Some(format!("{}.{key}{what}", self.written.place));
+            };
+            let of_settings = match key.ends_with("channel") {
+                true => (*name == redis.channel).then_some("redis.channel"),
+                false => (Some(name) == redis.stream.as_ref()).then_some("redis.stream"),
+            };
+            let what = match key.starts_with("events.") {
+                true => "which is for all monitors; leave it out",
+                false => "where it would be taken for a start",
+            };
+            let what = format!(": is {}, {what}", of_settings?);
+            Some(format!("{}.{key}{what}", self.written.place))
+        });
+        mistakes.collect()
     }
 
     /// For the log: `monitors[0] (airflow)`.
@@ -225,30 +243,38 @@ impl fmt::Display for Monitor {
             "" => writeln!(f, "  default")?,
             place => writeln!(f, "  {place}")?,
         }
-        let mut base_url = Some(&self.api.base_url);
+        let mut members = members.clone();
+        members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
+        let mut group = |key: &str, fill: &dyn Fn(&mut Map<String, Value>)| {
+            let group = members.entry(key).or_insert(Value::Null);
+            if !group.is_object() {
+                *group = Value::Object(Map::new());
+            }
+            group.as_object_mut().into_iter().for_each(fill);
+        };
+        group("api", &|api| {
+            if let Some(auth) = api.get_mut("auth") {
+                *auth = redacted_auth(auth);
+            }
+            let headers = api.get_mut("headers").and_then(Value::as_object_mut);
+            for header in headers.into_iter().flat_map(Map::values_mut) {
+                *header = Value::from("(redacted)");
+            }
+            api.insert("base_url".to_owned(), self.api.base_url.as_str().into());
+        });
+        // What the settings say for it.
+        group("poll", &|poll| {
+            for (key, duration) in [
+                ("initial_delay", self.poll.initial_delay),
+                ("interval", self.poll.interval),
+                ("timeout", self.poll.timeout),
+            ] {
+                let default = || Value::from(format!("{duration:?}"));
+                poll.entry(key).or_insert_with(default);
+            }
+        });
         for (key, value) in members {
-            if matches!(key.as_str(), "name" | "preset" | "description" | "$schema") {
-                continue;
-            }
-            let mut value = value.clone();
-            if key == "api"
-                && let Some(api) = value.as_object_mut()
-            {
-                if let Some(auth) = api.get_mut("auth") {
-                    *auth = redacted_auth(auth);
-                }
-                let headers = api.get_mut("headers").and_then(Value::as_object_mut);
-                for header in headers.into_iter().flat_map(Map::values_mut) {
-                    *header = Value::from("(redacted)");
-                }
-                if let Some(base_url) = base_url.take() {
-                    api.insert("base_url".to_owned(), base_url.as_str().into());
-                }
-            }
             writeln!(f, "  {key}: {value}")?;
-        }
-        if let Some(base_url) = base_url {
-            writeln!(f, "  api: {}", serde_json::json!({ "base_url": base_url }))?;
         }
         Ok(())
     }
@@ -567,16 +593,29 @@ fn tell_sharing(monitors: &[Monitor], mistakes: &RefCell<Vec<String>>) {
             "redis_channel" => monitor.events.redis_channel.clone(),
             _ => monitor.events.redis_stream.clone(),
         };
+        let finished = |monitor: &Monitor| match (&monitor.finished, key) {
+            (Some(Finished::RedisChannel(name)), "redis_channel") => Some(name.clone()),
+            (Some(Finished::RedisStream(name)), "redis_stream") => Some(name.clone()),
+            _ => None,
+        };
         for (number, monitor) in monitors.iter().enumerate() {
-            let own = source(monitor);
-            let mut before = monitors[..number].iter();
-            let other = before.find(|other| own.is_some() && source(other) == own);
-            if let Some(other) = other {
-                mistakes.borrow_mut().push(format!(
-                    "{}.events.{key}: is that of '{}' too; leave it out in both, and let events name their monitor",
-                    monitor.written.place, other.name
-                ));
-            }
+            let tell = |place: &str, other: Option<&Monitor>, what: &str| {
+                if let Some(Monitor { name, .. }) = other {
+                    let place = format!("{}.{place}.{key}", monitor.written.place);
+                    let error = format!("{place}: is that of '{name}'; {what}");
+                    mistakes.borrow_mut().push(error);
+                }
+            };
+            let is_of = |name: Option<String>, of: &[Monitor]| -> Option<usize> {
+                of.iter()
+                    .position(|other| name.is_some() && source(other) == name)
+            };
+            let before = is_of(source(monitor), &monitors[..number]);
+            let what = "leave it out in both, and let events name their monitor";
+            tell("events", before.map(|n| &monitors[n]), what);
+            let starts = is_of(finished(monitor), monitors);
+            let what = "it would be taken for a start";
+            tell("finished", starts.map(|n| &monitors[n]), what);
         }
     }
 }

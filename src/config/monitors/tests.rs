@@ -129,12 +129,13 @@ fn without_monitors_there_is_one_of_the_settings() {
         },
         expect![[r#"
             monitor default, preset farspan  default
+              api: {"base_url":"http://api.test"}
+              poll: {"initial_delay":"5s","interval":"20s","timeout":"86400s"}
               request: {"path":"/workflows/{id}"}
               stages: [{"complete":"/isComplete","end":"/entityEndTime","error":"/entityErrorMessage","id":"/entityId","kind":"/entityType","list":"/workflowEntities","start":"/entityStartTime","status":"/entityStatus"}]
               statuses: {"Completed":"success","Failed":"failure","Initializing":"running","Null":"unset","Processing":"running"}
               times: {"unset":[]}
               workflow: {"complete":"/isComplete","end":"/workflowEndTime","error":"/workflowErrorMessage","id":"/workflowId","start":"/workflowStartTime","status":"/workflowStatus"}
-              api: {"base_url":"http://api.test"}
             (
                 MonitorApi {
                     base_url: "http://api.test",
@@ -430,11 +431,22 @@ fn what_a_preset_says_can_be_said_otherwise_and_taken_back() {
         expect![[r#"
             monitor etl, preset airflow  farspan.json: monitors[0]
               api: {"auth":{"token":"(redacted)","type":"bearer"},"base_url":"http://airflow.test","headers":{"a":"(redacted)"}}
+              poll: {"initial_delay":"5s","interval":"10s","timeout":"86400s"}
               request: {"path":"/r/{id}"}
               stages: [{"id":"/id","list":"/x"}]
               statuses: {"deferred":"running","failed":"error","lost":"error","queued":"pending","removed":"skip","restarting":"running","running":"running","scheduled":"pending","skipped":"skip","success":"success","up_for_reschedule":"running","up_for_retry":"failure","upstream_failed":"skip"}
               workflow: {"end":"/end_date","id":"/dag_run_id","start":"/start_date","status":"/state"}"#]],
     );
+}
+
+#[test]
+fn the_presets_way_to_authenticate_may_be_named_again() {
+    for kind in [r#""type": "login", "#, ""] {
+        let json = r#"{"name": "m", "preset": "airflow", "api": {"base_url": "http://a", "auth": {KIND"body": {}}}}"#;
+        let auth = one(&json.replace("KIND", kind)).api.auth;
+        expect![[r#"Login { url: "http://a/auth/token", body: Given((redacted)), token: Pointer { tokens: ["access_token"] }, expires_in: None, lifetime: 3600s }"#]]
+            .assert_eq(&format!("{auth:?}"));
+    }
 }
 
 #[test]
@@ -768,7 +780,7 @@ fn events_find_their_monitor() {
         (
             &[a, r#""events": {"redis_stream": "a"}"#, a],
             expect![
-                "farspan.json: monitors[2].events.redis_channel: is that of 'm0' too; leave it out in both, and let events name their monitor"
+                "farspan.json: monitors[2].events.redis_channel: is that of 'm0'; leave it out in both, and let events name their monitor"
             ],
         ),
     ] {
@@ -790,6 +802,43 @@ fn events_find_their_monitor() {
         expect![[r#"
         farspan.json: monitors[2].name: stands there twice
         farspan.json: monitors[2].name: 'm0' stands there twice"#]],
+    );
+    let for_all = channel("event.workflow.started");
+    check(
+        &monitors(&[&for_all, nothing]),
+        &[REDIS],
+        default,
+        expect![
+            "farspan.json: monitors[0].events.redis_channel: is redis.channel, which is for all monitors; leave it out"
+        ],
+    );
+    let stream = [r#""events": {"redis_stream": "s"}"#];
+    let settings = [REDIS, ("FARSPAN_REDIS_STREAM", "s")];
+    check(
+        &monitors(&stream),
+        &settings,
+        default,
+        expect![
+            "farspan.json: monitors[0].events.redis_stream: is redis.stream, which is for all monitors; leave it out"
+        ],
+    );
+    let finished = [a, r#""finished": {"redis_channel": "a"}"#];
+    check(
+        &monitors(&finished),
+        &[REDIS],
+        default,
+        expect![
+            "farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"
+        ],
+    );
+    let finished = [r#""finished": {"redis_stream": "s"}"#];
+    check(
+        &monitors(&finished),
+        &settings,
+        default,
+        expect![
+            "farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"
+        ],
     );
     let finished = [r#""finished": {"redis_stream": "a"}"#];
     check(
@@ -901,4 +950,67 @@ fn a_reload_takes_what_is_about_polls_and_secrets() {
             a: 10s Bearer(Given((redacted)))
         "#]],
     );
+}
+
+/// Presets and a monitor that says everything, each with some values exchanged for others: mistakes or not, each has
+/// its place, and nothing panics.
+#[test]
+fn whatever_a_file_says_it_is_read() {
+    fn places(value: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
+        match value {
+            serde_json::Value::Object(members) => members.values_mut().flat_map(places).collect(),
+            serde_json::Value::Array(elements) => elements.iter_mut().flat_map(places).collect(),
+            leaf => vec![leaf],
+        }
+    }
+    let words = [
+        "",
+        "/",
+        "/~",
+        "/a/~1",
+        "{id}",
+        "{a}{b}",
+        "{",
+        "5s",
+        "1e999d",
+        "99999999999999999999h",
+        "http://x",
+        "tasks",
+        "running",
+        "\u{0}",
+        "é",
+        "$CREDENTIALS_DIRECTORY/",
+        "/{stage.key.99}",
+        "link",
+    ];
+    arbtest::arbtest(|u| {
+        let (name, text) = super::PRESETS[u.choose_index(super::PRESETS.len())?];
+        let mut monitor: serde_json::Value = serde_json::from_str(text).unwrap();
+        monitor["name"] = name.into();
+        for _ in 0..u.int_in_range(1..=6)? {
+            let mut leaves = places(&mut monitor);
+            let at = u.choose_index(leaves.len())?;
+            *leaves[at] = match u.int_in_range(0..=6)? {
+                0 => serde_json::Value::Null,
+                1 => u.arbitrary::<i64>()?.into(),
+                2 => u.arbitrary::<bool>()?.into(),
+                3 => serde_json::json!([words[u.choose_index(words.len())?], {}]),
+                4 => {
+                    serde_json::json!({words[u.choose_index(words.len())?]: words[u.choose_index(words.len())?]})
+                }
+                _ => words[u.choose_index(words.len())?].into(),
+            };
+        }
+        let for_all = super::ForAll {
+            api: None,
+            poll: Config::load(&Environment::default(), None).unwrap().poll,
+            credentials: None,
+        };
+        let node = serde_json::from_value(serde_json::json!([monitor])).unwrap();
+        let (_, found) = super::read(node, "f: monitors", &for_all);
+        for mistake in found {
+            assert!(mistake.starts_with("f: monitors[0]"), "{mistake}");
+        }
+        Ok(())
+    });
 }

@@ -596,3 +596,55 @@ fn argo_workflows() {
         ],
     );
 }
+
+/// The lists that are asked for new runs have what the presets look for.
+#[test]
+fn discoveries_find_runs() {
+    let mut text = String::new();
+    for (name, _) in PRESETS.iter().filter(|(name, _)| *name != "farspan") {
+        let json = format!(r#"{{"name": "m", "preset": "{name}", {}}}"#, needed(name));
+        let mut json: Value = serde_json::from_str(&json).unwrap();
+        json["discovery"]["enabled"] = true.into();
+        let discovery = one(&json.to_string()).discovery.unwrap();
+        let body = &case(name, "discovery")[""][0];
+        let at = |value: &Value, pointer: &crate::mapping::pointer::Pointer| {
+            value
+                .pointer(&pointer.to_string())
+                .filter(|value| !value.is_null())
+                .cloned()
+        };
+        let runs = at(body, &discovery.list).unwrap();
+        for run in runs.as_array().unwrap() {
+            let _ = write!(text, "{name}:");
+            for (part, pointer) in &discovery.id {
+                let _ = write!(text, " {part}={}", at(run, pointer).unwrap());
+            }
+            for pointers in [&discovery.submitted_at, &discovery.attempt] {
+                let found = pointers.iter().find_map(|pointer| at(run, pointer));
+                assert_eq!(found.is_some(), !pointers.is_empty(), "{name}: {run}");
+                let _ = found.map(|found| write!(text, " {found}"));
+            }
+            text.push('\n');
+        }
+        if let Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) =
+            &discovery.request.pages
+        {
+            assert!(
+                at(body, total.as_ref().unwrap()).is_some_and(|n| n.is_u64()),
+                "{name}"
+            );
+        }
+    }
+    expect![[r#"
+        airflow: dag_id="three_ok" dag_run_id="manual__2026-11-20T09:26:22.634361+00:00" "2026-11-20T09:26:22.671235Z"
+        airflow: dag_id="three_fail" dag_run_id="manual__2026-11-20T09:26:39.794432+00:00" "2026-11-20T09:26:39.796560Z"
+        argo-workflows: name="steps-x7k2p" namespace="argo" "2026-11-20T08:59:58Z"
+        buildbot: id=1 1795166586
+        buildbot: id=2 1795166600
+        databricks: id=455644833 1795165200000
+        github-actions: owner="octo-org" repo="octo-repo" run_id=30433642 "2026-11-20T09:00:00Z" 1
+        github-actions: owner="octo-org" repo="octo-repo" run_id=30433642 "2026-11-20T10:00:00Z" 2
+        gitlab: pipeline_id=287 project=21 "2026-11-20T01:05:07.200Z"
+        spark: id="local-1795167752267" "2026-11-20T09:42:31.607GMT"
+    "#]].assert_eq(&text);
+}
