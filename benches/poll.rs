@@ -12,7 +12,7 @@
 mod support;
 
 use crossbeam_channel::bounded;
-use farspan::config::{Config, Environment};
+use farspan::config::{Config, Environment, Poll};
 use farspan::core::event::{Sampling, StartEvent};
 use farspan::http::{self, NameCache, Trust};
 use farspan::{poller, run};
@@ -121,9 +121,12 @@ fn gets(base_url: &str, agent: fn() -> Agent) -> u64 {
 fn polls(base_url: &str) -> u64 {
     let environment = Environment::default();
     let mut config = Config::for_api(&environment, base_url).expect("a good configuration");
-    config.poll.pollers = THREADS;
-    config.poll.interval = INTERVAL;
-    config.poll.initial_delay = Duration::ZERO;
+    config.poll_at(Poll {
+        pollers: THREADS,
+        interval: INTERVAL,
+        initial_delay: Duration::ZERO,
+        ..config.poll
+    });
     let (events, received) = bounded(WORKFLOWS);
     for number in 0..WORKFLOWS {
         let event = StartEvent {

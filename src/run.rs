@@ -331,7 +331,8 @@ fn watch_source(
         commit_at: None,
         commit_delay: COMMIT_DELAY,
         events_stored: 0,
-        events_wait: config.poll.initial_delay >= COMMIT_DELAY * 2,
+        events_wait: (config.monitors.iter())
+            .all(|monitor| monitor.poll.initial_delay >= COMMIT_DELAY * 2),
         store_again_at: None,
         store_error: None,
         exports: Vec::new(),

@@ -22,6 +22,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::credentials::Secret;
 pub use reload::{Change, Source};
 pub(crate) use settings::help;
 
@@ -215,34 +216,6 @@ impl fmt::Debug for Pem {
     }
 }
 
-/// A text that no log and no error may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps it.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the one who sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(redacted)")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(redacted)")
-    }
-}
-
 /// All that is wrong with a configuration, a line each, each with its place and what would be right. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors(Vec<String>);
@@ -371,6 +344,16 @@ impl Config {
             config.export.otlp = None;
         }
         Ok(config)
+    }
+
+    /// All monitors are polled so, whatever was configured; for those that watch what no configuration names.
+    pub fn poll_at(&mut self, poll: Poll) {
+        self.poll = poll;
+        for monitor in &mut self.monitors {
+            monitor.poll.initial_delay = poll.initial_delay;
+            monitor.poll.interval = poll.interval;
+            monitor.poll.timeout = poll.timeout;
+        }
     }
 
     /// `farspan config`: every setting, its value without secrets, and where the value came from; and the monitors, over

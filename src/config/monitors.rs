@@ -11,6 +11,7 @@ use super::otel::{self, PemKind};
 use super::values::{self, Reason, shown};
 use super::{Api, Pem, Poll, Redis, Secret};
 use crate::core::snapshot::{Outcome, State};
+use crate::credentials::{Auth, SecretSource};
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
     Children, Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Request, Stages,
@@ -315,71 +316,6 @@ pub struct MonitorApi {
     pub requests_per_second: Option<f64>,
     /// Whether polls carry the workflow's `traceparent`.
     pub send_traceparent: bool,
-}
-
-/// Who farspan is to an API.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Auth {
-    /// Nobody.
-    None,
-    /// `Authorization: Bearer`, RFC 6750.
-    Bearer(SecretSource),
-    /// `Authorization: Basic`, RFC 7617.
-    Basic {
-        /// Without a colon.
-        username: String,
-        /// Its password.
-        password: SecretSource,
-    },
-    /// A header of its own.
-    Header {
-        /// Lower case.
-        name: String,
-        /// Fit for a header.
-        value: SecretSource,
-    },
-    /// Client credentials, RFC 6749 section 4.4.
-    OAuth2 {
-        /// Whom to ask for a token.
-        token_url: String,
-        /// Who asks.
-        client_id: String,
-        /// Its secret.
-        client_secret: SecretSource,
-        /// What for.
-        scope: Option<String>,
-    },
-    /// A request whose answer holds a bearer token.
-    Login {
-        /// Whom to ask, whole.
-        url: String,
-        /// What to send: JSON.
-        body: LoginBody,
-        /// Where the answer has the token.
-        token: Pointer,
-        /// Where the answer has its lifetime in seconds.
-        expires_in: Option<Pointer>,
-        /// Its lifetime, where the answer does not say.
-        lifetime: Duration,
-    },
-}
-
-/// A secret that is given, or one in a file that is read again when it has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// This one.
-    Given(Secret),
-    /// The one in this file, without the white space around it.
-    File(PathBuf),
-}
-
-/// What to send for a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoginBody {
-    /// This JSON.
-    Given(Secret),
-    /// What is in this file.
-    File(PathBuf),
 }
 
 /// Where start events come from, beside the sources for all, and where they have what.
@@ -982,14 +918,14 @@ fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -
     }
 }
 
-fn login_body(auth: &Object<'_>, credentials: Option<&Path>) -> Option<LoginBody> {
+fn login_body(auth: &Object<'_>, credentials: Option<&Path>) -> Option<SecretSource> {
     match (auth.value("body"), auth.has("body_file")) {
         (Some(_), true) => {
             auth.mistake("body", "body_file is set too; one of them must go");
             None
         }
-        (Some(body), false) => Some(LoginBody::Given(Secret::new(body.to_string()))),
-        (None, true) => Some(LoginBody::File(file_of(auth, "body_file", credentials)?)),
+        (Some(body), false) => Some(SecretSource::Given(Secret::new(body.to_string()))),
+        (None, true) => Some(SecretSource::File(file_of(auth, "body_file", credentials)?)),
         (None, false) => {
             auth.mistake(
                 "body",

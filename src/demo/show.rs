@@ -5,7 +5,7 @@
 use super::{api, complain, fresh_seed, load, say, waterfall};
 use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
 use crate::clock;
-use crate::config::{Config, Environment, Errors};
+use crate::config::{Config, Environment, Errors, Poll};
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::TraceId;
 use crate::core::limits;
@@ -55,9 +55,12 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
         log::warn!("{warning}");
     }
     config.export.console = false;
-    config.poll.initial_delay = POLL_INITIAL_DELAY;
-    config.poll.interval = POLL_INTERVAL;
-    config.poll.timeout = POLL_TIMEOUT;
+    config.poll_at(Poll {
+        initial_delay: POLL_INITIAL_DELAY,
+        interval: POLL_INTERVAL,
+        timeout: POLL_TIMEOUT,
+        ..config.poll
+    });
     say(&format!(
         "{} workflows start on the scripted API at {}, {} times as fast as in real life; farspan asks it every {POLL_INTERVAL:?}.",
         options.workflows,

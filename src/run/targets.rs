@@ -1,10 +1,10 @@
 //! From the configuration's monitors to what pollers ask, and to what the core knows of each.
 
-use crate::config::monitors::{self, Monitor};
+use crate::config::monitors::Monitor;
 use crate::config::{Config, Pem};
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
-use crate::credentials::{Auth, Credentials, Secret, SecretSource};
+use crate::credentials::Credentials;
 use crate::http::{NameCache, Trust};
 use crate::poller::Target;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
     Ok(Target {
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
-        credentials: Credentials::new(auth(&monitor.api.auth), &trust(monitor), names)?,
+        credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), names)?,
         mapping: monitor.mapping.clone(),
     })
 }
@@ -90,53 +90,4 @@ fn host(base_url: &str) -> String {
     let authority = uri.as_ref().and_then(Uri::authority);
     let authority = authority.map(|a| a.as_str()).unwrap_or_default();
     format!("{scheme}://{authority}").to_ascii_lowercase()
-}
-
-fn auth(auth: &monitors::Auth) -> Auth {
-    match auth {
-        monitors::Auth::None => Auth::None,
-        monitors::Auth::Bearer(token) => Auth::Bearer(secret(token)),
-        monitors::Auth::Basic { username, password } => Auth::Basic {
-            username: username.clone(),
-            password: secret(password),
-        },
-        monitors::Auth::Header { name, value } => Auth::Header {
-            name: name.clone(),
-            value: secret(value),
-        },
-        monitors::Auth::OAuth2 {
-            token_url,
-            client_id,
-            client_secret,
-            scope,
-        } => Auth::OAuth2 {
-            token_url: token_url.clone(),
-            client_id: client_id.clone(),
-            client_secret: secret(client_secret),
-            scope: scope.clone(),
-        },
-        monitors::Auth::Login {
-            url,
-            body,
-            token,
-            expires_in,
-            lifetime,
-        } => Auth::Login {
-            url: url.clone(),
-            body: match body {
-                monitors::LoginBody::Given(body) => SecretSource::Given(Secret::new(body.expose())),
-                monitors::LoginBody::File(path) => SecretSource::File(path.clone()),
-            },
-            token: token.clone(),
-            expires_in: expires_in.clone(),
-            lifetime: *lifetime,
-        },
-    }
-}
-
-fn secret(source: &monitors::SecretSource) -> SecretSource {
-    match source {
-        monitors::SecretSource::Given(secret) => SecretSource::Given(Secret::new(secret.expose())),
-        monitors::SecretSource::File(path) => SecretSource::File(path.clone()),
-    }
 }
