@@ -1,7 +1,7 @@
 //! An instance's side of the store: `RedisStore` of `src/store/redis.rs` step by step, on a wire that may be cut and
 //! may lose answers.
 
-use super::redis::{Mode, Owner, Part, Redis, Run, Why};
+use super::redis::{Claim, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
 use farspan::core::ids::RunKey;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::{Mono, Now};
@@ -24,6 +24,9 @@ pub struct Wire<'a> {
     pub has_lost: &'a mut bool,
     /// The next claim that takes something is made, and its answer lost.
     pub loses_claim: &'a mut bool,
+    /// The so-manieth commit or claim from now on is given up, and may come later.
+    pub gives_up: &'a mut Option<u32>,
+    pub late: &'a mut Vec<Late>,
 }
 
 impl Wire<'_> {
@@ -41,6 +44,26 @@ impl Wire<'_> {
             }
         }
         (*self.loses, *self.has_lost) = (None, true);
+        Err(Trouble::Redis)
+    }
+
+    /// Sends a script, into a black hole perhaps.
+    fn send(&mut self, sender: Sender, script: impl FnOnce() -> Script) -> Result<(), Trouble> {
+        match self.gives_up {
+            None | Some(0) if self.is_cut => {}
+            None => return Ok(()),
+            Some(0) => {}
+            Some(scripts) => {
+                *scripts -= 1;
+                return Ok(());
+            }
+        }
+        *self.gives_up = None;
+        self.late.push(Late {
+            sender,
+            sent: self.at,
+            script: script(),
+        });
         Err(Trouble::Redis)
     }
 }
@@ -74,7 +97,8 @@ pub struct View<'a> {
 pub struct Client {
     pub owner: Owner,
     lease: Duration,
-    is_connected: bool,
+    pub is_connected: bool,
+    links: u64,
     is_born: bool,
     pub is_whole: bool,
     pub mine: BTreeSet<RunKey>,
@@ -85,9 +109,20 @@ pub struct Client {
     due: Mono,
     /// Runs in one script.
     runs_max: usize,
+    estates: Vec<Estate>,
     /// Times that everything was written anew.
     pub rejoined: u64,
 }
+
+/// Our share in what a dead owner has left.
+struct Estate {
+    owner: Owner,
+    share: usize,
+    cursor: Option<RunKey>,
+}
+
+/// Scripts of claims in one commit, about.
+const CLAIMS_MAX: usize = 4;
 
 impl Client {
     pub fn new(owner: Owner, lease: Duration, runs_max: usize, now: Now) -> Self {
@@ -95,6 +130,7 @@ impl Client {
             owner,
             lease,
             is_connected: false,
+            links: 0,
             is_born: false,
             is_whole: false,
             mine: BTreeSet::new(),
@@ -103,12 +139,17 @@ impl Client {
             untold: Vec::new(),
             due: now.mono,
             runs_max,
+            estates: Vec::new(),
             rejoined: 0,
         }
     }
 
-    fn lease_ns(&self) -> u64 {
-        self.lease.as_nanos() as u64
+    pub fn sender(&self) -> Sender {
+        Sender {
+            owner: self.owner,
+            link: self.links,
+            lease: self.lease.as_nanos() as u64,
+        }
     }
 
     pub fn next_deadline(&self) -> Mono {
@@ -150,6 +191,7 @@ impl Client {
         if !self.is_connected {
             wire.call(|_, _| ())?;
             (self.is_connected, self.is_whole) = (true, false);
+            self.links += 1;
         }
         let mut committed = Committed::default();
         let tried = self.write_and_claim(changes, view, &mut committed, wire, now);
@@ -200,8 +242,9 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let (owner, lease, is_new) = (self.owner, self.lease_ns(), !self.is_born);
-        if !wire.call(|redis, at| redis.register(owner, lease, is_new, at))? {
+        self.estates.clear();
+        let (sender, is_new) = (self.sender(), !self.is_born);
+        if !wire.call(|redis, at| redis.register(sender, is_new, at))? {
             return Err(Trouble::Twin);
         }
         self.renewed = Some(now);
@@ -263,9 +306,10 @@ impl Client {
                 parts.push(changed.part(run, mode));
             }
         }
-        let (owner, lease) = (self.owner, self.lease_ns());
+        let sender = self.sender();
         for parts in parts.chunks(self.runs_max) {
-            let answer = wire.call(|redis, at| redis.commit(owner, lease, parts, at))?;
+            wire.send(sender, || Script::Commit(parts.to_vec()))?;
+            let answer = wire.call(|redis, at| redis.commit(sender, parts, at))?;
             let refused = answer.ok_or(Trouble::Lapsed)?;
             self.renew(now);
             self.mine.extend(parts.iter().map(|part| part.run));
@@ -291,24 +335,67 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let (owner, lease) = (self.owner, self.lease_ns());
-        let at_once = room.min(64);
-        let claimed = wire.call(|redis, at| redis.claim(owner, lease, at_once, at))?;
-        let claimed = claimed.ok_or(Trouble::Lapsed)?;
-        if !claimed.is_empty() && std::mem::take(wire.loses_claim) {
-            *wire.has_lost = true;
-            return Err(Trouble::Redis);
+        let sender = self.sender();
+        if self.estates.is_empty() {
+            let found = wire.call(|redis, at| redis.look(sender, at))?;
+            self.renew_if(&found, now)?;
+            self.estates = (found.into_iter().flatten())
+                .map(|left| Estate {
+                    owner: left.owner,
+                    share: left.share,
+                    cursor: None,
+                })
+                .collect();
+        }
+        let (mut room, mut looked_at) = (room, 0);
+        while looked_at < CLAIMS_MAX * self.runs_max
+            && room > 0
+            && let Some(mut estate) = self.estates.pop()
+        {
+            let claim = Claim {
+                of: estate.owner,
+                cursor: estate.cursor,
+                count: self.runs_max,
+                room: estate.share.min(room),
+            };
+            wire.send(sender, || Script::Claim(claim))?;
+            let answer = wire.call(|redis, at| redis.claim(sender, claim, at))?;
+            self.renew_if(&answer, now)?;
+            let Some((cursor, claimed)) = answer else {
+                continue;
+            };
+            if !claimed.is_empty() && std::mem::take(wire.loses_claim) {
+                *wire.has_lost = true;
+                return Err(Trouble::Redis);
+            }
+            estate.cursor = cursor;
+            room -= claimed.len();
+            estate.share -= claimed.len();
+            looked_at += claimed.len().max(1);
+            for (run, there) in claimed {
+                self.adopt(run, there, committed, now);
+            }
+            if estate.share > 0 && estate.cursor.is_some() {
+                self.estates.push(estate);
+            }
+        }
+        let pause = match self.estates.is_empty() || room == 0 {
+            true => {
+                self.estates.clear();
+                self.lease / 3
+            }
+            false => Duration::from_millis(100),
+        };
+        self.due = now.mono + pause;
+        Ok(())
+    }
+
+    /// An answer renews the lease; none at all says that it is lost.
+    fn renew_if<T>(&mut self, answer: &Option<T>, now: Now) -> Result<(), Trouble> {
+        if answer.is_none() {
+            return Err(Trouble::Lapsed);
         }
         self.renew(now);
-        let all = claimed.len() < at_once || room == 0;
-        for (run, there) in claimed {
-            self.adopt(run, there, committed, now);
-        }
-        self.due = now.mono
-            + match all {
-                true => self.lease / 3,
-                false => Duration::from_millis(100),
-            };
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
 use super::instance::{Around, Effect, Instance};
-use super::redis::{Owner, Redis};
+use super::redis::{Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::random::Random;
@@ -35,6 +35,9 @@ pub struct FleetTally {
     pub cuts: u64,
     pub flushes: u64,
     pub answers_lost: u64,
+    /// Scripts that came after they were given up, in time to do something and too late.
+    pub late_scripts: u64,
+    pub stale_scripts: u64,
     pub refused: u64,
     pub claimed: u64,
     pub rejoined: u64,
@@ -57,11 +60,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 16] {
+    fn numbers(mut self) -> [u64; 18] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 16] {
+    fn numbers_mut(&mut self) -> [&mut u64; 18] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -74,6 +77,8 @@ impl FleetTally {
             &mut self.cuts,
             &mut self.flushes,
             &mut self.answers_lost,
+            &mut self.late_scripts,
+            &mut self.stale_scripts,
             &mut self.refused,
             &mut self.claimed,
             &mut self.rejoined,
@@ -93,7 +98,7 @@ impl std::fmt::Display for FleetTally {
         write!(
             f,
             "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
-             {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost; {} runs \
+             {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
              refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
             self.runs,
             self.simulated_ns / HOUR,
@@ -108,6 +113,8 @@ impl std::fmt::Display for FleetTally {
             self.cuts,
             self.flushes,
             self.answers_lost,
+            self.late_scripts,
+            self.stale_scripts,
             self.refused,
             self.claimed,
             self.rejoined,
@@ -155,6 +162,7 @@ enum Happening {
     Arrives(Owner, Batch),
     Exported(Owner, u64, ExportOutcome),
     Fault(Fault),
+    Late(Late),
     Wake(Owner, Option<u64>),
     Start(usize),
     /// Whoever publishes tries again what nobody has taken.
@@ -324,6 +332,10 @@ impl World {
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
             Happening::Fault(fault) => self.fault(fault),
+            Happening::Late(late) => match self.redis.arrives_late(late, self.now) {
+                true => self.tally.late_scripts += 1,
+                false => self.tally.stale_scripts += 1,
+            },
             Happening::Wake(owner, slept) => {
                 if self.of_life(owner).is_some()
                     && let Some(it) = &mut self.instances[owner.0]
@@ -427,6 +439,11 @@ impl World {
         it.turn(inputs, &mut around);
         let (owner, struck, stopped) = (it.client.owner, it.struck, it.has_stopped(self.now));
         let effects = around.effects;
+        for late in std::mem::take(&mut it.late) {
+            let lease = nanos(self.scenario.lease);
+            let at = self.now + self.random.magnitude(MS, 2 * lease);
+            self.plan(at, Happening::Late(late));
+        }
         for effect in effects {
             self.take(owner, effect);
         }
@@ -483,7 +500,7 @@ impl World {
             Fault::Freeze(who, length) | Fault::Sleep(who, length) | Fault::Cut(who, length) => {
                 (who, Some(length))
             }
-            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) => (who, None),
+            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) | Fault::GiveUp(who, _) => (who, None),
         };
         let Some(it) = &mut self.instances[who] else {
             return;
@@ -530,6 +547,7 @@ impl World {
                 it.cut_until = now + length;
                 self.tally.cuts += 1;
             }
+            Fault::GiveUp(_, scripts) => it.gives_up = Some(scripts),
             Fault::LoseClaim(_) => {
                 it.loses_claim = true;
                 self.tally.answers_lost += 1;
@@ -557,7 +575,7 @@ impl World {
         let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
-            it.loses_claim = false;
+            (it.loses_claim, it.gives_up) = (false, None);
             known.push((it.client.owner, it.knows(now)));
         }
         let known_by = |run: RunKey| {
@@ -756,7 +774,7 @@ impl World {
         for it in std::mem::take(&mut self.instances).into_iter().flatten() {
             self.count(&it);
             let owner = it.client.owner;
-            assert!(self.redis.holds(owner, self.now), "{owner:?} lives");
+            assert!(self.redis.lives(owner, self.now), "{owner:?} lives");
             self.redis.owners.remove(&owner);
         }
         assert!(self.redis.owners.is_empty(), "the dead own nothing");
