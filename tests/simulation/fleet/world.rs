@@ -500,7 +500,9 @@ impl World {
             Fault::Freeze(who, length) | Fault::Sleep(who, length) | Fault::Cut(who, length) => {
                 (who, Some(length))
             }
-            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) | Fault::GiveUp(who, _) => (who, None),
+            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) | Fault::GiveUp(who, _) => {
+                (who, None)
+            }
         };
         let Some(it) = &mut self.instances[who] else {
             return;
