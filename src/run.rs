@@ -213,8 +213,12 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged at the end.
     pub undelivered: usize,
-    /// Those of them, and of the workflows that have ended, that no store has either.
+    /// Changes that no store has; without a store, what was not delivered.
     pub lost: usize,
+    /// Spans among them that are not delivered either.
+    pub spans_lost: usize,
+    /// Runs that they are of.
+    pub runs_lost: usize,
     /// How many bytes the state may have.
     pub state_bytes_max: u64,
 }
@@ -732,6 +736,7 @@ impl Loop {
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
         let unstored = self.unstored.len();
+        let (runs_lost, spans_lost) = touched(&self.unstored);
         let report = Report {
             unfinished: self.core.watched(),
             undelivered,
@@ -739,6 +744,8 @@ impl Loop {
                 Some(_) => unstored,
                 None => undelivered,
             },
+            spans_lost,
+            runs_lost,
             state_bytes_max: self.core.state_bytes_max(),
             counters,
         };
@@ -888,21 +895,66 @@ fn log_report(report: &Report, stored: bool) {
             counters.state_filled,
         );
     }
-    match (stored, report.unfinished, report.undelivered) {
-        (_, 0, 0) => {}
-        (true, unfinished, undelivered) => log::info!(
-            "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
-        ),
-        (false, unfinished, undelivered) => log::warn!(
-            "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not delivered in time"
-        ),
+    if let Some((level, line)) = what_is_left(report, stored) {
+        log::log!(level, "{line}");
     }
+}
+
+/// What the next start finds, and what it does not.
+fn what_is_left(report: &Report, stored: bool) -> Option<(log::Level, String)> {
+    let (unfinished, undelivered) = (report.unfinished, report.undelivered);
     if stored && report.lost > 0 {
-        log::error!(
-            "the state could not be written: {} changes are lost",
-            report.lost
-        );
+        let (runs, spans) = (report.runs_lost, report.spans_lost);
+        return Some((
+            log::Level::Error,
+            format!(
+                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans \
+                 to deliver; {spans} of the spans and the last changes of {runs} workflows are lost, and the next \
+                 start goes on from what was written before"
+            ),
+        ));
     }
+    match (stored, unfinished, undelivered) {
+        (_, 0, 0) => None,
+        (true, ..) => Some((
+            log::Level::Info,
+            format!(
+                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
+            ),
+        )),
+        (false, ..) => Some((
+            log::Level::Warn,
+            format!(
+                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not \
+                 delivered in time"
+            ),
+        )),
+    }
+}
+
+/// How many runs these changes are of, and how many spans they leave to deliver.
+fn touched(changes: &[Change]) -> (usize, usize) {
+    let (mut runs, mut spans) = (HashSet::new(), HashSet::new());
+    for change in changes {
+        match change {
+            Change::PutSpan(span) => {
+                runs.insert(span.run);
+                spans.insert((span.run, span.sequence));
+            }
+            Change::RemoveSpans(gone) => {
+                for span in gone {
+                    runs.insert(span.0);
+                    spans.remove(span);
+                }
+            }
+            Change::PutWorkflow { run, .. }
+            | Change::RemoveWorkflow(run)
+            | Change::PutFinished(run, _) => drop(runs.insert(*run)),
+            // It was kept against a late duplicate only.
+            Change::RemoveFinished(_) => {}
+        }
+    }
+    (runs.len(), spans.len())
 }
 
 #[cfg(test)]

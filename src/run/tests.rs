@@ -257,3 +257,42 @@ fn a_loop_that_is_stuck_feeds_no_watchdog() {
     turning.join().unwrap();
     drop(std::fs::remove_file(&path));
 }
+
+/// What is kept and what is lost are never said of the same thing.
+#[test]
+fn the_last_line_says_what_the_next_start_finds() {
+    let run = |n: u8| RunKey::from_bytes([n; 16]);
+    let span = |n: u8, sequence: u64| {
+        Change::PutSpan(crate::core::outbox::EncodedSpan {
+            sequence,
+            run: run(n),
+            bytes: vec![n].into(),
+        })
+    };
+    let unstored = [
+        Change::PutWorkflow {
+            run: run(1),
+            record: vec![1],
+        },
+        span(1, 1),
+        span(2, 2),
+        span(2, 3),
+        Change::RemoveSpans(vec![(run(2), 2), (run(3), 7)]),
+    ];
+    assert_eq!(touched(&unstored), (3, 2));
+    assert_eq!(touched(&[]), (0, 0));
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    store.0.borrow_mut().refusals = u32::MAX;
+    watcher.handle(started());
+    watcher.end_turn();
+    let report = watcher.finish().report;
+    assert_eq!((report.lost, report.runs_lost, report.spans_lost), (1, 1, 0));
+    let (level, line) = what_is_left(&report, true).expect("something is left");
+    assert_eq!(level, log::Level::Error);
+    assert_eq!(
+        line,
+        "the state could not be written: there are 1 workflows under watch and 0 spans to deliver; 0 of the spans and \
+         the last changes of 1 workflows are lost, and the next start goes on from what was written before"
+    );
+}

@@ -73,6 +73,7 @@ pub enum Trouble {
     Redis,
     Lapsed,
     Twin,
+    Unfinished(RunKey),
 }
 
 /// What a commit came to.
@@ -109,6 +110,13 @@ pub struct Client {
     due: Mono,
     /// Runs in one script.
     runs_max: usize,
+    /// Scripts after which a commit leaves the rest to the next, and those that it has left.
+    parts_max: usize,
+    parts_left: usize,
+    /// The last run that was written anew, and how many changes there were when it began.
+    rejoining: Option<(RunKey, usize)>,
+    /// Commits that left something to the next.
+    pub unfinished: u64,
     estates: Vec<Estate>,
     /// Times that everything was written anew.
     pub rejoined: u64,
@@ -125,7 +133,7 @@ struct Estate {
 const CLAIMS_MAX: usize = 4;
 
 impl Client {
-    pub fn new(owner: Owner, lease: Duration, runs_max: usize, now: Now) -> Self {
+    pub fn new(owner: Owner, lease: Duration, runs_max: usize, parts_max: usize, now: Now) -> Self {
         Client {
             owner,
             lease,
@@ -139,6 +147,10 @@ impl Client {
             untold: Vec::new(),
             due: now.mono,
             runs_max,
+            parts_max,
+            parts_left: parts_max,
+            rejoining: None,
+            unfinished: 0,
             estates: Vec::new(),
             rejoined: 0,
         }
@@ -169,14 +181,19 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<Committed, Trouble> {
+        self.parts_left = self.parts_max;
         let mut tried = self.try_commit(changes, view, wire, now);
         if matches!(tried, Err(Trouble::Lapsed)) {
-            self.is_whole = false;
+            (self.is_whole, self.rejoining) = (false, None);
             tried = self.try_commit(changes, view, wire, now);
         }
         if let Err(trouble) = &tried {
             self.is_whole = false;
             self.is_connected &= *trouble != Trouble::Redis;
+            match trouble {
+                Trouble::Unfinished(_) => self.unfinished += 1,
+                _ => self.rejoining = None,
+            }
         }
         tried
     }
@@ -192,6 +209,7 @@ impl Client {
             wire.call(|_, _| ())?;
             (self.is_connected, self.is_whole) = (true, false);
             self.links += 1;
+            self.rejoining = None;
         }
         let mut committed = Committed::default();
         let tried = self.write_and_claim(changes, view, &mut committed, wire, now);
@@ -242,6 +260,41 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
+        let mut runs = by_run(&(view.everything)());
+        for run in by_run(changes).into_keys() {
+            if self.mine.contains(&run) {
+                runs.entry(run).or_default();
+            }
+        }
+        let begun = self.rejoining;
+        match begun {
+            Some((behind, _)) => runs.retain(|run, _| *run > behind),
+            None => self.register(wire, now)?,
+        }
+        let seen = begun.map_or(changes.len(), |(_, seen)| seen);
+        let known = match self.sure.map(|sure| silence(sure, now)) {
+            Some(silent) if silent >= DONE_KEPT => Mode::Held,
+            _ => Mode::Whole,
+        };
+        let mut written = self.write(runs, known, Mode::Whole, wire, now);
+        if written.is_ok() && begun.is_some() {
+            let since = by_run(&changes[seen..]);
+            written = self.write(since, Mode::Known, Mode::New, wire, now);
+            if let Err(Trouble::Unfinished(behind)) = &mut written {
+                *behind = RunKey::from_bytes([u8::MAX; 16]);
+            }
+        }
+        if let Err(Trouble::Unfinished(behind)) = written {
+            self.rejoining = Some((behind, seen));
+        }
+        written?;
+        self.rejoining = None;
+        self.is_whole = true;
+        self.sure = self.renewed;
+        self.find_own(committed, wire, now)
+    }
+
+    fn register(&mut self, wire: &mut Wire<'_>, now: Now) -> Result<(), Trouble> {
         self.estates.clear();
         let (sender, is_new) = (self.sender(), !self.is_born);
         if !wire.call(|redis, at| redis.register(sender, is_new, at))? {
@@ -250,20 +303,7 @@ impl Client {
         self.renewed = Some(now);
         self.is_born = true;
         self.rejoined += 1;
-        let mut runs = by_run(&(view.everything)());
-        for run in by_run(changes).into_keys() {
-            if self.mine.contains(&run) {
-                runs.entry(run).or_default();
-            }
-        }
-        let known = match self.sure.map(|sure| silence(sure, now)) {
-            Some(silent) if silent >= DONE_KEPT => Mode::Held,
-            _ => Mode::Whole,
-        };
-        self.write(runs, known, Mode::Whole, wire, now)?;
-        self.is_whole = true;
-        self.sure = self.renewed;
-        self.find_own(committed, wire, now)
+        Ok(())
     }
 
     /// Runs that were claimed by a script whose answer never came.
@@ -307,7 +347,8 @@ impl Client {
             }
         }
         let sender = self.sender();
-        for parts in parts.chunks(self.runs_max) {
+        let mut chunks = parts.chunks(self.runs_max).peekable();
+        while let Some(parts) = chunks.next() {
             wire.send(sender, || Script::Commit(parts.to_vec()))?;
             let answer = wire.call(|redis, at| redis.commit(sender, parts, at))?;
             let refused = answer.ok_or(Trouble::Lapsed)?;
@@ -323,6 +364,13 @@ impl Client {
                     Why::Done => self.untold.push((run, Refusal::Done)),
                     Why::Gone | Why::Over => {}
                 }
+            }
+            self.parts_left = self.parts_left.saturating_sub(1);
+            if self.parts_left == 0
+                && chunks.peek().is_some()
+                && let Some(last) = parts.last()
+            {
+                return Err(Trouble::Unfinished(last.run));
             }
         }
         Ok(())

@@ -106,7 +106,13 @@ impl Instance {
         Instance {
             events_wait: shortest.is_some_and(|delay| delay >= COMMIT_DELAY * 2),
             core: Core::new(settings, now),
-            client: Client::new((name, token), scenario.lease, scenario.runs_max, now),
+            client: Client::new(
+                (name, token),
+                scenario.lease,
+                scenario.runs_max,
+                scenario.parts_max,
+                now,
+            ),
             reader: (scenario.has_stream).then(|| Reader::new(name, scenario.lease, now.mono)),
 
             events: VecDeque::new(),

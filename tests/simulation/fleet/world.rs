@@ -41,6 +41,8 @@ pub struct FleetTally {
     pub refused: u64,
     pub claimed: u64,
     pub rejoined: u64,
+    /// Commits that left something to the next.
+    pub unfinished: u64,
     /// Batches that were held back because the lease was not fresh, or that left before and arrived after.
     pub late_batches: u64,
     /// Runs that Redis has lost for good.
@@ -60,11 +62,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 18] {
+    fn numbers(mut self) -> [u64; 19] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 18] {
+    fn numbers_mut(&mut self) -> [&mut u64; 19] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -82,6 +84,7 @@ impl FleetTally {
             &mut self.refused,
             &mut self.claimed,
             &mut self.rejoined,
+            &mut self.unfinished,
             &mut self.late_batches,
             &mut self.excused,
         ]
@@ -99,7 +102,7 @@ impl std::fmt::Display for FleetTally {
             f,
             "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
              {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
-             refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
+             refused, {} taken over, {} times everything written anew, {} commits that left something to the next, {} late batches, {} runs excused",
             self.runs,
             self.simulated_ns / HOUR,
             self.workflows,
@@ -118,6 +121,7 @@ impl std::fmt::Display for FleetTally {
             self.refused,
             self.claimed,
             self.rejoined,
+            self.unfinished,
             self.late_batches,
             self.excused
         )
@@ -483,6 +487,7 @@ impl World {
         self.tally.refused += it.refused;
         self.tally.claimed += it.claimed;
         self.tally.rejoined += it.client.rejoined.saturating_sub(1);
+        self.tally.unfinished += it.client.unfinished;
     }
 
     fn fault(&mut self, fault: Fault) {
