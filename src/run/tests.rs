@@ -287,7 +287,10 @@ fn the_last_line_says_what_the_next_start_finds() {
     watcher.handle(started());
     watcher.end_turn();
     let report = watcher.finish().report;
-    assert_eq!((report.lost, report.runs_lost, report.spans_lost), (1, 1, 0));
+    assert_eq!(
+        (report.lost, report.runs_lost, report.spans_lost),
+        (1, 1, 0)
+    );
     let (level, line) = what_is_left(&report, true).expect("something is left");
     assert_eq!(level, log::Level::Error);
     assert_eq!(

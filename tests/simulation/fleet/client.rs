@@ -61,7 +61,6 @@ impl Wire<'_> {
         *self.gives_up = None;
         self.late.push(Late {
             sender,
-            sent: self.at,
             script: script(),
         });
         Err(Trouble::Redis)

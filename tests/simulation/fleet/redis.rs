@@ -34,8 +34,8 @@ pub struct Run {
 /// What the simulation knows of Redis and nobody else.
 #[derive(Default)]
 pub struct Ledger {
-    /// Runs that were stored once, and when first.
-    pub accepted: BTreeMap<RunKey, u64>,
+    /// Runs that were stored once.
+    pub accepted: BTreeSet<RunKey>,
     /// Spans that were stored once.
     pub stored: BTreeSet<Arc<[u8]>>,
     /// Runs that are over.
@@ -75,7 +75,6 @@ pub struct Claim {
 /// A script on its way after its sender has given it up.
 pub struct Late {
     pub sender: Sender,
-    pub sent: u64,
     pub script: Script,
 }
 
@@ -187,7 +186,7 @@ impl Redis {
         });
         if let Some(record) = &part.record {
             there.record = Some(record.clone());
-            self.ledger.accepted.entry(run).or_insert(now);
+            self.ledger.accepted.insert(run);
         }
         for (sequence, span) in &part.spans {
             there.spans.insert(*sequence, span.clone());
@@ -291,18 +290,7 @@ impl Redis {
     pub fn arrives_late(&mut self, late: Late, now: u64) -> bool {
         match late.script {
             Script::Claim(claim) => self.claim(late.sender, claim, now).is_some(),
-            Script::Commit(parts) => {
-                let unheard: Vec<RunKey> = (parts.iter().map(|part| part.run))
-                    .filter(|run| !self.ledger.accepted.contains_key(run))
-                    .collect();
-                let counts = self.commit(late.sender, &parts, now).is_some();
-                for run in unheard {
-                    if let Some(at) = self.ledger.accepted.get_mut(&run) {
-                        *at = late.sent;
-                    }
-                }
-                counts
-            }
+            Script::Commit(parts) => self.commit(late.sender, &parts, now).is_some(),
         }
     }
 

@@ -146,6 +146,8 @@ struct World {
     rates: Vec<Rate>,
     by_id: BTreeMap<Box<str>, usize>,
     by_run: BTreeMap<RunKey, usize>,
+    /// When somebody heard of it first, which may be long before it is stored.
+    heard: BTreeMap<RunKey, u64>,
     /// What each encoded span says.
     spans: BTreeMap<Arc<[u8]>, Span>,
     /// What the collector has.
@@ -206,6 +208,7 @@ impl World {
             by_id: (plans.clone())
                 .map(|(plan, n)| (plan.event.workflow_id.clone(), n))
                 .collect(),
+            heard: BTreeMap::new(),
             by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
             spans: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -411,7 +414,7 @@ impl World {
         let by_run = self.by_run.clone();
         let mut all = true;
         for (run, plan) in by_run {
-            if !self.redis.ledger.accepted.contains_key(&run) {
+            if !self.redis.ledger.accepted.contains(&run) {
                 self.publish(plan);
                 all = false;
             }
@@ -747,6 +750,11 @@ impl World {
     fn noted(&mut self, note: &Note) {
         match note {
             Note::NotRestored { why, .. } => panic!("not restored: {why}"),
+            Note::Watching { workflow_id, .. } => {
+                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
+                let run = self.run_of(plan);
+                self.heard.entry(run).or_insert(self.now);
+            }
             Note::Shed { workflow_id } => panic!("{workflow_id} was shed"),
             Note::Ended {
                 workflow_id,
@@ -760,7 +768,7 @@ impl World {
                         assert!(!plan.exists, "it is there");
                     }
                     Some(Abandoned::TimedOut) => {
-                        let first = self.redis.ledger.accepted[&self.run_of(plan)];
+                        let first = self.heard[&self.run_of(plan)];
                         // The deadline is by the wall clock of whoever heard of it first.
                         let since = self.now + 5 * SECOND - first;
                         assert!(since >= nanos(monitor.timeout), "timed out early");
@@ -789,7 +797,7 @@ impl World {
         let scenario = self.scenario.clone();
         for plan in &scenario.base.plans {
             let run = self.run_of(plan);
-            assert!(self.redis.ledger.accepted.contains_key(&run));
+            assert!(self.redis.ledger.accepted.contains(&run));
             self.tally.workflows += 1;
             if self.redis.ledger.excused.contains(&run) {
                 self.tally.excused += 1;
