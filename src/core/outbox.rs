@@ -431,6 +431,24 @@ mod tests {
         }
     }
 
+    /// Two instances number their spans alike, and one takes over what the other had.
+    #[test]
+    fn spans_of_two_runs_may_have_the_same_number() {
+        let mut outbox = outbox_of(2);
+        let other = EncodedSpan {
+            sequence: 1,
+            run: RunKey::from_bytes([8; 16]),
+            bytes: Arc::from([8]),
+        };
+        outbox.restore(other.clone(), secs(0));
+        outbox.check_invariants();
+        let batch = outbox.next_batch(secs(5), false).unwrap();
+        assert_eq!(sequences(&batch.spans), [0, 1, 1]);
+        assert_eq!(batch.spans[2], other);
+        settle(&mut outbox, &batch, delivered(), secs(5));
+        assert!(outbox.is_empty());
+    }
+
     #[test]
     fn a_span_waits_for_company_but_not_long() {
         let mut outbox = outbox_of(1);
