@@ -739,11 +739,10 @@ fn in_a_black_hole_the_watchdog_is_fed_and_a_stop_ends() {
         "something could not be stored: {}",
         ended.stderr
     );
-    // All spans of the one workflow, and nothing is said to be kept.
+    // How far it got is chance; nothing is said to be kept.
     assert!(
         ended.stderr.contains(
-            " 4 of the spans and the last changes of 1 workflows are lost, and the next start goes on from what was \
-             written before"
+            "the last changes of 1 workflows are lost, and the next start goes on from what was written before"
         ),
         "{}",
         ended.stderr
