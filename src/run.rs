@@ -240,8 +240,12 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged at the end.
     pub undelivered: usize,
-    /// Those of them, and of the workflows that have ended, that no store has either.
+    /// Changes that no store has; without a store, what was not delivered.
     pub lost: usize,
+    /// Spans among them that are not delivered either.
+    pub spans_lost: usize,
+    /// Runs that they are of.
+    pub runs_lost: usize,
     /// How many bytes the state may have.
     pub state_bytes_max: u64,
 }
@@ -330,6 +334,7 @@ fn watch_source(
         unstored: Vec::new(),
         commit_at: None,
         commit_delay: COMMIT_DELAY,
+        observed_delay: OBSERVED_DELAY,
         events_stored: 0,
         events_wait: (config.monitors.iter())
             .all(|monitor| monitor.poll.initial_delay >= COMMIT_DELAY * 2),
@@ -461,6 +466,7 @@ struct Loop {
     /// When they are to be committed at the latest.
     commit_at: Option<Mono>,
     commit_delay: Duration,
+    observed_delay: Duration,
     /// Events whose workflows the store has.
     events_stored: u64,
     /// Whether an event may wait for company too: it is stored long before anybody is asked after its workflow. Whoever
@@ -490,6 +496,8 @@ const TURN_INPUTS_MAX: usize = 256;
 /// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
 /// a commit costs more than the poll that caused it, and what a crash takes is observed again. What the collector has
 /// acknowledged does not wait.
+const OBSERVED_DELAY: Duration = Duration::from_secs(1);
+/// The same for events, which a crash takes for good where their source keeps nothing.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -681,9 +689,15 @@ impl Loop {
             return false;
         }
         let now = clock::now().mono;
-        let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
-        let accepted = self.core.counters().events_accepted;
-        let events_wait = self.events_wait || accepted == self.events_stored;
+        let has_events = self.core.counters().events_accepted != self.events_stored;
+        let due = now
+            + match has_events {
+                true => self.commit_delay,
+                false => self.observed_delay,
+            };
+        let commit_at = self.commit_at.map_or(due, |at| at.min(due));
+        self.commit_at = Some(commit_at);
+        let events_wait = self.events_wait || !has_events;
         // A crash before the deletion would send again what the collector has.
         let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
         let store_due = self.store.as_ref().and_then(|s| s.next_deadline());
@@ -788,6 +802,7 @@ impl Loop {
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
         let unstored = self.unstored.len();
+        let (runs_lost, spans_lost) = touched(&self.unstored);
         let report = Report {
             unfinished: self.core.watched(),
             undelivered,
@@ -795,6 +810,8 @@ impl Loop {
                 Some(_) => unstored,
                 None => undelivered,
             },
+            spans_lost,
+            runs_lost,
             state_bytes_max: self.core.state_bytes_max(),
             counters,
         };
@@ -944,21 +961,66 @@ fn log_report(report: &Report, stored: bool) {
             counters.state_filled,
         );
     }
-    match (stored, report.unfinished, report.undelivered) {
-        (_, 0, 0) => {}
-        (true, unfinished, undelivered) => log::info!(
-            "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
-        ),
-        (false, unfinished, undelivered) => log::warn!(
-            "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not delivered in time"
-        ),
+    if let Some((level, line)) = what_is_left(report, stored) {
+        log::log!(level, "{line}");
     }
+}
+
+/// What the next start finds, and what it does not.
+fn what_is_left(report: &Report, stored: bool) -> Option<(log::Level, String)> {
+    let (unfinished, undelivered) = (report.unfinished, report.undelivered);
     if stored && report.lost > 0 {
-        log::error!(
-            "the state could not be written: {} changes are lost",
-            report.lost
-        );
+        let (runs, spans) = (report.runs_lost, report.spans_lost);
+        return Some((
+            log::Level::Error,
+            format!(
+                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans \
+                 to deliver; {spans} of the spans and the last changes of {runs} workflows are lost, and the next \
+                 start goes on from what was written before"
+            ),
+        ));
     }
+    match (stored, unfinished, undelivered) {
+        (_, 0, 0) => None,
+        (true, ..) => Some((
+            log::Level::Info,
+            format!(
+                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
+            ),
+        )),
+        (false, ..) => Some((
+            log::Level::Warn,
+            format!(
+                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not \
+                 delivered in time"
+            ),
+        )),
+    }
+}
+
+/// How many runs these changes are of, and how many spans they leave to deliver.
+fn touched(changes: &[Change]) -> (usize, usize) {
+    let (mut runs, mut spans) = (HashSet::new(), HashSet::new());
+    for change in changes {
+        match change {
+            Change::PutSpan(span) => {
+                runs.insert(span.run);
+                spans.insert((span.run, span.sequence));
+            }
+            Change::RemoveSpans(gone) => {
+                for span in gone {
+                    runs.insert(span.0);
+                    spans.remove(span);
+                }
+            }
+            Change::PutWorkflow { run, .. }
+            | Change::RemoveWorkflow(run)
+            | Change::PutFinished(run, _) => drop(runs.insert(*run)),
+            // It was kept against a late duplicate only.
+            Change::RemoveFinished(_) => {}
+        }
+    }
+    (runs.len(), spans.len())
 }
 
 #[cfg(test)]

@@ -334,7 +334,8 @@ impl Outbox {
         assert_eq!(bytes, self.bytes, "the bytes are counted");
         let batch = self.batch_len();
         let sequences = || self.iter().map(|span| span.sequence);
-        let in_order = |(a, b): (u64, u64)| a < b;
+        // Two instances may have given the same number, to spans of two runs.
+        let in_order = |(a, b): (u64, u64)| a <= b;
         let mut behind = sequences().skip(batch).zip(sequences().skip(batch + 1));
         assert!(behind.all(in_order));
         if let State::InFlight { len, .. } | State::Again { len, .. } = self.state {
@@ -428,6 +429,24 @@ mod tests {
             reason: "503".into(),
             retry_after,
         }
+    }
+
+    /// Two instances number their spans alike, and one takes over what the other had.
+    #[test]
+    fn spans_of_two_runs_may_have_the_same_number() {
+        let mut outbox = outbox_of(2);
+        let other = EncodedSpan {
+            sequence: 1,
+            run: RunKey::from_bytes([8; 16]),
+            bytes: Arc::from([8]),
+        };
+        outbox.restore(other.clone(), secs(0));
+        outbox.check_invariants();
+        let batch = outbox.next_batch(secs(5), false).unwrap();
+        assert_eq!(sequences(&batch.spans), [0, 1, 1]);
+        assert_eq!(batch.spans[2], other);
+        settle(&mut outbox, &batch, delivered(), secs(5));
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::Environment;
 use crate::core::Monitor;
+use crate::core::Pace;
 use crate::core::Stored;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::core::workflow::Naming;
@@ -93,6 +94,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         unstored: Vec::new(),
         commit_at: None,
         commit_delay: COMMIT_DELAY,
+        observed_delay: OBSERVED_DELAY,
         events_stored: 0,
         events_wait: false,
         store_again_at: None,
@@ -182,6 +184,37 @@ fn what_may_wait_for_company_does_not_wait_long() {
     watcher.end_turn();
     assert_eq!(store.0.borrow().workflows, 1);
     assert_eq!(watcher.commit_at, None);
+}
+
+#[test]
+fn an_event_waits_less_than_what_was_observed() {
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    (watcher.events_wait, watcher.commit_delay) = (true, Duration::ZERO);
+    watcher.handle(started());
+    watcher.end_turn();
+    assert_eq!((store.0.borrow().workflows, watcher.commit_at), (1, None));
+    (watcher.commit_delay, watcher.observed_delay) =
+        (Duration::from_secs(60), Duration::from_secs(3600));
+    let pace = |timeout| Pace {
+        initial_delay: Duration::ZERO,
+        interval: Duration::from_secs(3600),
+        timeout: Duration::from_secs(timeout),
+    };
+    watcher.handle(Input::Reloaded(vec![pace(40_000)]));
+    watcher.end_turn();
+    assert!(watcher.commit_at.unwrap() > clock::now().mono + Duration::from_secs(3000));
+    let event = StartEvent {
+        workflow_id: "another".into(),
+        ..start_event()
+    };
+    watcher.handle(Input::Started(event));
+    watcher.end_turn();
+    let at = watcher.commit_at.unwrap();
+    assert!(at <= clock::now().mono + Duration::from_secs(60));
+    watcher.handle(Input::Reloaded(vec![pace(50_000)]));
+    watcher.end_turn();
+    assert_eq!(watcher.commit_at, Some(at), "nothing puts it off");
 }
 
 #[test]
@@ -311,4 +344,46 @@ fn a_loop_that_is_stuck_feeds_no_watchdog() {
     drop::<Sender<Infallible>>(stop);
     turning.join().unwrap();
     drop(std::fs::remove_file(&path));
+}
+
+/// What is kept and what is lost are never said of the same thing.
+#[test]
+fn the_last_line_says_what_the_next_start_finds() {
+    let run = |n: u8| RunKey::from_bytes([n; 16]);
+    let span = |n: u8, sequence: u64| {
+        Change::PutSpan(crate::core::outbox::EncodedSpan {
+            sequence,
+            run: run(n),
+            bytes: vec![n].into(),
+        })
+    };
+    let unstored = [
+        Change::PutWorkflow {
+            run: run(1),
+            record: vec![1],
+        },
+        span(1, 1),
+        span(2, 2),
+        span(2, 3),
+        Change::RemoveSpans(vec![(run(2), 2), (run(3), 7)]),
+    ];
+    assert_eq!(touched(&unstored), (3, 2));
+    assert_eq!(touched(&[]), (0, 0));
+    let store = Moody::default();
+    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
+    store.0.borrow_mut().refusals = u32::MAX;
+    watcher.handle(started());
+    watcher.end_turn();
+    let report = watcher.finish().report;
+    assert_eq!(
+        (report.lost, report.runs_lost, report.spans_lost),
+        (1, 1, 0)
+    );
+    let (level, line) = what_is_left(&report, true).expect("something is left");
+    assert_eq!(level, log::Level::Error);
+    assert_eq!(
+        line,
+        "the state could not be written: there are 1 workflows under watch and 0 spans to deliver; 0 of the spans and \
+         the last changes of 1 workflows are lost, and the next start goes on from what was written before"
+    );
 }

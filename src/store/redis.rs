@@ -56,6 +56,9 @@ const CLAIM_AT_ONCE: usize = 64;
 const CLAIM_MAX: usize = 1024;
 /// After a commit that has looked at so many, the next comes so soon.
 const CLAIM_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A commit that has taken so long asks Redis for nothing more; what is left is for the next. With the answer it waits
+/// for then, and a new connection before it, the loop is still back in time for the service manager's watchdog.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// `KEYS[1]`: the instance. `ARGV`: token and link, lease in ms, prefix, owner, whether to push another life of the same
 /// name aside. From now on no other link of this life counts.
@@ -222,6 +225,11 @@ pub struct RedisStore {
     is_born: bool,
     /// Whether all that is ours has been written since the connection was made.
     is_whole: bool,
+    /// What is being written anew over several commits.
+    rejoining: Option<Rejoining>,
+    /// When a commit is to leave the rest to the next, and how long after its begin that is.
+    until: Mono,
+    time_max: Duration,
     mine: HashSet<RunKey>,
     /// Just before the last request that has renewed the lease.
     renewed: Option<Now>,
@@ -235,6 +243,15 @@ pub struct RedisStore {
     estates: Vec<Estate>,
     /// The dead whose runs are all in records of a later version, and how many there were.
     unread: HashMap<String, usize>,
+}
+
+/// How far we are in writing everything anew, in the order of the runs.
+#[derive(Clone, Copy, Debug)]
+struct Rejoining {
+    /// The last run that was written.
+    behind: RunKey,
+    /// Changes that there were when it began. Those that have come since are written again at its end.
+    changes: usize,
 }
 
 /// Our share in what a dead owner has left.
@@ -269,6 +286,8 @@ enum Trouble {
     Lapsed,
     /// Another process has our name.
     Twin,
+    /// It takes longer than one commit may; it got to this run.
+    Unfinished(RunKey),
 }
 
 impl From<RedisError> for Trouble {
@@ -303,6 +322,9 @@ impl RedisStore {
             version: record::VERSION,
             is_born: false,
             is_whole: false,
+            rejoining: None,
+            until: clock::now().mono,
+            time_max: COMMIT_TIME_MAX,
             mine: HashSet::new(),
             renewed: None,
             sure: None,
@@ -376,6 +398,7 @@ impl RedisStore {
         if self.link.is_none() {
             self.connect()?;
             self.is_whole = false;
+            self.rejoining = None;
         }
         let mut committed = Committed::default();
         let tried = self.write_and_claim(changes, view, &mut committed);
@@ -419,6 +442,50 @@ impl RedisStore {
         view: &View<'_>,
         committed: &mut Committed,
     ) -> Result<(), Trouble> {
+        let mut runs = by_run(&(view.everything)());
+        for run in by_run(changes).into_keys() {
+            // What is not there any more is delivered.
+            if self.mine.contains(&run) {
+                runs.entry(run).or_default();
+            }
+        }
+        let begun = self.rejoining;
+        match begun {
+            // Were the lease to lapse in between, the next part would say so: nobody registers anew here.
+            Some(Rejoining { behind, .. }) => runs.retain(|run, _| *run > behind),
+            None => self.register()?,
+        }
+        let seen = begun.map_or(changes.len(), |it| it.changes);
+        let now = clock::now();
+        // Since a try that failed midway nothing is sure either.
+        let known = match self.sure.map(|sure| silence(sure, now)) {
+            Some(silent) if silent >= DONE_KEPT => "held",
+            _ => "whole",
+        };
+        let mut written = self.write(runs, known, "whole");
+        if written.is_ok() && begun.is_some() {
+            let since = by_run(changes.get(seen..).unwrap_or(changes));
+            written = self
+                .write(since, "known", "new")
+                .map_err(|error| match error {
+                    Trouble::Unfinished(_) => {
+                        Trouble::Unfinished(RunKey::from_bytes([u8::MAX; 16]))
+                    }
+                    error => error,
+                });
+        }
+        if let Err(Trouble::Unfinished(behind)) = written {
+            let changes = seen;
+            self.rejoining = Some(Rejoining { behind, changes });
+        }
+        written?;
+        self.rejoining = None;
+        self.is_whole = true;
+        self.sure = self.renewed;
+        self.find_own(committed)
+    }
+
+    fn register(&mut self) -> Result<(), Trouble> {
         self.estates.clear();
         let before = self.renewed;
         let mut register = self.script(|link| &link.register);
@@ -428,23 +495,7 @@ impl RedisStore {
             return Err(Trouble::Twin);
         }
         self.is_born = true;
-        let mut runs = by_run(&(view.everything)());
-        for run in by_run(changes).into_keys() {
-            // What is not there any more is delivered.
-            if self.mine.contains(&run) {
-                runs.entry(run).or_default();
-            }
-        }
-        let now = clock::now();
-        // Since a try that failed midway nothing is sure either.
-        let known = match self.sure.map(|sure| silence(sure, now)) {
-            Some(silent) if silent >= DONE_KEPT => "held",
-            _ => "whole",
-        };
-        self.write(runs, known, "whole")?;
-        self.is_whole = true;
-        self.sure = self.renewed;
-        self.find_own(committed)
+        Ok(())
     }
 
     /// Runs that were claimed by a script whose answer never came.
@@ -456,11 +507,19 @@ impl RedisStore {
         let unknown: Vec<String> = runs
             .filter(|hex| run_of(hex).is_some_and(|run| !self.mine.contains(&run)))
             .collect();
-        for hex in unknown {
-            let key = format!("{}run:{hex}", self.prefix);
-            let fields = redis::cmd("HGETALL").arg(key).to_owned();
-            let fields = self.query(&fields)?;
-            self.adopt(&hex, fields, committed);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut all = redis::pipe();
+        for hex in &unknown {
+            all.cmd("HGETALL").arg(format!("{}run:{hex}", self.prefix));
+        }
+        let Some(link) = &mut self.link else {
+            return Err(Trouble::Lapsed);
+        };
+        let fields: Vec<Value> = all.query(&mut link.connection)?;
+        for (hex, fields) in unknown.iter().zip(fields) {
+            self.adopt(hex, fields, committed);
         }
         Ok(())
     }
@@ -508,6 +567,7 @@ impl RedisStore {
                 return Ok(());
             }
             let mut refused = link::elements(self.ask(&command)?).into_iter();
+            let last = written.last().copied();
             self.mine.extend(written);
             while let (Some(run), Some(why)) = (refused.next(), refused.next()) {
                 let run = link::text(run).and_then(|hex| run_of(&hex));
@@ -524,6 +584,12 @@ impl RedisStore {
                     "done" => self.untold.push((run, Refusal::Done)),
                     _ => {}
                 }
+            }
+            if let Some(last) = last
+                && runs.peek().is_some()
+                && clock::now().mono >= self.until
+            {
+                return Err(Trouble::Unfinished(last));
             }
         }
         Ok(())
@@ -549,6 +615,9 @@ impl RedisStore {
                 _ if estate.share == 0 => {}
                 "0" => self.leave_to_later(estate),
                 _ => self.estates.push(estate),
+            }
+            if clock::now().mono >= self.until {
+                break;
             }
         }
         let pause = match self.estates.is_empty() || room == 0 {
@@ -658,6 +727,9 @@ impl RedisStore {
             Trouble::Lapsed => StoreError::new(format_args!(
                 "Redis at {place}: the lease has lapsed; what nobody has taken is written anew"
             )),
+            Trouble::Unfinished(_) => StoreError::new(format_args!(
+                "Redis at {place} is slow: what is held here is written anew, part by part"
+            )),
             Trouble::Twin => StoreError::new(format_args!(
                 "Redis at {place}: another farspan is {instance} now; give each its own FARSPAN_INSTANCE"
             )),
@@ -675,14 +747,19 @@ impl Store for RedisStore {
     }
 
     fn commit(&mut self, changes: &[Change], view: &View<'_>) -> Result<Committed, StoreError> {
+        self.until = clock::now().mono + self.time_max;
         let mut tried = self.try_commit(changes, view);
         if matches!(tried, Err(Trouble::Lapsed)) {
             log::warn!("{}", self.told(&Trouble::Lapsed));
             self.is_whole = false;
+            self.rejoining = None;
             tried = self.try_commit(changes, view);
         }
         tried.map_err(|trouble| {
             self.is_whole = false;
+            if !matches!(trouble, Trouble::Unfinished(_)) {
+                self.rejoining = None;
+            }
             if let Trouble::Redis(_) = trouble {
                 self.link = None;
             }
@@ -1155,6 +1232,107 @@ mod tests {
         let mut runs: Vec<RunKey> = claimed.workflows.iter().map(|(run, _)| *run).collect();
         runs.sort_unstable();
         assert_eq!((runs, claimed.spans.len()), (vec![key(2), key(3)], 1));
+    }
+
+    /// However much is held and however slow Redis is, the loop has its turns; what changes meanwhile is written too.
+    #[test]
+    fn everything_is_written_anew_over_several_commits() {
+        const COUNT: u16 = 1000;
+        let server = Server::start();
+        let run = |n: u16| RunKey::from_bytes(u128::from(n).to_be_bytes());
+        let put = |n: u16, record: &[u8]| Change::PutWorkflow {
+            run: run(n),
+            record: [&[record::VERSION], record].concat(),
+        };
+        let old: Vec<Change> = (0..COUNT).map(|n| put(n, b"old")).collect();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        commit(&mut a, &old);
+        let _: () = server.ask(&["FLUSHALL"]);
+        commit(&mut b, &[put(3, b"b's")]);
+        // One part each, as if each answer took that long.
+        a.time_max = Duration::ZERO;
+        let mut all = old.clone();
+        let mut changes = vec![put(2, b"before")];
+        all[2] = changes[0].clone();
+        let mut commits = 0;
+        let committed = loop {
+            commits += 1;
+            assert!(commits < 20, "it comes to an end");
+            let view = View {
+                everything: &|| all.clone(),
+                room: 0,
+            };
+            match a.commit(&changes, &view) {
+                Ok(committed) => break committed,
+                Err(error) => assert!(error.to_string().contains("part by part"), "{error}"),
+            }
+            if commits == 2 {
+                // Behind, ahead, and over.
+                changes.extend([put(1, b"new"), put(COUNT - 1, b"new")]);
+                changes.push(Change::RemoveWorkflow(run(0)));
+                all[1] = put(1, b"new");
+                all[usize::from(COUNT) - 1] = put(COUNT - 1, b"new");
+                all.remove(0);
+            }
+        };
+        assert!(commits > 3, "{commits}");
+        assert_eq!(committed.refused, [(run(3), Refusal::Elsewhere)]);
+        assert_eq!(a.mine.len(), usize::from(COUNT) - 2);
+        a.leave();
+        b.due = clock::now().mono;
+        let claimed: BTreeMap<RunKey, Vec<u8>> =
+            commit(&mut b, &[]).claimed.workflows.into_iter().collect();
+        let told = |n: u16| claimed.get(&run(n)).map(|record| &record[1..]);
+        let expected: [(u16, Option<&[u8]>); 6] = [
+            (0, None),
+            (1, Some(b"new")),
+            (2, Some(b"before")),
+            (3, None),
+            (4, Some(b"old")),
+            (COUNT - 1, Some(b"new")),
+        ];
+        for (n, record) in expected {
+            assert_eq!(told(n), record, "{n}");
+        }
+        assert_eq!(claimed.len(), usize::from(COUNT) - 2);
+    }
+
+    /// Who loses the lease in the middle of it begins anew, and is refused what others have taken meanwhile.
+    #[test]
+    fn a_lapse_while_everything_is_written_anew_is_noticed() {
+        let server = Server::start();
+        let all: Vec<Change> = (0..=u8::MAX)
+            .flat_map(|n| [put(n, b""), span(n, 1), span(n, 2)])
+            .chain([span(7, 3)])
+            .chain((0..9).map(|n| Change::PutWorkflow {
+                run: RunKey::from_bytes([[u8::MAX; 8], [n; 8]].concat().try_into().unwrap()),
+                record: vec![record::VERSION],
+            }))
+            .collect();
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        commit(&mut a, &all);
+        a.time_max = Duration::ZERO;
+        a.link = None;
+        let view = View {
+            everything: &|| all.clone(),
+            room: 0,
+        };
+        assert!(a.commit(&[], &view).is_err(), "there is more than one part");
+        assert!(a.rejoining.is_some());
+        // The lease ends, and another takes what was written first.
+        let _: u8 = server.ask(&["DEL", &a.instance_key()]);
+        b.due = clock::now().mono;
+        assert_eq!(commit(&mut b, &[]).claimed.workflows.len(), 265);
+        let mut refused = 0;
+        let committed = loop {
+            refused += 1;
+            assert!(refused < 9, "it comes to an end");
+            if let Ok(committed) = a.commit(&[], &view) {
+                break committed;
+            }
+        };
+        assert_eq!(committed.refused.len(), 265);
+        assert!(a.mine.is_empty());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! FARSPAN_CHAOS_WORKFLOWS=500 FARSPAN_CHAOS_KILLS=50 FARSPAN_CHAOS_SEED=1 \
-//!     cargo test --test e2e chaos -- --nocapture
+//!     cargo test --release --test e2e chaos -- --nocapture
 //! ```
+//!
+//! Once with its state in a file and once with it in that Redis, which keeps what it acknowledged.
 
 use crate::support::folder::Folder;
 use crate::support::http::Answer;
@@ -21,13 +23,22 @@ use std::time::Duration;
 
 #[test]
 fn however_often_it_is_killed_every_workflow_is_one_whole_trace() {
+    run("file");
+}
+
+#[test]
+fn however_often_it_is_killed_with_its_state_in_redis_too() {
+    run("redis");
+}
+
+fn run(kept: &'static str) {
     let workflows = number("FARSPAN_CHAOS_WORKFLOWS").unwrap_or(60);
     let kills = number("FARSPAN_CHAOS_KILLS").unwrap_or(5);
     let seed = number("FARSPAN_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     say(&format!(
-        "chaos: FARSPAN_CHAOS_WORKFLOWS={workflows} FARSPAN_CHAOS_KILLS={kills} FARSPAN_CHAOS_SEED={seed}"
+        "chaos: FARSPAN_CHAOS_WORKFLOWS={workflows} FARSPAN_CHAOS_KILLS={kills} FARSPAN_CHAOS_SEED={seed}, state in {kept}"
     ));
-    let mut chaos = Chaos::new(workflows as usize, seed, kills);
+    let mut chaos = Chaos::new(workflows as usize, seed, kills, kept);
     chaos.submit_unheard();
     for _ in 0..kills {
         chaos.live_a_while();
@@ -38,6 +49,7 @@ fn however_often_it_is_killed_every_workflow_is_one_whole_trace() {
 }
 
 struct Chaos {
+    kept: &'static str,
     redis: RedisServer,
     receiver: Receiver,
     api: Farspan,
@@ -55,8 +67,11 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn new(workflows: usize, seed: u64, kills: u64) -> Self {
-        let redis = RedisServer::start();
+    fn new(workflows: usize, seed: u64, kills: u64, kept: &'static str) -> Self {
+        let redis = match kept {
+            "redis" => RedisServer::durable(),
+            _ => RedisServer::start(),
+        };
         let receiver = Receiver::start();
         let address = format!("127.0.0.1:{}", free_port());
         // The longest workflow takes five hours; the kills are spread over about half of that.
@@ -76,16 +91,21 @@ impl Chaos {
             .env("FARSPAN_REDIS_URL", redis.url())
             .env("FARSPAN_POLL_INITIAL_DELAY", "50ms")
             .env("FARSPAN_POLL_INTERVAL", "500ms")
-            .env("FARSPAN_STATE", "file")
-            .env("FARSPAN_STATE_DIR", state.path().display())
+            .env("FARSPAN_STATE", kept)
             .env("FARSPAN_ADMIN_LISTEN", "none")
             .env("FARSPAN_LOG", "info")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
             .env("OTEL_BSP_SCHEDULE_DELAY", "100")
             .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "40");
+        let call = match kept {
+            // One name: each life has at once what the one before it had.
+            "redis" => call.env("FARSPAN_INSTANCE", "chaos"),
+            _ => call.env("FARSPAN_STATE_DIR", state.path().display()),
+        };
         let watcher = call.start();
         redis.await_subscribers(CHANNEL, 1);
         Chaos {
+            kept,
             redis,
             receiver,
             api,
@@ -226,9 +246,10 @@ impl Chaos {
         let two_ids = trace_ids.values().filter(|ids| ids.len() > 1).count();
         let twice = self.receiver.spans().len() - spans.len();
         say(&format!(
-            "chaos: {} workflows, {} kills, {} bounces of Redis and {} of the collector, {} events published\n\
+            "chaos: state in {}, {} workflows, {} kills, {} bounces of Redis and {} of the collector, {} events published\n\
              chaos: {} spans, sent {sent} times in {} requests, {twice} of them acknowledged more than once\n\
              chaos: {lost} lost, {two_ids} with two ids, {differ} re-sends that differ",
+            self.kept,
             self.ids.len(),
             self.kills,
             self.redis_bounces,

@@ -368,6 +368,8 @@ fn each_setting_of_a_fleet_takes_a_restart() {
         });
         it.reload(&farspan);
         let line = format!("reloaded, but not without a restart: {line}");
+        // The service manager hears of it sooner than we read the log.
+        eventually("it is said", SOON, || farspan.stderr().contains(&line));
         let stderr = farspan.stderr();
         assert_eq!(stderr.matches(&line).count(), 1, "{line:?} in {stderr}");
         config(&|_| {});

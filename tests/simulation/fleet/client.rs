@@ -1,7 +1,7 @@
 //! An instance's side of the store: `RedisStore` of `src/store/redis.rs` step by step, on a wire that may be cut and
 //! may lose answers.
 
-use super::redis::{Mode, Owner, Part, Redis, Run, Why};
+use super::redis::{Claim, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
 use farspan::core::ids::RunKey;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::{Mono, Now};
@@ -24,6 +24,9 @@ pub struct Wire<'a> {
     pub has_lost: &'a mut bool,
     /// The next claim that takes something is made, and its answer lost.
     pub loses_claim: &'a mut bool,
+    /// The so-manieth commit or claim from now on is given up, and may come later.
+    pub gives_up: &'a mut Option<u32>,
+    pub late: &'a mut Vec<Late>,
 }
 
 impl Wire<'_> {
@@ -43,6 +46,25 @@ impl Wire<'_> {
         (*self.loses, *self.has_lost) = (None, true);
         Err(Trouble::Redis)
     }
+
+    /// Sends a script, into a black hole perhaps.
+    fn send(&mut self, sender: Sender, script: impl FnOnce() -> Script) -> Result<(), Trouble> {
+        match self.gives_up {
+            None | Some(0) if self.is_cut => {}
+            None => return Ok(()),
+            Some(0) => {}
+            Some(scripts) => {
+                *scripts -= 1;
+                return Ok(());
+            }
+        }
+        *self.gives_up = None;
+        self.late.push(Late {
+            sender,
+            script: script(),
+        });
+        Err(Trouble::Redis)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +72,7 @@ pub enum Trouble {
     Redis,
     Lapsed,
     Twin,
+    Unfinished(RunKey),
 }
 
 /// What a commit came to.
@@ -74,7 +97,8 @@ pub struct View<'a> {
 pub struct Client {
     pub owner: Owner,
     lease: Duration,
-    is_connected: bool,
+    pub is_connected: bool,
+    links: u64,
     is_born: bool,
     pub is_whole: bool,
     pub mine: BTreeSet<RunKey>,
@@ -85,16 +109,35 @@ pub struct Client {
     due: Mono,
     /// Runs in one script.
     runs_max: usize,
+    /// Scripts after which a commit leaves the rest to the next, and those that it has left.
+    parts_max: usize,
+    parts_left: usize,
+    /// The last run that was written anew, and how many changes there were when it began.
+    rejoining: Option<(RunKey, usize)>,
+    /// Commits that left something to the next.
+    pub unfinished: u64,
+    estates: Vec<Estate>,
     /// Times that everything was written anew.
     pub rejoined: u64,
 }
 
+/// Our share in what a dead owner has left.
+struct Estate {
+    owner: Owner,
+    share: usize,
+    cursor: Option<RunKey>,
+}
+
+/// Scripts of claims in one commit, about.
+const CLAIMS_MAX: usize = 4;
+
 impl Client {
-    pub fn new(owner: Owner, lease: Duration, runs_max: usize, now: Now) -> Self {
+    pub fn new(owner: Owner, lease: Duration, runs_max: usize, parts_max: usize, now: Now) -> Self {
         Client {
             owner,
             lease,
             is_connected: false,
+            links: 0,
             is_born: false,
             is_whole: false,
             mine: BTreeSet::new(),
@@ -103,12 +146,21 @@ impl Client {
             untold: Vec::new(),
             due: now.mono,
             runs_max,
+            parts_max,
+            parts_left: parts_max,
+            rejoining: None,
+            unfinished: 0,
+            estates: Vec::new(),
             rejoined: 0,
         }
     }
 
-    fn lease_ns(&self) -> u64 {
-        self.lease.as_nanos() as u64
+    pub fn sender(&self) -> Sender {
+        Sender {
+            owner: self.owner,
+            link: self.links,
+            lease: self.lease.as_nanos() as u64,
+        }
     }
 
     pub fn next_deadline(&self) -> Mono {
@@ -128,14 +180,19 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<Committed, Trouble> {
+        self.parts_left = self.parts_max;
         let mut tried = self.try_commit(changes, view, wire, now);
         if matches!(tried, Err(Trouble::Lapsed)) {
-            self.is_whole = false;
+            (self.is_whole, self.rejoining) = (false, None);
             tried = self.try_commit(changes, view, wire, now);
         }
         if let Err(trouble) = &tried {
             self.is_whole = false;
             self.is_connected &= *trouble != Trouble::Redis;
+            match trouble {
+                Trouble::Unfinished(_) => self.unfinished += 1,
+                _ => self.rejoining = None,
+            }
         }
         tried
     }
@@ -150,6 +207,8 @@ impl Client {
         if !self.is_connected {
             wire.call(|_, _| ())?;
             (self.is_connected, self.is_whole) = (true, false);
+            self.links += 1;
+            self.rejoining = None;
         }
         let mut committed = Committed::default();
         let tried = self.write_and_claim(changes, view, &mut committed, wire, now);
@@ -200,27 +259,50 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let (owner, lease, is_new) = (self.owner, self.lease_ns(), !self.is_born);
-        if !wire.call(|redis, at| redis.register(owner, lease, is_new, at))? {
-            return Err(Trouble::Twin);
-        }
-        self.renewed = Some(now);
-        self.is_born = true;
-        self.rejoined += 1;
         let mut runs = by_run(&(view.everything)());
         for run in by_run(changes).into_keys() {
             if self.mine.contains(&run) {
                 runs.entry(run).or_default();
             }
         }
+        let begun = self.rejoining;
+        match begun {
+            Some((behind, _)) => runs.retain(|run, _| *run > behind),
+            None => self.register(wire, now)?,
+        }
+        let seen = begun.map_or(changes.len(), |(_, seen)| seen);
         let known = match self.sure.map(|sure| silence(sure, now)) {
             Some(silent) if silent >= DONE_KEPT => Mode::Held,
             _ => Mode::Whole,
         };
-        self.write(runs, known, Mode::Whole, wire, now)?;
+        let mut written = self.write(runs, known, Mode::Whole, wire, now);
+        if written.is_ok() && begun.is_some() {
+            let since = by_run(&changes[seen..]);
+            written = self.write(since, Mode::Known, Mode::New, wire, now);
+            if let Err(Trouble::Unfinished(behind)) = &mut written {
+                *behind = RunKey::from_bytes([u8::MAX; 16]);
+            }
+        }
+        if let Err(Trouble::Unfinished(behind)) = written {
+            self.rejoining = Some((behind, seen));
+        }
+        written?;
+        self.rejoining = None;
         self.is_whole = true;
         self.sure = self.renewed;
         self.find_own(committed, wire, now)
+    }
+
+    fn register(&mut self, wire: &mut Wire<'_>, now: Now) -> Result<(), Trouble> {
+        self.estates.clear();
+        let (sender, is_new) = (self.sender(), !self.is_born);
+        if !wire.call(|redis, at| redis.register(sender, is_new, at))? {
+            return Err(Trouble::Twin);
+        }
+        self.renewed = Some(now);
+        self.is_born = true;
+        self.rejoined += 1;
+        Ok(())
     }
 
     /// Runs that were claimed by a script whose answer never came.
@@ -263,9 +345,11 @@ impl Client {
                 parts.push(changed.part(run, mode));
             }
         }
-        let (owner, lease) = (self.owner, self.lease_ns());
-        for parts in parts.chunks(self.runs_max) {
-            let answer = wire.call(|redis, at| redis.commit(owner, lease, parts, at))?;
+        let sender = self.sender();
+        let mut chunks = parts.chunks(self.runs_max).peekable();
+        while let Some(parts) = chunks.next() {
+            wire.send(sender, || Script::Commit(parts.to_vec()))?;
+            let answer = wire.call(|redis, at| redis.commit(sender, parts, at))?;
             let refused = answer.ok_or(Trouble::Lapsed)?;
             self.renew(now);
             self.mine.extend(parts.iter().map(|part| part.run));
@@ -280,6 +364,13 @@ impl Client {
                     Why::Gone | Why::Over => {}
                 }
             }
+            self.parts_left = self.parts_left.saturating_sub(1);
+            if self.parts_left == 0
+                && chunks.peek().is_some()
+                && let Some(last) = parts.last()
+            {
+                return Err(Trouble::Unfinished(last.run));
+            }
         }
         Ok(())
     }
@@ -291,24 +382,67 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let (owner, lease) = (self.owner, self.lease_ns());
-        let at_once = room.min(64);
-        let claimed = wire.call(|redis, at| redis.claim(owner, lease, at_once, at))?;
-        let claimed = claimed.ok_or(Trouble::Lapsed)?;
-        if !claimed.is_empty() && std::mem::take(wire.loses_claim) {
-            *wire.has_lost = true;
-            return Err(Trouble::Redis);
+        let sender = self.sender();
+        if self.estates.is_empty() {
+            let found = wire.call(|redis, at| redis.look(sender, at))?;
+            self.renew_if(&found, now)?;
+            self.estates = (found.into_iter().flatten())
+                .map(|left| Estate {
+                    owner: left.owner,
+                    share: left.share,
+                    cursor: None,
+                })
+                .collect();
+        }
+        let (mut room, mut looked_at) = (room, 0);
+        while looked_at < CLAIMS_MAX * self.runs_max
+            && room > 0
+            && let Some(mut estate) = self.estates.pop()
+        {
+            let claim = Claim {
+                of: estate.owner,
+                cursor: estate.cursor,
+                count: self.runs_max,
+                room: estate.share.min(room),
+            };
+            wire.send(sender, || Script::Claim(claim))?;
+            let answer = wire.call(|redis, at| redis.claim(sender, claim, at))?;
+            self.renew_if(&answer, now)?;
+            let Some((cursor, claimed)) = answer else {
+                continue;
+            };
+            if !claimed.is_empty() && std::mem::take(wire.loses_claim) {
+                *wire.has_lost = true;
+                return Err(Trouble::Redis);
+            }
+            estate.cursor = cursor;
+            room -= claimed.len();
+            estate.share -= claimed.len();
+            looked_at += claimed.len().max(1);
+            for (run, there) in claimed {
+                self.adopt(run, there, committed, now);
+            }
+            if estate.share > 0 && estate.cursor.is_some() {
+                self.estates.push(estate);
+            }
+        }
+        let pause = match self.estates.is_empty() || room == 0 {
+            true => {
+                self.estates.clear();
+                self.lease / 3
+            }
+            false => Duration::from_millis(100),
+        };
+        self.due = now.mono + pause;
+        Ok(())
+    }
+
+    /// An answer renews the lease; none at all says that it is lost.
+    fn renew_if<T>(&mut self, answer: &Option<T>, now: Now) -> Result<(), Trouble> {
+        if answer.is_none() {
+            return Err(Trouble::Lapsed);
         }
         self.renew(now);
-        let all = claimed.len() < at_once || room == 0;
-        for (run, there) in claimed {
-            self.adopt(run, there, committed, now);
-        }
-        self.due = now.mono
-            + match all {
-                true => self.lease / 3,
-                false => Duration::from_millis(100),
-            };
         Ok(())
     }
 

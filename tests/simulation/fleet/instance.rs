@@ -2,7 +2,7 @@
 
 use super::client::{Client, Trouble, View, Wire};
 use super::reader::Reader;
-use super::redis::Redis;
+use super::redis::{Late, Redis};
 use super::scenario::{CrashPoint, FleetScenario};
 use crate::api;
 use crate::random::Random;
@@ -31,6 +31,14 @@ pub struct Around<'a> {
     pub effects: Vec<Effect>,
 }
 
+/// Faults of the store's scripts, for a wire that carries none.
+#[derive(Default)]
+struct Unused {
+    loses_claim: bool,
+    gives_up: Option<u32>,
+    late: Vec<Late>,
+}
+
 pub struct Instance {
     pub core: Core,
     pub client: Client,
@@ -49,6 +57,9 @@ pub struct Instance {
     pub loses_reading: Option<u32>,
     /// The next claim that takes something is made, and its answer lost.
     pub loses_claim: bool,
+    /// The so-manieth script of the store that is given up, and those that were.
+    pub gives_up: Option<u32>,
+    pub late: Vec<Late>,
     /// What came while it was asleep.
     pub deferred: Vec<Input>,
     /// Strikes at its point.
@@ -95,7 +106,13 @@ impl Instance {
         Instance {
             events_wait: shortest.is_some_and(|delay| delay >= COMMIT_DELAY * 2),
             core: Core::new(settings, now),
-            client: Client::new((name, token), scenario.lease, scenario.runs_max, now),
+            client: Client::new(
+                (name, token),
+                scenario.lease,
+                scenario.runs_max,
+                scenario.parts_max,
+                now,
+            ),
             reader: (scenario.has_stream).then(|| Reader::new(name, scenario.lease, now.mono)),
 
             events: VecDeque::new(),
@@ -106,6 +123,8 @@ impl Instance {
             loses: None,
             loses_reading: None,
             loses_claim: false,
+            gives_up: None,
+            late: Vec::new(),
             deferred: Vec::new(),
             armed: None,
             struck: None,
@@ -223,8 +242,8 @@ impl Instance {
         let before = self.events.len();
         let mut events = std::mem::take(&mut self.events);
         let (mut loses, mut has_lost) = (self.loses_reading.take(), false);
-        let mut no_claim = false;
-        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut no_claim);
+        let mut unused = Unused::default();
+        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut unused);
         reader.work(&mut wire, now, &mut events);
         self.loses_reading = loses;
         let is_more = events.len() > before;
@@ -239,7 +258,7 @@ impl Instance {
         around: &'a mut Around<'_>,
         loses: &'a mut Option<u32>,
         has_lost: &'a mut bool,
-        loses_claim: &'a mut bool,
+        unused: &'a mut Unused,
     ) -> Wire<'a> {
         Wire {
             redis: around.redis,
@@ -247,7 +266,9 @@ impl Instance {
             is_cut: around.at < self.cut_until,
             loses,
             has_lost,
-            loses_claim,
+            loses_claim: &mut unused.loses_claim,
+            gives_up: &mut unused.gives_up,
+            late: &mut unused.late,
         }
     }
 
@@ -341,6 +362,8 @@ impl Instance {
             loses: &mut loses,
             has_lost: &mut has_lost,
             loses_claim: &mut self.loses_claim,
+            gives_up: &mut self.gives_up,
+            late: &mut self.late,
         };
         let view = View {
             everything: &|| self.core.everything(now),
@@ -394,13 +417,15 @@ impl Instance {
 
     /// The end that somebody asked for.
     pub fn leave(&mut self, around: &mut Around<'_>) {
-        let owner = self.client.owner;
+        let sender = self.client.sender();
         let mut reader = self.reader.take();
         let (mut loses, mut has_lost) = (None, false);
-        let mut no_claim = false;
-        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut no_claim);
+        let mut unused = Unused::default();
+        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut unused);
         // Cut off, the lease ends by itself and the entries come again.
-        let _ = wire.call(|redis, at| redis.leave(owner, at));
+        if self.client.is_connected {
+            let _ = wire.call(|redis, at| redis.leave(sender, at));
+        }
         if let Some(reader) = &mut reader {
             let _ = reader.acknowledge(&mut wire);
         }

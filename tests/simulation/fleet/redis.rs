@@ -11,13 +11,15 @@ pub type Owner = (usize, u64);
 
 #[derive(Default)]
 pub struct Redis {
-    /// Token and expiry of each name's key.
-    instances: BTreeMap<usize, (u64, u64)>,
+    /// Token, link and expiry of each name's key.
+    instances: BTreeMap<usize, (u64, u64, u64)>,
     pub runs: BTreeMap<RunKey, Run>,
     /// Expiry of each.
     done: BTreeMap<RunKey, u64>,
     pub runs_of: BTreeMap<Owner, BTreeSet<RunKey>>,
     pub owners: BTreeSet<Owner>,
+    /// What each heir takes of a dead owner, and until when that is written down.
+    shares: BTreeMap<Owner, (usize, u64)>,
     pub stream: Stream,
     pub ledger: Ledger,
 }
@@ -32,8 +34,8 @@ pub struct Run {
 /// What the simulation knows of Redis and nobody else.
 #[derive(Default)]
 pub struct Ledger {
-    /// Runs that were stored once, and when first.
-    pub accepted: BTreeMap<RunKey, u64>,
+    /// Runs that were stored once.
+    pub accepted: BTreeSet<RunKey>,
     /// Spans that were stored once.
     pub stored: BTreeSet<Arc<[u8]>>,
     /// Runs that are over.
@@ -42,6 +44,43 @@ pub struct Ledger {
     pub exposed: BTreeMap<RunKey, BTreeSet<Owner>>,
     /// Runs that Redis has lost, and nobody who knew them was there to write them anew before another began with them.
     pub excused: BTreeSet<RunKey>,
+}
+
+/// Who sends a script: a life, over which of its links, and with which lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    pub owner: Owner,
+    pub link: u64,
+    pub lease: u64,
+}
+
+/// A dead owner, and an heir's share of what it has left.
+#[derive(Clone, Copy)]
+pub struct Left {
+    pub owner: Owner,
+    pub share: usize,
+}
+
+/// What one script takes of the dead.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    pub of: Owner,
+    /// Behind which run to go on.
+    pub cursor: Option<RunKey>,
+    /// How many to look at.
+    pub count: usize,
+    pub room: usize,
+}
+
+/// A script on its way after its sender has given it up.
+pub struct Late {
+    pub sender: Sender,
+    pub script: Script,
+}
+
+pub enum Script {
+    Commit(Vec<Part>),
+    Claim(Claim),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,51 +113,50 @@ pub enum Why {
 const DONE_KEPT: u64 = super::client::DONE_KEPT.as_nanos() as u64;
 
 impl Redis {
-    fn token_of(&self, name: usize, now: u64) -> Option<u64> {
-        let (token, expires) = self.instances.get(&name)?;
-        (now < *expires).then_some(*token)
+    fn held(&self, name: usize, now: u64) -> Option<(u64, u64)> {
+        let (token, link, expires) = self.instances.get(&name)?;
+        (now < *expires).then_some((*token, *link))
     }
 
-    pub fn holds(&self, (name, token): Owner, now: u64) -> bool {
-        self.token_of(name, now) == Some(token)
+    pub fn lives(&self, (name, life): Owner, now: u64) -> bool {
+        self.held(name, now).is_some_and(|(token, _)| token == life)
     }
 
-    pub fn register(
-        &mut self,
-        (name, token): Owner,
-        lease: u64,
-        pushes_aside: bool,
-        now: u64,
-    ) -> bool {
-        let held = self.token_of(name, now);
-        if held.is_some_and(|held| held != token) && !pushes_aside {
+    fn set(&mut self, Sender { owner, link, lease }: Sender, now: u64) {
+        let (name, token) = owner;
+        self.instances.insert(name, (token, link, now + lease));
+    }
+
+    pub fn register(&mut self, sender: Sender, pushes_aside: bool, now: u64) -> bool {
+        let held = self.held(sender.owner.0, now);
+        if held.is_some_and(|(token, _)| token != sender.owner.1) && !pushes_aside {
             return false;
         }
-        self.instances.insert(name, (token, now + lease));
+        self.set(sender, now);
+        self.owners.insert(sender.owner);
         true
     }
 
-    fn renew(&mut self, owner: Owner, lease: u64, now: u64) -> bool {
-        let holds = self.holds(owner, now);
+    fn renew(&mut self, sender: Sender, now: u64) -> bool {
+        let holds = self.held(sender.owner.0, now) == Some((sender.owner.1, sender.link));
         if holds {
-            self.instances.insert(owner.0, (owner.1, now + lease));
+            self.set(sender, now);
         }
         holds
     }
 
     pub fn commit(
         &mut self,
-        owner: Owner,
-        lease: u64,
+        sender: Sender,
         parts: &[Part],
         now: u64,
     ) -> Option<Vec<(RunKey, Why)>> {
-        if !self.renew(owner, lease, now) {
+        if !self.renew(sender, now) {
             return None;
         }
         let mut refused = Vec::new();
         for part in parts {
-            if let Some(why) = self.commit_part(owner, part, now) {
+            if let Some(why) = self.commit_part(sender.owner, part, now) {
                 refused.push((part.run, why));
             }
         }
@@ -148,7 +186,7 @@ impl Redis {
         });
         if let Some(record) = &part.record {
             there.record = Some(record.clone());
-            self.ledger.accepted.entry(run).or_insert(now);
+            self.ledger.accepted.insert(run);
         }
         for (sequence, span) in &part.spans {
             there.spans.insert(*sequence, span.clone());
@@ -178,47 +216,87 @@ impl Redis {
         None
     }
 
-    pub fn claim(
-        &mut self,
-        owner: Owner,
-        lease: u64,
-        mut room: usize,
-        now: u64,
-    ) -> Option<Vec<(RunKey, Run)>> {
-        if !self.renew(owner, lease, now) {
+    pub fn look(&mut self, sender: Sender, now: u64) -> Option<Vec<Left>> {
+        if !self.renew(sender, now) {
             return None;
         }
-        let mut claimed = Vec::new();
-        for other in self.owners.clone() {
-            if room == 0 {
-                break;
-            }
-            if other == owner || self.holds(other, now) {
+        let others = self.owners.iter().copied();
+        let others = others.filter(|other| *other != sender.owner);
+        let (living, dead): (Vec<Owner>, Vec<Owner>) =
+            others.partition(|other| self.lives(*other, now));
+        let mut found = Vec::new();
+        for other in dead {
+            let runs = self.runs_of.get(&other).map_or(0, BTreeSet::len);
+            if runs == 0 {
+                self.owners.remove(&other);
+                self.shares.remove(&other);
                 continue;
             }
-            let theirs = self.runs_of.entry(other).or_default();
-            let taken: Vec<RunKey> = theirs.iter().copied().take(room).collect();
-            theirs.retain(|run| !taken.contains(run));
-            if theirs.is_empty() {
-                self.owners.remove(&other);
-            }
-            for run in taken {
-                let Some(there) = self.runs.get_mut(&run).filter(|r| r.owner == other) else {
-                    continue;
-                };
-                there.owner = owner;
-                claimed.push((run, there.clone()));
-                self.runs_of.entry(owner).or_default().insert(run);
-                self.owners.insert(owner);
-                room -= 1;
-            }
+            let written = self.shares.get(&other);
+            let share = match written.filter(|(_, expires)| now < *expires) {
+                _ if other.0 == sender.owner.0 => runs,
+                Some((share, _)) => *share,
+                None => {
+                    let share = runs.div_ceil(living.len() + 1);
+                    self.shares.insert(other, (share, now + sender.lease));
+                    share
+                }
+            };
+            found.push(Left {
+                owner: other,
+                share,
+            });
         }
-        Some(claimed)
+        Some(found)
     }
 
-    pub fn leave(&mut self, owner: Owner, now: u64) {
-        if self.holds(owner, now) {
-            self.instances.remove(&owner.0);
+    /// Answers with where to go on.
+    #[expect(clippy::type_complexity, reason = "the answer of a script")]
+    pub fn claim(
+        &mut self,
+        sender: Sender,
+        claim: Claim,
+        now: u64,
+    ) -> Option<(Option<RunKey>, Vec<(RunKey, Run)>)> {
+        if !self.renew(sender, now) {
+            return None;
+        }
+        if self.lives(claim.of, now) {
+            return Some((None, Vec::new()));
+        }
+        let theirs = self.runs_of.entry(claim.of).or_default();
+        let rest = theirs.iter().filter(|run| Some(**run) > claim.cursor);
+        let mut rest = rest.copied().peekable();
+        let looked_at: Vec<RunKey> = rest.by_ref().take(claim.count).collect();
+        let cursor = rest.peek().and(looked_at.last().copied());
+        let mut claimed = Vec::new();
+        for run in looked_at {
+            match self.runs.get_mut(&run).filter(|r| r.owner == claim.of) {
+                None => drop(theirs.remove(&run)),
+                Some(there) if claimed.len() < claim.room => {
+                    theirs.remove(&run);
+                    there.owner = sender.owner;
+                    claimed.push((run, there.clone()));
+                }
+                Some(_) => {}
+            }
+        }
+        let mine = self.runs_of.entry(sender.owner).or_default();
+        mine.extend(claimed.iter().map(|(run, _)| *run));
+        Some((cursor, claimed))
+    }
+
+    /// What was given up comes after all; nobody hears the answer. Whether it did something.
+    pub fn arrives_late(&mut self, late: Late, now: u64) -> bool {
+        match late.script {
+            Script::Claim(claim) => self.claim(late.sender, claim, now).is_some(),
+            Script::Commit(parts) => self.commit(late.sender, &parts, now).is_some(),
+        }
+    }
+
+    pub fn leave(&mut self, sender: Sender, now: u64) {
+        if self.held(sender.owner.0, now) == Some((sender.owner.1, sender.link)) {
+            self.instances.remove(&sender.owner.0);
         }
     }
 
@@ -239,6 +317,7 @@ impl Redis {
         self.done.clear();
         self.runs_of.clear();
         self.owners.clear();
+        self.shares.clear();
         self.stream = Stream {
             next_id: self.stream.next_id,
             ..Stream::default()

@@ -14,6 +14,8 @@ pub struct FleetScenario {
     pub lease: Duration,
     /// Runs in one script.
     pub runs_max: usize,
+    /// Scripts after which a commit leaves the rest to the next.
+    pub parts_max: usize,
     pub has_stream: bool,
     pub has_channel: bool,
     /// An instance does not hear a message of the channel.
@@ -37,6 +39,8 @@ pub enum Fault {
     LoseAnswer(usize, u32, bool),
     /// The next claim that takes something is made, and its answer lost.
     LoseClaim(usize),
+    /// The so-manieth script from now on is given up, and comes later.
+    GiveUp(usize, u32),
     /// Redis loses everything.
     Flush,
 }
@@ -141,6 +145,10 @@ impl FleetScenario {
             instances,
             lease: Duration::from_nanos(lease),
             runs_max: r.magnitude(1, 64) as usize,
+            parts_max: match r.chance(0.3) {
+                true => r.between(1, 3) as usize,
+                false => usize::MAX,
+            },
             has_stream: source != 0,
             has_channel: source != 1,
             deaf: r.probability(0.3),
@@ -188,7 +196,7 @@ fn faults(
         // Shorter than a lease and longer, about as often.
         let silence = r.magnitude(lease / 10, 8 * lease);
         let down = (!r.chance(0.1)).then(|| r.magnitude(MS, 8 * lease));
-        let fault = match r.between(0, 15) {
+        let fault = match r.between(0, 17) {
             0..=5 => Fault::Crash(who, CRASH_POINTS[r.index(CRASH_POINTS.len())], down),
             6 => Fault::Stop(who, down),
             7..=8 => Fault::Freeze(who, silence),
@@ -196,6 +204,7 @@ fn faults(
             10..=12 => Fault::Cut(who, silence),
             13 if flushes => Fault::Flush,
             14 => Fault::LoseClaim(who),
+            15..=16 => Fault::GiveUp(who, r.between(0, 5) as u32),
             _ => Fault::LoseAnswer(who, r.between(0, 5) as u32, r.chance(0.3)),
         };
         (BEGIN + r.between(0, horizon), fault)

@@ -1,7 +1,7 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
 use super::instance::{Around, Effect, Instance};
-use super::redis::{Owner, Redis};
+use super::redis::{Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::random::Random;
@@ -35,9 +35,14 @@ pub struct FleetTally {
     pub cuts: u64,
     pub flushes: u64,
     pub answers_lost: u64,
+    /// Scripts that came after they were given up, in time to do something and too late.
+    pub late_scripts: u64,
+    pub stale_scripts: u64,
     pub refused: u64,
     pub claimed: u64,
     pub rejoined: u64,
+    /// Commits that left something to the next.
+    pub unfinished: u64,
     /// Batches that were held back because the lease was not fresh, or that left before and arrived after.
     pub late_batches: u64,
     /// Runs that Redis has lost for good.
@@ -57,11 +62,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 16] {
+    fn numbers(mut self) -> [u64; 19] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 16] {
+    fn numbers_mut(&mut self) -> [&mut u64; 19] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -74,9 +79,12 @@ impl FleetTally {
             &mut self.cuts,
             &mut self.flushes,
             &mut self.answers_lost,
+            &mut self.late_scripts,
+            &mut self.stale_scripts,
             &mut self.refused,
             &mut self.claimed,
             &mut self.rejoined,
+            &mut self.unfinished,
             &mut self.late_batches,
             &mut self.excused,
         ]
@@ -93,8 +101,8 @@ impl std::fmt::Display for FleetTally {
         write!(
             f,
             "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
-             {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost; {} runs \
-             refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
+             {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
+             refused, {} taken over, {} times everything written anew, {} commits that left something to the next, {} late batches, {} runs excused",
             self.runs,
             self.simulated_ns / HOUR,
             self.workflows,
@@ -108,9 +116,12 @@ impl std::fmt::Display for FleetTally {
             self.cuts,
             self.flushes,
             self.answers_lost,
+            self.late_scripts,
+            self.stale_scripts,
             self.refused,
             self.claimed,
             self.rejoined,
+            self.unfinished,
             self.late_batches,
             self.excused
         )
@@ -135,6 +146,8 @@ struct World {
     rates: Vec<Rate>,
     by_id: BTreeMap<Box<str>, usize>,
     by_run: BTreeMap<RunKey, usize>,
+    /// When somebody heard of it first, which may be long before it is stored.
+    heard: BTreeMap<RunKey, u64>,
     /// What each encoded span says.
     spans: BTreeMap<Arc<[u8]>, Span>,
     /// What the collector has.
@@ -155,6 +168,7 @@ enum Happening {
     Arrives(Owner, Batch),
     Exported(Owner, u64, ExportOutcome),
     Fault(Fault),
+    Late(Late),
     Wake(Owner, Option<u64>),
     Start(usize),
     /// Whoever publishes tries again what nobody has taken.
@@ -194,6 +208,7 @@ impl World {
             by_id: (plans.clone())
                 .map(|(plan, n)| (plan.event.workflow_id.clone(), n))
                 .collect(),
+            heard: BTreeMap::new(),
             by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
             spans: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -324,6 +339,10 @@ impl World {
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
             Happening::Fault(fault) => self.fault(fault),
+            Happening::Late(late) => match self.redis.arrives_late(late, self.now) {
+                true => self.tally.late_scripts += 1,
+                false => self.tally.stale_scripts += 1,
+            },
             Happening::Wake(owner, slept) => {
                 if self.of_life(owner).is_some()
                     && let Some(it) = &mut self.instances[owner.0]
@@ -395,7 +414,7 @@ impl World {
         let by_run = self.by_run.clone();
         let mut all = true;
         for (run, plan) in by_run {
-            if !self.redis.ledger.accepted.contains_key(&run) {
+            if !self.redis.ledger.accepted.contains(&run) {
                 self.publish(plan);
                 all = false;
             }
@@ -427,6 +446,11 @@ impl World {
         it.turn(inputs, &mut around);
         let (owner, struck, stopped) = (it.client.owner, it.struck, it.has_stopped(self.now));
         let effects = around.effects;
+        for late in std::mem::take(&mut it.late) {
+            let lease = nanos(self.scenario.lease);
+            let at = self.now + self.random.magnitude(MS, 2 * lease);
+            self.plan(at, Happening::Late(late));
+        }
         for effect in effects {
             self.take(owner, effect);
         }
@@ -466,6 +490,7 @@ impl World {
         self.tally.refused += it.refused;
         self.tally.claimed += it.claimed;
         self.tally.rejoined += it.client.rejoined.saturating_sub(1);
+        self.tally.unfinished += it.client.unfinished;
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -483,7 +508,9 @@ impl World {
             Fault::Freeze(who, length) | Fault::Sleep(who, length) | Fault::Cut(who, length) => {
                 (who, Some(length))
             }
-            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) => (who, None),
+            Fault::LoseAnswer(who, ..) | Fault::LoseClaim(who) | Fault::GiveUp(who, _) => {
+                (who, None)
+            }
         };
         let Some(it) = &mut self.instances[who] else {
             return;
@@ -530,6 +557,7 @@ impl World {
                 it.cut_until = now + length;
                 self.tally.cuts += 1;
             }
+            Fault::GiveUp(_, scripts) => it.gives_up = Some(scripts),
             Fault::LoseClaim(_) => {
                 it.loses_claim = true;
                 self.tally.answers_lost += 1;
@@ -557,7 +585,7 @@ impl World {
         let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
-            it.loses_claim = false;
+            (it.loses_claim, it.gives_up) = (false, None);
             known.push((it.client.owner, it.knows(now)));
         }
         let known_by = |run: RunKey| {
@@ -724,6 +752,11 @@ impl World {
     fn noted(&mut self, note: &Note) {
         match note {
             Note::NotRestored { why, .. } => panic!("not restored: {why}"),
+            Note::Watching { workflow_id, .. } => {
+                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
+                let run = self.run_of(plan);
+                self.heard.entry(run).or_insert(self.now);
+            }
             Note::Shed { workflow_id } => panic!("{workflow_id} was shed"),
             Note::Ended {
                 workflow_id,
@@ -737,7 +770,7 @@ impl World {
                         assert!(!plan.exists, "it is there");
                     }
                     Some(Abandoned::TimedOut) => {
-                        let first = self.redis.ledger.accepted[&self.run_of(plan)];
+                        let first = self.heard[&self.run_of(plan)];
                         // The deadline is by the wall clock of whoever heard of it first.
                         let since = self.now + 5 * SECOND - first;
                         assert!(since >= nanos(monitor.timeout), "timed out early");
@@ -759,7 +792,7 @@ impl World {
         for it in std::mem::take(&mut self.instances).into_iter().flatten() {
             self.count(&it);
             let owner = it.client.owner;
-            assert!(self.redis.holds(owner, self.now), "{owner:?} lives");
+            assert!(self.redis.lives(owner, self.now), "{owner:?} lives");
             self.redis.owners.remove(&owner);
         }
         assert!(self.redis.owners.is_empty(), "the dead own nothing");
@@ -767,7 +800,7 @@ impl World {
         let scenario = self.scenario.clone();
         for plan in &scenario.base.plans {
             let run = self.run_of(plan);
-            assert!(self.redis.ledger.accepted.contains_key(&run));
+            assert!(self.redis.ledger.accepted.contains(&run));
             self.tally.workflows += 1;
             if self.redis.ledger.excused.contains(&run) {
                 self.tally.excused += 1;
