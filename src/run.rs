@@ -13,6 +13,7 @@
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
 mod living;
+mod services;
 mod sources;
 mod stopping;
 mod targets;
@@ -33,7 +34,7 @@ use crate::export::{Destination, Exporter};
 use crate::http::{NameCache, Trust};
 use crate::intake;
 use crate::intake::posted::{Admission, Posted};
-use crate::otlp::{self, Envelope};
+use crate::otlp;
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
 use crate::store::{Committed, Store, StoreError, View};
@@ -308,7 +309,7 @@ fn watch_source(
         Some(otlp) => {
             let (batches, received) = bounded(1);
             let destination = destination(otlp, &config.export.batch);
-            let envelope = Envelope::new(&config.resource);
+            let envelope = services::envelope(config);
             let exporter = Exporter::start(&destination, envelope, received, outcomes_sent.clone());
             let exporter = exporter.map_err(|e| format!("the OTLP exporter: {e}"))?;
             (Some(exporter), Some(batches))

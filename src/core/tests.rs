@@ -1469,9 +1469,7 @@ fn stored(rig: &mut Rig) -> Stored {
             Change::RemoveWorkflow(run) => stored.workflows.retain(|(known, _)| *known != run),
             Change::PutSpan(span) => stored.spans.push(span),
             Change::PutFinished(run, at) => stored.finished.push((run, at)),
-            Change::RemoveSpans(gone) => stored
-                .spans
-                .retain(|span| !gone.contains(&(span.run, span.sequence))),
+            Change::RemoveSpans(gone) => stored.spans.retain(|span| !gone.contains(span)),
             other => panic!("not here: {other:?}"),
         }
     }
