@@ -67,6 +67,7 @@ mod intake;
 mod living;
 mod programs;
 mod selftest;
+mod services;
 mod settings;
 mod slow_redis;
 mod sources;
