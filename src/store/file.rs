@@ -410,7 +410,7 @@ mod tests {
         EncodedSpan {
             sequence,
             run: key(sequence as u8),
-            monitor: (sequence % 3 == 0).then(|| "etl".into()),
+            monitor: sequence.is_multiple_of(3).then(|| "etl".into()),
             bytes: vec![sequence as u8; 3].into(),
         }
     }
@@ -474,7 +474,8 @@ mod tests {
     fn a_file_of_the_former_version_is_read_and_one_it_went_on_with_too() {
         let folder = Folder::new("former");
         fs::create_dir_all(&folder.0).unwrap();
-        let formerly = |change: &dyn Fn(&mut Table<'_, u64, &[u8]>)| {
+        type Spans<'t> = Table<'t, u64, &'static [u8]>;
+        let formerly = |change: &dyn Fn(&mut Spans<'_>)| {
             let database = Database::create(folder.0.join(FILE_NAME)).unwrap();
             let transaction = database.begin_write().unwrap();
             let mut meta = transaction.open_table(META).unwrap();
@@ -494,7 +495,7 @@ mod tests {
             monitor: None,
             bytes: b"span"[..].into(),
         };
-        assert_eq!(store.load().unwrap().spans, [old.clone()]);
+        assert_eq!(store.load().unwrap().spans, std::slice::from_ref(&old));
         let more = [span(9), span(12)].map(Change::PutSpan);
         store.commit(&more, &NOTHING).unwrap();
         drop(store);
