@@ -453,11 +453,11 @@ mod tests {
             )
             .unwrap();
         drop(store);
+        assert_eq!(names(&folder), [12], "a name goes with its span");
         let stored = folder.store().unwrap().load().unwrap();
         assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
         assert_eq!(stored.spans, [span(11), span(12)]);
         assert!(stored.spans[1].monitor.is_some());
-        assert_eq!(names(&folder), [12], "a name goes with its span");
         assert_eq!(stored.finished, [(key(3), Wall::from_unix_ns(33))]);
     }
 
