@@ -80,6 +80,9 @@ fn write(text: &mut String, span: &Span) -> fmt::Result {
         write!(text, "  parent {}{remote}", parent.span_id)?;
     }
     writeln!(text, "\n    {} to {}", span.start, span.end)?;
+    if let Some(service) = &span.service {
+        writeln!(text, "    service {}", service.name.escape_debug())?;
+    }
     for (key, value) in &span.attributes {
         let key = key.escape_debug();
         match value {
@@ -99,7 +102,7 @@ fn write(text: &mut String, span: &Span) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::core::ids::{SpanId, TraceId};
-    use crate::core::span::{Parent, SpanEvent};
+    use crate::core::span::{Parent, Service, SpanEvent};
     use crate::core::time::Wall;
 
     #[test]
@@ -130,11 +133,16 @@ mod tests {
             dropped_events: 0,
             links: vec![],
             dropped_links: 0,
+            service: Some(Arc::new(Service {
+                monitor: "airflow".into(),
+                name: "data/etl".into(),
+            })),
         };
         expect_test::expect![[r#"
             Data\u{1b}Loader  184.765432s  error: no\nsuch file
                 trace 07070707070707070707070707070707  span 0808080808080808  parent 0909090909090909 (remote)
                 2024-07-05T06:57:58.0000001Z to 2024-07-05T07:01:02.7654321Z
+                service data/etl
                 type: DataLoader
                 farspan.incomplete: true
                 @ 2024-07-05T06:58:00Z  Processing

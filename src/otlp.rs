@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -110,10 +111,13 @@ fn system_time(wall: Wall) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(ns)
 }
 
-/// What stands around the spans of every request: who we are.
+/// What stands around the spans of every request: whose they are, and who tells of them.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    resource: Vec<u8>,
+    /// Encoded, each once; the first is the process's.
+    resources: Vec<Vec<u8>>,
+    /// The monitors that have another, and which.
+    of_monitors: HashMap<Box<str>, usize>,
     scope: Vec<u8>,
 }
 
@@ -125,49 +129,97 @@ const SCOPE_SPANS_SCOPE: u32 = 1;
 const SCOPE_SPANS_SPANS: u32 = 2;
 
 impl Envelope {
-    /// The envelope of this resource.
+    /// The envelope of the process's resource.
     pub fn new(resource: &[(String, String)]) -> Self {
-        let attribute = |(key, value): &(String, String)| common::v1::KeyValue {
-            key: key.clone(),
-            value: Some(common::v1::AnyValue {
-                value: Some(common::v1::any_value::Value::StringValue(value.clone())),
-            }),
-            ..Default::default()
-        };
-        let resource = Resource {
-            attributes: resource.iter().map(attribute).collect(),
-            ..Default::default()
-        };
         let scope = common::v1::InstrumentationScope {
             name: SCOPE.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             ..Default::default()
         };
         Envelope {
-            resource: resource.encode_to_vec(),
+            resources: vec![encode_resource(resource)],
+            of_monitors: HashMap::new(),
             scope: scope.encode_to_vec(),
         }
     }
 
-    /// An `ExportTraceServiceRequest` with these spans.
+    /// Has this monitor's spans under a resource of their own.
+    pub fn add(&mut self, monitor: &str, resource: &[(String, String)]) {
+        let encoded = encode_resource(resource);
+        let known = self.resources.iter().position(|known| *known == encoded);
+        let index = known.unwrap_or_else(|| {
+            self.resources.push(encoded);
+            self.resources.len() - 1
+        });
+        self.of_monitors.insert(monitor.into(), index);
+    }
+
+    /// The process's for what another configuration has left, of a monitor that there is no more.
+    fn resource_of(&self, span: &EncodedSpan) -> usize {
+        let known = |monitor: &Arc<str>| self.of_monitors.get(&**monitor).copied();
+        span.monitor.as_ref().and_then(known).unwrap_or(0)
+    }
+
+    /// An `ExportTraceServiceRequest` with these spans: by resource, in the order in which the first of each stands,
+    /// and within one in theirs.
     pub fn request(&self, spans: &[EncodedSpan]) -> Vec<u8> {
-        let spans_len: usize = spans
-            .iter()
-            .map(|s| field_len(SCOPE_SPANS_SPANS, s.bytes.len()))
-            .sum();
-        let scope_spans = field_len(SCOPE_SPANS_SCOPE, self.scope.len()) + spans_len;
-        let resource_spans = field_len(RESOURCE_SPANS_RESOURCE, self.resource.len())
-            + field_len(RESOURCE_SPANS_SCOPE_SPANS, scope_spans);
-        let mut request = Vec::with_capacity(field_len(REQUEST_RESOURCE_SPANS, resource_spans));
-        open_field(&mut request, REQUEST_RESOURCE_SPANS, resource_spans);
-        put_field(&mut request, RESOURCE_SPANS_RESOURCE, &self.resource);
-        open_field(&mut request, RESOURCE_SPANS_SCOPE_SPANS, scope_spans);
-        put_field(&mut request, SCOPE_SPANS_SCOPE, &self.scope);
+        let mut groups: Vec<(usize, Vec<&EncodedSpan>)> = Vec::new();
         for span in spans {
-            put_field(&mut request, SCOPE_SPANS_SPANS, &span.bytes);
+            let resource = self.resource_of(span);
+            match groups.iter_mut().find(|(known, _)| *known == resource) {
+                Some((_, group)) => group.push(span),
+                None => groups.push((resource, vec![span])),
+            }
+        }
+        let lens = groups.iter().map(|(resource, spans)| {
+            let (len, _) = self.resource_spans_len(*resource, spans);
+            field_len(REQUEST_RESOURCE_SPANS, len)
+        });
+        let mut request = Vec::with_capacity(lens.sum());
+        for (resource, spans) in groups {
+            self.put_resource_spans(&mut request, resource, &spans);
         }
         request
     }
+
+    fn put_resource_spans(&self, request: &mut Vec<u8>, resource: usize, spans: &[&EncodedSpan]) {
+        let (resource_spans, scope_spans) = self.resource_spans_len(resource, spans);
+        open_field(request, REQUEST_RESOURCE_SPANS, resource_spans);
+        put_field(request, RESOURCE_SPANS_RESOURCE, &self.resources[resource]);
+        open_field(request, RESOURCE_SPANS_SCOPE_SPANS, scope_spans);
+        put_field(request, SCOPE_SPANS_SCOPE, &self.scope);
+        for span in spans {
+            put_field(request, SCOPE_SPANS_SPANS, &span.bytes);
+        }
+    }
+
+    /// The length of a `ResourceSpans`, and of the `ScopeSpans` in it.
+    fn resource_spans_len(&self, resource: usize, spans: &[&EncodedSpan]) -> (usize, usize) {
+        let spans = spans.iter();
+        let spans_len: usize = spans
+            .map(|s| field_len(SCOPE_SPANS_SPANS, s.bytes.len()))
+            .sum();
+        let scope_spans = field_len(SCOPE_SPANS_SCOPE, self.scope.len()) + spans_len;
+        let resource_len = self.resources[resource].len();
+        let resource_spans = field_len(RESOURCE_SPANS_RESOURCE, resource_len)
+            + field_len(RESOURCE_SPANS_SCOPE_SPANS, scope_spans);
+        (resource_spans, scope_spans)
+    }
+}
+
+fn encode_resource(attributes: &[(String, String)]) -> Vec<u8> {
+    let attribute = |(key, value): &(String, String)| common::v1::KeyValue {
+        key: key.clone(),
+        value: Some(common::v1::AnyValue {
+            value: Some(common::v1::any_value::Value::StringValue(value.clone())),
+        }),
+        ..Default::default()
+    };
+    let resource = Resource {
+        attributes: attributes.iter().map(attribute).collect(),
+        ..Default::default()
+    };
+    resource.encode_to_vec()
 }
 
 fn field_len(number: u32, len: usize) -> usize {
@@ -224,6 +276,7 @@ mod tests {
             dropped_events: 2,
             links: vec![link(context.clone(), true), link(context, false)],
             dropped_links: 3,
+            service: None,
         }
     }
 
@@ -449,33 +502,112 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_request_is_what_prost_would_have_made_of_it() {
-        let resource = [("service.name".to_owned(), "farspan".to_owned())];
-        let envelope = Envelope::new(&resource);
-        for count in [1, 2, 300] {
-            let encoded = |sequence| EncodedSpan {
-                sequence,
-                run: ids::RunKey::of("default", "w"),
-                bytes: encode(&span()),
-            };
-            let spans: Vec<_> = (0..count).map(encoded).collect();
-            let bytes = envelope.request(&spans);
-            let request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
-            assert_eq!(request.encode_to_vec(), bytes);
-            let [resource_spans] = &request.resource_spans[..] else {
-                panic!("one resource");
-            };
-            let attributes = &resource_spans.resource.as_ref().unwrap().attributes;
-            assert_eq!(attributes[0].key, "service.name");
+    fn service(name: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        let pairs = [("service.name", name)];
+        let pairs = pairs.iter().chain(more);
+        let pairs = pairs.map(|(key, value)| (key.to_string(), value.to_string()));
+        pairs.collect()
+    }
+
+    fn encoded(sequence: u64, monitor: Option<&str>, bytes: Arc<[u8]>) -> EncodedSpan {
+        EncodedSpan {
+            sequence,
+            run: ids::RunKey::of("default", "w"),
+            monitor: monitor.map(Arc::from),
+            bytes,
+        }
+    }
+
+    /// Each resource's `service.name`, with the names of its spans.
+    fn told(request: &ExportTraceServiceRequest) -> Vec<(String, Vec<String>)> {
+        let told = |resource_spans: &proto::ResourceSpans| {
             let [scope_spans] = &resource_spans.scope_spans[..] else {
                 panic!("one scope");
             };
             assert_eq!(scope_spans.scope.as_ref().unwrap().name, "farspan");
-            let expected = proto::Span::decode(&*spans[0].bytes).unwrap();
-            assert_eq!(scope_spans.spans.len() as u64, count);
-            assert!(scope_spans.spans.iter().all(|s| *s == expected));
-        }
+            let attribute = &resource_spans.resource.as_ref().unwrap().attributes[0];
+            assert_eq!(attribute.key, "service.name");
+            let value = attribute.value.clone().unwrap().value;
+            let Some(common::v1::any_value::Value::StringValue(name)) = value else {
+                panic!("{attribute:?}");
+            };
+            let spans = scope_spans.spans.iter();
+            (name, spans.map(|span| span.name.clone()).collect())
+        };
+        request.resource_spans.iter().map(told).collect()
+    }
+
+    #[test]
+    fn each_span_goes_under_the_resource_of_its_monitor() {
+        let mut envelope = Envelope::new(&service("farspan", &[]));
+        envelope.add("etl", &service("etl", &[("team", "risk")]));
+        envelope.add("ci", &service("ci", &[]));
+        envelope.add("etl too", &service("etl", &[("team", "risk")]));
+        envelope.add("same as the process", &service("farspan", &[]));
+        let monitors = [
+            Some("ci"),
+            None,
+            Some("etl"),
+            Some("ci"),
+            Some("etl too"),
+            Some("was removed"),
+            Some("same as the process"),
+        ];
+        let spans = monitors.iter().enumerate().map(|(n, monitor)| {
+            let name = format!("{n}").into();
+            let bytes = encode(&Span { name, ..span() });
+            encoded(n as u64, *monitor, bytes)
+        });
+        let spans: Vec<EncodedSpan> = spans.collect();
+        let request = ExportTraceServiceRequest::decode(&*envelope.request(&spans)).unwrap();
+        let expected = [("ci", "03"), ("farspan", "156"), ("etl", "24")];
+        let told = told(&request);
+        let told: Vec<(&str, String)> = (told.iter())
+            .map(|(name, spans)| (name.as_str(), spans.concat()))
+            .collect();
+        assert_eq!(told, expected.map(|(name, spans)| (name, spans.to_owned())));
+    }
+
+    #[test]
+    fn a_request_is_what_prost_would_have_made_of_it() {
+        arbtest::arbtest(|u| {
+            let mut envelope = Envelope::new(&service("farspan", &[]));
+            let names = ["a", "b", "c"];
+            for name in names {
+                // Around the lengths at which a varint grows.
+                let long = "x".repeat(*u.choose(&[0, 1, 80, 127, 128, 17_000])?);
+                let more = [("team", long.as_str())];
+                envelope.add(name, &service(name, &more[..u.int_in_range(0..=1)?]));
+            }
+            let mut spans = Vec::new();
+            for sequence in 0..*u.choose(&[1, 2, 5, 300])? {
+                let monitor = u.choose(&[None, Some("a"), Some("b"), Some("c"), Some("gone")])?;
+                let long = "x".repeat(*u.choose(&[1, 100, 17_000])?);
+                let name = format!("{sequence} {long}").into();
+                let bytes = encode(&Span { name, ..span() });
+                spans.push(encoded(sequence, *monitor, bytes));
+            }
+            let bytes = envelope.request(&spans);
+            let request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+            assert!(
+                request.encode_to_vec() == bytes,
+                "prost encodes it otherwise"
+            );
+            assert_eq!(bytes.len(), bytes.capacity(), "it was measured");
+            let groups = told(&request);
+            let mut count = 0;
+            for (name, told) in &groups {
+                let mine = spans.iter().filter(|span| {
+                    let named = span.monitor.as_deref().filter(|name| names.contains(name));
+                    named.unwrap_or("farspan") == name
+                });
+                let mine = mine.map(|span| proto::Span::decode(&*span.bytes).unwrap().name);
+                assert!(mine.eq(told.iter().cloned()), "all of {name}, in order");
+                count += told.len();
+            }
+            assert_eq!(count, spans.len());
+            Ok(())
+        });
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn reaches_the_wire(context: &TraceContext) {
             remote: true,
         }],
         dropped_links: 0,
+        service: None,
     };
     let sent = proto::Span::decode(&*otlp::encode(&span)).unwrap();
     let state = context.trace_state.as_deref().unwrap_or_default();

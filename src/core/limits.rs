@@ -50,6 +50,8 @@ pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
 pub const STATE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// Beside its record or its bytes, what an item of the store takes at most: its keys, or a finished run and its time.
 pub const STORED_KEYS_BYTES: u64 = 24;
+/// What it takes to store a span's monitor, beside its name.
+pub const STORED_SEQUENCE_BYTES: usize = 8;
 /// The longest record of a workflow, in bytes: what the other bounds leave possible.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Changes of status of one workflow and its stages that wait for their spans. Later ones are counted, not kept.

@@ -200,8 +200,8 @@ pub enum Change {
     RemoveWorkflow(RunKey),
     /// A span waits for the collector.
     PutSpan(EncodedSpan),
-    /// These wait no more: their runs and sequences.
-    RemoveSpans(Vec<(RunKey, u64)>),
+    /// These wait no more.
+    RemoveSpans(Vec<EncodedSpan>),
     /// A run has finished at that time.
     PutFinished(RunKey, Wall),
     /// That is long ago.
@@ -430,7 +430,7 @@ pub struct Core {
     dirty: Vec<u32>,
     changes: Vec<Change>,
     /// The runs of the spans that are being encoded.
-    encoding: VecDeque<RunKey>,
+    encoding: VecDeque<(RunKey, Option<Arc<str>>)>,
     /// Runs with spans on their way to the collector.
     leaving: HashMap<RunKey, Leaving>,
     /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
@@ -545,7 +545,18 @@ impl Core {
     pub fn restore(&mut self, mut stored: Stored, now: Now) {
         stored.spans.sort_unstable_by_key(|span| span.sequence);
         let (mut workflows, spans) = (0, stored.spans.len());
-        for span in stored.spans {
+        let services = self.settings.monitors.iter();
+        let services = services.filter_map(|m| Some(m.naming.service.as_ref()?.monitor.clone()));
+        let mut names: HashSet<Arc<str>> = services.collect();
+        for mut span in stored.spans {
+            // Each name once in memory, those of monitors that there are no more too: whoever has them may take the span.
+            span.monitor = span.monitor.map(|name| match names.get(&name) {
+                Some(known) => known.clone(),
+                None => {
+                    names.insert(name.clone());
+                    name
+                }
+            });
             self.leaving.entry(span.run).or_default().spans += 1;
             self.outbox.restore(span, now.mono);
         }
@@ -1441,7 +1452,8 @@ impl Core {
         for span in spans {
             if self.settings.exports {
                 self.leaving.entry(run).or_default().spans += 1;
-                self.encoding.push_back(run);
+                let monitor = span.service.as_ref().map(|s| s.monitor.clone());
+                self.encoding.push_back((run, monitor));
             }
             self.actions.push_back(Action::Finished(Box::new(span)));
         }
@@ -1449,8 +1461,8 @@ impl Core {
 
     fn take_encoded(&mut self, bytes: Arc<[u8]>, now: Now) {
         // Bytes that nobody asked for belong to no run.
-        if let Some(run) = self.encoding.pop_front() {
-            let span = self.outbox.push(run, bytes, now.mono);
+        if let Some((run, monitor)) = self.encoding.pop_front() {
+            let span = self.outbox.push(run, monitor, bytes, now.mono);
             self.change(Change::PutSpan(span));
         }
     }
@@ -1490,12 +1502,11 @@ impl Core {
         }
     }
 
-    fn forget_spans(&mut self, spans: &[EncodedSpan]) {
-        let sequences = spans.iter().map(|s| (s.run, s.sequence)).collect();
-        self.change(Change::RemoveSpans(sequences));
-        for span in spans {
+    fn forget_spans(&mut self, spans: Vec<EncodedSpan>) {
+        for span in &spans {
             self.let_go(span.run, 1);
         }
+        self.change(Change::RemoveSpans(spans));
     }
 
     fn settle(&mut self, batch: u64, outcome: ExportOutcome, now: Now) {
@@ -1509,9 +1520,9 @@ impl Core {
         match (settled, outcome) {
             (Settled::Delivered(spans), ExportOutcome::Delivered { rejected, message }) => {
                 let rejected_here = rejected.min(spans.len() as u64);
-                self.forget_spans(&spans);
                 self.counters.spans_delivered += spans.len() as u64 - rejected_here;
                 self.counters.spans_rejected += rejected_here;
+                self.forget_spans(spans);
                 if rejected > 0 || !message.is_empty() {
                     self.note(Note::ExportPartial { rejected, message });
                 }
@@ -1520,9 +1531,10 @@ impl Core {
                 Settled::SetAside(spans),
                 ExportOutcome::Rejected { message } | ExportOutcome::TooLarge { message },
             ) => {
-                self.forget_spans(&spans);
-                self.counters.spans_rejected += spans.len() as u64;
-                let spans = spans.len();
+                let count = spans.len();
+                self.forget_spans(spans);
+                self.counters.spans_rejected += count as u64;
+                let spans = count;
                 self.note(Note::SetAside { spans, message });
             }
             (Settled::Later(_), ExportOutcome::Retry { reason, .. }) => {

@@ -25,8 +25,18 @@ pub struct EncodedSpan {
     pub sequence: u64,
     /// The run it belongs to.
     pub run: RunKey,
+    /// The monitor under whose resource it goes; none: under the process's.
+    pub monitor: Option<Arc<str>>,
     /// The encoded span. It never changes.
     pub bytes: Arc<[u8]>,
+}
+
+impl EncodedSpan {
+    /// What it takes where it is stored, beside [`limits::STORED_KEYS_BYTES`].
+    pub fn stored_bytes(&self) -> usize {
+        let named = |monitor: &Arc<str>| monitor.len() + limits::STORED_SEQUENCE_BYTES;
+        self.bytes.len() + self.monitor.as_ref().map_or(0, named)
+    }
 }
 
 /// Spans that go to the collector in one request.
@@ -150,11 +160,18 @@ impl Outbox {
     }
 
     /// Takes a finished span, encoded, and gives it its place.
-    pub fn push(&mut self, run: RunKey, bytes: Arc<[u8]>, now: Mono) -> EncodedSpan {
+    pub fn push(
+        &mut self,
+        run: RunKey,
+        monitor: Option<Arc<str>>,
+        bytes: Arc<[u8]>,
+        now: Mono,
+    ) -> EncodedSpan {
         let sequence = self.next_sequence;
         let span = EncodedSpan {
             sequence,
             run,
+            monitor,
             bytes,
         };
         self.restore(span.clone(), now);
@@ -164,7 +181,7 @@ impl Outbox {
     /// Takes a span that was stored, by an earlier run or another instance, to its place in the order.
     pub fn restore(&mut self, span: EncodedSpan, now: Mono) {
         self.next_sequence = self.next_sequence.max(span.sequence.saturating_add(1));
-        self.bytes += span.bytes.len();
+        self.bytes += span.stored_bytes();
         // A batch that was made stays as it is.
         let batch = self.batch_len();
         let mut place = self.queue.len();
@@ -181,7 +198,7 @@ impl Outbox {
         let lost = |w: &Waiting| is_lost(w.span.run);
         let kept = batch - self.queue.iter().take(batch).filter(|w| lost(w)).count();
         self.queue.retain(|w| !lost(w));
-        self.bytes = self.queue.iter().map(|w| w.span.bytes.len()).sum();
+        self.bytes = self.queue.iter().map(|w| w.span.stored_bytes()).sum();
         self.state = match self.state {
             State::InFlight { batch, .. } if kept > 0 => State::InFlight { batch, len: kept },
             State::Again {
@@ -210,7 +227,7 @@ impl Outbox {
         self.queue.is_empty()
     }
 
-    /// Bytes not yet acknowledged.
+    /// Bytes not yet acknowledged, as they are stored.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -330,7 +347,7 @@ impl Outbox {
 
     /// Holds what must always be true.
     pub fn check_invariants(&self) {
-        let bytes: usize = self.queue.iter().map(|w| w.span.bytes.len()).sum();
+        let bytes: usize = self.queue.iter().map(|w| w.span.stored_bytes()).sum();
         assert_eq!(bytes, self.bytes, "the bytes are counted");
         let batch = self.batch_len();
         let sequences = || self.iter().map(|span| span.sequence);
@@ -376,7 +393,7 @@ impl Outbox {
 
     fn take_front(&mut self, len: usize) -> Vec<EncodedSpan> {
         let spans: Vec<EncodedSpan> = self.queue.drain(..len).map(|w| w.span).collect();
-        self.bytes -= spans.iter().map(|s| s.bytes.len()).sum::<usize>();
+        self.bytes -= spans.iter().map(EncodedSpan::stored_bytes).sum::<usize>();
         spans
     }
 }
@@ -402,7 +419,7 @@ mod tests {
     fn outbox_of(count: u64) -> Outbox {
         let mut outbox = Outbox::new(POLICY, 0);
         for n in 0..count {
-            outbox.push(run(), Arc::from(n.to_be_bytes()), secs(0));
+            outbox.push(run(), None, Arc::from(n.to_be_bytes()), secs(0));
         }
         outbox
     }
@@ -438,6 +455,7 @@ mod tests {
         let other = EncodedSpan {
             sequence: 1,
             run: RunKey::from_bytes([8; 16]),
+            monitor: None,
             bytes: Arc::from([8]),
         };
         outbox.restore(other.clone(), secs(0));
@@ -477,7 +495,7 @@ mod tests {
         let mut outbox = outbox_of(2);
         let first = outbox.next_batch(secs(5), false).unwrap();
         settle(&mut outbox, &first, retry(None), secs(6));
-        outbox.push(run(), Arc::from([7]), secs(6));
+        outbox.push(run(), None, Arc::from([7]), secs(6));
         assert_eq!(outbox.next_batch(secs(6), true), None);
         let at = outbox.next_deadline(false).unwrap();
         assert!(at > secs(6) && at <= secs(7));
@@ -499,7 +517,7 @@ mod tests {
     fn what_another_left_finds_its_place_and_a_batch_stays_as_it_is() {
         let mut outbox = Outbox::new(POLICY, 100);
         for n in 0..4_u64 {
-            outbox.push(run(), Arc::from(n.to_be_bytes()), secs(0));
+            outbox.push(run(), None, Arc::from(n.to_be_bytes()), secs(0));
         }
         let batch = outbox.next_batch(secs(0), false).unwrap();
         for sequence in [50, 200, 7] {
@@ -508,6 +526,7 @@ mod tests {
             let span = EncodedSpan {
                 sequence,
                 run,
+                monitor: None,
                 bytes,
             };
             outbox.restore(span, secs(1));
@@ -528,7 +547,7 @@ mod tests {
         outbox.forget(|lost| lost == run());
         outbox.check_invariants();
         assert_eq!((outbox.len(), outbox.bytes()), (3, 3));
-        assert!(outbox.push(run(), Arc::from([2]), secs(1)).sequence > 200);
+        assert!(outbox.push(run(), None, Arc::from([2]), secs(1)).sequence > 200);
     }
 
     #[test]
@@ -586,6 +605,7 @@ mod tests {
         for _ in 0..3 {
             outbox.push(
                 run(),
+                None,
                 vec![0; limits::BATCH_BYTES_MAX / 2 + 1].into(),
                 secs(0),
             );
@@ -602,7 +622,12 @@ mod tests {
             for _ in 0..u.int_in_range(0..=100)? {
                 now += u.int_in_range(0..=20)?;
                 for _ in 0..u.int_in_range(0..=6)? {
-                    outbox.push(run(), vec![0; u.int_in_range(0..=9)?].into(), secs(now));
+                    outbox.push(
+                        run(),
+                        None,
+                        vec![0; u.int_in_range(0..=9)?].into(),
+                        secs(now),
+                    );
                     pushed += 1;
                 }
                 let Some(batch) = outbox.next_batch(secs(now), u.arbitrary()?) else {

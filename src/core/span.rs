@@ -3,6 +3,7 @@
 use super::event::Value;
 use super::ids::{SpanId, TraceContext, TraceId};
 use super::time::Wall;
+use std::sync::Arc;
 
 /// A span that will not change any more. It is exported once, and any re-send is the same to the byte.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,17 @@ pub struct Span {
     pub links: Vec<Link>,
     /// How many links a limit cut off.
     pub dropped_links: u32,
+    /// Whose it is, where that is not farspan.
+    pub service: Option<Arc<Service>>,
+}
+
+/// The service that a monitor's spans are of, where it has one of its own: their resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The monitor; where spans are stored, it names the service.
+    pub monitor: Arc<str>,
+    /// `service.name`, behind `service.namespace` where there is one: for people.
+    pub name: Box<str>,
 }
 
 /// Another span that a span has to do with.

@@ -1469,9 +1469,7 @@ fn stored(rig: &mut Rig) -> Stored {
             Change::RemoveWorkflow(run) => stored.workflows.retain(|(known, _)| *known != run),
             Change::PutSpan(span) => stored.spans.push(span),
             Change::PutFinished(run, at) => stored.finished.push((run, at)),
-            Change::RemoveSpans(gone) => stored
-                .spans
-                .retain(|span| !gone.contains(&(span.run, span.sequence))),
+            Change::RemoveSpans(gone) => stored.spans.retain(|span| !gone.contains(span)),
             other => panic!("not here: {other:?}"),
         }
     }
@@ -1790,4 +1788,58 @@ fn what_another_left_is_taken_over_at_any_time() {
     assert_eq!(rig.core.watched(), 2);
     rig.pass(secs(6.0));
     assert_eq!(rig.batches[0].1.spans, spans, "to the byte");
+}
+
+#[test]
+fn each_span_names_the_monitor_whose_service_it_is_of() {
+    let service = |monitor: &str| {
+        Some(Arc::new(span::Service {
+            monitor: monitor.into(),
+            name: "etl".into(),
+        }))
+    };
+    let mut monitors = vec![monitor(0), monitor(1)];
+    monitors[1].naming.service = service("monitor1");
+    let mut rig = Rig::new(settings(monitors));
+    for (monitor, id) in [(0, "a"), (1, "b")] {
+        rig.handle(Input::Started(event(monitor, id)));
+    }
+    for _ in 0..2 {
+        let poll = rig.next_poll().1;
+        rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 1));
+    }
+    let named: Vec<Option<Arc<str>>> = rig.core.outbox.iter().map(|s| s.monitor.clone()).collect();
+    assert_eq!(named.iter().flatten().count(), 2, "{named:?}");
+    assert_eq!(named.len(), 4);
+    let bytes: usize = rig.core.outbox.iter().map(|s| s.bytes.len()).sum();
+    let names = 2 * ("monitor1".len() + limits::STORED_SEQUENCE_BYTES);
+    assert_eq!(rig.core.outbox.bytes(), bytes + names);
+    let spans: Vec<Change> = (rig.core.everything(rig.now).into_iter())
+        .filter(|change| matches!(change, Change::PutSpan(_)))
+        .collect();
+
+    // The name stays, whatever the monitors are by then; in memory it is there once.
+    let mut monitors = vec![monitor(1)];
+    monitors[0].naming.service = service("monitor1");
+    let interned = monitors[0].naming.service.clone().unwrap();
+    for (monitors, is_known) in [(monitors, true), (vec![monitor(0)], false)] {
+        let mut later = Rig::new(settings(monitors));
+        let stored = spans.iter().map(|change| match change {
+            Change::PutSpan(span) => EncodedSpan {
+                monitor: span.monitor.as_deref().map(Arc::from),
+                ..span.clone()
+            },
+            other => panic!("{other:?}"),
+        });
+        let stored = Stored {
+            spans: stored.collect(),
+            ..Stored::default()
+        };
+        later.core.restore(stored, later.now);
+        let kept: Vec<&EncodedSpan> = later.core.outbox.iter().collect();
+        assert!(kept.iter().map(|s| &s.monitor).eq(&named));
+        let names: Vec<&Arc<str>> = kept.iter().filter_map(|s| s.monitor.as_ref()).collect();
+        assert!(Arc::ptr_eq(names[0], names[1]));
+        assert_eq!(Arc::ptr_eq(names[0], &interned.monitor), is_known);
+    }
 }

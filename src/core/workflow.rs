@@ -18,7 +18,7 @@ use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId
 use super::limits;
 use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Outcome, Progress, Snapshot, State};
-use super::span::{Link, Parent, Span, SpanEvent, SpanStatus};
+use super::span::{Link, Parent, Service, Span, SpanEvent, SpanStatus};
 use super::time::Wall;
 use stages::{Stage, limited};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Naming {
     pub queued: bool,
     /// What the submitter's trace context is for.
     pub context: ContextUse,
+    /// Whose its spans are, where that is not farspan.
+    pub service: Option<Arc<Service>>,
 }
 
 /// What becomes of the trace context that a start event carries.
@@ -65,6 +67,7 @@ impl Naming {
             skipped: false,
             queued: false,
             context: ContextUse::Parent,
+            service: None,
         }
     }
 }
@@ -495,6 +498,7 @@ impl Workflow {
             dropped_events: dropped_events + dropped as u32,
             links,
             dropped_links,
+            service: naming.service.clone(),
         });
     }
 
@@ -530,6 +534,7 @@ impl Workflow {
             dropped_events: 0,
             links: Vec::new(),
             dropped_links: 0,
+            service: naming.service.clone(),
         }
     }
 

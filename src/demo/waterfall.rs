@@ -166,8 +166,11 @@ fn head(root: &Span, width: usize) -> String {
         Value::Str(id) if &**key == "workflowId" => Some(format!(" {}", escape(id))),
         _ => None,
     });
+    let service = root.service.as_ref();
+    let service = service.map(|service| format!("{}: ", escape(&service.name)));
     let what = format!(
-        "{}{}  {}  {}",
+        "{}{}{}  {}  {}",
+        service.unwrap_or_default(),
         escape(&root.name),
         workflow_id.unwrap_or_default(),
         humanise(root.end.since(root.start)),
@@ -259,9 +262,10 @@ fn column_count(c: char) -> usize {
 mod tests {
     use super::*;
     use crate::core::ids::TraceId;
-    use crate::core::span::Parent;
+    use crate::core::span::{Parent, Service};
     use arbtest::arbtest;
     use expect_test::{Expect, expect};
+    use std::sync::Arc;
 
     fn span(
         id: u8,
@@ -291,6 +295,7 @@ mod tests {
             dropped_events: 0,
             links: Vec::new(),
             dropped_links: 0,
+            service: None,
         }
     }
 
@@ -326,6 +331,21 @@ mod tests {
               Processor         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━      2h 08m 15s  ✓ ok
               OutputGenerator                                        ━━━━━     16m 30s  ✓ ok
         "#]],
+        );
+    }
+
+    #[test]
+    fn the_service_stands_first_where_it_is_not_farspan() {
+        let mut root = span(1, None, "Workflow", 0, 100, SpanStatus::Ok);
+        root.service = Some(Arc::new(Service {
+            monitor: "airflow".into(),
+            name: "data/etl\n".into(),
+        }));
+        let text = render(&[root], 60, false);
+        let head = text.lines().next();
+        assert_eq!(
+            head,
+            Some(r"data/etl\n: Workflow 704c0b60-109f  1m 40s  ✓ ok")
         );
     }
 

@@ -1,5 +1,6 @@
 //! From the configuration's monitors to what pollers ask, and to what the core knows of each.
 
+use super::services;
 use crate::config::monitors::Monitor;
 use crate::config::{Config, Pem};
 use crate::core::workflow::Naming;
@@ -62,7 +63,10 @@ pub(super) fn monitors(config: &Config) -> Vec<core::Monitor> {
             hosts.len() - 1
         });
         core::Monitor {
-            naming: Naming::new(&monitor.name, &monitor.spans.workflow, config.trace.limits),
+            naming: Naming {
+                service: services::service(config, monitor),
+                ..Naming::new(&monitor.name, &monitor.spans.workflow, config.trace.limits)
+            },
             host: u16::try_from(host).unwrap_or(u16::MAX),
             initial_delay: monitor.poll.initial_delay,
             interval: monitor.poll.interval,

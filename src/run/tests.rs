@@ -350,22 +350,21 @@ fn a_loop_that_is_stuck_feeds_no_watchdog() {
 #[test]
 fn the_last_line_says_what_the_next_start_finds() {
     let run = |n: u8| RunKey::from_bytes([n; 16]);
-    let span = |n: u8, sequence: u64| {
-        Change::PutSpan(crate::core::outbox::EncodedSpan {
-            sequence,
-            run: run(n),
-            bytes: vec![n].into(),
-        })
+    let span = |n: u8, sequence: u64| crate::core::outbox::EncodedSpan {
+        sequence,
+        run: run(n),
+        monitor: None,
+        bytes: vec![n].into(),
     };
     let unstored = [
         Change::PutWorkflow {
             run: run(1),
             record: vec![1],
         },
-        span(1, 1),
-        span(2, 2),
-        span(2, 3),
-        Change::RemoveSpans(vec![(run(2), 2), (run(3), 7)]),
+        Change::PutSpan(span(1, 1)),
+        Change::PutSpan(span(2, 2)),
+        Change::PutSpan(span(2, 3)),
+        Change::RemoveSpans(vec![span(2, 2), span(3, 7)]),
     ];
     assert_eq!(touched(&unstored), (3, 2));
     assert_eq!(touched(&[]), (0, 0));

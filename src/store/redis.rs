@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! farspan:{<namespace>/<service>}:instance:<name>   <token>/<link>, PX = lease   who is alive
-//!                                :run:<run>         o = owner, w = record, s:<sequence> = spans
+//!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans
 //!                                :done:<run>        EX 86400                    delivered lately
 //!                                :runs:<owner>      the runs of an owner        for takeovers
 //!                                :owners            all owners                  for takeovers
@@ -705,10 +705,11 @@ impl RedisStore {
             if name == b"w" {
                 claimed.workflows.push((run, value));
                 has_record = true;
-            } else if let Some(sequence) = sequence_of(&name) {
+            } else if let Some((sequence, monitor)) = span_of(&name) {
                 claimed.spans.push(EncodedSpan {
                     sequence,
                     run,
+                    monitor,
                     bytes: Arc::from(value),
                 });
             }
@@ -804,7 +805,8 @@ fn silence(since: Now, now: Now) -> Duration {
 struct Changed {
     /// `Some(None)`: it goes.
     record: Option<Option<Vec<u8>>>,
-    spans: BTreeMap<u64, Option<Arc<[u8]>>>,
+    /// By their fields.
+    spans: BTreeMap<String, Option<Arc<[u8]>>>,
 }
 
 impl Changed {
@@ -821,21 +823,21 @@ impl Changed {
             bytes += record.len();
             command.arg("w").arg(&**record);
         }
-        for (sequence, span) in &self.spans {
+        for (field, span) in &self.spans {
             if let Some(span) = span {
                 bytes += span.len();
-                command.arg(format!("s:{sequence}")).arg(&**span);
+                command.arg(field).arg(&**span);
             }
         }
         let gone = self.spans.iter().filter(|(_, span)| span.is_none());
-        let gone: Vec<u64> = gone.map(|(sequence, _)| *sequence).collect();
+        let gone: Vec<&String> = gone.map(|(field, _)| field).collect();
         let record_goes = self.record == Some(None);
         command.arg(gone.len() + usize::from(record_goes));
         if record_goes {
             command.arg("w");
         }
-        for sequence in gone {
-            command.arg(format!("s:{sequence}"));
+        for field in gone {
+            command.arg(field);
         }
         bytes
     }
@@ -852,11 +854,12 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
             Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
             Change::PutSpan(span) => {
                 let spans = &mut runs.entry(span.run).or_default().spans;
-                spans.insert(span.sequence, Some(span.bytes.clone()));
+                spans.insert(field_of(span), Some(span.bytes.clone()));
             }
             Change::RemoveSpans(spans) => {
-                for (run, sequence) in spans {
-                    runs.entry(*run).or_default().spans.insert(*sequence, None);
+                for span in spans {
+                    let run = runs.entry(span.run).or_default();
+                    run.spans.insert(field_of(span), None);
                 }
             }
             // It is done when nothing of it is left.
@@ -884,12 +887,21 @@ fn run_of(hex: &str) -> Option<RunKey> {
     Some(RunKey::from_bytes(bytes))
 }
 
-fn sequence_of(field: &[u8]) -> Option<u64> {
-    std::str::from_utf8(field)
-        .ok()?
-        .strip_prefix("s:")?
-        .parse()
-        .ok()
+/// A span's field: `s:<sequence>`, and the monitor under whose resource it goes where that is not the process's.
+fn field_of(span: &EncodedSpan) -> String {
+    let sequence = span.sequence;
+    match &span.monitor {
+        None => format!("s:{sequence}"),
+        Some(monitor) => format!("s:{sequence}:{monitor}"),
+    }
+}
+
+fn span_of(field: &[u8]) -> Option<(u64, Option<Arc<str>>)> {
+    let rest = std::str::from_utf8(field).ok()?.strip_prefix("s:")?;
+    match rest.split_once(':') {
+        None => Some((rest.parse().ok()?, None)),
+        Some((sequence, monitor)) => Some((sequence.parse().ok()?, Some(monitor.into()))),
+    }
 }
 
 /// Unlike any other: the standard library seeds each of these from the system's randomness.
@@ -995,12 +1007,17 @@ mod tests {
         }
     }
 
-    fn span(n: u8, sequence: u64) -> Change {
-        Change::PutSpan(EncodedSpan {
+    fn encoded(n: u8, sequence: u64) -> EncodedSpan {
+        EncodedSpan {
             sequence,
             run: key(n),
+            monitor: (sequence % 2 == 1).then(|| "a:b".into()),
             bytes: vec![n; 3].into(),
-        })
+        }
+    }
+
+    fn span(n: u8, sequence: u64) -> Change {
+        Change::PutSpan(encoded(n, sequence))
     }
 
     fn commit(store: &mut RedisStore, changes: &[Change]) -> Committed {
@@ -1025,7 +1042,7 @@ mod tests {
         // A record that ends, its span delivered: done, for everybody.
         let end = [Change::RemoveWorkflow(key(1)), span(1, 7)];
         assert!(commit(&mut a, &end).is_plain());
-        assert!(commit(&mut a, &[Change::RemoveSpans(vec![(key(1), 7)])]).is_plain());
+        assert!(commit(&mut a, &[Change::RemoveSpans(vec![encoded(1, 7)])]).is_plain());
         assert!(a.mine.is_empty());
         let committed = commit(&mut b, &[put(1, b"b's")]);
         assert_eq!(committed.refused, [(key(1), Refusal::Done)]);
@@ -1053,7 +1070,9 @@ mod tests {
         b.due = clock::now().mono;
         let claimed = commit(&mut b, &[]).claimed;
         assert_eq!(claimed.workflows.len(), 199);
-        assert_eq!(claimed.spans.len(), 2);
+        let mut spans = claimed.spans;
+        spans.sort_unstable_by_key(|span| span.sequence);
+        assert_eq!(spans, [encoded(3, 5), encoded(4, 6)]);
         assert_eq!(claimed.finished.len(), 1);
         b.due = clock::now().mono;
         assert!(commit(&mut b, &[]).is_plain());
@@ -1405,8 +1424,17 @@ mod tests {
         for wrong in ["", "é", &"g".repeat(32), &"+1".repeat(16), &"0".repeat(33)] {
             let _ = run_of(wrong);
         }
-        assert_eq!(sequence_of(b"s:18446744073709551615"), Some(u64::MAX));
-        assert_eq!(sequence_of(b"w"), None);
-        assert_eq!(sequence_of(b"\xff"), None);
+        assert_eq!(span_of(b"s:18446744073709551615"), Some((u64::MAX, None)));
+        assert_eq!(span_of(b"s:7:etl"), Some((7, Some("etl".into()))));
+        for wrong in [
+            &b"w"[..],
+            b"\xff",
+            b"s:",
+            b"s::etl",
+            b"s:7:\xff",
+            b"s:x:etl",
+        ] {
+            assert_eq!(span_of(wrong), None);
+        }
     }
 }

@@ -98,7 +98,10 @@ impl Collector {
             let known = self.by_bytes.get(&span.bytes);
             assert_eq!(known, Some(&place), "in the order of completion, unchanged");
             assert!(place < self.stored.0, "sent before it is stored");
-            let id = self.finished[place].0.span_id;
+            let finished = &self.finished[place].0;
+            let service = finished.service.as_ref();
+            assert_eq!(span.monitor, service.map(|s| s.monitor.clone()));
+            let id = finished.span_id;
             let first = self.sent.entry(id).or_insert_with(|| span.bytes.clone());
             assert_eq!(*first, span.bytes, "a span id with two contents");
         }

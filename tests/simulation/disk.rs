@@ -29,9 +29,9 @@ impl Disk {
                     assert_eq!(twin, None, "a sequence for two spans");
                 }
                 Change::RemoveSpans(spans) => {
-                    for (run, sequence) in spans {
-                        let removed = self.spans.remove(&sequence);
-                        assert_eq!(removed.map(|s| s.run), Some(run), "it was never stored");
+                    for span in spans {
+                        let removed = self.spans.remove(&span.sequence);
+                        assert_eq!(removed, Some(span), "it was never stored so");
                     }
                 }
                 Change::PutFinished(run, at) => {
@@ -53,7 +53,9 @@ impl Disk {
     /// What the core is to have counted.
     pub fn bytes(&self) -> u64 {
         let records = self.workflows.values().map(Vec::len).sum::<usize>();
-        let spans = self.spans.values().map(|s| s.bytes.len()).sum::<usize>();
+        let named = |span: &EncodedSpan| span.monitor.as_ref().map_or(0, |name| 8 + name.len());
+        let spans = self.spans.values().map(|s| s.bytes.len() + named(s));
+        let spans = spans.sum::<usize>();
         let items = self.workflows.len() + self.spans.len() + self.finished.len();
         (records + spans) as u64 + items as u64 * limits::STORED_KEYS_BYTES
     }

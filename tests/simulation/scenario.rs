@@ -6,9 +6,11 @@ use farspan::core::ids::{SpanId, TraceContext, TraceId};
 use farspan::core::outbox::BatchPolicy;
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::snapshot::Outcome;
+use farspan::core::span::Service;
 use farspan::core::time::Wall;
 use farspan::core::workflow::Naming;
 use farspan::core::{Monitor, Pace, Settings};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const MS: u64 = 1_000_000;
@@ -316,12 +318,22 @@ pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u6
         _ => 2 * duration + HOUR,
     };
     Monitor {
-        naming: Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default()),
+        naming: Naming {
+            service: n.is_multiple_of(2).then(|| service(n)),
+            ..Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default())
+        },
         host: r.index(hosts) as u16,
         initial_delay: Duration::from_nanos(r.between(0, 30 * SECOND)),
         interval: Duration::from_nanos(interval * r.between(100, 200) / 100),
         timeout: Duration::from_nanos(timeout),
     }
+}
+
+fn service(n: u64) -> Arc<Service> {
+    Arc::new(Service {
+        monitor: format!("monitor {n}").into(),
+        name: "service".into(),
+    })
 }
 
 fn sampler(r: &mut Random) -> Sampler {

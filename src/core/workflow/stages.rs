@@ -608,6 +608,7 @@ impl Workflow {
             events: super::clamped(seen.events, start, end),
             links,
             dropped_links,
+            service: naming.service.clone(),
         });
     }
 

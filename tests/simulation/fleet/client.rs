@@ -1,7 +1,7 @@
 //! An instance's side of the store: `RedisStore` of `src/store/redis.rs` step by step, on a wire that may be cut and
 //! may lose answers.
 
-use super::redis::{Claim, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
+use super::redis::{Claim, Field, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
 use farspan::core::ids::RunKey;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::{Mono, Now};
@@ -453,10 +453,11 @@ impl Client {
             Some(record) => claimed.workflows.push((run, record)),
             None => claimed.finished.push((run, now.wall)),
         }
-        for (sequence, bytes) in there.spans {
+        for ((sequence, monitor), bytes) in there.spans {
             claimed.spans.push(EncodedSpan {
                 sequence,
                 run,
+                monitor,
                 bytes,
             });
         }
@@ -472,7 +473,7 @@ fn silence(since: Now, now: Now) -> Duration {
 struct Changed {
     /// `Some(None)`: it goes.
     record: Option<Option<Vec<u8>>>,
-    spans: BTreeMap<u64, Option<Arc<[u8]>>>,
+    spans: BTreeMap<Field, Option<Arc<[u8]>>>,
 }
 
 impl Changed {
@@ -490,14 +491,18 @@ impl Changed {
             spans: Vec::new(),
             spans_gone: Vec::new(),
         };
-        for (sequence, span) in self.spans {
+        for (field, span) in self.spans {
             match span {
-                Some(span) => part.spans.push((sequence, span)),
-                None => part.spans_gone.push(sequence),
+                Some(span) => part.spans.push((field, span)),
+                None => part.spans_gone.push(field),
             }
         }
         part
     }
+}
+
+fn field_of(span: &EncodedSpan) -> Field {
+    (span.sequence, span.monitor.clone())
 }
 
 fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
@@ -510,11 +515,12 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
             Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
             Change::PutSpan(span) => {
                 let spans = &mut runs.entry(span.run).or_default().spans;
-                spans.insert(span.sequence, Some(span.bytes.clone()));
+                spans.insert(field_of(span), Some(span.bytes.clone()));
             }
             Change::RemoveSpans(spans) => {
-                for (run, sequence) in spans {
-                    runs.entry(*run).or_default().spans.insert(*sequence, None);
+                for span in spans {
+                    let run = runs.entry(span.run).or_default();
+                    run.spans.insert(field_of(span), None);
                 }
             }
             Change::PutFinished(run, _) => drop(runs.entry(*run).or_default()),

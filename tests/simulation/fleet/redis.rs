@@ -28,8 +28,11 @@ pub struct Redis {
 pub struct Run {
     pub owner: Owner,
     pub record: Option<Vec<u8>>,
-    pub spans: BTreeMap<u64, Arc<[u8]>>,
+    pub spans: BTreeMap<Field, Arc<[u8]>>,
 }
+
+/// A span's: its sequence, and its monitor.
+pub type Field = (u64, Option<Arc<str>>);
 
 /// What the simulation knows of Redis and nobody else.
 #[derive(Default)]
@@ -97,9 +100,9 @@ pub struct Part {
     pub run: RunKey,
     pub mode: Mode,
     pub record: Option<Vec<u8>>,
-    pub spans: Vec<(u64, Arc<[u8]>)>,
+    pub spans: Vec<(Field, Arc<[u8]>)>,
     pub record_goes: bool,
-    pub spans_gone: Vec<u64>,
+    pub spans_gone: Vec<Field>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,15 +191,15 @@ impl Redis {
             there.record = Some(record.clone());
             self.ledger.accepted.insert(run);
         }
-        for (sequence, span) in &part.spans {
-            there.spans.insert(*sequence, span.clone());
+        for (field, span) in &part.spans {
+            there.spans.insert(field.clone(), span.clone());
             self.ledger.stored.insert(span.clone());
         }
         if part.record_goes {
             there.record = None;
         }
-        for sequence in &part.spans_gone {
-            there.spans.remove(sequence);
+        for field in &part.spans_gone {
+            there.spans.remove(field);
         }
         self.ledger.written(run, owner);
         if sets == 0 && there.record.is_none() && there.spans.is_empty() {

@@ -660,6 +660,8 @@ impl World {
         assert!(!batch.spans.is_empty());
         let ledger = &self.redis.ledger;
         for span in &batch.spans {
+            let service = self.spans[&span.bytes].service.as_ref();
+            assert_eq!(span.monitor, service.map(|s| s.monitor.clone()));
             assert!(
                 ledger.stored.contains(&span.bytes),
                 "exported before it was stored: {:?}",
@@ -669,7 +671,8 @@ impl World {
             let there = self.redis.runs.get(&span.run);
             // Of two lives of one name the newer has pushed the older aside.
             let is_ours = there.is_some_and(|there| {
-                there.owner == owner && there.spans.get(&span.sequence) == Some(&span.bytes)
+                let field = (span.sequence, span.monitor.clone());
+                there.owner == owner && there.spans.get(&field) == Some(&span.bytes)
             });
             assert!(
                 is_ours || lost(&span.run),

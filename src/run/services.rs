@@ -1,0 +1,95 @@
+//! Whose spans a monitor's are: the process's resource, with what the monitor says otherwise.
+
+use crate::config::Config;
+use crate::config::monitors::{Monitor, Service};
+use crate::core::span;
+use crate::otlp::Envelope;
+use std::sync::Arc;
+
+const NAME: &str = "service.name";
+const NAMESPACE: &str = "service.namespace";
+
+/// With every resource that there is.
+pub(super) fn envelope(config: &Config) -> Envelope {
+    let mut envelope = Envelope::new(&config.resource);
+    for monitor in &config.monitors {
+        if monitor.service != Service::default() {
+            let resource = resource(&config.resource, &monitor.service);
+            envelope.add(&monitor.name, &resource);
+        }
+    }
+    envelope
+}
+
+/// What the core is to know of it.
+pub(super) fn service(config: &Config, monitor: &Monitor) -> Option<Arc<span::Service>> {
+    if monitor.service == Service::default() {
+        return None;
+    }
+    let resource = resource(&config.resource, &monitor.service);
+    let attribute = |name: &str| {
+        let found = resource.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    let name = attribute(NAME).unwrap_or_default();
+    Some(Arc::new(span::Service {
+        monitor: monitor.name.as_str().into(),
+        name: match attribute(NAMESPACE) {
+            Some(namespace) => format!("{namespace}/{name}").into(),
+            None => name.into(),
+        },
+    }))
+}
+
+/// What the monitor says counts; keys stay unique, and what is replaced keeps its place.
+fn resource(process: &[(String, String)], service: &Service) -> Vec<(String, String)> {
+    let mut resource = process.to_vec();
+    let named = |key: &str, value: &Option<String>| Some((key.to_owned(), value.clone()?));
+    let names = [
+        named(NAME, &service.name),
+        named(NAMESPACE, &service.namespace),
+    ];
+    let attributes = service.attributes.iter().cloned();
+    for (key, value) in attributes.chain(names.into_iter().flatten()) {
+        match resource.iter_mut().find(|(known, _)| *known == key) {
+            Some(known) => known.1 = value,
+            None => resource.push((key, value)),
+        }
+    }
+    resource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let pairs = pairs.iter();
+        pairs.map(|(k, v)| (k.to_string(), v.to_string())).collect()
+    }
+
+    #[test]
+    fn a_monitor_replaces_and_adds() {
+        let process = pairs(&[
+            ("service.name", "farspan"),
+            ("service.instance.id", "one"),
+            ("team", "platform"),
+        ]);
+        let service = Service {
+            name: Some("etl".into()),
+            namespace: Some("data".into()),
+            attributes: pairs(&[("team", "risk"), ("service.name", "loses"), ("tier", "1")]),
+        };
+        assert_eq!(
+            resource(&process, &service),
+            pairs(&[
+                ("service.name", "etl"),
+                ("service.instance.id", "one"),
+                ("team", "risk"),
+                ("tier", "1"),
+                ("service.namespace", "data"),
+            ])
+        );
+        assert_eq!(resource(&process, &Service::default()), process);
+    }
+}
