@@ -24,9 +24,9 @@ fn monitor(host: u16) -> Monitor {
     Monitor {
         naming: Naming::new(&format!("monitor{host}"), "Workflow", SpanLimits::default()),
         host,
-        initial_delay: Duration::from_secs(5),
-        interval: INTERVAL,
-        timeout: Duration::from_secs(3600),
+        pace: Pace::new(Duration::from_secs(5), INTERVAL, Duration::from_secs(3600)),
+        requests_per_second: None,
+        send_traceparent: false,
     }
 }
 
@@ -349,7 +349,7 @@ fn failures_back_off_up_to_a_minute_and_a_success_forgets_them() {
 #[test]
 fn backoff_is_never_shorter_than_the_interval() {
     let mut slow = monitor(0);
-    slow.interval = secs(300.0);
+    slow.pace.interval = secs(300.0);
     let mut rig = Rig::new(settings(vec![slow]));
     rig.start(0, "w");
     let (mut last, poll) = rig.next_poll();
@@ -445,7 +445,7 @@ fn what_is_taken_back_at_the_end_stays_back() {
 #[test]
 fn a_rate_limit_starves_nobody() {
     let mut settings = settings(vec![monitor(0)]);
-    settings.monitors[0].timeout = secs(1e6);
+    settings.monitors[0].pace.timeout = secs(1e6);
     let mut rig = Rig::new(settings);
     for n in 0..20 {
         rig.start(0, &format!("w{n}"));
@@ -501,7 +501,7 @@ fn not_found_in_the_middle_is_tolerated_for_a_minute_too() {
 #[test]
 fn one_not_found_in_the_middle_never_ends_a_watch() {
     let mut slow = monitor(0);
-    slow.interval = secs(300.0);
+    slow.pace.interval = secs(300.0);
     let mut rig = Rig::new(settings(vec![slow]));
     rig.start(0, "w");
     let (_, poll) = rig.next_poll();
@@ -1258,17 +1258,17 @@ fn reasons_are_counted_where_they_stand() {
 }
 
 fn pace(initial_delay: f64, interval: f64, timeout: f64) -> Input {
-    Input::Reloaded(vec![Pace {
-        initial_delay: secs(initial_delay),
-        interval: secs(interval),
-        timeout: secs(timeout),
-    }])
+    Input::Reloaded(vec![Pace::new(
+        secs(initial_delay),
+        secs(interval),
+        secs(timeout),
+    )])
 }
 
 #[test]
 fn a_shorter_interval_holds_at_once_and_spreads() {
     let mut settings = settings(vec![monitor(0)]);
-    (settings.monitors[0].interval, settings.pollers) = (secs(1800.0), 200);
+    (settings.monitors[0].pace.interval, settings.pollers) = (secs(1800.0), 200);
     let mut rig = Rig::new(settings);
     for n in 0..200 {
         rig.start(0, &format!("w{n}"));
@@ -1307,7 +1307,7 @@ fn a_longer_interval_holds_from_the_next_poll_on() {
 #[test]
 fn a_new_initial_delay_holds_for_who_waits_for_it() {
     let mut settings = settings(vec![monitor(0)]);
-    settings.monitors[0].initial_delay = secs(1000.0);
+    settings.monitors[0].pace.initial_delay = secs(1000.0);
     let mut rig = Rig::new(settings);
     rig.start(0, "w");
     rig.pass(secs(100.0));
@@ -1386,9 +1386,9 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
         assert_eq!((rig.core.watched(), rig.core.polls_in_flight()), (0, 0));
         assert_eq!(std::mem::take(&mut rig.settled), ["leave entry of a"]);
         if let Some(poll) = poll {
-            assert_eq!(rig.core.strays, 1, "its poller is not free yet");
+            assert_eq!(rig.core.strays.len(), 1, "its poller is not free yet");
             rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 3));
-            assert_eq!(rig.core.strays, 0);
+            assert_eq!(rig.core.strays.len(), 0);
         }
         assert!(rig.spans.is_empty(), "nothing of it is told");
         // It may come back, for the other may die.
@@ -1427,7 +1427,7 @@ fn many_runs_are_given_up_at_once() {
         "{:?}",
         phases(&rig)
     );
-    let order = rig.core.ready.clone();
+    let order = rig.core.hosts[0].ready.clone();
     let lost: Vec<(RunKey, Refusal)> = runs_of(&rig)
         .into_iter()
         .step_by(2)
@@ -1445,7 +1445,10 @@ fn many_runs_are_given_up_at_once() {
         .into_iter()
         .filter(|slot| rig.core.table.get(*slot).is_some());
     assert!(
-        rig.core.ready.iter().all(|slot| kept.any(|k| k == *slot)),
+        rig.core.hosts[0]
+            .ready
+            .iter()
+            .all(|slot| kept.any(|k| k == *slot)),
         "in their order"
     );
     while !rig.polls.is_empty() {
@@ -1716,9 +1719,9 @@ fn a_poll_of_a_run_given_up_that_is_taken_back_frees_its_poller() {
     let poll = rig.next_poll().1;
     let runs = runs_of(&rig);
     rig.handle(Input::Refused(vec![(runs[0], Refusal::Elsewhere)]));
-    assert_eq!(rig.core.strays, 1);
+    assert_eq!(rig.core.strays.len(), 1);
     rig.handle(Input::Recalled(poll));
-    assert_eq!((rig.core.strays, rig.core.polls_in_flight()), (0, 0));
+    assert_eq!((rig.core.strays.len(), rig.core.polls_in_flight()), (0, 0));
 }
 
 #[test]

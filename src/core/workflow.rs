@@ -260,6 +260,23 @@ impl Workflow {
         &self.id
     }
 
+    /// The API's last word for its state; empty before the first.
+    pub fn status(&self) -> &str {
+        self.seen.status()
+    }
+
+    /// When it started, as the API reports it, else when it was first heard of.
+    pub fn began(&self) -> Wall {
+        self.seen.start.unwrap_or(self.received_at)
+    }
+
+    /// What names its span to others.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header>
+    pub fn traceparent(&self, naming: &Naming) -> String {
+        let (trace_id, span_id) = (self.trace_id, self.span_id(naming));
+        format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags())
+    }
+
     fn edition(&self) -> Edition {
         edition(self.attempt, self.submitted_at)
     }
