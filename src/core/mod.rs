@@ -390,6 +390,8 @@ pub struct Counters {
     pub workflows_not_found: u64,
     /// Of those, given up because of a later attempt.
     pub workflows_superseded: u64,
+    /// Of those, ended with their API.
+    pub workflows_gone: u64,
     /// Spans finished.
     pub spans_finished: u64,
     /// Spans that the collector has acknowledged.
@@ -1212,6 +1214,9 @@ impl Core {
         let monitor = &self.settings.monitors[watch.monitor as usize];
         let mut spans = Vec::new();
         let naming = &monitor.naming;
+        if monitor.pace.gone_after.is_some() {
+            watch.workflow.set_answered(at);
+        }
         let verdict = watch.workflow.observe(snapshot, at, naming, &mut spans);
         let run = watch.run();
         self.mark(slot);
@@ -1246,6 +1251,7 @@ impl Core {
         watch.failures = watch.failures.saturating_add(1);
         watch.missing_since = None;
         let (failures, monitor_index) = (watch.failures, watch.monitor);
+        let refused = failure.reason == PollFailureReason::Connect;
         let monitor = &self.settings.monitors[monitor_index as usize];
         let host = monitor.host as usize;
         let interval = monitor.interval_of(&watch.workflow, at);
@@ -1259,11 +1265,65 @@ impl Core {
         if let Some(asked) = failure.retry_after {
             self.pause_host(monitor_index, asked, now);
         }
+        if self.is_going(slot, refused, asked, interval, at, now) {
+            return;
+        }
         let max = limits::BACKOFF_MAX.max(interval);
         // The first failure doubles the interval already, so that half of it taken off is still no less.
         let doubled = interval.saturating_mul(2);
         let pause = self.jitter.pause(doubled, max, failures).max(interval);
         self.wait(slot, now.mono + pause, at, now);
+    }
+
+    /// Of a workflow whose API goes away with it, and that was seen: whether it may be going, and so is asked after at
+    /// the normal interval. When that has lasted, it has ended.
+    fn is_going(
+        &mut self,
+        slot: u32,
+        refused: bool,
+        asked: Mono,
+        interval: Duration,
+        at: Wall,
+        now: Now,
+    ) -> bool {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return false;
+        };
+        let pace = &self.settings.monitors[watch.monitor as usize].pace;
+        let Some(after) = pace
+            .gone_after
+            .filter(|_| refused && watch.workflow.was_seen())
+        else {
+            watch.refused_since = None;
+            return false;
+        };
+        let is_first = watch.refused_since.is_none();
+        let since = *watch.refused_since.get_or_insert(asked);
+        if asked.since(since) >= after {
+            self.vanish(slot, at, now);
+            return true;
+        }
+        if is_first {
+            // From now on its record has to have when it was last seen.
+            watch.workflow.touch();
+            self.mark(slot);
+        }
+        self.wait(slot, now.mono + interval.min(after), at, now);
+        true
+    }
+
+    /// The API of a workflow is gone, and so is the workflow.
+    fn vanish(&mut self, slot: u32, at: Wall, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let naming = &self.settings.monitors[watch.monitor as usize].naming;
+        let mut spans = Vec::new();
+        let outcome = watch.workflow.vanish(at, naming, &mut spans);
+        let run = watch.run();
+        self.finish(run, spans);
+        self.counters.workflows_gone += 1;
+        self.end(slot, outcome, None, now);
     }
 
     /// The next poll an interval after the last one was due, so that polls keep their place between one another; but

@@ -141,13 +141,17 @@ impl Rig {
     }
 
     fn answer(&mut self, poll: &Poll, answer: Answer) {
+        self.answer_after(poll, 1, answer);
+    }
+
+    fn answer_after(&mut self, poll: &Poll, requests: u32, answer: Answer) {
         self.handle(Input::Polled(Polled {
             slot: poll.slot,
             generation: poll.generation,
             sent: self.now,
             received: self.now,
             date: None,
-            requests: 1,
+            requests,
             pause: None,
             answer,
         }));
@@ -1793,4 +1797,335 @@ fn what_another_left_is_taken_over_at_any_time() {
     assert_eq!(rig.core.watched(), 2);
     rig.pass(secs(6.0));
     assert_eq!(rig.batches[0].1.spans, spans, "to the byte");
+}
+
+/// When a workflow that started at 0 is asked after, in whole seconds.
+fn asked_at(pace: Pace, answer: &Answer, polls: usize) -> Vec<u64> {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].pace = pace;
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    let asked = (0..polls).map(|_| {
+        let (at, poll) = rig.next_poll();
+        rig.answer(&poll, answer.clone());
+        at.since(Mono::default()).as_secs()
+    });
+    asked.collect()
+}
+
+#[test]
+fn intervals_by_status_and_by_age() {
+    let plain = Pace::new(Duration::ZERO, INTERVAL, secs(1e6));
+    let adaptive = Pace {
+        adaptive: Some(Adaptive {
+            share: 0.5,
+            min: secs(2.0),
+            max: secs(100.0),
+        }),
+        ..plain.clone()
+    };
+    let by_status = Pace {
+        interval_by_status: vec![("STATUS".into(), secs(33.0))],
+        ..adaptive.clone()
+    };
+    let mut text = String::new();
+    for (name, pace, answer) in [
+        ("plain", plain, running()),
+        ("adaptive", adaptive.clone(), running()),
+        ("adaptive, never seen", adaptive, Answer::NotFound),
+        ("by status", by_status.clone(), running()),
+        ("by status, unreachable", by_status, unreachable()),
+    ] {
+        text += &format!("{name}: {:?}\n", asked_at(pace, &answer, 9));
+    }
+    expect![[r#""#]].assert_eq(&text);
+}
+
+#[test]
+fn an_interval_that_is_new_holds_for_what_is_watched() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    let pace = Pace {
+        interval_by_status: vec![("status".into(), secs(1.0))],
+        ..Pace::new(Duration::ZERO, INTERVAL, secs(3600.0))
+    };
+    let reloaded = rig.now.mono;
+    rig.handle(Input::Reloaded(vec![pace]));
+    let (mut last, mut poll) = rig.next_poll();
+    assert!(last.since(reloaded) <= secs(1.0) + wheel::TICK);
+    for _ in 0..3 {
+        rig.answer(&poll, running());
+        let (at, next) = rig.next_poll();
+        assert!(at.since(last) <= secs(1.0) + wheel::TICK);
+        (last, poll) = (at, next);
+    }
+}
+
+/// Who was asked when, while each poll takes so many requests and is answered at once.
+fn asked_with_requests(rig: &mut Rig, requests: u32, time: Duration) -> Vec<(f64, u16)> {
+    let (end, mut asked) = (rig.now.mono + time, Vec::new());
+    loop {
+        for (at, poll) in rig.polls() {
+            asked.push((at.as_ns() as f64 / 1e9, poll.monitor));
+            rig.answer_after(&poll, requests, running());
+        }
+        let next = rig.core.next_deadline().expect("somebody is watched");
+        if !rig.polls.is_empty() {
+            continue;
+        }
+        if next > end {
+            return asked;
+        }
+        assert!(next > rig.now.mono, "the core asks for the past");
+        rig.step_to(next);
+        rig.handle(Input::Tick);
+    }
+}
+
+#[test]
+fn a_host_is_asked_no_more_often_than_the_least_of_its_monitors_says_and_no_other_waits() {
+    let mut monitors = vec![monitor(0), monitor(0), monitor(1)];
+    monitors[1].naming.monitor = "same host".into();
+    monitors[0].requests_per_second = Some(7.0);
+    monitors[1].requests_per_second = Some(2.0);
+    let mut rig = Rig::new(settings(monitors));
+    for n in 0..100 {
+        for monitor in 0..3 {
+            rig.start(monitor, &format!("w{n}"));
+        }
+    }
+    rig.pass(secs(14.9));
+    let asked = asked_with_requests(&mut rig, 3, secs(600.0));
+    let of = |hosts: [bool; 3], from: f64, to: f64| {
+        let within = asked.iter().filter(|(at, _)| (from..to).contains(at));
+        within.filter(|(_, m)| hosts[usize::from(*m)]).count()
+    };
+    // 2 a second of which each poll takes 3.
+    let limited = of([true, true, false], 100.0, 400.0);
+    assert!((199..=201).contains(&limited), "{limited}");
+    let each = [
+        of([true, false, false], 20.0, 600.0),
+        of([false, true, false], 20.0, 600.0),
+    ];
+    assert!(each[0].abs_diff(each[1]) <= 20, "{each:?}");
+    let free = of([false, false, true], 20.0, 600.0);
+    assert!(free.abs_diff(100 * 58) <= 100, "{free}");
+    let gaps = asked
+        .windows(2)
+        .filter(|two| two[0].1 != 2 && two[0].0 > 20.0);
+    drop(gaps);
+    // What waited says how long.
+    assert!(rig.core.counters().lateness.quantile(0.99) > secs(100.0));
+}
+
+#[test]
+fn what_waits_for_its_rate_is_spread_and_the_most_overdue_goes_first() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].requests_per_second = Some(2.0);
+    let mut rig = Rig::new(settings);
+    for n in 0..12 {
+        rig.start(0, &format!("w{n}"));
+    }
+    // All are due by then, and nobody was asked: the collector held the polls.
+    rig.handle(Input::StoreTroubled(true));
+    rig.pass(secs(16.0));
+    rig.handle(Input::StoreTroubled(false));
+    let mut order = Vec::new();
+    while order.len() < 12 {
+        let (at, poll) = rig.next_poll();
+        order.push((at.since(mono(16.0)).as_millis(), poll.workflow_id.clone()));
+        rig.answer(&poll, running());
+    }
+    let spread = |id: &str| RunKey::of("monitor0", id).spread() % INTERVAL.as_nanos() as u64;
+    assert!(order.is_sorted_by_key(|(_, id)| spread(id)), "{order:?}");
+    let times: Vec<u128> = order.iter().map(|(at, _)| *at).collect();
+    expect![[r#""#]].assert_eq(&format!("{times:?}"));
+}
+
+#[test]
+fn a_host_that_hangs_leaves_pollers_for_the_others() {
+    let mut settings = settings(vec![monitor(0), monitor(1), monitor(2)]);
+    settings.pollers = 16;
+    let mut rig = Rig::new(settings);
+    for n in 0..100 {
+        rig.start(0, &format!("w{n}"));
+    }
+    rig.pass(secs(20.0));
+    assert_eq!(rig.polls().len(), 12, "a quarter is for others");
+    for n in 0..100 {
+        rig.start(1, &format!("w{n}"));
+    }
+    rig.pass(secs(20.0));
+    let of_second = rig.polls();
+    assert_eq!(of_second.len(), 3, "one is for the third");
+    rig.start(2, "w");
+    rig.pass(secs(20.0));
+    let of_third = rig.polls();
+    assert_eq!(of_third.len(), 1);
+    // Whoever has the fewest goes next.
+    rig.answer(&of_second[0].1, running());
+    let polls = rig.polls();
+    assert_eq!(polls.len(), 1);
+    assert_eq!(polls[0].1.monitor, 1);
+    rig.answer(&of_third[0].1, running());
+    assert_eq!(rig.polls(), [], "that one's own");
+}
+
+#[test]
+fn with_fewer_pollers_than_hosts_each_host_has_one_at_most() {
+    let mut settings = settings((0..5).map(monitor).collect());
+    settings.pollers = 2;
+    let mut rig = Rig::new(settings);
+    for monitor in 0..5 {
+        for n in 0..5 {
+            rig.start(monitor, &format!("w{n}"));
+        }
+    }
+    rig.pass(secs(20.0));
+    let mut asked = [0; 5];
+    let mut under_way: VecDeque<_> = rig.polls().into();
+    for _ in 0..50 {
+        let (_, poll) = under_way.pop_front().expect("there is always one");
+        asked[usize::from(poll.monitor)] += 1;
+        assert!(
+            under_way
+                .iter()
+                .all(|(_, other)| other.monitor != poll.monitor)
+        );
+        rig.step_to(rig.now.mono + secs(1.0));
+        rig.answer(&poll, running());
+        under_way.extend(rig.polls());
+    }
+    assert!(asked.iter().all(|asked| *asked >= 8), "{asked:?}");
+}
+
+fn going(after: f64) -> Settings {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].pace.gone_after = Some(secs(after));
+    settings
+}
+
+/// When it was asked after and refused, until it ended or was asked so often.
+fn refused(rig: &mut Rig, polls: usize) -> Vec<u64> {
+    let (since, mut asked) = (rig.now.mono, Vec::new());
+    while asked.len() < polls && rig.core.watched() > 0 {
+        let (at, poll) = rig.next_poll();
+        asked.push(at.since(since).as_secs());
+        rig.answer(&poll, unreachable());
+    }
+    asked
+}
+
+#[test]
+fn a_workflow_whose_api_has_gone_away_has_ended() {
+    let mut rig = Rig::new(going(30.0));
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(refused(&mut rig, 10), [10, 20, 30, 40]);
+    assert_eq!(rig.core.counters().workflows_gone, 1);
+    let root = rig.spans.last().expect("its span");
+    assert!(
+        root.attributes
+            .iter()
+            .any(|(key, _)| **key == *"farspan.gone")
+    );
+    assert_eq!(root.status, span::SpanStatus::Ok);
+}
+
+#[test]
+fn what_was_never_seen_has_not_gone_away() {
+    let mut rig = Rig::new(going(30.0));
+    rig.start(0, "w");
+    assert_eq!(refused(&mut rig, 8).len(), 8);
+    assert_eq!(rig.core.watched(), 1);
+}
+
+#[test]
+fn only_refused_connections_without_anything_between_them_count() {
+    for answer in [
+        running(),
+        Answer::NotFound,
+        failed(PollFailureReason::Timeout, None),
+    ] {
+        let mut rig = Rig::new(going(30.0));
+        rig.start(0, "w");
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, running());
+        assert_eq!(refused(&mut rig, 3).len(), 3);
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, answer);
+        assert_eq!(refused(&mut rig, 3).len(), 3);
+        assert_eq!(rig.core.watched(), 1);
+        assert_eq!(refused(&mut rig, 9).len(), 1);
+        assert_eq!(rig.core.watched(), 0);
+    }
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(
+        refused(&mut rig, 9).len(),
+        9,
+        "nobody said that it goes away"
+    );
+}
+
+/// It may be a day until the next poll, and the time is short.
+#[test]
+fn whether_an_api_is_gone_is_known_in_twice_the_time() {
+    let mut settings = going(30.0);
+    settings.monitors[0].pace.interval = secs(86400.0);
+    settings.monitors[0].pace.timeout = secs(1e6);
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(refused(&mut rig, 9), [86400, 86430]);
+    assert_eq!(rig.core.watched(), 0);
+}
+
+#[test]
+fn an_api_that_goes_away_while_farspan_does_too() {
+    let mut rig = Rig::new(going(30.0));
+    let mut stored = Stored::default();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    let (seen, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(refused(&mut rig, 2).len(), 2);
+    for change in rig.core.take_changes() {
+        if let Change::PutWorkflow { run, record } = change {
+            stored.workflows = vec![(run, record)];
+        }
+    }
+    let mut next = Rig::new(going(30.0));
+    next.now.wall = rig.now.wall;
+    next.core.restore(stored, next.now);
+    next.handle(Input::Tick);
+    // Counted anew: nobody has asked meanwhile.
+    assert_eq!(refused(&mut next, 9).len(), 4);
+    let end = next.spans.last().expect("its span").end;
+    assert_eq!(end, Wall::from_unix_ns(EPOCH_NS + seen.as_ns() as i64));
+}
+
+#[test]
+fn polls_carry_the_workflows_span_where_the_monitor_wants_it() {
+    let mut monitors = vec![monitor(0), monitor(1)];
+    monitors[1].send_traceparent = true;
+    let mut rig = Rig::new(settings(monitors));
+    let mut carried = Vec::new();
+    for monitor in 0..2 {
+        rig.start(monitor, "w");
+        let (_, poll) = rig.next_poll();
+        carried.push(poll.traceparent.clone());
+        rig.answer(&poll, completed());
+    }
+    let root = rig.spans.last().expect("the second's span");
+    let (trace_id, span_id) = (root.trace_id, root.span_id);
+    let expected = format!("00-{trace_id}-{span_id}-01");
+    assert_eq!(carried, [None, Some(expected.into())]);
 }
