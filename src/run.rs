@@ -238,6 +238,7 @@ fn watch_source(
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
         targets,
+        apis: targets::apis(config),
         names,
         polls_at_hand: polls_received,
         pollers: config.poll.pollers,
@@ -278,9 +279,12 @@ fn watch_source(
 }
 
 /// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
-/// are always due.
+/// are always due. Where there are several hosts none are: what lay there would wait behind another host's.
 fn under_way_max(config: &Config) -> usize {
-    3 * config.poll.pollers
+    match targets::hosts(config) {
+        0 | 1 => 3 * config.poll.pollers,
+        _ => config.poll.pollers,
+    }
 }
 
 fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
@@ -367,6 +371,8 @@ struct Loop {
     /// The API, with the token that is in force.
     /// In the order of the monitors.
     targets: Vec<Arc<Target>>,
+    /// What the log calls them, in the same order.
+    apis: Vec<String>,
     /// For token requests of targets yet to come.
     names: NameCache,
     /// `None`: spans go to no collector.
@@ -550,7 +556,7 @@ impl Loop {
                     if let Note::HostPaused { .. } = note {
                         self.recall(now);
                     }
-                    log_note(note);
+                    log_note(note, &self.apis);
                 }
             }
         }
@@ -745,7 +751,9 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
     Input::Exported { batch, outcome }
 }
 
-fn log_note(note: Note) {
+/// `apis`: what the API of each monitor is called.
+fn log_note(note: Note, apis: &[String]) {
+    let api = |monitor: u16| apis.get(usize::from(monitor)).map_or("the API", |api| api);
     match note {
         Note::Restored { workflows, spans } => {
             log::info!("going on with {workflows} workflows and {spans} spans that were stored");
@@ -791,25 +799,32 @@ fn log_note(note: Note) {
             ),
         },
         Note::HostTroubled {
+            monitor,
             reason: PollFailureReason::Unauthorized,
             detail,
-            ..
         } => {
+            let what = match apis.len() {
+                1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
+                _ => "its api.auth",
+            };
             log::error!(
-                "the API refuses farspan: {detail}; is FARSPAN_API_TOKEN right? Still trying"
+                "{} refuses farspan: {detail}; is {what} right? Still trying",
+                api(monitor)
             );
         }
-        Note::HostTroubled { reason, detail, .. } => {
-            log::warn!(
-                "the API is in trouble ({}): {detail}; still trying",
-                reason.as_str()
-            );
+        Note::HostTroubled {
+            monitor,
+            reason,
+            detail,
+        } => {
+            let (api, reason) = (api(monitor), reason.as_str());
+            log::warn!("{api} is in trouble ({reason}): {detail}; still trying");
         }
-        Note::HostRecovered { .. } => log::info!("the API answers again"),
-        Note::HostPaused { pause, .. } => {
-            log::warn!("the API asks to be left alone for {pause:?}");
+        Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
+        Note::HostPaused { monitor, pause } => {
+            log::warn!("{} asks to be left alone for {pause:?}", api(monitor));
         }
-        Note::Odd { what, .. } => log::warn!("in an answer of the API: {what}"),
+        Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
         Note::PollsHeld(true) => log::error!(
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),

@@ -11,6 +11,8 @@ use super::otel::{self, PemKind};
 use super::values::{self, Reason, shown};
 use super::{Api, Pem, Poll, Redis, Secret};
 use crate::core::snapshot::{Outcome, State};
+use crate::core::workflow::ContextUse;
+use crate::core::{Adaptive, Pace};
 use crate::credentials::{Auth, SecretSource};
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
@@ -37,7 +39,7 @@ pub struct Monitor {
     /// Where its start events come from, beside the sources for all.
     pub events: Events,
     /// When to ask.
-    pub poll: MonitorPoll,
+    pub poll: Pace,
     /// What to ask, and what the answers mean.
     pub mapping: Arc<Mapping>,
     /// What its spans are like.
@@ -333,34 +335,6 @@ pub struct Events {
     pub context: Option<Pointer>,
 }
 
-/// When to ask.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MonitorPoll {
-    /// As in [`Poll`].
-    pub initial_delay: Duration,
-    /// As in [`Poll`].
-    pub interval: Duration,
-    /// As in [`Poll`].
-    pub timeout: Duration,
-    /// In the place of the interval while the workflow has such a status.
-    pub interval_by_status: Vec<(Box<str>, Duration)>,
-    /// In the place of the interval otherwise.
-    pub adaptive: Option<Adaptive>,
-    /// For so long connections may be refused that were not before; then the workflow has ended.
-    pub gone_after: Option<Duration>,
-}
-
-/// An interval that grows with the workflow.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Adaptive {
-    /// This share of what has passed since the start, above 0, at most 1.
-    pub share: f64,
-    /// But no less.
-    pub min: Duration,
-    /// And no more.
-    pub max: Duration,
-}
-
 /// What spans are like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spans {
@@ -392,18 +366,6 @@ pub struct Context {
     pub used_as: ContextUse,
     /// The keys of baggage that become attributes.
     pub baggage: Vec<String>,
-}
-
-/// How the submitter's trace context is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContextUse {
-    /// The workflow's span is its child.
-    #[default]
-    Parent,
-    /// The workflow has a trace of its own, with a link to it.
-    Link,
-    /// Not at all.
-    Ignore,
 }
 
 /// A list of runs that is asked for those that are new.
@@ -1035,8 +997,8 @@ fn interval(text: &str) -> Result<Duration, Reason> {
     values::duration_within(text, MOMENT..=DAY, "it may be 10ms to 24h")
 }
 
-fn poll(monitor: &Object<'_>, for_all: Poll) -> MonitorPoll {
-    let mut read = MonitorPoll {
+fn poll(monitor: &Object<'_>, for_all: Poll) -> Pace {
+    let mut read = Pace {
         initial_delay: for_all.initial_delay,
         interval: for_all.interval,
         timeout: for_all.timeout,

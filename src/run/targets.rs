@@ -8,6 +8,7 @@ use crate::core::{self, Pace};
 use crate::credentials::Credentials;
 use crate::http::{NameCache, Trust};
 use crate::poller::Target;
+use std::collections::HashSet;
 use std::sync::Arc;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
@@ -63,28 +64,50 @@ pub(super) fn monitors(config: &Config) -> Vec<core::Monitor> {
             hosts.len() - 1
         });
         core::Monitor {
-            naming: Naming {
-                service: services::service(config, monitor),
-                ..Naming::new(&monitor.name, &monitor.spans.workflow, config.trace.limits)
-            },
+            naming: naming(monitor, config),
+            // There are far fewer.
             host: u16::try_from(host).unwrap_or(u16::MAX),
-            initial_delay: monitor.poll.initial_delay,
-            interval: monitor.poll.interval,
-            timeout: monitor.poll.timeout,
+            pace: monitor.poll.clone(),
+            requests_per_second: monitor.api.requests_per_second,
+            send_traceparent: monitor.api.send_traceparent,
         }
     });
     monitors.collect()
 }
 
+/// How many different hosts are asked.
+pub(super) fn hosts(config: &Config) -> usize {
+    let hosts: HashSet<String> = (config.monitors.iter())
+        .map(|monitor| host(&monitor.api.base_url))
+        .collect();
+    hosts.len()
+}
+
+/// What the log calls the API of each.
+pub(super) fn apis(config: &Config) -> Vec<String> {
+    let is_only = config.monitors.len() == 1;
+    let title = |monitor: &Monitor| match is_only {
+        true => "the API".to_owned(),
+        false => format!("the API of monitor {}", monitor.name),
+    };
+    config.monitors.iter().map(title).collect()
+}
+
 /// How each is polled, as far as that can change.
 pub(super) fn paces(config: &Config) -> Vec<Pace> {
-    let monitors = config.monitors.iter();
-    let pace = |monitor: &Monitor| Pace {
-        initial_delay: monitor.poll.initial_delay,
-        interval: monitor.poll.interval,
-        timeout: monitor.poll.timeout,
-    };
-    monitors.map(pace).collect()
+    config.monitors.iter().map(|m| m.poll.clone()).collect()
+}
+
+fn naming(monitor: &Monitor, config: &Config) -> Naming {
+    let spans = &monitor.spans;
+    Naming {
+        ok: spans.status_ok,
+        skipped: spans.skipped,
+        queued: spans.queued,
+        context: monitor.context.used_as,
+        service: services::service(config, monitor),
+        ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
+    }
 }
 
 /// What pauses together: the scheme, the host and the port.

@@ -2,11 +2,10 @@
 
 use super::*;
 use crate::config::Environment;
-use crate::core::Monitor;
-use crate::core::Pace;
 use crate::core::Stored;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::core::workflow::Naming;
+use crate::core::{Monitor, Pace};
 use crate::store::StoreError;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -65,9 +64,9 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         monitors: vec![Monitor {
             naming: Naming::new("default", "Workflow", SpanLimits::default()),
             host: 0,
-            initial_delay: Duration::from_secs(3600),
-            interval: Duration::from_secs(10),
-            timeout,
+            pace: Pace::new(Duration::from_secs(3600), Duration::from_secs(10), timeout),
+            requests_per_second: None,
+            send_traceparent: false,
         }],
         pollers: 1,
         workflows_max: 10,
@@ -104,6 +103,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
         targets: targets::targets(&config(), &NameCache::default()).unwrap(),
+        apis: targets::apis(&config()),
         names: NameCache::default(),
         posted: never(),
         unanswered: Vec::new(),
@@ -196,11 +196,8 @@ fn an_event_waits_less_than_what_was_observed() {
     assert_eq!((store.0.borrow().workflows, watcher.commit_at), (1, None));
     (watcher.commit_delay, watcher.observed_delay) =
         (Duration::from_secs(60), Duration::from_secs(3600));
-    let pace = |timeout| Pace {
-        initial_delay: Duration::ZERO,
-        interval: Duration::from_secs(3600),
-        timeout: Duration::from_secs(timeout),
-    };
+    let hour = Duration::from_secs(3600);
+    let pace = |timeout| Pace::new(Duration::ZERO, hour, Duration::from_secs(timeout));
     watcher.handle(Input::Reloaded(vec![pace(40_000)]));
     watcher.end_turn();
     assert!(watcher.commit_at.unwrap() > clock::now().mono + Duration::from_secs(3000));
