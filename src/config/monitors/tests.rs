@@ -151,7 +151,7 @@ fn without_monitors_there_is_one_of_the_settings() {
                     requests_per_second: None,
                     send_traceparent: false,
                 },
-                MonitorPoll {
+                Pace {
                     initial_delay: 5s,
                     interval: 20s,
                     timeout: 86400s,
@@ -266,7 +266,7 @@ fn a_monitor_that_says_everything() {
                     },
                 ),
             },
-            MonitorPoll {
+            Pace {
                 initial_delay: 1s,
                 interval: 2s,
                 timeout: 3600s,
