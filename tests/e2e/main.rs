@@ -16,6 +16,8 @@
 //! | API: lies about its length | the same, `api_faults::an_answer_longer_than_it_says_answers_nothing_else` |
 //! | API: backoff | `api_faults::errors_are_never_answered_by_polling_faster_than_the_interval`, `api_faults::the_pauses_after_failures_grow_and_end_with_them` |
 //! | API: slow | `api_faults::a_slow_api_is_asked_by_few_over_connections_that_are_kept` |
+//! | API: hangs, and another does not | `monitors::an_api_that_hangs_holds_up_no_other_monitor` |
+//! | API: goes away with its workflow | `monitors::a_workflow_that_takes_its_api_along_has_ended` |
 //! | API: redirects | `api_faults::redirects_are_followed_on_the_same_host_only` |
 //! | API: 429, 503 with Retry-After | `api_faults::a_host_that_asks_for_a_pause_by_seconds_gets_it_for_all_workflows`, `api_faults::a_host_that_asks_for_a_pause_by_date_gets_it_for_all_workflows` |
 //! | API: 401, 403 (there is no `readyz` yet) | `api_faults::the_token_is_sent_and_a_refusal_is_tried_again`, `api_faults::a_lasting_refusal_is_logged_once`, `living::a_token_that_is_mended_is_tried_soon` |
@@ -65,6 +67,7 @@ mod fleet;
 mod hostile;
 mod intake;
 mod living;
+mod monitors;
 mod programs;
 mod selftest;
 mod services;
