@@ -37,7 +37,7 @@
 //! | clock set | `clocks::a_clock_that_is_set_while_it_watches_changes_nothing`, `clocks::a_clock_that_is_set_between_two_lives_moves_no_deadline_out_and_no_id`, `clocks::a_clock_that_is_set_holds_up_no_fleet_for_longer_than_a_lease` |
 //! | hostile events | `hostile::over_pubsub`, `hostile::in_a_stream`, `intake::malformed_events_by_the_hundred_stop_nothing`, `intake::no_id_leaves_its_path`, `streams::malformed_entries_are_kept_apart_and_stop_nothing` |
 //! | SIGTERM | `stopping::a_stop_lets_the_poll_end_and_exports_what_it_finished`, `stopping::a_stop_flushes_what_waits_for_a_batch`, `stopping::a_second_signal_ends_it_at_once`, `collector::a_stop_gives_up_a_collector_that_stays_down`, `durable::a_stop_keeps_what_no_collector_took` |
-//! | kill -9 | `chaos::however_often_it_is_killed_every_workflow_is_one_whole_trace`, `durable::killed_between_two_stages_it_goes_on_with_the_same_trace`, `durable::killed_while_the_collector_is_down_it_delivers_what_waited_once`, `durable::what_was_acknowledged_is_not_sent_again`, `streams::a_killed_farspan_goes_on_with_what_it_had_read`, `fleet::one_killed_one_frozen_and_nothing_lost` |
+//! | kill -9 | `chaos::however_often_it_is_killed_every_workflow_is_one_whole_trace`, `durable::killed_between_two_stages_it_goes_on_with_the_same_trace`, `durable::killed_while_the_collector_is_down_it_delivers_what_waited_once`, `durable::what_was_acknowledged_is_not_sent_again`, `streams::a_killed_farspan_goes_on_with_what_it_had_read`, `fleet::one_killed_one_frozen_and_nothing_lost`, `services::killed_while_the_collector_is_down_each_span_keeps_its_resource`, `services::who_takes_over_sends_each_span_under_its_resource` |
 #![allow(
     clippy::expect_used,
     clippy::panic,
