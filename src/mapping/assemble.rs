@@ -28,8 +28,8 @@ use std::sync::Arc;
 pub struct Gather<'m> {
     mapping: &'m Mapping,
     variables: Variables,
-    /// Of each request the path of each element that it is asked for.
-    asked: Vec<Vec<Box<str>>>,
+    /// Of each request the elements that it is asked for, by their place in `stages`.
+    asked: Vec<Vec<u32>>,
     workflow: Option<Box<WorkflowPart>>,
     stages: Vec<Gathered>,
     parts: u32,
@@ -41,6 +41,8 @@ pub struct Gather<'m> {
 struct Gathered {
     list: ListId,
     part: u32,
+    /// The element that it is nested in, which stands before it.
+    within: Option<u32>,
     stage: StageSnapshot,
     join: Option<Box<Join>>,
 }
@@ -82,7 +84,8 @@ impl<'m> Gather<'m> {
         let mut known = HashSet::new();
         let mut asked = Vec::new();
         let mut each = Vec::new();
-        for Gathered { stage, join, .. } in self.stages.iter().filter(|s| s.list == list) {
+        let stages = self.stages.iter().zip(0..);
+        for (Gathered { stage, join, .. }, number) in stages.filter(|(s, _)| s.list == list) {
             if stage.attempt.max(1) <= above || !known.insert(&*stage.path) {
                 continue;
             }
@@ -101,7 +104,7 @@ impl<'m> Gather<'m> {
             variables.set("stage.id", stage.id.as_deref().unwrap_or_default());
             variables.set("stage.name", &stage.kind);
             variables.set("stage.attempt", &stage.attempt.max(1).to_string());
-            asked.push(stage.path.clone());
+            asked.push(number);
             each.push(variables);
         }
         self.asked[request] = asked;
@@ -120,16 +123,16 @@ impl<'m> Gather<'m> {
         if self.workflow.is_none() {
             self.workflow = part.workflow;
         }
-        let asked = self.asked[part.request].get(element).cloned();
+        let asked = self.asked[part.request].get(element).copied();
         self.stages.reserve(part.elements.len());
         for element in part.elements {
-            self.add(element, asked.as_deref());
+            self.add(element, asked);
         }
         self.parts += 1;
     }
 
-    /// `within` is the path of the element that it is nested in.
-    fn add(&mut self, element: Element, within: Option<&str>) {
+    /// `within` is the place of the element that it is nested in.
+    fn add(&mut self, element: Element, within: Option<u32>) {
         if self.stages.len() >= limits::STAGES_MAX {
             let max = limits::STAGES_MAX;
             self.odd(|| format!("more than {max} stages: only the first {max} are watched"));
@@ -143,18 +146,19 @@ impl<'m> Gather<'m> {
         } = element;
         let planned = &self.mapping.plan.lists[usize::from(list)];
         let within = within.filter(|_| planned.outer.is_some());
-        stage.path = joined(within, planned.prefix.as_deref(), stage.path);
-        stage.parent = within.map(Into::into);
-        let path = (!nested.is_empty()).then(|| stage.path.clone());
-        let part = self.parts;
+        let path = within.map(|within| &*self.stages[within as usize].stage.path);
+        stage.path = joined(path, planned.prefix.as_deref(), stage.path);
+        stage.parent = path.map(Into::into);
+        let (part, place) = (self.parts, self.stages.len() as u32);
         self.stages.push(Gathered {
             list,
             part,
+            within,
             stage,
             join,
         });
         for element in nested {
-            self.add(element, path.as_deref());
+            self.add(element, Some(place));
         }
     }
 
@@ -167,6 +171,7 @@ impl<'m> Gather<'m> {
             return Err(Unreadable::shape("no answer"));
         };
         self.number_attempts();
+        self.inherit_attempts();
         self.merge();
         let has_ended = matches!(workflow.progress.state, State::Ended(_));
         self.connect(has_ended);
@@ -255,6 +260,17 @@ impl<'m> Gather<'m> {
             };
             attempt = if same { attempt + 1 } else { 1 };
             self.stages[these[at]].stage.attempt = attempt;
+        }
+    }
+
+    /// What is nested and has no attempt of its own is of that of the element around it: the steps of a job that is tried
+    /// again are not those of the job that has failed.
+    fn inherit_attempts(&mut self) {
+        for number in 0..self.stages.len() {
+            let Gathered { within, stage, .. } = &self.stages[number];
+            if let Some(within) = within.filter(|_| stage.attempt == 0) {
+                self.stages[number].stage.attempt = self.stages[within as usize].stage.attempt;
+            }
         }
     }
 

@@ -354,6 +354,51 @@ fn lists_nest_to_any_depth() {
     );
 }
 
+/// Those of a job that is tried again are not those that have finished.
+#[test]
+fn nested_stages_have_the_attempt_of_what_they_are_in_unless_they_have_their_own() {
+    let steps =
+        json!([{"list": "/steps", "key": "/n", "attempt": "/try", "stages": [{"list": "/sub"}]}]);
+    check(
+        json!({"workflow": {"status": "/s"}, "stages": [
+            {"list": "/jobs", "key": "/name", "attempt": "/try", "number_attempts_by": "/at", "stages": steps}]}),
+        json!({"s": "ok", "jobs": [
+            {"name": "a", "try": 3, "steps": [{"n": 1, "sub": {"x": {}}}, {"n": 2, "try": 7}]},
+            {"name": "b", "at": "2026-11-20T09:20:51Z", "steps": [{"n": 1}]},
+            {"name": "b", "at": "2026-11-20T09:20:50Z", "steps": [{"n": 1}]}]}),
+        expect![[r#"
+            ok=success
+              a#3 pending
+              a/1#3 "1" pending in=a
+              a/1/x#3 "x" pending in=a/1
+              a/2#7 "2" pending in=a
+              b#2 pending
+              b/1#2 "1" pending in=b
+              b pending
+              b/1 "1" pending in=b"#]],
+    );
+}
+
+#[test]
+fn steps_asked_for_have_the_attempt_of_their_job() {
+    let mapping = compiled(&json!({
+        "request": {"path": "/runs/{id}"},
+        "requests": {"steps": {"path": "/runs/{id}/jobs/{stage.key}", "for_each": "jobs"}},
+        "workflow": {"status": "/s"},
+        "stages": [{"name": "jobs", "list": "/jobs", "key": "/name", "attempt": "/try", "stages": [
+            {"from": "steps", "list": "/steps", "key": "/n"}]}],
+        "statuses": {"ok": "success"}}));
+    let reading = poll(&mapping, "w", |name, _| match name {
+        "" => r#"{"s": "ok", "jobs": [{"name": "a", "try": 2}]}"#.to_owned(),
+        _ => r#"{"steps": [{"n": 1}]}"#.to_owned(),
+    });
+    expect![[r#"
+        ok=success
+          a#2 pending
+          a/1#2 "1" pending in=a"#]]
+    .assert_eq(&told(&reading));
+}
+
 #[test]
 fn children_are_named_by_their_parents() {
     let definition = json!({"workflow": {"status": "/s"}, "stages": [
@@ -507,8 +552,8 @@ fn requests_are_made_for_each_element() {
           b/-1 failed=failure
           a/-1/1 "1" pending in=a/-1
           a/-1/2 "2" pending in=a/-1
-          b/-1/1 "1" pending in=b/-1
-          b/-1/2 "2" pending in=b/-1"#]]
+          b/-1/1#2 "1" pending in=b/-1
+          b/-1/2#2 "2" pending in=b/-1"#]]
     .assert_eq(&told(&reading));
     assert!(mapping.gather("etl").is_none());
 }

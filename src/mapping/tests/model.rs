@@ -126,7 +126,7 @@ impl Model {
             .collect()
     }
 
-    fn lists(&mut self, value: &Value, lists: &[Stages], parent: Option<&str>) {
+    fn lists(&mut self, value: &Value, lists: &[Stages], parent: Option<(&str, u32)>) {
         for (number, list) in lists.iter().enumerate() {
             let elements: Vec<(Option<&str>, &Value)> = match lookup(value, &list.list) {
                 Some(Value::Array(elements)) => elements.iter().map(|e| (None, e)).collect(),
@@ -141,33 +141,41 @@ impl Model {
                 (_, Some(name)) => format!("~{name}/"),
                 (_, None) => format!("~{}/", number + 1),
             };
-            let before = parent.map(|path| format!("{path}/")).unwrap_or_default() + &before;
-            let mut unnumbered = Vec::new();
+            let before = parent
+                .map(|(path, _)| format!("{path}/"))
+                .unwrap_or_default()
+                + &before;
+            let mut found = Vec::new();
             for (key, element) in elements
                 .into_iter()
                 .filter(|(_, element)| !element.is_null())
             {
                 if let Some(stage) = self.stage(key, element, list, &before, parent) {
-                    let path = stage.path.clone();
-                    match self.attempt(element, &list.fields) {
-                        None if !list.number_attempts_by.is_empty() => {
-                            let by = first(element, &list.number_attempts_by, whole_of);
-                            unnumbered.push((path.clone(), by.unwrap_or(i64::MAX), stage));
-                        }
-                        _ => self.put(stage),
-                    }
-                    self.lists(element, &list.stages, Some(&path));
+                    found.push((stage, element));
                 }
             }
-            unnumbered.sort_by(|(a, i, _), (b, j, _)| (a, i).cmp(&(b, j)));
+            let mut unnumbered = Vec::new();
+            for (number, (stage, element)) in found.iter().enumerate() {
+                let has_none = self.attempt(element, &list.fields).is_none();
+                if has_none && !list.number_attempts_by.is_empty() {
+                    let by = first(element, &list.number_attempts_by, whole_of);
+                    unnumbered.push((stage.path.clone(), by.unwrap_or(i64::MAX), number));
+                }
+            }
+            unnumbered.sort();
             let mut last: Option<(Box<str>, u32)> = None;
-            for (path, _, mut stage) in unnumbered {
-                stage.attempt = match last {
+            for (path, _, number) in unnumbered {
+                let attempt = match last {
                     Some((before, attempt)) if before == path => attempt + 1,
                     _ => 1,
                 };
-                last = Some((path, stage.attempt));
+                found[number].0.attempt = attempt;
+                last = Some((path, attempt));
+            }
+            for (stage, element) in found {
+                let (path, attempt) = (stage.path.clone(), stage.attempt);
                 self.put(stage);
+                self.lists(element, &list.stages, Some((&path, attempt)));
             }
         }
     }
@@ -178,7 +186,7 @@ impl Model {
         element: &Value,
         list: &Stages,
         before: &str,
-        parent: Option<&str>,
+        parent: Option<(&str, u32)>,
     ) -> Option<StageSnapshot> {
         let id = first(element, &list.fields.id, text_of);
         let parts: Vec<String> = match (&list.key[..], member) {
@@ -210,8 +218,9 @@ impl Model {
         let named = member.map(Into::into);
         Some(StageSnapshot {
             path: format!("{before}{key}").into(),
-            parent: parent.map(Into::into),
-            attempt: self.attempt(element, &list.fields).unwrap_or(1),
+            parent: parent.map(|(path, _)| path.into()),
+            attempt: (self.attempt(element, &list.fields))
+                .unwrap_or(parent.map_or(1, |(_, attempt)| attempt)),
             kind: kind
                 .or(named)
                 .unwrap_or_else(|| joined(&str::to_owned).into()),
