@@ -5,6 +5,7 @@ use crate::config::{Config, Pem};
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
 use crate::credentials::{Auth, Credentials, Secret, SecretSource};
+use crate::exchange::Api;
 use crate::http::{NameCache, Trust};
 use crate::poller::Target;
 use std::sync::Arc;
@@ -20,8 +21,15 @@ pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Targ
     targets.collect()
 }
 
-/// What pollers ask of one monitor.
 fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
+    Ok(Target {
+        api: api(monitor, names)?.into(),
+        mapping: monitor.mapping.clone(),
+    })
+}
+
+/// Whom to ask about the workflows of one monitor.
+fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
     let headers = monitor.api.headers.iter().map(|(name, value)| {
         let name = HeaderName::try_from(name);
         let value = HeaderValue::try_from(value.expose());
@@ -33,11 +41,10 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
             _ => Err("a header that cannot be sent".to_owned()),
         }
     });
-    Ok(Target {
+    Ok(Api {
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(auth(&monitor.api.auth), &trust(monitor), names)?,
-        mapping: monitor.mapping.clone(),
     })
 }
 
