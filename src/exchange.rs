@@ -15,6 +15,8 @@ use crate::core::workflow::cut;
 use crate::core::{PollFailure, PollFailureReason};
 use crate::credentials::Credentials;
 use crate::http::{self, Timeouts};
+use crate::mapping::definition::{Method, Request};
+use crate::mapping::template::Variables;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
 use std::borrow::Cow;
 use std::io;
@@ -180,6 +182,48 @@ impl Asking<'_> {
             ..failure(reason, &detail)
         }
     }
+}
+
+/// The URL of a request. `title` is where the configuration has it.
+///
+/// # Errors
+/// A variable in it has no value.
+pub fn url(
+    api: &Api,
+    request: &Request,
+    title: &str,
+    variables: &Variables,
+) -> Result<String, PollFailure> {
+    let mut url = String::with_capacity(api.base_url.len() + 256);
+    url.push_str(&api.base_url);
+    match request.path.render(variables, &mut url) {
+        true => Ok(url),
+        false => Err(incomplete(title, "path")),
+    }
+}
+
+/// What a request sends; `None`: it is a GET.
+///
+/// # Errors
+/// A variable in it has no value.
+pub fn body(
+    request: &Request,
+    title: &str,
+    variables: &Variables,
+) -> Result<Option<Vec<u8>>, PollFailure> {
+    match (&request.body, request.method) {
+        (None, Method::Get) => Ok(None),
+        (None, Method::Post) => Ok(Some(Vec::new())),
+        (Some(body), _) => {
+            let body = body.render(variables);
+            body.map(Some).ok_or_else(|| incomplete(title, "body"))
+        }
+    }
+}
+
+fn incomplete(title: &str, what: &str) -> PollFailure {
+    let why = format!("{title}.{what}: a variable in it has no value");
+    failure(PollFailureReason::Shape, &why)
 }
 
 /// That there is no answer.

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
-use crate::exchange::{Asking, PAGES_MAX, Place, Tally, failure, failure_of_io};
+use crate::exchange::{self, Asking, PAGES_MAX, Place, Tally, failure, failure_of_io};
 use crate::http::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
@@ -141,8 +141,9 @@ impl Poller {
         gather: &mut Gather<'_>,
         progress: &mut Progress,
     ) -> Result<bool, PollFailure> {
-        let first = asked.url(variables)?;
-        let body = asked.body(variables)?;
+        let title = asked.title();
+        let first = exchange::url(&asked.target.api, asked.request, &title, variables)?;
+        let body = exchange::body(asked.request, &title, variables)?;
         let mut at = Place::new(&first, asked.request.pages.as_ref());
         let mut url = at.first();
         for number in 0..PAGES_MAX {
@@ -257,32 +258,6 @@ impl Asked<'_> {
             "" => "request".to_owned(),
             name => format!("requests.{name}"),
         }
-    }
-
-    fn url(&self, variables: &Variables) -> Result<String, PollFailure> {
-        let base = &self.target.api.base_url;
-        let mut url = String::with_capacity(base.len() + 64 + 3 * self.poll.workflow_id.len());
-        url.push_str(base);
-        match self.request.path.render(variables, &mut url) {
-            true => Ok(url),
-            false => Err(self.incomplete("path")),
-        }
-    }
-
-    fn body(&self, variables: &Variables) -> Result<Option<Vec<u8>>, PollFailure> {
-        match (&self.request.body, self.request.method) {
-            (None, Method::Get) => Ok(None),
-            (None, Method::Post) => Ok(Some(Vec::new())),
-            (Some(body), _) => {
-                let body = body.render(variables);
-                body.map(Some).ok_or_else(|| self.incomplete("body"))
-            }
-        }
-    }
-
-    fn incomplete(&self, what: &str) -> PollFailure {
-        let why = format!("{}.{what}: a variable in it has no value", self.title());
-        failure(PollFailureReason::Shape, &why)
     }
 }
 

@@ -29,7 +29,7 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
 }
 
 /// Whom to ask about the workflows of one monitor.
-fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
+pub(super) fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
     let headers = monitor.api.headers.iter().map(|(name, value)| {
         let name = HeaderName::try_from(name);
         let value = HeaderValue::try_from(value.expose());

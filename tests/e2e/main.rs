@@ -60,6 +60,7 @@ mod chaos;
 mod clocks;
 mod collector;
 mod commands;
+mod discovery;
 mod durable;
 mod fleet;
 mod hostile;
