@@ -32,6 +32,7 @@ use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How messages of the sources for all monitors are read.
 pub(super) fn reading(config: &Config) -> Reading {
@@ -150,6 +151,13 @@ impl Feed {
             streams: listen_to_redis(config, events, stopped)?,
         })
     }
+}
+
+/// How long after its beginning a run may still be listed as new.
+pub(super) fn listed_for(config: &Config) -> Duration {
+    let discoveries = config.monitors.iter().filter_map(|m| m.discovery.as_ref());
+    let longest = discoveries.map(|it| it.lookback + it.interval).max();
+    longest.unwrap_or_default()
 }
 
 /// Starts to ask for lists of runs.
