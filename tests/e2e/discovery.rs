@@ -88,7 +88,7 @@ impl Api {
 
 impl State {
     fn poll(&mut self, id: &str) -> Reply {
-        let known = |run: &Value| run["run"]["id"] == *id || run["run"]["id"].to_string() == id;
+        let known = |run: &Value| run["run"]["id"] == *id;
         if !self.runs.iter().any(known) {
             return status(404);
         }
@@ -410,4 +410,142 @@ fn a_reload_brings_the_list_new_credentials() {
     let last = api.lists().pop().expect("a list");
     assert_eq!(last.header("Authorization"), Some("Bearer an0ther"));
     farspan.stop();
+}
+
+/// What the presets ask for, and what they find in answers as their systems give them (`tests/presets`).
+#[test]
+fn every_preset_with_a_list_finds_the_runs_in_it() {
+    let cases: [(&str, Value, &str, &[&str]); 7] = [
+        (
+            "airflow",
+            json!({}),
+            "/api/v2/dags/~/dagRuns?",
+            &["three_ok/manual__2026-11-20T09:26:22.634361+00:00"],
+        ),
+        (
+            "argo-workflows",
+            json!({}),
+            "/api/v1/workflows/?",
+            &["argo/steps-x7k2p"],
+        ),
+        ("buildbot", json!({}), "/api/v2/builds?", &["1", "2"]),
+        (
+            "databricks",
+            json!({}),
+            "/api/2.2/jobs/runs/list?",
+            &["455644833"],
+        ),
+        (
+            "github-actions",
+            json!({ "owner": "octo-org", "repo": "octo-repo" }),
+            "/repos/octo-org/octo-repo/actions/runs?",
+            &["octo-org/octo-repo/30433642"],
+        ),
+        (
+            "gitlab",
+            json!({ "project": "21" }),
+            "/api/v4/projects/21/pipelines?",
+            &["21#287"],
+        ),
+        (
+            "spark",
+            json!({}),
+            "/api/v1/applications?",
+            &["local-1795167752267"],
+        ),
+    ];
+    for (preset, parameters, path, ids) in cases {
+        let (rig, files) = (Rig::new(), Files::new());
+        let recorded = format!(
+            "{}/tests/presets/{preset}/discovery.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let recorded: Value = serde_json::from_slice(&std::fs::read(recorded).unwrap()).unwrap();
+        let list = recorded[""][0].to_string();
+        let server = Server::start(move |request| match request.target.starts_with(path) {
+            true => Answer::new(200)
+                .body("application/json", list.clone())
+                .into(),
+            false => status(404),
+        });
+        let monitor = json!({
+            "name": preset, "preset": preset,
+            "api": { "base_url": server.url(), "auth": { "type": "none" } },
+            "discovery": { "enabled": true, "parameters": parameters, "interval": "100ms", "lookback": "3650d" }
+        });
+        let farspan = call(&rig, &files, &monitor).start();
+        let watched = || -> Vec<String> {
+            let text = farspan.stderr();
+            let lines = text
+                .lines()
+                .filter_map(|line| line.split_once("watching workflow \""));
+            let mut ids: Vec<_> = lines
+                .map(|(_, rest)| rest.split('"').next().unwrap_or_default().to_owned())
+                .collect();
+            ids.sort();
+            ids
+        };
+        eventually(&format!("{preset}: {ids:?}"), SOON, || match watched() {
+            found if found.len() >= ids.len() => Ok(()),
+            found => Err(format!("{found:?} {}", farspan.stderr())),
+        });
+        let asked = || {
+            server
+                .requests()
+                .iter()
+                .filter(|r| r.target.starts_with(path))
+                .count()
+        };
+        let before = asked();
+        eventually("it asks again", SOON, || asked() > before + 1);
+        let found = watched();
+        assert!(
+            ids.iter().all(|id| found.iter().any(|it| it == id)),
+            "{preset}: {found:?}"
+        );
+        farspan.stop();
+    }
+}
+
+/// A long list costs its requests each round, and nothing else: what is known is not told again.
+#[test]
+fn runs_by_the_thousand_are_told_once() {
+    let (rig, files) = (Rig::new(), Files::new());
+    const RUNS: usize = 2_000;
+    let server = Server::start(|request| {
+        if request.target.starts_with("/workflows/") {
+            return status(404);
+        }
+        let offset = query(&request.target)
+            .get("offset")
+            .map_or(0, |text| text.parse().unwrap());
+        let runs: Vec<_> = (offset..offset + 500).map(|n| json!({ "id": n })).collect();
+        let body = json!({ "runs": runs, "total": RUNS }).to_string();
+        Answer::new(200).body("application/json", body).into()
+    });
+    let monitor = json!({
+        "name": "many", "preset": "farspan", "api": { "base_url": server.url() }, "poll": { "initial_delay": "1h" },
+        "discovery": {
+            "request": { "path": "/list", "pages": { "by": "offset", "offset": "offset", "limit": "limit", "size": 500, "total": "/total" } },
+            "list": "/runs", "id": "/id", "interval": "100ms"
+        }
+    });
+    let farspan = call(&rig, &files, &monitor)
+        .env("FARSPAN_LOG", "info")
+        .start();
+    let lists = || server.requests().len();
+    eventually("three rounds", SOON, || match lists() {
+        12.. => Ok(()),
+        n => Err(format!("{n}")),
+    });
+    let ended = farspan.stop();
+    let expected = "2000 events, 0 duplicates";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("2000 runs are listed, 2000 of them new"),
+        "{}",
+        ended.stderr
+    );
 }
