@@ -463,3 +463,135 @@ fn variables(since: Wall) -> Variables {
     variables.set("since_epoch_ms", &(seconds * 1000).to_string());
     variables
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::{Auth, Credentials};
+    use crossbeam_channel::{bounded, never, unbounded};
+
+    fn discoverer(events: Sender<StartEvent>) -> Discoverer {
+        let pointer = |text: &str| Pointer::parse(text).unwrap();
+        let (trust, names) = (Trust::default(), NameCache::default());
+        let credentials = Credentials::new(Auth::None, &trust, &names).unwrap();
+        let base_url = "http://127.0.0.1:9";
+        let discovery = Discovery {
+            dialect: Dialect {
+                id: vec![("id".into(), pointer("/id"))],
+                ..Dialect::default()
+            },
+            request: Request::default(),
+            list: pointer("/runs"),
+            submitted_at: vec![pointer("/at")],
+            attempt: vec![pointer("/n")],
+            only: Vec::new(),
+            times: Times::default(),
+            interval: Duration::from_secs(30),
+            lookback: Duration::from_secs(3600),
+        };
+        Discoverer {
+            paths: discovery.paths(),
+            names_since: discovery.names_since(),
+            discovery,
+            agent: http::agent(exchange::TIMEOUTS, base_url, &trust, &names).unwrap(),
+            names,
+            api: Arc::new(Api {
+                base_url: base_url.to_owned(),
+                headers: Vec::new(),
+                credentials,
+            }),
+            events,
+            stopped: never(),
+            known: HashMap::new(),
+            round: 0,
+            complete_at: None,
+            mistakes: Mistakes::default(),
+        }
+    }
+
+    /// A round that lists runs of these numbers. How many there were, and how many of them were new.
+    fn round(it: &mut Discoverer, ids: impl Iterator<Item = usize>) -> (usize, usize, bool) {
+        let runs: Vec<_> = ids.map(|id| format!(r#"{{"id": {id}}}"#)).collect();
+        let text = format!(r#"{{"runs": [{}]}}"#, runs.join(","));
+        let node = Node::parse_along(text.as_bytes(), &it.paths).unwrap();
+        let mut found = Found::default();
+        it.round += 1;
+        assert!(it.take(&node, Wall::from_unix_ns(0), &mut found).is_ok());
+        it.forget();
+        (found.runs, found.new, found.is_cut)
+    }
+
+    #[test]
+    fn a_round_and_what_is_known_have_their_bounds() {
+        let (events, received) = unbounded();
+        let mut it = discoverer(events);
+        assert_eq!(round(&mut it, 0..10), (10, 10, false));
+        assert_eq!(round(&mut it, 5..12), (7, 2, false));
+        let all = round(&mut it, 0..RUNS_MAX + 1);
+        assert_eq!(all, (RUNS_MAX, RUNS_MAX - 12, true));
+        for n in 1..=KNOWN_MAX / RUNS_MAX {
+            assert_eq!(it.known.len(), n * RUNS_MAX);
+            round(&mut it, n * RUNS_MAX..(n + 1) * RUNS_MAX);
+        }
+        assert_eq!(it.known.len(), RUNS_MAX, "only those that are listed");
+        assert_eq!(received.len(), KNOWN_MAX + RUNS_MAX);
+        assert_eq!(round(&mut it, KNOWN_MAX..KNOWN_MAX + 5).1, 0);
+    }
+
+    #[test]
+    fn any_bytes_for_a_list_are_read_or_refused() {
+        const LIST: &str = r#"{"runs": [{"id": 7, "at": "2024-07-05T06:57:51Z", "n": 2}, {"id": "b", "at": 1720162671, "n": "3"}]}"#;
+        let (events, received) = unbounded();
+        let mut it = discoverer(events);
+        let node = Node::parse_along(LIST.as_bytes(), &it.paths).unwrap();
+        let since = Wall::from_unix_ns(0);
+        assert!(it.take(&node, since, &mut Found::default()).is_ok());
+        let told = received.try_iter().map(|event| {
+            let at = event.submitted_at.map(|at| at.to_string());
+            (event.workflow_id.to_string(), at.unwrap(), event.attempt)
+        });
+        let at = "2024-07-05T06:57:51Z".to_owned();
+        let expected = [("7".into(), at.clone(), Some(2)), ("b".into(), at, Some(3))];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        arbtest::arbtest(|u| {
+            let mut bytes = LIST.as_bytes().to_vec();
+            for _ in 0..u.int_in_range(0..=3)? {
+                let at = u.choose_index(bytes.len())?;
+                bytes[at] = u.arbitrary()?;
+            }
+            if let Ok(node) = Node::parse_along(&bytes[..], &it.paths) {
+                let _ = it.take(&node, since, &mut Found::default());
+            }
+            for event in received.try_iter() {
+                let len = event.workflow_id.len();
+                assert!((1..=limits::WORKFLOW_ID_BYTES_MAX).contains(&len));
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_room() {
+        let (events, _full) = bounded(0);
+        let mut it = discoverer(events);
+        let (stop, stopped) = bounded(0);
+        it.stopped = stopped;
+        drop::<Sender<Infallible>>(stop);
+        let node = Node::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
+        let taken = it.take(&node, Wall::from_unix_ns(0), &mut Found::default());
+        assert!(matches!(taken, Err(Ended::Closed)));
+        assert!(it.known.is_empty(), "it was not told");
+    }
+
+    #[test]
+    fn the_time_from_which_on_is_in_whole_seconds() {
+        let since = variables(Wall::from_unix_ns(1_720_162_671_999_999_999));
+        assert_eq!(since.get("since"), Some("2024-07-05T06:57:51Z"));
+        assert_eq!(since.get("since_epoch"), Some("1720162671"));
+        assert_eq!(since.get("since_epoch_ms"), Some("1720162671000"));
+        assert_eq!(
+            variables(Wall::from_unix_ns(-5)).get("since_epoch"),
+            Some("0")
+        );
+    }
+}
