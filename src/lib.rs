@@ -15,6 +15,7 @@ pub mod core;
 pub mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod exchange;
 pub mod export;
 pub mod http;
 pub mod intake;

@@ -7,31 +7,25 @@
 //! A poller knows nothing of workflows: it asks what it is told to and answers with what it got. Every answer carries
 //! the poll's generation. Nothing here decides when to ask again.
 
-mod redirect;
 mod requests;
 mod unchanged;
 
 use crate::core::{Poll, Polled};
-use crate::credentials::Credentials;
-use crate::http::{self, NameCache, Timeouts, Trust};
+use crate::exchange::Api;
+pub use crate::exchange::TIMEOUTS;
+use crate::http::{self, NameCache, Trust};
 use crate::mapping::Mapping;
 use crossbeam_channel::{Receiver, Sender};
 use requests::Poller;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use unchanged::Unchanged;
-use ureq::http::{HeaderName, HeaderValue};
 
-/// An API to ask.
+/// An API to poll.
 #[derive(Debug)]
 pub struct Target {
-    /// Without a slash at its end.
-    pub base_url: String,
-    /// Sent with every request.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What lets requests in.
-    pub credentials: Credentials,
+    /// Whom to ask.
+    pub api: Arc<Api>,
     /// What to ask for, and what the answers mean.
     pub mapping: Arc<Mapping>,
 }
@@ -45,13 +39,6 @@ pub struct Ask {
     /// The API of the poll's monitor.
     pub target: Arc<Target>,
 }
-
-/// How long a request may take.
-pub const TIMEOUTS: Timeouts = Timeouts {
-    connect: Duration::from_secs(5),
-    read: Duration::from_secs(20),
-    total: Duration::from_secs(30),
-};
 
 /// The pool. Its threads end when the channel of polls is closed, and are joined when it is dropped.
 #[derive(Debug)]

@@ -234,8 +234,10 @@ fn watch_source(
         None => (None, None),
     };
     let now = clock::now();
+    let mut core = Core::new(settings(config, now.wall.as_unix_ns() as u64), now);
+    core.keep_finished(sources::listed_for(config));
     let mut watcher = Loop {
-        core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
+        core,
         polls,
         targets,
         apis: targets::apis(config),

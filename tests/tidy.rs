@@ -7,11 +7,12 @@ use std::process::Command;
 
 /// From the bottom up. A module imports from the layers below its own: edges do not know each other. A name with a
 /// slash is one file of a module.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("core", &["core"]),
     ("the clock", &["clock"]),
     ("what edges share", &["http", "link", "mapping", "otlp"]),
     ("who farspan is", &["credentials"]),
+    ("how an API is asked", &["exchange"]),
     (
         "edges",
         &[

@@ -1478,6 +1478,9 @@ fn finished(monitor: &Object<'_>) -> Option<Finished> {
     let way = ways.next();
     if way.is_none() || ways.next().is_some() {
         object.mistaken("says one of redis_channel, redis_stream and url");
+    } else {
+        // Not before nothing that was to be told can be lost.
+        object.mistaken("is not in this release; leave it out");
     }
     object.close();
     way

@@ -541,6 +541,12 @@ impl Core {
         }
     }
 
+    /// Remembers finished runs for at least that long, as far as there is room: a source that tells of runs which have
+    /// ended tells of them again after a restart. To be said before [`restore`](Self::restore).
+    pub fn keep_finished(&mut self, kept: Duration) {
+        self.table.keep_finished(kept);
+    }
+
     /// Takes in what happened. What is to be done about it comes from [`next_action`](Self::next_action).
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {

@@ -9,6 +9,7 @@ use super::time::{Mono, Wall};
 use super::wheel::Timer;
 use super::workflow::Workflow;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 /// A workflow with what the core needs to watch it.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Phase {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -89,6 +90,22 @@ pub struct Table {
     by_run: HashMap<RunKey, u32>,
     finished: HashSet<RunKey>,
     finished_order: VecDeque<(Mono, RunKey)>,
+    /// For so long, as long as they are not too many.
+    finished_kept: Duration,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            by_run: HashMap::new(),
+            finished: HashSet::new(),
+            finished_order: VecDeque::new(),
+            finished_kept: limits::FINISHED_KEPT,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +187,11 @@ impl Table {
         }
     }
 
+    /// Remembers finished runs for that long, if it is longer than they are remembered anyway.
+    pub fn keep_finished(&mut self, kept: Duration) {
+        self.finished_kept = self.finished_kept.max(kept);
+    }
+
     /// Ends the watch in a slot and remembers its run for a while.
     pub fn finish(&mut self, slot: u32, now: Mono) -> Option<Box<Watch>> {
         let watch = self.remove(slot)?;
@@ -219,7 +241,7 @@ impl Table {
     pub fn forget(&mut self, now: Mono) -> Option<RunKey> {
         let &(since, run) = self.finished_order.front()?;
         let enough = self.finished_order.len() > limits::FINISHED_MAX
-            || now.since(since) >= limits::FINISHED_KEPT;
+            || now.since(since) >= self.finished_kept;
         enough.then(|| {
             self.finished_order.pop_front();
             self.finished.remove(&run);

@@ -545,6 +545,22 @@ fn answers_that_come_twice_or_too_late_are_dropped() {
 }
 
 #[test]
+fn finished_runs_are_remembered_as_long_as_their_source_may_tell_of_them() {
+    let mut rig = Rig::plain();
+    rig.core.keep_finished(limits::FINISHED_KEPT * 2);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    exported(&mut rig, delivered());
+    rig.pass(limits::FINISHED_KEPT * 2 - secs(60.0));
+    rig.start(0, "w");
+    assert_eq!(rig.core.watched(), 0);
+    rig.pass(secs(60.0));
+    rig.start(0, "w");
+    assert_eq!(rig.core.watched(), 1);
+}
+
+#[test]
 fn an_event_that_comes_twice_counts_once() {
     let mut rig = Rig::plain();
     rig.start(0, "w");

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,18 @@ impl Node {
     ) -> serde_json::Result<Node> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let node = Fields(wanted).deserialize(&mut json)?;
+        json.end()?;
+        Ok(node)
+    }
+
+    /// A document of which only what these paths lead to is built, as it arrives.
+    pub(super) fn parse_along(
+        bytes: impl io::Read,
+        paths: &[Box<[Step]>],
+    ) -> serde_json::Result<Node> {
+        let mut json = serde_json::Deserializer::from_reader(bytes);
+        let paths = paths.iter().map(|path| &**path).collect();
+        let node = Along(paths).deserialize(&mut json)?;
         json.end()?;
         Ok(node)
     }
@@ -186,6 +199,111 @@ impl<'de> Visitor<'de> for Within {
     }
 }
 
+/// One step of a path into a document.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// To the field of this name, or to the element of this number.
+    To(Box<str>),
+    /// To every element of an array.
+    Each,
+}
+
+impl Step {
+    /// Those of a pointer.
+    pub(super) fn of(pointer: &Pointer) -> impl Iterator<Item = Step> {
+        pointer.tokens().map(|token| Step::To(token.into()))
+    }
+}
+
+/// Builds what these paths lead to. What lies beside them stays out: of an array's elements a null is left in each place.
+struct Along<'a>(Vec<&'a [Step]>);
+
+impl<'a> Along<'a> {
+    /// What goes on behind such a step.
+    fn behind(&self, is_it: impl Fn(&Step) -> bool) -> Option<Along<'a>> {
+        let paths = self.0.iter().filter_map(|path| {
+            let (first, rest) = path.split_first()?;
+            is_it(first).then_some(rest)
+        });
+        let paths: Vec<_> = paths.collect();
+        (!paths.is_empty()).then_some(Along(paths))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Along<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
+        match self.0.iter().any(|path| path.is_empty()) {
+            true => Within(DEPTH_MAX).deserialize(json),
+            false => json.deserialize_any(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Along<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Unreadable)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Unreadable)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
+        Ok(Node::Unreadable)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Unreadable)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
+        Ok(Node::Unreadable)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        let mut elements = Vec::new();
+        loop {
+            let index = elements.len().to_string();
+            let along = self.behind(|step| match step {
+                Step::To(token) => **token == *index,
+                Step::Each => true,
+            });
+            let element = match along {
+                Some(along) => seq.next_element_seed(along)?,
+                None => seq.next_element::<IgnoredAny>()?.map(|_| Node::Null),
+            };
+            match element {
+                Some(element) => elements.push(element),
+                None => return Ok(Node::Array(elements)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let is_it = |step: &Step| matches!(step, Step::To(token) if **token == *key);
+            match self.behind(is_it) {
+                Some(along) => entries.push((key.into(), map.next_value_seed(along)?)),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Node::Object(entries))
+    }
+}
+
 /// Builds an object of which only these fields count. What else it holds may be of any depth, and one of them that
 /// cannot be read spoils no other.
 struct Fields<'a>(&'a dyn Fn(&str) -> bool);
@@ -283,6 +401,32 @@ mod tests {
         for nothing in ["/n", "/a/2", "/a/x", "/a/0/b", "/a/0/b~1c/d"] {
             assert_eq!(found(nothing), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn of_a_document_only_what_is_pointed_to_is_built() {
+        let path = |steps: &[&str]| -> Box<[Step]> {
+            let step = |step: &&str| match *step {
+                "*" => Step::Each,
+                token => Step::To(token.into()),
+            };
+            steps.iter().map(step).collect()
+        };
+        let paths = [
+            path(&["runs", "*", "id"]),
+            path(&["runs", "*", "tags", "1"]),
+            path(&["total"]),
+        ];
+        let built = |text: &str| format!("{:?}", Node::parse_along(text.as_bytes(), &paths));
+        let document = r#"{"total": 2, "big": [[[]]], "runs": [
+            {"x": {"id": 7}, "id": "a", "tags": ["b", {"c": 1}, "d"]}, 5, {"id": null}]}"#;
+        expect_test::expect![[r#"Ok(Object([("total", Number(Number(2))), ("runs", Array([Object([("id", Text("a")), ("tags", Array([Null, Object([("c", Number(Number(1)))]), Null]))]), Unreadable, Object([("id", Null)])]))]))"#]]
+            .assert_eq(&built(document));
+        assert!(built("[1, {}]").starts_with("Ok(Array([Null, Null]))"));
+        assert!(built(r#"{"runs": [{"id": }]}"#).starts_with("Err("));
+        assert!(built(r#"{} {}"#).starts_with("Err("));
+        let deep = format!(r#"{{"total": {}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
+        assert!(built(&deep).contains("Unreadable"));
     }
 
     #[test]

@@ -103,6 +103,20 @@ impl Dialect {
         ids.chain(&self.submitted_at).chain(&self.context)
     }
 
+    /// The id of what a list of runs holds.
+    pub(super) fn id_of_run(&self, run: &Node) -> Result<Box<str>, Malformed> {
+        self.fitting(self.id_in(run).ok_or(Malformed::NoId)??)
+    }
+
+    /// An id that the API can be asked after.
+    fn fitting(&self, id: Box<str>) -> Result<Box<str>, Malformed> {
+        let fits = |pattern: &IdPattern| pattern.take_apart(&id, &mut Variables::default());
+        match self.pattern.as_ref().is_none_or(fits) {
+            true => Ok(id),
+            false => Err(Malformed::IdNotOfParts),
+        }
+    }
+
     /// The id where the configuration says it is; `None` where nothing is there, or not every part.
     fn id_in(&self, node: &Node) -> Option<Result<Box<str>, Malformed>> {
         match (&*self.id, &self.pattern) {
@@ -381,10 +395,7 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
         (None, None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
         (None, None, None) => return Err(Malformed::NoId),
     };
-    let pattern = dialect.pattern.as_ref();
-    if pattern.is_some_and(|it| !it.take_apart(&workflow_id, &mut Variables::default())) {
-        return Err(Malformed::IdNotOfParts);
-    }
+    let workflow_id = dialect.fitting(workflow_id)?;
     let mut oddity = None;
     let mut odd = |what| {
         oddity.get_or_insert(what);

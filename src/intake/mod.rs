@@ -4,6 +4,7 @@
 //! one bounded channel; when the loop has no room, the channel fills and the source waits.
 
 pub mod carrier;
+pub mod discovery;
 mod document;
 #[cfg(feature = "admin")]
 pub mod http;

@@ -13,7 +13,31 @@ pub(super) enum Told {
     Nonsense,
 }
 
+impl Told {
+    fn time(self) -> Option<Wall> {
+        match self {
+            Told::At(time) => Some(time),
+            Told::Unset | Told::Nonsense => None,
+        }
+    }
+}
+
 impl Times {
+    /// The time that a text says, if it is one and is set.
+    pub fn in_text(&self, text: &str) -> Option<Wall> {
+        self.of_text(text).time()
+    }
+
+    /// The same for a number.
+    pub fn in_number(&self, number: &serde_json::Number) -> Option<Wall> {
+        let told = match (number.as_i64(), number.as_f64()) {
+            (Some(count), _) => self.of_int(count),
+            (None, Some(count)) => self.of_float(count),
+            (None, None) => Told::Nonsense,
+        };
+        told.time()
+    }
+
     pub(super) fn of_text(&self, text: &str) -> Told {
         let text = text.trim_ascii();
         // .NET's unset time.

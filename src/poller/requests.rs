@@ -1,22 +1,21 @@
 //! One poll: the requests that the mapping names, each with its pages, until everything is known or one of them fails.
 
 use super::Target;
-use super::redirect::{REDIRECTS_MAX, is_redirect, next_page, same_host_redirect};
 use super::unchanged::{Unchanged, Validators};
 use crate::clock;
 use crate::core::limits;
-use crate::core::time::{Mono, Wall};
-use crate::core::workflow::cut;
+use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
-use crate::http::{self, NameCache};
-use crate::mapping::definition::{Method, Pages, Request};
-use crate::mapping::template::{Variables, push_segment};
-use crate::mapping::{self, Gather, Page, Part, Reading, Unreadable};
+use crate::exchange::{self, Asking, PAGES_MAX, Place, Tally, failure, failure_of_io};
+use crate::http::NameCache;
+use crate::mapping::definition::{Method, Request};
+use crate::mapping::template::Variables;
+use crate::mapping::{self, Gather, Part, Reading, Unreadable};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use ureq::http::{HeaderMap, Response};
 
 /// One of the pool's.
 pub(super) struct Poller {
@@ -30,8 +29,6 @@ pub(super) struct Poller {
 
 /// A body up to this size is read whole and parsed from memory, which is faster; a larger one is parsed as it comes.
 const WHOLE_BODY_BYTES: usize = 64 * 1024;
-/// Pages of one answer.
-const PAGES_MAX: u32 = 100;
 /// Elements that one poll asks after one by one.
 const EACH_MAX: usize = 100;
 /// A poll of many requests may take so long: longer than one request, not so long that a pool of pollers is lost to it.
@@ -40,10 +37,7 @@ const POLL_MAX: Duration = Duration::from_secs(120);
 /// What a poll has brought beside its answers.
 struct Progress {
     begun: Mono,
-    requests: u32,
-    date: Option<Wall>,
-    /// How long the host asks to be left alone though it answered.
-    pause: Option<Duration>,
+    tally: Tally,
     oddity: Option<Box<str>>,
 }
 
@@ -69,9 +63,7 @@ impl Poller {
         let sent = clock::now();
         let mut progress = Progress {
             begun: sent.mono,
-            requests: 0,
-            date: None,
-            pause: None,
+            tally: Tally::default(),
             oddity: None,
         };
         let answer = self.ask(poll, target, &mut progress);
@@ -86,9 +78,9 @@ impl Poller {
             generation: poll.generation,
             sent,
             received: clock::now(),
-            date: progress.date,
-            requests: progress.requests,
-            pause: progress.pause,
+            date: progress.tally.date,
+            requests: progress.tally.requests,
+            pause: progress.tally.pause,
             answer,
         }
     }
@@ -149,10 +141,11 @@ impl Poller {
         gather: &mut Gather<'_>,
         progress: &mut Progress,
     ) -> Result<bool, PollFailure> {
-        let first = asked.url(variables)?;
-        let body = asked.body(variables)?;
-        let mut at = Place::default();
-        let mut url = at.url(&first, asked.request.pages.as_ref());
+        let title = asked.title();
+        let first = exchange::url(&asked.target.api, asked.request, &title, variables)?;
+        let body = exchange::body(asked.request, &title, variables)?;
+        let mut at = Place::new(&first, asked.request.pages.as_ref());
+        let mut url = at.first();
         for number in 0..PAGES_MAX {
             if clock::now().mono.since(progress.begun) >= POLL_MAX {
                 let why = format!("its requests took longer than {POLL_MAX:?} together");
@@ -164,14 +157,7 @@ impl Poller {
             };
             let page = part.page().clone();
             gather.put(element, part);
-            let next = match &asked.request.pages {
-                None => None,
-                Some(Pages::Link) => next_page(&url, &links)
-                    .transpose()
-                    .map_err(|why| failure(PollFailureReason::Redirect, &why))?,
-                Some(pages) => at.go_on(pages, &page).then(|| at.url(&first, Some(pages))),
-            };
-            match next {
+            match at.next(&page, &url, &links)? {
                 None => return Ok(true),
                 Some(next) => url = next,
             }
@@ -193,82 +179,24 @@ impl Poller {
             None => self.unchanged.known(monitor, url),
             Some(_) => None,
         };
-        let mut again = true;
-        loop {
-            let validators = known.as_ref().map(|(validators, _)| validators);
-            let credential = asked.target.credentials.header()?;
-            let response =
-                self.send(asked, url, body, credential.as_ref(), validators, progress)?;
-            progress.date = http::date(response.headers());
-            let status = response.status();
-            let now = clock::now().wall;
-            let limited = http::rate_limit(response.headers(), now);
-            match status.as_u16() {
-                304 => {
-                    if let Some((validators, part)) = &known {
-                        progress.pause = progress.pause.max(limited);
-                        return Ok(Got::Part(part.clone(), validators.linked()));
-                    }
-                }
-                200..=299 => {
-                    progress.pause = progress.pause.max(limited);
-                    return self.read(asked, url, response);
-                }
-                404 => return Ok(Got::NotFound),
-                401 | 403 if limited.is_none() => {
-                    let another = asked.target.credentials.refused(credential.as_ref());
-                    if another && std::mem::take(&mut again) {
-                        continue;
-                    }
-                }
-                _ => {}
-            }
-            return Err(refusal(&response, status, limited, now, asked));
+        let conditions = known
+            .as_ref()
+            .map(|(validators, _)| validators.conditions());
+        let title = (!asked.name.is_empty()).then(|| asked.title());
+        let asking = Asking {
+            agent: &self.agents[usize::from(monitor)],
+            api: &asked.target.api,
+            title: title.as_deref(),
+            traceparent: asked.poll.traceparent.as_deref(),
+            body,
+            conditions: conditions.as_deref().unwrap_or_default(),
+        };
+        let response = asking.ask(url, &mut progress.tally)?;
+        match (response.status().as_u16(), known) {
+            (404, _) => Ok(Got::NotFound),
+            (304, Some((validators, part))) => Ok(Got::Part(part, validators.linked())),
+            _ => self.read(asked, url, response),
         }
-    }
-
-    fn send(
-        &self,
-        asked: &Asked<'_>,
-        url: &str,
-        body: Option<&[u8]>,
-        credential: Option<&(HeaderName, HeaderValue)>,
-        validators: Option<&Validators>,
-        progress: &mut Progress,
-    ) -> Result<Response<ureq::Body>, PollFailure> {
-        let agent = &self.agents[usize::from(asked.poll.monitor)];
-        let mut url = std::borrow::Cow::Borrowed(url);
-        for _ in 0..=REDIRECTS_MAX {
-            progress.requests += 1;
-            let response = match body {
-                None => {
-                    let mut request = with_headers(agent.get(&*url), asked, credential);
-                    if let Some(validators) = validators {
-                        if let Some(etag) = &validators.etag {
-                            request = request.header(header::IF_NONE_MATCH, etag);
-                        }
-                        if let Some(time) = &validators.last_modified {
-                            request = request.header(header::IF_MODIFIED_SINCE, time);
-                        }
-                    }
-                    request.call()
-                }
-                Some(body) => {
-                    let request = with_headers(agent.post(&*url), asked, credential);
-                    request.content_type("application/json").send(body)
-                }
-            };
-            let response = response.map_err(|e| failure_of(&e))?;
-            if !is_redirect(response.status()) {
-                return Ok(response);
-            }
-            let to = same_host_redirect(&url, response.headers());
-            url = to
-                .map_err(|why| failure(PollFailureReason::Redirect, &why))?
-                .into();
-        }
-        let why = format!("more than {REDIRECTS_MAX} redirects");
-        Err(failure(PollFailureReason::Redirect, &why))
     }
 
     fn read(
@@ -331,157 +259,6 @@ impl Asked<'_> {
             name => format!("requests.{name}"),
         }
     }
-
-    fn url(&self, variables: &Variables) -> Result<String, PollFailure> {
-        let base = &self.target.base_url;
-        let mut url = String::with_capacity(base.len() + 64 + 3 * self.poll.workflow_id.len());
-        url.push_str(base);
-        match self.request.path.render(variables, &mut url) {
-            true => Ok(url),
-            false => Err(self.incomplete("path")),
-        }
-    }
-
-    fn body(&self, variables: &Variables) -> Result<Option<Vec<u8>>, PollFailure> {
-        match (&self.request.body, self.request.method) {
-            (None, Method::Get) => Ok(None),
-            (None, Method::Post) => Ok(Some(Vec::new())),
-            (Some(body), _) => {
-                let body = body.render(variables);
-                body.map(Some).ok_or_else(|| self.incomplete("body"))
-            }
-        }
-    }
-
-    fn incomplete(&self, what: &str) -> PollFailure {
-        let why = format!("{}.{what}: a variable in it has no value", self.title());
-        failure(PollFailureReason::Shape, &why)
-    }
-}
-
-/// Where a long answer is being read.
-#[derive(Default)]
-struct Place {
-    /// Elements so far.
-    elements: u64,
-    /// Pages so far.
-    pages: u32,
-    cursor: Option<Box<str>>,
-}
-
-impl Place {
-    /// The URL of this page.
-    fn url(&self, first: &str, pages: Option<&Pages>) -> String {
-        let mut url = first.to_owned();
-        let mut add = |name: &str, value: &str| {
-            url.push(match url.contains('?') {
-                true => '&',
-                false => '?',
-            });
-            push_segment(&mut url, name);
-            url.push('=');
-            push_segment(&mut url, value);
-        };
-        match pages {
-            None | Some(Pages::Link) => {}
-            Some(Pages::Offset {
-                offset,
-                limit,
-                size,
-                ..
-            }) => {
-                add(limit, &size.to_string());
-                if self.elements > 0 {
-                    add(offset, &self.elements.to_string());
-                }
-            }
-            Some(Pages::Page {
-                page,
-                limit,
-                size,
-                first,
-                ..
-            }) => {
-                add(limit, &size.to_string());
-                add(page, &(first + self.pages).to_string());
-            }
-            Some(Pages::Cursor { param, .. }) => {
-                if let Some(cursor) = &self.cursor {
-                    add(param, cursor);
-                }
-            }
-        }
-        url
-    }
-
-    /// Goes to the next page. Whether there is one.
-    fn go_on(&mut self, pages: &Pages, page: &Page) -> bool {
-        self.elements += page.elements as u64;
-        self.pages += 1;
-        match pages {
-            Pages::Link => false,
-            Pages::Cursor { .. } => {
-                let again = self.cursor == page.next;
-                self.cursor = page.next.clone().filter(|next| !next.is_empty());
-                self.cursor.is_some() && !again
-            }
-            Pages::Offset { size, .. } | Pages::Page { size, .. } => match page.total {
-                Some(total) => page.elements > 0 && self.elements < total,
-                None => page.elements as u64 >= u64::from(*size),
-            },
-        }
-    }
-}
-
-fn with_headers<B>(
-    mut request: ureq::RequestBuilder<B>,
-    asked: &Asked<'_>,
-    credential: Option<&(HeaderName, HeaderValue)>,
-) -> ureq::RequestBuilder<B> {
-    let target = asked.target;
-    if !target
-        .headers
-        .iter()
-        .any(|(name, _)| name == header::ACCEPT)
-    {
-        request = request.header(header::ACCEPT, "application/json");
-    }
-    if let Some(traceparent) = &asked.poll.traceparent {
-        request = request.header("traceparent", &**traceparent);
-    }
-    let headers = target.headers.iter().chain(credential);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    request
-}
-
-/// What a status means that is no answer.
-fn refusal(
-    response: &Response<ureq::Body>,
-    status: StatusCode,
-    limited: Option<Duration>,
-    now: Wall,
-    asked: &Asked<'_>,
-) -> PollFailure {
-    let reason = match status.as_u16() {
-        // GitHub says of a budget that is spent that it is forbidden.
-        403 if limited.is_some() => PollFailureReason::TooManyRequests,
-        401 | 403 => PollFailureReason::Unauthorized,
-        429 => PollFailureReason::TooManyRequests,
-        500..=599 => PollFailureReason::ServerError,
-        _ => PollFailureReason::Status,
-    };
-    let asks_for_peace = matches!(status.as_u16(), 403 | 429 | 503);
-    let retry_after = http::retry_after(response.headers(), now).or(limited);
-    let detail = match asked.name {
-        "" => format!("HTTP {status}"),
-        name => format!("requests.{name}: HTTP {status}"),
-    };
-    PollFailure {
-        retry_after: retry_after.filter(|_| asks_for_peace),
-        ..failure(reason, &detail)
-    }
 }
 
 fn unreadable(unreadable: Unreadable) -> PollFailure {
@@ -490,20 +267,4 @@ fn unreadable(unreadable: Unreadable) -> PollFailure {
         Unreadable::Garbage(what) => failure(PollFailureReason::Garbage, &what),
         Unreadable::Shape(what) => failure(PollFailureReason::Shape, &what),
     }
-}
-
-fn failure(reason: PollFailureReason, detail: &str) -> PollFailure {
-    PollFailure {
-        reason,
-        detail: cut(detail, limits::NAME_BYTES_MAX).into(),
-        retry_after: None,
-    }
-}
-
-fn failure_of(error: &ureq::Error) -> PollFailure {
-    failure(http::reason_of(error), &error.to_string())
-}
-
-fn failure_of_io(error: &io::Error) -> PollFailure {
-    failure(http::reason_of_io(error), &error.to_string())
 }

@@ -5,7 +5,7 @@
 use crate::mapping::Part;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use ureq::http::{HeaderMap, HeaderValue, header};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Answers by monitor and URL.
 #[derive(Debug, Default)]
@@ -47,6 +47,15 @@ impl Validators {
             links: headers.get_all(header::LINK).iter().cloned().collect(),
         };
         (validators.etag.is_some() || validators.last_modified.is_some()).then_some(validators)
+    }
+
+    /// The headers that ask whether this version still holds.
+    pub(super) fn conditions(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let etag = self.etag.iter().cloned();
+        let etag = etag.map(|etag| (header::IF_NONE_MATCH, etag));
+        let time = self.last_modified.iter().cloned();
+        etag.chain(time.map(|time| (header::IF_MODIFIED_SINCE, time)))
+            .collect()
     }
 
     /// The links as headers again.

@@ -146,7 +146,10 @@ impl Loop {
         }
         logging::set_level(in_force.log.level);
         match targets(in_force, &self.names) {
-            Ok(targets) => self.targets = targets,
+            Ok(targets) => {
+                self.feed.renew(&targets);
+                self.targets = targets;
+            }
             Err(trouble) => log::error!("who farspan is to its APIs stays as it was: {trouble}"),
         }
         Input::Reloaded(paces(in_force))

@@ -1,8 +1,8 @@
-//! The sources of start events: Redis, standard input and the admin endpoint, and how each is read.
+//! The sources of start events: Redis, lists of runs, standard input and the admin endpoint, and how each is read.
 
-use super::Loop;
 #[cfg(feature = "redis")]
 use super::stopping;
+use super::{Loop, targets};
 #[cfg(feature = "admin")]
 use crate::admin;
 #[cfg(feature = "redis")]
@@ -15,21 +15,24 @@ use crate::core::Input;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
+use crate::exchange::Api;
+use crate::http::NameCache;
 #[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
-use crate::intake::lines;
 use crate::intake::message::{Dialect, Reading};
 use crate::intake::posted::{Admission, Posted};
 #[cfg(feature = "redis")]
 use crate::intake::stream::{self, Stream};
+use crate::intake::{discovery, lines};
+use crate::poller::Target;
 #[cfg(feature = "admin")]
 use crate::serve::{Server, Serving};
 #[cfg(feature = "redis")]
 use crossbeam_channel::TrySendError;
-#[cfg(any(feature = "admin", feature = "redis"))]
-use crossbeam_channel::bounded;
-use crossbeam_channel::{Receiver, Sender, never};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How messages of the sources for all monitors are read.
 pub(super) fn reading(config: &Config) -> Reading {
@@ -67,7 +70,22 @@ pub(super) enum Settled {
 pub(super) struct Feed {
     /// By their keys; the one for all monitors has none.
     #[cfg(feature = "redis")]
-    streams: Vec<(Option<String>, Sender<stream::Settled>, stream::Listening)>,
+    streams: Vec<ReadStream>,
+    discoveries: Vec<Discovering>,
+}
+
+/// A stream that is read: its key, what becomes of its entries, and its thread.
+#[cfg(feature = "redis")]
+type ReadStream = (Option<String>, Sender<stream::Settled>, stream::Listening);
+
+/// A monitor that asks for lists of runs.
+struct Discovering {
+    /// The monitor's place in the configuration.
+    index: usize,
+    /// How it hears of newer credentials.
+    apis: Sender<Arc<Api>>,
+    /// The other end, to take back what it has not heard yet.
+    unheard: Receiver<Arc<Api>>,
 }
 
 impl Feed {
@@ -110,70 +128,137 @@ impl Feed {
         }
     }
 
-    /// Listens to Redis, if one is configured.
-    #[cfg(feature = "redis")]
+    /// From now on lists are asked for with these credentials.
+    pub(super) fn renew(&self, targets: &[Arc<Target>]) {
+        for discovering in &self.discoveries {
+            if let Some(target) = targets.get(discovering.index) {
+                let _ = discovering.unheard.try_recv();
+                // It may have ended.
+                let _ = discovering.apis.try_send(target.api.clone());
+            }
+        }
+    }
+
+    /// Listens to Redis, if one is configured, and discovers.
     pub(super) fn listen(
         config: &Config,
         events: Sender<StartEvent>,
         stopped: &Receiver<Infallible>,
     ) -> Result<Self, String> {
-        let Some(redis) = &config.redis else {
-            return Ok(Feed::default());
-        };
-        let for_all = reading(config);
-        let of = |index: usize| Reading {
-            default: Some(index),
-            ..for_all.clone()
-        };
-        let mut channels = vec![(redis.channel.clone(), for_all.clone())];
-        let mut keys: Vec<_> = redis
-            .stream
-            .iter()
-            .map(|key| (key, false, for_all.clone()))
-            .collect();
-        for (index, monitor) in config.monitors.iter().enumerate() {
-            let Events {
-                redis_channel,
-                redis_stream,
-                ..
-            } = &monitor.events;
-            channels.extend(redis_channel.clone().map(|channel| (channel, of(index))));
-            keys.extend(redis_stream.iter().map(|key| (key, true, of(index))));
-        }
-        let mut streams = Vec::with_capacity(keys.len());
-        for (key, is_named, reading) in keys {
-            let stream = Stream {
-                url: redis.url.expose().to_owned(),
-                key: key.clone(),
-                consumer: config.instance.clone(),
-                reading,
-                is_named,
-                lease: match config.state {
-                    State::Redis { lease } => Some(lease),
-                    _ => None,
-                },
-                length_max: redis.stream_length_max,
-            };
-            let (settle, settled) = bounded(limits::INTAKE_QUEUE);
-            let listening = stream::listen(stream, events.clone(), settled, stopped.clone())?;
-            streams.push((is_named.then(|| key.clone()), settle, listening));
-        }
-        let subscription = intake::redis::Subscription {
-            url: redis.url.expose().to_owned(),
-            channels,
-        };
-        intake::redis::listen(subscription, events, stopped.clone())?;
-        Ok(Feed { streams })
+        Ok(Feed {
+            discoveries: discover(config, &events, stopped)?,
+            #[cfg(feature = "redis")]
+            streams: listen_to_redis(config, events, stopped)?,
+        })
     }
+}
 
-    #[cfg(not(feature = "redis"))]
-    pub(super) fn listen(
-        _: &Config,
-        _: Sender<StartEvent>,
-        _: &Receiver<Infallible>,
-    ) -> Result<Self, String> {
-        Ok(Feed::default())
+/// How long after its beginning a run may still be listed as new.
+pub(super) fn listed_for(config: &Config) -> Duration {
+    let discoveries = config.monitors.iter().filter_map(|m| m.discovery.as_ref());
+    let longest = discoveries.map(|it| it.lookback + it.interval).max();
+    longest.unwrap_or_default()
+}
+
+/// Starts to ask for lists of runs.
+fn discover(
+    config: &Config,
+    events: &Sender<StartEvent>,
+    stopped: &Receiver<Infallible>,
+) -> Result<Vec<Discovering>, String> {
+    let names = NameCache::default();
+    let dialects = reading(config).monitors;
+    let mut all = Vec::new();
+    for (index, monitor) in config.monitors.iter().enumerate() {
+        let Some(discovery) = &monitor.discovery else {
+            continue;
+        };
+        let named = |trouble| format!("monitor {}: {trouble}", monitor.name);
+        let api = targets::api(monitor, &names).map_err(named)?;
+        let (apis, received) = bounded(1);
+        let discovery = discovery::Discovery {
+            dialect: Dialect {
+                id: discovery.id.clone(),
+                ..dialects[index].clone()
+            },
+            request: discovery.request.clone(),
+            list: discovery.list.clone(),
+            submitted_at: discovery.submitted_at.clone(),
+            attempt: discovery.attempt.clone(),
+            only: discovery.only.clone(),
+            times: monitor.mapping.definition().times.clone(),
+            interval: discovery.interval,
+            lookback: discovery.lookback,
+        };
+        let unheard = received.clone();
+        let trust = targets::trust(monitor);
+        let trust = (&trust, &names);
+        let (events, stopped) = (events.clone(), stopped.clone());
+        let started = discovery::start(discovery, api.into(), received, trust, events, stopped);
+        started.map_err(named)?;
+        all.push(Discovering {
+            index,
+            apis,
+            unheard,
+        });
     }
+    Ok(all)
+}
+
+/// The streams that it reads.
+#[cfg(feature = "redis")]
+fn listen_to_redis(
+    config: &Config,
+    events: Sender<StartEvent>,
+    stopped: &Receiver<Infallible>,
+) -> Result<Vec<ReadStream>, String> {
+    let Some(redis) = &config.redis else {
+        return Ok(Vec::new());
+    };
+    let for_all = reading(config);
+    let of = |index: usize| Reading {
+        default: Some(index),
+        ..for_all.clone()
+    };
+    let mut channels = vec![(redis.channel.clone(), for_all.clone())];
+    let mut keys: Vec<_> = redis
+        .stream
+        .iter()
+        .map(|key| (key, false, for_all.clone()))
+        .collect();
+    for (index, monitor) in config.monitors.iter().enumerate() {
+        let Events {
+            redis_channel,
+            redis_stream,
+            ..
+        } = &monitor.events;
+        channels.extend(redis_channel.clone().map(|channel| (channel, of(index))));
+        keys.extend(redis_stream.iter().map(|key| (key, true, of(index))));
+    }
+    let mut streams = Vec::with_capacity(keys.len());
+    for (key, is_named, reading) in keys {
+        let stream = Stream {
+            url: redis.url.expose().to_owned(),
+            key: key.clone(),
+            consumer: config.instance.clone(),
+            reading,
+            is_named,
+            lease: match config.state {
+                State::Redis { lease } => Some(lease),
+                _ => None,
+            },
+            length_max: redis.stream_length_max,
+        };
+        let (settle, settled) = bounded(limits::INTAKE_QUEUE);
+        let listening = stream::listen(stream, events.clone(), settled, stopped.clone())?;
+        streams.push((is_named.then(|| key.clone()), settle, listening));
+    }
+    let subscription = intake::redis::Subscription {
+        url: redis.url.expose().to_owned(),
+        channels,
+    };
+    intake::redis::listen(subscription, events, stopped.clone())?;
+    Ok(streams)
 }
 
 /// Requests between the admin endpoint and the loop.

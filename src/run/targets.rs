@@ -6,6 +6,7 @@ use crate::config::{Config, Pem};
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
 use crate::credentials::Credentials;
+use crate::exchange::Api;
 use crate::http::{NameCache, Trust};
 use crate::poller::Target;
 use std::collections::HashSet;
@@ -22,8 +23,15 @@ pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Targ
     targets.collect()
 }
 
-/// What pollers ask of one monitor.
 fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
+    Ok(Target {
+        api: api(monitor, names)?.into(),
+        mapping: monitor.mapping.clone(),
+    })
+}
+
+/// Whom to ask about the workflows of one monitor.
+pub(super) fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
     let headers = monitor.api.headers.iter().map(|(name, value)| {
         let name = HeaderName::try_from(name);
         let value = HeaderValue::try_from(value.expose());
@@ -35,11 +43,10 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
             _ => Err("a header that cannot be sent".to_owned()),
         }
     });
-    Ok(Target {
+    Ok(Api {
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), names)?,
-        mapping: monitor.mapping.clone(),
     })
 }
 

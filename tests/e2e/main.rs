@@ -37,6 +37,7 @@
 //! | disk full | `durable::with_a_full_disk_everything_waits_and_nothing_is_lost`, `durable::with_a_file_that_may_not_grow_everything_waits_and_nothing_is_lost`, `durable::killed_with_a_full_disk_it_loses_nothing_of_a_stream`, `durable::a_start_with_a_full_disk_is_an_error_and_keeps_what_there_is` |
 //! | state directory read-only, unusable, damaged, in use | `durable::what_may_not_be_written_is_an_error_and_stays_as_it_is`, `durable::a_directory_that_cannot_be_used_is_named`, `durable::a_damaged_file_is_set_aside_and_watching_goes_on`, `durable::a_second_instance_on_the_same_directory_is_refused` |
 //! | clock set | `clocks::a_clock_that_is_set_while_it_watches_changes_nothing`, `clocks::a_clock_that_is_set_between_two_lives_moves_no_deadline_out_and_no_id`, `clocks::a_clock_that_is_set_holds_up_no_fleet_for_longer_than_a_lease` |
+//! | list of runs: fails, asks for a pause, hangs, long | `discovery::a_list_that_fails_is_asked_for_less_often_and_then_found_again`, `discovery::a_list_that_asks_for_a_pause_gets_it_and_holds_up_no_stop`, `discovery::runs_by_the_thousand_are_told_once` |
 //! | hostile events | `hostile::over_pubsub`, `hostile::in_a_stream`, `intake::malformed_events_by_the_hundred_stop_nothing`, `intake::no_id_leaves_its_path`, `streams::malformed_entries_are_kept_apart_and_stop_nothing` |
 //! | SIGTERM | `stopping::a_stop_lets_the_poll_end_and_exports_what_it_finished`, `stopping::a_stop_flushes_what_waits_for_a_batch`, `stopping::a_second_signal_ends_it_at_once`, `collector::a_stop_gives_up_a_collector_that_stays_down`, `durable::a_stop_keeps_what_no_collector_took` |
 //! | kill -9 | `chaos::however_often_it_is_killed_every_workflow_is_one_whole_trace`, `chaos::however_often_it_is_killed_with_its_state_in_redis_too`, `durable::killed_between_two_stages_it_goes_on_with_the_same_trace`, `durable::killed_while_the_collector_is_down_it_delivers_what_waited_once`, `durable::what_was_acknowledged_is_not_sent_again`, `streams::a_killed_farspan_goes_on_with_what_it_had_read`, `fleet::one_killed_one_frozen_and_nothing_lost`, `services::killed_while_the_collector_is_down_each_span_keeps_its_resource`, `services::who_takes_over_sends_each_span_under_its_resource` |
@@ -62,6 +63,7 @@ mod chaos;
 mod clocks;
 mod collector;
 mod commands;
+mod discovery;
 mod durable;
 mod fleet;
 mod hostile;

@@ -198,8 +198,7 @@ fn a_monitor_that_says_everything() {
         "trace_context": {"use": "link", "baggage": ["a", "b"]},
         "discovery": {"request": {"path": "/{team}/runs?since={since}", "pages": {"by": "cursor", "next": "/next"}},
             "parameters": {"team": "a/b"}, "list": "/runs", "id": {"dag": "/d", "run": "/r"}, "submitted_at": "/at",
-            "attempt": "/n", "only": {"/type": ["a", 7]}, "interval": "1m", "lookback": "2h"},
-        "finished": {"url": "http://done.test/x"}
+            "attempt": "/n", "only": {"/type": ["a", 7]}, "interval": "1m", "lookback": "2h"}
     }"#);
     expect![[r#"
         (
@@ -396,11 +395,7 @@ fn a_monitor_that_says_everything() {
                     lookback: 7200s,
                 },
             ),
-            Some(
-                Http(
-                    "http://done.test/x",
-                ),
-            ),
+            None,
         )
     "#]]
     .assert_debug_eq(&(
@@ -581,6 +576,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .discovery.list: is missing: a JSON Pointer to the array of runs
             .discovery.only.x: "x" is not a JSON Pointer: it has to begin with a slash
             .finished.url: 'ftp://(redacted)@y' must begin with http:// or https://
+            .finished: is not in this release; leave it out
             .requests.steps.path: {nobody} is not known: there is {id}
             .stages[1].from: there is no request "nowhere" among "requests"
             .stage: no such key; did you mean 'stages'?"#]],
@@ -827,27 +823,27 @@ fn events_find_their_monitor() {
         &monitors(&finished),
         &[REDIS],
         default,
-        expect![
-            "farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"
-        ],
+        expect![[r#"
+            farspan.json: monitors[1].finished: is not in this release; leave it out
+            farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"#]],
     );
     let finished = [r#""finished": {"redis_stream": "s"}"#];
     check(
         &monitors(&finished),
         &settings,
         default,
-        expect![
-            "farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"
-        ],
+        expect![[r#"
+            farspan.json: monitors[0].finished: is not in this release; leave it out
+            farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"#]],
     );
     let finished = [r#""finished": {"redis_stream": "a"}"#];
     check(
         &monitors(&finished),
         &[],
         default,
-        expect![
-            "farspan.json: monitors[0].finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
-        ],
+        expect![[r#"
+            farspan.json: monitors[0].finished: is not in this release; leave it out
+            farspan.json: monitors[0].finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"#]],
     );
 }
 

@@ -1,0 +1,246 @@
+//! An exchange with a monitor's API: a request with what lets it in, over redirects on the same host, until there is an
+//! answer or the reason why there is none; and the pages of a long answer.
+//!
+//! Out of scope: what is asked for, what an answer means, and when to ask again.
+
+mod pages;
+mod redirect;
+
+pub use pages::{PAGES_MAX, Place};
+
+use crate::clock;
+use crate::core::limits;
+use crate::core::time::Wall;
+use crate::core::workflow::cut;
+use crate::core::{PollFailure, PollFailureReason};
+use crate::credentials::Credentials;
+use crate::http::{self, Timeouts};
+use crate::mapping::definition::{Method, Request};
+use crate::mapping::template::Variables;
+use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
+use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
+use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use ureq::{Agent, Body, RequestBuilder};
+
+/// An API to ask.
+#[derive(Debug)]
+pub struct Api {
+    /// Without a slash at its end.
+    pub base_url: String,
+    /// Sent with every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What lets requests in.
+    pub credentials: Credentials,
+}
+
+/// How long a request may take.
+pub const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    read: Duration::from_secs(20),
+    total: Duration::from_secs(30),
+};
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// By whose connection.
+    pub agent: &'a Agent,
+    /// Whom.
+    pub api: &'a Api,
+    /// Where the configuration has the request, for what is said of a refusal; `None` for the main one.
+    pub title: Option<&'a str>,
+    /// The trace that the request is part of, in the W3C's form.
+    pub traceparent: Option<&'a str>,
+    /// What to send. `None`: it is a GET.
+    pub body: Option<&'a [u8]>,
+    /// The headers of a conditional request.
+    pub conditions: &'a [(HeaderName, HeaderValue)],
+}
+
+/// What requests have brought beside their answers.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many there were, with those that were redirected.
+    pub requests: u32,
+    /// The API's clock.
+    pub date: Option<Wall>,
+    /// How long the host asks to be left alone though it answered.
+    pub pause: Option<Duration>,
+}
+
+impl Asking<'_> {
+    /// Asks. The answer is a success, or "404 Not Found", or, where there are conditions, "304 Not Modified".
+    ///
+    /// # Errors
+    /// Why there is no such answer.
+    pub fn ask(&self, url: &str, tally: &mut Tally) -> Result<Response<Body>, PollFailure> {
+        let credentials = &self.api.credentials;
+        let mut again = true;
+        loop {
+            let credential = credentials.header()?;
+            let response = self.send(url, credential.as_ref(), tally)?;
+            tally.date = http::date(response.headers());
+            let status = response.status();
+            let now = clock::now().wall;
+            let limited = http::rate_limit(response.headers(), now);
+            let is_answer = match status.as_u16() {
+                304 => !self.conditions.is_empty(),
+                200..=299 | 404 => true,
+                401 | 403 if limited.is_none() => {
+                    let another = credentials.refused(credential.as_ref());
+                    if another && std::mem::take(&mut again) {
+                        continue;
+                    }
+                    false
+                }
+                _ => false,
+            };
+            if !is_answer {
+                return Err(self.refusal(&response, limited, now));
+            }
+            if status != StatusCode::NOT_FOUND {
+                tally.pause = tally.pause.max(limited);
+            }
+            return Ok(response);
+        }
+    }
+
+    fn send(
+        &self,
+        url: &str,
+        credential: Option<&(HeaderName, HeaderValue)>,
+        tally: &mut Tally,
+    ) -> Result<Response<Body>, PollFailure> {
+        let mut url = Cow::Borrowed(url);
+        for _ in 0..=REDIRECTS_MAX {
+            tally.requests += 1;
+            let response = match self.body {
+                None => self.with_headers(self.agent.get(&*url), credential).call(),
+                Some(body) => {
+                    let request = self.with_headers(self.agent.post(&*url), credential);
+                    request.content_type("application/json").send(body)
+                }
+            };
+            let response = response.map_err(|e| failure_of(&e))?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            let to = same_host_redirect(&url, response.headers());
+            url = to
+                .map_err(|why| failure(PollFailureReason::Redirect, &why))?
+                .into();
+        }
+        let why = format!("more than {REDIRECTS_MAX} redirects");
+        Err(failure(PollFailureReason::Redirect, &why))
+    }
+
+    fn with_headers<B>(
+        &self,
+        mut request: RequestBuilder<B>,
+        credential: Option<&(HeaderName, HeaderValue)>,
+    ) -> RequestBuilder<B> {
+        let mut own = self.api.headers.iter();
+        if !own.any(|(name, _)| name == header::ACCEPT) {
+            request = request.header(header::ACCEPT, "application/json");
+        }
+        if let Some(traceparent) = self.traceparent {
+            request = request.header("traceparent", traceparent);
+        }
+        let headers = self.conditions.iter().chain(&self.api.headers);
+        for (name, value) in headers.chain(credential) {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// What a status means that is no answer.
+    fn refusal(
+        &self,
+        response: &Response<Body>,
+        limited: Option<Duration>,
+        now: Wall,
+    ) -> PollFailure {
+        let status = response.status();
+        let reason = match status.as_u16() {
+            // GitHub says of a budget that is spent that it is forbidden.
+            403 if limited.is_some() => PollFailureReason::TooManyRequests,
+            401 | 403 => PollFailureReason::Unauthorized,
+            429 => PollFailureReason::TooManyRequests,
+            500..=599 => PollFailureReason::ServerError,
+            _ => PollFailureReason::Status,
+        };
+        let asks_for_peace = matches!(status.as_u16(), 403 | 429 | 503);
+        let retry_after = http::retry_after(response.headers(), now).or(limited);
+        let detail = match self.title {
+            None => format!("HTTP {status}"),
+            Some(title) => format!("{title}: HTTP {status}"),
+        };
+        PollFailure {
+            retry_after: retry_after.filter(|_| asks_for_peace),
+            ..failure(reason, &detail)
+        }
+    }
+}
+
+/// The URL of a request. `title` is where the configuration has it.
+///
+/// # Errors
+/// A variable in it has no value.
+pub fn url(
+    api: &Api,
+    request: &Request,
+    title: &str,
+    variables: &Variables,
+) -> Result<String, PollFailure> {
+    let mut url = String::with_capacity(api.base_url.len() + 256);
+    url.push_str(&api.base_url);
+    match request.path.render(variables, &mut url) {
+        true => Ok(url),
+        false => Err(incomplete(title, "path")),
+    }
+}
+
+/// What a request sends; `None`: it is a GET.
+///
+/// # Errors
+/// A variable in it has no value.
+pub fn body(
+    request: &Request,
+    title: &str,
+    variables: &Variables,
+) -> Result<Option<Vec<u8>>, PollFailure> {
+    match (&request.body, request.method) {
+        (None, Method::Get) => Ok(None),
+        (None, Method::Post) => Ok(Some(Vec::new())),
+        (Some(body), _) => {
+            let body = body.render(variables);
+            body.map(Some).ok_or_else(|| incomplete(title, "body"))
+        }
+    }
+}
+
+fn incomplete(title: &str, what: &str) -> PollFailure {
+    let why = format!("{title}.{what}: a variable in it has no value");
+    failure(PollFailureReason::Shape, &why)
+}
+
+/// That there is no answer.
+pub fn failure(reason: PollFailureReason, detail: &str) -> PollFailure {
+    PollFailure {
+        reason,
+        detail: cut(detail, limits::NAME_BYTES_MAX).into(),
+        retry_after: None,
+    }
+}
+
+/// That a request came to nothing.
+pub fn failure_of(error: &ureq::Error) -> PollFailure {
+    failure(http::reason_of(error), &error.to_string())
+}
+
+/// That a body could not be read to its end.
+pub fn failure_of_io(error: &io::Error) -> PollFailure {
+    failure(http::reason_of_io(error), &error.to_string())
+}

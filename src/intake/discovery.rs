@@ -1,0 +1,597 @@
+//! Start events of runs that nobody announces: a list that is asked for every so often, in a thread for each monitor that
+//! has one.
+//!
+//! ```text
+//! the list since then, page by page -> the runs that count -> those that are new -> StartEvent
+//! ```
+//!
+//! Every round asks for all that a run can still be in, `lookback` into the past, for a run may be listed late, come to
+//! count late, or be run again. What was told once is kept in mind, so that a round tells what is new; after a restart the
+//! core knows what it has watched.
+
+use super::document::{Node, Step};
+use super::message::{Dialect, Malformed};
+use super::mistakes::Mistakes;
+use crate::clock;
+use crate::core::backoff::Jitter;
+use crate::core::event::{Attributes, Sampling, StartEvent};
+use crate::core::ids::RunKey;
+use crate::core::limits;
+use crate::core::time::{Mono, Wall};
+use crate::core::workflow::cut;
+use crate::core::{PollFailure, PollFailureReason};
+use crate::exchange::{self, Api, Asking, PAGES_MAX, Place, Tally, failure, failure_of_io};
+use crate::http::{self, NameCache, Trust};
+use crate::mapping::definition::{Pages, Request, Times};
+use crate::mapping::pointer::Pointer;
+use crate::mapping::template::{BodyTemplate, Variables};
+use crate::mapping::{BYTE_ORDER_MARK, Page};
+use crossbeam_channel::{Receiver, Sender, select};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::http::Response;
+
+/// A list of runs, and what counts in it.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// The monitor whose runs they are, and where an element has the id.
+    pub dialect: Dialect,
+    /// The list; `{since}`, `{since_epoch}` and `{since_epoch_ms}` are the time from which on runs are wanted.
+    pub request: Request,
+    /// Where the answer has the array.
+    pub list: Pointer,
+    /// Where an element has the time of submission.
+    pub submitted_at: Vec<Pointer>,
+    /// Where it has the attempt.
+    pub attempt: Vec<Pointer>,
+    /// Only elements that have one of these values there.
+    pub only: Vec<(Pointer, Vec<Box<str>>)>,
+    /// How the API writes times.
+    pub times: Times,
+    /// How often to ask.
+    pub interval: Duration,
+    /// How far back.
+    pub lookback: Duration,
+}
+
+/// Where the configuration has the request.
+const TITLE: &str = "discovery.request";
+/// Runs of one round.
+const RUNS_MAX: usize = 10_000;
+/// Runs that are kept in mind. Beyond that those are forgotten that are listed no more.
+const KNOWN_MAX: usize = 40_000;
+
+/// Asks until `stopped` disconnects or the channel of events is closed. A newer API comes by `apis`, and is asked at once.
+/// The thread is not joined: nothing ends a request but its timeout.
+///
+/// # Errors
+/// A text that says what is wrong with the trust, or that there is no thread to be had.
+pub fn start(
+    discovery: Discovery,
+    api: Arc<Api>,
+    apis: Receiver<Arc<Api>>,
+    (trust, names): (&Trust, &NameCache),
+    events: Sender<StartEvent>,
+    stopped: Receiver<Infallible>,
+) -> Result<(), String> {
+    let agent = http::agent(exchange::TIMEOUTS, &api.base_url, trust, names)?;
+    let mut discoverer = Discoverer {
+        paths: discovery.paths(),
+        names_since: discovery.names_since(),
+        discovery,
+        agent,
+        names: names.clone(),
+        api,
+        events,
+        stopped,
+        known: HashMap::new(),
+        round: 0,
+        complete_at: None,
+        mistakes: Mistakes::default(),
+    };
+    let name = format!("discovery-{}", discoverer.discovery.dialect.monitor);
+    let builder = std::thread::Builder::new().name(name);
+    let thread = builder
+        .stack_size(512 * 1024)
+        .spawn(move || discoverer.run(&apis));
+    thread
+        .map(drop)
+        .map_err(|e| format!("cannot start the discovery: {e}"))
+}
+
+impl Discovery {
+    /// What counts in an answer.
+    fn paths(&self) -> Vec<Box<[Step]>> {
+        let Discovery {
+            dialect,
+            list,
+            submitted_at,
+            attempt,
+            only,
+            ..
+        } = self;
+        let ids = dialect.id.iter().map(|(_, pointer)| pointer);
+        let only = only.iter().map(|(pointer, _)| pointer);
+        let of_run = ids.chain(submitted_at).chain(attempt).chain(only);
+        let of_run = of_run.map(|pointer| {
+            let to_run = Step::of(list).chain([Step::Each]);
+            to_run.chain(Step::of(pointer)).collect()
+        });
+        let of_page = match &self.request.pages {
+            Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => total.as_ref(),
+            Some(Pages::Cursor { next, .. }) => Some(next),
+            Some(Pages::Link) | None => None,
+        };
+        let of_page = of_page.map(|pointer| Step::of(pointer).collect());
+        of_run.chain(of_page).collect()
+    }
+
+    /// Whether the API is told from when on runs are wanted.
+    fn names_since(&self) -> bool {
+        let in_body = self.request.body.iter().flat_map(BodyTemplate::names);
+        let mut in_path = self.request.path.names();
+        in_path.any(|name| name.starts_with("since"))
+            || in_body.into_iter().any(|name| name.starts_with("since"))
+    }
+
+    /// Whether a run is one of those that are wanted.
+    fn counts(&self, run: &Node) -> bool {
+        self.only.iter().all(|(pointer, wanted)| {
+            let value = match run.at(pointer) {
+                Some(Node::Bool(truth)) => Some(truth.to_string().into()),
+                Some(value) => value.header(),
+                None => None,
+            };
+            value.is_some_and(|value| wanted.iter().any(|wanted| **wanted == *value))
+        })
+    }
+
+    fn submitted_at(&self, run: &Node) -> Option<Wall> {
+        self.submitted_at
+            .iter()
+            .find_map(|pointer| match run.at(pointer)? {
+                Node::Text(text) => self.times.in_text(text),
+                Node::Number(number) => self.times.in_number(number),
+                _ => None,
+            })
+    }
+
+    fn attempt(&self, run: &Node) -> Option<u32> {
+        self.attempt
+            .iter()
+            .find_map(|pointer| match run.at(pointer)? {
+                Node::Text(text) => text.parse().ok(),
+                Node::Number(number) => number.as_u64()?.try_into().ok(),
+                _ => None,
+            })
+    }
+}
+
+struct Discoverer {
+    discovery: Discovery,
+    /// What counts in an answer.
+    paths: Vec<Box<[Step]>>,
+    names_since: bool,
+    agent: Agent,
+    names: NameCache,
+    api: Arc<Api>,
+    events: Sender<StartEvent>,
+    stopped: Receiver<Infallible>,
+    /// What was told, and when it was listed last.
+    known: HashMap<RunKey, Known>,
+    round: u64,
+    /// When the last round began that saw the whole list.
+    complete_at: Option<Wall>,
+    mistakes: Mistakes,
+}
+
+struct Known {
+    attempt: Option<u32>,
+    round: u64,
+}
+
+/// Nobody wants anything any more, or the API does not answer.
+enum Ended {
+    Closed,
+    Failed(PollFailure),
+}
+
+impl From<PollFailure> for Ended {
+    fn from(failure: PollFailure) -> Self {
+        Ended::Failed(failure)
+    }
+}
+
+/// What a round has brought.
+#[derive(Debug, Default)]
+struct Found {
+    runs: usize,
+    new: usize,
+    is_cut: bool,
+}
+
+impl Discoverer {
+    fn run(&mut self, apis: &Receiver<Arc<Api>>) {
+        let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
+        let mut failures = 0;
+        loop {
+            let begun = clock::now();
+            let mut tally = Tally::default();
+            let pause = match self.ask(begun.wall, &mut tally) {
+                Ok(found) => {
+                    self.tell(&found, std::mem::take(&mut failures));
+                    self.complete_at = Some(begun.wall);
+                    self.pause(begun.mono)
+                }
+                Err(Ended::Closed) => return,
+                Err(Ended::Failed(failure)) => {
+                    failures += 1;
+                    if failure.reason == PollFailureReason::Connect {
+                        self.names.forget();
+                    }
+                    let interval = self.discovery.interval;
+                    let max = limits::BACKOFF_MAX.max(interval);
+                    // The first failure doubles the interval already, as with polls.
+                    let pause = jitter.pause(interval.saturating_mul(2), max, failures);
+                    let pause = pause.max(interval);
+                    let asked = failure.retry_after.unwrap_or_default();
+                    let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
+                    if failures <= 2 || failures.is_power_of_two() {
+                        let (title, detail) = (self.title(), &failure.detail);
+                        let reason = failure.reason.as_str();
+                        log::warn!("{title}: {reason}: {detail}; trying again in {pause:.1?}");
+                    }
+                    pause
+                }
+            };
+            let asked = tally.pause.unwrap_or_default();
+            let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
+            select! {
+                recv(self.stopped) -> _ => return,
+                recv(apis) -> api => match api {
+                    Ok(api) => self.api = api,
+                    Err(_) => return,
+                },
+                default(pause) => {}
+            }
+        }
+    }
+
+    /// The next round an interval after this one, but never on the heels of a slow one.
+    fn pause(&self, begun: Mono) -> Duration {
+        let interval = self.discovery.interval;
+        let took = clock::now().mono.since(begun);
+        interval.saturating_sub(took).max(interval / 2)
+    }
+
+    fn title(&self) -> String {
+        format!("discovery of monitor {}", self.discovery.dialect.name)
+    }
+
+    fn tell(&self, found: &Found, failures: u32) {
+        let title = self.title();
+        let Found { runs, new, is_cut } = found;
+        if failures > 0 {
+            log::info!("{title}: the API answers again");
+        }
+        match self.round {
+            1 => log::info!("{title}: {runs} runs are listed, {new} of them new"),
+            _ if *new > 0 => log::debug!("{title}: {runs} runs are listed, {new} of them new"),
+            _ => {}
+        }
+        if *is_cut && self.round.is_power_of_two() {
+            log::warn!(
+                "{title}: more than {PAGES_MAX} pages or {RUNS_MAX} runs are listed; the rest is left out"
+            );
+        }
+    }
+
+    /// One round.
+    fn ask(&mut self, now: Wall, tally: &mut Tally) -> Result<Found, Ended> {
+        self.round += 1;
+        let since = self.complete_at.map_or(now, |at| at.min(now)) - self.discovery.lookback;
+        let variables = variables(since);
+        let api = self.api.clone();
+        let request = self.discovery.request.clone();
+        let first = exchange::url(&api, &request, TITLE, &variables)?;
+        let body = exchange::body(&request, TITLE, &variables)?;
+        let mut place = Place::new(&first, request.pages.as_ref());
+        let mut url = place.first();
+        let mut found = Found::default();
+        for _ in 0..PAGES_MAX {
+            let asking = Asking {
+                agent: &self.agent,
+                api: &api,
+                title: Some(TITLE),
+                traceparent: None,
+                body: body.as_deref(),
+                conditions: &[],
+            };
+            let response = asking.ask(&url, tally)?;
+            let (parts, body) = response.into_parts();
+            if parts.status.as_u16() == 404 {
+                let why = format!("{TITLE}: HTTP {}", parts.status);
+                return Err(failure(PollFailureReason::Status, &why).into());
+            }
+            let node = self.read(Response::new(body))?;
+            let page = self.take(&node, since, &mut found)?;
+            if found.is_cut {
+                break;
+            }
+            match place.next(&page, &url, &parts.headers)? {
+                Some(next) => url = next,
+                None => {
+                    self.forget();
+                    return Ok(found);
+                }
+            }
+        }
+        found.is_cut = true;
+        self.forget();
+        Ok(found)
+    }
+
+    fn read(&self, response: Response<ureq::Body>) -> Result<Node, PollFailure> {
+        let body = response.into_body().into_with_config();
+        let mut body = BufReader::new(body.limit(limits::BODY_BYTES_MAX).reader());
+        let mut begun = Vec::with_capacity(BYTE_ORDER_MARK.len());
+        let mark = (&mut body).take(BYTE_ORDER_MARK.len() as u64);
+        let read = { mark }.read_to_end(&mut begun);
+        read.map_err(|e| failure_of_io(&e))?;
+        let begun = match begun == BYTE_ORDER_MARK {
+            true => &[],
+            false => &begun[..],
+        };
+        Node::parse_along(begun.chain(body), &self.paths).map_err(|error| {
+            let why = cut(&error.to_string(), limits::NAME_BYTES_MAX).to_owned();
+            match error.is_io() {
+                true => failure_of_io(&error.into()),
+                false => failure(PollFailureReason::Garbage, &why),
+            }
+        })
+    }
+
+    /// Tells of the runs of a page that are new.
+    fn take(&mut self, node: &Node, since: Wall, found: &mut Found) -> Result<Page, Ended> {
+        let runs = match node.at(&self.discovery.list) {
+            Some(Node::Array(runs)) => runs.as_slice(),
+            // Some say so that there are none.
+            None => &[],
+            Some(_) => {
+                let why = format!(
+                    "{TITLE}: there is no array at {:?}",
+                    self.discovery.list.to_string()
+                );
+                return Err(failure(PollFailureReason::Shape, &why).into());
+            }
+        };
+        for run in runs {
+            if found.runs >= RUNS_MAX {
+                found.is_cut = true;
+                break;
+            }
+            found.runs += 1;
+            match self.event(run, since) {
+                Ok(Some(event)) => found.new += usize::from(self.hand_over(event)?),
+                Ok(None) => {}
+                Err(malformed) => self.mistakes.note_malformed(&malformed),
+            }
+        }
+        let page = match &self.discovery.request.pages {
+            Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => Page {
+                total: total.as_ref().and_then(|total| match node.at(total)? {
+                    Node::Number(number) => number.as_u64(),
+                    Node::Text(text) => text.parse().ok(),
+                    _ => None,
+                }),
+                ..Page::default()
+            },
+            Some(Pages::Cursor { next, .. }) => Page {
+                next: node.at(next).and_then(Node::header).map(Into::into),
+                ..Page::default()
+            },
+            Some(Pages::Link) | None => Page::default(),
+        };
+        Ok(Page {
+            elements: runs.len(),
+            ..page
+        })
+    }
+
+    /// What is to be told of a run, if anything is.
+    fn event(&self, run: &Node, since: Wall) -> Result<Option<StartEvent>, Malformed> {
+        let discovery = &self.discovery;
+        if !discovery.counts(run) {
+            return Ok(None);
+        }
+        let submitted_at = discovery.submitted_at(run);
+        // An API that is not told from when on lists all that it has.
+        if !self.names_since && submitted_at.is_some_and(|at| at < since) {
+            return Ok(None);
+        }
+        Ok(Some(StartEvent {
+            monitor: discovery.dialect.monitor,
+            workflow_id: discovery.dialect.id_of_run(run)?,
+            submitted_at,
+            attempt: discovery.attempt(run),
+            parent: None,
+            sampling: Sampling::AsParent,
+            attributes: Attributes::default(),
+            source: None,
+        }))
+    }
+
+    /// Tells of a run unless that was done. Waits for room. Whether it is new.
+    fn hand_over(&mut self, event: StartEvent) -> Result<bool, Ended> {
+        let key = RunKey::of(&self.discovery.dialect.name, &event.workflow_id);
+        let (attempt, round) = (event.attempt, self.round);
+        if let Some(known) = self.known.get_mut(&key) {
+            known.round = round;
+            if known.attempt >= attempt {
+                return Ok(false);
+            }
+        }
+        select! {
+            send(self.events, event) -> sent => sent.map_err(|_| Ended::Closed)?,
+            recv(self.stopped) -> _ => return Err(Ended::Closed),
+        }
+        self.known.insert(key, Known { attempt, round });
+        Ok(true)
+    }
+
+    /// Of too many runs only those stay in mind that are still listed.
+    fn forget(&mut self) {
+        let round = self.round;
+        if self.known.len() > KNOWN_MAX {
+            self.known.retain(|_, known| known.round == round);
+        }
+    }
+}
+
+/// The time from which on runs are wanted, in whole seconds: not every API reads fractions.
+fn variables(since: Wall) -> Variables {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let seconds = since.as_unix_ns().max(0) / SECOND_NS;
+    let whole = Wall::from_unix_ns(seconds * SECOND_NS);
+    let mut variables = Variables::default();
+    variables.set("since", &whole.to_string());
+    variables.set("since_epoch", &seconds.to_string());
+    variables.set("since_epoch_ms", &(seconds * 1000).to_string());
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::{Auth, Credentials};
+    use crossbeam_channel::{bounded, never, unbounded};
+
+    fn discoverer(events: Sender<StartEvent>) -> Discoverer {
+        let pointer = |text: &str| Pointer::parse(text).unwrap();
+        let (trust, names) = (Trust::default(), NameCache::default());
+        let credentials = Credentials::new(Auth::None, &trust, &names).unwrap();
+        let base_url = "http://127.0.0.1:9";
+        let discovery = Discovery {
+            dialect: Dialect {
+                id: vec![("id".into(), pointer("/id"))],
+                ..Dialect::default()
+            },
+            request: Request::default(),
+            list: pointer("/runs"),
+            submitted_at: vec![pointer("/at")],
+            attempt: vec![pointer("/n")],
+            only: Vec::new(),
+            times: Times::default(),
+            interval: Duration::from_secs(30),
+            lookback: Duration::from_secs(3600),
+        };
+        Discoverer {
+            paths: discovery.paths(),
+            names_since: discovery.names_since(),
+            discovery,
+            agent: http::agent(exchange::TIMEOUTS, base_url, &trust, &names).unwrap(),
+            names,
+            api: Arc::new(Api {
+                base_url: base_url.to_owned(),
+                headers: Vec::new(),
+                credentials,
+            }),
+            events,
+            stopped: never(),
+            known: HashMap::new(),
+            round: 0,
+            complete_at: None,
+            mistakes: Mistakes::default(),
+        }
+    }
+
+    /// A round that lists runs of these numbers. How many there were, and how many of them were new.
+    fn round(it: &mut Discoverer, ids: impl Iterator<Item = usize>) -> (usize, usize, bool) {
+        let runs: Vec<_> = ids.map(|id| format!(r#"{{"id": {id}}}"#)).collect();
+        let text = format!(r#"{{"runs": [{}]}}"#, runs.join(","));
+        let node = Node::parse_along(text.as_bytes(), &it.paths).unwrap();
+        let mut found = Found::default();
+        it.round += 1;
+        assert!(it.take(&node, Wall::from_unix_ns(0), &mut found).is_ok());
+        it.forget();
+        (found.runs, found.new, found.is_cut)
+    }
+
+    #[test]
+    fn a_round_and_what_is_known_have_their_bounds() {
+        let (events, received) = unbounded();
+        let mut it = discoverer(events);
+        assert_eq!(round(&mut it, 0..10), (10, 10, false));
+        assert_eq!(round(&mut it, 5..12), (7, 2, false));
+        let all = round(&mut it, 0..RUNS_MAX + 1);
+        assert_eq!(all, (RUNS_MAX, RUNS_MAX - 12, true));
+        for n in 1..=KNOWN_MAX / RUNS_MAX {
+            assert_eq!(it.known.len(), n * RUNS_MAX);
+            round(&mut it, n * RUNS_MAX..(n + 1) * RUNS_MAX);
+        }
+        assert_eq!(it.known.len(), RUNS_MAX, "only those that are listed");
+        assert_eq!(received.len(), KNOWN_MAX + RUNS_MAX);
+        assert_eq!(round(&mut it, KNOWN_MAX..KNOWN_MAX + 5).1, 0);
+    }
+
+    #[test]
+    fn any_bytes_for_a_list_are_read_or_refused() {
+        const LIST: &str = r#"{"runs": [{"id": 7, "at": "2024-07-05T06:57:51Z", "n": 2}, {"id": "b", "at": 1720162671, "n": "3"}]}"#;
+        let (events, received) = unbounded();
+        let mut it = discoverer(events);
+        let node = Node::parse_along(LIST.as_bytes(), &it.paths).unwrap();
+        let since = Wall::from_unix_ns(0);
+        assert!(it.take(&node, since, &mut Found::default()).is_ok());
+        let told = received.try_iter().map(|event| {
+            let at = event.submitted_at.map(|at| at.to_string());
+            (event.workflow_id.to_string(), at.unwrap(), event.attempt)
+        });
+        let at = "2024-07-05T06:57:51Z".to_owned();
+        let expected = [("7".into(), at.clone(), Some(2)), ("b".into(), at, Some(3))];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        arbtest::arbtest(|u| {
+            let mut bytes = LIST.as_bytes().to_vec();
+            for _ in 0..u.int_in_range(0..=3)? {
+                let at = u.choose_index(bytes.len())?;
+                bytes[at] = u.arbitrary()?;
+            }
+            if let Ok(node) = Node::parse_along(&bytes[..], &it.paths) {
+                let _ = it.take(&node, since, &mut Found::default());
+            }
+            for event in received.try_iter() {
+                let len = event.workflow_id.len();
+                assert!((1..=limits::WORKFLOW_ID_BYTES_MAX).contains(&len));
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_room() {
+        let (events, _full) = bounded(0);
+        let mut it = discoverer(events);
+        let (stop, stopped) = bounded(0);
+        it.stopped = stopped;
+        drop::<Sender<Infallible>>(stop);
+        let node = Node::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
+        let taken = it.take(&node, Wall::from_unix_ns(0), &mut Found::default());
+        assert!(matches!(taken, Err(Ended::Closed)));
+        assert!(it.known.is_empty(), "it was not told");
+    }
+
+    #[test]
+    fn the_time_from_which_on_is_in_whole_seconds() {
+        let since = variables(Wall::from_unix_ns(1_720_162_671_999_999_999));
+        assert_eq!(since.get("since"), Some("2024-07-05T06:57:51Z"));
+        assert_eq!(since.get("since_epoch"), Some("1720162671"));
+        assert_eq!(since.get("since_epoch_ms"), Some("1720162671000"));
+        assert_eq!(
+            variables(Wall::from_unix_ns(-5)).get("since_epoch"),
+            Some("0")
+        );
+    }
+}

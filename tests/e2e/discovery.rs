@@ -1,0 +1,551 @@
+//! Runs that nobody announces: a list of them is asked for, and each is traced once.
+
+use crate::support::api::{completed, processing, status};
+use crate::support::files::Files;
+use crate::support::folder::Folder;
+use crate::support::http::{Answer, Reply, Request, Server, lock};
+use crate::support::program::Call;
+use crate::support::rig::Rig;
+use crate::support::spans::assert_whole;
+use crate::support::{SOON, eventually, ns, percent_decoded, rfc3339, wall_ns};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// An API with a list of runs: `/list`, and each run's state.
+struct Api {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    runs: Vec<Value>,
+    /// What is answered in the place of the list.
+    faults: Vec<Reply>,
+    /// Runs that go on.
+    held: HashSet<String>,
+    polls: HashMap<String, usize>,
+}
+
+const PAGE: usize = 3;
+
+impl Api {
+    /// Lists all runs that it has, the oldest first, in pages by `link`, `offset`, `page` or `cursor`.
+    fn start(by: &str) -> Self {
+        let state = Arc::<Mutex<State>>::default();
+        let server = {
+            let (state, by) = (state.clone(), by.to_owned());
+            Server::start(move |request| {
+                let mut state = lock(&state);
+                match request.target.strip_prefix("/workflows/") {
+                    Some(id) => state.poll(&percent_decoded(id).expect("well encoded")),
+                    None => {
+                        let fault = state.faults.pop();
+                        fault.unwrap_or_else(|| page(&state.runs, &by, request))
+                    }
+                }
+            })
+        };
+        Api { server, state }
+    }
+
+    fn add(&self, id: &str) {
+        self.add_run(json!({ "run": { "id": id }, "created": rfc3339(wall_ns()) }));
+    }
+
+    fn add_run(&self, run: Value) {
+        lock(&self.state).runs.push(run);
+    }
+
+    fn polls(&self, id: &str) -> usize {
+        lock(&self.state).polls.get(id).copied().unwrap_or(0)
+    }
+
+    /// The requests for the list.
+    fn lists(&self) -> Vec<Request> {
+        let mut requests = self.server.requests();
+        requests.retain(|request| request.target.starts_with("/list"));
+        requests
+    }
+
+    /// Waits until the whole list was asked for anew.
+    #[track_caller]
+    fn await_round(&self) {
+        let rounds = || {
+            let is_first = |request: &&Request| {
+                let query = query(&request.target);
+                let mut pages = ["offset", "page", "cursor"].iter();
+                !pages.any(|name| query.get(*name).is_some_and(|value| value != "1"))
+            };
+            self.lists().iter().filter(is_first).count()
+        };
+        let before = rounds();
+        eventually("a whole round", SOON, || rounds() >= before + 2);
+    }
+}
+
+impl State {
+    fn poll(&mut self, id: &str) -> Reply {
+        let known = |run: &Value| run["run"]["id"] == *id;
+        if !self.runs.iter().any(known) {
+            return status(404);
+        }
+        let polls = self.polls.entry(id.to_owned()).or_default();
+        *polls += 1;
+        match *polls > 1 && !self.held.contains(id) {
+            true => completed(id).reply(),
+            false => processing(id).reply(),
+        }
+    }
+}
+
+fn query(target: &str) -> BTreeMap<String, String> {
+    let query = target.split_once('?').map(|(_, query)| query);
+    let pairs = query.unwrap_or_default().split('&');
+    let decoded = |text: &str| percent_decoded(text).expect("well encoded");
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (decoded(key), decoded(value)))
+        .collect()
+}
+
+fn page(runs: &[Value], by: &str, request: &Request) -> Reply {
+    let query = query(&request.target);
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let begin = match by {
+        "offset" => number("offset").unwrap_or(0),
+        "page" => (number("page").expect("a page") - 1) * PAGE,
+        _ => number("cursor").unwrap_or(0),
+    };
+    let end = (begin + PAGE).min(runs.len());
+    let more = end < runs.len();
+    let listed = runs.get(begin..end).unwrap_or_default();
+    let mut body = json!({ "runs": listed, "noise": [[{ "x": 1 }]] });
+    match by {
+        "offset" | "page" => body["total"] = json!(runs.len()),
+        "cursor" if more => body["next"] = json!(end.to_string()),
+        _ => {}
+    }
+    let mut answer = Answer::new(200).body("application/json", body.to_string());
+    if by == "link" && more {
+        let next = format!("</list?cursor={end}>; rel=\"next\"");
+        answer = answer.header("Link", next);
+    }
+    answer.into()
+}
+
+fn pages(by: &str) -> Value {
+    match by {
+        "offset" => {
+            json!({ "by": "offset", "offset": "offset", "limit": "limit", "size": PAGE, "total": "/total" })
+        }
+        "page" => {
+            json!({ "by": "page", "page": "page", "limit": "per_page", "size": PAGE, "first": 1, "total": "/total" })
+        }
+        "cursor" => json!({ "by": "cursor", "param": "cursor", "next": "/next" }),
+        _ => json!({ "by": "link" }),
+    }
+}
+
+fn monitor(api: &Api, by: &str) -> Value {
+    json!({
+        "name": "found", "preset": "farspan",
+        "api": {
+            "base_url": api.server.url(), "headers": { "X-Tenant": "risk" },
+            "auth": { "type": "bearer", "token": "s3cr3t" }
+        },
+        "discovery": {
+            "request": { "path": "/list?since={since}&epoch={since_epoch}&ms={since_epoch_ms}", "pages": pages(by) },
+            "list": "/runs", "id": "/run/id", "submitted_at": "/created",
+            "interval": "100ms", "lookback": "10m"
+        }
+    })
+}
+
+/// The file goes with the test. Nothing but the list tells of workflows.
+fn call(rig: &Rig, files: &Files, monitor: &Value) -> Call {
+    let config = json!({ "monitors": [monitor] }).to_string();
+    rig.call()
+        .env("FARSPAN_CONFIG", files.write("farspan.json", config))
+        .without("FARSPAN_API_BASE_URL")
+        .without("FARSPAN_REDIS_URL")
+}
+
+#[track_caller]
+fn await_roots(rig: &Rig, count: usize) {
+    eventually(&format!("{count} traces"), SOON, || {
+        match rig.receiver.count_roots(|_| true) {
+            roots if roots >= count => Ok(()),
+            roots => Err(format!("{roots}")),
+        }
+    });
+}
+
+#[test]
+fn runs_of_every_kind_of_pages_are_each_traced_once() {
+    for by in ["link", "offset", "page", "cursor"] {
+        let (rig, files, api) = (Rig::new(), Files::new(), Api::start(by));
+        let before = wall_ns();
+        for n in 0..7 {
+            api.add(&format!("a{n}"));
+        }
+        let farspan = call(&rig, &files, &monitor(&api, by)).start();
+        await_roots(&rig, 7);
+        // While it watches more come, on a page that was not full and on a new one.
+        for n in 0..4 {
+            api.add(&format!("b{n}"));
+        }
+        api.add("a/b?c");
+        await_roots(&rig, 12);
+        api.await_round();
+        let polls = api.polls("a0");
+        api.await_round();
+        assert_eq!(api.polls("a0"), polls, "by {by}: asked after again");
+        let ended = farspan.stop();
+        assert_eq!(assert_whole(&rig.receiver.spans()).len(), 12, "by {by}");
+        rig.receiver.assert_each_span_once();
+        assert!(
+            ended.stderr.contains("12 events, 0 duplicates"),
+            "{}",
+            ended.stderr
+        );
+        for request in api.lists() {
+            assert_eq!(request.header("Authorization"), Some("Bearer s3cr3t"));
+            assert_eq!(request.header("X-Tenant"), Some("risk"));
+            let query = query(&request.target);
+            // Behind a link is what the API has put there.
+            if let Some(since) = query.get("since") {
+                assert!(ns(since) <= wall_ns() - 600_000_000_000, "{since}");
+                assert!(ns(since) >= before - 602_000_000_000, "{since}");
+                assert_eq!(query["epoch"], (ns(since) / 1_000_000_000).to_string());
+                assert_eq!(query["ms"], (ns(since) / 1_000_000).to_string());
+            }
+        }
+    }
+}
+
+/// What was watched, what had ended and what came meanwhile: each is one trace.
+#[test]
+fn across_a_kill_each_run_is_traced_once() {
+    let (rig, files, folder, api) = (
+        Rig::new(),
+        Files::new(),
+        Folder::new(),
+        Api::start("offset"),
+    );
+    let call = call(&rig, &files, &monitor(&api, "offset"))
+        .env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", folder.path().display());
+    for id in ["done-1", "done-2", "held-1", "held-2"] {
+        api.add(id);
+    }
+    lock(&api.state).held = ["held-1", "held-2"].map(str::to_owned).into();
+    let farspan = call.start();
+    await_roots(&rig, 2);
+    eventually("the others are polled", SOON, || {
+        ["held-1", "held-2"].iter().all(|id| api.polls(id) > 1)
+    });
+    farspan.kill();
+    for id in ["while-away-1", "while-away-2"] {
+        api.add(id);
+    }
+    lock(&api.state).held.clear();
+    let done = api.polls("done-1");
+    let farspan = call.start();
+    await_roots(&rig, 6);
+    api.await_round();
+    farspan.stop();
+    assert_eq!(api.polls("done-1"), done, "nothing is left to be learned");
+    assert_eq!(assert_whole(&rig.receiver.spans()).len(), 6);
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn a_list_that_fails_is_asked_for_less_often_and_then_found_again() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("page"));
+    let garbage = Answer::new(200).body("application/json", "{\"runs\": [");
+    let shape = Answer::new(200).body("application/json", "{\"runs\": {\"a\": 1}}");
+    lock(&api.state).faults = vec![
+        garbage.into(),
+        shape.into(),
+        Reply::Close,
+        status(404),
+        status(500),
+    ];
+    for n in 0..4 {
+        api.add(&format!("w{n}"));
+    }
+    let farspan = call(&rig, &files, &monitor(&api, "page")).start();
+    await_roots(&rig, 4);
+    let times: Vec<_> = api.lists().iter().map(|request| request.at).collect();
+    for pair in times[..6].windows(2) {
+        let pause = pair[1] - pair[0];
+        assert!(pause >= Duration::from_millis(100), "{pause:?}");
+    }
+    // From the fourth failure on the pauses are eight intervals and more, up to half of it taken off.
+    assert!(times[5] - times[4] >= Duration::from_millis(800));
+    let ended = farspan.stop();
+    assert!(
+        ended
+            .stderr
+            .contains("discovery of monitor found: server_error: discovery.request: HTTP 500"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("the API answers again"),
+        "{}",
+        ended.stderr
+    );
+    rig.receiver.assert_each_span_once();
+}
+
+#[test]
+fn a_list_that_asks_for_a_pause_gets_it_and_holds_up_no_stop() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("page"));
+    let busy = Answer::new(429).header("Retry-After", 2);
+    lock(&api.state).faults = vec![busy.into()];
+    api.add("w");
+    let farspan = call(&rig, &files, &monitor(&api, "page")).start();
+    await_roots(&rig, 1);
+    let lists = api.lists();
+    assert!(lists[1].at - lists[0].at >= Duration::from_secs(2));
+    // Now it never answers.
+    lock(&api.state).faults = vec![Reply::Hang; 10];
+    let before = api.lists().len();
+    eventually("it waits", SOON, || api.lists().len() > before);
+    let ended = farspan.stop();
+    assert!(!ended.stderr.contains("given up"), "{}", ended.stderr);
+}
+
+#[test]
+fn only_runs_that_are_wanted_and_young_enough_are_traced() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let run = |id: &str, kind: &str, age_s: u64, more: Value| {
+        let mut run = json!({ "run": { "id": id }, "kind": kind, "created": rfc3339(wall_ns() - age_s * 1_000_000_000) });
+        for (key, value) in more.as_object().expect("an object") {
+            run[key] = value.clone();
+        }
+        api.add_run(run);
+    };
+    run("wanted", "nightly", 10, json!({ "ok": true }));
+    run("also wanted", "manual", 500, json!({ "ok": true }));
+    run("of another kind", "test", 10, json!({ "ok": true }));
+    run("not ok", "nightly", 10, json!({ "ok": false }));
+    run("says nothing", "nightly", 10, json!({}));
+    run("too old", "nightly", 700, json!({ "ok": true }));
+    run("", "nightly", 10, json!({ "ok": true }));
+    run(
+        "without a time",
+        "nightly",
+        10,
+        json!({ "ok": true, "created": null }),
+    );
+    let mut monitor = monitor(&api, "link");
+    monitor["discovery"]["only"] = json!({ "/kind": ["nightly", "manual"], "/ok": true });
+    // Where the API is not told from when on, farspan looks itself.
+    monitor["discovery"]["request"]["path"] = json!("/list");
+    let farspan = call(&rig, &files, &monitor).start();
+    await_roots(&rig, 3);
+    api.await_round();
+    let ended = farspan.stop();
+    let traced = assert_whole(&rig.receiver.spans());
+    let ids: Vec<_> = traced.keys().map(String::as_str).collect();
+    assert_eq!(ids, ["also wanted", "wanted", "without a time"]);
+    assert!(
+        ended.stderr.contains("WorkflowId is empty"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// A run that is run again is listed under its id with another attempt: another trace.
+#[test]
+fn another_attempt_is_another_trace_and_ids_may_come_in_parts() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("cursor"));
+    let mut monitor = monitor(&api, "cursor");
+    monitor["id"] = json!("{project}/{number}");
+    monitor["request"] = json!({ "path": "/workflows/{id}" });
+    monitor["discovery"]["id"] = json!({ "project": "/project", "number": "/n" });
+    monitor["discovery"]["attempt"] = json!(["/try", "/attempt"]);
+    let run = json!({ "run": { "id": "etl/7" }, "project": "etl", "n": 7, "attempt": 1 });
+    api.add_run(run.clone());
+    let farspan = call(&rig, &files, &monitor).start();
+    await_roots(&rig, 1);
+    api.await_round();
+    let mut again = run;
+    again["try"] = json!("2");
+    lock(&api.state).runs[0] = again;
+    await_roots(&rig, 2);
+    api.await_round();
+    farspan.stop();
+    let spans = rig.receiver.spans();
+    let roots: Vec<_> = spans.iter().filter(|span| span.is_root()).collect();
+    assert_eq!(roots.len(), 2);
+    assert!(roots.iter().all(|root| root.workflow_id() == "etl/7"));
+    assert_ne!(roots[0].span.trace_id, roots[1].span.trace_id);
+}
+
+/// A token that was wrong and is mended is tried at once, not when the pause has passed.
+#[test]
+fn a_reload_brings_the_list_new_credentials() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let mut monitor = monitor(&api, "link");
+    monitor["discovery"]["interval"] = json!("1h");
+    lock(&api.state).faults = vec![status(401)];
+    api.add("w");
+    let call = call(&rig, &files, &monitor);
+    let farspan = call.start();
+    eventually("it is refused", SOON, || api.lists().len() == 1);
+    eventually("it has heard of it", SOON, || {
+        farspan.stderr().contains("unauthorized")
+    });
+    monitor["api"]["auth"]["token"] = json!("an0ther");
+    let config = json!({ "monitors": [monitor] }).to_string();
+    files.write("farspan.json", config);
+    farspan.signal("HUP");
+    await_roots(&rig, 1);
+    let last = api.lists().pop().expect("a list");
+    assert_eq!(last.header("Authorization"), Some("Bearer an0ther"));
+    farspan.stop();
+}
+
+/// What the presets ask for, and what they find in answers as their systems give them (`tests/presets`).
+#[test]
+fn every_preset_with_a_list_finds_the_runs_in_it() {
+    let cases: [(&str, Value, &str, &[&str]); 7] = [
+        (
+            "airflow",
+            json!({}),
+            "/api/v2/dags/~/dagRuns?",
+            &["three_ok/manual__2026-11-20T09:26:22.634361+00:00"],
+        ),
+        (
+            "argo-workflows",
+            json!({}),
+            "/api/v1/workflows/?",
+            &["argo/steps-x7k2p"],
+        ),
+        ("buildbot", json!({}), "/api/v2/builds?", &["1", "2"]),
+        (
+            "databricks",
+            json!({}),
+            "/api/2.2/jobs/runs/list?",
+            &["455644833"],
+        ),
+        (
+            "github-actions",
+            json!({ "owner": "octo-org", "repo": "octo-repo" }),
+            "/repos/octo-org/octo-repo/actions/runs?",
+            &["octo-org/octo-repo/30433642"],
+        ),
+        (
+            "gitlab",
+            json!({ "project": "21" }),
+            "/api/v4/projects/21/pipelines?",
+            &["21#287"],
+        ),
+        (
+            "spark",
+            json!({}),
+            "/api/v1/applications?",
+            &["local-1795167752267"],
+        ),
+    ];
+    for (preset, parameters, path, ids) in cases {
+        let (rig, files) = (Rig::new(), Files::new());
+        let recorded = format!(
+            "{}/tests/presets/{preset}/discovery.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let recorded: Value = serde_json::from_slice(&std::fs::read(recorded).unwrap()).unwrap();
+        let list = recorded[""][0].to_string();
+        let server = Server::start(move |request| match request.target.starts_with(path) {
+            true => Answer::new(200)
+                .body("application/json", list.clone())
+                .into(),
+            false => status(404),
+        });
+        let monitor = json!({
+            "name": preset, "preset": preset,
+            "api": { "base_url": server.url(), "auth": { "type": "none" } },
+            "discovery": { "enabled": true, "parameters": parameters, "interval": "100ms", "lookback": "3650d" }
+        });
+        let farspan = call(&rig, &files, &monitor).start();
+        let watched = || -> Vec<String> {
+            let text = farspan.stderr();
+            let lines = text
+                .lines()
+                .filter_map(|line| line.split_once("watching workflow \""));
+            let mut ids: Vec<_> = lines
+                .map(|(_, rest)| rest.split('"').next().unwrap_or_default().to_owned())
+                .collect();
+            ids.sort();
+            ids
+        };
+        eventually(&format!("{preset}: {ids:?}"), SOON, || match watched() {
+            found if found.len() >= ids.len() => Ok(()),
+            found => Err(format!("{found:?} {}", farspan.stderr())),
+        });
+        let asked = || {
+            server
+                .requests()
+                .iter()
+                .filter(|r| r.target.starts_with(path))
+                .count()
+        };
+        let before = asked();
+        eventually("it asks again", SOON, || asked() > before + 1);
+        let found = watched();
+        assert!(
+            ids.iter().all(|id| found.iter().any(|it| it == id)),
+            "{preset}: {found:?}"
+        );
+        farspan.stop();
+    }
+}
+
+/// A long list costs its requests each round, and nothing else: what is known is not told again.
+#[test]
+fn runs_by_the_thousand_are_told_once() {
+    let (rig, files) = (Rig::new(), Files::new());
+    const RUNS: usize = 2_000;
+    let server = Server::start(|request| {
+        if request.target.starts_with("/workflows/") {
+            return status(404);
+        }
+        let offset = query(&request.target)
+            .get("offset")
+            .map_or(0, |text| text.parse().unwrap());
+        let runs: Vec<_> = (offset..offset + 500).map(|n| json!({ "id": n })).collect();
+        let body = json!({ "runs": runs, "total": RUNS }).to_string();
+        Answer::new(200).body("application/json", body).into()
+    });
+    let monitor = json!({
+        "name": "many", "preset": "farspan", "api": { "base_url": server.url() }, "poll": { "initial_delay": "1h" },
+        "discovery": {
+            "request": { "path": "/list", "pages": { "by": "offset", "offset": "offset", "limit": "limit", "size": 500, "total": "/total" } },
+            "list": "/runs", "id": "/id", "interval": "100ms"
+        }
+    });
+    let farspan = call(&rig, &files, &monitor)
+        .env("FARSPAN_LOG", "info")
+        .start();
+    let lists = || server.requests().len();
+    eventually("three rounds", SOON, || match lists() {
+        12.. => Ok(()),
+        n => Err(format!("{n}")),
+    });
+    let ended = farspan.stop();
+    let expected = "2000 events, 0 duplicates";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("2000 runs are listed, 2000 of them new"),
+        "{}",
+        ended.stderr
+    );
+}
