@@ -69,7 +69,12 @@ fn check_refusal(bytes: &[u8], malformed: &Malformed) {
             let mut fields = object.into_iter().flatten();
             assert!(fields.all(|(key, value)| !is_id(key) || value.is_null()));
         }
-        Malformed::IdOfWrongType | Malformed::EmptyId | Malformed::IdTooLong => {}
+        Malformed::IdOfWrongType
+        | Malformed::EmptyId
+        | Malformed::IdTooLong
+        | Malformed::IdNotOfParts
+        | Malformed::UnknownMonitor(_)
+        | Malformed::NoMonitor => {}
     }
 }
 
