@@ -2045,6 +2045,35 @@ fn a_host_that_hangs_leaves_pollers_for_the_others() {
 }
 
 #[test]
+fn the_host_with_the_fewest_polls_under_way_goes_first() {
+    let mut settings = settings(vec![monitor(0), monitor(1)]);
+    settings.pollers = 8;
+    let mut rig = Rig::new(settings);
+    let mut under_way = Vec::new();
+    for monitor in 0..2 {
+        for n in 0..10 {
+            rig.start(monitor, &format!("w{n}"));
+        }
+        rig.pass(secs(20.0));
+        under_way.push(rig.polls());
+    }
+    assert_eq!((under_way[0].len(), under_way[1].len()), (6, 2));
+    // The first host's others have waited for longer.
+    for (_, poll) in &under_way[0][..2] {
+        rig.answer(poll, running());
+        let next = rig.polls();
+        assert_eq!(next.len(), 1);
+        assert_eq!(next[0].1.monitor, 1);
+    }
+    // Both have four now.
+    for host in 0..2 {
+        rig.answer(&under_way[host][4 - 4 * host].1, running());
+        let next = rig.polls();
+        assert_eq!(usize::from(next[0].1.monitor), host, "three against four");
+    }
+}
+
+#[test]
 fn with_fewer_pollers_than_hosts_each_host_has_one_at_most() {
     let mut settings = settings((0..5).map(monitor).collect());
     settings.pollers = 2;
@@ -2165,8 +2194,10 @@ fn an_api_that_goes_away_while_farspan_does_too() {
     rig.start(0, "w");
     let (_, poll) = rig.next_poll();
     rig.answer(&poll, running());
+    assert!(!rig.core.take_changes().is_empty());
     let (seen, poll) = rig.next_poll();
     rig.answer(&poll, running());
+    assert_eq!(rig.core.take_changes(), [], "the same again is not stored");
     assert_eq!(refused(&mut rig, 2).len(), 2);
     for change in rig.core.take_changes() {
         if let Change::PutWorkflow { run, record } = change {
