@@ -251,7 +251,6 @@ fn watch_source(
         unstored: Vec::new(),
         commit_at: None,
         commit_delay: COMMIT_DELAY,
-        observed_delay: OBSERVED_DELAY,
         events_stored: 0,
         events_wait: (config.monitors.iter())
             .all(|monitor| monitor.poll.initial_delay >= COMMIT_DELAY * 2),
@@ -388,7 +387,6 @@ struct Loop {
     /// When they are to be committed at the latest.
     commit_at: Option<Mono>,
     commit_delay: Duration,
-    observed_delay: Duration,
     /// Events whose workflows the store has.
     events_stored: u64,
     /// Whether an event may wait for company too: it is stored long before anybody is asked after its workflow. Whoever
@@ -418,8 +416,6 @@ const TURN_INPUTS_MAX: usize = 256;
 /// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
 /// a commit costs more than the poll that caused it, and what a crash takes is observed again. What the collector has
 /// acknowledged does not wait.
-const OBSERVED_DELAY: Duration = Duration::from_secs(1);
-/// The same for events, which a crash takes for good where their source keeps nothing.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -611,15 +607,9 @@ impl Loop {
             return false;
         }
         let now = clock::now().mono;
-        let has_events = self.core.counters().events_accepted != self.events_stored;
-        let due = now
-            + match has_events {
-                true => self.commit_delay,
-                false => self.observed_delay,
-            };
-        let commit_at = self.commit_at.map_or(due, |at| at.min(due));
-        self.commit_at = Some(commit_at);
-        let events_wait = self.events_wait || !has_events;
+        let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
+        let accepted = self.core.counters().events_accepted;
+        let events_wait = self.events_wait || accepted == self.events_stored;
         // A crash before the deletion would send again what the collector has.
         let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
         let store_due = self.store.as_ref().and_then(|s| s.next_deadline());

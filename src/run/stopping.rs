@@ -77,7 +77,7 @@ impl Loop {
         self.living.say(State::Stopping);
         // Whoever posts from now on is told so at once.
         self.posted = never();
-        (self.commit_delay, self.observed_delay) = (Duration::ZERO, Duration::ZERO);
+        self.commit_delay = Duration::ZERO;
         self.handle(Input::Drain);
         // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes
         // only from a source that does not hear the stop.

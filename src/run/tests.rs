@@ -93,7 +93,6 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         unstored: Vec::new(),
         commit_at: None,
         commit_delay: COMMIT_DELAY,
-        observed_delay: OBSERVED_DELAY,
         events_stored: 0,
         events_wait: false,
         store_again_at: None,
@@ -184,34 +183,6 @@ fn what_may_wait_for_company_does_not_wait_long() {
     watcher.end_turn();
     assert_eq!(store.0.borrow().workflows, 1);
     assert_eq!(watcher.commit_at, None);
-}
-
-#[test]
-fn an_event_waits_less_than_what_was_observed() {
-    let store = Moody::default();
-    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
-    (watcher.events_wait, watcher.commit_delay) = (true, Duration::ZERO);
-    watcher.handle(started());
-    watcher.end_turn();
-    assert_eq!((store.0.borrow().workflows, watcher.commit_at), (1, None));
-    (watcher.commit_delay, watcher.observed_delay) =
-        (Duration::from_secs(60), Duration::from_secs(3600));
-    let hour = Duration::from_secs(3600);
-    let pace = |timeout| Pace::new(Duration::ZERO, hour, Duration::from_secs(timeout));
-    watcher.handle(Input::Reloaded(vec![pace(40_000)]));
-    watcher.end_turn();
-    assert!(watcher.commit_at.unwrap() > clock::now().mono + Duration::from_secs(3000));
-    let event = StartEvent {
-        workflow_id: "another".into(),
-        ..start_event()
-    };
-    watcher.handle(Input::Started(event));
-    watcher.end_turn();
-    let at = watcher.commit_at.unwrap();
-    assert!(at <= clock::now().mono + Duration::from_secs(60));
-    watcher.handle(Input::Reloaded(vec![pace(50_000)]));
-    watcher.end_turn();
-    assert_eq!(watcher.commit_at, Some(at), "nothing puts it off");
 }
 
 #[test]
