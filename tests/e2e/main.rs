@@ -65,6 +65,7 @@ mod fleet;
 mod hostile;
 mod intake;
 mod living;
+mod playback;
 mod programs;
 mod selftest;
 mod settings;

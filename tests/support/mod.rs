@@ -13,6 +13,7 @@ pub mod files;
 pub mod folder;
 pub mod http;
 pub mod old_redis;
+pub mod playback;
 pub mod program;
 pub mod proxy;
 pub mod receiver;

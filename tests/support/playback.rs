@@ -1,0 +1,183 @@
+//! Recorded status APIs, played back: each poll of farspan's gets the answers of the next recorded poll.
+
+use super::http::{Answer, Reply, Request, Server, lock};
+use super::percent_decoded;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// A server that says what was recorded. It moves on when the recording's main target is asked for, and all the answers
+/// of one recorded poll belong together. After the last it says that for ever.
+pub struct Playback {
+    pub server: Server,
+    case: PathBuf,
+    polls: Vec<Recorded>,
+    state: Arc<Mutex<State>>,
+}
+
+/// One recorded poll: by target, its path and where its body is.
+type Recorded = BTreeMap<String, Exchange>;
+
+#[derive(Clone)]
+struct Exchange {
+    /// Decoded, without the query.
+    path: String,
+    file: PathBuf,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Recorded polls that were begun.
+    told: usize,
+    /// It goes no further than to this one.
+    held_at: Option<usize>,
+    stray: Vec<String>,
+}
+
+/// What stands before the recording: an answer to a request that it does not let through.
+type Gate = Box<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
+
+impl Playback {
+    /// Of `tests/captures/CASE`, whose polls begin with the target `main`.
+    pub fn of(case: &str, main: &'static str) -> Self {
+        Playback::behind(case, main, Box::new(|_| None))
+    }
+
+    /// The same, behind a gate.
+    pub fn behind(case: &str, main: &'static str, gate: Gate) -> Self {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/captures")
+            .join(case);
+        let polls = recorded(&case);
+        assert!(polls.len() > 5, "{}: {} polls", case.display(), polls.len());
+        let state = Arc::new(Mutex::new(State::default()));
+        let handler = {
+            let (polls, state) = (polls.clone(), state.clone());
+            move |request: &Request| {
+                let answer = |_| answer(&polls, main, &mut lock(&state), request);
+                gate(request).map_or_else(|| answer(()), |reply| reply)
+            }
+        };
+        Playback {
+            server: Server::start(handler),
+            case,
+            polls,
+            state,
+        }
+    }
+
+    /// How many polls were recorded.
+    pub fn count(&self) -> usize {
+        self.polls.len()
+    }
+
+    /// Stays at that poll, counted from 1, until it is told to go on.
+    pub fn hold_at(&self, poll: usize) {
+        lock(&self.state).held_at = Some(poll);
+    }
+
+    pub fn go_on(&self) {
+        lock(&self.state).held_at = None;
+    }
+
+    /// How many recorded polls were begun.
+    pub fn told(&self) -> usize {
+        lock(&self.state).told
+    }
+
+    /// The last recorded body of a target.
+    #[track_caller]
+    pub fn last(&self, target: &str) -> Value {
+        self.body(self.polls.len(), target)
+    }
+
+    /// The body of a target in that poll, counted from 1.
+    #[track_caller]
+    pub fn body(&self, poll: usize, target: &str) -> Value {
+        let exchange = &self.polls[poll - 1][target];
+        let body = std::fs::read(&exchange.file).expect("a recorded body");
+        let what = || format!("{}: {}", self.case.display(), exchange.file.display());
+        serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{}: {error}", what()))
+    }
+
+    /// Panics if anything was asked for that was not recorded.
+    #[track_caller]
+    pub fn assert_nothing_stray(&self) {
+        let stray = &lock(&self.state).stray;
+        assert!(stray.is_empty(), "never recorded: {stray:#?}");
+    }
+}
+
+fn recorded(case: &Path) -> Vec<Recorded> {
+    let index = std::fs::read_to_string(case.join("index.jsonl")).expect("an index");
+    let mut polls: Vec<Recorded> = Vec::new();
+    // Of what had been seen before, only the body's name was recorded.
+    let mut headers: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for line in index.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        // The connection was refused: what that is like is for the test to say.
+        let (Some(number), Some(file)) = (line["poll"].as_u64(), line["file"].as_str()) else {
+            continue;
+        };
+        assert_eq!(line["status"], 200, "{line}");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        if let Some(pairs) = line["headers"].as_array() {
+            let pairs = pairs.iter().map(|pair| (text(&pair[0]), text(&pair[1])));
+            // The length is that of the body, and the clock is the server's own.
+            let ours = ["content-length", "date"];
+            let kept = pairs.filter(|(name, _)| !ours.contains(&&*name.to_ascii_lowercase()));
+            headers.insert(file.to_owned(), kept.collect());
+        }
+        let exchange = Exchange {
+            path: path_of(&text(&line["url"])),
+            file: case.join(file),
+            headers: headers[file].clone(),
+        };
+        if polls.len() < usize::try_from(number).expect("small") {
+            polls.push(Recorded::new());
+        }
+        let poll = polls.last_mut().expect("pushed");
+        poll.insert(text(&line["target"]), exchange);
+    }
+    polls
+}
+
+/// The path of a URL or a request's target, decoded.
+fn path_of(url: &str) -> String {
+    let target = match url.strip_prefix("http://") {
+        Some(rest) => &rest[rest.find('/').expect("a path")..],
+        None => url,
+    };
+    let path = target.split('?').next().unwrap_or_default();
+    percent_decoded(path).expect("UTF-8")
+}
+
+/// Airflow says the same of a task that is not mapped by either path; one was recorded. Its source has
+/// `map_index: int = -1` for the shorter one.
+const NOT_MAPPED: (&str, &str) = ("/-1/tries", "/tries");
+
+fn answer(polls: &[Recorded], main: &str, state: &mut State, request: &Request) -> Reply {
+    let path = path_of(&request.target).replace(NOT_MAPPED.0, NOT_MAPPED.1);
+    if path == polls[0][main].path {
+        let last = state.held_at.unwrap_or(polls.len());
+        state.told = (state.told + 1).min(last);
+    }
+    let poll = &polls[state.told.max(1) - 1];
+    let found = poll.values().find(|exchange| exchange.path == path);
+    match found {
+        Some(exchange) if request.method == "GET" => {
+            let body = std::fs::read(&exchange.file).expect("a recorded body");
+            let mut answer = Answer::new(200);
+            answer.headers = exchange.headers.clone();
+            answer.body = body;
+            answer.into()
+        }
+        _ => {
+            let what = format!("{} {}", request.method, request.target);
+            state.stray.push(what);
+            Answer::new(404).into()
+        }
+    }
+}
