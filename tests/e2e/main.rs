@@ -53,6 +53,7 @@
 mod support;
 
 mod api_faults;
+mod auth;
 mod backpressure;
 mod burst;
 mod carriers;
@@ -65,7 +66,9 @@ mod fleet;
 mod hostile;
 mod intake;
 mod living;
+mod pages;
 mod playback;
+mod polite;
 mod programs;
 mod selftest;
 mod settings;

@@ -4,9 +4,9 @@
 use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Request};
+use crate::support::monitored::Monitored;
 use crate::support::playback::Playback;
-use crate::support::program::{Call, Farspan};
-use crate::support::rig::Rig;
+use crate::support::program::Farspan;
 use crate::support::spans::{Seen, trace_text};
 use crate::support::{SOON, eventually, ns, rfc3339};
 use serde_json::{Value, json};
@@ -108,66 +108,34 @@ fn one_told(seen: &Seen) -> Told {
 
 /// A farspan between a recording and the rest.
 struct Watching {
-    rig: Rig,
+    it: Monitored,
     playback: Playback,
-    call: Call,
-    _files: Files,
     id: String,
 }
 
 impl Watching {
-    /// `monitor` is what a user would have to write, and nothing but a hurry beside it.
+    /// `monitor` is what a user would have to write.
     fn new(playback: Playback, id: &str, mut monitor: Value, files: Files) -> Self {
-        let rig = Rig::new();
         monitor["api"]["base_url"] = json!(playback.server.url());
-        monitor["poll"]["initial_delay"] = json!("10ms");
-        monitor["poll"]["interval"] = json!("20ms");
-        let config = json!({ "monitors": [monitor] }).to_string();
-        let call = rig
-            .call()
-            .without("FARSPAN_API_BASE_URL")
-            .without("FARSPAN_POLL_INITIAL_DELAY")
-            .without("FARSPAN_POLL_INTERVAL")
-            .env("FARSPAN_CONFIG", files.write("farspan.json", config));
         Watching {
-            rig,
+            it: Monitored::with(files, json!([monitor])),
             playback,
-            call,
-            _files: files,
             id: id.to_owned(),
         }
     }
 
     fn start(&self) -> Farspan {
-        let farspan = self.rig.start_call(&self.call);
-        self.rig.submit(&self.id);
+        let farspan = self.it.start();
+        self.it.rig.submit(&self.id);
         farspan
     }
 
-    /// Waits for the workflow's own span.
-    #[track_caller]
-    fn spans(&self) -> Vec<Seen> {
-        let what = format!("the trace of {}", self.id);
-        eventually(&what, SOON, || match self.rig.receiver.has_root(&self.id) {
-            true => Ok(()),
-            false => Err(format!("{} recorded polls told", self.playback.told())),
-        });
-        self.rig.receiver.assert_each_span_once();
-        let mut spans = self.rig.receiver.spans();
-        spans.retain(|span| span.workflow_id() == self.id);
-        spans
-    }
-
-    /// From the start event to the trace: it says this, and was made of all that was recorded.
+    /// From the start event to the trace: it says this, and was made of nothing but what was recorded.
     #[track_caller]
     fn assert_told(&self, expected: &[Told]) -> Vec<Seen> {
-        let spans = self.spans();
-        assert_eq!(
-            lines(&told_by(&spans)),
-            lines(expected),
-            "{}",
-            trace_text(&spans)
-        );
+        let spans = self.it.spans(&self.id);
+        let text = trace_text(&spans);
+        assert_eq!(lines(&told_by(&spans)), lines(expected), "{text}");
         self.playback.assert_nothing_stray();
         spans
     }
@@ -384,18 +352,18 @@ fn killed_in_the_middle_of_a_recording_it_tells_the_same() {
         (buildbot("three_fail", "2"), buildbot_expected, 5),
     ] {
         let folder = Folder::new();
-        let call = (watching.call.clone())
+        let mut watching = watching;
+        watching.it.call = (watching.it.call.clone())
             .env("FARSPAN_STATE", "file")
             .env("FARSPAN_STATE_DIR", folder.path().display());
-        let watching = Watching { call, ..watching };
         watching.playback.hold_at(at);
         let farspan = watching.start();
         eventually("half of it", SOON, || {
-            watching.playback.told() == at && !watching.rig.receiver.spans().is_empty()
+            watching.playback.told() == at && !watching.it.rig.receiver.spans().is_empty()
         });
         farspan.kill();
         watching.playback.go_on();
-        let farspan = watching.rig.start_call(&watching.call);
+        let farspan = watching.it.start();
         watching.assert_told(&expected(&watching.playback));
         farspan.stop();
     }

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod files;
 pub mod folder;
 pub mod http;
+pub mod monitored;
 pub mod old_redis;
 pub mod playback;
 pub mod program;
