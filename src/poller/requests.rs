@@ -203,6 +203,7 @@ impl Poller {
             let status = response.status();
             let now = clock::now().wall;
             let limited = http::rate_limit(response.headers(), now);
+            let peace = http::retry_after(response.headers(), now).or(limited);
             match status.as_u16() {
                 304 => {
                     if let Some((validators, part)) = &known {
@@ -215,7 +216,7 @@ impl Poller {
                     return self.read(asked, url, response);
                 }
                 404 => return Ok(Got::NotFound),
-                401 | 403 if limited.is_none() => {
+                401 | 403 if peace.is_none() => {
                     let another = asked.target.credentials.refused(credential.as_ref());
                     if another && std::mem::take(&mut again) {
                         continue;
@@ -223,7 +224,7 @@ impl Poller {
                 }
                 _ => {}
             }
-            return Err(refusal(&response, status, limited, now, asked));
+            return Err(refusal(status, peace, asked));
         }
     }
 
@@ -457,29 +458,22 @@ fn with_headers<B>(
 }
 
 /// What a status means that is no answer.
-fn refusal(
-    response: &Response<ureq::Body>,
-    status: StatusCode,
-    limited: Option<Duration>,
-    now: Wall,
-    asked: &Asked<'_>,
-) -> PollFailure {
+fn refusal(status: StatusCode, peace: Option<Duration>, asked: &Asked<'_>) -> PollFailure {
     let reason = match status.as_u16() {
-        // GitHub says of a budget that is spent that it is forbidden.
-        403 if limited.is_some() => PollFailureReason::TooManyRequests,
+        // GitHub says of a budget that is spent, and of its secondary limits, that it is forbidden.
+        403 if peace.is_some() => PollFailureReason::TooManyRequests,
         401 | 403 => PollFailureReason::Unauthorized,
         429 => PollFailureReason::TooManyRequests,
         500..=599 => PollFailureReason::ServerError,
         _ => PollFailureReason::Status,
     };
     let asks_for_peace = matches!(status.as_u16(), 403 | 429 | 503);
-    let retry_after = http::retry_after(response.headers(), now).or(limited);
     let detail = match asked.name {
         "" => format!("HTTP {status}"),
         name => format!("requests.{name}: HTTP {status}"),
     };
     PollFailure {
-        retry_after: retry_after.filter(|_| asks_for_peace),
+        retry_after: peace.filter(|_| asks_for_peace),
         ..failure(reason, &detail)
     }
 }
