@@ -31,7 +31,6 @@ use crate::core::{
 };
 use crate::export::{Destination, Exporter};
 use crate::http::{NameCache, Trust};
-use crate::intake;
 use crate::intake::posted::{Admission, Posted};
 use crate::otlp::{self, Envelope};
 use crate::poller::{Ask, Pollers, Target};
@@ -40,6 +39,7 @@ use crate::store::{Committed, Store, StoreError, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
+use sources::{Feed, Settled};
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -104,12 +104,12 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
     );
     let endpoint = sources::Endpoint::bind(config)?;
     let (events, received) = bounded(limits::INTAKE_QUEUE);
-    let reading = reading(config);
+    let reading = sources::reading(config);
     let ended = match reads_stdin {
         true => sources::read_stdin(config, reading.clone(), events.clone())?,
         false => never(),
     };
-    let feed = listen(config, events, &stopped)?;
+    let feed = Feed::listen(config, events, &stopped)?;
     let (answering, posted) = endpoint.start(config, reading)?;
     let intake = Intake {
         events: received,
@@ -128,16 +128,12 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
 /// Why no start event could ever come, if that is so: a mistake in the configuration that no start mends.
 pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str> {
     let by_redis = cfg!(feature = "redis") && config.redis.is_some();
-    let is_there = by_redis || config.admin.is_some() || reads_stdin;
+    let discovers = config.monitors.iter().any(|m| m.discovery.is_some());
+    let is_there = by_redis || discovers || config.admin.is_some() || reads_stdin;
     (!is_there).then_some(NO_SOURCE)
 }
 
 const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -";
-
-/// How messages are read.
-fn reading(config: &Config) -> intake::message::Reading {
-    intake::message::Reading::new(0, config.trace.formats)
-}
 
 /// Where the loop hears of workflows.
 struct Intake {
@@ -146,89 +142,6 @@ struct Intake {
     /// Disconnects when no more is to come.
     ended: Receiver<Infallible>,
     feed: Feed,
-}
-
-/// What a source of events that keeps them is to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Settled {
-    Release(Box<str>),
-    Leave(Box<str>),
-}
-
-/// The way back to the sources of events.
-#[derive(Default)]
-struct Feed {
-    #[cfg(feature = "redis")]
-    stream: Option<(Sender<intake::stream::Settled>, intake::stream::Listening)>,
-}
-
-impl Feed {
-    /// Whether it was taken; a source that keeps nothing takes everything.
-    fn try_settle(&self, settled: &Settled) -> bool {
-        #[cfg(feature = "redis")]
-        if let Some((stream, _)) = &self.stream {
-            let settled = match settled.clone() {
-                Settled::Release(id) => intake::stream::Settled::Release(id),
-                Settled::Leave(id) => intake::stream::Settled::Leave(id),
-            };
-            return !matches!(stream.try_send(settled), Err(TrySendError::Full(_)));
-        }
-        let _ = settled;
-        true
-    }
-
-    /// Waits until what was settled is acknowledged.
-    fn finish(self) {
-        #[cfg(feature = "redis")]
-        if let Some((stream, listening)) = self.stream {
-            drop(stream);
-            listening.finish(stopping::ACKNOWLEDGED);
-        }
-    }
-}
-
-#[cfg(feature = "redis")]
-fn listen(
-    config: &Config,
-    events: Sender<StartEvent>,
-    stopped: &Receiver<Infallible>,
-) -> Result<Feed, String> {
-    let Some(redis) = &config.redis else {
-        return Ok(Feed::default());
-    };
-    let reading = reading(config);
-    let stream = match &redis.stream {
-        None => None,
-        Some(key) => {
-            let stream = intake::stream::Stream {
-                url: redis.url.expose().to_owned(),
-                key: key.clone(),
-                consumer: config.instance.clone(),
-                reading: reading.clone(),
-                lease: match config.state {
-                    config::State::Redis { lease } => Some(lease),
-                    _ => None,
-                },
-                length_max: redis.stream_length_max,
-            };
-            let (settle, settled) = bounded(limits::INTAKE_QUEUE);
-            let listening =
-                intake::stream::listen(stream, events.clone(), settled, stopped.clone())?;
-            Some((settle, listening))
-        }
-    };
-    let subscription = intake::redis::Subscription {
-        url: redis.url.expose().to_owned(),
-        channel: redis.channel.clone(),
-        reading,
-    };
-    intake::redis::listen(subscription, events, stopped.clone())?;
-    Ok(Feed { stream })
-}
-
-#[cfg(not(feature = "redis"))]
-fn listen(_: &Config, _: Sender<StartEvent>, _: &Receiver<Infallible>) -> Result<Feed, String> {
-    Ok(Feed::default())
 }
 
 /// What was watched, and what is left.

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O.
 
+use crate::mapping::pointer::Pointer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -108,13 +109,12 @@ impl Node {
     }
 
     /// The value at a JSON Pointer, if it is not null. <https://www.rfc-editor.org/rfc/rfc6901>
-    pub(super) fn at(&self, pointer: &str) -> Option<&Node> {
+    pub(super) fn at(&self, pointer: &Pointer) -> Option<&Node> {
         let mut node = self;
-        for token in pointer.split('/').skip(1) {
-            let token = token.replace("~1", "/").replace("~0", "~");
+        for token in pointer.tokens() {
             node = match node {
                 Node::Array(elements) => elements.get(token.parse::<usize>().ok()?)?,
-                other => other.find(|key| *key == *token)?,
+                other => other.find(|key| key == token)?,
             };
         }
         (*node != Node::Null).then_some(node)
@@ -275,7 +275,8 @@ mod tests {
     fn a_pointer_finds_what_is_there() {
         let node =
             Node::parse(br#"{"a": [{"b/c": 1}, {"~": "x"}], "n": null, "": {"": 2}}"#).unwrap();
-        let found = |pointer: &str| node.at(pointer).map(|node| node.header());
+        let at = |pointer: &str| node.at(&Pointer::parse(pointer).unwrap());
+        let found = |pointer: &str| at(pointer).map(|node| node.header());
         assert_eq!(found("/a/0/b~1c"), Some(Some("1".into())));
         assert_eq!(found("/a/1/~0"), Some(Some("x".into())));
         assert_eq!(found("//"), Some(Some("2".into())));

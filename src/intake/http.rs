@@ -106,6 +106,7 @@ impl Entrance {
             beside.carriers.push(Carrier::of(attributes));
             beside.subject = attribute("ce-subject");
             beside.time = attribute("ce-time");
+            beside.monitor = attribute("ce-monitor");
             if !media_type.is_empty() && !media_type.contains("json") {
                 // Data of another kind has no fields.
                 body = &[];

@@ -7,6 +7,8 @@
 //! the data has none, and `time` is the time of submission where the data says nothing of it.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 //!
+//! An event is for the monitor that it names (`monitor`), else for the one that its source is for.
+//!
 //! A trace context is looked for from the inside out, and the first that is well-formed counts: where the configuration
 //! points to; the event's own fields; its `carrier`, `traceContext` and `headers`; the envelope's attributes; and what
 //! came beside the message, as an entry's other fields and a request's headers do.
@@ -19,53 +21,106 @@ use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::cut;
+use crate::mapping::pointer::Pointer;
+use crate::mapping::template::{IdPattern, Variables};
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-/// How messages are read.
+/// How the messages of one source are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The monitor that their workflows belong to.
-    pub monitor: u16,
     /// The trace contexts that count.
     pub formats: Formats,
+    /// Whose messages they may be.
+    pub monitors: Arc<[Dialect]>,
+    /// Whose they are that name none: an index into the monitors.
+    pub default: Option<usize>,
+}
+
+/// How the messages for one monitor are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dialect {
+    /// The monitor.
+    pub monitor: u16,
+    /// What a message calls it.
+    pub name: Box<str>,
     /// Keys of the baggage that become attributes.
     pub baggage: Box<[Box<str>]>,
-    /// Where a message has its id, before the usual places: a JSON Pointer into the whole of it.
-    pub id: Option<Box<str>>,
+    /// What an id is made of.
+    pub pattern: Option<IdPattern>,
+    /// Where a message has the id, or its parts by their names in the pattern, before the usual places. The pointers lead
+    /// into the whole message.
+    pub id: Vec<(Box<str>, Pointer)>,
     /// The same for the time of submission.
-    pub submitted_at: Option<Box<str>>,
+    pub submitted_at: Option<Pointer>,
     /// The same for the trace context: an object, or a text that is one.
-    pub context: Option<Box<str>>,
+    pub context: Option<Pointer>,
 }
 
 impl Reading {
-    /// With everything in its usual place.
+    /// For one monitor, with everything in its usual place.
     pub fn new(monitor: u16, formats: Formats) -> Self {
-        Reading {
+        let dialect = Dialect {
             monitor,
+            ..Dialect::default()
+        };
+        Reading {
             formats,
-            baggage: Box::default(),
-            id: None,
-            submitted_at: None,
-            context: None,
+            monitors: [dialect].into(),
+            default: Some(0),
         }
-    }
-
-    fn pointers(&self) -> impl Iterator<Item = &str> {
-        let pointers = [&self.id, &self.submitted_at, &self.context];
-        pointers.into_iter().flatten().map(|pointer| &**pointer)
     }
 
     /// Whether a field of this name may say something.
     fn wants(&self, key: &str) -> bool {
         let mut names = NAMES.iter().chain(&PLACES).chain(&ENVELOPE);
+        let mut pointers = self.monitors.iter().flat_map(Dialect::pointers);
         names.any(|name| is_named(key, name))
             || carrier::is_key(key)
-            || self.pointers().any(|pointer| {
-                let first = pointer.split('/').nth(1).unwrap_or_default();
-                first.replace("~1", "/").replace("~0", "~") == key
-            })
+            || pointers.any(|pointer| pointer.tokens().next().is_none_or(|first| first == key))
+    }
+
+    /// Whose message it is.
+    fn dialect(&self, named: Option<&str>) -> Result<&Dialect, Malformed> {
+        match named {
+            Some(name) => {
+                let found = self.monitors.iter().find(|dialect| *dialect.name == *name);
+                let shown = || cut(name, limits::NAME_BYTES_MAX).into();
+                found.ok_or_else(|| Malformed::UnknownMonitor(shown()))
+            }
+            None => {
+                let default = self.default.and_then(|index| self.monitors.get(index));
+                default.ok_or(Malformed::NoMonitor)
+            }
+        }
+    }
+}
+
+impl Dialect {
+    fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        let ids = self.id.iter().map(|(_, pointer)| pointer);
+        ids.chain(&self.submitted_at).chain(&self.context)
+    }
+
+    /// The id where the configuration says it is; `None` where nothing is there, or not every part.
+    fn id_in(&self, node: &Node) -> Option<Result<Box<str>, Malformed>> {
+        match (&*self.id, &self.pattern) {
+            ([], _) => None,
+            ([(name, pointer)], _) if **name == *"id" => node.at(pointer).map(read_id),
+            (parts, pattern) => {
+                let mut variables = Variables::default();
+                for (name, pointer) in parts {
+                    match read_id(node.at(pointer)?) {
+                        Ok(part) => variables.set(name, &part),
+                        Err(malformed) => return Some(Err(malformed)),
+                    }
+                }
+                let whole = pattern.as_ref()?.put_together(&variables);
+                let whole = whole.ok_or(Malformed::IdNotOfParts);
+                Some(whole.and_then(|id| read_id(&Node::Text(id))))
+            }
+        }
     }
 }
 
@@ -78,6 +133,8 @@ pub struct Beside<'a> {
     pub subject: Option<Cow<'a, str>>,
     /// The same for its `time`.
     pub time: Option<Cow<'a, str>>,
+    /// The monitor that the message is for, where it does not say so itself.
+    pub monitor: Option<Cow<'a, str>>,
 }
 
 /// A message that was read.
@@ -106,6 +163,12 @@ pub enum Malformed {
     EmptyId,
     /// More than [`limits::WORKFLOW_ID_BYTES_MAX`].
     IdTooLong,
+    /// An id that the monitor's pattern does not make: its API could never be asked after it.
+    IdNotOfParts,
+    /// For a monitor that there is not.
+    UnknownMonitor(Box<str>),
+    /// For no monitor, where there are several.
+    NoMonitor,
 }
 
 impl Malformed {
@@ -119,6 +182,9 @@ impl Malformed {
             Malformed::IdOfWrongType => "id_of_wrong_type",
             Malformed::EmptyId => "empty_id",
             Malformed::IdTooLong => "id_too_long",
+            Malformed::IdNotOfParts => "id_not_of_parts",
+            Malformed::UnknownMonitor(_) => "unknown_monitor",
+            Malformed::NoMonitor => "no_monitor",
         }
     }
 }
@@ -140,6 +206,13 @@ impl fmt::Display for Malformed {
                     "WorkflowId is longer than {} bytes",
                     limits::WORKFLOW_ID_BYTES_MAX
                 )
+            }
+            Malformed::IdNotOfParts => {
+                f.write_str("WorkflowId is not made of the parts that the monitor's \"id\" names")
+            }
+            Malformed::UnknownMonitor(name) => write!(f, "there is no monitor {name:?}"),
+            Malformed::NoMonitor => {
+                f.write_str("it names no monitor, and none is there for such events")
             }
         }
     }
@@ -197,9 +270,11 @@ pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<M
     let message = fields.iter().find(|(name, _)| name == b"message");
     if let Some((_, message)) = message {
         let text = |bytes| std::str::from_utf8(bytes).ok();
-        let others = fields.iter().filter_map(|(k, v)| text(k).zip(text(v)));
+        let others = || fields.iter().filter_map(|(k, v)| text(k).zip(text(v)));
+        let monitor = others().find(|(name, _)| is_named(name, MONITOR));
         let beside = Beside {
-            carriers: vec![Carrier::of(others)],
+            carriers: vec![Carrier::of(others())],
+            monitor: monitor.map(|(_, name)| name.into()),
             ..Beside::default()
         };
         return read_beside(message, &beside, reading);
@@ -215,7 +290,8 @@ pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<M
         let (name, value) = (text(name)?, text(value)?);
         // All fields of an entry are text. What has to be something else is written as JSON; an id never has to, and
         // the digits of a trace id are no number.
-        let is_text = is_named(name, "workflowid") || carrier::is_key(name);
+        let is_text =
+            is_named(name, "workflowid") || is_named(name, MONITOR) || carrier::is_key(name);
         let json = Node::parse(value.as_bytes()).ok().filter(|_| !is_text);
         let node = match json {
             Some(json @ (Node::Number(_) | Node::Object(_) | Node::Null)) => json,
@@ -227,7 +303,15 @@ pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<M
 }
 
 /// The names of an event's fields, in lower case without underscores.
-const NAMES: [&str; 4] = ["workflowid", "submittedat", "attempt", "attributes"];
+const NAMES: [&str; 5] = [
+    "workflowid",
+    "submittedat",
+    "attempt",
+    "attributes",
+    MONITOR,
+];
+/// The name of the field that names the monitor.
+const MONITOR: &str = "monitor";
 /// Where an event may have a trace context, beside its own fields.
 const PLACES: [&str; 3] = ["carrier", "tracecontext", "headers"];
 /// The attributes of a CloudEvent that count, and its data.
@@ -282,20 +366,30 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
             .and_then(|_| node.find(|key| is_named(key, name)));
         field.and_then(Node::text)
     };
-    let pointed = |pointer: &Option<Box<str>>| pointer.as_deref().and_then(|it| node.at(it));
-
-    let id = pointed(&reading.id).or_else(|| field("workflowid"));
-    let subject = envelope("subject").or(beside.subject.as_deref());
-    let workflow_id = match (id, subject) {
-        (Some(id), _) => read_id(id)?,
-        (None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
-        (None, None) => return Err(Malformed::NoId),
+    let monitor = match field(MONITOR) {
+        // What is no text is no monitor's name.
+        Some(name) => Some(name.text().unwrap_or_default()),
+        None => envelope(MONITOR).or(beside.monitor.as_deref()),
     };
+    let dialect = reading.dialect(monitor)?;
+    let pointed = |pointer: &Option<Pointer>| pointer.as_ref().and_then(|it| node.at(it));
+
+    let subject = envelope("subject").or(beside.subject.as_deref());
+    let workflow_id = match (dialect.id_in(node), field("workflowid"), subject) {
+        (Some(id), _, _) => id?,
+        (None, Some(id), _) => read_id(id)?,
+        (None, None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
+        (None, None, None) => return Err(Malformed::NoId),
+    };
+    let pattern = dialect.pattern.as_ref();
+    if pattern.is_some_and(|it| !it.take_apart(&workflow_id, &mut Variables::default())) {
+        return Err(Malformed::IdNotOfParts);
+    }
     let mut oddity = None;
     let mut odd = |what| {
         oddity.get_or_insert(what);
     };
-    let submitted_at = pointed(&reading.submitted_at).or_else(|| field("submittedat"));
+    let submitted_at = pointed(&dialect.submitted_at).or_else(|| field("submittedat"));
     let submitted_at = match submitted_at {
         Some(value) => {
             let time = read_time(value);
@@ -336,7 +430,7 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
     };
 
     let mut carriers = Vec::new();
-    carriers.extend(pointed(&reading.context).and_then(carrier_in));
+    carriers.extend(pointed(&dialect.context).and_then(carrier_in));
     carriers.extend(carriers_of(event));
     if data.is_some() {
         carriers.extend(carriers_of(node));
@@ -363,14 +457,14 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
         add(name.into(), original);
     }
     if reading.formats.has(Formats::BAGGAGE) {
-        let baggage = carriers().find_map(|carrier| carrier.baggage(&reading.baggage));
+        let baggage = carriers().find_map(|carrier| carrier.baggage(&dialect.baggage));
         for (key, value) in baggage.unwrap_or_default() {
             add(key, value);
         }
     }
     attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
     let event = StartEvent {
-        monitor: reading.monitor,
+        monitor: dialect.monitor,
         workflow_id,
         submitted_at,
         attempt,
@@ -480,6 +574,17 @@ mod tests {
 
     fn all() -> Reading {
         Reading::new(0, Formats::ALL)
+    }
+
+    fn of(dialect: Dialect) -> Reading {
+        Reading {
+            monitors: [dialect].into(),
+            ..all()
+        }
+    }
+
+    fn pointer(text: &str) -> Pointer {
+        Pointer::parse(text).unwrap()
     }
 
     fn check(message: &str, expected: Expect) {
@@ -688,12 +793,12 @@ mod tests {
 
     #[test]
     fn pointers_come_before_the_usual_places() {
-        let reading = Reading {
-            id: Some("/run/ids/1".into()),
-            submitted_at: Some("/run/at".into()),
-            context: Some("/run/trace".into()),
-            ..all()
-        };
+        let reading = of(Dialect {
+            id: vec![("id".into(), pointer("/run/ids/1"))],
+            submitted_at: Some(pointer("/run/at")),
+            context: Some(pointer("/run/trace")),
+            ..Dialect::default()
+        });
         let text = format!(
             r#"{{"WorkflowId": "w", "SubmittedAt": "2020-01-01T00:00:00Z", "b3": "{B3}",
                 "run": {{"ids": ["a", 7], "at": 1720162671, "trace": {{"traceparent": "{W3C}"}}}}}}"#
@@ -716,6 +821,85 @@ mod tests {
     }
 
     #[test]
+    fn an_id_in_parts_is_put_together_by_the_monitors_pattern() {
+        let reading = of(Dialect {
+            pattern: Some(IdPattern::parse("{dag}/{run}").unwrap()),
+            id: vec![
+                ("dag".into(), pointer("/dag/name")),
+                ("run".into(), pointer("/n")),
+            ],
+            ..Dialect::default()
+        });
+        let told = |text: &str| match read(text.as_bytes(), &reading) {
+            Ok(message) => message.event.workflow_id.into(),
+            Err(malformed) => malformed.reason().to_owned(),
+        };
+        assert_eq!(told(r#"{"dag": {"name": "etl"}, "n": 7}"#), "etl/7");
+        assert_eq!(told(r#"{"dag": {"name": "etl"}, "n": "a/b"}"#), "etl/a/b");
+        // Taken apart again, these would be other runs.
+        let another = r#"{"dag": {"name": "etl/x"}, "n": 7}"#;
+        assert_eq!(told(another), "id_not_of_parts");
+        assert_eq!(told(r#"{"dag": {"name": ""}, "n": 7}"#), "empty_id");
+        assert_eq!(
+            told(r#"{"dag": {"name": [1]}, "n": 7}"#),
+            "id_of_wrong_type"
+        );
+        // A part that is not there: the whole id may be where it always is.
+        assert_eq!(told(r#"{"n": 7, "WorkflowId": "etl/8"}"#), "etl/8");
+        assert_eq!(told(r#"{"n": 7}"#), "no_id");
+        assert_eq!(told(r#"{"WorkflowId": "no slash"}"#), "id_not_of_parts");
+        let long = "x".repeat(limits::WORKFLOW_ID_BYTES_MAX);
+        let long = format!(r#"{{"dag": {{"name": "{long}"}}, "n": 7}}"#);
+        assert_eq!(told(&long), "id_too_long");
+    }
+
+    #[test]
+    fn an_event_is_for_the_monitor_it_names_else_for_that_of_its_source() {
+        let dialect = |monitor, name: &str, id: &str| Dialect {
+            monitor,
+            name: name.into(),
+            id: vec![("id".into(), pointer(id))],
+            ..Dialect::default()
+        };
+        let monitors = [dialect(0, "a", "/x"), dialect(1, "b", "/y")];
+        let mut reading = Reading {
+            monitors: monitors.into(),
+            default: Some(1),
+            ..all()
+        };
+        let told = |text: &str, reading: &Reading| match read(text.as_bytes(), reading) {
+            Ok(Message { event, .. }) => format!("{} {}", event.monitor, event.workflow_id),
+            Err(malformed) => malformed.to_string(),
+        };
+        let both = |rest: &str| format!(r#"{{"x": "X", "y": "Y"{rest}}}"#);
+        assert_eq!(told(&both(""), &reading), "1 Y");
+        assert_eq!(told(&both(r#", "monitor": null"#), &reading), "1 Y");
+        assert_eq!(told(&both(r#", "Monitor": "a""#), &reading), "0 X");
+        let unknown = r#"there is no monitor "c""#;
+        assert_eq!(told(&both(r#", "monitor": "c""#), &reading), unknown);
+        let none = r#"there is no monitor """#;
+        assert_eq!(told(&both(r#", "monitor": 7"#), &reading), none);
+        let enveloped = r#"{"specversion": "1.0", "monitor": "a", "x": "X", "data": {}}"#;
+        assert_eq!(told(enveloped, &reading), "0 X");
+        let enveloped =
+            r#"{"specversion": "1.0", "monitor": "a", "y": "Y", "data": {"monitor": "b"}}"#;
+        assert_eq!(told(enveloped, &reading), "1 Y");
+        let fields = |pairs: &[(&str, &str)]| {
+            let fields: Vec<_> = pairs
+                .iter()
+                .map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec()))
+                .collect();
+            read_fields(&fields, &reading).unwrap().event.monitor
+        };
+        assert_eq!(fields(&[("message", r#"{"x": "X"}"#), ("monitor", "a")]), 0);
+        assert_eq!(fields(&[("WorkflowId", "w"), ("monitor", "a")]), 0);
+        assert_eq!(fields(&[("WorkflowId", "w")]), 1);
+        reading.default = None;
+        assert!(told(&both(""), &reading).starts_with("it names no monitor"));
+        assert_eq!(told(&both(r#", "monitor": "b""#), &reading), "1 Y");
+    }
+
+    #[test]
     fn a_malformed_context_is_left_out_and_the_next_one_counts() {
         let text =
             format!(r#"{{"WorkflowId": "w", "b3": "x", "headers": {{"traceparent": "{W3C}"}}}}"#);
@@ -726,10 +910,10 @@ mod tests {
 
     #[test]
     fn baggage_and_hashed_ids_become_attributes() {
-        let reading = Reading {
+        let reading = of(Dialect {
             baggage: ["tenant".into(), "team".into()].into(),
-            ..all()
-        };
+            ..Dialect::default()
+        });
         let text = r#"{"WorkflowId": "w", "attributes": {"team": "risk"}, "headers": {
             "baggage": "team=other,tenant=A%20B,secret=x", "x-honeycomb-trace": "1;trace_id=run 7,parent_id=c998e73e5420f609"}}"#;
         let attributes = read(text.as_bytes(), &reading).unwrap().event.attributes;
@@ -820,6 +1004,7 @@ mod tests {
             carriers: vec![Carrier::of([("b3", B3)])],
             subject: Some("subject".into()),
             time: Some("2018-04-05T17:31:00Z".into()),
+            monitor: None,
         };
         let told = |text: &str| {
             let event = read_beside(text.as_bytes(), &beside, &all()).unwrap().event;

@@ -1,4 +1,4 @@
-//! Start events from a Redis pub/sub channel.
+//! Start events from Redis pub/sub channels, all over one connection.
 //!
 //! Pub/sub keeps nothing: an event that is published while nobody listens is gone. So the connection is watched with a
 //! ping, made anew as soon as it fails, and every gap is logged with its length.
@@ -20,10 +20,8 @@ use std::time::Duration;
 pub struct Subscription {
     /// The Redis URL, password and all.
     pub url: String,
-    /// The channel.
-    pub channel: String,
-    /// How its messages are read.
-    pub reading: message::Reading,
+    /// The channels, each once, and how their messages are read.
+    pub channels: Vec<(String, message::Reading)>,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -129,15 +127,17 @@ impl Listener {
     ) -> Result<Ended, Ended> {
         let mut connection = link::connect(&self.client, CONNECT_TIMEOUT)?;
         let mut pubsub = connection.as_pubsub();
-        pubsub.subscribe(&self.subscription.channel)?;
+        let channels = self.subscription.channels.iter();
+        let channels: Vec<&str> = channels.map(|(channel, _)| &**channel).collect();
+        pubsub.subscribe(&channels)?;
         *failures = 0;
-        let (channel, place) = (&self.subscription.channel, &self.place);
+        let (channels, place) = (channels.join(", "), &self.place);
         match deaf_since.take() {
-            None => log::info!("subscribed to {channel} on Redis at {place}"),
+            None => log::info!("subscribed to {channels} on Redis at {place}"),
             Some(since) => {
                 let gap = clock::now().mono.since(since);
                 log::warn!(
-                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} may not have been heard"
+                    "subscribed to {channels} on Redis at {place} again; what was published in the last {gap:.1?} may not have been heard"
                 );
             }
         }
@@ -163,7 +163,13 @@ impl Listener {
                 Err(error) => return Err(error.into()),
             };
             heard = clock::now().mono;
-            let read = message::read(message.get_payload_bytes(), &self.subscription.reading);
+            let mut channels = self.subscription.channels.iter();
+            let channel = channels.find(|(name, _)| *name == message.get_channel_name());
+            // Nobody sends what was not subscribed to.
+            let Some((_, reading)) = channel else {
+                continue;
+            };
+            let read = message::read(message.get_payload_bytes(), reading);
             match read {
                 Ok(message) => {
                     if let Some(oddity) = message.oddity {

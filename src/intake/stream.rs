@@ -38,11 +38,21 @@ pub struct Stream {
     pub consumer: String,
     /// How its entries are read.
     pub reading: message::Reading,
+    /// Whether its events name it: `<stream>|<entry id>`. Those of one stream have the plain id.
+    pub is_named: bool,
     /// In a fleet: entries that nobody has renewed for so long are taken over. `None`: entries wait for their own
     /// consumer, whose store alone has their history.
     pub lease: Option<Duration>,
     /// Entries to keep; older ones are trimmed, but none that any group still has to read or acknowledge.
     pub length_max: Option<u64>,
+}
+
+/// The stream, where a source names it, and the entry's id, in which no `|` is.
+pub fn stream_and_entry(source: &str) -> (Option<&str>, &str) {
+    match source.rsplit_once('|') {
+        Some((stream, entry)) => (Some(stream), entry),
+        None => (None, source),
+    }
 }
 
 /// What became of an entry.
@@ -249,6 +259,15 @@ impl Reader {
         }
     }
 
+    /// What tells an event's entry from all others. It is in the workflow's record, so that whoever reads that later
+    /// knows where to acknowledge.
+    fn source(&self, entry: &str) -> Box<str> {
+        match self.stream.is_named {
+            true => format!("{}|{entry}", self.stream.key).into(),
+            false => entry.into(),
+        }
+    }
+
     fn make_group(&self, connection: &mut Connection) -> RedisResult<()> {
         // From the beginning: what was published before the first farspan came is for it too.
         let made: RedisResult<()> = redis::cmd("XGROUP")
@@ -324,7 +343,7 @@ impl Reader {
                         self.note(oddity, &mistake);
                     }
                     let mut event = message.event;
-                    event.source = Some(entry.id.clone());
+                    event.source = Some(self.source(&entry.id));
                     self.hand_over(connection, event)?;
                     self.held.insert(entry.id);
                 }

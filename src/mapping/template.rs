@@ -272,6 +272,21 @@ impl IdPattern {
         rest.is_empty()
     }
 
+    /// The id of these parts. `None` where one is missing, or where the whole would come apart otherwise.
+    pub fn put_together(&self, parts: &Variables) -> Option<Box<str>> {
+        let mut id = String::new();
+        for piece in &self.pieces {
+            id.push_str(match piece {
+                Piece::Literal(literal) => literal,
+                Piece::Variable(name) => parts.get(name)?,
+            });
+        }
+        let mut again = Variables::default();
+        let is_apart = self.take_apart(&id, &mut again);
+        let is_same = |name| again.get(name) == parts.get(name);
+        (is_apart && self.names().all(is_same)).then(|| id.into())
+    }
+
     /// The name of the last part: what tells a run from others of its kind.
     pub fn last(&self) -> &str {
         self.names().last().unwrap_or_default()

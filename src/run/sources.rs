@@ -1,22 +1,180 @@
-//! The sources of start events beside Redis: standard input and the admin endpoint.
+//! The sources of start events: Redis, standard input and the admin endpoint, and how each is read.
 
 use super::Loop;
+#[cfg(feature = "redis")]
+use super::stopping;
 #[cfg(feature = "admin")]
 use crate::admin;
+#[cfg(feature = "redis")]
+use crate::clock;
 use crate::config::Config;
+use crate::config::monitors;
+#[cfg(feature = "redis")]
+use crate::config::{State, monitors::Events};
 use crate::core::Input;
 use crate::core::event::StartEvent;
-#[cfg(feature = "admin")]
+#[cfg(feature = "redis")]
+use crate::core::limits;
+#[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
 use crate::intake::lines;
-use crate::intake::message::Reading;
+use crate::intake::message::{Dialect, Reading};
 use crate::intake::posted::{Admission, Posted};
+#[cfg(feature = "redis")]
+use crate::intake::stream::{self, Stream};
 #[cfg(feature = "admin")]
 use crate::serve::{Server, Serving};
-#[cfg(feature = "admin")]
+#[cfg(feature = "redis")]
+use crossbeam_channel::TrySendError;
+#[cfg(any(feature = "admin", feature = "redis"))]
 use crossbeam_channel::bounded;
 use crossbeam_channel::{Receiver, Sender, never};
 use std::convert::Infallible;
+
+/// How messages of the sources for all monitors are read.
+pub(super) fn reading(config: &Config) -> Reading {
+    let numbered = config.monitors.iter().zip(0_u16..);
+    let dialects = numbered.map(|(monitor, number)| Dialect {
+        monitor: number,
+        name: monitor.name.as_str().into(),
+        baggage: monitor
+            .context
+            .baggage
+            .iter()
+            .map(|key| key.as_str().into())
+            .collect(),
+        pattern: monitor.mapping.definition().id.clone(),
+        id: monitor.events.id.clone(),
+        submitted_at: monitor.events.submitted_at.clone(),
+        context: monitor.events.context.clone(),
+    });
+    Reading {
+        formats: config.trace.formats,
+        monitors: dialects.collect(),
+        default: monitors::default_of(&config.monitors),
+    }
+}
+
+/// What a source of events that keeps them is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    Release(Box<str>),
+    Leave(Box<str>),
+}
+
+/// The way back to the sources of events.
+#[derive(Default)]
+pub(super) struct Feed {
+    /// By their keys; the one for all monitors has none.
+    #[cfg(feature = "redis")]
+    streams: Vec<(Option<String>, Sender<stream::Settled>, stream::Listening)>,
+}
+
+impl Feed {
+    /// Whether it was taken; a source that keeps nothing takes everything.
+    pub(super) fn try_settle(&self, settled: &Settled) -> bool {
+        #[cfg(feature = "redis")]
+        {
+            let (Settled::Release(source) | Settled::Leave(source)) = settled;
+            let (stream, entry) = stream::stream_and_entry(source);
+            let mut streams = self.streams.iter();
+            let found = streams.find(|(key, ..)| key.as_deref() == stream);
+            // A stream of an earlier configuration has its entries pending until somebody reads it again.
+            if let Some((_, stream, _)) = found {
+                let settled = match settled {
+                    Settled::Release(_) => stream::Settled::Release(entry.into()),
+                    Settled::Leave(_) => stream::Settled::Leave(entry.into()),
+                };
+                return !matches!(stream.try_send(settled), Err(TrySendError::Full(_)));
+            }
+        }
+        let _ = settled;
+        true
+    }
+
+    /// Waits until what was settled is acknowledged.
+    pub(super) fn finish(self) {
+        #[cfg(feature = "redis")]
+        {
+            let begun = clock::now().mono;
+            let (settling, listening): (Vec<_>, Vec<_>) = self
+                .streams
+                .into_iter()
+                .map(|(_, settle, listening)| (settle, listening))
+                .unzip();
+            drop(settling);
+            for listening in listening {
+                let passed = clock::now().mono.since(begun);
+                listening.finish(stopping::ACKNOWLEDGED.saturating_sub(passed));
+            }
+        }
+    }
+
+    /// Listens to Redis, if one is configured.
+    #[cfg(feature = "redis")]
+    pub(super) fn listen(
+        config: &Config,
+        events: Sender<StartEvent>,
+        stopped: &Receiver<Infallible>,
+    ) -> Result<Self, String> {
+        let Some(redis) = &config.redis else {
+            return Ok(Feed::default());
+        };
+        let for_all = reading(config);
+        let of = |index: usize| Reading {
+            default: Some(index),
+            ..for_all.clone()
+        };
+        let mut channels = vec![(redis.channel.clone(), for_all.clone())];
+        let mut keys: Vec<_> = redis
+            .stream
+            .iter()
+            .map(|key| (key, false, for_all.clone()))
+            .collect();
+        for (index, monitor) in config.monitors.iter().enumerate() {
+            let Events {
+                redis_channel,
+                redis_stream,
+                ..
+            } = &monitor.events;
+            channels.extend(redis_channel.clone().map(|channel| (channel, of(index))));
+            keys.extend(redis_stream.iter().map(|key| (key, true, of(index))));
+        }
+        let mut streams = Vec::with_capacity(keys.len());
+        for (key, is_named, reading) in keys {
+            let stream = Stream {
+                url: redis.url.expose().to_owned(),
+                key: key.clone(),
+                consumer: config.instance.clone(),
+                reading,
+                is_named,
+                lease: match config.state {
+                    State::Redis { lease } => Some(lease),
+                    _ => None,
+                },
+                length_max: redis.stream_length_max,
+            };
+            let (settle, settled) = bounded(limits::INTAKE_QUEUE);
+            let listening = stream::listen(stream, events.clone(), settled, stopped.clone())?;
+            streams.push((is_named.then(|| key.clone()), settle, listening));
+        }
+        let subscription = intake::redis::Subscription {
+            url: redis.url.expose().to_owned(),
+            channels,
+        };
+        intake::redis::listen(subscription, events, stopped.clone())?;
+        Ok(Feed { streams })
+    }
+
+    #[cfg(not(feature = "redis"))]
+    pub(super) fn listen(
+        _: &Config,
+        _: Sender<StartEvent>,
+        _: &Receiver<Infallible>,
+    ) -> Result<Self, String> {
+        Ok(Feed::default())
+    }
+}
 
 /// Requests between the admin endpoint and the loop.
 #[cfg(feature = "admin")]
@@ -111,8 +269,12 @@ pub(super) fn read_stdin(
     let ended = lines::listen(reading, std::io::stdin(), events)
         .map_err(|error| format!("cannot start the reader of standard input: {error}"))?;
     // Where nobody asked for the admin endpoint, nobody is about to call it.
-    let has_others =
-        config.redis.is_some() || config.admin.as_ref().is_some_and(|it| it.is_asked_for);
+    let has_others = config.redis.is_some()
+        || config
+            .monitors
+            .iter()
+            .any(|monitor| monitor.discovery.is_some())
+        || config.admin.as_ref().is_some_and(|it| it.is_asked_for);
     Ok(if has_others { never() } else { ended })
 }
 

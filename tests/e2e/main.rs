@@ -73,6 +73,7 @@ mod programs;
 mod selftest;
 mod settings;
 mod slow_redis;
+mod sources;
 mod stopping;
 mod stories;
 mod streams;
