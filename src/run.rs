@@ -18,7 +18,7 @@ mod stopping;
 mod targets;
 
 use crate::clock;
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, Source, monitors};
 use crate::console::Console;
 use crate::core::event::StartEvent;
 use crate::core::ids::RunKey;
@@ -540,7 +540,7 @@ impl Loop {
                     if let Note::HostPaused { .. } = note {
                         self.recall(now);
                     }
-                    log_note(note);
+                    log_note(note, &self.targets);
                 }
             }
         }
@@ -726,7 +726,11 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
     Input::Exported { batch, outcome }
 }
 
-fn log_note(note: Note) {
+fn log_note(note: Note, targets: &[Arc<Target>]) {
+    let api = |monitor: u16| match &*targets[usize::from(monitor)].monitor {
+        monitors::ONLY_NAME => "the API".to_owned(),
+        name => format!("the API of monitor {name}"),
+    };
     match note {
         Note::Restored { workflows, spans } => {
             log::info!("going on with {workflows} workflows and {spans} spans that were stored");
@@ -774,23 +778,28 @@ fn log_note(note: Note) {
         Note::HostTroubled {
             reason: PollFailureReason::Unauthorized,
             detail,
-            ..
+            monitor,
         } => {
-            log::error!(
-                "the API refuses farspan: {detail}; is FARSPAN_API_TOKEN right? Still trying"
-            );
+            let api = api(monitor);
+            let suspect = match &*targets[usize::from(monitor)].monitor {
+                monitors::ONLY_NAME => "FARSPAN_API_TOKEN",
+                _ => "its api.auth",
+            };
+            log::error!("{api} refuses farspan: {detail}; is {suspect} right? Still trying");
         }
-        Note::HostTroubled { reason, detail, .. } => {
-            log::warn!(
-                "the API is in trouble ({}): {detail}; still trying",
-                reason.as_str()
-            );
+        Note::HostTroubled {
+            reason,
+            detail,
+            monitor,
+        } => {
+            let (api, reason) = (api(monitor), reason.as_str());
+            log::warn!("{api} is in trouble ({reason}): {detail}; still trying");
         }
-        Note::HostRecovered { .. } => log::info!("the API answers again"),
-        Note::HostPaused { pause, .. } => {
-            log::warn!("the API asks to be left alone for {pause:?}");
+        Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
+        Note::HostPaused { pause, monitor } => {
+            log::warn!("{} asks to be left alone for {pause:?}", api(monitor));
         }
-        Note::Odd { what, .. } => log::warn!("in an answer of the API: {what}"),
+        Note::Odd { what, monitor } => log::warn!("in an answer of {}: {what}", api(monitor)),
         Note::PollsHeld(true) => log::error!(
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),

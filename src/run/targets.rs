@@ -34,6 +34,7 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
         }
     });
     Ok(Target {
+        monitor: monitor.name.as_str().into(),
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(auth(&monitor.api.auth), &trust(monitor), names)?,

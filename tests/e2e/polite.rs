@@ -13,7 +13,11 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// What tells the versions of an answer apart: what the answer says, and what is asked with.
 const VALIDATORS: [(&str, &str, [&str; 3]); 2] = [
-    ("ETag", "If-None-Match", ["\"one\"", "W/\"two\"", "\"three\""]),
+    (
+        "ETag",
+        "If-None-Match",
+        ["\"one\"", "W/\"two\"", "\"three\""],
+    ),
     (
         "Last-Modified",
         "If-Modified-Since",
@@ -127,12 +131,20 @@ fn one_answer_of_several_may_be_unchanged() {
                     *polls += 1;
                     let over = *polls >= 5;
                     let state = if over { "success" } else { "running" };
-                    (0, usize::from(over), json!({"id": "w", "state": state, "start": START, "end": over.then_some(END)}))
+                    (
+                        0,
+                        usize::from(over),
+                        json!({"id": "w", "state": state, "start": START, "end": over.then_some(END)}),
+                    )
                 }
                 "/runs/w/steps" => (1, 0, json!([step("first", json!(END))])),
                 "/runs/w/steps?page=2" => {
                     let over = *polls >= 4;
-                    (2, usize::from(over), json!([step("second", json!(over.then_some(END)))]))
+                    (
+                        2,
+                        usize::from(over),
+                        json!([step("second", json!(over.then_some(END)))]),
+                    )
                 }
                 _ => return Answer::new(404).into(),
             };
@@ -143,7 +155,9 @@ fn one_answer_of_several_may_be_unchanged() {
             }
             let answer = json_answer(&body).header("ETag", tag);
             match place {
-                1 => answer.header("Link", "</runs/w/steps?page=2>; rel=\"next\"").into(),
+                1 => answer
+                    .header("Link", "</runs/w/steps?page=2>; rel=\"next\"")
+                    .into(),
                 _ => answer.into(),
             }
         })
@@ -168,7 +182,9 @@ fn what_is_unchanged_is_so_for_its_own_url_only() {
         rig.api.decide(id, move |poll, request| {
             // The same tag for all, as a careless server has it.
             match (poll, request.header("If-None-Match")) {
-                (0..3, None) => json_answer(&processing(id).json()).header("ETag", "\"v\"").into(),
+                (0..3, None) => json_answer(&processing(id).json())
+                    .header("ETag", "\"v\"")
+                    .into(),
                 (0..3, Some("\"v\"")) => Answer::new(304).into(),
                 _ => completed(id).reply(),
             }
@@ -196,7 +212,10 @@ fn epoch_in(seconds: u64) -> String {
 /// The first answer to a workflow names a budget that is spent: until the next one, for two or three seconds, nobody may
 /// ask that host.
 #[track_caller]
-fn assert_left_alone(status: u16, headers: impl Fn() -> Vec<(&'static str, String)> + Send + 'static) -> String {
+fn assert_left_alone(
+    status: u16,
+    headers: impl Fn() -> Vec<(&'static str, String)> + Send + 'static,
+) -> String {
     let rig = Rig::new();
     rig.api.script("other", [processing("other").reply()]);
     let farspan = rig.start();
@@ -210,7 +229,9 @@ fn assert_left_alone(status: u16, headers: impl Fn() -> Vec<(&'static str, Strin
         match poll {
             0 => {
                 let headers = headers().into_iter();
-                headers.fold(answer, |answer, (name, value)| answer.header(name, value)).into()
+                headers
+                    .fold(answer, |answer, (name, value)| answer.header(name, value))
+                    .into()
             }
             _ => completed("spent").reply(),
         }
