@@ -56,8 +56,7 @@ impl Playback {
         let handler = {
             let (polls, state) = (polls.clone(), state.clone());
             move |request: &Request| {
-                let answer = |_| answer(&polls, main, &mut lock(&state), request);
-                gate(request).map_or_else(|| answer(()), |reply| reply)
+                gate(request).unwrap_or_else(|| answer(&polls, main, &mut lock(&state), request))
             }
         };
         Playback {
