@@ -19,7 +19,7 @@ use farspan::core::outbox::{BatchPolicy, ExportOutcome};
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
-use farspan::core::{Action, Answer, Core, Input, Monitor, Poll, Polled, Settings};
+use farspan::core::{Action, Answer, Core, Input, Monitor, Pace, Poll, Polled, Settings};
 use farspan::mapping::Mapping;
 use farspan::otlp;
 use std::time::{Duration, Instant};
@@ -79,9 +79,13 @@ impl Bench {
             monitors: vec![Monitor {
                 naming: Naming::new("default", "Workflow", SpanLimits::default()),
                 host: 0,
-                initial_delay: Duration::from_secs(5),
-                interval: INTERVAL,
-                timeout: Duration::from_secs(24 * 3600),
+                pace: Pace::new(
+                    Duration::from_secs(5),
+                    INTERVAL,
+                    Duration::from_secs(24 * 3600),
+                ),
+                requests_per_second: None,
+                send_traceparent: false,
             }],
             pollers: 16,
             workflows_max: WORKFLOWS_MAX,

@@ -26,8 +26,6 @@ use ureq::http::{HeaderName, HeaderValue};
 /// An API to ask.
 #[derive(Debug)]
 pub struct Target {
-    /// The monitor's name.
-    pub monitor: Box<str>,
     /// Without a slash at its end.
     pub base_url: String,
     /// Sent with every request.

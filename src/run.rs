@@ -18,7 +18,7 @@ mod stopping;
 mod targets;
 
 use crate::clock;
-use crate::config::{self, Config, Source, monitors};
+use crate::config::{self, Config, Source};
 use crate::console::Console;
 use crate::core::event::StartEvent;
 use crate::core::ids::RunKey;
@@ -233,6 +233,7 @@ fn watch_source(
         core: Core::new(settings(config, now.wall.as_unix_ns() as u64), now),
         polls,
         targets,
+        apis: targets::apis(config),
         names,
         polls_at_hand: polls_received,
         pollers: config.poll.pollers,
@@ -271,9 +272,12 @@ fn watch_source(
 }
 
 /// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
-/// are always due.
+/// are always due. Where there are several hosts none are: what lay there would wait behind another host's.
 fn under_way_max(config: &Config) -> usize {
-    3 * config.poll.pollers
+    match targets::hosts(config) {
+        0 | 1 => 3 * config.poll.pollers,
+        _ => config.poll.pollers,
+    }
 }
 
 fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
@@ -360,6 +364,8 @@ struct Loop {
     /// The API, with the token that is in force.
     /// In the order of the monitors.
     targets: Vec<Arc<Target>>,
+    /// What the log calls them, in the same order.
+    apis: Vec<String>,
     /// For token requests of targets yet to come.
     names: NameCache,
     /// `None`: spans go to no collector.
@@ -540,7 +546,7 @@ impl Loop {
                     if let Note::HostPaused { .. } = note {
                         self.recall(now);
                     }
-                    log_note(note, &self.targets);
+                    log_note(note, &self.apis);
                 }
             }
         }
@@ -726,11 +732,9 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
     Input::Exported { batch, outcome }
 }
 
-fn log_note(note: Note, targets: &[Arc<Target>]) {
-    let api = |monitor: u16| match &*targets[usize::from(monitor)].monitor {
-        monitors::ONLY_NAME => "the API".to_owned(),
-        name => format!("the API of monitor {name}"),
-    };
+/// `apis`: what the API of each monitor is called.
+fn log_note(note: Note, apis: &[String]) {
+    let api = |monitor: u16| apis.get(usize::from(monitor)).map_or("the API", |api| api);
     match note {
         Note::Restored { workflows, spans } => {
             log::info!("going on with {workflows} workflows and {spans} spans that were stored");
@@ -776,30 +780,32 @@ fn log_note(note: Note, targets: &[Arc<Target>]) {
             ),
         },
         Note::HostTroubled {
+            monitor,
             reason: PollFailureReason::Unauthorized,
             detail,
-            monitor,
         } => {
-            let api = api(monitor);
-            let suspect = match &*targets[usize::from(monitor)].monitor {
-                monitors::ONLY_NAME => "FARSPAN_API_TOKEN",
+            let what = match apis.len() {
+                1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
                 _ => "its api.auth",
             };
-            log::error!("{api} refuses farspan: {detail}; is {suspect} right? Still trying");
+            log::error!(
+                "{} refuses farspan: {detail}; is {what} right? Still trying",
+                api(monitor)
+            );
         }
         Note::HostTroubled {
+            monitor,
             reason,
             detail,
-            monitor,
         } => {
             let (api, reason) = (api(monitor), reason.as_str());
             log::warn!("{api} is in trouble ({reason}): {detail}; still trying");
         }
         Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
-        Note::HostPaused { pause, monitor } => {
+        Note::HostPaused { monitor, pause } => {
             log::warn!("{} asks to be left alone for {pause:?}", api(monitor));
         }
-        Note::Odd { what, monitor } => log::warn!("in an answer of {}: {what}", api(monitor)),
+        Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
         Note::PollsHeld(true) => log::error!(
             "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
         ),

@@ -14,7 +14,9 @@ pub mod ids;
 pub mod lateness;
 pub mod limits;
 pub mod outbox;
+pub mod pace;
 pub mod poll_failure;
+pub mod rate;
 pub mod sampler;
 pub mod snapshot;
 pub mod span;
@@ -28,7 +30,9 @@ use event::StartEvent;
 use ids::RunKey;
 use lateness::Histogram;
 use outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome, Outbox, Settled};
+pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
+use rate::{Estimate, Rate};
 use sampler::Sampler;
 use snapshot::{Outcome, Snapshot};
 use span::Span;
@@ -69,25 +73,23 @@ pub struct Settings {
 pub struct Monitor {
     /// What its spans are called.
     pub naming: Naming,
-    /// Monitors with the same number ask the same host, and leave it alone together when it asks for that.
+    /// Monitors with the same number ask the same host: they leave it alone together when it asks for that, and share
+    /// its rate.
     pub host: u16,
-    /// From the event to the first poll, at least; up to an interval is added, to spread a burst.
-    pub initial_delay: Duration,
-    /// From poll to poll.
-    pub interval: Duration,
-    /// From the event to giving up.
-    pub timeout: Duration,
+    /// When it polls.
+    pub pace: Pace,
+    /// Requests to its host at most; the least of all monitors that ask the same host counts.
+    pub requests_per_second: Option<f64>,
+    /// Whether polls carry the workflow's `traceparent`.
+    pub send_traceparent: bool,
 }
 
-/// When a monitor polls, as far as it can change while the core runs: each as in [`Monitor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// From the event to the first poll.
-    pub initial_delay: Duration,
-    /// From poll to poll.
-    pub interval: Duration,
-    /// From the event to giving up.
-    pub timeout: Duration,
+impl Monitor {
+    /// The interval in force for a workflow, when the API's clock says `at`.
+    fn interval_of(&self, workflow: &Workflow, at: Wall) -> Duration {
+        let age = at.since(workflow.began());
+        self.pace.interval_of(workflow.status(), age)
+    }
 }
 
 /// What happens to the core.
@@ -388,6 +390,8 @@ pub struct Counters {
     pub workflows_not_found: u64,
     /// Of those, given up because of a later attempt.
     pub workflows_superseded: u64,
+    /// Of those, ended with their API.
+    pub workflows_gone: u64,
     /// Spans finished.
     pub spans_finished: u64,
     /// Spans that the collector has acknowledged.
@@ -412,12 +416,12 @@ pub struct Core {
     settings: Settings,
     table: Table,
     wheel: Wheel,
-    /// Slots whose poll is due, the most overdue first.
-    ready: VecDeque<u32>,
     in_flight: usize,
-    /// Polls under way for watches that were given up since.
-    strays: usize,
+    /// Polls under way for watches that were given up since. No more than all that may be under way.
+    strays: Vec<Stray>,
     hosts: Vec<Host>,
+    /// What a poll of each monitor needs.
+    estimates: Vec<Estimate>,
     outbox: Outbox,
     jitter: Jitter,
     draining: bool,
@@ -455,8 +459,21 @@ struct NotRestored {
     noted: bool,
 }
 
+#[derive(Debug)]
+struct Stray {
+    slot: u32,
+    generation: u32,
+    monitor: u16,
+    expected: u32,
+}
+
 #[derive(Debug, Default)]
 struct Host {
+    /// Slots whose poll is due, the most overdue first.
+    ready: VecDeque<u32>,
+    /// Polls under way, strays too.
+    under_way: usize,
+    rate: Option<Rate>,
     paused_until: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
@@ -489,13 +506,21 @@ impl Core {
     /// A core that watches nothing yet.
     pub fn new(settings: Settings, now: Now) -> Self {
         let hosts = settings.monitors.iter().map(|m| m.host + 1).max();
+        let host = |host| {
+            let monitors = settings.monitors.iter().filter(|m| m.host == host);
+            let rates = monitors.filter_map(|m| m.requests_per_second);
+            Host {
+                rate: rates.min_by(f64::total_cmp).map(|r| Rate::new(r, now.mono)),
+                ..Host::default()
+            }
+        };
         Core {
             table: Table::default(),
             wheel: Wheel::new(now.mono),
-            ready: VecDeque::new(),
             in_flight: 0,
-            strays: 0,
-            hosts: (0..hosts.unwrap_or(0)).map(|_| Host::default()).collect(),
+            strays: Vec::new(),
+            hosts: (0..hosts.unwrap_or(0)).map(host).collect(),
+            estimates: vec![Estimate::default(); settings.monitors.len()],
             // Unique among instances too, and after whatever an earlier run has left.
             outbox: Outbox::new(settings.batch, now.wall.as_unix_ns().unsigned_abs()),
             jitter: Jitter::new(settings.seed),
@@ -525,7 +550,7 @@ impl Core {
             Input::Encoded(bytes) => self.take_encoded(bytes, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
-            Input::Reloaded(paces) => self.change_pace(&paces, now),
+            Input::Reloaded(paces) => self.change_pace(paces, now),
             Input::Refused(runs) => self.give_up(&runs, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
@@ -629,7 +654,8 @@ impl Core {
     /// When [`handle`](Self::handle) wants to be called again, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Mono> {
         let poll = self.wheel.next_deadline();
-        [poll, self.outbox.next_deadline(self.draining)]
+        let outbox = self.outbox.next_deadline(self.draining);
+        [poll, self.next_balance(), outbox]
             .into_iter()
             .flatten()
             .min()
@@ -710,8 +736,17 @@ impl Core {
 
     /// Holds what must always be true. Debug builds call it after every input.
     pub fn check_invariants(&self) {
-        assert!(self.in_flight + self.strays <= self.settings.pollers);
-        assert!(self.ready.len() <= self.table.len());
+        let under_way = self.in_flight + self.strays.len();
+        assert!(under_way <= self.settings.pollers);
+        let by_host = self.hosts.iter().map(|host| host.under_way);
+        assert_eq!(by_host.sum::<usize>(), under_way);
+        let idle = self.hosts.iter().filter(|host| host.under_way == 0).count();
+        assert!(
+            self.hosts.len() > self.settings.pollers || self.settings.pollers - under_way >= idle,
+            "each host has a poller"
+        );
+        let ready: usize = self.hosts.iter().map(|host| host.ready.len()).sum();
+        assert!(ready <= self.table.len());
         assert!(self.not_restored.len() <= limits::WORKFLOWS_MAX);
         self.outbox.check_invariants();
         // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
@@ -732,10 +767,7 @@ impl Core {
             count(|p| matches!(p, Phase::InFlight { .. })),
             self.in_flight
         );
-        assert_eq!(
-            count(|p| matches!(p, Phase::Ready { .. })),
-            self.ready.len()
-        );
+        assert_eq!(count(|p| matches!(p, Phase::Ready { .. })), ready);
         assert_eq!(
             count(|p| matches!(p, Phase::Waiting { .. })),
             self.wheel.len(),
@@ -800,21 +832,23 @@ impl Core {
                 continue;
             };
             self.weigh_record(slot, 0);
+            let generation = self.table.generation(slot).unwrap_or_default();
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
             match watch.phase {
                 Phase::Waiting { timer, .. } => drop(self.wheel.cancel(timer)),
                 Phase::Ready { .. } => drop(unready.insert(slot)),
-                Phase::InFlight { .. } => {
-                    self.in_flight -= 1;
-                    self.strays += 1;
+                Phase::InFlight { expected, .. } => {
+                    self.leave_under_way(slot, generation, watch.monitor, expected);
                 }
             }
             sources.extend(watch.workflow.take_source().map(|s| (*run, s)));
         }
         if !unready.is_empty() {
-            self.ready.retain(|slot| !unready.contains(slot));
+            for host in &mut self.hosts {
+                host.ready.retain(|slot| !unready.contains(slot));
+            }
         }
         if has_spans {
             self.outbox.forget(|run| refused.contains_key(&run));
@@ -867,15 +901,15 @@ impl Core {
         if self.table.len() >= most {
             return self.shed(event);
         }
-        let spread = spread(key, monitor.interval);
-        let deadline = now.mono + monitor.timeout;
-        let due = now.mono + monitor.initial_delay + spread;
-        let slot = self.table.next_slot();
-        let timer = self.wheel.insert(due.min(deadline), slot);
         let monitor_index = event.monitor;
         let sampler = &self.settings.sampler;
         let received_at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
         let workflow = Workflow::new(event, &monitor.naming, sampler, received_at);
+        let spread = spread(key, monitor.interval_of(&workflow, received_at));
+        let deadline = now.mono + monitor.pace.timeout;
+        let due = now.mono + monitor.pace.initial_delay + spread;
+        let slot = self.table.next_slot();
+        let timer = self.wheel.insert(due.min(deadline), slot);
         let note = Note::Watching {
             workflow_id: workflow.id().clone(),
             trace_id: workflow.trace_id(),
@@ -886,11 +920,12 @@ impl Core {
             key,
             phase: Phase::Waiting { timer, due },
             deadline,
-            deadline_wall: now.wall + monitor.timeout,
+            deadline_wall: now.wall + monitor.pace.timeout,
             dirty: false,
             record_bytes: 0,
             failures: 0,
             missing_since: Some(now.mono),
+            refused_since: None,
         });
         self.mark(slot);
         // It counts at once, though it is not written yet: a burst of events comes in one turn.
@@ -917,15 +952,15 @@ impl Core {
             return;
         };
         let (monitor, phase) = (watch.monitor, watch.phase);
-        let host = self.settings.monitors[monitor as usize].host;
-        let at = now.wall.shifted(self.hosts[host as usize].skew_ns);
+        let generation = self.table.generation(slot).unwrap_or_default();
+        let host = self.host_mut(monitor);
+        let at = now.wall.shifted(host.skew_ns);
         // Out of wherever its next poll waits.
         match phase {
             Phase::Waiting { .. } => {}
-            Phase::Ready { .. } => self.ready.retain(|ready| *ready != slot),
-            Phase::InFlight { .. } => {
-                self.in_flight -= 1;
-                self.strays += 1;
+            Phase::Ready { .. } => host.ready.retain(|ready| *ready != slot),
+            Phase::InFlight { expected, .. } => {
+                self.leave_under_way(slot, generation, monitor, expected);
             }
         }
         self.abandon(slot, Abandoned::Superseded, at, now);
@@ -1031,11 +1066,13 @@ impl Core {
             return Ok(());
         }
         let monitor = &self.settings.monitors[index];
-        let due = now.mono + spread(key, monitor.interval);
+        let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+        let interval = monitor.interval_of(&record.workflow, at);
+        let due = now.mono + spread(key, interval);
         // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long. And what
         // passed it while nobody watched may have ended meanwhile: it is asked after once more.
-        let left = record.deadline.since(now.wall).min(monitor.timeout);
-        let left = left.max(monitor.interval * 2);
+        let left = record.deadline.since(now.wall).min(monitor.pace.timeout);
+        let left = left.max(interval * 2);
         let deadline = now.mono + left;
         let slot = self.table.next_slot();
         let timer = self.wheel.insert(due.min(deadline), slot);
@@ -1050,6 +1087,7 @@ impl Core {
             record_bytes: 0,
             failures: 0,
             missing_since: None,
+            refused_since: None,
         });
         self.weigh_record(slot, record_bytes);
         Ok(())
@@ -1065,27 +1103,33 @@ impl Core {
         let current = self.table.generation(polled.slot) == Some(polled.generation);
         let watch = self.table.get_mut(polled.slot).filter(|_| current);
         let Some(watch) = watch else {
-            self.strays = self.strays.saturating_sub(1);
+            self.counters.answers_stale += 1;
+            if let Some(stray) = self.take_stray(polled.slot, polled.generation) {
+                self.come_back(stray.monitor, stray.expected, polled.requests);
+            }
+            return;
+        };
+        let Phase::InFlight { due, expected } = watch.phase else {
             self.counters.answers_stale += 1;
             return;
         };
-        let Phase::InFlight { due } = watch.phase else {
-            self.counters.answers_stale += 1;
-            return;
-        };
+        let monitor = watch.monitor;
         self.in_flight -= 1;
+        self.come_back(monitor, expected, polled.requests);
+        if !matches!(polled.answer, Answer::Failed(_)) {
+            self.estimates[monitor as usize].learn(polled.requests);
+        }
         self.counters.polls += 1;
         let lateness = polled.sent.mono.since(due);
         self.counters.lateness.record(lateness);
         let latency = polled.received.mono.since(polled.sent.mono);
         self.counters.latency.record(latency);
-        let host = &mut self.hosts[self.settings.monitors[watch.monitor as usize].host as usize];
+        let host = self.host_mut(monitor);
         if let Some(skew_ns) = skew_ns(&polled) {
             host.skew_ns = skew_ns;
         }
         let at = polled.received.wall.shifted(host.skew_ns);
         if let Some(pause) = polled.pause {
-            let monitor = watch.monitor;
             self.pause_host(monitor, pause, now);
         }
         let Some(watch) = self.table.get_mut(polled.slot) else {
@@ -1095,9 +1139,8 @@ impl Core {
         match polled.answer {
             Answer::Snapshot { snapshot, oddity } => {
                 if let Some(failure) = mistaken(&snapshot, watch.workflow.id()) {
-                    return self.fail(polled.slot, failure, at, now);
+                    return self.fail(polled.slot, failure, polled.sent.mono, at, now);
                 }
-                let monitor = watch.monitor;
                 self.host_answers(polled.slot);
                 if let Some(what) = oddity {
                     self.note_oddity(monitor, what);
@@ -1108,7 +1151,9 @@ impl Core {
                 self.host_answers(polled.slot);
                 self.miss(polled.slot, due, polled.sent.mono, at, now);
             }
-            Answer::Failed(failure) => self.fail(polled.slot, failure, at, now),
+            Answer::Failed(failure) => {
+                self.fail(polled.slot, failure, polled.sent.mono, at, now);
+            }
         }
     }
 
@@ -1116,14 +1161,48 @@ impl Core {
     fn take_back(&mut self, poll: &Poll) {
         let current = self.table.generation(poll.slot) == Some(poll.generation);
         let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current) else {
-            self.strays = self.strays.saturating_sub(1);
+            if let Some(stray) = self.take_stray(poll.slot, poll.generation) {
+                self.come_back(stray.monitor, stray.expected, 0);
+            }
             return;
         };
-        if let Phase::InFlight { due } = watch.phase {
-            self.in_flight -= 1;
+        if let Phase::InFlight { due, expected } = watch.phase {
             watch.phase = Phase::Ready { due };
-            self.ready.push_front(poll.slot);
+            self.in_flight -= 1;
+            self.come_back(poll.monitor, expected, 0);
+            self.host_mut(poll.monitor).ready.push_front(poll.slot);
         }
+    }
+
+    fn host_mut(&mut self, monitor: u16) -> &mut Host {
+        let host = self.settings.monitors[monitor as usize].host;
+        &mut self.hosts[host as usize]
+    }
+
+    /// A poller has come back from a host, after so many requests.
+    fn come_back(&mut self, monitor: u16, expected: u32, requests: u32) {
+        let host = self.host_mut(monitor);
+        host.under_way -= 1;
+        if let Some(rate) = &mut host.rate {
+            rate.correct(expected, requests);
+        }
+    }
+
+    /// The poll under way is no watch's any more; its poller is still busy.
+    fn leave_under_way(&mut self, slot: u32, generation: u32, monitor: u16, expected: u32) {
+        self.in_flight -= 1;
+        self.strays.push(Stray {
+            slot,
+            generation,
+            monitor,
+            expected,
+        });
+    }
+
+    fn take_stray(&mut self, slot: u32, generation: u32) -> Option<Stray> {
+        let mut strays = self.strays.iter();
+        let place = strays.position(|s| (s.slot, s.generation) == (slot, generation))?;
+        Some(self.strays.swap_remove(place))
     }
 
     fn observe(&mut self, slot: u32, snapshot: Snapshot, due: Mono, at: Wall, now: Now) {
@@ -1131,10 +1210,13 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        watch.missing_since = None;
+        (watch.missing_since, watch.refused_since) = (None, None);
         let monitor = &self.settings.monitors[watch.monitor as usize];
         let mut spans = Vec::new();
         let naming = &monitor.naming;
+        if monitor.pace.gone_after.is_some() {
+            watch.workflow.set_answered(at);
+        }
         let verdict = watch.workflow.observe(snapshot, at, naming, &mut spans);
         let run = watch.run();
         self.mark(slot);
@@ -1152,6 +1234,7 @@ impl Core {
             return;
         };
         watch.failures = 0;
+        watch.refused_since = None;
         let since = *watch.missing_since.get_or_insert(asked);
         if asked.since(since) >= limits::NOT_FOUND_TOLERATED {
             self.abandon(slot, Abandoned::NotFound, at, now);
@@ -1160,7 +1243,7 @@ impl Core {
         }
     }
 
-    fn fail(&mut self, slot: u32, failure: PollFailure, at: Wall, now: Now) {
+    fn fail(&mut self, slot: u32, failure: PollFailure, asked: Mono, at: Wall, now: Now) {
         self.counters.polls_failed[failure.reason.index()] += 1;
         let Some(watch) = self.table.get_mut(slot) else {
             return;
@@ -1168,8 +1251,10 @@ impl Core {
         watch.failures = watch.failures.saturating_add(1);
         watch.missing_since = None;
         let (failures, monitor_index) = (watch.failures, watch.monitor);
+        let refused = failure.reason == PollFailureReason::Connect;
         let monitor = &self.settings.monitors[monitor_index as usize];
-        let (host, interval) = (monitor.host as usize, monitor.interval);
+        let host = monitor.host as usize;
+        let interval = monitor.interval_of(&watch.workflow, at);
         if self.hosts[host].is_news(failure.reason, now.mono) {
             self.note(Note::HostTroubled {
                 monitor: monitor_index,
@@ -1180,11 +1265,65 @@ impl Core {
         if let Some(asked) = failure.retry_after {
             self.pause_host(monitor_index, asked, now);
         }
+        if self.is_going(slot, refused, asked, interval, at, now) {
+            return;
+        }
         let max = limits::BACKOFF_MAX.max(interval);
         // The first failure doubles the interval already, so that half of it taken off is still no less.
         let doubled = interval.saturating_mul(2);
         let pause = self.jitter.pause(doubled, max, failures).max(interval);
         self.wait(slot, now.mono + pause, at, now);
+    }
+
+    /// Of a workflow whose API goes away with it, and that was seen: whether it may be going, and so is asked after at
+    /// the normal interval. When that has lasted, it has ended.
+    fn is_going(
+        &mut self,
+        slot: u32,
+        refused: bool,
+        asked: Mono,
+        interval: Duration,
+        at: Wall,
+        now: Now,
+    ) -> bool {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return false;
+        };
+        let pace = &self.settings.monitors[watch.monitor as usize].pace;
+        let Some(after) = pace
+            .gone_after
+            .filter(|_| refused && watch.workflow.was_seen())
+        else {
+            watch.refused_since = None;
+            return false;
+        };
+        let is_first = watch.refused_since.is_none();
+        let since = *watch.refused_since.get_or_insert(asked);
+        if asked.since(since) >= after {
+            self.vanish(slot, at, now);
+            return true;
+        }
+        if is_first {
+            // From now on its record has to have when it was last seen.
+            watch.workflow.touch();
+            self.mark(slot);
+        }
+        self.wait(slot, now.mono + interval.min(after), at, now);
+        true
+    }
+
+    /// The API of a workflow is gone, and so is the workflow.
+    fn vanish(&mut self, slot: u32, at: Wall, now: Now) {
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
+        };
+        let naming = &self.settings.monitors[watch.monitor as usize].naming;
+        let mut spans = Vec::new();
+        let outcome = watch.workflow.vanish(at, naming, &mut spans);
+        let run = watch.run();
+        self.finish(run, spans);
+        self.counters.workflows_gone += 1;
+        self.end(slot, outcome, None, now);
     }
 
     /// The next poll an interval after the last one was due, so that polls keep their place between one another; but
@@ -1193,7 +1332,8 @@ impl Core {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
-        let interval = self.settings.monitors[watch.monitor as usize].interval;
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let interval = monitor.interval_of(&watch.workflow, at);
         let next = (due + interval).max(now.mono + interval / 2);
         self.wait(slot, next, at, now);
     }
@@ -1214,13 +1354,11 @@ impl Core {
     }
 
     /// Whoever would wait longer than the new pace has it is asked after sooner, spread over an interval like a burst.
-    fn change_pace(&mut self, paces: &[Pace], now: Now) {
+    fn change_pace(&mut self, paces: Vec<Pace>, now: Now) {
         let mut timeouts_before = Vec::with_capacity(paces.len());
         for (monitor, pace) in self.settings.monitors.iter_mut().zip(paces) {
-            timeouts_before.push(monitor.timeout);
-            monitor.initial_delay = pace.initial_delay;
-            monitor.interval = pace.interval;
-            monitor.timeout = pace.timeout;
+            timeouts_before.push(monitor.pace.timeout);
+            monitor.pace = pace;
         }
         let slots: Vec<u32> = self.table.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -1228,10 +1366,13 @@ impl Core {
                 continue;
             };
             let index = watch.monitor as usize;
-            let (Some(pace), Some(timeout_before)) = (paces.get(index), timeouts_before.get(index))
-            else {
+            let monitor = &self.settings.monitors[index];
+            let Some(timeout_before) = timeouts_before.get(index) else {
                 continue;
             };
+            let pace = &monitor.pace;
+            let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+            let interval = monitor.interval_of(&watch.workflow, at);
             let before = watch.deadline;
             watch.deadline = moved(before, *timeout_before, pace.timeout);
             watch.deadline_wall =
@@ -1246,8 +1387,8 @@ impl Core {
                 Some(_) => pace.initial_delay,
                 None => Duration::ZERO,
             };
-            let due = if due > now.mono + first + pace.interval {
-                now.mono + first + spread(watch.key, pace.interval)
+            let due = if due > now.mono + first + interval {
+                now.mono + first + spread(watch.key, interval)
             } else {
                 due
             };
@@ -1270,15 +1411,16 @@ impl Core {
                 continue;
             };
             watch.phase = Phase::Ready { due };
-            self.ready.push_back(slot);
             if now.mono >= watch.deadline {
-                self.ready.pop_back();
                 self.time_out(slot, now);
+                continue;
             }
+            let monitor = watch.monitor;
+            self.host_mut(monitor).ready.push_back(slot);
         }
     }
 
-    /// Hands due polls to free pollers, the most overdue first.
+    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue.
     fn dispatch(&mut self, now: Now) {
         let held = match self.polls_held {
             false => self.outbox.is_full(),
@@ -1288,11 +1430,8 @@ impl Core {
             self.polls_held = held;
             self.note(Note::PollsHeld(held));
         }
-        if self.draining || held || self.store_troubled {
-            return;
-        }
-        while self.in_flight + self.strays < self.settings.pollers
-            && let Some(slot) = self.ready.pop_front()
+        while let Some(host) = self.next_host(now.mono)
+            && let Some(slot) = self.hosts[host].ready.pop_front()
         {
             let Some(watch) = self.table.get_mut(slot) else {
                 continue;
@@ -1304,27 +1443,83 @@ impl Core {
                 self.time_out(slot, now);
                 continue;
             }
-            let host = self.settings.monitors[watch.monitor as usize].host;
-            if let Some(until) = self.hosts[host as usize].paused_until {
+            let asked = &mut self.hosts[host];
+            if let Some(until) = asked.paused_until {
                 if now.mono < until {
                     self.put_off(slot, until, now);
                     continue;
                 }
-                self.hosts[host as usize].paused_until = None;
+                asked.paused_until = None;
             }
-            watch.phase = Phase::InFlight { due };
+            let monitor = &self.settings.monitors[watch.monitor as usize];
+            let expected = self.estimates[watch.monitor as usize].expected();
+            if let Some(rate) = &mut asked.rate {
+                rate.take(expected, now.mono);
+            }
+            asked.under_way += 1;
+            self.in_flight += 1;
+            watch.phase = Phase::InFlight { due, expected };
+            let traceparent = match monitor.send_traceparent {
+                true => Some(watch.workflow.traceparent(&monitor.naming).into()),
+                false => None,
+            };
             let poll = Poll {
                 slot,
                 generation: 0,
                 monitor: watch.monitor,
                 workflow_id: watch.workflow.id().clone(),
-                traceparent: None,
+                traceparent,
             };
             let generation = self.table.new_generation(slot);
-            self.in_flight += 1;
             self.actions
                 .push_back(Action::Poll(Poll { generation, ..poll }));
         }
+    }
+
+    /// Whose poll goes next, if one may.
+    fn next_host(&self, now: Mono) -> Option<usize> {
+        let due = |host: &Host| {
+            let watch = self.table.get(*host.ready.front()?)?;
+            watch.phase.due()
+        };
+        let may_go = |host: &Host| {
+            let is_paused = host.paused_until.is_some_and(|until| now < until);
+            is_paused || host.rate.as_ref().is_none_or(|rate| rate.has_some(now))
+        };
+        let hosts = self.hosts_with_pollers().filter(|(_, host)| may_go(host));
+        let next = hosts.min_by_key(|(_, host)| (host.under_way, due(host)));
+        next.map(|(index, _)| index)
+    }
+
+    /// When the first host whose polls wait for its rate alone may be asked again.
+    fn next_balance(&self) -> Option<Mono> {
+        let rates = self
+            .hosts_with_pollers()
+            .filter_map(|(_, h)| h.rate.as_ref());
+        rates.map(Rate::has_some_at).min()
+    }
+
+    /// The hosts with due polls for which there is a poller. Where there are several hosts, one whose answers take long
+    /// must not have them all: each host keeps one for itself, and a quarter is for others.
+    fn hosts_with_pollers(&self) -> impl Iterator<Item = (usize, &Host)> {
+        let (pollers, hosts) = (self.settings.pollers, self.hosts.len());
+        let stopped = self.draining || self.polls_held || self.store_troubled;
+        let free = match stopped {
+            true => 0,
+            false => pollers.saturating_sub(self.in_flight + self.strays.len()),
+        };
+        let share_max = match hosts {
+            0 | 1 => pollers,
+            _ => pollers.saturating_sub((hosts - 1).max(pollers / 4)).max(1),
+        };
+        let idle = || self.hosts.iter().filter(|host| host.under_way == 0).count();
+        let idle = if free > 0 && hosts > 1 { idle() } else { 0 };
+        let has_poller = move |host: &Host| match host.under_way {
+            0 => free > 0,
+            under_way => under_way < share_max && free > idle,
+        };
+        let all = self.hosts.iter().enumerate();
+        all.filter(move |(_, host)| !host.ready.is_empty() && has_poller(host))
     }
 
     /// Back into the wheel until the host may be asked again, spread over up to an interval: at random, for a host
@@ -1333,7 +1528,9 @@ impl Core {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
-        let interval = self.settings.monitors[watch.monitor as usize].interval;
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+        let interval = monitor.interval_of(&watch.workflow, at);
         let spread_max = interval.min(until.since(now.mono));
         let due = until + self.jitter.up_to(spread_max);
         let timer = self.wheel.insert(due.min(watch.deadline), slot);

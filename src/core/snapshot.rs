@@ -105,6 +105,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether somebody would want to know why.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Outcome::Failure | Outcome::Error | Outcome::Timeout)
+    }
+
     /// The convention's word.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -33,6 +33,8 @@ pub struct Watch {
     pub failures: u32,
     /// Since when the API says "not found": at first since the event came, later since it first said so again.
     pub missing_since: Option<Mono>,
+    /// Since when every poll of an API that goes away with its workflow found no connection.
+    pub refused_since: Option<Mono>,
 }
 
 impl Watch {
@@ -62,7 +64,20 @@ pub enum Phase {
     InFlight {
         /// When it was due.
         due: Mono,
+        /// What was taken off its host's rate for it, in thousandths of a request.
+        expected: u32,
     },
+}
+
+impl Phase {
+    /// When its poll is, or was, due.
+    pub fn due(&self) -> Option<Mono> {
+        match self {
+            Phase::Waiting { due, .. } | Phase::Ready { due } | Phase::InFlight { due, .. } => {
+                Some(*due)
+            }
+        }
+    }
 }
 
 /// See the module.

@@ -24,9 +24,9 @@ fn monitor(host: u16) -> Monitor {
     Monitor {
         naming: Naming::new(&format!("monitor{host}"), "Workflow", SpanLimits::default()),
         host,
-        initial_delay: Duration::from_secs(5),
-        interval: INTERVAL,
-        timeout: Duration::from_secs(3600),
+        pace: Pace::new(Duration::from_secs(5), INTERVAL, Duration::from_secs(3600)),
+        requests_per_second: None,
+        send_traceparent: false,
     }
 }
 
@@ -141,13 +141,17 @@ impl Rig {
     }
 
     fn answer(&mut self, poll: &Poll, answer: Answer) {
+        self.answer_after(poll, 1, answer);
+    }
+
+    fn answer_after(&mut self, poll: &Poll, requests: u32, answer: Answer) {
         self.handle(Input::Polled(Polled {
             slot: poll.slot,
             generation: poll.generation,
             sent: self.now,
             received: self.now,
             date: None,
-            requests: 1,
+            requests,
             pause: None,
             answer,
         }));
@@ -349,7 +353,7 @@ fn failures_back_off_up_to_a_minute_and_a_success_forgets_them() {
 #[test]
 fn backoff_is_never_shorter_than_the_interval() {
     let mut slow = monitor(0);
-    slow.interval = secs(300.0);
+    slow.pace.interval = secs(300.0);
     let mut rig = Rig::new(settings(vec![slow]));
     rig.start(0, "w");
     let (mut last, poll) = rig.next_poll();
@@ -445,7 +449,7 @@ fn what_is_taken_back_at_the_end_stays_back() {
 #[test]
 fn a_rate_limit_starves_nobody() {
     let mut settings = settings(vec![monitor(0)]);
-    settings.monitors[0].timeout = secs(1e6);
+    settings.monitors[0].pace.timeout = secs(1e6);
     let mut rig = Rig::new(settings);
     for n in 0..20 {
         rig.start(0, &format!("w{n}"));
@@ -501,7 +505,7 @@ fn not_found_in_the_middle_is_tolerated_for_a_minute_too() {
 #[test]
 fn one_not_found_in_the_middle_never_ends_a_watch() {
     let mut slow = monitor(0);
-    slow.interval = secs(300.0);
+    slow.pace.interval = secs(300.0);
     let mut rig = Rig::new(settings(vec![slow]));
     rig.start(0, "w");
     let (_, poll) = rig.next_poll();
@@ -1258,17 +1262,17 @@ fn reasons_are_counted_where_they_stand() {
 }
 
 fn pace(initial_delay: f64, interval: f64, timeout: f64) -> Input {
-    Input::Reloaded(vec![Pace {
-        initial_delay: secs(initial_delay),
-        interval: secs(interval),
-        timeout: secs(timeout),
-    }])
+    Input::Reloaded(vec![Pace::new(
+        secs(initial_delay),
+        secs(interval),
+        secs(timeout),
+    )])
 }
 
 #[test]
 fn a_shorter_interval_holds_at_once_and_spreads() {
     let mut settings = settings(vec![monitor(0)]);
-    (settings.monitors[0].interval, settings.pollers) = (secs(1800.0), 200);
+    (settings.monitors[0].pace.interval, settings.pollers) = (secs(1800.0), 200);
     let mut rig = Rig::new(settings);
     for n in 0..200 {
         rig.start(0, &format!("w{n}"));
@@ -1307,7 +1311,7 @@ fn a_longer_interval_holds_from_the_next_poll_on() {
 #[test]
 fn a_new_initial_delay_holds_for_who_waits_for_it() {
     let mut settings = settings(vec![monitor(0)]);
-    settings.monitors[0].initial_delay = secs(1000.0);
+    settings.monitors[0].pace.initial_delay = secs(1000.0);
     let mut rig = Rig::new(settings);
     rig.start(0, "w");
     rig.pass(secs(100.0));
@@ -1386,9 +1390,9 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
         assert_eq!((rig.core.watched(), rig.core.polls_in_flight()), (0, 0));
         assert_eq!(std::mem::take(&mut rig.settled), ["leave entry of a"]);
         if let Some(poll) = poll {
-            assert_eq!(rig.core.strays, 1, "its poller is not free yet");
+            assert_eq!(rig.core.strays.len(), 1, "its poller is not free yet");
             rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 3));
-            assert_eq!(rig.core.strays, 0);
+            assert_eq!(rig.core.strays.len(), 0);
         }
         assert!(rig.spans.is_empty(), "nothing of it is told");
         // It may come back, for the other may die.
@@ -1427,7 +1431,7 @@ fn many_runs_are_given_up_at_once() {
         "{:?}",
         phases(&rig)
     );
-    let order = rig.core.ready.clone();
+    let order = rig.core.hosts[0].ready.clone();
     let lost: Vec<(RunKey, Refusal)> = runs_of(&rig)
         .into_iter()
         .step_by(2)
@@ -1445,7 +1449,10 @@ fn many_runs_are_given_up_at_once() {
         .into_iter()
         .filter(|slot| rig.core.table.get(*slot).is_some());
     assert!(
-        rig.core.ready.iter().all(|slot| kept.any(|k| k == *slot)),
+        rig.core.hosts[0]
+            .ready
+            .iter()
+            .all(|slot| kept.any(|k| k == *slot)),
         "in their order"
     );
     while !rig.polls.is_empty() {
@@ -1716,9 +1723,9 @@ fn a_poll_of_a_run_given_up_that_is_taken_back_frees_its_poller() {
     let poll = rig.next_poll().1;
     let runs = runs_of(&rig);
     rig.handle(Input::Refused(vec![(runs[0], Refusal::Elsewhere)]));
-    assert_eq!(rig.core.strays, 1);
+    assert_eq!(rig.core.strays.len(), 1);
     rig.handle(Input::Recalled(poll));
-    assert_eq!((rig.core.strays, rig.core.polls_in_flight()), (0, 0));
+    assert_eq!((rig.core.strays.len(), rig.core.polls_in_flight()), (0, 0));
 }
 
 #[test]
@@ -1790,4 +1797,335 @@ fn what_another_left_is_taken_over_at_any_time() {
     assert_eq!(rig.core.watched(), 2);
     rig.pass(secs(6.0));
     assert_eq!(rig.batches[0].1.spans, spans, "to the byte");
+}
+
+/// When a workflow that started at 0 is asked after, in whole seconds.
+fn asked_at(pace: Pace, answer: &Answer, polls: usize) -> Vec<u64> {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].pace = pace;
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    let asked = (0..polls).map(|_| {
+        let (at, poll) = rig.next_poll();
+        rig.answer(&poll, answer.clone());
+        at.since(Mono::default()).as_secs()
+    });
+    asked.collect()
+}
+
+#[test]
+fn intervals_by_status_and_by_age() {
+    let plain = Pace::new(Duration::ZERO, INTERVAL, secs(1e6));
+    let adaptive = Pace {
+        adaptive: Some(Adaptive {
+            share: 0.5,
+            min: secs(2.0),
+            max: secs(100.0),
+        }),
+        ..plain.clone()
+    };
+    let by_status = Pace {
+        interval_by_status: vec![("STATUS".into(), secs(33.0))],
+        ..adaptive.clone()
+    };
+    let mut text = String::new();
+    for (name, pace, answer) in [
+        ("plain", plain, running()),
+        ("adaptive", adaptive.clone(), running()),
+        ("adaptive, never seen", adaptive, Answer::NotFound),
+        ("by status", by_status.clone(), running()),
+        ("by status, unreachable", by_status, unreachable()),
+    ] {
+        text += &format!("{name}: {:?}\n", asked_at(pace, &answer, 9));
+    }
+    expect![[r#""#]].assert_eq(&text);
+}
+
+#[test]
+fn an_interval_that_is_new_holds_for_what_is_watched() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    let pace = Pace {
+        interval_by_status: vec![("status".into(), secs(1.0))],
+        ..Pace::new(Duration::ZERO, INTERVAL, secs(3600.0))
+    };
+    let reloaded = rig.now.mono;
+    rig.handle(Input::Reloaded(vec![pace]));
+    let (mut last, mut poll) = rig.next_poll();
+    assert!(last.since(reloaded) <= secs(1.0) + wheel::TICK);
+    for _ in 0..3 {
+        rig.answer(&poll, running());
+        let (at, next) = rig.next_poll();
+        assert!(at.since(last) <= secs(1.0) + wheel::TICK);
+        (last, poll) = (at, next);
+    }
+}
+
+/// Who was asked when, while each poll takes so many requests and is answered at once.
+fn asked_with_requests(rig: &mut Rig, requests: u32, time: Duration) -> Vec<(f64, u16)> {
+    let (end, mut asked) = (rig.now.mono + time, Vec::new());
+    loop {
+        for (at, poll) in rig.polls() {
+            asked.push((at.as_ns() as f64 / 1e9, poll.monitor));
+            rig.answer_after(&poll, requests, running());
+        }
+        let next = rig.core.next_deadline().expect("somebody is watched");
+        if !rig.polls.is_empty() {
+            continue;
+        }
+        if next > end {
+            return asked;
+        }
+        assert!(next > rig.now.mono, "the core asks for the past");
+        rig.step_to(next);
+        rig.handle(Input::Tick);
+    }
+}
+
+#[test]
+fn a_host_is_asked_no_more_often_than_the_least_of_its_monitors_says_and_no_other_waits() {
+    let mut monitors = vec![monitor(0), monitor(0), monitor(1)];
+    monitors[1].naming.monitor = "same host".into();
+    monitors[0].requests_per_second = Some(7.0);
+    monitors[1].requests_per_second = Some(2.0);
+    let mut rig = Rig::new(settings(monitors));
+    for n in 0..100 {
+        for monitor in 0..3 {
+            rig.start(monitor, &format!("w{n}"));
+        }
+    }
+    rig.pass(secs(14.9));
+    let asked = asked_with_requests(&mut rig, 3, secs(600.0));
+    let of = |hosts: [bool; 3], from: f64, to: f64| {
+        let within = asked.iter().filter(|(at, _)| (from..to).contains(at));
+        within.filter(|(_, m)| hosts[usize::from(*m)]).count()
+    };
+    // 2 a second of which each poll takes 3.
+    let limited = of([true, true, false], 100.0, 400.0);
+    assert!((199..=201).contains(&limited), "{limited}");
+    let each = [
+        of([true, false, false], 20.0, 600.0),
+        of([false, true, false], 20.0, 600.0),
+    ];
+    assert!(each[0].abs_diff(each[1]) <= 20, "{each:?}");
+    let free = of([false, false, true], 20.0, 600.0);
+    assert!(free.abs_diff(100 * 58) <= 100, "{free}");
+    let gaps = asked
+        .windows(2)
+        .filter(|two| two[0].1 != 2 && two[0].0 > 20.0);
+    drop(gaps);
+    // What waited says how long.
+    assert!(rig.core.counters().lateness.quantile(0.99) > secs(100.0));
+}
+
+#[test]
+fn what_waits_for_its_rate_is_spread_and_the_most_overdue_goes_first() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].requests_per_second = Some(2.0);
+    let mut rig = Rig::new(settings);
+    for n in 0..12 {
+        rig.start(0, &format!("w{n}"));
+    }
+    // All are due by then, and nobody was asked: the collector held the polls.
+    rig.handle(Input::StoreTroubled(true));
+    rig.pass(secs(16.0));
+    rig.handle(Input::StoreTroubled(false));
+    let mut order = Vec::new();
+    while order.len() < 12 {
+        let (at, poll) = rig.next_poll();
+        order.push((at.since(mono(16.0)).as_millis(), poll.workflow_id.clone()));
+        rig.answer(&poll, running());
+    }
+    let spread = |id: &str| RunKey::of("monitor0", id).spread() % INTERVAL.as_nanos() as u64;
+    assert!(order.is_sorted_by_key(|(_, id)| spread(id)), "{order:?}");
+    let times: Vec<u128> = order.iter().map(|(at, _)| *at).collect();
+    expect![[r#""#]].assert_eq(&format!("{times:?}"));
+}
+
+#[test]
+fn a_host_that_hangs_leaves_pollers_for_the_others() {
+    let mut settings = settings(vec![monitor(0), monitor(1), monitor(2)]);
+    settings.pollers = 16;
+    let mut rig = Rig::new(settings);
+    for n in 0..100 {
+        rig.start(0, &format!("w{n}"));
+    }
+    rig.pass(secs(20.0));
+    assert_eq!(rig.polls().len(), 12, "a quarter is for others");
+    for n in 0..100 {
+        rig.start(1, &format!("w{n}"));
+    }
+    rig.pass(secs(20.0));
+    let of_second = rig.polls();
+    assert_eq!(of_second.len(), 3, "one is for the third");
+    rig.start(2, "w");
+    rig.pass(secs(20.0));
+    let of_third = rig.polls();
+    assert_eq!(of_third.len(), 1);
+    // Whoever has the fewest goes next.
+    rig.answer(&of_second[0].1, running());
+    let polls = rig.polls();
+    assert_eq!(polls.len(), 1);
+    assert_eq!(polls[0].1.monitor, 1);
+    rig.answer(&of_third[0].1, running());
+    assert_eq!(rig.polls(), [], "that one's own");
+}
+
+#[test]
+fn with_fewer_pollers_than_hosts_each_host_has_one_at_most() {
+    let mut settings = settings((0..5).map(monitor).collect());
+    settings.pollers = 2;
+    let mut rig = Rig::new(settings);
+    for monitor in 0..5 {
+        for n in 0..5 {
+            rig.start(monitor, &format!("w{n}"));
+        }
+    }
+    rig.pass(secs(20.0));
+    let mut asked = [0; 5];
+    let mut under_way: VecDeque<_> = rig.polls().into();
+    for _ in 0..50 {
+        let (_, poll) = under_way.pop_front().expect("there is always one");
+        asked[usize::from(poll.monitor)] += 1;
+        assert!(
+            under_way
+                .iter()
+                .all(|(_, other)| other.monitor != poll.monitor)
+        );
+        rig.step_to(rig.now.mono + secs(1.0));
+        rig.answer(&poll, running());
+        under_way.extend(rig.polls());
+    }
+    assert!(asked.iter().all(|asked| *asked >= 8), "{asked:?}");
+}
+
+fn going(after: f64) -> Settings {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.monitors[0].pace.gone_after = Some(secs(after));
+    settings
+}
+
+/// When it was asked after and refused, until it ended or was asked so often.
+fn refused(rig: &mut Rig, polls: usize) -> Vec<u64> {
+    let (since, mut asked) = (rig.now.mono, Vec::new());
+    while asked.len() < polls && rig.core.watched() > 0 {
+        let (at, poll) = rig.next_poll();
+        asked.push(at.since(since).as_secs());
+        rig.answer(&poll, unreachable());
+    }
+    asked
+}
+
+#[test]
+fn a_workflow_whose_api_has_gone_away_has_ended() {
+    let mut rig = Rig::new(going(30.0));
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(refused(&mut rig, 10), [10, 20, 30, 40]);
+    assert_eq!(rig.core.counters().workflows_gone, 1);
+    let root = rig.spans.last().expect("its span");
+    assert!(
+        root.attributes
+            .iter()
+            .any(|(key, _)| **key == *"farspan.gone")
+    );
+    assert_eq!(root.status, span::SpanStatus::Ok);
+}
+
+#[test]
+fn what_was_never_seen_has_not_gone_away() {
+    let mut rig = Rig::new(going(30.0));
+    rig.start(0, "w");
+    assert_eq!(refused(&mut rig, 8).len(), 8);
+    assert_eq!(rig.core.watched(), 1);
+}
+
+#[test]
+fn only_refused_connections_without_anything_between_them_count() {
+    for answer in [
+        running(),
+        Answer::NotFound,
+        failed(PollFailureReason::Timeout, None),
+    ] {
+        let mut rig = Rig::new(going(30.0));
+        rig.start(0, "w");
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, running());
+        assert_eq!(refused(&mut rig, 3).len(), 3);
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, answer);
+        assert_eq!(refused(&mut rig, 3).len(), 3);
+        assert_eq!(rig.core.watched(), 1);
+        assert_eq!(refused(&mut rig, 9).len(), 1);
+        assert_eq!(rig.core.watched(), 0);
+    }
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(
+        refused(&mut rig, 9).len(),
+        9,
+        "nobody said that it goes away"
+    );
+}
+
+/// It may be a day until the next poll, and the time is short.
+#[test]
+fn whether_an_api_is_gone_is_known_in_twice_the_time() {
+    let mut settings = going(30.0);
+    settings.monitors[0].pace.interval = secs(86400.0);
+    settings.monitors[0].pace.timeout = secs(1e6);
+    let mut rig = Rig::new(settings);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(refused(&mut rig, 9), [86400, 86430]);
+    assert_eq!(rig.core.watched(), 0);
+}
+
+#[test]
+fn an_api_that_goes_away_while_farspan_does_too() {
+    let mut rig = Rig::new(going(30.0));
+    let mut stored = Stored::default();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    let (seen, poll) = rig.next_poll();
+    rig.answer(&poll, running());
+    assert_eq!(refused(&mut rig, 2).len(), 2);
+    for change in rig.core.take_changes() {
+        if let Change::PutWorkflow { run, record } = change {
+            stored.workflows = vec![(run, record)];
+        }
+    }
+    let mut next = Rig::new(going(30.0));
+    next.now.wall = rig.now.wall;
+    next.core.restore(stored, next.now);
+    next.handle(Input::Tick);
+    // Counted anew: nobody has asked meanwhile.
+    assert_eq!(refused(&mut next, 9).len(), 4);
+    let end = next.spans.last().expect("its span").end;
+    assert_eq!(end, Wall::from_unix_ns(EPOCH_NS + seen.as_ns() as i64));
+}
+
+#[test]
+fn polls_carry_the_workflows_span_where_the_monitor_wants_it() {
+    let mut monitors = vec![monitor(0), monitor(1)];
+    monitors[1].send_traceparent = true;
+    let mut rig = Rig::new(settings(monitors));
+    let mut carried = Vec::new();
+    for monitor in 0..2 {
+        rig.start(monitor, "w");
+        let (_, poll) = rig.next_poll();
+        carried.push(poll.traceparent.clone());
+        rig.answer(&poll, completed());
+    }
+    let root = rig.spans.last().expect("the second's span");
+    let (trace_id, span_id) = (root.trace_id, root.span_id);
+    let expected = format!("00-{trace_id}-{span_id}-01");
+    assert_eq!(carried, [None, Some(expected.into())]);
 }

@@ -104,6 +104,8 @@ struct Extra {
     /// As the answers have them.
     attributes: event::Attributes,
     dropped_attributes: u32,
+    /// When the last good answer was given, of an API that goes away with its workflow.
+    answered_at: Option<Wall>,
 }
 
 /// The best observation so far.
@@ -260,6 +262,23 @@ impl Workflow {
         &self.id
     }
 
+    /// The API's last word for its state; empty before the first.
+    pub fn status(&self) -> &str {
+        self.seen.status()
+    }
+
+    /// When it started, as the API reports it, else when it was first heard of.
+    pub fn began(&self) -> Wall {
+        self.seen.start.unwrap_or(self.received_at)
+    }
+
+    /// What names its span to others.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header>
+    pub fn traceparent(&self, naming: &Naming) -> String {
+        let (trace_id, span_id) = (self.trace_id, self.span_id(naming));
+        format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags())
+    }
+
     fn edition(&self) -> Edition {
         edition(self.attempt, self.submitted_at)
     }
@@ -340,9 +359,61 @@ impl Workflow {
             return (outcome, None);
         }
         self.finish_open_stages(at, Some(why), naming, spans);
-        let status = SpanStatus::Error(why.message().into());
-        self.finish_self(at, why.outcome(), status, why.error_type(), naming, spans);
+        let ending = Ending {
+            end: at,
+            status: SpanStatus::Error(why.message().into()),
+            outcome: Some(why.outcome()),
+            error_type: why.error_type(),
+            incomplete: false,
+            gone: false,
+        };
+        self.finish_self(ending, naming, spans);
         (why.outcome(), Some(why))
+    }
+
+    /// An API that goes away with its workflow has given a good answer.
+    pub fn set_answered(&mut self, at: Wall) {
+        // Not a change: it counts once the API is gone, and that is one.
+        self.extra.get_or_insert_default().answered_at = Some(at);
+    }
+
+    /// When there was a good answer last, as far as that is known: else, when something was last seen to change.
+    fn answered_at(&self) -> Option<Wall> {
+        let told = self.extra.as_ref().and_then(|extra| extra.answered_at);
+        let changed = self.seen.events.last().map(|event| event.time);
+        told.or(changed).or(self.seen.started_seen)
+    }
+
+    /// Whether there ever was a good answer.
+    pub fn was_seen(&self) -> bool {
+        self.answered_at().is_some()
+    }
+
+    /// Ends the watch because the API is gone, which says that the workflow has ended, and not how: that is made of
+    /// what was seen. `at`: when this was found, which is later.
+    pub fn vanish(&mut self, at: Wall, naming: &Naming, spans: &mut Vec<Span>) -> Outcome {
+        if let State::Ended(outcome) = self.seen.state {
+            self.finish_ended(outcome, at, naming, spans);
+            return outcome;
+        }
+        let (outcome, message) = match self.has_failed_stage() {
+            true => (Outcome::Failure, "A stage failed"),
+            false => (Outcome::Success, ""),
+        };
+        let message = self.seen.error().unwrap_or(message).to_owned();
+        let end = self.latest_stage_end().or(self.answered_at());
+        let end = self.seen.best_end(end.unwrap_or(at));
+        self.finish_open_stages(end, None, naming, spans);
+        let ending = Ending {
+            end,
+            status: status_of(outcome, &message, naming),
+            outcome: Some(outcome),
+            error_type: "stage_failed",
+            incomplete: false,
+            gone: true,
+        };
+        self.finish_self(ending, naming, spans);
+        outcome
     }
 
     /// Holds what must always be true.
@@ -397,21 +468,22 @@ impl Workflow {
         let error_type = self.seen.status().to_owned();
         let end = self.seen.best_end(at);
         self.finish_open_stages(end, None, naming, spans);
-        self.finish_self(end, outcome, status, &error_type, naming, spans);
+        let ending = Ending {
+            end,
+            status,
+            outcome: Some(outcome),
+            error_type: &error_type,
+            incomplete: false,
+            gone: false,
+        };
+        self.finish_self(ending, naming, spans);
     }
 
-    fn finish_self(
-        &mut self,
-        end: Wall,
-        outcome: Outcome,
-        status: SpanStatus,
-        error_type: &str,
-        naming: &Naming,
-        spans: &mut Vec<Span>,
-    ) {
+    fn finish_self(&mut self, ending: Ending<'_>, naming: &Naming, spans: &mut Vec<Span>) {
         if !self.sampled {
             return;
         }
+        let end = ending.end;
         let seen = std::mem::take(&mut self.seen);
         let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
         let announced = self.submitted_at.unwrap_or(self.received_at);
@@ -444,14 +516,9 @@ impl Workflow {
         if let Some(attempt) = self.attempt.or(extra.attempt) {
             attributes.add("attempt", Value::Int(attempt.into()));
         }
-        attributes.add("cicd.pipeline.result", outcome.as_str());
-        attributes.add_ending(&Ending {
-            end,
-            status: SpanStatus::Unset,
-            outcome: Some(outcome),
-            error_type,
-            incomplete: false,
-        });
+        let result = ending.outcome.map(Outcome::as_str);
+        attributes.add_some("cicd.pipeline.result", result);
+        attributes.add_ending(&ending);
         attributes.add_all(extra.attributes, |_| false);
         attributes.add_all(std::mem::take(&mut self.attributes), |_| false);
         attributes.dropped += extra.dropped_attributes;
@@ -488,7 +555,7 @@ impl Workflow {
             name: naming.workflow.clone(),
             start,
             end,
-            status,
+            status: ending.status,
             attributes,
             dropped_attributes,
             events,
@@ -626,6 +693,8 @@ struct Ending<'a> {
     outcome: Option<Outcome>,
     error_type: &'a str,
     incomplete: bool,
+    /// Nobody said so: its API went away.
+    gone: bool,
 }
 
 /// How many more changes of status are kept.
@@ -809,15 +878,15 @@ impl<'a> Attributes<'a> {
     }
 
     fn add_ending(&mut self, ending: &Ending<'_>) {
-        let failed = matches!(
-            ending.outcome,
-            Some(Outcome::Failure | Outcome::Error | Outcome::Timeout)
-        );
+        let failed = ending.outcome.is_some_and(Outcome::is_failure);
         if failed && !ending.error_type.is_empty() {
             self.add("error.type", ending.error_type);
         }
         if ending.incomplete {
             self.add("farspan.incomplete", Value::Bool(true));
+        }
+        if ending.gone {
+            self.add("farspan.gone", Value::Bool(true));
         }
     }
 

@@ -2,11 +2,12 @@
 
 use crate::config::monitors::{self, Monitor};
 use crate::config::{Config, Pem};
-use crate::core::workflow::Naming;
-use crate::core::{self, Pace};
+use crate::core::workflow::{ContextUse, Naming};
+use crate::core::{self, Adaptive, Pace};
 use crate::credentials::{Auth, Credentials, Secret, SecretSource};
 use crate::http::{NameCache, Trust};
 use crate::poller::Target;
+use std::collections::HashSet;
 use std::sync::Arc;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
@@ -34,7 +35,6 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
         }
     });
     Ok(Target {
-        monitor: monitor.name.as_str().into(),
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(auth(&monitor.api.auth), &trust(monitor), names)?,
@@ -63,25 +63,68 @@ pub(super) fn monitors(config: &Config) -> Vec<core::Monitor> {
             hosts.len() - 1
         });
         core::Monitor {
-            naming: Naming::new(&monitor.name, &monitor.spans.workflow, config.trace.limits),
+            naming: naming(monitor, config),
+            // There are far fewer.
             host: u16::try_from(host).unwrap_or(u16::MAX),
-            initial_delay: monitor.poll.initial_delay,
-            interval: monitor.poll.interval,
-            timeout: monitor.poll.timeout,
+            pace: pace(monitor),
+            requests_per_second: monitor.api.requests_per_second,
+            send_traceparent: monitor.api.send_traceparent,
         }
     });
     monitors.collect()
 }
 
+/// How many different hosts are asked.
+pub(super) fn hosts(config: &Config) -> usize {
+    let hosts: HashSet<String> = (config.monitors.iter())
+        .map(|monitor| host(&monitor.api.base_url))
+        .collect();
+    hosts.len()
+}
+
+/// What the log calls the API of each.
+pub(super) fn apis(config: &Config) -> Vec<String> {
+    let title = |monitor: &Monitor| match &*monitor.name {
+        monitors::ONLY_NAME => "the API".to_owned(),
+        name => format!("the API of monitor {name}"),
+    };
+    config.monitors.iter().map(title).collect()
+}
+
 /// How each is polled, as far as that can change.
 pub(super) fn paces(config: &Config) -> Vec<Pace> {
-    let monitors = config.monitors.iter();
-    let pace = |monitor: &Monitor| Pace {
-        initial_delay: monitor.poll.initial_delay,
-        interval: monitor.poll.interval,
-        timeout: monitor.poll.timeout,
-    };
-    monitors.map(pace).collect()
+    config.monitors.iter().map(pace).collect()
+}
+
+fn pace(monitor: &Monitor) -> Pace {
+    let poll = &monitor.poll;
+    Pace {
+        initial_delay: poll.initial_delay,
+        interval: poll.interval,
+        timeout: poll.timeout,
+        interval_by_status: poll.interval_by_status.clone(),
+        adaptive: poll.adaptive.map(|adaptive| Adaptive {
+            share: adaptive.share,
+            min: adaptive.min,
+            max: adaptive.max,
+        }),
+        gone_after: poll.gone_after,
+    }
+}
+
+fn naming(monitor: &Monitor, config: &Config) -> Naming {
+    let spans = &monitor.spans;
+    Naming {
+        ok: spans.status_ok,
+        skipped: spans.skipped,
+        queued: spans.queued,
+        context: match monitor.context.used_as {
+            monitors::ContextUse::Parent => ContextUse::Parent,
+            monitors::ContextUse::Link => ContextUse::Link,
+            monitors::ContextUse::Ignore => ContextUse::Ignore,
+        },
+        ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
+    }
 }
 
 /// What pauses together: the scheme, the host and the port.

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::config::Environment;
-use crate::core::Monitor;
 use crate::core::Stored;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::core::workflow::Naming;
+use crate::core::{Monitor, Pace};
 use crate::store::StoreError;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -64,9 +64,9 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         monitors: vec![Monitor {
             naming: Naming::new("default", "Workflow", SpanLimits::default()),
             host: 0,
-            initial_delay: Duration::from_secs(3600),
-            interval: Duration::from_secs(10),
-            timeout,
+            pace: Pace::new(Duration::from_secs(3600), Duration::from_secs(10), timeout),
+            requests_per_second: None,
+            send_traceparent: false,
         }],
         pollers: 1,
         workflows_max: 10,
@@ -102,6 +102,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
         targets: targets::targets(&config(), &NameCache::default()).unwrap(),
+        apis: targets::apis(&config()),
         names: NameCache::default(),
         posted: never(),
         unanswered: Vec::new(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 /// What a poll brings.
 pub struct Reply {
     pub answer: Answer,
+    pub requests: u32,
     /// By the API's clock.
     pub date: Option<Wall>,
     pub latency: u64,
@@ -47,6 +48,10 @@ pub fn reply(
     let served = sent + latency / 2;
     let mut reply = Reply {
         answer: answer(plan, host, served, faulty),
+        requests: match host.requests_max {
+            1 => 1,
+            most => r.between(1, most.into()) as u32,
+        },
         date: Some(date(host, served)),
         latency,
         again_after: None,

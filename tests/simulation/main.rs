@@ -54,6 +54,7 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
         sum.spans_restored,
         sum.waited,
         sum.reloads,
+        sum.rated,
     ];
     let rare = rare.iter().chain(&sum.crashes);
     assert!(
@@ -171,6 +172,7 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.restored += tally.restored;
     sum.spans_restored += tally.spans_restored;
     sum.reloads += tally.reloads;
+    sum.rated += tally.rated;
 }
 
 impl std::fmt::Display for Tally {
@@ -179,7 +181,7 @@ impl std::fmt::Display for Tally {
             f,
             "{} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
              {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} \
-             spans; {} reloads",
+             spans; {} reloads, {} polls at a rate",
             self.runs,
             self.simulated_ns / HOUR,
             self.polls,
@@ -193,7 +195,8 @@ impl std::fmt::Display for Tally {
             self.restarts,
             self.restored,
             self.spans_restored,
-            self.reloads
+            self.reloads,
+            self.rated
         )
     }
 }

@@ -8,7 +8,7 @@ use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::snapshot::Outcome;
 use farspan::core::time::Wall;
 use farspan::core::workflow::Naming;
-use farspan::core::{Monitor, Pace, Settings};
+use farspan::core::{Adaptive, Monitor, Pace, Settings};
 use std::time::Duration;
 
 pub const MS: u64 = 1_000_000;
@@ -94,6 +94,8 @@ pub struct Host {
     pub outages: Vec<(u64, u64)>,
     /// After so many answers within a minute it asks for a pause.
     pub rate_max: Option<u64>,
+    /// A poll of it takes so many requests.
+    pub requests_max: u32,
 }
 
 /// Probabilities, for each poll.
@@ -215,8 +217,19 @@ impl Scenario {
             interval = interval.max(workflows * duration / POLLS);
         }
         let host = |r: &mut Random| host(r, duration, saturated);
-        let hosts: Vec<Host> = (0..r.between(1, 2)).map(|_| host(r)).collect();
-        let monitors = (0..r.between(1, 3)).map(|n| monitor(r, n, hosts.len(), interval, duration));
+        let hosts: Vec<Host> = (0..r.between(1, 3)).map(|_| host(r)).collect();
+        let monitors = (0..r.between(1, 3)).map(|n| {
+            let mut monitor = monitor(r, n, hosts.len(), interval, duration);
+            vary(r, &mut monitor.pace);
+            if r.chance(0.2) {
+                // From far too few for that many workflows to more than enough.
+                let most = hosts[usize::from(monitor.host)].requests_max;
+                let needed = workflows * u64::from(most) * SECOND;
+                let rate = needed as f64 / interval as f64 * r.magnitude(10, 1000) as f64 / 100.0;
+                monitor.requests_per_second = Some(rate);
+            }
+            monitor
+        });
         let settings = Settings {
             monitors: monitors.collect(),
             pollers: r.between(1, if saturated { 3 } else { 16 }) as usize,
@@ -297,6 +310,11 @@ pub fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
         latency_max: latency_min + r.magnitude(1, 3 * SECOND),
         outages: windows(r, duration),
         rate_max: (r.chance(0.1)).then(|| r.between(2, 60)),
+        requests_max: if r.chance(0.5) {
+            1
+        } else {
+            r.between(1, 5) as u32
+        },
     }
 }
 
@@ -318,9 +336,34 @@ pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u6
     Monitor {
         naming: Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default()),
         host: r.index(hosts) as u16,
-        initial_delay: Duration::from_nanos(r.between(0, 30 * SECOND)),
-        interval: Duration::from_nanos(interval * r.between(100, 200) / 100),
-        timeout: Duration::from_nanos(timeout),
+        pace: Pace::new(
+            Duration::from_nanos(r.between(0, 30 * SECOND)),
+            Duration::from_nanos(interval * r.between(100, 200) / 100),
+            Duration::from_nanos(timeout),
+        ),
+        requests_per_second: None,
+        send_traceparent: r.chance(0.5),
+    }
+}
+
+/// Intervals that are not always the same. None is much shorter, that would be as many polls more.
+fn vary(r: &mut Random, pace: &mut Pace) {
+    let percent = |r: &mut Random, of: Duration| of * r.magnitude(80, 1000) as u32 / 100;
+    if r.chance(0.3) {
+        for status in ["PROCESSING", "initializing", "Ended"] {
+            if r.chance(0.5) {
+                let interval = percent(r, pace.interval);
+                pace.interval_by_status.push((status.into(), interval));
+            }
+        }
+    }
+    if r.chance(0.3) {
+        let min = percent(r, pace.interval);
+        pace.adaptive = Some(Adaptive {
+            share: r.between(1, 1000) as f64 / 1000.0,
+            min,
+            max: min + percent(r, pace.interval),
+        });
     }
 }
 
@@ -393,11 +436,15 @@ fn reloads(r: &mut Random, monitors: &[Monitor], horizon: u64) -> Vec<(u64, Vec<
     let percent =
         |r: &mut Random, of: Duration, least, most| of * r.magnitude(least, most) as u32 / 100;
     let reload = |_| {
-        let paces = monitors.iter().map(|monitor| Pace {
-            initial_delay: Duration::from_nanos(r.between(0, 2 * MINUTE)),
-            // Much shorter would be as many polls more.
-            interval: percent(r, monitor.interval, 50, 1000),
-            timeout: percent(r, monitor.timeout, 20, 150),
+        let paces = monitors.iter().map(|monitor| {
+            let mut pace = Pace::new(
+                Duration::from_nanos(r.between(0, 2 * MINUTE)),
+                // Much shorter would be as many polls more.
+                percent(r, monitor.pace.interval, 50, 1000),
+                percent(r, monitor.pace.timeout, 20, 150),
+            );
+            vary(r, &mut pace);
+            pace
         });
         let paces = paces.collect();
         (BEGIN + r.between(0, horizon * 3 / 2), paces)

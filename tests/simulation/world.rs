@@ -48,6 +48,8 @@ pub struct Tally {
     pub spans_restored: u64,
     /// Times the pace has changed.
     pub reloads: u64,
+    /// Polls of hosts that are asked so often at most.
+    pub rated: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }
@@ -67,6 +69,8 @@ struct World {
     watches: Vec<Watched>,
     by_id: BTreeMap<Box<str>, usize>,
     rates: Vec<Rate>,
+    /// What was asked of each host beyond its rate, and as of when.
+    asked_of: Vec<(f64, u64)>,
     paused_until: Vec<u64>,
     collector: Collector,
     in_flight: usize,
@@ -134,6 +138,8 @@ struct Watched {
     event_at: Option<u64>,
     /// When the poll timeout strikes; the same as farspan wrote it down.
     deadline: u64,
+    /// It may be so much later: an adaptive interval is known within its bounds.
+    deadline_slack: u64,
     deadline_wall: Option<Wall>,
     /// Its end, by farspan's clock.
     ended_wall: Option<Wall>,
@@ -213,6 +219,17 @@ impl Watched {
         }
     }
 
+    /// The shortest and the longest interval that may be in force.
+    fn intervals(&self, pace: &Pace) -> (u64, u64) {
+        let told = self.told.get("").and_then(|told| told.last());
+        let status = told.map_or("", |status| status);
+        let of = |age| nanos(pace.interval_of(status, age));
+        match self.event_at {
+            Some(_) => (of(Duration::ZERO), of(Duration::MAX)),
+            None => (0, 0),
+        }
+    }
+
     /// What only farspan's memory knew is gone.
     fn outlive(&mut self) {
         (self.asked, self.last, self.missing_since) = (None, None, None);
@@ -224,6 +241,23 @@ pub fn run(scenario: Scenario) -> Tally {
     while world.step() {}
     world.hold_at_the_end();
     world.tally
+}
+
+/// The least of those that ask the host.
+fn rate_of(monitors: &[Monitor], host: usize) -> Option<f64> {
+    let of_host = monitors.iter().filter(|m| usize::from(m.host) == host);
+    of_host
+        .filter_map(|m| m.requests_per_second)
+        .min_by(f64::total_cmp)
+}
+
+fn most_of(pace: &Pace) -> u64 {
+    let by_status = pace
+        .interval_by_status
+        .iter()
+        .map(|(_, interval)| *interval);
+    let otherwise = pace.interval_of("", Duration::MAX);
+    nanos(by_status.fold(otherwise, Duration::max))
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -247,6 +281,7 @@ impl World {
             watches,
             by_id: ids.zip(0..).collect(),
             rates: scenario.hosts.iter().map(|_| Rate::default()).collect(),
+            asked_of: vec![(0.0, 0); scenario.hosts.len()],
             paused_until: vec![0; scenario.hosts.len()],
             collector: Collector::default(),
             in_flight: 0,
@@ -393,12 +428,13 @@ impl World {
         let watch = &mut self.watches[plan];
         let duplicate = watch.event_at.is_some();
         if !duplicate {
-            let delay = nanos(monitor.initial_delay) + spread % nanos(monitor.interval);
+            let interval = monitor.pace.interval_of("", Duration::ZERO);
+            let delay = nanos(monitor.pace.initial_delay) + spread % nanos(interval);
             watch.event_at = Some(self.now);
             watch.missing_since = Some(self.now);
-            watch.deadline = self.now + nanos(monitor.timeout);
+            watch.deadline = self.now + nanos(monitor.pace.timeout);
             let wall = clock(&scenario, self.now, 0).wall;
-            watch.deadline_wall = Some(wall + monitor.timeout);
+            watch.deadline_wall = Some(wall + monitor.pace.timeout);
             (watch.due_least, watch.due_most) = (self.now + delay, self.now + delay);
             self.watched += 1;
             self.watched_max = self.watched_max.max(self.watched);
@@ -420,7 +456,7 @@ impl World {
             let Some(wall) = watch.deadline_wall.filter(|_| is_watched) else {
                 continue;
             };
-            let (before, after) = (nanos(monitor.timeout), nanos(pace.timeout));
+            let (before, after) = (nanos(monitor.pace.timeout), nanos(pace.timeout));
             let deadline = (watch.deadline + after).saturating_sub(before).max(base);
             watch.deadline_wall = Some(wall.shifted(deadline as i64 - watch.deadline as i64));
             watch.deadline = deadline;
@@ -430,14 +466,16 @@ impl World {
             }
             let first = watch.missing_since.map_or(0, |_| nanos(pace.initial_delay));
             let key = RunKey::of(&monitor.naming.monitor, &plan.event.workflow_id);
-            let soon = now + first + key.spread() % nanos(pace.interval);
+            let (least, most) = watch.intervals(pace);
+            let soon = match least == most {
+                true => now + first + key.spread() % least,
+                false => now + first,
+            };
             watch.due_least = watch.due_least.min(soon);
-            watch.due_most = now + first + nanos(pace.interval);
+            watch.due_most = now + first + most;
         }
         for (monitor, pace) in self.monitors.iter_mut().zip(&paces) {
-            monitor.initial_delay = pace.initial_delay;
-            monitor.interval = pace.interval;
-            monitor.timeout = pace.timeout;
+            monitor.pace = pace.clone();
         }
         self.reloaded_at = now;
         self.tally.reloads += 1;
@@ -450,7 +488,7 @@ impl World {
     fn answered(&mut self, plan: usize, mut polled: Polled) {
         let scenario = self.scenario.clone();
         let (truth, watch) = (&scenario.plans[plan], &mut self.watches[plan]);
-        let interval = nanos(self.monitors[truth.monitor].interval);
+        let pace = &self.monitors[truth.monitor].pace;
         let asked = watch
             .asked
             .take_if(|asked| asked.slot == polled.slot && asked.generation == polled.generation);
@@ -463,8 +501,6 @@ impl World {
         };
         self.in_flight -= 1;
         self.unstored_watches.insert(plan);
-        watch.due_least = (watch.due_least + interval).max(self.now + interval / 2);
-        watch.due_most = (asked.sent + interval).max(self.now + interval / 2);
         let failed = matches!(polled.answer, Answer::Failed(_));
         watch.last = Some(Last {
             at: self.now,
@@ -481,8 +517,6 @@ impl World {
             }
             Answer::Failed(failure) => {
                 watch.missing_since = None;
-                watch.due_least = self.now + interval;
-                watch.due_most = self.now + interval.max(MINUTE);
                 if let Some(asked) = failure.retry_after {
                     let until = self.now + nanos(asked.min(limits::RETRY_AFTER_MAX));
                     let paused = &mut self.paused_until[truth.host];
@@ -490,6 +524,15 @@ impl World {
                 }
             }
         }
+        // As what was just seen has it.
+        let (least, most) = watch.intervals(pace);
+        (watch.due_least, watch.due_most) = match failed {
+            false => (
+                (watch.due_least + least).max(self.now + least / 2),
+                (asked.sent + most).max(self.now + most / 2),
+            ),
+            true => (self.now + least, self.now + most.max(MINUTE)),
+        };
         self.feed(Input::Polled(polled));
     }
 
@@ -620,6 +663,7 @@ impl World {
         (self.in_flight, self.stale, self.draining) = (0, 0, false);
         self.calm_since = None;
         self.paused_until.fill(0);
+        self.asked_of.fill((0.0, self.now));
         self.tally.crashes[crash.point as usize] += 1;
         (self.down, self.down_since) = (true, self.now);
         self.plan(self.now + crash.down, Happening::Restart);
@@ -647,11 +691,13 @@ impl World {
                 watch.forgotten = !kept;
                 watch.remembered_at = self.now;
             } else if let Some(deadline) = watch.deadline_wall {
-                let left = deadline.since(now.wall).min(monitor.timeout);
-                let left = left.max(monitor.interval * 2);
+                let (least, most) = watch.intervals(&monitor.pace);
+                let left = deadline.since(now.wall).min(monitor.pace.timeout);
+                let left = left.max(Duration::from_nanos(2 * least));
                 watch.deadline = self.now + nanos(left);
+                watch.deadline_slack = 2 * (most - least);
                 watch.due_least = self.now;
-                watch.due_most = self.now + nanos(monitor.interval);
+                watch.due_most = self.now + most;
                 self.watched += 1;
             }
         }
@@ -709,8 +755,8 @@ impl World {
         let scenario = self.scenario.clone();
         let index = self.by_id[&*poll.workflow_id];
         let (plan, now) = (&scenario.plans[index], self.now);
-        let interval = nanos(self.monitors[plan.monitor].interval);
         let watch = &mut self.watches[index];
+        let (interval, _) = watch.intervals(&self.monitors[plan.monitor].pace);
         assert_eq!(usize::from(poll.monitor), plan.monitor);
         assert!(!self.draining, "a poll while draining");
         assert!(watch.event_at.is_some() && !watch.ended, "nobody's poll");
@@ -727,12 +773,12 @@ impl World {
             sent: now,
         });
         watch.polls += 1;
-        let due = watch.due_most;
-        self.hold_nobody_starves(due, plan);
+        self.hold_nobody_starves(index);
         self.in_flight += 1;
         self.tally.polls += 1;
         let rate = &mut self.rates[plan.host];
         let reply = api::reply(&scenario, plan, rate, now, &mut self.random);
+        self.hold_rate(plan.host, reply.requests);
         let sent = clock(&scenario, now, self.clock_base);
         let polled = |answer| Polled {
             slot: poll.slot,
@@ -740,7 +786,7 @@ impl World {
             sent,
             received: sent,
             date: reply.date,
-            requests: 1,
+            requests: reply.requests,
             pause: None,
             answer,
         };
@@ -756,11 +802,13 @@ impl World {
     }
 
     /// A due poll waits no longer than for each of the others once.
-    fn hold_nobody_starves(&self, due: u64, plan: &Plan) {
+    fn hold_nobody_starves(&self, index: usize) {
         let Some(calm_since) = self.calm_since else {
             return;
         };
-        let interval = nanos(self.monitors[plan.monitor].interval);
+        let (plan, watch) = (&self.scenario.plans[index], &self.watches[index]);
+        let due = watch.due_most;
+        let (_, interval) = watch.intervals(&self.monitors[plan.monitor].pace);
         let put_off = match self.paused_until[plan.host] {
             0 => 0,
             until => until + interval + self.wait_max(),
@@ -773,11 +821,39 @@ impl World {
         );
     }
 
+    /// Where there are several hosts, each is sure of one poller.
     fn wait_max(&self) -> u64 {
-        let turns = self.watched_max.div_ceil(self.scenario.settings.pollers) as u64;
+        let pollers = match self.scenario.settings.monitors.iter().map(|m| m.host).max() {
+            Some(0) => self.scenario.settings.pollers,
+            _ => 1,
+        };
+        let turns = self.watched_max.div_ceil(pollers) as u64;
+        let polls = self.watched_max + self.scenario.settings.pollers;
+        let paid = (0..).zip(&self.scenario.hosts).map(|(host, of)| {
+            let rate = rate_of(&self.monitors, host).unwrap_or(f64::INFINITY);
+            (polls * of.requests_max as usize) as f64 / rate * SECOND as f64
+        });
+        let paid = paid.fold(0.0, f64::max) as u64;
         let latencies = self.scenario.hosts.iter().map(|h| h.latency_max);
         let latency = latencies.max().unwrap_or(0) + self.scenario.lag_max;
-        turns * latency + self.scenario.lag_max + 2 * MS
+        turns * (latency + self.scenario.lag_max) + paid + self.scenario.lag_max + 2 * MS
+    }
+
+    /// Over any time a host is asked no more than its rate allows, a burst, and what the polls under way cost more than
+    /// was to be expected.
+    fn hold_rate(&mut self, host: usize, requests: u32) {
+        let Some(rate) = rate_of(&self.monitors, host) else {
+            return;
+        };
+        let most = f64::from(self.scenario.hosts[host].requests_max);
+        let under_way = self.scenario.settings.pollers as f64;
+        let (level, at) = &mut self.asked_of[host];
+        let passed = (self.now - *at) as f64 / SECOND as f64;
+        *level = (*level - passed * rate).max(0.0) + f64::from(requests);
+        *at = self.now;
+        let bound = rate.max(1.0) + most + under_way * (most - 1.0);
+        assert!(*level <= bound + 1e-3, "{level} of {bound} requests");
+        self.tally.rated += 1;
     }
 
     fn look_for_calm(&mut self) {
@@ -900,7 +976,7 @@ impl World {
         match abandoned {
             Some(Abandoned::TimedOut) => {
                 assert!(self.now >= watch.deadline);
-                timed_out_after = Some(watch.deadline);
+                timed_out_after = Some((watch.deadline, watch.deadline_slack));
             }
             Some(Abandoned::NotFound) => {
                 let since = watch.missing_since.expect("it is missing");
@@ -933,9 +1009,9 @@ impl World {
             hold_exact(watch.root.as_ref(), &watch.stages, plan, &scenario);
         }
         self.hold_in_time(index);
-        if let (Some(deadline), Some(calm_since)) = (timed_out_after, self.calm_since) {
+        if let (Some((deadline, slack)), Some(calm_since)) = (timed_out_after, self.calm_since) {
             let since = deadline.max(calm_since).max(self.reloaded_at);
-            let most = since + 2 * self.wait_max() + SECOND;
+            let most = since + slack + 2 * self.wait_max() + SECOND;
             assert!(self.now <= most, "timed out late");
         }
     }
@@ -947,7 +1023,8 @@ impl World {
             return;
         };
         let monitor = &self.monitors[plan.monitor];
-        let interval = nanos(monitor.interval);
+        // A status that has an interval of its own may just have been left.
+        let interval = most_of(&monitor.pace);
         let polls = 2 * u64::from(limits::SETTLE_POLLS) + 2;
         let since = plan.course.end.max(watch.due_most).max(calm_since);
         let since = since.max(self.reloaded_at);

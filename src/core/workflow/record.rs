@@ -222,6 +222,16 @@ impl Writer {
                 to.option(open.extra.as_deref(), Self::stage_extra);
             });
         });
+        self.seen_before_end(workflow);
+    }
+
+    /// What is left of an API that goes away with its workflow. The stages that have failed by their places.
+    fn seen_before_end(&mut self, workflow: &Workflow) {
+        let extra = workflow.extra.as_deref();
+        self.option(extra.and_then(|extra| extra.answered_at), Self::wall);
+        let failed = (0_u64..).zip(&workflow.stages).filter(|(_, s)| s.failed);
+        let failed: Vec<u64> = failed.map(|(place, _)| place).collect();
+        self.list(failed.into_iter(), Self::number);
     }
 
     fn stage_extra(&mut self, extra: &StageExtra) {
@@ -413,6 +423,7 @@ impl Reader<'_> {
             path,
             attempt: 1,
             fate,
+            failed: false,
             open: open.map(Box::new),
         })
     }
@@ -472,6 +483,7 @@ impl Reader<'_> {
                 url: from.option(Self::text)?,
                 attributes: from.answered_attributes()?,
                 dropped_attributes: from.small()?,
+                answered_at: None,
             })
         })?;
         workflow.extra = extra.map(Box::new);
@@ -492,6 +504,20 @@ impl Reader<'_> {
                 (false, None) => {}
                 _ => return None,
             }
+        }
+        self.seen_before_end(workflow)
+    }
+
+    fn seen_before_end(&mut self, workflow: &mut Workflow) -> Option<()> {
+        let answered_at = self.option(Self::wall)?;
+        if answered_at.is_some() {
+            workflow.extra.get_or_insert_default().answered_at = answered_at;
+        }
+        for _ in 0..self.number()? {
+            let place: usize = self.number()?.try_into().ok()?;
+            let stage = workflow.stages.get_mut(place)?;
+            // Only what has a span is known to have failed.
+            (stage.fate == Fate::Finished).then(|| stage.failed = true)?;
         }
         Some(())
     }
@@ -615,6 +641,9 @@ mod tests {
                 stages,
             };
             let before = workflow.clone();
+            if u.arbitrary()? {
+                workflow.set_answered(wall(u)?);
+            }
             let verdict = workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
             if verdict != Verdict::Watching {
                 return Ok(before);
@@ -683,6 +712,7 @@ mod tests {
                 path: path.into(),
                 attempt: 1,
                 fate,
+                failed: false,
                 open,
             });
         }

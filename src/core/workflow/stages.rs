@@ -18,6 +18,8 @@ pub(super) struct Stage {
     pub(super) path: Box<str>,
     pub(super) attempt: u32,
     pub(super) fate: Fate,
+    /// It is finished, has failed, and was part of nothing but the workflow.
+    pub(super) failed: bool,
     /// From the first word about it to its end.
     pub(super) open: Option<Box<OpenStage>>,
 }
@@ -241,6 +243,7 @@ impl Workflow {
             path: stage.path.clone(),
             attempt: stage.attempt,
             fate: Fate::Unfinished,
+            failed: false,
             open: None,
         });
         places.0.insert(slot, place);
@@ -448,6 +451,37 @@ impl Workflow {
         }
     }
 
+    /// Whether the latest attempt at a stage that is part of nothing but the workflow has failed, as far as it was seen.
+    pub(super) fn has_failed_stage(&self) -> bool {
+        let mut latest: BTreeMap<&str, &Stage> = BTreeMap::new();
+        for stage in &self.stages {
+            let known = latest.entry(&stage.path).or_insert(stage);
+            if known.attempt < stage.attempt {
+                *known = stage;
+            }
+        }
+        let failed = |stage: &&Stage| match &stage.open {
+            Some(open) => match open.seen.state {
+                State::Ended(outcome) => stage.parent().is_none() && outcome.is_failure(),
+                State::Pending | State::Running => false,
+            },
+            None => stage.failed,
+        };
+        latest.into_values().any(|stage| failed(&stage))
+    }
+
+    /// The latest end that was reported of a stage, unless one was seen to go on.
+    pub(super) fn latest_stage_end(&self) -> Option<Wall> {
+        let open = || self.stages.iter().filter_map(|s| s.open.as_ref());
+        let runs = |seen: &Seen| seen.state == State::Running;
+        if open().any(|open| runs(&open.seen)) {
+            return None;
+        }
+        let ends = open().filter_map(|open| open.seen.plausible_end());
+        let finished = self.finished_within.map(|(_, end)| end);
+        ends.chain(finished).max()
+    }
+
     /// Finishes an open stage: as it ended, or else at `end`.
     fn finish_stage(
         &mut self,
@@ -483,6 +517,7 @@ impl Workflow {
                     outcome: Some(outcome),
                     error_type: &error_type,
                     incomplete: false,
+                    gone: false,
                 })
             }
             _ if !open.takes_part() => None,
@@ -494,6 +529,7 @@ impl Workflow {
                     outcome: Some(Outcome::Failure),
                     error_type: Abandoned::Superseded.error_type(),
                     incomplete: false,
+                    gone: false,
                 })
             }
             (_, None) => Some(Ending {
@@ -505,12 +541,15 @@ impl Workflow {
                 outcome: why.map(Abandoned::outcome),
                 error_type: why.map_or("", Abandoned::error_type),
                 incomplete: why != Some(Abandoned::TimedOut),
+                gone: false,
             }),
         };
         let Some(ending) = ending else {
             self.stages[index].finish(Fate::LeftOut);
             return;
         };
+        let is_direct = self.stages[index].parent().is_none();
+        self.stages[index].failed = is_direct && ending.outcome.is_some_and(Outcome::is_failure);
         if let Some(stage) = self.stages[index].finish(Fate::Finished) {
             self.push_stage(index, stage, ending, naming, spans);
         }

@@ -1,9 +1,9 @@
 //! What a workflow makes of its answers, as text in and text out.
 //!
 //! A line of a script is an answer: when it came, the workflow, and each stage behind its path; `timeout` and `gone` in
-//! place of the workflow abandon the watch. A path is `path#attempt^parent`. Something's progress is
-//! `Status,start..end,q queued,!error,@url,key:value`, all but the status optional; times are seconds. `#2` behind a
-//! workflow's status is the attempt that the answer is about.
+//! place of the workflow abandon the watch, and `vanished` ends it because its API is gone. A path is
+//! `path#attempt^parent`. Something's progress is `Status,start..end,q queued,!error,@url,key:value`, all but the status
+//! optional; times are seconds. `#2` behind a workflow's status is the attempt that the answer is about.
 
 use super::*;
 use crate::core::snapshot::StageSnapshot;
@@ -115,11 +115,16 @@ fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
     let mut finished: Vec<(f64, Span)> = Vec::new();
     let (mut restarted_spans, mut stored) = (Vec::new(), Vec::new());
     let mut ended = false;
+    let vanishes = script.contains("vanished");
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         assert!(!ended, "the watch ended before {line}");
         let mut words = line.split_whitespace();
         let at = wall(words.next().unwrap());
         let mut spans = Vec::new();
+        if vanishes {
+            // As the core does when the API does not answer any more.
+            workflow.touch();
+        }
         let mut restarted = restarted(&mut workflow, &mut stored);
         let own = words.next().unwrap();
         let rest: Vec<&str> = words.collect();
@@ -135,7 +140,13 @@ fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
             if let Some(why) = why {
                 workflow.abandon(why, at, naming, spans);
                 ended = true;
+            } else if own == "vanished" {
+                workflow.vanish(at, naming, spans);
+                ended = true;
             } else {
+                if vanishes {
+                    workflow.set_answered(at);
+                }
                 let snapshot = snapshot(own, rest.iter().copied());
                 ended = workflow.observe(snapshot, at, naming, spans) != Verdict::Watching;
             }
@@ -221,6 +232,7 @@ fn render(finished: &[(f64, Span)]) -> String {
             let key = match &**key {
                 "error.type" => "type",
                 "farspan.incomplete" => "incomplete",
+                "farspan.gone" => "gone",
                 key if key.ends_with(".result") => "result",
                 _ => continue,
             };
@@ -1758,6 +1770,94 @@ fn a_record_of_version_1_is_read_for_ever() {
     .assert_eq(&render(&finished));
 }
 
+#[test]
+fn an_api_that_goes_away_ends_its_workflow_as_it_was_seen() {
+    check(
+        "5  Processing,0.. a=Completed,1..3 b=Completed,2..4.5
+         15 vanished",
+        &expect![[r#"
+            @5 a 1..3 ok result=success | Completed 3
+            @5 b 2..4.5 ok result=success | Completed 4.5
+            @15 Workflow 0..4.5 ok result=success gone=Bool(true) | Submitted -1 Processing 4.5
+        "#]],
+    );
+    // What was seen to run went on until then at least.
+    check(
+        "5  Processing,0.. a=Completed,1..3 b=Processing,4..
+         15 Processing,0.. a=Completed,1..3 b=Processing,4..
+         95 vanished",
+        &expect![[r#"
+            @5 a 1..3 ok result=success | Completed 3
+            @95 b 4..15 unset incomplete=Bool(true) | Processing 5
+            @95 Workflow 0..15 ok result=success gone=Bool(true) | Submitted -1 Processing 5
+        "#]],
+    );
+    // Nothing is known but that it ran.
+    check(
+        "5  Processing a=Null
+         15 Processing a=Null
+         95 vanished",
+        &expect![[r#"
+            @95 Workflow -1..15 ok result=success gone=Bool(true) | Submitted -1 Processing 5
+        "#]],
+    );
+    // It had ended, and only settled.
+    check(
+        "5  Failed,0..,!why a=Processing,1..
+         15 vanished",
+        &expect![[r#"
+            @15 a 1..5 unset incomplete=Bool(true) | Processing 5
+            @15 Workflow 0..5 error "why" result=failure type=Failed | Submitted -1 Failed 5
+        "#]],
+    );
+}
+
+#[test]
+fn an_api_that_goes_away_after_a_failure() {
+    // Long ago, so its span is finished.
+    check(
+        "5  Processing,0.. a=Failed,1..3
+         15 Processing,0.. a=Failed,1..3 b=Processing,6..
+         95 vanished",
+        &expect![[r#"
+            @5 a 1..3 error "" result=failure type=Failed | Failed 3
+            @95 b 6..15 unset incomplete=Bool(true) | Processing 15
+            @95 Workflow 0..15 error "A stage failed" result=failure type=stage_failed gone=Bool(true) | Submitted -1 Processing 5
+        "#]],
+    );
+    // Just now.
+    check(
+        "5  Processing,0.. a=Failed,1..
+         95 vanished",
+        &expect![[r#"
+            @95 a 1..5 error "" result=failure type=Failed | Failed 5
+            @95 Workflow 0..5 error "A stage failed" result=failure type=stage_failed gone=Bool(true) | Submitted -1 Processing 5
+        "#]],
+    );
+    // The latest attempt did better.
+    check(
+        "5  Processing,0.. a=Failed,1..3
+         15 Processing,0.. a=Failed,1..3 a#2=Completed,4..6
+         95 vanished",
+        &expect![[r#"
+            @5 a 1..3 error "" result=failure type=Failed | Failed 3
+            @15 a#2 after a 4..6 ok result=success | Completed 6
+            @95 Workflow 0..6 ok result=success gone=Bool(true) | Submitted -1 Processing 5
+        "#]],
+    );
+    // What failed is part of something that did not.
+    check(
+        "5  Processing,0.. a=Processing,1.. a/1^a=Failed,1..2
+         15 Processing,0.. a=Completed,1..8 a/1^a=Failed,1..2
+         95 vanished",
+        &expect![[r#"
+            @5 1 in a 1..2 error "" result=failure type=Failed | Failed 2
+            @15 a 1..8 ok result=success | Processing 5 Completed 8
+            @95 Workflow 0..8 ok result=success gone=Bool(true) | Submitted -1 Processing 5
+        "#]],
+    );
+}
+
 /// Version 2 as it is written: what was released is never changed, and has its bytes here then.
 #[test]
 fn a_record_of_version_2_is_what_it_is() {
@@ -1779,5 +1879,5 @@ fn a_record_of_version_2_is_what_it_is() {
     }
     let bytes = record::encode("risk", wall("3600"), &workflow);
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    expect!["02047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c00020101000302000100000100010000000000000004020001010001010300000000000000"].assert_eq(&hex);
+    expect!["02047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c000201010003020001000001000100000000000000040200010100010103000000000000000000"].assert_eq(&hex);
 }

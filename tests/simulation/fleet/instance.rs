@@ -91,7 +91,10 @@ impl Instance {
             ..scenario.base.settings.clone()
         };
         let monitors = &settings.monitors;
-        let shortest = monitors.iter().map(|monitor| monitor.initial_delay).min();
+        let shortest = monitors
+            .iter()
+            .map(|monitor| monitor.pace.initial_delay)
+            .min();
         Instance {
             events_wait: shortest.is_some_and(|delay| delay >= COMMIT_DELAY * 2),
             core: Core::new(settings, now),

@@ -740,7 +740,7 @@ impl World {
                         let first = self.redis.ledger.accepted[&self.run_of(plan)];
                         // The deadline is by the wall clock of whoever heard of it first.
                         let since = self.now + 5 * SECOND - first;
-                        assert!(since >= nanos(monitor.timeout), "timed out early");
+                        assert!(since >= nanos(monitor.pace.timeout), "timed out early");
                     }
                     Some(Abandoned::Superseded) => panic!("no plan has attempts"),
                     None => assert!(self.now >= plan.course.end),

@@ -1,0 +1,119 @@
+//! How often a workflow is asked after.
+
+use std::time::Duration;
+
+/// When a monitor polls: all of it can change while the core runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pace {
+    /// From the event to the first poll, at least; up to an interval is added, to spread a burst.
+    pub initial_delay: Duration,
+    /// From poll to poll, unless something below says otherwise.
+    pub interval: Duration,
+    /// From the event to giving up.
+    pub timeout: Duration,
+    /// In the place of the interval while the workflow has such a status, in whichever case.
+    pub interval_by_status: Vec<(Box<str>, Duration)>,
+    /// In the place of the interval otherwise.
+    pub adaptive: Option<Adaptive>,
+    /// For so long connections may be refused once the workflow was seen; then it has ended.
+    pub gone_after: Option<Duration>,
+}
+
+/// An interval that grows with the workflow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adaptive {
+    /// This share of what has passed since the start.
+    pub share: f64,
+    /// But no less.
+    pub min: Duration,
+    /// And no more.
+    pub max: Duration,
+}
+
+impl Pace {
+    /// The same interval always.
+    pub fn new(initial_delay: Duration, interval: Duration, timeout: Duration) -> Self {
+        Pace {
+            initial_delay,
+            interval,
+            timeout,
+            interval_by_status: Vec::new(),
+            adaptive: None,
+            gone_after: None,
+        }
+    }
+
+    /// The interval in force for a workflow of that status, so long after its start.
+    pub fn interval_of(&self, status: &str, age: Duration) -> Duration {
+        let mut by_status = self.interval_by_status.iter();
+        if let Some((_, interval)) = by_status.find(|(of, _)| is_same(of, status)) {
+            return *interval;
+        }
+        match self.adaptive {
+            Some(Adaptive { share, min, max }) => {
+                let grown = age.as_secs_f64() * share;
+                // No bound is beyond what a duration holds, so neither is what lies between them.
+                let grown = Duration::try_from_secs_f64(grown).unwrap_or(max);
+                grown.min(max).max(min)
+            }
+            None => self.interval,
+        }
+    }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let lower = |text: &str| -> Vec<char> { text.chars().flat_map(char::to_lowercase).collect() };
+    one.eq_ignore_ascii_case(other)
+        || (!(one.is_ascii() && other.is_ascii()) && lower(one) == lower(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn by_status_beats_adaptive_beats_the_interval() {
+        let secs = Duration::from_secs;
+        let plain = Pace::new(secs(1), secs(10), secs(3600));
+        let adaptive = Pace {
+            adaptive: Some(Adaptive {
+                share: 0.05,
+                min: secs(5),
+                max: secs(300),
+            }),
+            ..plain.clone()
+        };
+        let by_status = Pace {
+            interval_by_status: vec![("queued".into(), secs(60)), ("GELÖSCHT".into(), secs(900))],
+            ..adaptive.clone()
+        };
+        let mut text = String::new();
+        for (name, pace) in [
+            ("plain", plain),
+            ("adaptive", adaptive),
+            ("by status", by_status),
+        ] {
+            for status in ["", "running", "QUEUED", "gelöscht"] {
+                let of = |age| pace.interval_of(status, age);
+                let ages = [secs(0), secs(200), secs(3600), secs(7200), Duration::MAX];
+                text += &format!("{name:9} {status:8} {:?}\n", ages.map(of));
+            }
+        }
+        expect![[r#"
+            plain              [10s, 10s, 10s, 10s, 10s]
+            plain     running  [10s, 10s, 10s, 10s, 10s]
+            plain     QUEUED   [10s, 10s, 10s, 10s, 10s]
+            plain     gelöscht [10s, 10s, 10s, 10s, 10s]
+            adaptive           [5s, 10s, 180s, 300s, 300s]
+            adaptive  running  [5s, 10s, 180s, 300s, 300s]
+            adaptive  QUEUED   [5s, 10s, 180s, 300s, 300s]
+            adaptive  gelöscht [5s, 10s, 180s, 300s, 300s]
+            by status          [5s, 10s, 180s, 300s, 300s]
+            by status running  [5s, 10s, 180s, 300s, 300s]
+            by status QUEUED   [60s, 60s, 60s, 60s, 60s]
+            by status gelöscht [900s, 900s, 900s, 900s, 900s]
+        "#]]
+        .assert_eq(&text);
+    }
+}
