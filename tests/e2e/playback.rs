@@ -20,6 +20,7 @@ struct Told {
     name: String,
     end: String,
     attempt: u64,
+    pipeline: String,
     queued: Option<String>,
     /// `Ok`, or `Error` and its text.
     status: String,
@@ -95,6 +96,7 @@ fn one_told(seen: &Seen) -> Told {
         name: seen.span.name.clone(),
         end: rfc3339(seen.end()),
         attempt,
+        pipeline: seen.attribute("cicd.pipeline.name"),
         queued: seen.find("queuedTime"),
         status: match seen.error() {
             Some(text) => format!("Error {text}"),
@@ -192,12 +194,14 @@ fn airflow_expected(playback: &Playback) -> Vec<Told> {
         Some("upstream_failed" | "skipped") => None,
         other => panic!("not ended: {other:?}"),
     };
+    let pipeline = run["dag_id"].as_str().expect("a name").to_owned();
     let (status, result) = ended(&run["state"]).expect("a run is never skipped");
     let mut expected = vec![Told {
         start: iso(&run["start_date"]).expect("it started"),
         name: "Workflow".into(),
         end: iso(&run["end_date"]).expect("it ended"),
         attempt: 1,
+        pipeline: pipeline.clone(),
         queued: iso(&run["queued_at"]),
         status: status.into(),
         result: result.into(),
@@ -225,6 +229,7 @@ fn airflow_expected(playback: &Playback) -> Vec<Told> {
             name: task,
             end: iso(&instance["end_date"]).expect("it ended"),
             attempt: number,
+            pipeline: pipeline.clone(),
             queued: iso(&instance["queued_when"]),
             status: status.into(),
             result: result.into(),
@@ -302,6 +307,8 @@ fn buildbot_expected(playback: &Playback) -> Vec<Told> {
             name: name.to_owned(),
             end: time("complete_at"),
             attempt: 1,
+            // Of a builder the build has the number only.
+            pipeline: "Workflow".into(),
             queued: parent.map(|_| time("started_at")),
             status,
             result: result.into(),
@@ -341,6 +348,147 @@ fn buildbot_three_fail() {
     let farspan = watching.start();
     watching.assert_told(&expected);
     farspan.stop();
+}
+
+// Spark: a driver's API is gone once its application has ended.
+
+const SPARK: [(&str, &str); 3] = [
+    ("three_ok", "local-1795167752267"),
+    ("three_fail", "local-1795167774713"),
+    ("three_retry", "local-1795167793238"),
+];
+
+fn spark(case: &str) -> Watching {
+    let (_, application) = SPARK.iter().find(|(known, _)| *known == case).unwrap();
+    let playback = Playback::of(&format!("spark/{case}"), "app");
+    let monitor = json!({"name": "spark", "preset": "spark", "poll": {"gone": {"after": "500ms"}}});
+    Watching::new(playback, application, monitor, Files::new())
+}
+
+fn spark_expected(playback: &Playback) -> Vec<Told> {
+    let time = |it: &Value, key: &str| {
+        let text = it[key].as_str().unwrap_or_else(|| panic!("no {key}: {it}"));
+        let at = text.strip_suffix("GMT").expect("GMT");
+        rfc3339(ns(&format!("{at}Z")))
+    };
+    let result = |it: &Value| match it["status"].as_str() {
+        Some("SUCCEEDED" | "COMPLETE") => Some("success"),
+        Some("FAILED") => Some("failure"),
+        Some("SKIPPED") => None,
+        other => panic!("not ended: {other:?}"),
+    };
+    let name = |it: &Value| it["name"].as_str().expect("a name").to_owned();
+    let (jobs, stages) = (playback.last("jobs"), playback.last("stages"));
+    let application = playback.last("app");
+    let pipeline = application["name"].as_str().expect("a name").to_owned();
+    let mut expected = Vec::new();
+    for job in jobs.as_array().expect("a list") {
+        let status = match result(job) {
+            Some("success") => "Ok",
+            // Its stages have the text.
+            _ => "Error ",
+        };
+        let told = Told {
+            start: time(job, "submissionTime"),
+            name: name(job),
+            end: time(job, "completionTime"),
+            attempt: 1,
+            pipeline: pipeline.clone(),
+            queued: None,
+            status: status.into(),
+            result: result(job).expect("it ran").into(),
+            parent: Some("the workflow".into()),
+            before: None,
+        };
+        for stage in stages.as_array().expect("a list") {
+            let of_job = job["stageIds"].as_array().expect("a list");
+            let Some(result) = result(stage).filter(|_| of_job.contains(&stage["stageId"])) else {
+                continue;
+            };
+            let status = match stage["failureReason"].as_str() {
+                // The whole of Java's stack is more than a span has room for: 2 KiB, ASCII here.
+                Some(text) => format!("Error {}", &text[..text.len().min(2048)]),
+                None => "Ok".to_owned(),
+            };
+            expected.push(Told {
+                start: time(stage, "firstTaskLaunchedTime"),
+                name: name(stage),
+                end: time(stage, "completionTime"),
+                attempt: stage["attemptId"].as_u64().expect("a number") + 1,
+                pipeline: pipeline.clone(),
+                queued: Some(time(stage, "submissionTime")),
+                status,
+                result: result.into(),
+                parent: Some(told.label()),
+                before: None,
+            });
+        }
+        expected.push(told);
+    }
+    // It never told of its own end: that is when the last of its jobs had ended.
+    let jobs = expected
+        .iter()
+        .filter(|told| told.parent.as_deref() == Some("the workflow"));
+    let end = jobs
+        .clone()
+        .map(|told| told.end.clone())
+        .max()
+        .expect("a job");
+    let failed = jobs.clone().any(|told| told.result == "failure");
+    assert_eq!(application["attempts"][0]["endTimeEpoch"], -1);
+    expected.push(Told {
+        start: time(&application["attempts"][0], "startTime"),
+        name: "Workflow".into(),
+        end,
+        attempt: 1,
+        pipeline,
+        queued: None,
+        status: if failed { "Error A stage failed" } else { "Ok" }.into(),
+        result: if failed { "failure" } else { "success" }.into(),
+        parent: None,
+        before: None,
+    });
+    expected
+}
+
+/// Waits until all is told, and takes the API away.
+#[track_caller]
+fn end_of_spark(watching: &mut Watching) {
+    let count = watching.playback.count();
+    eventually("all of it told, more than once", SOON, || {
+        let requests = watching.playback.server.requests();
+        let main = requests.iter().filter(|r| r.target.ends_with(&watching.id));
+        main.count() > count + 1
+    });
+    watching.playback.server.stop();
+}
+
+#[track_caller]
+fn assert_spark(case: &str, count: usize) {
+    let mut watching = spark(case);
+    let expected = spark_expected(&watching.playback);
+    assert_eq!(expected.len(), count);
+    let farspan = watching.start();
+    end_of_spark(&mut watching);
+    watching.assert_told(&expected);
+    farspan.stop();
+}
+
+#[test]
+fn spark_three_ok() {
+    assert_spark("three_ok", 5);
+}
+
+#[test]
+fn spark_three_fail() {
+    // The stage after the one that failed was skipped.
+    assert_spark("three_fail", 4);
+}
+
+#[test]
+fn spark_three_retry() {
+    // It is a stage's tasks that are tried again, and Spark tells of stages.
+    assert_spark("three_retry", 5);
 }
 
 // Both, with farspan killed in the middle.

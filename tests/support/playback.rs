@@ -124,9 +124,9 @@ fn recorded(case: &Path) -> Vec<Recorded> {
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         if let Some(pairs) = line["headers"].as_array() {
             let pairs = pairs.iter().map(|pair| (text(&pair[0]), text(&pair[1])));
-            // The length is that of the body, and the clock is the server's own.
-            let ours = ["content-length", "date"];
-            let kept = pairs.filter(|(name, _)| !ours.contains(&&*name.to_ascii_lowercase()));
+            // The length is that of the body, which was kept as it is without compression, and now is now.
+            let ours = ["Content-Length", "Content-Encoding", "Date"];
+            let kept = pairs.filter(|(name, _)| !ours.iter().any(|own| is(name, own)));
             headers.insert(file.to_owned(), kept.collect());
         }
         let exchange = Exchange {
@@ -141,6 +141,10 @@ fn recorded(case: &Path) -> Vec<Recorded> {
         poll.insert(text(&line["target"]), exchange);
     }
     polls
+}
+
+fn is(name: &str, other: &str) -> bool {
+    name.eq_ignore_ascii_case(other)
 }
 
 /// The path of a URL or a request's target, decoded.
@@ -171,7 +175,14 @@ fn answer(polls: &[Recorded], main: &str, state: &mut State, request: &Request) 
             let mut answer = Answer::new(200);
             answer.headers = exchange.headers.clone();
             answer.body = body;
-            answer.into()
+            let chunked = |(name, _): &(String, String)| is(name, "Transfer-Encoding");
+            match exchange.headers.iter().any(chunked) {
+                true => {
+                    answer.headers.retain(|header| !chunked(header));
+                    Reply::Chunked(answer, 1000)
+                }
+                false => answer.into(),
+            }
         }
         _ => {
             let what = format!("{} {}", request.method, request.target);
