@@ -69,6 +69,7 @@ mod living;
 mod pages;
 mod playback;
 mod polite;
+mod presets;
 mod programs;
 mod selftest;
 mod settings;

@@ -4,14 +4,13 @@ use super::http::{Answer, Reply, Request, Server, lock};
 use super::percent_decoded;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// A server that says what was recorded. It moves on when the recording's main target is asked for, and all the answers
 /// of one recorded poll belong together. After the last it says that for ever.
 pub struct Playback {
     pub server: Server,
-    case: PathBuf,
     polls: Vec<Recorded>,
     state: Arc<Mutex<State>>,
 }
@@ -23,7 +22,7 @@ type Recorded = BTreeMap<String, Exchange>;
 struct Exchange {
     /// Decoded, without the query.
     path: String,
-    file: PathBuf,
+    body: Arc<[u8]>,
     headers: Vec<(String, String)>,
 }
 
@@ -52,16 +51,35 @@ impl Playback {
             .join(case);
         let polls = recorded(&case);
         assert!(polls.len() > 5, "{}: {} polls", case.display(), polls.len());
+        Playback::telling(polls, main, gate)
+    }
+
+    /// What documentation has for it: of each poll, the paths and the bodies, the main one's first.
+    pub fn scripted(polls: &[&[(&str, Value)]]) -> Self {
+        let exchange = |(path, body): &(&str, Value)| {
+            let exchange = Exchange {
+                path: (*path).to_owned(),
+                body: body.to_string().into_bytes().into(),
+                headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
+            };
+            ((*path).to_owned(), exchange)
+        };
+        let main = polls[0][0].0.to_owned();
+        let polls = polls.iter().map(|poll| poll.iter().map(exchange).collect());
+        Playback::telling(polls.collect(), &main, Box::new(|_| None))
+    }
+
+    fn telling(polls: Vec<Recorded>, main: &str, gate: Gate) -> Self {
+        let main = main.to_owned();
         let state = Arc::new(Mutex::new(State::default()));
         let handler = {
             let (polls, state) = (polls.clone(), state.clone());
             move |request: &Request| {
-                gate(request).unwrap_or_else(|| answer(&polls, main, &mut lock(&state), request))
+                gate(request).unwrap_or_else(|| answer(&polls, &main, &mut lock(&state), request))
             }
         };
         Playback {
             server: Server::start(handler),
-            case,
             polls,
             state,
         }
@@ -96,9 +114,7 @@ impl Playback {
     #[track_caller]
     pub fn body(&self, poll: usize, target: &str) -> Value {
         let exchange = &self.polls[poll - 1][target];
-        let body = std::fs::read(&exchange.file).expect("a recorded body");
-        let what = || format!("{}: {}", self.case.display(), exchange.file.display());
-        serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{}: {error}", what()))
+        serde_json::from_slice(&exchange.body).expect("JSON")
     }
 
     /// Panics if anything was asked for that was not recorded.
@@ -131,7 +147,9 @@ fn recorded(case: &Path) -> Vec<Recorded> {
         }
         let exchange = Exchange {
             path: path_of(&text(&line["url"])),
-            file: case.join(file),
+            body: std::fs::read(case.join(file))
+                .expect("a recorded body")
+                .into(),
             headers: headers[file].clone(),
         };
         if polls.len() < usize::try_from(number).expect("small") {
@@ -171,10 +189,9 @@ fn answer(polls: &[Recorded], main: &str, state: &mut State, request: &Request) 
     let found = poll.values().find(|exchange| exchange.path == path);
     match found {
         Some(exchange) if request.method == "GET" => {
-            let body = std::fs::read(&exchange.file).expect("a recorded body");
             let mut answer = Answer::new(200);
             answer.headers = exchange.headers.clone();
-            answer.body = body;
+            answer.body = exchange.body.to_vec();
             let chunked = |(name, _): &(String, String)| is(name, "Transfer-Encoding");
             match exchange.headers.iter().any(chunked) {
                 true => {
