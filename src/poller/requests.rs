@@ -204,16 +204,17 @@ impl Poller {
             let now = clock::now().wall;
             let limited = http::rate_limit(response.headers(), now);
             let peace = http::retry_after(response.headers(), now).or(limited);
+            if status.is_success() {
+                progress.pause = progress.pause.max(limited);
+                return self.read(asked, url, response);
+            }
+            let_go(response);
             match status.as_u16() {
                 304 => {
                     if let Some((validators, part)) = &known {
                         progress.pause = progress.pause.max(limited);
                         return Ok(Got::Part(part.clone(), validators.linked()));
                     }
-                }
-                200..=299 => {
-                    progress.pause = progress.pause.max(limited);
-                    return self.read(asked, url, response);
                 }
                 404 => return Ok(Got::NotFound),
                 401 | 403 if peace.is_none() => {
@@ -264,6 +265,7 @@ impl Poller {
                 return Ok(response);
             }
             let to = same_host_redirect(&url, response.headers());
+            let_go(response);
             url = to
                 .map_err(|why| failure(PollFailureReason::Redirect, &why))?
                 .into();
@@ -455,6 +457,14 @@ fn with_headers<B>(
         request = request.header(name, value);
     }
     request
+}
+
+/// Reads what is left of a short answer that nobody wants, so that the next request finds the connection open. Where
+/// that fails, the next one finds it closed.
+fn let_go(response: Response<ureq::Body>) {
+    const BYTES_MAX: u64 = 16 * 1024;
+    let rest = response.into_body().into_reader();
+    drop(io::copy(&mut rest.take(BYTES_MAX), &mut io::sink()));
 }
 
 /// What a status means that is no answer.

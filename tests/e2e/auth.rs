@@ -371,7 +371,9 @@ fn a_token_that_is_never_taken_is_no_endless_loop() {
     let farspan = it.start();
     it.rig.submit("w");
     eventually("a word about it", SOON, || {
-        farspan.stderr().contains("the API of monitor guarded refuses farspan: HTTP 401 Unauthorized; is its api.auth right?")
+        farspan
+            .stderr()
+            .contains("the API of monitor guarded refuses farspan: HTTP 401 Unauthorized")
     });
     granting.await_polls(6);
     let (polls, tokens) = (granting.polls(), granting.tokens());
@@ -493,4 +495,45 @@ fn an_api_that_wants_to_see_a_certificate() {
     });
     assert_eq!(api.polls("x"), 0, "it was not let in");
     farspan.stop();
+}
+
+// Proxies.
+
+/// The usual variables count for APIs elsewhere, and not for those they except.
+#[test]
+fn an_api_elsewhere_is_asked_by_the_proxy_of_the_usual_variables() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let proxy = {
+        let asked = asked.clone();
+        Server::start(move |request| {
+            lock(&asked).push(format!("{} {}", request.method, request.target));
+            Answer::new(502).into()
+        })
+    };
+    let it = Monitored::by(json!([
+        {"name": "elsewhere", "preset": "farspan", "api": {"base_url": "http://api.test:8080", "auth": {"type": "bearer", "token": "s3cret"}}},
+    ]));
+    let call = it.call.clone().env("HTTP_PROXY", proxy.url());
+    let farspan = it.rig.start_call(&call);
+    it.rig.submit("w");
+    eventually("the proxy is asked", SOON, || !lock(&asked).is_empty());
+    let first = lock(&asked)[0].clone();
+    assert!(first.contains("api.test:8080"), "{first}");
+    eventually("a word about it", SOON, || {
+        farspan
+            .stderr()
+            .contains("the API of monitor elsewhere is in trouble")
+    });
+    assert_keeps_secrets(farspan);
+    let count = lock(&asked).len();
+    let call = call.env("NO_PROXY", "api.test");
+    let farspan = it.rig.start_call(&call);
+    it.rig.submit("w");
+    eventually("a word about it", SOON, || {
+        farspan
+            .stderr()
+            .contains("the API of monitor elsewhere is in trouble")
+    });
+    assert_eq!(lock(&asked).len(), count);
+    assert_keeps_secrets(farspan);
 }

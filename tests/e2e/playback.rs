@@ -12,6 +12,7 @@ use crate::support::{SOON, eventually, ns, rfc3339};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a span has to say, and what it does say.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +155,10 @@ const LOGIN: &str = r#"{"username": "admin", "password": "airflow-password"}"#;
 
 /// Airflow's own gate: no token 401, a bad one 403, a token for a login, by 201.
 fn airflow(case: &str) -> Watching {
+    edited_airflow(case, |_, _| {})
+}
+
+fn edited_airflow(case: &str, edit: impl Fn(&str, &mut Value)) -> Watching {
     let (_, run) = AIRFLOW.iter().find(|(known, _)| *known == case).unwrap();
     let gate = |request: &Request| -> Option<Reply> {
         if request.target == "/auth/token" {
@@ -172,7 +177,7 @@ fn airflow(case: &str) -> Watching {
             Some(_) => Some(Answer::new(403).into()),
         }
     };
-    let playback = Playback::behind(&format!("airflow/{case}"), "run", Box::new(gate));
+    let playback = Playback::edited(&format!("airflow/{case}"), "run", Box::new(gate), edit);
     let files = Files::new();
     let body_file = files.write("login.json", LOGIN);
     let monitor =
@@ -280,7 +285,15 @@ fn airflow_three_retry() {
 // Buildbot.
 
 fn buildbot(case: &str, build: &str) -> Watching {
-    let playback = Playback::of(&format!("buildbot/{case}"), "build");
+    gated_buildbot(case, build, |_| None)
+}
+
+fn gated_buildbot(
+    case: &str,
+    build: &str,
+    gate: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+) -> Watching {
+    let playback = Playback::behind(&format!("buildbot/{case}"), "build", Box::new(gate));
     let monitor = json!({"name": "buildbot", "preset": "buildbot"});
     Watching::new(playback, build, monitor, Files::new())
 }
@@ -515,4 +528,218 @@ fn killed_in_the_middle_of_a_recording_it_tells_the_same() {
         watching.assert_told(&expected(&watching.playback));
         farspan.stop();
     }
+}
+
+// The traps that whoever recorded them fell into: `tests/captures/README.md`. Each is looked for in the recording first.
+
+/// The bodies of a target, poll by poll.
+fn bodies(playback: &Playback, target: &str) -> Vec<Value> {
+    let polls = 1..=playback.count();
+    polls.map(|poll| playback.body(poll, target)).collect()
+}
+
+#[test]
+fn airflow_an_answer_that_has_changed_is_no_progress_by_itself() {
+    let watching = airflow("three_ok");
+    let mut runs = bodies(&watching.playback, "run");
+    runs.dedup();
+    let mut states: Vec<&str> = runs
+        .iter()
+        .map(|run| run["state"].as_str().unwrap())
+        .collect();
+    let changes = states.len();
+    states.dedup();
+    assert!(changes > 3 * states.len(), "{changes} {states:?}");
+    let farspan = watching.start();
+    let spans = watching.assert_told(&airflow_expected(&watching.playback));
+    let root = spans.iter().find(|span| span.is_root()).unwrap();
+    // It may go by from one poll to the next, but never comes twice.
+    assert_eq!(root.event_names(), states);
+    farspan.stop();
+}
+
+#[test]
+fn airflow_tasks_come_in_any_order() {
+    let watching = airflow("three_retry");
+    let lists = bodies(&watching.playback, "tis");
+    let orders: HashSet<Vec<&str>> = (lists.iter())
+        .map(|list| {
+            let tasks = list["task_instances"].as_array().unwrap().iter();
+            tasks
+                .map(|task| task["task_id"].as_str().unwrap())
+                .collect()
+        })
+        .collect();
+    assert_eq!(orders.len(), 2);
+    let farspan = watching.start();
+    watching.assert_told(&airflow_expected(&watching.playback));
+    farspan.stop();
+}
+
+#[test]
+fn airflow_a_second_try_has_taken_the_place_of_the_first() {
+    let watching = airflow("three_retry");
+    let transform = |list: &Value, number: u64| {
+        let tasks = list["task_instances"].as_array().unwrap().iter();
+        let mut tasks =
+            tasks.filter(|task| task["task_id"] == "transform" && task["try_number"] == number);
+        tasks.next().and_then(|task| iso(&task["start_date"]))
+    };
+    let lists = bodies(&watching.playback, "tis");
+    let first = lists.iter().find_map(|list| transform(list, 1));
+    let first = first.expect("seen while it ran");
+    let last = watching.playback.last("tis");
+    assert!(transform(&last, 1).is_none());
+    let farspan = watching.start();
+    let spans = watching.assert_told(&airflow_expected(&watching.playback));
+    let starts = spans
+        .iter()
+        .filter(|span| span.span.name == "transform")
+        .map(|span| rfc3339(span.start()));
+    let mut starts: Vec<String> = starts.collect();
+    starts.sort();
+    assert_eq!(starts, [first, transform(&last, 2).expect("the last")]);
+    farspan.stop();
+}
+
+#[test]
+fn airflow_durations_are_not_believed() {
+    let watching = edited_airflow("three_fail", |target, body| {
+        let instances = body["task_instances"].as_array_mut();
+        match (target, instances) {
+            ("run", _) => body["duration"] = json!(86_400.5),
+            (_, Some(instances)) => {
+                for instance in instances {
+                    instance["duration"] = json!(-1.0);
+                }
+            }
+            _ => {}
+        }
+    });
+    let farspan = watching.start();
+    watching.assert_told(&airflow_expected(&watching.playback));
+    farspan.stop();
+}
+
+#[test]
+fn airflow_what_an_earlier_failure_kept_from_running_has_times_and_no_span() {
+    let watching = airflow("three_fail");
+    let last = watching.playback.last("tis");
+    let load = &last["task_instances"][2];
+    assert_eq!(load["state"], "upstream_failed");
+    assert_eq!(
+        (&load["try_number"], &load["start_date"]),
+        (&json!(0), &load["end_date"])
+    );
+    assert!(load["start_date"].is_string());
+    let farspan = watching.start();
+    let spans = watching.it.spans(&watching.id);
+    assert!(spans.iter().all(|span| span.span.name != "load"));
+    farspan.stop();
+}
+
+#[test]
+fn airflow_a_run_may_fail_that_never_started() {
+    let watching = edited_airflow("three_fail", |target, body| {
+        if target == "run" {
+            body["start_date"] = Value::Null;
+        }
+    });
+    let farspan = watching.start();
+    let spans = watching.it.spans(&watching.id);
+    let root = spans.iter().find(|span| span.is_root()).unwrap();
+    assert_eq!(root.attribute("cicd.pipeline.result"), "failure");
+    assert_eq!(root.find("startTime"), None, "nobody said so");
+    assert_eq!(
+        Some(rfc3339(root.end())),
+        iso(&watching.playback.last("run")["end_date"])
+    );
+    let first = spans
+        .iter()
+        .filter(|span| !span.is_root())
+        .map(Seen::start)
+        .min();
+    assert_eq!(Some(root.start()), first, "around what is part of it");
+    farspan.stop();
+}
+
+#[test]
+fn buildbot_says_that_it_is_text() {
+    let watching = buildbot("three_ok", "1");
+    let said = watching.playback.header("build", "Content-Type").unwrap();
+    assert!(said.starts_with("text/plain"), "{said}");
+    let farspan = watching.start();
+    watching.assert_told(&buildbot_expected(&watching.playback));
+    farspan.stop();
+}
+
+/// And a 404 is chunked: the connection is good for the next request all the same.
+#[test]
+fn buildbot_sets_cookies_that_nobody_keeps_and_says_404_in_chunks() {
+    let asked = AtomicUsize::new(0);
+    let mut watching = gated_buildbot("three_ok", "1", move |_| {
+        let not_found = Answer::new(404)
+            .header("Set-Cookie", "TWISTED_SESSION=abc; Path=/")
+            .body(
+                "text/plain; charset=utf-8",
+                r#"{"error": "Invalid path: builds/1"}"#,
+            );
+        let is_early = asked.fetch_add(1, Ordering::SeqCst) < 2;
+        is_early.then_some(Reply::Chunked(not_found, 7))
+    });
+    watching.it.call = watching.it.call.clone().env("FARSPAN_POLLERS", 1);
+    let farspan = watching.start();
+    watching.assert_told(&buildbot_expected(&watching.playback));
+    farspan.stop();
+    let requests = watching.playback.server.requests();
+    assert!(requests.iter().all(|r| r.header("Cookie").is_none()));
+    assert_eq!(watching.playback.server.connections(), 1);
+}
+
+#[test]
+fn buildbot_a_step_that_waits_has_a_start_already() {
+    let watching = buildbot("three_ok", "1");
+    let lists = bodies(&watching.playback, "steps");
+    let mut steps = lists
+        .iter()
+        .flat_map(|list| list["steps"].as_array().unwrap());
+    assert!(steps.any(|step| step["state_string"] == "pending" && step["started_at"].is_u64()));
+    let farspan = watching.start();
+    let spans = watching.assert_told(&buildbot_expected(&watching.playback));
+    for step in spans.iter().filter(|span| !span.is_root()) {
+        assert!(
+            step.event_names()
+                .iter()
+                .all(|name| ["false", "0"].contains(name))
+        );
+    }
+    farspan.stop();
+}
+
+#[test]
+fn spark_has_an_end_in_1969_and_stages_without_times_and_the_newest_first() {
+    let mut watching = spark("three_ok");
+    let application = watching.playback.last("app");
+    assert_eq!(
+        application["attempts"][0]["endTime"],
+        "1969-12-31T23:59:59.999GMT"
+    );
+    let lists = bodies(&watching.playback, "stages");
+    let mut stages = lists.iter().flat_map(|list| list.as_array().unwrap());
+    assert!(stages.any(|stage| stage.get("submissionTime").is_none()));
+    let last = watching.playback.last("stages");
+    let ids: Vec<_> = last
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["stageId"].as_u64())
+        .collect();
+    assert!(ids.is_sorted_by(|one, other| one > other), "{ids:?}");
+    let farspan = watching.start();
+    end_of_spark(&mut watching);
+    let spans = watching.assert_told(&spark_expected(&watching.playback));
+    let root = spans.iter().find(|span| span.is_root()).unwrap();
+    assert_eq!(root.find("endTime"), None, "nobody said so");
+    assert_eq!(root.attribute("farspan.gone"), "true (bool)");
+    farspan.stop();
 }

@@ -344,3 +344,131 @@ fn a_budget_that_is_not_spent_holds_up_nothing() {
     assert!(took < 2 * SECOND_NS, "{took} ns");
     farspan.stop();
 }
+
+// Several monitors of one host.
+
+/// Two monitors, each with a channel of its own: `(name, channel)`.
+fn two(server: &Server, requests_per_second: Value) -> Monitored {
+    let monitor = |name: &str| {
+        let mut monitor = run_and_steps(server);
+        monitor["name"] = json!(name);
+        monitor["requests"] = json!({});
+        monitor["stages"] = json!([]);
+        monitor["events"] = json!({ "redis_channel": name });
+        monitor["api"]["requests_per_second"] = requests_per_second.clone();
+        monitor
+    };
+    Monitored::by(json!([monitor("one"), monitor("two")]))
+}
+
+fn submit(it: &Monitored, channel: &str, id: &str) {
+    it.rig.redis.await_subscribers(channel, 1);
+    let event = json!({ "WorkflowId": id }).to_string();
+    it.rig.redis.publish(channel, event.as_bytes());
+}
+
+/// A host does not ask a monitor for peace: it asks farspan.
+#[test]
+fn a_host_that_asks_one_monitor_for_peace_has_it_from_all() {
+    for retry_after in ["2".to_owned(), in_http_date(3)] {
+        let state = Arc::new(Mutex::new((false, false, Vec::new())));
+        let server = {
+            let (state, retry_after) = (state.clone(), retry_after.clone());
+            Server::start(move |request: &Request| {
+                let mut state = lock(&state);
+                let (throttle, over, asked) = &mut *state;
+                asked.push((request.target.clone(), request.at_wall_ns));
+                let id = request.target.trim_start_matches("/runs/");
+                if *throttle && id == "of-one" {
+                    *throttle = false;
+                    asked.clear();
+                    asked.push(("throttled".to_owned(), wall_ns()));
+                    return Answer::new(429).header("Retry-After", &retry_after).into();
+                }
+                let body = json!({"id": id, "state": if *over {"success"} else {"running"}, "start": START, "end": over.then_some(END)});
+                json_answer(&body).into()
+            })
+        };
+        let it = two(&server, Value::Null);
+        let farspan = it.call.start();
+        submit(&it, "one", "of-one");
+        submit(&it, "two", "of-two");
+        eventually("polls of both", SOON, || {
+            let state = lock(&state);
+            let of = |id: &str| {
+                state
+                    .2
+                    .iter()
+                    .filter(|(target, _)| target.ends_with(id))
+                    .count()
+            };
+            of("of-one") > 2 && of("of-two") > 2
+        });
+        *lock(&state) = (true, true, Vec::new());
+        for id in ["of-one", "of-two"] {
+            it.spans(id);
+        }
+        let asked = lock(&state).2.clone();
+        let (first, throttled) = asked[0].clone();
+        assert_eq!(first, "throttled");
+        // What was on its way when the answer came is forgiven.
+        let pause = throttled + 4 * SECOND_NS / 10..throttled + 18 * SECOND_NS / 10;
+        for (target, at) in &asked {
+            assert!(!pause.contains(at), "{target} after {} ns", at - throttled);
+        }
+        let log = farspan.stop().stderr;
+        assert!(
+            log.contains("the API of monitor one asks to be left alone"),
+            "{log}"
+        );
+    }
+}
+
+fn in_http_date(seconds: u64) -> String {
+    let date = wall_ns() / SECOND_NS + seconds;
+    let timestamp = jiff::Timestamp::from_second(date.cast_signed()).expect("a time");
+    timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// What a host is asked in a second is what its monitors may ask of it, however much there is to ask.
+#[test]
+fn a_rate_holds_for_all_that_a_host_is_asked() {
+    let over = Arc::new(Mutex::new(false));
+    let server = {
+        let over = over.clone();
+        Server::start(move |request: &Request| {
+            let over = *lock(&over);
+            let id = request.target.trim_start_matches("/runs/");
+            let body = json!({"id": id, "state": if over {"success"} else {"running"}, "start": START, "end": over.then_some(END)});
+            json_answer(&body).into()
+        })
+    };
+    let it = two(&server, json!(20));
+    let farspan = it.call.start();
+    let ids: Vec<(&str, String)> = (0..20)
+        .map(|n| (["one", "two"][n % 2], format!("w-{n}")))
+        .collect();
+    for (channel, id) in &ids {
+        submit(&it, channel, id);
+    }
+    eventually("two seconds of polls", SOON, || {
+        let requests = server.requests();
+        let (first, last) = (requests.first()?, requests.last()?);
+        (last.at_wall_ns - first.at_wall_ns > 2 * SECOND_NS).then_some(())
+    });
+    let requests = server.requests();
+    let first = requests[0].at_wall_ns;
+    let within = |from: u64, to: u64| {
+        let times = requests.iter().map(|r| r.at_wall_ns - first);
+        times.filter(|at| (from..to).contains(at)).count()
+    };
+    let (all, second) = (within(0, 2 * SECOND_NS), within(SECOND_NS, 2 * SECOND_NS));
+    // Twenty a second, and as many as may come at once.
+    assert!((10..=25).contains(&second), "{second} in the second second");
+    assert!(all <= 61, "{all} in two seconds");
+    *lock(&over) = true;
+    for (_, id) in &ids {
+        it.spans(id);
+    }
+    farspan.stop();
+}

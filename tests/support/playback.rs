@@ -46,11 +46,29 @@ impl Playback {
 
     /// The same, behind a gate.
     pub fn behind(case: &str, main: &'static str, gate: Gate) -> Self {
+        Playback::edited(case, main, gate, |_, _| {})
+    }
+
+    /// The same, with another word here and there: of each target, what is in its bodies.
+    pub fn edited(
+        case: &str,
+        main: &'static str,
+        gate: Gate,
+        edit: impl Fn(&str, &mut Value),
+    ) -> Self {
         let case = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/captures")
             .join(case);
-        let polls = recorded(&case);
+        let mut polls = recorded(&case);
         assert!(polls.len() > 5, "{}: {} polls", case.display(), polls.len());
+        for (target, exchange) in polls.iter_mut().flatten() {
+            let before: Value = serde_json::from_slice(&exchange.body).expect("JSON");
+            let mut body = before.clone();
+            edit(target, &mut body);
+            if body != before {
+                exchange.body = body.to_string().into_bytes().into();
+            }
+        }
         Playback::telling(polls, main, gate)
     }
 
@@ -115,6 +133,14 @@ impl Playback {
     pub fn body(&self, poll: usize, target: &str) -> Value {
         let exchange = &self.polls[poll - 1][target];
         serde_json::from_slice(&exchange.body).expect("JSON")
+    }
+
+    /// The recorded header of the first answer of a target.
+    #[track_caller]
+    pub fn header(&self, target: &str, name: &str) -> Option<&str> {
+        let headers = &self.polls[0][target].headers;
+        let found = headers.iter().find(|(known, _)| is(known, name));
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Panics if anything was asked for that was not recorded.
