@@ -25,6 +25,7 @@ mod api;
 mod collector;
 mod disk;
 mod fleet;
+mod pacing;
 mod random;
 mod scenario;
 mod world;

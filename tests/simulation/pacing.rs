@@ -1,0 +1,434 @@
+//! Who waits for whom: hosts that are slow, and hosts that are to be asked only so often, with pollers for all of them.
+
+use crate::random::Random;
+use crate::scenario::{EPOCH_NS, MINUTE, MS, SECOND};
+use farspan::core::event::{Sampling, StartEvent};
+use farspan::core::ids::RunKey;
+use farspan::core::outbox::BatchPolicy;
+use farspan::core::sampler::{Sampler, SpanLimits};
+use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
+use farspan::core::time::{Mono, Now, Wall};
+use farspan::core::workflow::Naming;
+use farspan::core::{
+    Action, Answer, Change, Core, Input, Monitor, Note, Pace, Poll, PollFailure, PollFailureReason,
+    Polled, Settings, Stored,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+const INTERVAL: u64 = 10 * SECOND;
+
+/// A monitor with a host of its own.
+struct Api {
+    workflows: usize,
+    latency: u64,
+    requests: u32,
+    rate: Option<f64>,
+}
+
+struct Asked {
+    at: u64,
+    late: u64,
+    api: usize,
+}
+
+fn settings(apis: &[Api], pollers: usize) -> Settings {
+    let monitor = |(host, api): (u16, &Api)| Monitor {
+        naming: Naming::new(
+            &format!("monitor {host}"),
+            "Workflow",
+            SpanLimits::default(),
+        ),
+        host,
+        pace: Pace::new(
+            Duration::ZERO,
+            Duration::from_nanos(INTERVAL),
+            Duration::from_nanos(24 * 60 * MINUTE),
+        ),
+        requests_per_second: api.rate,
+        send_traceparent: false,
+    };
+    Settings {
+        monitors: (0..).zip(apis).map(monitor).collect(),
+        pollers,
+        workflows_max: 10_000,
+        sampler: Sampler::default(),
+        batch: BatchPolicy {
+            schedule_delay: Duration::from_secs(1),
+            spans_max: 512,
+            queue_max: usize::MAX,
+        },
+        stores: true,
+        state_bytes_max: u64::MAX,
+        exports: false,
+        seed: 1,
+    }
+}
+
+fn now_at(at: u64) -> Now {
+    Now {
+        mono: Mono::from_ns(at),
+        wall: Wall::from_unix_ns(EPOCH_NS + at as i64),
+    }
+}
+
+fn event(monitor: usize, id: &str) -> StartEvent {
+    StartEvent {
+        monitor: monitor as u16,
+        workflow_id: id.into(),
+        submitted_at: None,
+        attempt: None,
+        parent: None,
+        sampling: Sampling::AsParent,
+        attributes: Box::default(),
+        source: None,
+    }
+}
+
+fn snapshot(progress: Progress, stages: Vec<StageSnapshot>) -> Answer {
+    let snapshot = Snapshot {
+        progress,
+        stages,
+        ..Snapshot::default()
+    };
+    Answer::Snapshot {
+        snapshot: Box::new(snapshot),
+        oddity: None,
+    }
+}
+
+fn running(start: u64) -> Progress {
+    Progress {
+        status: Some("Running".into()),
+        state: State::Running,
+        start: Some(now_at(start).wall),
+        ..Progress::default()
+    }
+}
+
+fn answered(poll: &Poll, sent: u64, received: u64, requests: u32, answer: Answer) -> Input {
+    Input::Polled(Polled {
+        slot: poll.slot,
+        generation: poll.generation,
+        sent: now_at(sent),
+        received: now_at(received),
+        date: None,
+        requests,
+        pause: None,
+        answer,
+    })
+}
+
+/// Every poll of so long a time, how late it was, and of whom.
+fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
+    let mut core = Core::new(settings(apis, pollers), now_at(0));
+    let mut answers = BinaryHeap::new();
+    let mut due = BTreeMap::new();
+    let (mut asked, mut under_way, mut now) = (Vec::new(), vec![0; apis.len()], 0_u64);
+    let most = apis.iter().map(|api| api.workflows).max().unwrap_or(0);
+    for n in 0..most {
+        for (index, _) in (0..).zip(apis).filter(|(_, api)| n < api.workflows) {
+            let event = event(index, &format!("{index}/{n}"));
+            let key = RunKey::of(&format!("monitor {index}"), &event.workflow_id);
+            due.insert(event.workflow_id.clone(), key.spread() % INTERVAL);
+            core.handle(Input::Started(event), now_at(0));
+        }
+    }
+    let mut polls: BTreeMap<u64, (Poll, u64)> = BTreeMap::new();
+    loop {
+        while let Some(action) = core.next_action() {
+            let Action::Poll(poll) = action else {
+                continue;
+            };
+            let api = usize::from(poll.monitor);
+            under_way[api] += 1;
+            let late = now.saturating_sub(due[&*poll.workflow_id]);
+            asked.push(Asked { at: now, late, api });
+            let number = asked.len() as u64;
+            answers.push(Reverse((now + apis[api].latency, number)));
+            polls.insert(number, (poll, now));
+        }
+        assert!(under_way.iter().sum::<usize>() <= pollers);
+        let answer = answers.peek().map(|Reverse((at, _))| *at);
+        let deadline = core.next_deadline().map(Mono::as_ns);
+        assert!(
+            deadline.is_none_or(|at| at > now),
+            "the core asks for the past"
+        );
+        let next = answer.into_iter().chain(deadline).min();
+        now = next.expect("somebody is watched");
+        if now > until {
+            return asked;
+        }
+        if answer != Some(now) {
+            core.handle(Input::Tick, now_at(now));
+            continue;
+        }
+        let Some(Reverse((_, number))) = answers.pop() else {
+            continue;
+        };
+        let (poll, sent) = polls.remove(&number).expect("it was asked");
+        let api = usize::from(poll.monitor);
+        under_way[api] -= 1;
+        let known = due.get_mut(&*poll.workflow_id).expect("it is watched");
+        *known = (*known + INTERVAL).max(now + INTERVAL / 2);
+        let answer = snapshot(running(0), Vec::new());
+        core.handle(
+            answered(&poll, sent, now, apis[api].requests, answer),
+            now_at(now),
+        );
+    }
+}
+
+fn p99(asked: &[Asked], api: usize) -> Duration {
+    let of_api = asked.iter().filter(|asked| asked.api == api);
+    let mut late: Vec<u64> = of_api.map(|asked| asked.late).collect();
+    late.sort_unstable();
+    Duration::from_nanos(late[late.len() * 99 / 100])
+}
+
+#[test]
+fn an_api_that_hangs_makes_no_other_wait() {
+    let hangs = || Api {
+        workflows: 500,
+        latency: 30 * SECOND,
+        requests: 1,
+        rate: None,
+    };
+    let answers = |latency| Api {
+        workflows: 200,
+        latency,
+        requests: 1,
+        rate: None,
+    };
+    for (apis, pollers, most) in [
+        (vec![hangs(), answers(20 * MS)], 16, 100 * MS),
+        // As busy as the one poller that is its own can be.
+        (vec![hangs(), answers(40 * MS)], 2, 2 * SECOND),
+        (vec![hangs(), hangs(), answers(20 * MS)], 16, SECOND),
+        // More than one poller can do.
+        (vec![hangs(), answers(150 * MS)], 16, SECOND),
+    ] {
+        let asked = run(&apis, pollers, 30 * MINUTE);
+        let last = apis.len() - 1;
+        let late = p99(&asked, last);
+        assert!(
+            late <= Duration::from_nanos(most),
+            "{late:?} of {most} ns, {pollers} pollers"
+        );
+        let polls = asked.iter().filter(|asked| asked.api == last).count();
+        assert!(polls as u64 >= 200 * 29 * MINUTE / INTERVAL, "{polls}");
+    }
+}
+
+/// Over any window: the rate, a burst, and what one poll more costs; more only until what a poll needs is known.
+#[test]
+fn no_host_is_asked_more_often_than_its_rate_allows() {
+    for seed in 0..40 {
+        let mut r = Random::new(seed);
+        let mut apis: Vec<Api> = (0..r.between(1, 3))
+            .map(|_| Api {
+                workflows: r.between(1, 60) as usize,
+                latency: r.magnitude(MS, 5 * SECOND),
+                requests: if r.chance(0.5) {
+                    1
+                } else {
+                    r.between(1, 6) as u32
+                },
+                rate: r.chance(0.7).then(|| r.magnitude(1, 1000) as f64 / 50.0),
+            })
+            .collect();
+        apis.push(Api {
+            workflows: 10,
+            latency: MS,
+            requests: 1,
+            rate: None,
+        });
+        let pollers = r.between(apis.len() as u64, 16) as usize;
+        let asked = run(&apis, pollers, 5 * MINUTE);
+        for (index, api) in apis.iter().enumerate() {
+            let times: Vec<u64> = asked
+                .iter()
+                .filter(|a| a.api == index)
+                .map(|a| a.at)
+                .collect();
+            assert!(!times.is_empty(), "seed {seed}: it starves");
+            let Some(rate) = api.rate else {
+                continue;
+            };
+            let one = f64::from(api.requests);
+            let learning = match api.requests {
+                1 => 0,
+                _ => asked
+                    .iter()
+                    .take_while(|a| a.at < times[0] + api.latency)
+                    .count(),
+            };
+            let unknown = (learning.min(pollers) as f64) * (one - 1.0);
+            for (first, from) in times.iter().enumerate() {
+                for (last, to) in times.iter().enumerate().skip(first) {
+                    let window = (to - from) as f64 / SECOND as f64;
+                    let requests = (last - first + 1) as f64 * one;
+                    let most = rate * window + rate.max(1.0) + one + unknown;
+                    assert!(requests <= most + 1e-3, "seed {seed}: {requests} of {most}");
+                }
+            }
+            // And no less, where there is more to ask than that.
+            let demand = api.workflows as f64 * one / (INTERVAL as f64 / SECOND as f64);
+            let can = demand
+                .min(rate)
+                .min(one * SECOND as f64 / api.latency as f64);
+            let did = times.len() as f64 * one / 300.0;
+            assert!(did >= 0.6 * can - 0.05, "seed {seed}: {did}/s of {can}/s");
+        }
+    }
+}
+
+/// A driver's own API: it is there while its workflow is. farspan ends and starts again meanwhile.
+#[test]
+fn a_workflow_that_takes_its_api_along_ends_as_it_was_seen() {
+    for seed in 0..200 {
+        let mut r = Random::new(seed);
+        let after = r.magnitude(SECOND, 5 * MINUTE);
+        let interval = r.magnitude(SECOND, MINUTE);
+        let api = Api {
+            workflows: 1,
+            latency: MS,
+            requests: 1,
+            rate: None,
+        };
+        let mut settings = settings(&[api], 4);
+        settings.monitors[0].pace.interval = Duration::from_nanos(interval);
+        settings.monitors[0].pace.gone_after = Some(Duration::from_nanos(after));
+        let (start, end) = (MINUTE, MINUTE + r.magnitude(2 * interval, 60 * MINUTE));
+        let stage_end = start + r.between(1, end - start);
+        let fails = r.chance(0.5);
+        let restart_at = r.chance(0.5).then(|| r.between(start, end + after));
+        let (mut restart, mut refused_at) = (restart_at, u64::MAX);
+        let mut core = Core::new(settings.clone(), now_at(0));
+        let mut stored: BTreeMap<RunKey, Vec<u8>> = BTreeMap::new();
+        let (mut now, mut open, mut spans, mut outcome) = (0, None, Vec::new(), None);
+        let mut last_seen = None;
+        core.handle(Input::Started(event(0, "w")), now_at(0));
+        while outcome.is_none() {
+            while let Some(action) = core.next_action() {
+                match action {
+                    Action::Poll(poll) => open = Some((poll, now)),
+                    Action::Finished(span) => spans.push(*span),
+                    Action::Note(Note::Ended { outcome: how, .. }) => outcome = Some(how),
+                    _ => {}
+                }
+            }
+            for change in core.take_changes() {
+                match change {
+                    Change::PutWorkflow { run, record } => drop(stored.insert(run, record)),
+                    Change::RemoveWorkflow(run) => drop(stored.remove(&run)),
+                    _ => {}
+                }
+            }
+            if outcome.is_some() {
+                break;
+            }
+            let deadline = core.next_deadline().map(Mono::as_ns);
+            let answer = open.as_ref().map(|(_, sent)| sent + MS);
+            now = deadline
+                .into_iter()
+                .chain(answer)
+                .min()
+                .expect("it is watched");
+            if restart.take_if(|at| *at <= now).is_some() {
+                core = Core::new(settings.clone(), now_at(now));
+                let workflows = stored.clone().into_iter().collect();
+                core.restore(
+                    Stored {
+                        workflows,
+                        ..Stored::default()
+                    },
+                    now_at(now),
+                );
+                open = None;
+                core.handle(Input::Tick, now_at(now));
+                continue;
+            }
+            let Some((poll, sent)) = open.take_if(|(_, sent)| *sent + MS == now) else {
+                core.handle(Input::Tick, now_at(now));
+                continue;
+            };
+            let answer = if now < start {
+                Answer::NotFound
+            } else if now < end {
+                last_seen = Some(now);
+                snapshot(running(start), vec![stage(start, stage_end, fails, now)])
+            } else {
+                refused_at = refused_at.min(now);
+                Answer::Failed(PollFailure {
+                    reason: PollFailureReason::Connect,
+                    detail: "refused".into(),
+                    retry_after: None,
+                })
+            };
+            core.handle(answered(&poll, sent, now, 1, answer), now_at(now));
+        }
+        let Some(last_seen) = last_seen else {
+            continue;
+        };
+        let root = spans.last().expect("it has a span");
+        let gone = root
+            .attributes
+            .iter()
+            .any(|(key, _)| **key == *"farspan.gone");
+        assert!(gone, "seed {seed}: {root:?}");
+        // Once more after a restart, and each time no later than twice.
+        let most = end + interval + 2 * (2 * after + interval) + SECOND;
+        assert!(
+            now >= end + after.min(MS) && now <= most,
+            "seed {seed}: {} s",
+            now / SECOND
+        );
+        let saw_end = last_seen >= stage_end;
+        let expected = if fails && saw_end {
+            Outcome::Failure
+        } else {
+            Outcome::Success
+        };
+        assert_eq!(outcome, Some(expected), "seed {seed}");
+        // When it was seen to run is in no record before the API is gone.
+        let is_forgotten = restart_at.is_some_and(|at| (last_seen..refused_at).contains(&at));
+        if is_forgotten && !saw_end {
+            assert!(root.end <= now_at(last_seen).wall, "seed {seed}");
+        } else {
+            let end = if saw_end { stage_end } else { last_seen };
+            assert_eq!(root.end, now_at(end).wall, "seed {seed}");
+        }
+        let incomplete = |key: &str| key == "farspan.incomplete";
+        let stage = &spans[0];
+        let is_open = stage.attributes.iter().any(|(key, _)| incomplete(key));
+        assert_eq!(is_open, !saw_end, "seed {seed}");
+    }
+}
+
+fn stage(start: u64, end: u64, fails: bool, at: u64) -> StageSnapshot {
+    let ended = at >= end;
+    let outcome = if fails {
+        Outcome::Failure
+    } else {
+        Outcome::Success
+    };
+    StageSnapshot {
+        path: "job".into(),
+        kind: "job".into(),
+        progress: Progress {
+            status: Some(if ended { "Ended" } else { "Running" }.into()),
+            state: if ended {
+                State::Ended(outcome)
+            } else {
+                State::Running
+            },
+            start: Some(now_at(start).wall),
+            end: ended.then(|| now_at(end).wall),
+            ..Progress::default()
+        },
+        ..StageSnapshot::default()
+    }
+}
