@@ -19,7 +19,7 @@ use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Read as _};
 use std::time::Duration;
 use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use ureq::{Agent, Body, RequestBuilder};
@@ -59,6 +59,17 @@ pub struct Asking<'a> {
     pub conditions: &'a [(HeaderName, HeaderValue)],
 }
 
+/// What came back.
+#[derive(Debug)]
+pub enum Reply {
+    /// An answer.
+    Found(Response<Body>),
+    /// "304 Not Modified", to a request with conditions.
+    Unchanged,
+    /// "404 Not Found".
+    NotFound,
+}
+
 /// What requests have brought beside their answers.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -71,11 +82,11 @@ pub struct Tally {
 }
 
 impl Asking<'_> {
-    /// Asks. The answer is a success, or "404 Not Found", or, where there are conditions, "304 Not Modified".
+    /// Asks.
     ///
     /// # Errors
-    /// Why there is no such answer.
-    pub fn ask(&self, url: &str, tally: &mut Tally) -> Result<Response<Body>, PollFailure> {
+    /// Why there is no answer.
+    pub fn ask(&self, url: &str, tally: &mut Tally) -> Result<Reply, PollFailure> {
         let credentials = &self.api.credentials;
         let mut again = true;
         loop {
@@ -85,25 +96,27 @@ impl Asking<'_> {
             let status = response.status();
             let now = clock::now().wall;
             let limited = http::rate_limit(response.headers(), now);
-            let is_answer = match status.as_u16() {
-                304 => !self.conditions.is_empty(),
-                200..=299 | 404 => true,
-                401 | 403 if limited.is_none() => {
+            let peace = http::retry_after(response.headers(), now).or(limited);
+            if status.is_success() {
+                tally.pause = tally.pause.max(limited);
+                return Ok(Reply::Found(response));
+            }
+            tally.let_go(response);
+            match status.as_u16() {
+                304 if !self.conditions.is_empty() => {
+                    tally.pause = tally.pause.max(limited);
+                    return Ok(Reply::Unchanged);
+                }
+                404 => return Ok(Reply::NotFound),
+                401 | 403 if peace.is_none() => {
                     let another = credentials.refused(credential.as_ref());
                     if another && std::mem::take(&mut again) {
                         continue;
                     }
-                    false
                 }
-                _ => false,
-            };
-            if !is_answer {
-                return Err(self.refusal(&response, limited, now));
+                _ => {}
             }
-            if status != StatusCode::NOT_FOUND {
-                tally.pause = tally.pause.max(limited);
-            }
-            return Ok(response);
+            return Err(self.refusal(status, peace));
         }
     }
 
@@ -128,6 +141,7 @@ impl Asking<'_> {
                 return Ok(response);
             }
             let to = same_host_redirect(&url, response.headers());
+            tally.let_go(response);
             url = to
                 .map_err(|why| failure(PollFailureReason::Redirect, &why))?
                 .into();
@@ -156,31 +170,34 @@ impl Asking<'_> {
     }
 
     /// What a status means that is no answer.
-    fn refusal(
-        &self,
-        response: &Response<Body>,
-        limited: Option<Duration>,
-        now: Wall,
-    ) -> PollFailure {
-        let status = response.status();
+    fn refusal(&self, status: StatusCode, peace: Option<Duration>) -> PollFailure {
         let reason = match status.as_u16() {
-            // GitHub says of a budget that is spent that it is forbidden.
-            403 if limited.is_some() => PollFailureReason::TooManyRequests,
+            // GitHub says of a budget that is spent, and of its secondary limits, that it is forbidden.
+            403 if peace.is_some() => PollFailureReason::TooManyRequests,
             401 | 403 => PollFailureReason::Unauthorized,
             429 => PollFailureReason::TooManyRequests,
             500..=599 => PollFailureReason::ServerError,
             _ => PollFailureReason::Status,
         };
         let asks_for_peace = matches!(status.as_u16(), 403 | 429 | 503);
-        let retry_after = http::retry_after(response.headers(), now).or(limited);
         let detail = match self.title {
             None => format!("HTTP {status}"),
             Some(title) => format!("{title}: HTTP {status}"),
         };
         PollFailure {
-            retry_after: retry_after.filter(|_| asks_for_peace),
+            retry_after: peace.filter(|_| asks_for_peace),
             ..failure(reason, &detail)
         }
+    }
+}
+
+impl Tally {
+    /// Reads what is left of a short answer that nobody wants, so that the next request finds the connection open. Where
+    /// that fails, the next one finds it closed.
+    fn let_go(&mut self, response: Response<Body>) {
+        const BYTES_MAX: u64 = 16 * 1024;
+        let rest = response.into_body().into_reader();
+        drop(io::copy(&mut rest.take(BYTES_MAX), &mut io::sink()));
     }
 }
 

@@ -418,10 +418,13 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("spark", include_str!("../../presets/spark.json")),
 ];
 
+/// What the monitor of a configuration without any is called.
+pub const ONLY_NAME: &str = "default";
+
 /// The one monitor of a configuration without any: the original's API, as the settings for all have it.
 pub(super) fn default() -> Node {
     let text = |text: &str| Node::Text(text.to_owned());
-    let members = [("name", "default"), ("preset", "farspan")];
+    let members = [("name", ONLY_NAME), ("preset", "farspan")];
     let members = members.map(|(key, value)| (key.to_owned(), text(value)));
     Node::List(vec![Node::Group(members.into())])
 }
@@ -750,19 +753,20 @@ fn api(monitor: &Object<'_>, for_all: &ForAll<'_>) -> MonitorApi {
 }
 
 fn authentication(auth: &Object<'_>, base_url: &str, credentials: Option<&Path>) -> Option<Auth> {
-    let secret = |key, key_file| secret(auth, key, key_file, credentials);
+    let as_it_is = |key, key_file| secret(auth, key, key_file, values::token, credentials);
+    let encoded = |key, key_file| secret(auth, key, key_file, values::password, credentials);
     let kind = auth.required("type", |text| {
         let kinds = ["none", "bearer", "basic", "header", "oauth2", "login"];
         values::one_of(text, &kinds.map(|kind| (kind, kind)))
     })?;
     match kind {
-        "bearer" => secret("token", "token_file").map(Auth::Bearer),
+        "bearer" => as_it_is("token", "token_file").map(Auth::Bearer),
         "basic" => {
             let username = auth.required("username", |text| match text.contains(':') {
                 true => Err("has a colon, which RFC 7617 does not allow".into()),
                 false => values::label(text),
             });
-            let password = secret("password", "password_file");
+            let password = encoded("password", "password_file");
             Some(Auth::Basic {
                 username: username?,
                 password: password?,
@@ -770,7 +774,7 @@ fn authentication(auth: &Object<'_>, base_url: &str, credentials: Option<&Path>)
         }
         "header" => {
             let name = auth.required("name", header_name);
-            let value = secret("value", "value_file");
+            let value = as_it_is("value", "value_file");
             Some(Auth::Header {
                 name: name?,
                 value: value?,
@@ -779,7 +783,7 @@ fn authentication(auth: &Object<'_>, base_url: &str, credentials: Option<&Path>)
         "oauth2" => {
             let token_url = auth.required_url("token_url", url);
             let client_id = auth.required("client_id", values::label);
-            let client_secret = secret("client_secret", "client_secret_file");
+            let client_secret = encoded("client_secret", "client_secret_file");
             let scope = auth.parsed("scope", values::label);
             Some(Auth::OAuth2 {
                 token_url: token_url?,
@@ -823,6 +827,7 @@ fn secret(
     object: &Object<'_>,
     key: &'static str,
     key_file: &'static str,
+    parse: fn(&str) -> Result<String, Reason>,
     credentials: Option<&Path>,
 ) -> Option<SecretSource> {
     match (object.has(key), object.has(key_file)) {
@@ -842,7 +847,7 @@ fn secret(
         }
         (true, false) => {
             let text = object.text(key)?;
-            match values::token(text) {
+            match parse(text) {
                 Ok(secret) => Some(SecretSource::Given(Secret::new(secret))),
                 Err(reason) => {
                     object.mistake(key, format_args!("the value {reason}"));

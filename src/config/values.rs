@@ -153,13 +153,19 @@ pub(crate) fn is_this_host(listen: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
 }
 
-/// What goes behind `Authorization: Bearer `.
-pub(crate) fn token(text: &str) -> Result<String, Reason> {
+/// What goes into a header in base64: any text. RFC 7617 section 2.
+pub(crate) fn password(text: &str) -> Result<String, Reason> {
     if text.contains(char::is_control) {
         return Err("has a line break or another control character within".into());
     }
-    match HeaderValue::from_str(text) {
-        Ok(_) if text.is_ascii() => Ok(text.to_owned()),
+    Ok(text.to_owned())
+}
+
+/// What goes behind `Authorization: Bearer `.
+pub(crate) fn token(text: &str) -> Result<String, Reason> {
+    let text = password(text)?;
+    match HeaderValue::from_str(&text) {
+        Ok(_) if text.is_ascii() => Ok(text),
         _ => Err("cannot be sent in an HTTP header; it must be ASCII".into()),
     }
 }

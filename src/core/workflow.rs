@@ -488,7 +488,7 @@ impl Workflow {
         }
         let end = ending.end;
         let seen = std::mem::take(&mut self.seen);
-        let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
+        let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let announced = self.submitted_at.unwrap_or(self.received_at);
         let start = match (seen.start, seen.started_seen) {
             (Some(start), _) => start,
@@ -630,8 +630,18 @@ impl Workflow {
     /// What identifies the run stands on each of its spans: a trace of hours is cut into fragments by its backend.
     fn add_run(&self, attributes: &mut Attributes<'_>, naming: &Naming) {
         attributes.add("workflowId", &*self.id);
-        attributes.add("cicd.pipeline.name", &*naming.workflow);
+        attributes.add(PIPELINE_NAME, self.pipeline_name(naming));
         attributes.add("cicd.pipeline.run.id", &*self.id);
+    }
+
+    /// As the answers have it, where the mapping asks for it.
+    fn pipeline_name<'a>(&'a self, naming: &'a Naming) -> &'a str {
+        let extra = self.extra.as_deref();
+        let mut answered = extra.iter().flat_map(|extra| &extra.attributes);
+        match answered.find(|(key, _)| **key == *PIPELINE_NAME) {
+            Some((_, Value::Str(name))) if !name.is_empty() => name,
+            _ => &naming.workflow,
+        }
     }
 
     fn span_id(&self, naming: &Naming) -> SpanId {
@@ -684,6 +694,8 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
 
 /// A key that only the API, or farspan itself, may speak under: an event's `endTime` would pass for the API's where it
 /// reported none.
+const PIPELINE_NAME: &str = "cicd.pipeline.name";
+
 fn is_ours(key: &str) -> bool {
     matches!(
         key,

@@ -20,7 +20,7 @@ use crate::core::limits;
 use crate::core::time::{Mono, Wall};
 use crate::core::workflow::cut;
 use crate::core::{PollFailure, PollFailureReason};
-use crate::exchange::{self, Api, Asking, PAGES_MAX, Place, Tally, failure, failure_of_io};
+use crate::exchange::{self, Api, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io};
 use crate::http::{self, NameCache, Trust};
 use crate::mapping::definition::{Pages, Request, Times};
 use crate::mapping::pointer::Pointer;
@@ -311,12 +311,11 @@ impl Discoverer {
                 body: body.as_deref(),
                 conditions: &[],
             };
-            let response = asking.ask(&url, tally)?;
-            let (parts, body) = response.into_parts();
-            if parts.status.as_u16() == 404 {
-                let why = format!("{TITLE}: HTTP {}", parts.status);
+            let Reply::Found(response) = asking.ask(&url, tally)? else {
+                let why = format!("{TITLE}: HTTP 404 Not Found");
                 return Err(failure(PollFailureReason::Status, &why).into());
-            }
+            };
+            let (parts, body) = response.into_parts();
             let node = self.read(Response::new(body))?;
             let page = self.take(&node, since, &mut found)?;
             if found.is_cut {

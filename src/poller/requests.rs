@@ -6,7 +6,7 @@ use crate::clock;
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
-use crate::exchange::{self, Asking, PAGES_MAX, Place, Tally, failure, failure_of_io};
+use crate::exchange::{self, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io};
 use crate::http::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
@@ -191,11 +191,12 @@ impl Poller {
             body,
             conditions: conditions.as_deref().unwrap_or_default(),
         };
-        let response = asking.ask(url, &mut progress.tally)?;
-        match (response.status().as_u16(), known) {
-            (404, _) => Ok(Got::NotFound),
-            (304, Some((validators, part))) => Ok(Got::Part(part, validators.linked())),
-            _ => self.read(asked, url, response),
+        match (asking.ask(url, &mut progress.tally)?, known) {
+            (Reply::Found(response), _) => self.read(asked, url, response),
+            (Reply::Unchanged, Some((validators, part))) => {
+                Ok(Got::Part(part, validators.linked()))
+            }
+            (Reply::Unchanged | Reply::NotFound, _) => Ok(Got::NotFound),
         }
     }
 

@@ -1,7 +1,7 @@
 //! From the configuration's monitors to what pollers ask, and to what the core knows of each.
 
 use super::services;
-use crate::config::monitors::Monitor;
+use crate::config::monitors::{self, Monitor};
 use crate::config::{Config, Pem};
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
@@ -92,10 +92,9 @@ pub(super) fn hosts(config: &Config) -> usize {
 
 /// What the log calls the API of each.
 pub(super) fn apis(config: &Config) -> Vec<String> {
-    let is_only = config.monitors.len() == 1;
-    let title = |monitor: &Monitor| match is_only {
-        true => "the API".to_owned(),
-        false => format!("the API of monitor {}", monitor.name),
+    let title = |monitor: &Monitor| match &*monitor.name {
+        monitors::ONLY_NAME => "the API".to_owned(),
+        name => format!("the API of monitor {name}"),
     };
     config.monitors.iter().map(title).collect()
 }

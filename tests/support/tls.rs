@@ -34,6 +34,57 @@ impl Certificate {
     }
 }
 
+/// Vouches for others.
+pub struct Authority {
+    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    /// PEM.
+    pub certificate: PathBuf,
+    folder: Folder,
+}
+
+/// What an authority vouches for: PEM files, gone with the authority.
+pub struct Vouched {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+        let folder = Folder::new();
+        let certificate = folder.path().join("authority.pem");
+        fs::write(&certificate, issuer.pem()).unwrap();
+        Authority {
+            issuer,
+            certificate,
+            folder,
+        }
+    }
+
+    fn vouch(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate, key)
+    }
+
+    pub fn certificate(&self, name: &str) -> Vouched {
+        let (certificate, key) = self.vouch(name);
+        let write = |what: &str, text: String| {
+            let path = self.folder.path().join(format!("{name}-{what}.pem"));
+            fs::write(&path, text).unwrap();
+            path
+        };
+        Vouched {
+            certificate: write("certificate", certificate.pem()),
+            key: write("key", key.serialize_pem()),
+        }
+    }
+}
+
 pub struct TlsWay {
     pub port: u16,
     /// PEM: trust it, and the way is trusted.
@@ -52,11 +103,35 @@ impl TlsWay {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key.into())
             .unwrap();
+        TlsWay::by(config, port, &made.cert.pem())
+    }
+
+    /// The same, vouched for by `own`, for those only who show what `clients` vouches for.
+    pub fn guarded(port: u16, own: &Authority, clients: &Authority) -> Self {
+        let (certificate, key) = own.vouch("localhost");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(clients.issuer.der().clone()).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            provider.clone(),
+        );
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        TlsWay::by(config, port, &own.issuer.pem())
+    }
+
+    fn by(config: rustls::ServerConfig, port: u16, pem: &str) -> Self {
         let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own_port = listener.local_addr().unwrap().port();
         let certificate = std::env::temp_dir().join(format!("farspan-test-{own_port}.pem"));
-        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&certificate, pem).unwrap();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let config = config.clone();

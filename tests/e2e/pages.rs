@@ -1,0 +1,395 @@
+//! Answers in pages, of several requests, and by POST.
+
+use crate::support::http::{Answer, Reply, Request, Server, lock};
+use crate::support::monitored::Monitored;
+use crate::support::percent_decoded;
+use crate::support::spans::Seen;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What the steps of these APIs are called.
+fn name(number: usize) -> String {
+    format!("step-{number:03}")
+}
+
+fn step(number: usize) -> Value {
+    json!({"name": name(number), "state": "success", "start": "2026-11-20T09:00:01Z", "end": "2026-11-20T09:00:02Z"})
+}
+
+fn run(id: &str, state: &str) -> Value {
+    json!({"id": id, "state": state, "start": "2026-11-20T09:00:00Z", "end": "2026-11-20T09:00:03Z"})
+}
+
+fn ok(body: &Value) -> Answer {
+    Answer::new(200).body("application/json", body.to_string())
+}
+
+fn parts(request: &Request) -> (String, HashMap<String, String>) {
+    let (path, query) = request
+        .target
+        .split_once('?')
+        .unwrap_or((&request.target, ""));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let decoded = |text: &str| percent_decoded(text).unwrap();
+    let pairs = pairs.map(|(key, value)| (decoded(key), decoded(value)));
+    (decoded(path), pairs.collect())
+}
+
+/// A run is at `/runs/ID`, its steps are wherever `steps` has them: called with the query, it answers.
+fn api(steps: impl Fn(&HashMap<String, String>) -> Reply + Send + Sync + 'static) -> Server {
+    Server::start(move |request| {
+        let (path, query) = parts(request);
+        match path.strip_prefix("/runs/").map(|rest| rest.split_once('/')) {
+            Some(None) => ok(&run(&path["/runs/".len()..], "success")).into(),
+            Some(Some((_, "steps"))) => steps(&query),
+            _ => Answer::new(404).into(),
+        }
+    })
+}
+
+fn monitor(server: &Server, pages: Value) -> Value {
+    json!({
+        "name": "paged",
+        "api": {"base_url": server.url()},
+        "request": {"path": "/runs/{id}"},
+        "requests": {"steps": {"path": "/runs/{id}/steps", "pages": pages}},
+        "workflow": {"id": "/id", "status": "/state", "start": "/start", "end": "/end"},
+        "stages": [{"name": "steps", "from": "steps", "list": "/items", "key": "/name", "status": "/state",
+            "start": "/start", "end": "/end"}],
+        "statuses": {"running": "running", "success": "success", "failed": "failure"},
+    })
+}
+
+/// All steps, by name, and the queries that were asked for them by the one poll that it takes.
+#[track_caller]
+fn watched(server: &Server, pages: Value) -> (Vec<String>, Vec<String>, String) {
+    let it = Monitored::by(json!([monitor(server, pages)]));
+    let (spans, log) = it.watch("w 1");
+    (steps_of(&spans), queries(server), log)
+}
+
+fn steps_of(spans: &[Seen]) -> Vec<String> {
+    let steps = spans.iter().filter(|span| !span.is_root());
+    let mut names: Vec<String> = steps.map(|span| span.span.name.clone()).collect();
+    names.sort();
+    names
+}
+
+fn queries(server: &Server) -> Vec<String> {
+    let requests = server.requests().into_iter();
+    let steps = requests.filter(|r| r.target.starts_with("/runs/w%201/steps"));
+    let query = |r: Request| r.target.split_once('?').map(|(_, query)| query.to_owned());
+    steps.map(|r| query(r).unwrap_or_default()).collect()
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(name).collect()
+}
+
+fn number(query: &HashMap<String, String>, key: &str) -> usize {
+    query.get(key).map_or(0, |text| text.parse().unwrap())
+}
+
+#[test]
+fn by_offset() {
+    let server = api(|query| {
+        let (offset, limit) = (number(query, "offset"), number(query, "limit"));
+        let items: Vec<Value> = (offset..7.min(offset + limit)).map(step).collect();
+        ok(&json!({"items": items, "total": 7})).into()
+    });
+    let pages = json!({"by": "offset", "size": 3, "total": "/total"});
+    let (steps, queries, _) = watched(&server, pages);
+    assert_eq!(steps, names(7));
+    assert_eq!(queries, ["limit=3", "limit=3&offset=3", "limit=3&offset=6"]);
+}
+
+/// A server may give fewer than it is asked for: what counts is how many there were, not how many there might be.
+#[test]
+fn by_offset_of_a_server_that_gives_fewer() {
+    let server = api(|query| {
+        let offset = number(query, "offset");
+        let items: Vec<Value> = (offset..7.min(offset + 2)).map(step).collect();
+        ok(&json!({"items": items, "total": 7})).into()
+    });
+    let pages = json!({"by": "offset", "size": 5, "total": "/total"});
+    let (steps, queries, _) = watched(&server, pages);
+    assert_eq!(steps, names(7));
+    assert_eq!(queries.len(), 4, "{queries:?}");
+}
+
+#[test]
+fn by_page() {
+    let server = api(|query| {
+        let (page, size) = (number(query, "page"), number(query, "per_page"));
+        let items: Vec<Value> = ((page - 1) * size..7.min(page * size)).map(step).collect();
+        ok(&json!({ "items": items })).into()
+    });
+    // Without a total the first page that is not full is the last one.
+    let pages = json!({"by": "page", "page": "page", "limit": "per_page", "size": 3, "first": 1});
+    let (steps, queries, _) = watched(&server, pages);
+    assert_eq!(steps, names(7));
+    assert_eq!(
+        queries,
+        [
+            "per_page=3&page=1",
+            "per_page=3&page=2",
+            "per_page=3&page=3"
+        ]
+    );
+}
+
+#[test]
+fn by_cursor() {
+    let server = api(|query| {
+        let from = query.get("token").map_or(0, |token| {
+            token.strip_prefix("from +/=").unwrap().parse().unwrap()
+        });
+        let items: Vec<Value> = (from..7.min(from + 3)).map(step).collect();
+        let next = match from + 3 {
+            // The last page has an empty one.
+            7.. => String::new(),
+            next => format!("from +/={next}"),
+        };
+        ok(&json!({"items": items, "next": next})).into()
+    });
+    let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
+    let (steps, queries, _) = watched(&server, pages);
+    assert_eq!(steps, names(7));
+    assert_eq!(
+        queries,
+        ["", "token=from%20%2B%2F%3D3", "token=from%20%2B%2F%3D6"]
+    );
+}
+
+#[test]
+fn by_link() {
+    let server = api(|query| {
+        let page = number(query, "page");
+        let items: Vec<Value> = (page * 3..7.min(page * 3 + 3)).map(step).collect();
+        let answer = ok(&json!({ "items": items }));
+        match page {
+            2.. => answer.header("Link", r#"</runs/w%201/steps>; rel="first""#),
+            _ => answer.header(
+                "Link",
+                format!(
+                    r#"</runs/w%201/steps>; rel="first", </runs/w%201/steps?page={}>; rel="next""#,
+                    page + 1
+                ),
+            ),
+        }
+        .into()
+    });
+    let (steps, queries, _) = watched(&server, json!({"by": "link"}));
+    assert_eq!(steps, names(7));
+    assert_eq!(queries, ["", "page=1", "page=2"]);
+}
+
+/// What lets farspan in stays on its host, whatever a page names as the next one.
+#[test]
+fn a_link_to_another_host_is_not_followed() {
+    let elsewhere = Server::start(|_| ok(&json!({"items": [step(1)]})).into());
+    let away = Arc::new(Mutex::new(Some(elsewhere.url())));
+    let server = {
+        let away = away.clone();
+        api(move |_| {
+            let answer = ok(&json!({"items": [step(0)]}));
+            match &*lock(&away) {
+                Some(url) => answer.header("Link", format!("<{url}/next>; rel=\"next\"")),
+                None => answer,
+            }
+            .into()
+        })
+    };
+    let mut monitor = monitor(&server, json!({"by": "link"}));
+    monitor["api"]["auth"] = json!({"type": "bearer", "token": "s3cret-token"});
+    let it = Monitored::by(json!([monitor]));
+    let farspan = it.start();
+    it.rig.submit("w 1");
+    crate::support::eventually("a word about it", crate::support::SOON, || {
+        farspan.stderr().contains("the way to another host")
+    });
+    lock(&away).take();
+    assert_eq!(steps_of(&it.spans("w 1")), names(1));
+    assert_eq!(elsewhere.requests().len(), 0, "nothing left its host");
+    assert!(!farspan.stop().stderr.contains("s3cret-token"));
+}
+
+#[test]
+fn of_more_pages_than_the_bound_the_first_hundred_count() {
+    let server = api(|query| {
+        let offset = number(query, "offset");
+        ok(&json!({"items": [step(offset)], "total": 150})).into()
+    });
+    let pages = json!({"by": "offset", "size": 1, "total": "/total"});
+    let (steps, queries, log) = watched(&server, pages);
+    assert_eq!(steps, names(100));
+    assert_eq!(queries.len(), 100);
+    assert!(log.contains("more than 100 pages"), "{log}");
+}
+
+#[test]
+fn a_cursor_that_never_ends_does_not_hold_up_the_poll() {
+    // Always the same, or always another one.
+    for (always_new, asked) in [(false, 2), (true, 100)] {
+        let count = Arc::new(Mutex::new(0));
+        let server = api(move |_| {
+            let mut count = lock(&count);
+            *count += usize::from(always_new);
+            ok(&json!({"items": [step(0)], "next": format!("cursor-{count}")})).into()
+        });
+        let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
+        let (steps, queries, log) = watched(&server, pages);
+        assert_eq!(steps, names(1));
+        assert_eq!(queries.len(), asked);
+        assert_eq!(log.contains("more than 100 pages"), always_new, "{log}");
+    }
+}
+
+/// A page that fails fails the poll: half of the stages would look like all of them.
+#[test]
+fn a_page_that_fails_is_asked_for_again_with_the_whole_poll() {
+    let failed = Arc::new(Mutex::new(false));
+    let server = api(move |query| {
+        let (offset, limit) = (number(query, "offset"), number(query, "limit"));
+        if offset > 0 && !std::mem::replace(&mut *lock(&failed), true) {
+            return Answer::new(500).into();
+        }
+        let items: Vec<Value> = (offset..7.min(offset + limit)).map(step).collect();
+        ok(&json!({"items": items, "total": 7})).into()
+    });
+    let pages = json!({"by": "offset", "size": 5, "total": "/total"});
+    let (steps, queries, log) = watched(&server, pages);
+    assert_eq!(steps, names(7));
+    assert_eq!(queries.len(), 4, "{queries:?}");
+    assert!(log.contains("requests.steps: HTTP 500"), "{log}");
+}
+
+// Further requests.
+
+#[test]
+fn a_further_request_that_is_not_found_is_taken_for_nothing_there_yet() {
+    let server = api(|_| Answer::new(404).into());
+    let (steps, queries, log) = watched(&server, Value::Null);
+    assert_eq!(steps, names(0));
+    assert!(!queries.is_empty());
+    assert!(log.contains("requests.steps: HTTP 404"), "{log}");
+}
+
+#[test]
+fn a_post_says_what_it_is_about_in_its_body() {
+    let server = Server::start(|request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let id = body["where"]["run"]["eq"].as_str().unwrap();
+        let steps: Vec<Value> = (0..3).map(step).collect();
+        let mut answer = run(id, "success");
+        answer["items"] = json!(steps);
+        ok(&json!({"data": [answer]})).into()
+    });
+    let mut monitor = monitor(&server, Value::Null);
+    monitor["request"] = json!({"method": "POST", "path": "/graphql", "body": {
+        "query": "{ run }", "limit": 1, "where": {"run": {"eq": "{id}"}, "not": [null, true, 1.5]}}});
+    monitor["requests"] = Value::Null;
+    monitor["workflow"]["root"] = json!("/data/0");
+    monitor["stages"][0]["from"] = Value::Null;
+    monitor["stages"][0]["list"] = json!("/data/0/items");
+    let it = Monitored::by(json!([monitor]));
+    let id = r#"a "quoted" \ {id} ü"#;
+    let (spans, _) = it.watch(id);
+    assert_eq!(steps_of(&spans), names(3));
+    let request = &server.requests()[0];
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.header("Content-Type"), Some("application/json"));
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(
+        body,
+        json!({"query": "{ run }", "limit": 1, "where": {"run": {"eq": id}, "not": [null, true, 1.5]}})
+    );
+}
+
+/// The steps are named by one list, and each has its attempts elsewhere.
+#[test]
+fn a_request_for_each_of_a_list() {
+    let names = ["build & test", "../deploy?", "100%"];
+    let server = Server::start(move |request| {
+        let (path, _) = parts(request);
+        let raw = request.target.clone();
+        let step = |name: &str, attempt: u32, state: &str| {
+            let mut step = step(0);
+            step["name"] = json!(name);
+            step["attempt"] = json!(attempt);
+            step["state"] = json!(state);
+            step
+        };
+        if path == "/runs/w" {
+            return ok(&run("w", "success")).into();
+        }
+        if path == "/runs/w/steps" {
+            let items = names.map(|name| step(name, if name == "100%" { 1 } else { 2 }, "success"));
+            return ok(&json!({"items": items})).into();
+        }
+        let known = names
+            .iter()
+            .find(|name| path == format!("/runs/w/steps/{name}/tries"));
+        match known {
+            // Each name is one segment.
+            Some(name) if raw.matches('/').count() == 5 => {
+                ok(&json!({"items": [step(name, 1, "failed"), step(name, 2, "success")]})).into()
+            }
+            _ => Answer::new(404).into(),
+        }
+    });
+    let mut monitor = monitor(&server, Value::Null);
+    monitor["requests"]["tries"] = json!({"path": "/runs/{id}/steps/{stage.key}/tries", "for_each": "steps", "when_attempt_above": 1});
+    monitor["stages"][0]["attempt"] = json!("/attempt");
+    let mut tries = monitor["stages"][0].clone();
+    tries["name"] = json!("tries");
+    tries["from"] = json!("tries");
+    monitor["stages"] = json!([monitor["stages"][0], tries]);
+    let it = Monitored::by(json!([monitor]));
+    let (spans, _) = it.watch("w");
+    assert_eq!(
+        steps_of(&spans),
+        [
+            "../deploy?",
+            "../deploy?",
+            "100%",
+            "build & test",
+            "build & test"
+        ]
+    );
+    let failed = spans.iter().filter(|span| span.error().is_some());
+    assert_eq!(failed.count(), 2);
+    let again = spans.iter().filter(|span| !span.span.links.is_empty());
+    assert_eq!(again.count(), 2, "an attempt links to the one before");
+    let tries = server.requests().into_iter();
+    let tries = tries.filter(|r| r.target.ends_with("/tries"));
+    assert_eq!(tries.count(), 2, "one was never tried again");
+}
+
+#[test]
+fn of_a_list_that_is_too_long_the_first_hundred_are_asked_after() {
+    let server = Server::start(|request| {
+        let (path, _) = parts(request);
+        let items: Vec<Value> = match &*path {
+            "/runs/w" => return ok(&run("w", "success")).into(),
+            "/runs/w/steps" => (0..120).map(step).collect(),
+            _ => Vec::new(),
+        };
+        ok(&json!({ "items": items })).into()
+    });
+    let mut monitor = monitor(&server, Value::Null);
+    monitor["requests"]["more"] =
+        json!({"path": "/runs/{id}/more/{stage.key}", "for_each": "steps"});
+    let mut more = monitor["stages"][0].clone();
+    more["name"] = json!("more");
+    more["from"] = json!("more");
+    monitor["stages"] = json!([monitor["stages"][0], more]);
+    let it = Monitored::by(json!([monitor]));
+    let (spans, log) = it.watch("w");
+    assert_eq!(steps_of(&spans), names(120));
+    let more = server.requests().into_iter();
+    let more = more.filter(|r| r.target.starts_with("/runs/w/more/"));
+    assert_eq!(more.count(), 100);
+    assert!(log.contains("only the first 100 of 120"), "{log}");
+}
