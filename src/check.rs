@@ -18,8 +18,11 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 
 /// Tries each endpoint of a valid configuration and says how it went, a line each. Fails if one did not answer.
-pub fn run(config: &Config) -> ExitCode {
+pub fn run(config: &Config, offline: bool) -> ExitCode {
     say("ok    configuration");
+    if offline {
+        return ExitCode::SUCCESS;
+    }
     let mut all_well = true;
     let mut tell = |what: &str, tried: Result<String, String>| match tried {
         Ok(found) => say(&format!("ok    {what}: {found}")),

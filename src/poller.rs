@@ -7,6 +7,7 @@
 //! A poller knows nothing of workflows: it asks what it is told to and answers with what it got. Every answer carries
 //! the poll's generation. Nothing here decides when to ask again.
 
+mod record;
 mod redirect;
 mod requests;
 mod unchanged;
@@ -14,8 +15,9 @@ mod unchanged;
 use crate::core::{Poll, Polled};
 use crate::credentials::Credentials;
 use crate::http::{self, NameCache, Timeouts, Trust};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, Missing};
 use crossbeam_channel::{Receiver, Sender};
+pub use record::Exchange;
 use requests::Poller;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -95,6 +97,41 @@ impl Pollers {
         }
         Ok(Pollers { threads })
     }
+}
+
+/// One poll with everything that went over the wire.
+#[derive(Debug)]
+pub struct Probed {
+    /// What came of it.
+    pub polled: Polled,
+    /// Its requests in their order.
+    pub exchanges: Vec<Exchange>,
+    /// The pointers that found nothing, where there were answers to all requests.
+    pub found_nothing: Vec<Missing>,
+}
+
+/// Polls once, on this thread, as a poller would.
+///
+/// # Errors
+/// A text that says what is wrong with the trust.
+pub fn probe(target: &Target, trust: &Trust, workflow_id: &str) -> Result<Probed, String> {
+    let names = NameCache::default();
+    let agent = http::agent(TIMEOUTS, &target.base_url, trust, &names)?;
+    let mut poller = Poller::recording(agent, names);
+    let poll = Poll {
+        slot: 0,
+        generation: 0,
+        monitor: 0,
+        workflow_id: workflow_id.into(),
+        traceparent: None,
+    };
+    let polled = poller.poll(&poll, target);
+    let record = poller.into_record();
+    Ok(Probed {
+        polled,
+        exchanges: record.exchanges,
+        found_nothing: record.found_nothing,
+    })
 }
 
 impl Drop for Pollers {

@@ -10,7 +10,10 @@ use std::process::Command;
 const LAYERS: [(&str, &[&str]); 8] = [
     ("core", &["core"]),
     ("the clock", &["clock"]),
-    ("what edges share", &["http", "link", "mapping", "otlp"]),
+    (
+        "what edges share",
+        &["http", "link", "mapping", "otlp", "waterfall"],
+    ),
     ("who farspan is", &["credentials"]),
     (
         "edges",
@@ -20,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("run", &["run"]),
-    ("commands", &["check", "demo/show"]),
+    ("commands", &["check", "demo/show", "probe", "trace"]),
     ("main", &["main", "lib"]),
 ];
 

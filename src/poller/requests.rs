@@ -1,6 +1,7 @@
 //! One poll: the requests that the mapping names, each with its pages, until everything is known or one of them fails.
 
 use super::Target;
+use super::record::{Exchange, Record, note_headers};
 use super::redirect::{REDIRECTS_MAX, is_redirect, next_page, same_host_redirect};
 use super::unchanged::{Unchanged, Validators};
 use crate::clock;
@@ -26,6 +27,8 @@ pub(super) struct Poller {
     unchanged: Arc<Unchanged>,
     /// Reused from poll to poll.
     body: Vec<u8>,
+    /// For a probe: everything that goes over the wire.
+    record: Option<Record>,
 }
 
 /// A body up to this size is read whole and parsed from memory, which is faster; a larger one is parsed as it comes.
@@ -62,7 +65,21 @@ impl Poller {
             names,
             unchanged,
             body: Vec::new(),
+            record: None,
         }
+    }
+
+    /// The same; what it did is in its record.
+    pub(super) fn recording(agent: Agent, names: NameCache) -> Self {
+        Poller {
+            record: Some(Record::default()),
+            ..Poller::new(vec![agent], names, Arc::default())
+        }
+    }
+
+    /// What was recorded.
+    pub(super) fn into_record(self) -> Record {
+        self.record.unwrap_or_default()
     }
 
     pub(super) fn poll(&mut self, poll: &Poll, target: &Target) -> Polled {
@@ -132,6 +149,9 @@ impl Poller {
                         .odd(|| format!("requests.{name}: HTTP 404, taken for nothing there yet"));
                 }
             }
+        }
+        if let Some(record) = &mut self.record {
+            record.found_nothing = gather.found_nothing();
         }
         let Reading { snapshot, oddity } = gather.finish().map_err(unreadable)?;
         Ok(Answer::Snapshot {
@@ -214,7 +234,12 @@ impl Poller {
                     progress.pause = progress.pause.max(limited);
                     return self.read(asked, url, response);
                 }
-                404 => return Ok(Got::NotFound),
+                404 => {
+                    if let Some(record) = &mut self.record {
+                        record.read_refusal(response);
+                    }
+                    return Ok(Got::NotFound);
+                }
                 401 | 403 if limited.is_none() => {
                     let another = asked.target.credentials.refused(credential.as_ref());
                     if another && std::mem::take(&mut again) {
@@ -223,12 +248,16 @@ impl Poller {
                 }
                 _ => {}
             }
-            return Err(refusal(&response, status, limited, now, asked));
+            let refusal = refusal(&response, status, limited, now, asked);
+            if let Some(record) = &mut self.record {
+                record.read_refusal(response);
+            }
+            return Err(refusal);
         }
     }
 
     fn send(
-        &self,
+        &mut self,
         asked: &Asked<'_>,
         url: &str,
         body: Option<&[u8]>,
@@ -240,6 +269,10 @@ impl Poller {
         let mut url = std::borrow::Cow::Borrowed(url);
         for _ in 0..=REDIRECTS_MAX {
             progress.requests += 1;
+            let mut exchange = self
+                .record
+                .as_ref()
+                .map(|_| Exchange::new(asked, &url, body));
             let response = match body {
                 None => {
                     let mut request = with_headers(agent.get(&*url), asked, credential);
@@ -251,13 +284,19 @@ impl Poller {
                             request = request.header(header::IF_MODIFIED_SINCE, time);
                         }
                     }
+                    note_headers(&mut exchange, &request);
                     request.call()
                 }
                 Some(body) => {
                     let request = with_headers(agent.post(&*url), asked, credential);
-                    request.content_type("application/json").send(body)
+                    let request = request.content_type("application/json");
+                    note_headers(&mut exchange, &request);
+                    request.send(body)
                 }
             };
+            if let (Some(record), Some(exchange)) = (&mut self.record, exchange) {
+                record.add(exchange, response.as_ref().ok());
+            }
             let response = response.map_err(|e| failure_of(&e))?;
             if !is_redirect(response.status()) {
                 return Ok(response);
@@ -283,11 +322,19 @@ impl Poller {
             .limit(limits::BODY_BYTES_MAX)
             .reader();
         self.body.clear();
-        let whole = (&mut body).take(WHOLE_BODY_BYTES as u64 + 1);
+        // A probe wants to see all of it.
+        let whole_bytes = match &self.record {
+            Some(_) => limits::BODY_BYTES_MAX as usize,
+            None => WHOLE_BODY_BYTES,
+        };
+        let whole = (&mut body).take(whole_bytes as u64 + 1);
         let read = { whole }.read_to_end(&mut self.body);
         read.map_err(|e| failure_of_io(&e))?;
         let mapping = &asked.target.mapping;
-        let is_whole = self.body.len() <= WHOLE_BODY_BYTES;
+        if let Some(record) = &mut self.record {
+            record.read(&self.body);
+        }
+        let is_whole = self.body.len() <= whole_bytes;
         let part = if is_whole {
             mapping.read_slice(asked.number, &self.body)
         } else {
@@ -316,12 +363,12 @@ impl Progress {
 }
 
 /// Which request of which poll.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     poll: &'a Poll,
     target: &'a Target,
     number: usize,
-    name: &'a str,
-    request: &'a Request,
+    pub(super) name: &'a str,
+    pub(super) request: &'a Request,
 }
 
 impl Asked<'_> {

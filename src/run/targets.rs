@@ -21,7 +21,10 @@ pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Targ
 }
 
 /// What pollers ask of one monitor.
-fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
+///
+/// # Errors
+/// A text that says what is wrong with its headers or its trust.
+pub fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
     let headers = monitor.api.headers.iter().map(|(name, value)| {
         let name = HeaderName::try_from(name);
         let value = HeaderValue::try_from(value.expose());
@@ -42,7 +45,7 @@ fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
 }
 
 /// Whom the API's certificate is checked against, and who farspan is to it.
-pub(super) fn trust(monitor: &Monitor) -> Trust {
+pub fn trust(monitor: &Monitor) -> Trust {
     let pem = |pem: &Option<Pem>| pem.as_ref().map(|pem| pem.bytes.clone());
     let chain = pem(&monitor.api.client_certificate);
     Trust {
