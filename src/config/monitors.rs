@@ -89,6 +89,15 @@ impl Monitor {
         mistakes.collect()
     }
 
+    /// The key that says where its API is, for people.
+    pub fn base_url_key(&self) -> String {
+        let api = self.written.members.get("api");
+        match api.is_some_and(|api| api.get("base_url").is_some()) {
+            true => format!("{}.api.base_url", self.written.place),
+            false => "FARSPAN_API_BASE_URL (api.base_url)".to_owned(),
+        }
+    }
+
     /// The key that says who farspan is to its API, for people.
     pub fn credential_key(&self) -> String {
         let given = |key: &str, source: &SecretSource| match source {
