@@ -377,8 +377,11 @@ impl Seen {
         if self.missing.is_empty() || bodies.is_empty() {
             return;
         }
+        if !out.is_empty() && !out.ends_with("\n\n") {
+            out.push('\n');
+        }
         out.push_str(
-            "\nLed nowhere (as it should be where the API leaves out what it has nothing for):\n",
+            "Led nowhere (as it should be where the API leaves out what it has nothing for):\n",
         );
         let mut told = String::new();
         for missing in &self.missing {

@@ -2,10 +2,13 @@
 
 use crate::support::api::{FakeApi, completed, processing};
 use crate::support::files::Files;
+use crate::support::folder::Folder;
 use crate::support::free_port;
 use crate::support::http::{Answer, Reply, Server};
 use crate::support::program::{Ended, farspan};
+use crate::support::receiver::Receiver;
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Two requests, of which the second is asked for each element, and a bearer token.
 fn builds(base_url: &str) -> String {
@@ -310,4 +313,145 @@ fn the_default_api_is_asked_as_run_would() {
             "Workflow a/b  2h 02m 03s  ✓ ok",
         ],
     );
+}
+
+/// A fenced block of the page, and the line of text above it.
+fn blocks(page: &str) -> Vec<(String, String, String)> {
+    let mut blocks = Vec::new();
+    let mut above = String::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(kind) = line.strip_prefix("```") else {
+            if !line.is_empty() {
+                above = line.to_owned();
+            }
+            continue;
+        };
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        blocks.push((kind.to_owned(), above.clone(), body.join("\n") + "\n"));
+    }
+    blocks
+}
+
+/// The file that a block of JSON is: the last name in backquotes above it that ends so.
+fn file_of(above: &str) -> String {
+    let mut names = above.split('`').filter(|name| name.ends_with(".json"));
+    names.next_back().expect("a file's name").to_owned()
+}
+
+/// Whether the output is that of the page: `...` on a line of its own stands for any lines, at the end of a line for any
+/// rest. The time of the day is not compared.
+fn is_as_told(told: &[&str], output: &[&str]) -> bool {
+    let timeless = |line: &str| match line.as_bytes() {
+        [_, _, b':', _, _, b':', _, _, b'Z', ..] => line[9..].to_owned(),
+        _ => line.to_owned(),
+    };
+    match (told, output) {
+        ([], []) => true,
+        (["...", rest @ ..], _) => (0..=output.len()).any(|skip| is_as_told(rest, &output[skip..])),
+        ([line, told @ ..], [found, output @ ..]) => {
+            let same = match line.strip_suffix("...") {
+                Some(begin) => found.starts_with(begin),
+                None => timeless(line) == timeless(found),
+            };
+            same && is_as_told(told, output)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn the_page_about_your_own_api_is_true_to_the_letter() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/your-own-api.md")).unwrap();
+    let saved = root.join("tests/your-own-api");
+    let body = |name: &str| std::fs::read_to_string(saved.join(name)).unwrap();
+    let (running, ended) = (body("running.json"), body("run.json"));
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("running.json"), &running).unwrap();
+    // The probe and the first poll of the trace see it run.
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| match &*request.target {
+        "/v1/runs/settle-20261119" if request.header("Authorization") != Some("Bearer s3cret") => {
+            Answer::new(401).into()
+        }
+        "/v1/runs/settle-20261119" => {
+            let body = match asked.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => &running,
+                _ => &ended,
+            };
+            Answer::new(200)
+                .body("application/json", body.as_str())
+                .into()
+        }
+        _ => Answer::new(404).into(),
+    });
+    let receiver = Receiver::start();
+    receiver.relaxed();
+    let admin = format!("127.0.0.1:{}", free_port());
+    let real = [
+        ("https://millrace.example.com", server.url()),
+        ("http://localhost:4318", receiver.server.url()),
+        ("127.0.0.1:9464", admin.clone()),
+    ];
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_farspan"));
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut commands = 0;
+    for (kind, above, text) in blocks(&page) {
+        if kind == "json" {
+            let name = file_of(&above);
+            if saved.join(&name).exists() {
+                assert_eq!(text, body(&name), "{name} is that of the tests");
+            }
+            let text = text.replace(real[0].0, &real[0].1);
+            std::fs::write(folder.path().join(name), text).unwrap();
+            continue;
+        }
+        assert_eq!(kind, "console");
+        for step in text.split("$ ").skip(1) {
+            let (command, told) = step.split_once('\n').unwrap();
+            // Who asks for an address by name waits for callers.
+            let listen = match command.contains("--events -") {
+                true => "none",
+                false => &admin,
+            };
+            let done = std::process::Command::new("timeout")
+                .args(["30", "sh", "-c", &format!("exec 2>&1; {command}")])
+                .env_clear()
+                .envs([("PATH", path.as_str()), ("FARSPAN_ADMIN_LISTEN", listen)])
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
+                .current_dir(folder.path())
+                .stdin(std::process::Stdio::null())
+                .output()
+                .unwrap();
+            let mut output = String::from_utf8(done.stdout).unwrap();
+            for (told, real) in &real {
+                output = output.replace(real, told);
+            }
+            assert!(
+                done.status.success(),
+                "{command}: {}\n{output}",
+                done.status
+            );
+            let (told, found): (Vec<_>, Vec<_>) =
+                (told.lines().collect(), output.lines().collect());
+            assert!(is_as_told(&told, &found), "$ {command}\n{output}");
+            commands += 1;
+        }
+    }
+    assert!(commands >= 10, "{commands}");
+    // The trace, and the run after it: the same spans.
+    let spans = receiver.spans();
+    let mut names: Vec<&str> = spans.iter().map(|seen| seen.span.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(
+        names,
+        ["Workflow", "ingest", "prices", "reconcile", "trades"]
+    );
+    assert_eq!(spans.len(), 10);
 }
