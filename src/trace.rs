@@ -89,7 +89,7 @@ fn watch(
     }
     let (lines, to_print) = bounded::<String>(LINES_QUEUE);
     let printing = std::thread::Builder::new()
-        .name("lines".into())
+        .name("progress".into())
         .spawn(move || to_print.iter().for_each(|line| say(&line)))
         .map_err(|e| format!("cannot start to print: {e}"))?;
     let (done, all_done) = bounded::<Infallible>(0);
