@@ -1,12 +1,28 @@
 //! `farspan check`: the configuration is valid; now, does everything it names answer?
+//!
+//! A line for each thing that was tried, with the key that names it and what could help. Nothing is left behind: no span,
+//! no stream, no directory.
 
+use crate::clock;
+use crate::config::monitors::{Discovery, Monitor};
+use crate::config::{Config, Otlp, Secret, State};
 #[cfg(feature = "redis")]
-use crate::config::State;
-use crate::config::{Config, Otlp, Secret};
+use crate::config::{Redis, monitors::Finished};
 use crate::console::say;
+use crate::core::Answer;
+use crate::core::limits;
+use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
+use crate::core::time::Wall;
 use crate::http::{self, NameCache, Timeouts, Trust};
-use crate::run;
+use crate::mapping::definition::Method;
+use crate::mapping::template::Variables;
+use crate::poller;
+use crate::run::{self, targets};
+use crate::waterfall::escape;
 use std::fmt::Display;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use ureq::http::header;
@@ -17,47 +33,315 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: Duration::from_secs(10),
 };
 
-/// Tries each endpoint of a valid configuration and says how it went, a line each. Fails if one did not answer.
-pub fn run(config: &Config) -> ExitCode {
+/// How one thing went: what was found, or what is wrong and what could help.
+type Tried = Result<String, String>;
+
+/// Tries each endpoint of a valid configuration and says how it went, a line each. Fails if one did not answer. With
+/// `offline` nothing is tried.
+pub fn run(config: &Config, offline: bool) -> ExitCode {
     say("ok    configuration");
+    if offline {
+        return ExitCode::SUCCESS;
+    }
     let mut all_well = true;
-    let mut tell = |what: &str, tried: Result<String, String>| match tried {
+    let mut tell = |what: &str, tried: Tried| match tried {
         Ok(found) => say(&format!("ok    {what}: {found}")),
         Err(trouble) => {
             all_well = false;
             say(&format!("FAIL  {what}: {trouble}"));
         }
     };
-    if let Some(api) = &config.api {
-        let token = api.token.as_ref().map(|t| format!("Bearer {}", t.expose()));
-        let what = format!("API {}", api.base_url);
-        let headers = token
-            .into_iter()
-            .map(|t| (header::AUTHORIZATION.as_str(), t));
-        let asked = ask(&api.base_url, headers, &Trust::default());
-        tell(&what, asked.and_then(api_answered));
+    for monitor in &config.monitors {
+        let what = format!("monitor {}, API {}", monitor.name, monitor.api.base_url);
+        tell(&what, ask_api(monitor));
+        if let Some(discovery) = &monitor.discovery {
+            let what = format!("monitor {}, discovery", monitor.name);
+            tell(&what, ask_discovery(monitor, discovery));
+        }
     }
     #[cfg(feature = "redis")]
-    match &config.redis {
-        Some(redis) => {
-            let keeps = redis.stream.is_some() || matches!(config.state, State::Redis { .. });
-            tell(
-                "Redis",
-                crate::intake::redis::ping(redis.url.expose(), keeps),
-            );
-        }
-        None => tell(
-            "Redis",
-            Err("not set: nothing would tell farspan of workflows; set FARSPAN_REDIS_URL".into()),
-        ),
+    if let Some(redis) = &config.redis {
+        try_redis(config, redis, &mut tell);
+    }
+    if let Some(missing) = run::source_missing(config, false)
+        && config.monitors.iter().all(|m| m.discovery.is_none())
+    {
+        tell("start events", Err(missing.to_owned()));
     }
     match &config.export.otlp {
         Some(otlp) => tell(&format!("collector {}", otlp.endpoint), ask_collector(otlp)),
-        None => say("ok    collector: none is set"),
+        None => tell("collector", Ok("none is set".to_owned())),
+    }
+    #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
+    let is_running = match &config.state {
+        State::File(directory) => {
+            let looked = look_at(directory, config.state_bytes_max);
+            let is_running = looked.as_ref().is_ok_and(|(_, is_running)| *is_running);
+            let what = format!("state {}", directory.display());
+            tell(&what, looked.map(|(found, _)| found));
+            is_running
+        }
+        // It is in the Redis above, or nowhere.
+        State::Redis { .. } | State::None => false,
+    };
+    #[cfg(feature = "admin")]
+    if let Some(admin) = &config.admin {
+        let what = format!("admin endpoint {}", admin.listen);
+        let tried = match crate::admin::bind(&admin.listen) {
+            Ok(_) => Ok("is free".to_owned()),
+            Err(error) if is_running && error.kind() == std::io::ErrorKind::AddrInUse => {
+                Ok("is in use, as the state is: a farspan is running".to_owned())
+            }
+            Err(error) => Err(format!(
+                "{error}; set FARSPAN_ADMIN_LISTEN (admin.listen) to another address, or none"
+            )),
+        };
+        tell(&what, tried);
     }
     match all_well {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// Polls after a workflow that there is not, as `farspan run` would: that is what its credentials have to let in.
+fn ask_api(monitor: &Monitor) -> Tried {
+    let pattern = monitor.mapping.definition().id.as_ref();
+    let id = pattern.map_or_else(|| "farspan-check".to_owned(), |pattern| pattern.example());
+    let target = targets::target(monitor, &NameCache::default())?;
+    let probed = poller::probe(&target, &targets::trust(monitor), &id)?;
+    let status = probed.exchanges.last().and_then(|exchange| exchange.status);
+    let status = status.map_or("an answer".to_owned(), |status| format!("HTTP {status}"));
+    let reachable = format!("answers ({status} to the invented id {id})");
+    match probed.polled.answer {
+        Answer::Snapshot { .. } | Answer::NotFound => Ok(reachable),
+        Answer::Failed(failure) => match failure.reason {
+            // It has let us in, and knows no such workflow.
+            Reason::Status | Reason::Shape | Reason::TooManyRequests => Ok(reachable),
+            _ => Err(remedied(monitor, &failure)),
+        },
+    }
+}
+
+/// What went wrong with an API, and which key could mend it.
+fn remedied(monitor: &Monitor, failure: &PollFailure) -> String {
+    let base_url = monitor.base_url_key();
+    let remedy = match failure.reason {
+        Reason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
+        Reason::Connect => format!("; is {base_url} right, and does anybody listen there?"),
+        Reason::Tls => {
+            "; api.certificate_file or SSL_CERT_FILE name the roots to trust, api.client_certificate_file who farspan is"
+                .to_owned()
+        }
+        Reason::Garbage | Reason::Protocol | Reason::Redirect => {
+            format!("; is {base_url} the API's, and not a page for people?")
+        }
+        Reason::Timeout | Reason::Disconnected => {
+            format!("; is {base_url} right, and nothing in the way (HTTPS_PROXY, NO_PROXY)?")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{}: {}{remedy}",
+        failure.reason.as_str(),
+        escape(&failure.detail)
+    )
+}
+
+/// The first page of the list.
+fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
+    let target = targets::target(monitor, &NameCache::default())?;
+    let now = clock::now().wall.as_unix_ns();
+    let lookback = i64::try_from(discovery.lookback.as_nanos()).unwrap_or(i64::MAX);
+    let since = Wall::from_unix_ns(now.saturating_sub(lookback));
+    let since_ms = since.as_unix_ns() / 1_000_000;
+    let mut variables = Variables::default();
+    variables.set("since", &since.to_string());
+    variables.set("since_epoch", &(since_ms / 1000).to_string());
+    variables.set("since_epoch_ms", &since_ms.to_string());
+    let mut url = monitor.api.base_url.clone();
+    if !discovery.request.path.render(&variables, &mut url) {
+        return Err("discovery.request.path: a variable in it has no value".to_owned());
+    }
+    let agent = http::agent(
+        TIMEOUTS,
+        &url,
+        &targets::trust(monitor),
+        &NameCache::default(),
+    )?;
+    let credential = target.api.credentials.header();
+    let credential = credential.map_err(|failure| remedied(monitor, &failure))?;
+    let headers = || target.api.headers.iter().chain(&credential);
+    let response = match discovery.request.method {
+        Method::Get => {
+            let mut request = agent.get(&url).header(header::ACCEPT, "application/json");
+            for (name, value) in headers() {
+                request = request.header(name, value);
+            }
+            request.call()
+        }
+        Method::Post => {
+            let body = discovery.request.body.as_ref();
+            let body = body.map_or(Some(Vec::new()), |body| body.render(&variables));
+            let body = body.ok_or("discovery.request.body: a variable in it has no value")?;
+            let mut request = agent.post(&url).content_type("application/json");
+            for (name, value) in headers() {
+                request = request.header(name, value);
+            }
+            request.send(&body[..])
+        }
+    };
+    let response = response.map_err(|error| {
+        let failure = PollFailure {
+            reason: http::reason_of(&error),
+            detail: error.to_string().into(),
+            retry_after: None,
+        };
+        format!("{url}: {}", remedied(monitor, &failure))
+    })?;
+    let status = response.status().as_u16();
+    match status {
+        200..=299 => {}
+        401 | 403 => {
+            let key = monitor.credential_key();
+            return Err(format!(
+                "{url}: HTTP {status}; is {key} right, and may it see the list?"
+            ));
+        }
+        404 => return Err(format!("{url}: HTTP 404; is discovery.request.path right?")),
+        _ => return Err(format!("{url}: HTTP {status}")),
+    }
+    let mut body = Vec::new();
+    let reader = response
+        .into_body()
+        .into_reader()
+        .take(limits::BODY_BYTES_MAX);
+    { reader }
+        .read_to_end(&mut body)
+        .map_err(|error| trouble(&error))?;
+    let json: serde_json::Value = serde_json::from_slice(&body)
+        .map_err(|_| format!("{url}: the answer is not JSON; is discovery.request.path right?"))?;
+    let list = discovery.list.to_string();
+    let Some(runs) = json.pointer(&list).and_then(|list| list.as_array()) else {
+        let keys: Vec<String> = json
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| escape(key))
+            .collect();
+        return Err(format!(
+            "{url}: discovery.list: no array at \"{list}\"; the answer has {}",
+            match keys.is_empty() {
+                true => "no keys".to_owned(),
+                false => keys.join(", "),
+            }
+        ));
+    };
+    let without_id = runs.iter().filter(|run| {
+        let mut ids = discovery.id.iter();
+        ids.any(|(_, pointer)| run.pointer(&pointer.to_string()).is_none())
+    });
+    match without_id.count() {
+        0 => Ok(format!("{} runs on the first page", runs.len())),
+        without => Err(format!(
+            "{url}: discovery.id: leads nowhere in {without} of {} runs",
+            runs.len()
+        )),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) {
+    let streams = config
+        .monitors
+        .iter()
+        .filter_map(|m| m.events.redis_stream.as_ref());
+    let keeps = redis.stream.is_some()
+        || streams.count() > 0
+        || matches!(config.state, State::Redis { .. });
+    let pinged = crate::intake::redis::ping(redis.url.expose(), keeps);
+    let is_there = pinged.is_ok();
+    tell(
+        "Redis",
+        pinged.map_err(|why| format!("{why}; is FARSPAN_REDIS_URL (redis.url) right?")),
+    );
+    if !is_there {
+        return;
+    }
+    let own = |key: &str, monitor: &Monitor| format!("{key} of monitor {}", monitor.name);
+    let mut channels = vec![(
+        "FARSPAN_REDIS_CHANNEL (redis.channel)".to_owned(),
+        redis.channel.clone(),
+    )];
+    let mut streams: Vec<(String, String)> = Vec::new();
+    let stream = redis.stream.iter().cloned();
+    streams.extend(stream.map(|stream| ("FARSPAN_REDIS_STREAM (redis.stream)".to_owned(), stream)));
+    for monitor in &config.monitors {
+        let channel = monitor.events.redis_channel.iter().cloned();
+        channels.extend(channel.map(|channel| (own("events.redis_channel", monitor), channel)));
+        let stream = monitor.events.redis_stream.iter().cloned();
+        streams.extend(stream.map(|stream| (own("events.redis_stream", monitor), stream)));
+        if let Some(Finished::RedisStream(stream)) = &monitor.finished {
+            streams.push((own("finished.redis_stream", monitor), stream.clone()));
+        }
+    }
+    let connection = || -> redis::RedisResult<redis::Connection> {
+        let client = redis::Client::open(redis.url.expose())?;
+        crate::link::connect(&client, TIMEOUTS.connect)
+    };
+    for (key, channel) in channels {
+        let subscribed = connection().and_then(|mut it| it.as_pubsub().subscribe(&channel));
+        let tried = subscribed.map(|()| "may be subscribed to".to_owned());
+        let tried = tried.map_err(|error| format!("{}; {key}", crate::link::told(&error)));
+        tell(&format!("channel {}", escape(&channel)), tried);
+    }
+    for (key, stream) in streams {
+        let kind = connection()
+            .and_then(|mut it| redis::cmd("TYPE").arg(&stream).query::<String>(&mut it));
+        let tried = match kind.as_deref() {
+            Ok("stream") => Ok("is a stream".to_owned()),
+            Ok("none") => Ok("is not there yet".to_owned()),
+            Ok(other) => Err(format!(
+                "is a {other} and no stream; {key} has to name another key"
+            )),
+            Err(error) => Err(format!("{}; {key}", crate::link::told(error))),
+        };
+        tell(&format!("stream {}", escape(&stream)), tried);
+    }
+}
+
+/// Whether the state can be kept there, and whether a farspan does already.
+fn look_at(directory: &Path, bytes_max: u64) -> Result<(String, bool), String> {
+    const REMEDY: &str = "set FARSPAN_STATE_DIR (state_dir) to a directory that farspan may write to, or FARSPAN_STATE to none";
+    // What is missing would be made.
+    let existing = directory
+        .ancestors()
+        .find(|path| path.as_os_str().is_empty() || path.exists());
+    let existing = existing
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let trace = existing.join(format!(".farspan-check-{}", std::process::id()));
+    let written = fs::File::create_new(&trace).and_then(|_| fs::remove_file(&trace));
+    written.map_err(|error| format!("{}: {error}; {REMEDY}", existing.display()))?;
+    if existing != directory && directory != Path::new(".") && !directory.exists() {
+        return Ok(("is not there yet and can be made".to_owned(), false));
+    }
+    #[cfg(feature = "file")]
+    {
+        let found = crate::store::file::FileStore::look(directory).map_err(|e| e.to_string())?;
+        let told = match found {
+            crate::store::file::Look::Absent => "is writable, and holds nothing yet".to_owned(),
+            crate::store::file::Look::Held => "is in use: a farspan is running".to_owned(),
+            crate::store::file::Look::Free { bytes } => {
+                format!("is writable; its file has {bytes} bytes of {bytes_max} at most")
+            }
+        };
+        Ok((told, matches!(found, crate::store::file::Look::Held)))
+    }
+    #[cfg(not(feature = "file"))]
+    {
+        let _ = bytes_max;
+        Err("needs a farspan that was built with the feature `file`".to_owned())
     }
 }
 
@@ -74,14 +358,6 @@ fn ask_collector(otlp: &Otlp) -> Result<String, String> {
         404 => Err("HTTP 404; is the path of the endpoint right?".into()),
         500.. => Err(format!("HTTP {status}")),
         _ => Ok(format!("reachable (HTTP {status} to a GET)")),
-    }
-}
-
-fn api_answered(status: u16) -> Result<String, String> {
-    match status {
-        401 | 403 => Err(format!("HTTP {status}; is FARSPAN_API_TOKEN right?")),
-        500.. => Err(format!("HTTP {status}")),
-        _ => Ok(format!("reachable (HTTP {status} at its base)")),
     }
 }
 

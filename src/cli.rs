@@ -25,7 +25,13 @@ pub enum Command {
     Check {
         /// The configuration file, if it was named here.
         config: Option<PathBuf>,
+        /// Whether nothing is to be tried.
+        offline: bool,
     },
+    /// Poll once, or read saved answers, and show what the mapping makes of them.
+    Probe(ProbeOptions),
+    /// Watch these workflows to their end.
+    Trace(TraceOptions),
     /// Print the effective configuration.
     Config {
         /// The configuration file, if it was named here.
@@ -53,6 +59,37 @@ pub struct DemoOptions {
     /// Whether to go on when all is traced.
     pub serve: bool,
 }
+
+/// `farspan probe`: an id or a body is there, or both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeOptions {
+    /// The configuration file, if it was named here.
+    pub config: Option<PathBuf>,
+    /// Of which monitor; may be left out where there is one.
+    pub monitor: Option<String>,
+    /// Which workflow to ask after; with bodies, whose they are.
+    pub id: Option<String>,
+    /// `FILE` or `NAME=FILE`; `-` for standard input.
+    pub bodies: Vec<String>,
+}
+
+/// `farspan trace`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceOptions {
+    /// The configuration file, if it was named here.
+    pub config: Option<PathBuf>,
+    /// Of which monitor; may be left out where there is one.
+    pub monitor: Option<String>,
+    /// Which workflows, 1 to [`IDS_MAX`].
+    pub ids: Vec<String>,
+    /// For so long the API may give no answer; at most a day.
+    pub patience: Duration,
+}
+
+/// Ids of one `farspan trace`.
+pub const IDS_MAX: usize = 1000;
+/// Answers of one `farspan probe`.
+const BODIES_MAX: usize = 1000;
 
 /// `farspan api`.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +181,8 @@ struct CommandSpec {
     about: &'static str,
     more: &'static str,
     availability: Availability,
+    /// What follows the name beside options, as the usage has it, and how many of them.
+    operands: (&'static str, usize),
     options: &'static [OptionSpec],
     build: fn(&Values) -> Result<Command, UsageError>,
 }
@@ -219,6 +258,22 @@ const SEED: OptionSpec = option(
     "",
     "Repeat what this seed gave; else another one each time",
 );
+const MONITOR: OptionSpec = option(
+    "monitor",
+    "NAME",
+    "",
+    "The monitor, where the configuration has several",
+);
+const NONE: (&str, usize) = ("", 0);
+const PROBE: &str = "\
+Without an ID nobody is asked: the answers come from --body, which may be given
+often: each page, and each answer of a request for_each, in their order.
+Exit codes: 0 the answers fit, 1 they do not or there were none.
+";
+const TRACE: &str = "\
+Spans go where 'farspan run' would send them. Nothing is kept.
+Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
+";
 const SETTINGS: &str =
     "Settings come from the environment and the file: 'farspan help settings'.\n";
 
@@ -229,6 +284,7 @@ const COMMANDS: &[CommandSpec] = &[
         about: "Watch workflows until SIGTERM or SIGINT",
         more: SETTINGS,
         availability: Availability::Always,
+        operands: NONE,
         options: &[CONFIG, option("events", "-", "", "Take start events from standard input too, one a line")],
         build: run,
     },
@@ -237,6 +293,7 @@ const COMMANDS: &[CommandSpec] = &[
         about: "Show it all in one process: scripted API, load, watcher; nothing to install",
         more: "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n",
         availability: Availability::Demo,
+        operands: NONE,
         options: &[
             option("workflows", "N", "8", "How many workflows"),
             option("speed", "X", "600", "Divide every duration by X"),
@@ -251,14 +308,42 @@ const COMMANDS: &[CommandSpec] = &[
         about: "Validate the whole configuration, then try each endpoint",
         more: SETTINGS,
         availability: Availability::Always,
-        options: &[CONFIG],
-        build: |values| Ok(Command::Check { config: values.config() }),
+        operands: NONE,
+        options: &[CONFIG, flag("offline", "Only validate the configuration")],
+        build: |values| Ok(Command::Check { config: values.config(), offline: values.has("offline") }),
+    },
+    CommandSpec {
+        name: "probe",
+        about: "Poll once, or read saved answers, and show what the mapping makes of them",
+        more: PROBE,
+        availability: Availability::Always,
+        operands: ("[ID]", 1),
+        options: &[
+            option("body", "[NAME=]FILE", "", "A saved answer: to the main request, or to the one of that name; - is standard input"),
+            MONITOR,
+            CONFIG,
+        ],
+        build: probe,
+    },
+    CommandSpec {
+        name: "trace",
+        about: "Watch these workflows to their end, and show each trace when it is whole",
+        more: TRACE,
+        availability: Availability::Always,
+        operands: ("ID...", IDS_MAX),
+        options: &[
+            option("patience", "DUR", "5m", "Give up when the API has not answered for so long"),
+            MONITOR,
+            CONFIG,
+        ],
+        build: trace,
     },
     CommandSpec {
         name: "config",
         about: "Print the effective configuration, and where each value came from",
         more: SETTINGS,
         availability: Availability::Always,
+        operands: NONE,
         options: &[CONFIG],
         build: |values| Ok(Command::Config { config: values.config() }),
     },
@@ -267,6 +352,7 @@ const COMMANDS: &[CommandSpec] = &[
         about: "Be the scripted external API of the demo",
         more: "",
         availability: Availability::Demo,
+        operands: NONE,
         options: &[
             option("listen", "ADDR", "127.0.0.1:8080", "Where to listen, host:port"),
             option("speed", "X", "1", "Divide every duration by X"),
@@ -281,6 +367,7 @@ const COMMANDS: &[CommandSpec] = &[
         about: "Publish start events to Redis, in batches",
         more: "",
         availability: Availability::Demo,
+        operands: NONE,
         options: &[
             option("redis-url", "URL", "", "Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379"),
             option("channel", "NAME", "", "Else FARSPAN_REDIS_CHANNEL, else event.workflow.started"),
@@ -293,8 +380,6 @@ const COMMANDS: &[CommandSpec] = &[
         ],
         build: load,
     },
-    later("trace", "use 'run' and publish the ids to Redis"),
-    later("probe", "use 'check' to try the API"),
     later("healthcheck", "use 'check' to try each endpoint"),
 ];
 
@@ -304,6 +389,7 @@ const fn later(name: &'static str, instead: &'static str) -> CommandSpec {
         about: "",
         more: "",
         availability: Availability::NotYet(instead),
+        operands: NONE,
         options: &[],
         build: |_| Err(UsageError(String::new())),
     }
@@ -318,6 +404,40 @@ fn run(values: &Values) -> Result<Command, UsageError> {
         config: values.config(),
         reads_stdin: values.optional("events", stdin)?.is_some(),
     })
+}
+
+fn probe(values: &Values) -> Result<Command, UsageError> {
+    let bodies: Vec<String> = values.all("body").map(str::to_owned).collect();
+    let id = values.ids()?.pop();
+    let on = Some(values.command.name);
+    if id.is_none() && bodies.is_empty() {
+        return Err(usage("neither an ID nor a --body", on));
+    }
+    if bodies.len() > BODIES_MAX {
+        return Err(usage(&format!("more than {BODIES_MAX} --body"), on));
+    }
+    Ok(Command::Probe(ProbeOptions {
+        config: values.config(),
+        monitor: values.text("monitor").map(str::to_owned),
+        id,
+        bodies,
+    }))
+}
+
+fn trace(values: &Values) -> Result<Command, UsageError> {
+    let ids = values.ids()?;
+    if ids.is_empty() {
+        return Err(usage("no ID", Some(values.command.name)));
+    }
+    let within = Duration::from_secs(1)..=HOUR * 24;
+    Ok(Command::Trace(TraceOptions {
+        config: values.config(),
+        monitor: values.text("monitor").map(str::to_owned),
+        ids,
+        patience: values.required("patience", |text| {
+            values::duration_within(text, within.clone(), "it may be 1s to 24h")
+        })?,
+    }))
 }
 
 fn demo(values: &Values) -> Result<Command, UsageError> {
@@ -369,17 +489,28 @@ fn count(text: &str) -> Result<u32, Reason> {
 struct Values {
     command: &'static CommandSpec,
     written: Vec<(&'static str, String)>,
+    operands: Vec<String>,
 }
 
 impl Values {
     fn read(parser: &mut Parser, command: &'static CommandSpec) -> Result<Values, UsageError> {
         let on = Some(command.name);
         let mut written = Vec::new();
+        let mut operands = Vec::new();
         while let Some(given) = next(parser, on)? {
             let name = match given {
                 Given::Option(name) => name,
                 Given::Word(_) if matches!(command.availability, Availability::NotYet(_)) => {
                     continue;
+                }
+                Given::Word(word) if operands.len() < command.operands.1 => {
+                    operands.push(word);
+                    continue;
+                }
+                Given::Word(word) if command.operands.1 > 1 => {
+                    let most = command.operands.1;
+                    let error = format!("'{}' is more than {most}", values::shown(&word));
+                    return Err(usage(&error, on));
                 }
                 Given::Word(word) => return Err(unknown("argument", &word, None, on)),
             };
@@ -413,7 +544,11 @@ impl Values {
                 .map_err(|_| usage(&format!("the value of '--{name}' is not UTF-8"), on))?;
             written.push((option.name, value));
         }
-        Ok(Values { command, written })
+        Ok(Values {
+            command,
+            written,
+            operands,
+        })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -428,6 +563,29 @@ impl Values {
             .rev()
             .find(|(written, _)| *written == name);
         last.map(|(_, value)| value.as_str())
+    }
+
+    /// All of them in their order.
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let written = self.written.iter();
+        let these = written.filter(move |(written, _)| *written == name);
+        these.map(|(_, value)| value.as_str())
+    }
+
+    /// What follows the command's name, as ids of workflows; each once.
+    fn ids(&self) -> Result<Vec<String>, UsageError> {
+        let most = limits::WORKFLOW_ID_BYTES_MAX;
+        let mut ids: Vec<String> = Vec::new();
+        for id in &self.operands {
+            if id.is_empty() || id.len() > most {
+                let error = format!("'{}' is no id: it has 1 to {most} bytes", values::shown(id));
+                return Err(usage(&error, Some(self.command.name)));
+            }
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        Ok(ids)
     }
 
     fn optional<T>(
@@ -497,7 +655,14 @@ fn next(parser: &mut Parser, on: Option<&str>) -> Result<Option<Given>, UsageErr
         Ok(None) => Ok(None),
         Ok(Some(Arg::Long(name))) => Ok(Some(Given::Option(name.to_owned()))),
         Ok(Some(Arg::Short(name))) => Ok(Some(Given::Option(name.to_string()))),
-        Ok(Some(Arg::Value(word))) => Ok(Some(Given::Word(word.to_string_lossy().into_owned()))),
+        Ok(Some(Arg::Value(word))) => match word.into_string() {
+            Ok(word) => Ok(Some(Given::Word(word))),
+            Err(word) => {
+                let word = word.to_string_lossy();
+                let error = format!("the argument '{}' is not UTF-8", values::shown(&word));
+                Err(usage(&error, on))
+            }
+        },
         Err(error) => Err(lexopt_error(&error, on)),
     }
 }
@@ -554,8 +719,12 @@ impl CommandSpec {
         if let Availability::NotYet(instead) = self.availability {
             return format!("'{}' is not in this release yet; {instead}.\n", self.name);
         }
+        let operands = match self.operands.0 {
+            "" => String::new(),
+            operands => format!(" {operands}"),
+        };
         let mut text = format!(
-            "{}.\n\nUsage: farspan {} [OPTION]...\n\nOptions:\n",
+            "{}.\n\nUsage: farspan {} [OPTION]...{operands}\n\nOptions:\n",
             self.about, self.name
         );
         let mut rows = Vec::new();
@@ -652,6 +821,11 @@ mod tests {
                 "run",
                 "run --config a.json",
                 "check --config=b.json",
+                "check --offline",
+                "probe 7",
+                "probe --monitor m --body - --body jobs=j.json --config c",
+                "trace 7 8 7 --patience 10s",
+                "trace -- -7",
                 "config",
                 "--version",
                 "-V",
@@ -662,7 +836,17 @@ mod tests {
                 run --config a.json
                     Run { config: Some("a.json"), reads_stdin: false }
                 check --config=b.json
-                    Check { config: Some("b.json") }
+                    Check { config: Some("b.json"), offline: false }
+                check --offline
+                    Check { config: None, offline: true }
+                probe 7
+                    Probe(ProbeOptions { config: None, monitor: None, id: Some("7"), bodies: [] })
+                probe --monitor m --body - --body jobs=j.json --config c
+                    Probe(ProbeOptions { config: Some("c"), monitor: Some("m"), id: None, bodies: ["-", "jobs=j.json"] })
+                trace 7 8 7 --patience 10s
+                    Trace(TraceOptions { config: None, monitor: None, ids: ["7", "8"], patience: 10s })
+                trace -- -7
+                    Trace(TraceOptions { config: None, monitor: None, ids: ["-7"], patience: 300s })
                 config
                     Config { config: None }
                 --version
@@ -730,8 +914,10 @@ mod tests {
             "api --latency 2h",
             "load --batch 0",
             "load --seed -1",
-            "trace 7 --config a",
+            "trace --config a",
+            "trace 7 --patience 0s",
             "probe",
+            "probe 7 8",
             "healthcheck",
             "run --events FILE",
             "demo --open",
@@ -786,10 +972,14 @@ mod tests {
                     farspan: --batch: '0' is not a whole number from 1 to 100000; see 'farspan load --help'
                 load --seed -1
                     farspan: --seed: '-1' is not a whole number from 0 to 18446744073709551615; see 'farspan load --help'
-                trace 7 --config a
-                    farspan: 'trace' is not in this release yet; use 'run' and publish the ids to Redis; see 'farspan --help'
+                trace --config a
+                    farspan: no ID; see 'farspan trace --help'
+                trace 7 --patience 0s
+                    farspan: --patience: '0s' is out of range; it may be 1s to 24h; see 'farspan trace --help'
                 probe
-                    farspan: 'probe' is not in this release yet; use 'check' to try the API; see 'farspan --help'
+                    farspan: neither an ID nor a --body; see 'farspan probe --help'
+                probe 7 8
+                    farspan: unknown argument '8' for 'probe'; see 'farspan probe --help'
                 healthcheck
                     farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
                 run --events FILE
@@ -807,27 +997,29 @@ mod tests {
         check(
             &["--help"],
             expect![[r#"
-            --help
-            farspan gives distributed traces to work that runs in somebody else's system.
+                --help
+                farspan gives distributed traces to work that runs in somebody else's system.
 
-            Usage: farspan COMMAND [OPTION]...
+                Usage: farspan COMMAND [OPTION]...
 
-            Commands:
-              run     Watch workflows until SIGTERM or SIGINT
-              demo    Show it all in one process: scripted API, load, watcher; nothing to install
-              check   Validate the whole configuration, then try each endpoint
-              config  Print the effective configuration, and where each value came from
-              api     Be the scripted external API of the demo
-              load    Publish start events to Redis, in batches
+                Commands:
+                  run     Watch workflows until SIGTERM or SIGINT
+                  demo    Show it all in one process: scripted API, load, watcher; nothing to install
+                  check   Validate the whole configuration, then try each endpoint
+                  probe   Poll once, or read saved answers, and show what the mapping makes of them
+                  trace   Watch these workflows to their end, and show each trace when it is whole
+                  config  Print the effective configuration, and where each value came from
+                  api     Be the scripted external API of the demo
+                  load    Publish start events to Redis, in batches
 
-            Options:
-              --help     Print this, or a command's own help after its name
-              --version  Print the version
+                Options:
+                  --help     Print this, or a command's own help after its name
+                  --version  Print the version
 
-            The settings, with their variables and keys: 'farspan help settings'.
-            Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
+                The settings, with their variables and keys: 'farspan help settings'.
+                Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
 
-        "#]],
+            "#]],
         );
     }
 
@@ -835,7 +1027,13 @@ mod tests {
     #[test]
     fn help_of_commands() {
         check(
-            &["run --help", "help api", "load -h", "trace --help"],
+            &[
+                "run --help",
+                "help api",
+                "load -h",
+                "trace --help",
+                "healthcheck --help",
+            ],
             expect![[r#"
                 run --help
                 Watch workflows until SIGTERM or SIGINT.
@@ -879,7 +1077,21 @@ mod tests {
                   --help            Print this
 
                 trace --help
-                'trace' is not in this release yet; use 'run' and publish the ids to Redis.
+                Watch these workflows to their end, and show each trace when it is whole.
+
+                Usage: farspan trace [OPTION]... ID...
+
+                Options:
+                  --patience DUR  Give up when the API has not answered for so long [5m]
+                  --monitor NAME  The monitor, where the configuration has several
+                  --config FILE   The configuration file, JSON; else the one in FARSPAN_CONFIG
+                  --help          Print this
+
+                Spans go where 'farspan run' would send them. Nothing is kept.
+                Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
+
+                healthcheck --help
+                'healthcheck' is not in this release yet; use 'check' to try each endpoint.
 
             "#]],
         );

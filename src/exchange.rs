@@ -4,9 +4,11 @@
 //! Out of scope: what is asked for, what an answer means, and when to ask again.
 
 mod pages;
+mod record;
 mod redirect;
 
 pub use pages::{PAGES_MAX, Place};
+pub use record::{Exchange, Record};
 
 use crate::clock;
 use crate::core::limits;
@@ -17,6 +19,7 @@ use crate::credentials::Credentials;
 use crate::http::{self, Timeouts};
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
+use record::note_headers;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
 use std::borrow::Cow;
 use std::io::{self, Read as _};
@@ -79,6 +82,8 @@ pub struct Tally {
     pub date: Option<Wall>,
     /// How long the host asks to be left alone though it answered.
     pub pause: Option<Duration>,
+    /// For a probe: everything that goes over the wire.
+    pub record: Option<Record>,
 }
 
 impl Asking<'_> {
@@ -129,13 +134,23 @@ impl Asking<'_> {
         let mut url = Cow::Borrowed(url);
         for _ in 0..=REDIRECTS_MAX {
             tally.requests += 1;
+            let mut exchange = tally.record.as_ref().map(|_| Exchange::new(self, &url));
             let response = match self.body {
-                None => self.with_headers(self.agent.get(&*url), credential).call(),
+                None => {
+                    let request = self.with_headers(self.agent.get(&*url), credential);
+                    note_headers(&mut exchange, &request);
+                    request.call()
+                }
                 Some(body) => {
                     let request = self.with_headers(self.agent.post(&*url), credential);
-                    request.content_type("application/json").send(body)
+                    let request = request.content_type("application/json");
+                    note_headers(&mut exchange, &request);
+                    request.send(body)
                 }
             };
+            if let (Some(record), Some(exchange)) = (&mut tally.record, exchange) {
+                record.add(exchange, response.as_ref().ok());
+            }
             let response = response.map_err(|e| failure_of(&e))?;
             if !is_redirect(response.status()) {
                 return Ok(response);
@@ -196,6 +211,9 @@ impl Tally {
     /// that fails, the next one finds it closed.
     fn let_go(&mut self, response: Response<Body>) {
         const BYTES_MAX: u64 = 16 * 1024;
+        if let Some(record) = &mut self.record {
+            return record.read_refusal(response);
+        }
         let rest = response.into_body().into_reader();
         drop(io::copy(&mut rest.take(BYTES_MAX), &mut io::sink()));
     }

@@ -25,12 +25,15 @@ pub mod logging;
 pub mod mapping;
 pub mod otlp;
 pub mod poller;
+pub mod probe;
 pub mod run;
 #[cfg(any(feature = "admin", feature = "demo"))]
 pub mod serve;
 pub mod signals;
 pub mod store;
 pub mod systemd;
+pub mod trace;
+pub mod waterfall;
 
 /// farspan's version, as `--version` and the instrumentation scope say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,9 +1,10 @@
 //! farspan's one binary: the command line in, an exit code out.
 
 use farspan::cli::{self, Command};
-use farspan::config::{Config, Environment, Errors, Source};
+use farspan::config::Log;
 #[cfg(feature = "demo")]
-use farspan::config::{Log, Redis};
+use farspan::config::Redis;
+use farspan::config::{Config, Environment, Errors, Source};
 #[cfg(feature = "demo")]
 use farspan::demo;
 use farspan::logging;
@@ -45,10 +46,27 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
                 None => farspan::run::run(&config, Source { env, file }, reads_stdin),
             })
         }
-        Command::Check { config } => {
+        Command::Check { config, offline } => {
             let config = Config::load_to_watch(env, config.as_deref())?;
             start_log(&config);
-            Ok(farspan::check::run(&config))
+            Ok(farspan::check::run(&config, offline))
+        }
+        Command::Probe(options) => {
+            let file = options.config.as_deref();
+            let config = match options.bodies.is_empty() {
+                true => Config::load_to_watch(env, file)?,
+                // Saved answers need no API.
+                false => Config::load(env, file)?,
+            };
+            logging::start(&Log::load_quiet(env)?);
+            let probed = farspan::probe::run(&options, &config, env);
+            Ok(probed.unwrap_or_else(|mistake| misused(&mistake)))
+        }
+        Command::Trace(options) => {
+            let config = Config::load_to_watch(env, options.config.as_deref())?;
+            logging::start(&Log::load_quiet(env)?);
+            let traced = farspan::trace::run(&options, config, env);
+            Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => {

@@ -12,9 +12,9 @@ mod unchanged;
 
 use crate::core::{Poll, Polled};
 use crate::exchange::Api;
-pub use crate::exchange::TIMEOUTS;
+pub use crate::exchange::{Exchange, TIMEOUTS};
 use crate::http::{self, NameCache, Trust};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, Missing};
 use crossbeam_channel::{Receiver, Sender};
 use requests::Poller;
 use std::sync::Arc;
@@ -82,6 +82,35 @@ impl Pollers {
         }
         Ok(Pollers { threads })
     }
+}
+
+/// One poll with everything that went over the wire.
+#[derive(Debug)]
+pub struct Probed {
+    /// What came of it.
+    pub polled: Polled,
+    /// Its requests in their order.
+    pub exchanges: Vec<Exchange>,
+    /// The pointers that found nothing, where there were answers to all requests.
+    pub found_nothing: Vec<Missing>,
+}
+
+/// Polls once, on this thread, as a poller would.
+///
+/// # Errors
+/// A text that says what is wrong with the trust.
+pub fn probe(target: &Target, trust: &Trust, workflow_id: &str) -> Result<Probed, String> {
+    let names = NameCache::default();
+    let agent = http::agent(TIMEOUTS, &target.api.base_url, trust, &names)?;
+    let mut poller = Poller::new(vec![agent], names, Arc::default());
+    let poll = Poll {
+        slot: 0,
+        generation: 0,
+        monitor: 0,
+        workflow_id: workflow_id.into(),
+        traceparent: None,
+    };
+    Ok(poller.probe(&poll, target))
 }
 
 impl Drop for Pollers {

@@ -16,7 +16,7 @@ mod living;
 mod services;
 mod sources;
 mod stopping;
-mod targets;
+pub mod targets;
 
 use crate::clock;
 use crate::config::{self, Config, Source};
@@ -28,7 +28,7 @@ use crate::core::outbox::{Batch, BatchPolicy, ExportOutcome};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Now};
 use crate::core::{
-    Action, Change, Core, Counters, Input, Note, PollFailureReason, Polled, Settings,
+    Action, Change, Core, Counters, Input, Note, Poll, PollFailureReason, Polled, Settings,
 };
 use crate::export::{Destination, Exporter};
 use crate::http::{NameCache, Trust};
@@ -118,7 +118,7 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
         ended,
         feed,
     };
-    let report = watch_source(config, intake, stopped, spans, living)?;
+    let report = watch_source(config, intake, stopped, spans, living, None)?;
     answering.end();
     if let Some(console) = console {
         stopping::end_console(console);
@@ -180,14 +180,58 @@ pub fn watch(
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
-    let living = Living::new(config, Supervisor::default(), never());
-    let intake = Intake {
+    watch_source(
+        config,
+        heard_from(events),
+        stopped,
+        spans,
+        quiet(config),
+        None,
+    )
+}
+
+/// What an onlooker sees of the loop.
+#[derive(Debug)]
+pub enum Sight<'a> {
+    /// A poll is due.
+    Asks(&'a Poll),
+    /// A poll was answered.
+    Answered(&'a Polled),
+    /// A span is finished.
+    Finished(&'a Span),
+    /// What the log is told.
+    Noted(&'a Note),
+}
+
+/// Sees everything as it happens, on the loop's thread: it may not wait for anything.
+pub type Onlooker = Box<dyn FnMut(Sight<'_>)>;
+
+/// As [`watch`], for somebody who wants to see more than spans.
+///
+/// # Errors
+/// A text that says what could not be started.
+pub fn watch_seen(
+    config: &Config,
+    events: Receiver<StartEvent>,
+    stopped: Receiver<Infallible>,
+    onlooker: Onlooker,
+) -> Result<Report, String> {
+    let (intake, living) = (heard_from(events), quiet(config));
+    watch_source(config, intake, stopped, vec![], living, Some(onlooker))
+}
+
+fn heard_from(events: Receiver<StartEvent>) -> Intake {
+    Intake {
         events,
         posted: never(),
         ended: never(),
         feed: Feed::default(),
-    };
-    watch_source(config, intake, stopped, spans, living)
+    }
+}
+
+/// Nothing is read anew, and no service manager is told.
+fn quiet(config: &Config) -> Living {
+    Living::new(config, Supervisor::default(), never())
 }
 
 fn watch_source(
@@ -196,6 +240,7 @@ fn watch_source(
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
     living: Living,
+    onlooker: Option<Onlooker>,
 ) -> Result<Report, String> {
     let Intake {
         events,
@@ -247,6 +292,7 @@ fn watch_source(
         batches,
         spans,
         spans_unshown: 0,
+        onlooker,
         store,
         unstored: Vec::new(),
         commit_at: None,
@@ -381,6 +427,7 @@ struct Loop {
     spans: Vec<Sender<Arc<Span>>>,
     /// Spans that nobody could show in time. They are exported all the same.
     spans_unshown: u64,
+    onlooker: Option<Onlooker>,
     store: Option<Box<dyn Store>>,
     /// Changes that the store has not taken yet, in their order.
     unstored: Vec<Change>,
@@ -532,15 +579,20 @@ impl Loop {
 
     fn handle(&mut self, input: Input) {
         let now = clock::now();
+        if let Input::Polled(polled) = &input {
+            self.let_see(Sight::Answered(polled));
+        }
         self.core.handle(input, now);
         while let Some(action) = self.core.next_action() {
             match action {
                 // The core never has more polls under way than there are places.
                 Action::Poll(poll) => {
+                    self.let_see(Sight::Asks(&poll));
                     let target = self.targets[usize::from(poll.monitor)].clone();
                     drop(self.polls.try_send(Ask { poll, target }));
                 }
                 Action::Finished(span) => {
+                    self.let_see(Sight::Finished(&span));
                     let bytes = otlp::encode(&span);
                     self.show(span.into());
                     if self.batches.is_some() {
@@ -554,6 +606,7 @@ impl Loop {
                     if let Note::HostPaused { .. } = note {
                         self.recall(now);
                     }
+                    self.let_see(Sight::Noted(&note));
                     log_note(note, &self.apis);
                 }
             }
@@ -693,6 +746,12 @@ impl Loop {
         }
         self.core.restore(committed.claimed, now);
         self.handle(Input::Tick);
+    }
+
+    fn let_see(&mut self, sight: Sight<'_>) {
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker(sight);
+        }
     }
 
     fn show(&mut self, span: Arc<Span>) {

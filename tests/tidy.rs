@@ -10,7 +10,10 @@ use std::process::Command;
 const LAYERS: [(&str, &[&str]); 9] = [
     ("core", &["core"]),
     ("the clock", &["clock"]),
-    ("what edges share", &["http", "link", "mapping", "otlp"]),
+    (
+        "what edges share",
+        &["http", "link", "mapping", "otlp", "waterfall"],
+    ),
     ("who farspan is", &["credentials"]),
     ("how an API is asked", &["exchange"]),
     (
@@ -21,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("run", &["run"]),
-    ("commands", &["check", "demo/show"]),
+    ("commands", &["check", "demo/show", "probe", "trace"]),
     ("main", &["main", "lib"]),
 ];
 

@@ -356,6 +356,27 @@ impl Config {
         }
     }
 
+    /// The place of the monitor of this name; without a name, of the only one.
+    ///
+    /// # Errors
+    /// There is none, or it has to be said which.
+    pub fn monitor(&self, name: Option<&str>) -> Result<usize, String> {
+        let names: Vec<&str> = self.monitors.iter().map(|m| &*m.name).collect();
+        match (name, names.len()) {
+            (None, 1) => Ok(0),
+            (None, 0) => Err("no monitor is configured".to_owned()),
+            (None, _) => Err(format!("--monitor: say which: {}", names.join(", "))),
+            (Some(name), _) => names
+                .iter()
+                .position(|known| *known == name)
+                .ok_or_else(|| {
+                    let known = names.join(", ");
+                    let name = values::shown(name);
+                    format!("--monitor: no monitor '{name}' is enabled; there are: {known}")
+                }),
+        }
+    }
+
     /// `farspan config`: every setting, its value without secrets, and where the value came from; and the monitors, over
     /// their presets.
     pub fn describe(&self) -> String {

@@ -92,6 +92,42 @@ impl Monitor {
         mistakes.collect()
     }
 
+    /// The key that says where its API is, for people.
+    pub fn base_url_key(&self) -> String {
+        let api = self.written.members.get("api");
+        match api.is_some_and(|api| api.get("base_url").is_some()) {
+            true => format!("{}.api.base_url", self.written.place),
+            false => "FARSPAN_API_BASE_URL (api.base_url)".to_owned(),
+        }
+    }
+
+    /// The key that says who farspan is to its API, for people.
+    pub fn credential_key(&self) -> String {
+        let given = |key: &str, source: &SecretSource| match source {
+            SecretSource::Given(_) => key.to_owned(),
+            SecretSource::File(_) => format!("{key}_file"),
+        };
+        let key = match &self.api.auth {
+            Auth::None => String::new(),
+            Auth::Bearer(token) => given(".token", token),
+            Auth::Basic { password, .. } => given(".password", password),
+            Auth::Header { value, .. } => given(".value", value),
+            Auth::OAuth2 { client_secret, .. } => given(".client_secret", client_secret),
+            Auth::Login { body, .. } => match body {
+                SecretSource::Given(_) => ".body".to_owned(),
+                SecretSource::File(_) => ".body_file".to_owned(),
+            },
+        };
+        let api = self.written.members.get("api");
+        let is_own = api.is_some_and(|api| api.get("auth").is_some());
+        match self.written.place.as_str() {
+            place if is_own => format!("{place}.api.auth{key}"),
+            "" => "FARSPAN_API_TOKEN (api.token)".to_owned(),
+            place if self.api.auth == Auth::None => format!("{place}.api.auth"),
+            place => format!("FARSPAN_API_TOKEN (api.token), which {place} takes over,"),
+        }
+    }
+
     /// For the log: `monitors[0] (airflow)`.
     pub(super) fn title(&self) -> String {
         let place = self.written.place.rsplit(": ").next().unwrap_or_default();

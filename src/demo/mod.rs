@@ -6,7 +6,6 @@ pub mod api;
 pub mod load;
 pub mod script;
 pub mod show;
-pub mod waterfall;
 
 use crate::clock;
 use crate::console::say;

@@ -2,7 +2,7 @@
 //!
 //! Nothing is installed or left behind, and nothing is taken on trust: every trace is compared with the API's plan.
 
-use super::{api, complain, fresh_seed, load, say, waterfall};
+use super::{api, complain, fresh_seed, load, say};
 use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
 use crate::clock;
 use crate::config::{Config, Environment, Errors, Poll};
@@ -14,8 +14,9 @@ use crate::core::time::Wall;
 use crate::demo::script::Plan;
 use crate::run::{self, Report, SPANS_QUEUE};
 use crate::signals;
+use crate::waterfall;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -194,7 +195,12 @@ impl<'a> Audience<'a> {
             return;
         }
         let spans = self.open.remove(&span.trace_id).unwrap_or_default();
-        say(&waterfall::render(&spans, self.width, self.colour));
+        say(&waterfall::render(
+            &spans,
+            &HashSet::new(),
+            self.width,
+            self.colour,
+        ));
         self.failed += u32::from(matches!(span.status, SpanStatus::Error(_)));
         let plan = text(span, "workflowId").and_then(|id| self.api.plan(id));
         match plan.map(|plan| difference(&spans, &plan)) {

@@ -105,6 +105,30 @@ impl Mapping {
         requests.map(|planned| (&*planned.name, &planned.request))
     }
 
+    /// All its pointers. They are [`Missing`] only if they lead nowhere.
+    pub fn pointers(&self) -> impl Iterator<Item = Missing> {
+        let Plan {
+            requests,
+            lists,
+            slots,
+            ..
+        } = &self.plan;
+        let pointer = |place: &str, pointer: &str, list: Option<&plan::PlannedList>| Missing {
+            place: place.into(),
+            pointer: pointer.into(),
+            request: requests[list.map_or(0, |list| list.request)].name.clone(),
+        };
+        let of_lists = lists.iter().map(move |list| {
+            let place = format!("{}/list", list.place);
+            pointer(&place, &list.pointer, Some(list))
+        });
+        let of_slots = slots.iter().map(move |slot| {
+            let list = slot.list.map(|list| &lists[usize::from(list)]);
+            pointer(&slot.place, &slot.pointer, list)
+        });
+        of_lists.chain(of_slots)
+    }
+
     /// A poll for this workflow. `None` where its id does not look as the definition says.
     pub fn gather(&self, workflow_id: &str) -> Option<Gather<'_>> {
         let mut variables = Variables::default();

@@ -287,6 +287,14 @@ impl IdPattern {
         (is_apart && self.names().all(is_same)).then(|| id.into())
     }
 
+    /// An id that looks like that: each part is its own name.
+    pub fn example(&self) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Literal(text) | Piece::Variable(text) => &**text,
+        });
+        pieces.collect()
+    }
+
     /// The name of the last part: what tells a run from others of its kind.
     pub fn last(&self) -> &str {
         self.names().last().unwrap_or_default()

@@ -1,16 +1,18 @@
 //! One poll: the requests that the mapping names, each with its pages, until everything is known or one of them fails.
 
-use super::Target;
 use super::unchanged::{Unchanged, Validators};
+use super::{Probed, Target};
 use crate::clock;
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
-use crate::exchange::{self, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io};
+use crate::exchange::{
+    self, Asking, PAGES_MAX, Place, Record, Reply, Tally, failure, failure_of_io,
+};
 use crate::http::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
-use crate::mapping::{self, Gather, Part, Reading, Unreadable};
+use crate::mapping::{self, Gather, Missing, Part, Reading, Unreadable};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +37,13 @@ const EACH_MAX: usize = 100;
 const POLL_MAX: Duration = Duration::from_secs(120);
 
 /// What a poll has brought beside its answers.
+#[derive(Default)]
 struct Progress {
     begun: Mono,
     tally: Tally,
     oddity: Option<Box<str>>,
+    /// For a probe: the pointers that found nothing.
+    found_nothing: Vec<Missing>,
 }
 
 /// One request's answer.
@@ -60,13 +65,25 @@ impl Poller {
     }
 
     pub(super) fn poll(&mut self, poll: &Poll, target: &Target) -> Polled {
+        self.poll_with(poll, target, &mut Progress::default())
+    }
+
+    /// The same, and everything that went over the wire.
+    pub(super) fn probe(&mut self, poll: &Poll, target: &Target) -> Probed {
+        let mut progress = Progress::default();
+        progress.tally.record = Some(Record::default());
+        let polled = self.poll_with(poll, target, &mut progress);
+        Probed {
+            polled,
+            exchanges: progress.tally.record.unwrap_or_default().exchanges,
+            found_nothing: progress.found_nothing,
+        }
+    }
+
+    fn poll_with(&mut self, poll: &Poll, target: &Target, progress: &mut Progress) -> Polled {
         let sent = clock::now();
-        let mut progress = Progress {
-            begun: sent.mono,
-            tally: Tally::default(),
-            oddity: None,
-        };
-        let answer = self.ask(poll, target, &mut progress);
+        progress.begun = sent.mono;
+        let answer = self.ask(poll, target, progress);
         let answer = answer.unwrap_or_else(|failure| {
             if failure.reason == PollFailureReason::Connect {
                 self.names.forget();
@@ -124,6 +141,9 @@ impl Poller {
                         .odd(|| format!("requests.{name}: HTTP 404, taken for nothing there yet"));
                 }
             }
+        }
+        if progress.tally.record.is_some() {
+            progress.found_nothing = gather.found_nothing();
         }
         let Reading { snapshot, oddity } = gather.finish().map_err(unreadable)?;
         Ok(Answer::Snapshot {
@@ -192,7 +212,7 @@ impl Poller {
             conditions: conditions.as_deref().unwrap_or_default(),
         };
         match (asking.ask(url, &mut progress.tally)?, known) {
-            (Reply::Found(response), _) => self.read(asked, url, response),
+            (Reply::Found(response), _) => self.read(asked, url, response, &mut progress.tally),
             (Reply::Unchanged, Some((validators, part))) => {
                 Ok(Got::Part(part, validators.linked()))
             }
@@ -205,6 +225,7 @@ impl Poller {
         asked: &Asked<'_>,
         url: &str,
         response: Response<ureq::Body>,
+        tally: &mut Tally,
     ) -> Result<Got, PollFailure> {
         let (parts, body) = response.into_parts();
         let mut body = body
@@ -212,11 +233,19 @@ impl Poller {
             .limit(limits::BODY_BYTES_MAX)
             .reader();
         self.body.clear();
-        let whole = (&mut body).take(WHOLE_BODY_BYTES as u64 + 1);
+        // A probe wants to see all of it.
+        let whole_bytes = match &tally.record {
+            Some(_) => limits::BODY_BYTES_MAX as usize,
+            None => WHOLE_BODY_BYTES,
+        };
+        let whole = (&mut body).take(whole_bytes as u64 + 1);
         let read = { whole }.read_to_end(&mut self.body);
         read.map_err(|e| failure_of_io(&e))?;
         let mapping = &asked.target.mapping;
-        let is_whole = self.body.len() <= WHOLE_BODY_BYTES;
+        if let Some(record) = &mut tally.record {
+            record.read(&self.body);
+        }
+        let is_whole = self.body.len() <= whole_bytes;
         let part = if is_whole {
             mapping.read_slice(asked.number, &self.body)
         } else {
@@ -245,12 +274,12 @@ impl Progress {
 }
 
 /// Which request of which poll.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     poll: &'a Poll,
     target: &'a Target,
     number: usize,
-    name: &'a str,
-    request: &'a Request,
+    pub(super) name: &'a str,
+    pub(super) request: &'a Request,
 }
 
 impl Asked<'_> {

@@ -23,7 +23,11 @@ pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Targ
     targets.collect()
 }
 
-fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
+/// What pollers ask of one monitor.
+///
+/// # Errors
+/// A text that says what is wrong with its headers or its trust.
+pub fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
     Ok(Target {
         api: api(monitor, names)?.into(),
         mapping: monitor.mapping.clone(),
@@ -51,7 +55,7 @@ pub(super) fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
 }
 
 /// Whom the API's certificate is checked against, and who farspan is to it.
-pub(super) fn trust(monitor: &Monitor) -> Trust {
+pub fn trust(monitor: &Monitor) -> Trust {
     let pem = |pem: &Option<Pem>| pem.as_ref().map(|pem| pem.bytes.clone());
     let chain = pem(&monitor.api.client_certificate);
     Trust {

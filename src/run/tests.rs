@@ -89,6 +89,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         batches: Some(batches),
         spans: Vec::new(),
         spans_unshown: 0,
+        onlooker: None,
         store: Some(store),
         unstored: Vec::new(),
         commit_at: None,

@@ -52,7 +52,40 @@ pub struct FileStore {
     database: Option<Database>,
 }
 
+/// What there is in a state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// No file.
+    Absent,
+    /// A file that a farspan has open.
+    Held,
+    /// A file that nobody has open.
+    Free {
+        /// Its length.
+        bytes: u64,
+    },
+}
+
 impl FileStore {
+    /// What is in a state directory, without changing anything that a later start would not.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn look(directory: &Path) -> Result<Look, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let bytes = match fs::metadata(&path) {
+            Ok(file) => file.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Absent),
+            Err(error) => return Err(unusable(directory, &error)),
+        };
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).open(&path);
+        match opened {
+            Ok(_) => Ok(Look::Free { bytes }),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Ok(Look::Held),
+            Err(error) => Err(StoreError::new(format_args!("{}: {error}", path.display()))),
+        }
+    }
+
     /// Opens the store in this directory, which is made if it is missing.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! The commands that end by themselves, and how they say what is wrong.
 
+use crate::support::files::Files;
+use crate::support::folder::Folder;
 use crate::support::free_port;
+use crate::support::http::{Answer, Server};
 use crate::support::program::{Call, Ended, farspan};
 use crate::support::rig::Rig;
+use serde_json::{Value, json};
 
 fn run() -> Call {
     farspan(&["run"])
@@ -123,7 +127,9 @@ fn version_and_help_are_told() {
 
     let ended = farspan(&["--help"]).output();
     assert_eq!(ended.code(), Some(0));
-    for command in ["run", "demo", "check", "config", "api", "load"] {
+    for command in [
+        "run", "demo", "check", "probe", "trace", "config", "api", "load",
+    ] {
         assert!(ended.stdout.contains(command), "{command}: {ended:?}");
     }
     assert_eq!(ended.stderr, "");
@@ -193,4 +199,178 @@ fn check_tries_every_endpoint() {
 
     let ended = check(&|call| call.env("FARSPAN_POLLERS", "none"));
     assert_eq!(ended.code(), Some(2), "{ended:?}");
+}
+
+#[test]
+fn check_names_what_each_monitor_lacks_and_which_key_would_mend_it() {
+    let server = Server::start(|request| match &*request.target {
+        "/closed/builds/farspan-check" => Answer::new(403).into(),
+        "/login" => Answer::new(401).into(),
+        "/page/builds/farspan-check" => Answer::new(200).body("text/html", "<p>hello").into(),
+        "/open/builds/farspan-check" => Answer::new(400).into(),
+        target if target.starts_with("/open/builds?since=") => {
+            let runs = json!({"builds": [{"id": 1}, {"id": 2}], "total": 2});
+            Answer::new(200)
+                .body("application/json", runs.to_string())
+                .into()
+        }
+        _ => Answer::new(404).into(),
+    });
+    let monitor = |name: &str, auth: Value, list: &str| {
+        json!({
+            "name": name,
+            "api": {"base_url": format!("{}/{name}", server.url()), "auth": auth},
+            "events": {"redis_stream": format!("{name}-events")},
+            "request": {"path": "/builds/{id}"},
+            "workflow": {"id": "/id", "status": "/state"},
+            "stages": [],
+            "statuses": {"done": "success"},
+            "discovery": {"enabled": !list.is_empty(), "request": {"path": "/builds?since={since_epoch}"},
+                "list": list, "id": "/id"},
+        })
+    };
+    let login = json!({"type": "login", "url": format!("{}/login", server.url()), "body": {"user": "x"}, "token": "/t"});
+    let files = Files::new();
+    let token = files.write("token", "s3cret");
+    let monitors = [
+        monitor("closed", json!({"type": "bearer", "token_file": token}), ""),
+        monitor("lapsed", login, ""),
+        monitor("page", json!({"type": "none"}), ""),
+        monitor("open", json!({"type": "none"}), "/builds"),
+        monitor("missing", json!({"type": "none"}), "/builds"),
+    ];
+    let config = files.write("farspan.json", json!({"monitors": monitors}).to_string());
+    let rig = Rig::new();
+    rig.receiver.relaxed();
+    rig.redis.ask::<()>(&["SET", "page-events", "text"]);
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = listening.local_addr().unwrap();
+    let ended = farspan(&["check", "--config", &config])
+        .env("FARSPAN_REDIS_URL", rig.redis.url())
+        .env("FARSPAN_STATE_DIR", format!("{token}/below-a-file"))
+        .env("FARSPAN_ADMIN_LISTEN", admin)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", rig.receiver.server.url())
+        .output();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let url = server.url();
+    for line in [
+        &format!("FAIL  monitor closed, API {url}/closed: unauthorized: HTTP 403"),
+        "farspan.json: monitors[0].api.auth.token_file right?",
+        &format!(
+            "FAIL  monitor lapsed, API {url}/lapsed: unauthorized: no token to show the API: HTTP 401"
+        ),
+        "farspan.json: monitors[1].api.auth.body right?",
+        &format!("FAIL  monitor page, API {url}/page: garbage: "),
+        "farspan.json: monitors[2].api.base_url the API's",
+        &format!(
+            "ok    monitor open, API {url}/open: answers (HTTP 400 to the invented id farspan-check)"
+        ),
+        "ok    monitor open, discovery: 2 runs on the first page",
+        &format!("ok    monitor missing, API {url}/missing: answers (HTTP 404"),
+        "FAIL  monitor missing, discovery: ",
+        "HTTP 404; is discovery.request.path right?",
+        "ok    channel event.workflow.started: may be subscribed to",
+        "ok    stream open-events: is not there yet",
+        "FAIL  stream page-events: is a string and no stream; events.redis_stream of monitor page",
+        "FAIL  state ",
+        "set FARSPAN_STATE_DIR (state_dir)",
+        &format!("FAIL  admin endpoint {admin}: "),
+        "ok    collector ",
+    ] {
+        assert!(
+            ended.stdout.contains(line),
+            "{line:?} is not in\n{}",
+            ended.stdout
+        );
+    }
+    assert!(!ended.stdout.contains("s3cret"), "{}", ended.stdout);
+
+    let asked = server.requests().len();
+    let offline = farspan(&["check", "--offline", "--config", &config])
+        .env("FARSPAN_REDIS_URL", rig.redis.url())
+        .output();
+    assert_eq!(
+        (offline.code(), &*offline.stdout),
+        (Some(0), "ok    configuration\n"),
+        "{offline:?}"
+    );
+    assert_eq!(server.requests().len(), asked, "nobody is asked");
+}
+
+#[test]
+fn check_lists_all_mistakes_of_a_mapping_at_once() {
+    let files = Files::new();
+    let config = json!({"monitors": [
+        {"name": "one", "api": {"base_url": "http://127.0.0.1:1"}, "request": {"path": "/{id}"},
+            "workflow": {"status": "state"}, "stages": [{"list": "/jobs", "id": "/~2"}],
+            "statuses": {"done": "succes"}, "times": {"format": "epoch"}},
+        {"name": "two", "preset": "airfow"},
+    ]});
+    let config = files.write("farspan.json", config.to_string());
+    for arguments in [
+        &["check"][..],
+        &["check", "--offline"],
+        &["probe", "7"],
+        &["run"],
+    ] {
+        let ended = farspan(&[arguments, &["--config", &config]].concat()).output();
+        assert_eq!(ended.code(), Some(2), "{ended:?}");
+        for place in [
+            "monitors[0].workflow.status: ",
+            "monitors[0].stages[0].id: ",
+            "monitors[0].statuses.done: ",
+            "monitors[0].times.format: ",
+            "monitors[1].preset: ",
+        ] {
+            assert!(ended.stderr.contains(place), "{place}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn check_beside_a_running_farspan_is_content() {
+    let rig = Rig::new();
+    rig.receiver.relaxed();
+    let folder = Folder::new();
+    let admin = format!("127.0.0.1:{}", free_port());
+    let call = rig
+        .call()
+        .env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", folder.path().display())
+        .env("FARSPAN_ADMIN_LISTEN", &admin);
+    let check = call.clone().with_arguments(&["check"]);
+    let ended = check.output();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains(": is writable, and holds nothing yet"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+    let running = rig.start_call(&call);
+    let ended = check.output();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    for line in [
+        ": is in use: a farspan is running",
+        &format!("admin endpoint {admin}: is in use, as the state is"),
+    ] {
+        assert!(
+            ended.stdout.contains(line),
+            "{line:?} is not in\n{}",
+            ended.stdout
+        );
+    }
+    running.stop();
+    let ended = check.output();
+    assert!(
+        ended.stdout.contains(": is writable; its file has "),
+        "{}",
+        ended.stdout
+    );
 }

@@ -17,22 +17,24 @@ const GAP: usize = 2;
 const OK: &str = "✓ ok";
 const UNSET: &str = "· unset";
 const ERROR: &str = "✗ error";
+const RUNNING: &str = "… running";
 
 /// The spans of one trace, at most `width` columns wide (but [`WIDTH_MIN`]), each line with its end.
 ///
 /// Two lines of head (what ran, for how long and how it ended; the trace id), then the root, the span whose parent is
-/// none or remote, and below each span its children by start. Spans whose parent is missing stand under the root.
-pub fn render(spans: &[Span], width: usize, colour: bool) -> String {
+/// none or remote, and below each span its children by start. Spans whose parent is missing stand under the root. Those
+/// that are `running` have not ended, whatever they say.
+pub fn render(spans: &[Span], running: &HashSet<SpanId>, width: usize, colour: bool) -> String {
     let Some(root) = spans.iter().find(|span| is_root(span)).or(spans.first()) else {
         return String::new();
     };
     let width = width.max(WIDTH_MIN);
     let rows: Vec<Row<'_>> = in_tree_order(spans)
         .into_iter()
-        .map(|(depth, span)| Row::new(depth, span))
+        .map(|(depth, span)| Row::new(depth, span, running))
         .collect();
     let columns = Columns::new(&rows, width);
-    let mut text = head(root, width);
+    let mut text = head(root, running, width);
     for row in &rows {
         text.push_str(&row.line(root, &columns, colour));
     }
@@ -97,6 +99,7 @@ fn in_tree_order(spans: &[Span]) -> Vec<(usize, &Span)> {
 
 struct Row<'a> {
     span: &'a Span,
+    is_running: bool,
     name: String,
     duration: String,
     status: String,
@@ -130,9 +133,10 @@ impl Columns {
 }
 
 impl<'a> Row<'a> {
-    fn new(depth: usize, span: &'a Span) -> Row<'a> {
+    fn new(depth: usize, span: &'a Span, running: &HashSet<SpanId>) -> Row<'a> {
         Row {
             span,
+            is_running: running.contains(&span.span_id),
             name: format!(
                 "{:indent$}{}",
                 "",
@@ -140,7 +144,7 @@ impl<'a> Row<'a> {
                 indent = depth.min(8) * INDENT
             ),
             duration: humanise(span.end.since(span.start)),
-            status: status_text(&span.status),
+            status: status_text(span, running),
         }
     }
 
@@ -149,6 +153,7 @@ impl<'a> Row<'a> {
         let after = columns.bar - before - cells;
         let (on, off) = match &self.span.status {
             _ if !colour => ("", ""),
+            _ if self.is_running => ("\x1b[2m", "\x1b[0m"),
             SpanStatus::Ok => ("\x1b[32m", "\x1b[0m"),
             SpanStatus::Error(_) => ("\x1b[31m", "\x1b[0m"),
             SpanStatus::Unset => ("\x1b[2m", "\x1b[0m"),
@@ -161,7 +166,7 @@ impl<'a> Row<'a> {
     }
 }
 
-fn head(root: &Span, width: usize) -> String {
+fn head(root: &Span, running: &HashSet<SpanId>, width: usize) -> String {
     let workflow_id = root.attributes.iter().find_map(|(key, value)| match value {
         Value::Str(id) if &**key == "workflowId" => Some(format!(" {}", escape(id))),
         _ => None,
@@ -174,7 +179,7 @@ fn head(root: &Span, width: usize) -> String {
         escape(&root.name),
         workflow_id.unwrap_or_default(),
         humanise(root.end.since(root.start)),
-        status_text(&root.status)
+        status_text(root, running)
     );
     format!(
         "{}\n{}\n",
@@ -183,8 +188,9 @@ fn head(root: &Span, width: usize) -> String {
     )
 }
 
-fn status_text(status: &SpanStatus) -> String {
-    match status {
+fn status_text(span: &Span, running: &HashSet<SpanId>) -> String {
+    match &span.status {
+        _ if running.contains(&span.span_id) => RUNNING.into(),
         SpanStatus::Ok => OK.into(),
         SpanStatus::Unset => UNSET.into(),
         SpanStatus::Error(message) if message.is_empty() => ERROR.into(),
@@ -207,7 +213,7 @@ fn bar(start: Wall, end: Wall, root: &Span, width: usize) -> (usize, usize) {
 }
 
 /// Everything a terminal would act on becomes visible: control and format characters, combining marks too.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -300,7 +306,7 @@ mod tests {
     }
 
     fn check(spans: &[Span], width: usize, expected: Expect) {
-        let text = render(spans, width, false);
+        let text = render(spans, &HashSet::new(), width, false);
         assert!(text.lines().all(|line| columns(line) <= width), "{text}");
         expected.assert_eq(&text);
     }
@@ -341,7 +347,7 @@ mod tests {
             monitor: "airflow".into(),
             name: "data/etl\n".into(),
         }));
-        let text = render(&[root], 60, false);
+        let text = render(&[root], &HashSet::new(), 60, false);
         let head = text.lines().next();
         assert_eq!(
             head,
@@ -386,13 +392,33 @@ mod tests {
     }
 
     #[test]
+    fn what_has_not_ended_is_shown_as_running() {
+        let failed = SpanStatus::Error("Monitor timed out".into());
+        let spans = [
+            span(1, None, "W", 0, 9, failed.clone()),
+            span(2, Some((1, false)), "A", 0, 3, SpanStatus::Ok),
+            span(3, Some((1, false)), "B", 3, 9, failed),
+        ];
+        let running = HashSet::from([spans[0].span_id, spans[2].span_id]);
+        expect![[r#"
+            W 704c0b60-109f  9.0s  … running
+            trace abababababababababababababababab
+            W    ━━━━━━━━━━━━━━━━━━  9.0s  … running
+              A  ━━━━━━              3.0s  ✓ ok
+              B        ━━━━━━━━━━━━  6.0s  … running
+        "#]]
+        .assert_eq(&render(&spans, &running, 40, false));
+    }
+
+    #[test]
     fn colours_are_closed() {
-        let text = render(&[span(1, None, "W", 0, 0, SpanStatus::Ok)], 40, true);
+        let spans = [span(1, None, "W", 0, 0, SpanStatus::Ok)];
+        let text = render(&spans, &HashSet::new(), 40, true);
         assert_eq!(
             text.matches("\x1b[32m").count(),
             text.matches("\x1b[0m").count()
         );
-        assert_eq!(render(&[], 80, true), "");
+        assert_eq!(render(&[], &HashSet::new(), 80, true), "");
     }
 
     #[test]
@@ -411,7 +437,7 @@ mod tests {
                 spans.push(span(id, parent, u.arbitrary()?, start, end, status));
             }
             let width = u.int_in_range(WIDTH_MIN..=200)?;
-            let text = render(&spans, width, false);
+            let text = render(&spans, &HashSet::new(), width, false);
             assert_eq!(text.lines().count(), spans.len() + 2);
             assert!(
                 text.lines()

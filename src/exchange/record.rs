@@ -1,0 +1,107 @@
+//! What a probe sees of an exchange: each request as it was sent, and what came back.
+
+use super::Asking;
+use crate::clock;
+use crate::core::time::Mono;
+use std::io::Read;
+use std::time::Duration;
+use ureq::http::Response;
+
+/// One request and what came back.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The request's name in the mapping; empty for the main one.
+    pub request: Box<str>,
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The whole URL.
+    pub url: String,
+    /// The headers that were set, `None` where the value is a secret.
+    pub headers: Vec<(String, Option<String>)>,
+    /// The body that was sent.
+    pub sent: Option<Vec<u8>>,
+    /// The answer's status, if there was an answer.
+    pub status: Option<u16>,
+    /// From the request to the head of the answer.
+    pub took: Duration,
+    /// How long the answer's body is, as far as it was read.
+    pub bytes: usize,
+    /// The answer's body; empty where it has none, or where too much was kept already.
+    pub body: Vec<u8>,
+    begun: Mono,
+}
+
+/// Bodies that are kept of one poll.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of the body of an answer that refuses.
+const REFUSAL_BYTES_MAX: u64 = 4096;
+
+/// All of them, in their order.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Each request, also those that were redirected or made again.
+    pub exchanges: Vec<Exchange>,
+    kept: usize,
+}
+
+impl Exchange {
+    pub(super) fn new(asking: &Asking<'_>, url: &str) -> Self {
+        let title = asking.title.unwrap_or_default();
+        Exchange {
+            request: title.strip_prefix("requests.").unwrap_or(title).into(),
+            method: match asking.body {
+                None => "GET",
+                Some(_) => "POST",
+            },
+            url: url.to_owned(),
+            headers: Vec::new(),
+            sent: asking.body.map(<[u8]>::to_vec),
+            status: None,
+            took: Duration::ZERO,
+            bytes: 0,
+            body: Vec::new(),
+            begun: clock::now().mono,
+        }
+    }
+}
+
+/// What is to be sent with it.
+pub(super) fn note_headers<B>(exchange: &mut Option<Exchange>, request: &ureq::RequestBuilder<B>) {
+    let (Some(exchange), Some(headers)) = (exchange, request.headers_ref()) else {
+        return;
+    };
+    let headers = headers.iter().map(|(name, value)| {
+        let shown = value.to_str().ok().filter(|_| !value.is_sensitive());
+        (name.to_string(), shown.map(str::to_owned))
+    });
+    exchange.headers = headers.collect();
+}
+
+impl Record {
+    pub(super) fn add(&mut self, mut exchange: Exchange, response: Option<&Response<ureq::Body>>) {
+        exchange.took = clock::now().mono.since(exchange.begun);
+        exchange.status = response.map(|response| response.status().as_u16());
+        self.exchanges.push(exchange);
+    }
+
+    /// The body of the last answer.
+    pub fn read(&mut self, body: &[u8]) {
+        let Some(exchange) = self.exchanges.last_mut() else {
+            return;
+        };
+        exchange.bytes = body.len();
+        if self.kept + body.len() <= KEPT_BYTES_MAX {
+            self.kept += body.len();
+            exchange.body = body.to_vec();
+        }
+    }
+
+    /// An API may say why it refuses.
+    pub(super) fn read_refusal(&mut self, response: Response<ureq::Body>) {
+        let mut body = Vec::new();
+        let reader = response.into_body().into_reader();
+        // As far as it comes.
+        let _ = reader.take(REFUSAL_BYTES_MAX).read_to_end(&mut body);
+        self.read(&body);
+    }
+}

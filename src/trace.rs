@@ -1,0 +1,347 @@
+//! `farspan trace`: these workflows are watched to their end by the loop itself, and each trace is shown when it is whole.
+//!
+//! Nothing is kept and nothing else is heard of. What changes is a line each, written by a thread of its own, for the
+//! loop waits for nobody who reads.
+
+use crate::cli::TraceOptions;
+use crate::config::{Config, Environment, State as Kept};
+use crate::console::say;
+use crate::core::event::{Sampling, StartEvent};
+use crate::core::ids::TraceId;
+use crate::core::snapshot::{Outcome, Progress, Snapshot, State};
+use crate::core::span::Span;
+use crate::core::time::{Mono, Wall};
+use crate::core::{Answer, Note, Polled};
+use crate::run::{self, Report, Sight};
+use crate::signals;
+use crate::waterfall::{self, escape};
+use crossbeam_channel::{Sender, bounded, select};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// It could not be told how the workflows ended.
+const UNKNOWN: u8 = 2;
+/// Lines that a slow reader may be behind.
+const LINES_QUEUE: usize = 4096;
+
+/// Watches the workflows until each has ended, the API has been silent for too long, or a signal comes.
+///
+/// # Errors
+/// What is wrong with the command line or the configuration.
+pub fn run(
+    options: &TraceOptions,
+    mut config: Config,
+    env: &Environment,
+) -> Result<ExitCode, String> {
+    let monitor = config.monitor(options.monitor.as_deref())?;
+    let mapping = config.monitors[monitor].mapping.clone();
+    if let Some(id) = options.ids.iter().find(|id| mapping.gather(id).is_none()) {
+        return Err(format!(
+            "'{}' is not made of the parts that the id of monitor {} has",
+            escape(id),
+            config.monitors[monitor].name
+        ));
+    }
+    config.state = Kept::None;
+    config.redis = None;
+    config.admin = None;
+    for monitor in &mut config.monitors {
+        // They have begun already.
+        monitor.poll.initial_delay = Duration::ZERO;
+        monitor.discovery = None;
+    }
+    config.workflows_max = config.workflows_max.max(options.ids.len());
+    let watched = watch(options, &config, monitor, env);
+    Ok(watched.unwrap_or_else(|trouble| {
+        log::error!("{trouble}");
+        ExitCode::FAILURE
+    }))
+}
+
+fn watch(
+    options: &TraceOptions,
+    config: &Config,
+    monitor: usize,
+    env: &Environment,
+) -> Result<ExitCode, String> {
+    let monitor = u16::try_from(monitor).map_err(|_| "too many monitors")?;
+    let interrupted = signals::stop().map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let (events, received) = bounded(options.ids.len());
+    for id in &options.ids {
+        let event = StartEvent {
+            monitor,
+            workflow_id: id.as_str().into(),
+            submitted_at: None,
+            attempt: None,
+            parent: None,
+            sampling: Sampling::default(),
+            attributes: Box::default(),
+            source: None,
+        };
+        // There is a place for each.
+        drop(events.try_send(event));
+    }
+    let (lines, to_print) = bounded::<String>(LINES_QUEUE);
+    let printing = std::thread::Builder::new()
+        .name("progress".into())
+        .spawn(move || to_print.iter().for_each(|line| say(&line)))
+        .map_err(|e| format!("cannot start to print: {e}"))?;
+    let (done, all_done) = bounded::<Infallible>(0);
+    let (stop, stopped) = bounded::<Infallible>(0);
+    std::thread::Builder::new()
+        .name("ends".into())
+        .spawn(move || {
+            select! {
+                recv(all_done) -> _ => {}
+                recv(interrupted) -> _ => {}
+            }
+            drop(stop);
+        })
+        .map_err(|e| format!("cannot wait for the end: {e}"))?;
+    let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
+    // <https://no-color.org>
+    let colour = io::stdout().is_terminal() && env.text("NO_COLOR").is_none();
+    let follower = Rc::new(RefCell::new(Follower {
+        lines,
+        lost: 0,
+        done: Some(done),
+        open: options.ids.iter().map(|id| id.as_str().into()).collect(),
+        polled: HashMap::new(),
+        known: HashMap::new(),
+        spans: HashMap::new(),
+        silent_since: None,
+        patience: options.patience,
+        gave_up: false,
+        width: columns.unwrap_or(100),
+        colour,
+        succeeded: 0,
+        failed: 0,
+        unknown: 0,
+    }));
+    let sees = follower.clone();
+    let report = run::watch_seen(
+        config,
+        received,
+        stopped,
+        Box::new(move |sight| sees.borrow_mut().see(sight)),
+    )?;
+    drop(events);
+    // The loop has ended, and its onlooker with it.
+    let follower = Rc::into_inner(follower).ok_or("somebody still looks on")?;
+    let code = follower.into_inner().finish(&report, config);
+    // If it panicked, it has said so on standard error.
+    drop(printing.join());
+    Ok(code)
+}
+
+/// Sees what the loop does, and tells of what has changed.
+struct Follower {
+    lines: Sender<String>,
+    lost: usize,
+    /// Dropped when there is nothing more to wait for.
+    done: Option<Sender<Infallible>>,
+    open: HashSet<Arc<str>>,
+    /// Whom a poller's answer is about.
+    polled: HashMap<u32, Arc<str>>,
+    known: HashMap<Arc<str>, Known>,
+    spans: HashMap<TraceId, Vec<Span>>,
+    /// Since when every poll has failed.
+    silent_since: Option<Mono>,
+    patience: Duration,
+    gave_up: bool,
+    width: usize,
+    colour: bool,
+    succeeded: usize,
+    failed: usize,
+    unknown: usize,
+}
+
+/// What was told of a workflow.
+#[derive(Default)]
+struct Known {
+    workflow: Option<String>,
+    stages: HashMap<(Box<str>, u32), String>,
+    is_missing: bool,
+}
+
+impl Follower {
+    fn see(&mut self, sight: Sight<'_>) {
+        match sight {
+            Sight::Asks(poll) => drop(self.polled.insert(poll.slot, poll.workflow_id.clone())),
+            Sight::Answered(polled) => self.answered(polled),
+            Sight::Noted(Note::Watching {
+                workflow_id,
+                trace_id,
+            }) => self.tell(format!("{}: trace {trace_id}", escape(workflow_id))),
+            Sight::Noted(Note::Ended {
+                workflow_id,
+                outcome,
+                abandoned,
+                ..
+            }) => {
+                let id = escape(workflow_id);
+                match (abandoned, outcome) {
+                    (Some(why), _) => {
+                        self.unknown += 1;
+                        self.tell(format!("{id}: {}", why.message()));
+                    }
+                    (None, Outcome::Success | Outcome::Skip) => self.succeeded += 1,
+                    (None, _) => self.failed += 1,
+                }
+                self.open.remove(workflow_id);
+                self.known.remove(workflow_id);
+                if self.open.is_empty() {
+                    self.done = None;
+                }
+            }
+            Sight::Noted(_) => {}
+            Sight::Finished(span) => self.finished(span),
+        }
+    }
+
+    fn answered(&mut self, polled: &Polled) {
+        let Some(id) = self.polled.get(&polled.slot).cloned() else {
+            return;
+        };
+        let received = polled.received;
+        match &polled.answer {
+            Answer::Failed(_) => {
+                let since = *self.silent_since.get_or_insert(polled.sent.mono);
+                if received.mono.since(since) >= self.patience && !self.gave_up {
+                    self.gave_up = true;
+                    self.done = None;
+                }
+            }
+            Answer::NotFound => {
+                self.silent_since = None;
+                let known = self.known.entry(id.clone()).or_default();
+                if !std::mem::replace(&mut known.is_missing, true) {
+                    let time = clock_time(received.wall);
+                    self.tell(format!("{time}  {}: the API does not know it", escape(&id)));
+                }
+            }
+            Answer::Snapshot { snapshot, .. } => {
+                self.silent_since = None;
+                self.changes(&id, snapshot, received.wall);
+            }
+        }
+    }
+
+    fn changes(&mut self, id: &Arc<str>, snapshot: &Snapshot, at: Wall) {
+        // The answer after the end only settles something.
+        if !self.open.contains(id) {
+            return;
+        }
+        let known = self.known.entry(id.clone()).or_default();
+        let (time, shown_id) = (clock_time(at), escape(id));
+        let mut lines = Vec::new();
+        let status = status_of(&snapshot.progress);
+        if known.workflow.as_ref() != Some(&status) {
+            lines.push(format!("{time}  {shown_id}: {status}"));
+            known.workflow = Some(status);
+        }
+        for stage in &snapshot.stages {
+            let status = status_of(&stage.progress);
+            let key = (stage.path.clone(), stage.attempt);
+            let before = known.stages.get(&key);
+            // That it is there and does nothing is no news.
+            let is_news = before.map_or(stage.progress.state != State::Pending, |b| *b != status);
+            if is_news {
+                let attempt = match stage.attempt {
+                    0 | 1 => String::new(),
+                    attempt => format!(" (attempt {attempt})"),
+                };
+                let kind = escape(&stage.kind);
+                lines.push(format!("{time}  {shown_id}: {kind}{attempt}: {status}"));
+            }
+            if before != Some(&status) {
+                known.stages.insert(key, status);
+            }
+        }
+        lines.into_iter().for_each(|line| self.tell(line));
+    }
+
+    fn finished(&mut self, span: &Span) {
+        let spans = self.spans.entry(span.trace_id).or_default();
+        spans.push(span.clone());
+        if span.parent.is_some() {
+            return;
+        }
+        let spans = self.spans.remove(&span.trace_id).unwrap_or_default();
+        self.tell(waterfall::render(
+            &spans,
+            &HashSet::new(),
+            self.width,
+            self.colour,
+        ));
+    }
+
+    fn tell(&mut self, line: String) {
+        self.lost += usize::from(self.lines.try_send(line).is_err());
+    }
+
+    fn finish(mut self, report: &Report, config: &Config) -> ExitCode {
+        let open = self.open.len();
+        self.unknown += open;
+        let why = match (open, self.gave_up) {
+            (0, _) => String::new(),
+            (_, true) => format!("; the API gave no answer for {:?}, given up", self.patience),
+            (_, false) => "; interrupted before the end".to_owned(),
+        };
+        let (delivered, undelivered) = (report.counters.spans_delivered, report.undelivered);
+        let sent = match &config.export.otlp {
+            Some(otlp) => format!("; {delivered} spans delivered to {}", otlp.endpoint),
+            None => String::new(),
+        };
+        let (succeeded, failed, unknown) = (self.succeeded, self.failed, self.unknown);
+        self.tell(format!(
+            "{succeeded} succeeded, {failed} failed, {unknown} could not be told{why}{sent}"
+        ));
+        if self.lost > 0 {
+            log::warn!(
+                "{} lines were not shown: the reader was too slow",
+                self.lost
+            );
+        }
+        let rejected = report.counters.spans_rejected;
+        if undelivered > 0 || rejected > 0 {
+            log::error!(
+                "the collector did not take {undelivered} spans in time, and refused {rejected}"
+            );
+        }
+        match (failed, unknown) {
+            (1.., _) => ExitCode::FAILURE,
+            (0, 1..) => ExitCode::from(UNKNOWN),
+            (0, 0) if undelivered > 0 || rejected > 0 => ExitCode::from(UNKNOWN),
+            (0, 0) => ExitCode::SUCCESS,
+        }
+    }
+}
+
+fn status_of(progress: &Progress) -> String {
+    let meaning = match progress.state {
+        State::Pending => "pending",
+        State::Running => "running",
+        State::Ended(outcome) => outcome.as_str(),
+    };
+    match &progress.status {
+        Some(status) if status.eq_ignore_ascii_case(meaning) => meaning.to_owned(),
+        Some(status) => format!("{meaning} ({})", escape(status)),
+        None => meaning.to_owned(),
+    }
+}
+
+/// The time of the day, UTC.
+fn clock_time(at: Wall) -> String {
+    let whole = at.to_string();
+    match whole.get(11..19) {
+        Some(time) => format!("{time}Z"),
+        None => whole,
+    }
+}

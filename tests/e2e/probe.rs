@@ -1,0 +1,457 @@
+//! `farspan probe`: what it shows of saved answers and of an API, and how it says what does not fit.
+
+use crate::support::api::{FakeApi, completed, processing};
+use crate::support::files::Files;
+use crate::support::folder::Folder;
+use crate::support::free_port;
+use crate::support::http::{Answer, Reply, Server};
+use crate::support::program::{Ended, farspan};
+use crate::support::receiver::Receiver;
+use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Two requests, of which the second is asked for each element, and a bearer token.
+fn builds(base_url: &str) -> String {
+    json!({"monitors": [{
+        "name": "builds",
+        "api": {"base_url": base_url, "auth": {"type": "bearer", "token": "s3cret"}, "headers": {"X-Tenant": "hush"}},
+        "request": {"path": "/builds/{id}"},
+        "requests": {"steps": {"path": "/builds/{id}/jobs/{stage.key}/steps", "for_each": "jobs"}},
+        "workflow": {"id": "/id", "status": "/state", "start": "/begun", "end": "/ended", "error": "/why"},
+        "stages": [{"name": "jobs", "list": "/jobs", "key": "/name", "kind": "/name", "status": "/state",
+            "start": "/begun", "end": "/ended", "attributes": {"worker": "/worker"},
+            "stages": [{"from": "steps", "list": "/steps", "key": "/name", "kind": "/name", "status": "/state",
+                "start": "/begun", "end": "/ended"}]}],
+        "statuses": {"waiting": "pending", "running": "running", "passed": "success", "failed": "failure"}
+    }]})
+    .to_string()
+}
+
+const BUILD: &str = r#"{"id": "7", "state": "running", "begun": "2026-01-02T03:00:00Z", "jobs": [
+    {"name": "compile", "state": "passed", "begun": "2026-01-02T03:00:01Z", "ended": "2026-01-02T03:04:01Z", "worker": "w1"},
+    {"name": "test", "state": "runnning", "begun": "2026-01-02T03:05:00Z", "finished": null}]}"#;
+const STEPS: &str = r#"{"steps": [{"name": "fetch", "state": "passed", "begun": "2026-01-02T03:00:02Z", "ended": "2026-01-02T03:01:02Z"}]}"#;
+
+#[track_caller]
+fn shows(ended: &Ended, code: i32, lines: &[&str]) {
+    assert_eq!(ended.code(), Some(code), "{}{}", ended.stdout, ended.stderr);
+    for line in lines {
+        assert!(
+            ended.stdout.contains(line),
+            "{line:?} is not in\n{}{}",
+            ended.stdout,
+            ended.stderr
+        );
+    }
+    assert!(
+        !ended.stdout.contains('\x1b'),
+        "no terminal: {}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn a_saved_body_of_the_default_shape_needs_no_configuration() {
+    let files = Files::new();
+    let body = files.write("done.json", completed("704c").json().to_string());
+    let ended = farspan(&["probe", "--body", &body]).output();
+    shows(
+        &ended,
+        0,
+        &[
+            "monitor default, workflow 704c\n  status \"Completed\", which means success\n",
+            "  start 2024-07-05T06:57:56.1234567Z\n  end 2024-07-05T09:00:00.0000001Z\n  3 stages:\n",
+            "    DataLoader: \"Completed\", which means success\n        start 2024-07-05T06:57:57.0000001Z\n",
+            "        id DataLoader-1\n",
+            "Workflow 704c  2h 02m 03s  ✓ ok\ntrace ",
+            "\n  Processor ",
+            "Led nowhere",
+            "  workflow.error: /workflowErrorMessage\n",
+        ],
+    );
+    // What has not ended is shown as running, up to the last time that the answer knows.
+    let mut call = farspan(&["probe", "--body", "-"]).with_stdin().start();
+    call.write(processing("704c").json().to_string());
+    call.end_input();
+    let ended = call.wait(crate::support::SOON);
+    shows(
+        &ended,
+        0,
+        &[
+            "Workflow 704c  876ms  … running",
+            "DataLoader ",
+            "0µs  … running",
+        ],
+    );
+}
+
+#[test]
+fn bodies_of_several_requests_become_one_tree_and_mistakes_are_named_with_what_is_there() {
+    let files = Files::new();
+    let config = files.write("farspan.json", builds("https://ci.example.com"));
+    let build = files.write("build.json", BUILD);
+    let steps = format!("steps={}", files.write("steps.json", STEPS));
+    let arguments = [
+        "probe", "--config", &config, "--body", &build, "--body", &steps,
+    ];
+    let ended = farspan(&arguments).output();
+    shows(
+        &ended,
+        0,
+        &[
+            "monitor builds, workflow 7\n",
+            "    compile: \"passed\", which means success\n",
+            "        worker = \"w1\"\n",
+            "      fetch [compile/fetch]: \"passed\", which means success\n",
+            "\n  compile  ",
+            "\n    fetch  ",
+            "odd: \"runnning\" is not among the monitor's statuses (",
+            "is \"running\" meant?",
+            "  workflow.end: /ended\n  workflow.error: /why\n      the answer has begun, id, jobs, state\n",
+        ],
+    );
+
+    let wrong = builds("https://ci.example.com")
+        .replace("\"/state\"", "\"/stat\"")
+        .replace("\"/worker\"", "\"/worker/name\"")
+        .replace("\"list\":\"/jobs\"", "\"list\":\"/job\"");
+    let config = files.write("farspan.json", wrong);
+    let ended = farspan(&["probe", "--config", &config, "--body", &build]).output();
+    shows(
+        &ended,
+        0,
+        &[
+            "  workflow.status: /stat; is /state meant?\n",
+            "  stages[0].list: /job; is /jobs meant?\n",
+            "  0 stages\n",
+            "status none, which means pending",
+        ],
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_shown_as_it_is() {
+    let files = Files::new();
+    let config = files.write("farspan.json", builds("https://ci.example.com"));
+    let probe = |text: &str| {
+        let body = files.write("body.json", text);
+        farspan(&["probe", "--config", &config, "--body", &body]).output()
+    };
+    shows(
+        &probe(r#"{"build": {"id": 7, "status": "ok"}, "more": [1, 2]}"#),
+        1,
+        &[
+            "FAIL: ",
+            "of another shape: ",
+            "  /build: an object of 2\n  /build/id: the number 7\n  /build/status: the text \"ok\"\n  /more: an array of 2\n",
+            "  workflow.status: /state\n",
+            "      the answer has build, more\n",
+        ],
+    );
+    shows(
+        &probe("<html>\u{1b}[31mlog in</html>"),
+        1,
+        &["not JSON: ", r"begins with: <html>\u{1b}[31mlog in</html>"],
+    );
+    shows(&probe("[]"), 1, &["FAIL: ", "is an array of 0"]);
+    shows(&probe(""), 1, &["FAIL: ", "not JSON"]);
+    // A time that is none.
+    let odd = BUILD.replace("2026-01-02T03:00:00Z", "two o'clock");
+    shows(
+        &probe(&odd),
+        0,
+        &["odd: /begun is not a time: \"two o'clock\" (workflow.start)\n"],
+    );
+}
+
+#[test]
+fn an_id_is_asked_for_and_everything_on_the_wire_is_shown_but_secrets() {
+    let server = Server::start(|request| match &*request.target {
+        "/builds/7" => Answer::new(200).body("application/json", BUILD).into(),
+        "/builds/7/jobs/compile/steps" => Answer::new(200).body("application/json", STEPS).into(),
+        "/builds/8" => Answer::new(401).body("text/plain", "who are you?").into(),
+        "/builds/9" => Answer::new(200).body("application/json", BUILD).into(),
+        "/builds/10" => Answer::new(200).body("text/html", "<p>welcome").into(),
+        _ => Answer::new(404).body("text/plain", "no such build").into(),
+    });
+    let files = Files::new();
+    let config = files.write("farspan.json", builds(&server.url()));
+    let probe = |id: &str| farspan(&["probe", id, "--config", &config]).output();
+    let ended = probe("7");
+    let url = server.url();
+    shows(
+        &ended,
+        0,
+        &[
+            &format!("GET {url}/builds/7: HTTP 200, {} bytes after ", BUILD.len()),
+            &format!("GET {url}/builds/7/jobs/compile/steps: HTTP 200, "),
+            &format!("GET {url}/builds/7/jobs/test/steps: HTTP 404, "),
+            "    it says: no such build\n",
+            "    authorization: (redacted)\n",
+            "    x-tenant: (redacted)\n",
+            "      fetch [compile/fetch]: \"passed\", which means success\n",
+            "Workflow 7 ",
+        ],
+    );
+    for ended in [&ended, &probe("8")] {
+        let output = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(
+            !output.contains("s3cret") && !output.contains("hush"),
+            "{output}"
+        );
+    }
+    let sent = server.requests();
+    assert_eq!(sent[0].header("Authorization"), Some("Bearer s3cret"));
+    shows(
+        &probe("8"),
+        1,
+        &[
+            "FAIL: the poll failed (unauthorized): HTTP 401",
+            "monitors[0].api.auth.token right?",
+            "it says: who are you?",
+        ],
+    );
+    shows(
+        &probe("9"),
+        1,
+        &[
+            "FAIL: the answer is about \"7\"",
+            "monitor builds, workflow 9",
+        ],
+    );
+    shows(
+        &probe("10"),
+        1,
+        &["FAIL: the poll failed (garbage)", "begins with: <p>welcome"],
+    );
+    shows(
+        &probe("11"),
+        1,
+        &[
+            "FAIL: the API does not know this workflow (HTTP 404)",
+            "it says: no such build",
+        ],
+    );
+}
+
+#[test]
+fn an_api_that_is_not_there_is_named() {
+    let api = format!("http://127.0.0.1:{}", free_port());
+    let ended = farspan(&["probe", "7"])
+        .env("FARSPAN_API_BASE_URL", &api)
+        .output();
+    shows(
+        &ended,
+        1,
+        &[
+            &format!("GET {api}/workflows/7: no answer"),
+            "FAIL: the poll failed (connect)",
+            &format!("It is {api}"),
+        ],
+    );
+
+    let hanging = Server::start(|_| Reply::Close);
+    let ended = farspan(&["probe", "7"])
+        .env("FARSPAN_API_BASE_URL", hanging.url())
+        .output();
+    shows(&ended, 1, &["no answer", "FAIL: the poll failed ("]);
+}
+
+#[test]
+fn what_is_wrong_with_the_command_line_is_code_2() {
+    let files = Files::new();
+    let config = files.write("farspan.json", builds("https://ci.example.com"));
+    let two = format!("{{\"monitors\": [{}]}}", {
+        let one = &builds("https://ci.example.com")[13..];
+        let one = &one[..one.len() - 2];
+        format!(
+            "{one},{}",
+            one.replace("\"name\":\"builds\"", "\"name\":\"nightly\"")
+        )
+    });
+    let two = files.write("two.json", two);
+    let cases: [(&[&str], &str); 7] = [
+        (&["probe"], "neither an ID nor a --body"),
+        (&["probe", "7"], "FARSPAN_API_BASE_URL"),
+        (&["probe", "--body", "/nonexistent/x"], "/nonexistent/x"),
+        (
+            &["probe", "--config", &config, "--body", "step=x.json"],
+            "no request 'step'",
+        ),
+        (
+            &["probe", "--config", &config, "--monitor", "build", "7"],
+            "no monitor 'build' is enabled; there are: builds",
+        ),
+        (
+            &["probe", "--config", &two, "7"],
+            "--monitor: say which: builds, nightly",
+        ),
+        (
+            &["probe", "--body", "-", "--body", "-"],
+            "one standard input",
+        ),
+    ];
+    for (arguments, said) in cases {
+        let ended = farspan(arguments).output();
+        assert_eq!(ended.code(), Some(2), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn the_default_api_is_asked_as_run_would() {
+    let api = FakeApi::start();
+    api.script("a/b", [completed("a/b").reply()]);
+    let ended = farspan(&["probe", "a/b"])
+        .env("FARSPAN_API_BASE_URL", api.base_url())
+        .output();
+    shows(
+        &ended,
+        0,
+        &[
+            "/risk/workflows/a%2Fb: HTTP 200",
+            "Workflow a/b  2h 02m 03s  ✓ ok",
+        ],
+    );
+}
+
+/// A fenced block of the page, and the line of text above it.
+fn blocks(page: &str) -> Vec<(String, String, String)> {
+    let mut blocks = Vec::new();
+    let mut above = String::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(kind) = line.strip_prefix("```") else {
+            if !line.is_empty() {
+                above = line.to_owned();
+            }
+            continue;
+        };
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        blocks.push((kind.to_owned(), above.clone(), body.join("\n") + "\n"));
+    }
+    blocks
+}
+
+/// The file that a block of JSON is: the last name in backquotes above it that ends so.
+fn file_of(above: &str) -> String {
+    let mut names = above.split('`').filter(|name| name.ends_with(".json"));
+    names.next_back().expect("a file's name").to_owned()
+}
+
+/// Whether the output is that of the page: `...` on a line of its own stands for any lines, at the end of a line for any
+/// rest. The time of the day is not compared.
+fn is_as_told(told: &[&str], output: &[&str]) -> bool {
+    let timeless = |line: &str| match line.as_bytes() {
+        [_, _, b':', _, _, b':', _, _, b'Z', ..] => line[9..].to_owned(),
+        _ => line.to_owned(),
+    };
+    match (told, output) {
+        ([], []) => true,
+        (["...", rest @ ..], _) => (0..=output.len()).any(|skip| is_as_told(rest, &output[skip..])),
+        ([line, told @ ..], [found, output @ ..]) => {
+            let same = match line.strip_suffix("...") {
+                Some(begin) => found.starts_with(begin),
+                None => timeless(line) == timeless(found),
+            };
+            same && is_as_told(told, output)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn the_page_about_your_own_api_is_true_to_the_letter() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/your-own-api.md")).unwrap();
+    let saved = root.join("tests/your-own-api");
+    let body = |name: &str| std::fs::read_to_string(saved.join(name)).unwrap();
+    let (running, ended) = (body("running.json"), body("run.json"));
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("running.json"), &running).unwrap();
+    // The probe and the first poll of the trace see it run.
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| match &*request.target {
+        "/v1/runs/settle-20261119" if request.header("Authorization") != Some("Bearer s3cret") => {
+            Answer::new(401).into()
+        }
+        "/v1/runs/settle-20261119" => {
+            let body = match asked.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => &running,
+                _ => &ended,
+            };
+            Answer::new(200)
+                .body("application/json", body.as_str())
+                .into()
+        }
+        _ => Answer::new(404).into(),
+    });
+    let receiver = Receiver::start();
+    receiver.relaxed();
+    let admin = format!("127.0.0.1:{}", free_port());
+    let real = [
+        ("https://millrace.example.com", server.url()),
+        ("http://localhost:4318", receiver.server.url()),
+        ("127.0.0.1:9464", admin.clone()),
+    ];
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_farspan"));
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut commands = 0;
+    for (kind, above, text) in blocks(&page) {
+        if kind == "json" {
+            let name = file_of(&above);
+            if saved.join(&name).exists() {
+                assert_eq!(text, body(&name), "{name} is that of the tests");
+            }
+            let text = text.replace(real[0].0, &real[0].1);
+            std::fs::write(folder.path().join(name), text).unwrap();
+            continue;
+        }
+        assert_eq!(kind, "console");
+        for step in text.split("$ ").skip(1) {
+            let (command, told) = step.split_once('\n').unwrap();
+            // Who asks for an address by name waits for callers.
+            let listen = match command.contains("--events -") {
+                true => "none",
+                false => &admin,
+            };
+            let done = std::process::Command::new("timeout")
+                .args(["30", "sh", "-c", &format!("exec 2>&1; {command}")])
+                .env_clear()
+                .envs([("PATH", path.as_str()), ("FARSPAN_ADMIN_LISTEN", listen)])
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
+                .current_dir(folder.path())
+                .stdin(std::process::Stdio::null())
+                .output()
+                .unwrap();
+            let mut output = String::from_utf8(done.stdout).unwrap();
+            for (told, real) in &real {
+                output = output.replace(real, told);
+            }
+            assert!(
+                done.status.success(),
+                "{command}: {}\n{output}",
+                done.status
+            );
+            let (told, found): (Vec<_>, Vec<_>) =
+                (told.lines().collect(), output.lines().collect());
+            assert!(is_as_told(&told, &found), "$ {command}\n{output}");
+            commands += 1;
+        }
+    }
+    assert!(commands >= 10, "{commands}");
+    // The trace, and the run after it: the same spans.
+    let spans = receiver.spans();
+    let mut names: Vec<&str> = spans.iter().map(|seen| seen.span.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(
+        names,
+        ["Workflow", "ingest", "prices", "reconcile", "trades"]
+    );
+    assert_eq!(spans.len(), 10);
+}
