@@ -101,11 +101,11 @@ impl Asking<'_> {
             let status = response.status();
             let now = clock::now().wall;
             let limited = http::rate_limit(response.headers(), now);
-            let peace = http::retry_after(response.headers(), now).or(limited);
             if status.is_success() {
                 tally.pause = tally.pause.max(limited);
                 return Ok(Reply::Found(response));
             }
+            let peace = http::retry_after(response.headers(), now).or(limited);
             tally.let_go(response);
             match status.as_u16() {
                 304 if !self.conditions.is_empty() => {

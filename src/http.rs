@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
-use ureq::http::{HeaderMap, Uri, header};
+use ureq::http::{HeaderMap, HeaderName, Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
@@ -324,22 +324,35 @@ pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
 pub fn rate_limit(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     /// Later than this is a date.
     const A_DATE: u64 = 1_000_000_000;
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    ["x-ratelimit", "ratelimit", "x-rate-limit"]
-        .iter()
-        .find_map(|family| {
-            let remaining = number(&format!("{family}-remaining"))?;
-            let reset = number(&format!("{family}-reset"))?;
-            if remaining > 0 {
-                return None;
-            }
-            let now_s = u64::try_from(now.as_unix_ns() / 1_000_000_000).unwrap_or_default();
-            Some(Duration::from_secs(match reset {
-                // The time is cut to its second, on both sides.
-                A_DATE.. => (reset + 1).saturating_sub(now_s),
-                _ => reset,
-            }))
-        })
+    /// The names of what is left and of when there is more again.
+    const FAMILIES: [(HeaderName, HeaderName); 3] = [
+        (
+            HeaderName::from_static("x-ratelimit-remaining"),
+            HeaderName::from_static("x-ratelimit-reset"),
+        ),
+        (
+            HeaderName::from_static("ratelimit-remaining"),
+            HeaderName::from_static("ratelimit-reset"),
+        ),
+        (
+            HeaderName::from_static("x-rate-limit-remaining"),
+            HeaderName::from_static("x-rate-limit-reset"),
+        ),
+    ];
+    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    FAMILIES.iter().find_map(|(remaining, reset)| {
+        let remaining = number(remaining)?;
+        let reset = number(reset)?;
+        if remaining > 0 {
+            return None;
+        }
+        let now_s = u64::try_from(now.as_unix_ns() / 1_000_000_000).unwrap_or_default();
+        Some(Duration::from_secs(match reset {
+            // The time is cut to its second, on both sides.
+            A_DATE.. => (reset + 1).saturating_sub(now_s),
+            _ => reset,
+        }))
+    })
 }
 
 /// The answer's `Date`.
@@ -391,7 +404,7 @@ mod tests {
         let now = Wall::parse_rfc3339("2026-11-20T09:56:00.5Z").unwrap();
         let pause = |pairs: &[(&'static str, &str)]| {
             let pairs = pairs.iter().map(|(name, value)| {
-                let name = ureq::http::HeaderName::from_static(name);
+                let name = HeaderName::from_static(name);
                 (name, value.parse().unwrap())
             });
             rate_limit(&pairs.collect(), now).map(|pause| pause.as_secs())

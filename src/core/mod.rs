@@ -39,7 +39,7 @@ use span::Span;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Phase, Table, Watch};
+use table::{Phase, Silence, Table, Watch};
 use time::{Mono, Now, Wall};
 use wheel::Wheel;
 use workflow::record::{self, Record};
@@ -941,8 +941,7 @@ impl Core {
             dirty: false,
             record_bytes: 0,
             failures: 0,
-            missing_since: Some(now.mono),
-            refused_since: None,
+            silence: Silence::NotFound(now.mono),
         });
         self.mark(slot);
         // It counts at once, though it is not written yet: a burst of events comes in one turn.
@@ -1103,8 +1102,7 @@ impl Core {
             dirty: false,
             record_bytes: 0,
             failures: 0,
-            missing_since: None,
-            refused_since: None,
+            silence: Silence::None,
         });
         self.weigh_record(slot, record_bytes);
         Ok(())
@@ -1227,7 +1225,7 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        (watch.missing_since, watch.refused_since) = (None, None);
+        watch.silence = Silence::None;
         let monitor = &self.settings.monitors[watch.monitor as usize];
         let mut spans = Vec::new();
         let naming = &monitor.naming;
@@ -1251,8 +1249,11 @@ impl Core {
             return;
         };
         watch.failures = 0;
-        watch.refused_since = None;
-        let since = *watch.missing_since.get_or_insert(asked);
+        let since = match watch.silence {
+            Silence::NotFound(since) => since,
+            Silence::None | Silence::Refused(_) => asked,
+        };
+        watch.silence = Silence::NotFound(since);
         if asked.since(since) >= limits::NOT_FOUND_TOLERATED {
             self.abandon(slot, Abandoned::NotFound, at, now);
         } else {
@@ -1266,7 +1267,6 @@ impl Core {
             return;
         };
         watch.failures = watch.failures.saturating_add(1);
-        watch.missing_since = None;
         let (failures, monitor_index) = (watch.failures, watch.monitor);
         let refused = failure.reason == PollFailureReason::Connect;
         let monitor = &self.settings.monitors[monitor_index as usize];
@@ -1311,11 +1311,14 @@ impl Core {
             .gone_after
             .filter(|_| refused && watch.workflow.was_seen())
         else {
-            watch.refused_since = None;
+            watch.silence = Silence::None;
             return false;
         };
-        let is_first = watch.refused_since.is_none();
-        let since = *watch.refused_since.get_or_insert(asked);
+        let (is_first, since) = match watch.silence {
+            Silence::Refused(since) => (false, since),
+            Silence::None | Silence::NotFound(_) => (true, asked),
+        };
+        watch.silence = Silence::Refused(since);
         if asked.since(since) >= after {
             self.vanish(slot, at, now);
             return true;
@@ -1399,10 +1402,10 @@ impl Core {
                 self.mark(slot);
                 continue;
             };
-            let first = match watch.missing_since {
+            let first = match watch.silence {
                 // It may not have been asked after yet.
-                Some(_) => pace.initial_delay,
-                None => Duration::ZERO,
+                Silence::NotFound(_) => pace.initial_delay,
+                Silence::None | Silence::Refused(_) => Duration::ZERO,
             };
             let due = if due > now.mono + first + interval {
                 now.mono + first + spread(watch.key, interval)

@@ -32,10 +32,19 @@ pub struct Watch {
     pub record_bytes: u32,
     /// Failed polls in a row.
     pub failures: u32,
-    /// Since when the API says "not found": at first since the event came, later since it first said so again.
-    pub missing_since: Option<Mono>,
-    /// Since when every poll of an API that goes away with its workflow found no connection.
-    pub refused_since: Option<Mono>,
+    /// What polls have brought in the place of the workflow.
+    pub silence: Silence,
+}
+
+/// What every poll brings, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// None: an answer, or something that passes.
+    None,
+    /// The API says "not found": at first since the event came, later since it first said so again.
+    NotFound(Mono),
+    /// An API that goes away with its workflow takes no connection.
+    Refused(Mono),
 }
 
 impl Watch {
