@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench store
-//! FARSPAN_BENCH_WORKFLOWS=500 FARSPAN_BENCH_SECONDS=120 FARSPAN_BENCH_SPEED=100 cargo bench --bench store
+//! FARSPAN_BENCH_WORKFLOWS=500 FARSPAN_BENCH_SECONDS=150 FARSPAN_BENCH_SPEED=1 cargo bench --bench store  # as in real life
 //! ```
 #![allow(
     clippy::expect_used,
