@@ -68,10 +68,9 @@ impl Subject {
                 name: monitor.name.clone(),
                 mapping: monitor.mapping.clone(),
                 naming: Naming {
-                    ok: monitor.spans.status_ok,
-                    skipped: monitor.spans.skipped,
-                    queued: monitor.spans.queued,
-                    ..Naming::new(&monitor.name, &monitor.spans.workflow, limits)
+                    // It is not exported, so that it goes under no resource.
+                    service: None,
+                    ..targets::naming(monitor, config)
                 },
             },
             None => Subject {

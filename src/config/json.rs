@@ -211,14 +211,7 @@ impl<'v> Object<'v> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Option<T> {
-        let text = self.text(key)?;
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(reason) => {
-                self.mistake(key, format_args!("'{}' {reason}", shown(text)));
-                None
-            }
-        }
+        self.parsed_as(key, parse, shown)
     }
 
     /// The same for a URL, which may hold a password.
@@ -227,15 +220,7 @@ impl<'v> Object<'v> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Option<T> {
-        let text = self.text(key)?;
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(reason) => {
-                let url = shown(&values::redacted_url(text));
-                self.mistake(key, format_args!("'{url}' {reason}"));
-                None
-            }
-        }
+        self.parsed_as(key, parse, |url| shown(&values::redacted_url(url)))
     }
 
     /// A URL that must be there.
@@ -248,6 +233,22 @@ impl<'v> Object<'v> {
             self.mistake(key, "is missing");
         }
         self.parsed_url(key, parse)
+    }
+
+    fn parsed_as<T>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+        show: impl Fn(&str) -> String,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.mistake(key, format_args!("'{}' {reason}", show(text)));
+                None
+            }
+        }
     }
 
     /// A text that must be there.

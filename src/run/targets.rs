@@ -108,7 +108,8 @@ pub(super) fn paces(config: &Config) -> Vec<Pace> {
     config.monitors.iter().map(|m| m.poll.clone()).collect()
 }
 
-fn naming(monitor: &Monitor, config: &Config) -> Naming {
+/// What the spans of one monitor are like.
+pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
     let spans = &monitor.spans;
     Naming {
         ok: spans.status_ok,
