@@ -15,6 +15,7 @@ pub mod lateness;
 pub mod limits;
 pub mod outbox;
 pub mod pace;
+pub(crate) mod pieces;
 pub mod poll_failure;
 pub mod rate;
 pub mod sampler;

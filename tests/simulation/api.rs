@@ -149,7 +149,7 @@ fn answer(plan: &Plan, host: &Host, at: u64, faulty: bool) -> Answer {
     let snapshot = Snapshot {
         workflow_id: Some(plan.event.workflow_id.clone()),
         progress,
-        stages,
+        stages: stages.into(),
         ..Snapshot::default()
     };
     Answer::Snapshot {

@@ -89,7 +89,7 @@ fn event(monitor: usize, id: &str) -> StartEvent {
 fn snapshot(progress: Progress, stages: Vec<StageSnapshot>) -> Answer {
     let snapshot = Snapshot {
         progress,
-        stages,
+        stages: stages.into(),
         ..Snapshot::default()
     };
     Answer::Snapshot {

@@ -11,7 +11,7 @@ use farspan::core::event::Value;
 use farspan::core::ids::{RunKey, SpanId, TraceId};
 use farspan::core::limits;
 use farspan::core::outbox::{Batch, ExportOutcome};
-use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
+use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageView, State};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::{Abandoned, edition_of, keys_of};
@@ -191,7 +191,7 @@ impl Watched {
         for stage in &snapshot.stages {
             let over = matches!(stage.progress.state, State::Ended(_));
             let endless = over && stage.progress.end.is_none();
-            let endless_for = self.endless_for.entry(stage.path.clone()).or_insert(0);
+            let endless_for = self.endless_for.entry(stage.path.into()).or_insert(0);
             // It was told once if it ended otherwise, and is remembered.
             match (endless, over) {
                 (true, _) if *endless_for != u32::MAX => *endless_for += 1,
@@ -200,9 +200,9 @@ impl Watched {
                 _ => {}
             }
         }
-        self.tell("", &snapshot.progress);
+        self.tell("", snapshot.progress.view());
         for stage in &snapshot.stages {
-            self.tell(&stage.path, &stage.progress);
+            self.tell(stage.path, stage.progress);
         }
         self.seen_at.push(at);
         self.seen = Some(Box::new(snapshot.clone()));
@@ -210,12 +210,12 @@ impl Watched {
 }
 
 impl Watched {
-    fn tell(&mut self, path: &str, progress: &Progress) {
+    fn tell(&mut self, path: &str, progress: Progress<&str>) {
         let told = self.told.entry(path.into()).or_default();
-        if let Some(status) = &progress.status
-            && told.last() != Some(status)
+        if let Some(status) = progress.status
+            && told.last().map(|last| &**last) != Some(status)
         {
-            told.push(status.clone());
+            told.push(status.into());
         }
     }
 
@@ -935,7 +935,7 @@ impl World {
                 let hasty = endless_for.is_some_and(|n| *n <= u32::from(limits::SETTLE_POLLS));
                 assert!(!hasty, "its end might still have come: {span:?}");
                 let open =
-                    |s: &StageSnapshot| s.path == span.name && s.progress.state == State::Running;
+                    |s: StageView<'_>| *s.path == *span.name && s.progress.state == State::Running;
                 let seen = watch.seen.as_ref().expect("it was seen to begin");
                 assert!(
                     !seen.stages.iter().any(open),
