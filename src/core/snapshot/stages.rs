@@ -347,3 +347,127 @@ impl fmt::Debug for Stages {
         f.debug_list().entries(self).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Value;
+    use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
+
+    fn text(u: &mut Unstructured<'_>) -> Arbitrary<Box<str>> {
+        Ok((*u.choose(&["", "a", "b", "é/ü", "Running"])?).into())
+    }
+
+    fn some_text(u: &mut Unstructured<'_>) -> Arbitrary<Option<Box<str>>> {
+        u.arbitrary::<bool>()?.then(|| text(u)).transpose()
+    }
+
+    fn some_time(u: &mut Unstructured<'_>) -> Arbitrary<Option<Wall>> {
+        Ok(u.arbitrary::<Option<i64>>()?.map(Wall::from_unix_ns))
+    }
+
+    fn stage(u: &mut Unstructured<'_>) -> Arbitrary<StageSnapshot> {
+        let one = ("key".into(), Value::Int(u.arbitrary()?));
+        Ok(StageSnapshot {
+            path: text(u)?,
+            parent: some_text(u)?,
+            attempt: u.arbitrary()?,
+            kind: text(u)?,
+            id: some_text(u)?,
+            url: some_text(u)?,
+            attributes: u.arbitrary::<bool>()?.then_some(one).into_iter().collect(),
+            progress: Progress {
+                status: match u.ratio(1, 8)? {
+                    // More than are sought.
+                    true => Some(u.int_in_range(0..=2 * WORDS_SOUGHT)?.to_string().into()),
+                    false => some_text(u)?,
+                },
+                state: *u.choose(&[State::Pending, State::Running])?,
+                queued: some_time(u)?,
+                start: some_time(u)?,
+                end: some_time(u)?,
+                error: some_text(u)?,
+            },
+        })
+    }
+
+    /// The model is the list of what was put in.
+    #[test]
+    fn are_what_was_put_in() {
+        arbtest::arbtest(|u| {
+            let (mut stages, mut model) = (Stages::default(), Vec::new());
+            for _ in 0..u.int_in_range(0..=40)? {
+                let some = !model.is_empty();
+                match u.int_in_range(0..=8)? {
+                    1 if some => {
+                        let (place, stage) = (u.choose_index(model.len())?, stage(u)?);
+                        model[place] = stage.clone();
+                        stages.replace(place, stage);
+                    }
+                    2 if some => {
+                        let (place, path) = (u.choose_index(model.len())?, text(u)?);
+                        stages.set_path(place, &path);
+                        model[place].path = path;
+                    }
+                    3 if some => {
+                        let (place, parent) = (u.choose_index(model.len())?, u.arbitrary::<bool>()?);
+                        let parent = parent.then(|| u.choose_index(model.len())).transpose()?;
+                        stages.set_parent(place, parent);
+                        model[place].parent = parent.map(|parent| model[parent].path.clone());
+                    }
+                    4 if some => {
+                        let place = u.choose_index(model.len())?;
+                        model[place].attempt = u.arbitrary()?;
+                        stages.set_attempt(place, model[place].attempt);
+                    }
+                    5 => {
+                        let mark = stages.mark();
+                        for _ in 0..u.int_in_range(0..=4)? {
+                            stages.push(stage(u)?);
+                        }
+                        assert_eq!(mark.len(), model.len());
+                        stages.truncate(mark);
+                    }
+                    6 if some => {
+                        let (from, to) = (u.choose_index(model.len())?, model.len());
+                        stages.arrange((from..to).rev());
+                        model = model.drain(from..).rev().collect();
+                    }
+                    7 => {
+                        let others = (0..u.int_in_range(0..=3)?).map(|_| stage(u));
+                        let others: Vec<_> = others.collect::<Arbitrary<_>>()?;
+                        stages.append(others.clone().into());
+                        model.extend(others);
+                    }
+                    _ => {
+                        model.push(stage(u)?);
+                        stages.push(model[model.len() - 1].clone());
+                    }
+                }
+                let all: Vec<StageSnapshot> = stages.iter().map(StageSnapshot::from).collect();
+                assert_eq!(all, model);
+                assert_eq!(stages, model.clone().into());
+                let runs = model.iter().map(|stage| (&*stage.path, stage.attempt));
+                assert!((0..stages.len()).map(|place| stages.run(place)).eq(runs));
+            }
+            Ok(())
+        });
+    }
+
+    /// A word stands there once however many say it, and those that are too many are kept all the same.
+    #[test]
+    fn words_are_held_once() {
+        let status = |word: String| StageSnapshot {
+            progress: Progress {
+                status: Some(word.into()),
+                ..Progress::default()
+            },
+            ..StageSnapshot::default()
+        };
+        let words = (0..300).map(|n| (n % 3).to_string());
+        let stages: Stages = words.map(status).collect();
+        assert_eq!(stages.words.len(), 3);
+        let stages: Stages = (0..300).map(|n| status(n.to_string())).collect();
+        assert_eq!(stages.get(299).progress.status, Some("299"));
+    }
+}
