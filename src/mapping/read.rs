@@ -560,33 +560,41 @@ impl<'p> Reader<'p> {
 
     /// Takes these back, and what is nested in them. All stand behind `mark`.
     fn leave_out(&mut self, left_out: &[usize], mark: Mark) {
-        let (from, len) = (mark.len(), self.stages.len());
-        let mut is_left_out = vec![false; len - from];
-        for place in from..len {
-            let within = self.elements[place].within.map(pieces::Place::get);
-            let within = within.and_then(|within| within.checked_sub(from));
-            is_left_out[place - from] =
-                left_out.contains(&place) || within.is_some_and(|within| is_left_out[within]);
-        }
-        // Others may be of a list over the same elements.
-        let mut others = Vec::new();
-        let mut places = vec![0; len - from];
-        for place in (from..len).filter(|place| !is_left_out[place - from]) {
-            places[place - from] = from + others.len();
-            let Element { list, within, join } = self.elements[place].clone();
-            let within = within.map(|within| match within.get().checked_sub(from) {
-                Some(within) => pieces::Place::of(places[within]),
-                None => within,
-            });
-            let stage: StageSnapshot = self.stages.get(place).into();
-            others.push((stage, Element { list, within, join }));
-        }
+        let is_all = left_out.len() == self.stages.len() - mark.len();
+        let others = match is_all {
+            true => Vec::new(),
+            false => self.others(left_out, mark.len()),
+        };
         self.stages.truncate(mark);
-        self.elements.truncate(from);
+        self.elements.truncate(mark.len());
         for (stage, element) in others {
             self.stages.push(stage);
             self.elements.push(element);
         }
+    }
+
+    /// What stands from there on and is not nested in these: of a list over the same elements, or of one that they are
+    /// not part of.
+    fn others(&self, left_out: &[usize], from: usize) -> Vec<(StageSnapshot, Element)> {
+        let mut others = Vec::new();
+        // Where each comes to stand.
+        let mut places: Vec<Option<usize>> = Vec::new();
+        for place in from..self.stages.len() {
+            let mut element = self.elements[place].clone();
+            let within = element.within.map(pieces::Place::get);
+            let stays = match within.and_then(|within| within.checked_sub(from)) {
+                Some(within) => {
+                    element.within = places[within].map(pieces::Place::of);
+                    element.within.is_some()
+                }
+                None => !left_out.contains(&place),
+            };
+            places.push(stays.then_some(from + others.len()));
+            if stays {
+                others.push((self.stages.get(place).into(), element));
+            }
+        }
+        others
     }
 
     /// What the element at hand says. Whether it is a stage.

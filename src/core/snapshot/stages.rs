@@ -410,7 +410,8 @@ mod tests {
                         model[place].path = path;
                     }
                     3 if some => {
-                        let (place, parent) = (u.choose_index(model.len())?, u.arbitrary::<bool>()?);
+                        let (place, parent) =
+                            (u.choose_index(model.len())?, u.arbitrary::<bool>()?);
                         let parent = parent.then(|| u.choose_index(model.len())).transpose()?;
                         stages.set_parent(place, parent);
                         model[place].parent = parent.map(|parent| model[parent].path.clone());
