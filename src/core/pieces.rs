@@ -23,8 +23,10 @@ impl Place {
     /// There are none beyond what 32 bits count.
     pub(crate) const MAX: usize = u32::MAX as usize - 1;
 
+    pub(crate) const FIRST: Place = Place(NonZeroU32::MIN);
+
     pub(crate) fn of(place: usize) -> Self {
-        Place(NonZeroU32::MIN.saturating_add(place.min(Self::MAX) as u32))
+        Place(Self::FIRST.0.saturating_add(place.min(Self::MAX) as u32))
     }
 
     pub(crate) fn get(self) -> usize {

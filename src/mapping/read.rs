@@ -521,7 +521,7 @@ impl<'p> Reader<'p> {
                 *key = None;
             }
             self.open[id] = self.stages.len();
-            self.stages.push(StageSnapshot::<&str>::default());
+            self.stages.push_blank();
             let outer = planned.outer.filter(|_| !self.plan.is_outermost(planned));
             self.elements.push(Element {
                 list: *list,
@@ -1085,7 +1085,10 @@ impl Visitor<'_> for Key<'_> {
             copy.clear();
             copy.push_str(key);
         }
+        // Most keys that are as long end otherwise, and need not be compared whole.
+        let last = key.as_bytes().last();
+        let is_key = |other: &str| other.as_bytes().last() == last && other == key;
         let mut members = self.place.members.iter();
-        Ok(members.find(|m| *m.key == *key).map(|m| m.to))
+        Ok(members.find(|m| is_key(&m.key)).map(|m| m.to))
     }
 }

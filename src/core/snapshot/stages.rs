@@ -42,6 +42,21 @@ struct Row {
 
 const _: () = assert!(size_of::<Row>() <= 56);
 
+impl Row {
+    /// A [`StageSnapshot::default`].
+    const BLANK: Row = Row {
+        path: Text::EMPTY,
+        kind: Text::EMPTY,
+        id: None,
+        start: None,
+        end: None,
+        attempt: 1,
+        rest: None,
+        status: None,
+        state: State::Pending,
+    };
+}
+
 /// What few stages have.
 #[derive(Clone, Default)]
 struct Rest {
@@ -63,6 +78,13 @@ const _: () = assert!(limits::STAGES_MAX + WORDS_SOUGHT < u16::MAX as usize);
 struct Text {
     at: Place,
     bytes: u32,
+}
+
+impl Text {
+    const EMPTY: Text = Text {
+        at: Place::FIRST,
+        bytes: 0,
+    };
 }
 
 /// How far the stages had come. See [`Stages::truncate`].
@@ -136,6 +158,11 @@ impl Stages {
     pub fn push<T: AsRef<str>, L: Into<Attributes>>(&mut self, stage: StageSnapshot<T, L>) {
         let row = self.row(stage);
         self.rows.push(row);
+    }
+
+    /// Adds a place for a stage of which nothing is known yet.
+    pub fn push_blank(&mut self) {
+        self.rows.push(Row::BLANK);
     }
 
     /// Puts another stage in the place of one.
@@ -398,7 +425,7 @@ mod tests {
             let (mut stages, mut model) = (Stages::default(), Vec::new());
             for _ in 0..u.int_in_range(0..=40)? {
                 let some = !model.is_empty();
-                match u.int_in_range(0..=8)? {
+                match u.int_in_range(0..=9)? {
                     1 if some => {
                         let (place, stage) = (u.choose_index(model.len())?, stage(u)?);
                         model[place] = stage.clone();
@@ -439,6 +466,10 @@ mod tests {
                         let others: Vec<_> = others.collect::<Arbitrary<_>>()?;
                         stages.append(others.clone().into());
                         model.extend(others);
+                    }
+                    8 => {
+                        model.push(StageSnapshot::default());
+                        stages.push_blank();
                     }
                     _ => {
                         model.push(stage(u)?);
