@@ -560,13 +560,13 @@ impl<'p> Reader<'p> {
 
     /// Takes these back, and what is nested in them. All stand behind `mark`.
     fn leave_out(&mut self, left_out: &[usize], mark: Mark) {
-        let is_all = left_out.len() == self.stages.len() - mark.len();
+        let is_all = left_out.len() == self.stages.len() - mark.stages();
         let others = match is_all {
             true => Vec::new(),
-            false => self.others(left_out, mark.len()),
+            false => self.others(left_out, mark.stages()),
         };
         self.stages.truncate(mark);
-        self.elements.truncate(mark.len());
+        self.elements.truncate(mark.stages());
         for (stage, element) in others {
             self.stages.push(stage);
             self.elements.push(element);

@@ -98,7 +98,7 @@ pub struct Mark {
 
 impl Mark {
     /// How many stages there were.
-    pub fn len(self) -> usize {
+    pub fn stages(self) -> usize {
         self.rows
     }
 }
@@ -453,7 +453,7 @@ mod tests {
                         for _ in 0..u.int_in_range(0..=4)? {
                             stages.push(stage(u)?);
                         }
-                        assert_eq!(mark.len(), model.len());
+                        assert_eq!(mark.stages(), model.len());
                         stages.truncate(mark);
                     }
                     6 if some => {

@@ -721,7 +721,7 @@ fn of_too_many_stages_in_several_answers_too() {
     }
     let reading = gather.finish().unwrap();
     assert_eq!(reading.snapshot.stages.len(), limits::STAGES_MAX);
-    assert_eq!(&*reading.snapshot.stages.get(9_999).path, "9999");
+    assert_eq!(reading.snapshot.stages.get(9_999).path, "9999");
     assert!(
         reading
             .oddity

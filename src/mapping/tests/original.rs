@@ -233,7 +233,7 @@ fn agrees_with_a_built_value_on_any_body() {
         let stages: Vec<_> = stages.filter(|(_, s)| !s.is_null()).collect();
         assert_eq!(reading.snapshot.stages.len(), stages.len());
         for stage in &reading.snapshot.stages {
-            let built = value["workflowEntities"][&*stage.path]["entityStartTime"].as_str();
+            let built = value["workflowEntities"][stage.path]["entityStartTime"].as_str();
             let start = built.and_then(Wall::parse_rfc3339);
             assert_eq!(stage.progress.start, start);
         }
