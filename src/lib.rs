@@ -23,6 +23,7 @@ pub mod intake;
 pub mod link;
 pub mod logging;
 pub mod mapping;
+pub mod notify;
 pub mod otlp;
 pub mod poller;
 pub mod probe;

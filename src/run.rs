@@ -13,6 +13,7 @@
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
 mod living;
+mod notifying;
 mod services;
 mod sources;
 mod stopping;
@@ -33,6 +34,7 @@ use crate::core::{
 use crate::export::{Destination, Exporter};
 use crate::http::{NameCache, Trust};
 use crate::intake::posted::{Admission, Posted};
+use crate::notify;
 use crate::otlp;
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
@@ -40,6 +42,7 @@ use crate::store::{Committed, Store, StoreError, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
+use notifying::Receivers;
 use sources::{Feed, Settled};
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -154,6 +157,8 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged at the end.
     pub undelivered: usize,
+    /// Finished events that nobody had taken at the end.
+    pub untold: usize,
     /// Changes that no store has; without a store, what was not delivered.
     pub lost: usize,
     /// Spans among them that are not delivered either.
@@ -278,6 +283,7 @@ fn watch_source(
         }
         None => (None, None),
     };
+    let receivers = Receivers::start(config, &names)?;
     let now = clock::now();
     let mut core = Core::new(settings(config, now.wall.as_unix_ns() as u64), now);
     core.keep_finished(sources::listed_for(config));
@@ -303,6 +309,7 @@ fn watch_source(
         store_again_at: None,
         store_error: None,
         exports: Vec::new(),
+        receivers,
         living,
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
@@ -314,7 +321,10 @@ fn watch_source(
     watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
     watcher.stop(&events, &answers, &outcomes);
-    let report = watcher.finish();
+    let (report, receivers) = watcher.finish();
+    if report.report.untold > 0 {
+        receivers.abandon();
+    }
     // What did not end in time is left to the end of the process.
     if report.polls_in_flight > 0 {
         std::mem::forget(pollers);
@@ -445,6 +455,7 @@ struct Loop {
     store_error: Option<StoreError>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
+    receivers: Receivers,
     living: Living,
     /// The same for what the source is to be told.
     settled: VecDeque<Settled>,
@@ -483,6 +494,7 @@ impl Loop {
         let (nobody, no_reload, nothing, endless) = (never(), never(), never(), never());
         let mut source = events;
         let (posted, ended) = (self.posted.clone(), self.ended.clone());
+        let notified = self.receivers.notified.clone();
         let (mut posted, mut ended) = (&posted, &ended);
         let mut ends = false;
         let reloads = self.living.reloads();
@@ -498,6 +510,7 @@ impl Loop {
             let input = select! {
                 recv(answers) -> answer => answer.map(Input::Polled).ok(),
                 recv(outcomes) -> outcome => outcome.map(exported).ok(),
+                recv(notified) -> notified => notified.map(Input::Notified).ok(),
                 recv(events) -> event => match event {
                     Ok(event) => Some(Input::Started(event)),
                     Err(_) => {
@@ -600,6 +613,11 @@ impl Loop {
                     }
                 }
                 Action::Export(batch) => self.exports.push(batch),
+                Action::Announce(event) => {
+                    let bytes = notify::encode(&event);
+                    self.core.handle(Input::EncodedEvent(bytes), now);
+                }
+                Action::Notify(notify) => self.receivers.waiting.push(notify),
                 Action::Release(source) => self.settled.push_back(Settled::Release(source)),
                 Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),
                 Action::Note(note) => {
@@ -652,6 +670,7 @@ impl Loop {
                 drop(batches.try_send(batch));
             }
         }
+        self.receivers.tell();
     }
 
     /// Whether the changes so far may wait for others to share their commit.
@@ -664,11 +683,17 @@ impl Loop {
         let accepted = self.core.counters().events_accepted;
         let events_wait = self.events_wait || accepted == self.events_stored;
         // A crash before the deletion would send again what the collector has.
-        let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
+        let acknowledged = |change: &Change| {
+            matches!(
+                change,
+                Change::RemoveSpans(_) | Change::RemoveNotifications(_)
+            )
+        };
         let store_due = self.store.as_ref().and_then(|s| s.next_deadline());
         now < commit_at
             && store_due.is_none_or(|at| now < at)
             && self.exports.is_empty()
+            && self.receivers.waiting.is_empty()
             && self.unanswered.is_empty()
             && events_wait
             && !self.unstored.iter().any(acknowledged)
@@ -742,6 +767,7 @@ impl Loop {
                 batch.spans.retain(|span| !lost.contains(&span.run));
             }
             self.exports.retain(|batch| !batch.spans.is_empty());
+            self.receivers.forget(&lost);
             self.handle(Input::Refused(committed.refused));
         }
         self.core.restore(committed.claimed, now);
@@ -766,20 +792,22 @@ impl Loop {
         }
     }
 
-    fn finish(mut self) -> Finished {
+    fn finish(mut self) -> (Finished, Receivers) {
         if let Some(store) = &mut self.store {
             store.leave();
         }
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
+        let untold = self.core.notifications_waiting();
         let unstored = self.unstored.len();
         let (runs_lost, spans_lost) = touched(&self.unstored);
         let report = Report {
             unfinished: self.core.watched(),
             undelivered,
+            untold,
             lost: match self.store {
                 Some(_) => unstored,
-                None => undelivered,
+                None => undelivered + untold,
             },
             spans_lost,
             runs_lost,
@@ -791,10 +819,11 @@ impl Loop {
             && self.feed.try_settle(&settled)
         {}
         self.feed.finish();
-        Finished {
+        let finished = Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
-        }
+        };
+        (finished, self.receivers)
     }
 }
 
@@ -806,9 +835,25 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
 fn log_note(note: Note, apis: &[String]) {
     let api = |monitor: u16| apis.get(usize::from(monitor)).map_or("the API", |api| api);
     match note {
-        Note::Restored { workflows, spans } => {
-            log::info!("going on with {workflows} workflows and {spans} spans that were stored");
+        Note::Restored {
+            workflows,
+            spans,
+            notifications,
+        } => {
+            let events = match notifications {
+                0 => String::new(),
+                some => format!(" and {some} finished events"),
+            };
+            log::info!(
+                "going on with {workflows} workflows and {spans} spans{events} that were stored"
+            );
         }
+        Note::Stranded {
+            monitor,
+            notifications,
+        } => log::error!(
+            "{notifications} finished events of monitor {monitor} are stored and nobody is told of them: give it its `finished` back, or remove the state"
+        ),
         Note::NotRestored { workflows, why } => {
             log::error!(
                 "{workflows} stored workflows cannot be watched: {why}; their records stay"
@@ -877,9 +922,20 @@ fn log_note(note: Note, apis: &[String]) {
         }
         Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
         Note::PollsHeld(true) => log::error!(
-            "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
+            "the outbox is full because the collector, or a receiver of finished events, takes nothing: polls wait, nothing is lost"
         ),
         Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+        Note::NotifyTroubled { monitor, reason } => log::warn!(
+            "nobody takes the finished events about {} now: {reason}; they wait",
+            api(monitor)
+        ),
+        Note::NotifyRecovered { monitor } => {
+            log::info!("the finished events about {} are taken again", api(monitor));
+        }
+        Note::NotifyRefused { monitor, message } => log::error!(
+            "a finished event about {} is refused for good: {message}; it is dropped",
+            api(monitor)
+        ),
         Note::StateFull {
             full: true,
             bytes,
@@ -996,6 +1052,8 @@ fn touched(changes: &[Change]) -> (usize, usize) {
             Change::PutWorkflow { run, .. }
             | Change::RemoveWorkflow(run)
             | Change::PutFinished(run, _) => drop(runs.insert(*run)),
+            Change::PutNotification(it) => drop(runs.insert(it.run)),
+            Change::RemoveNotifications(gone) => runs.extend(gone.iter().map(|it| it.run)),
             // It was kept against a late duplicate only.
             Change::RemoveFinished(_) => {}
         }

@@ -61,7 +61,7 @@ impl Monitor {
         let (channel, stream) = (&self.events.redis_channel, &self.events.redis_stream);
         let (finished_channel, finished_stream) = match &self.finished {
             Some(Finished::RedisChannel(channel)) => (Some(channel), None),
-            Some(Finished::RedisStream(stream)) => (None, Some(stream)),
+            Some(Finished::RedisStream { key, .. }) => (None, Some(key)),
             _ => (None, None),
         };
         let keys = [
@@ -284,6 +284,10 @@ impl fmt::Display for Monitor {
         }
         let mut members = members.clone();
         members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
+        let finished = members.get_mut("finished");
+        if let Some(auth) = finished.and_then(|finished| finished.get_mut("auth")) {
+            *auth = redacted_auth(auth);
+        }
         let mut group = |key: &str, fill: &dyn Fn(&mut Map<String, Value>)| {
             let group = members.entry(key).or_insert(Value::Null);
             if !group.is_object() {
@@ -426,14 +430,24 @@ pub struct Discovery {
 }
 
 /// Where it is told that a workflow has finished.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Finished {
     /// A pub/sub channel of the configured Redis.
     RedisChannel(String),
     /// A stream of the configured Redis.
-    RedisStream(String),
+    RedisStream {
+        /// Which.
+        key: String,
+        /// About how many entries it may have.
+        length_max: u32,
+    },
     /// A POST.
-    Http(String),
+    Http {
+        /// Where to: absolute, http or https.
+        url: String,
+        /// Who farspan is to it.
+        auth: Auth,
+    },
 }
 
 /// The presets by name, in the order of the documentation.
@@ -532,7 +546,7 @@ fn tell_sharing(monitors: &[Monitor], mistakes: &RefCell<Vec<String>>) {
         };
         let finished = |monitor: &Monitor| match (&monitor.finished, key) {
             (Some(Finished::RedisChannel(name)), "redis_channel") => Some(name.clone()),
-            (Some(Finished::RedisStream(name)), "redis_stream") => Some(name.clone()),
+            (Some(Finished::RedisStream { key, .. }), "redis_stream") => Some(key.clone()),
             _ => None,
         };
         for (number, monitor) in monitors.iter().enumerate() {
@@ -644,7 +658,7 @@ fn monitor(
     let service = service(object);
     let context = context(object);
     let discovery = discovery(object, &ids);
-    let finished = finished(object);
+    let finished = finished(object, for_all.credentials);
     let mapping = compile(definition, object.place(), before, mistakes);
     Some(Monitor {
         name: name?,
@@ -1504,28 +1518,51 @@ fn check_discovery(discovery: &Object<'_>, request: &Request) {
     }
 }
 
-fn finished(monitor: &Object<'_>) -> Option<Finished> {
+fn finished(monitor: &Object<'_>, credentials: Option<&Path>) -> Option<Finished> {
     let object = monitor.object("finished")?;
+    let (has_stream, has_url) = (object.has("redis_stream"), object.has("url"));
+    let channel = object.parsed("redis_channel", values::label);
+    let stream = object.parsed("redis_stream", values::label);
+    let length_max = object.integer("redis_stream_maxlen", 1..=u32::MAX);
+    let url = object.parsed_url("url", url);
+    let auth = object.object("auth").map(|auth| {
+        let read = authentication(&auth, "", credentials).unwrap_or(Auth::None);
+        auth.close();
+        read
+    });
+    if length_max.is_some() && !has_stream {
+        object.mistake("redis_stream_maxlen", "is for a redis_stream");
+    }
+    if auth.is_some() && !has_url {
+        object.mistake("auth", "is for a url");
+    }
+    if let Some(Auth::Login { url, .. }) = &auth
+        && url.is_empty()
+    {
+        object.mistake("auth.url", "must begin with http:// or https://");
+    }
     let ways = [
-        object
-            .parsed("redis_channel", values::label)
-            .map(Finished::RedisChannel),
-        object
-            .parsed("redis_stream", values::label)
-            .map(Finished::RedisStream),
-        object.parsed_url("url", url).map(Finished::Http),
+        channel.map(Finished::RedisChannel),
+        stream.map(|key| Finished::RedisStream {
+            key,
+            length_max: length_max.unwrap_or(FINISHED_STREAM_LENGTH_MAX),
+        }),
+        url.map(|url| Finished::Http {
+            url,
+            auth: auth.unwrap_or(Auth::None),
+        }),
     ];
     let mut ways = ways.into_iter().flatten();
     let way = ways.next();
     if way.is_none() || ways.next().is_some() {
         object.mistaken("says one of redis_channel, redis_stream and url");
-    } else {
-        // Not before nothing that was to be told can be lost.
-        object.mistaken("is not in this release; leave it out");
     }
     object.close();
     way
 }
+
+/// Nobody may ever read it.
+const FINISHED_STREAM_LENGTH_MAX: u32 = 100_000;
 
 #[cfg(test)]
 #[cfg(all(feature = "redis", feature = "tls"))]

@@ -203,6 +203,13 @@ impl RunKey {
     }
 }
 
+/// In hexadecimal digits.
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
 /// SHA-256 over fields, each behind its length, so that no two lists of fields hash the same bytes.
 struct Fields(sha2::Sha256);
 
@@ -259,6 +266,13 @@ impl TraceContext {
             trace_flags: hex::<1>(&rest[50..52])?[0],
             trace_state: tracestate.and_then(valid_trace_state).map(Box::from),
         })
+    }
+
+    /// The W3C header, in version 00.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header>
+    pub fn traceparent(&self) -> String {
+        let (trace_id, span_id) = (self.trace_id, self.span_id);
+        format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags)
     }
 
     /// Whether the submitter records its part of the trace.

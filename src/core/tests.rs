@@ -18,6 +18,8 @@ struct Rig {
     spans: Vec<Span>,
     notes: Vec<Note>,
     settled: Vec<String>,
+    announced: Vec<FinishedEvent>,
+    notified: Vec<Notify>,
 }
 
 fn monitor(host: u16) -> Monitor {
@@ -70,6 +72,8 @@ impl Rig {
             spans: Vec::new(),
             notes: Vec::new(),
             settled: Vec::new(),
+            announced: Vec::new(),
+            notified: Vec::new(),
         }
     }
 
@@ -92,6 +96,13 @@ impl Rig {
                     self.spans.push(*span);
                     self.core.handle(Input::Encoded(bytes.into()), self.now);
                 }
+                Action::Announce(event) => {
+                    let bytes = format!("{event:?}").into_bytes();
+                    self.announced.push(*event);
+                    self.core
+                        .handle(Input::EncodedEvent(bytes.into()), self.now);
+                }
+                Action::Notify(notify) => self.notified.push(notify),
             }
         }
     }

@@ -16,6 +16,7 @@ mod stages;
 use super::event::{self, Sampling, StartEvent, Value};
 use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
+use super::notification::{Finish, FinishedEvent};
 use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Outcome, Progress, Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent, SpanStatus};
@@ -42,6 +43,8 @@ pub struct Naming {
     pub context: ContextUse,
     /// Whose its spans are, where that is not farspan.
     pub service: Option<Arc<Service>>,
+    /// Whether somebody is told when a workflow has finished.
+    pub notifies: bool,
 }
 
 /// What becomes of the trace context that a start event carries.
@@ -68,6 +71,7 @@ impl Naming {
             queued: false,
             context: ContextUse::Parent,
             service: None,
+            notifies: false,
         }
     }
 }
@@ -109,6 +113,8 @@ struct Extra {
     dropped_attributes: u32,
     /// When the last good answer was given, of an API that goes away with its workflow.
     answered_at: Option<Wall>,
+    /// How it was in the end, where somebody is to be told. No record has it: it goes with its end.
+    finish: Option<Finish>,
 }
 
 /// The best observation so far.
@@ -278,8 +284,17 @@ impl Workflow {
     /// What names its span to others.
     /// <https://www.w3.org/TR/trace-context/#traceparent-header>
     pub fn traceparent(&self, naming: &Naming) -> String {
-        let (trace_id, span_id) = (self.trace_id, self.span_id(naming));
-        format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags())
+        self.context(naming).traceparent()
+    }
+
+    /// Its span, for others.
+    fn context(&self, naming: &Naming) -> TraceContext {
+        TraceContext {
+            trace_id: self.trace_id,
+            span_id: self.span_id(naming),
+            trace_flags: self.trace_flags(),
+            trace_state: self.trace_state(),
+        }
     }
 
     fn edition(&self) -> Edition {
@@ -419,6 +434,31 @@ impl Workflow {
         outcome
     }
 
+    /// What is to be told of it now that its span is finished, where somebody wants to know.
+    pub fn take_finished(
+        &mut self,
+        run: RunKey,
+        monitor: Arc<str>,
+        naming: &Naming,
+        (outcome, abandoned): (Outcome, Option<Abandoned>),
+    ) -> Option<FinishedEvent> {
+        let context = self.context(naming);
+        let extra = self.extra.as_mut()?;
+        Some(FinishedEvent {
+            run,
+            monitor,
+            finish: extra.finish.take()?,
+            url: extra.url.clone(),
+            attempt: self.attempt.or(extra.attempt),
+            workflow_id: self.id.clone(),
+            outcome,
+            abandoned,
+            submitted_at: self.submitted_at,
+            context,
+            attributes: std::mem::take(&mut self.attributes),
+        })
+    }
+
     /// Holds what must always be true.
     pub fn check_invariants(&self) {
         assert!(self.stages.len() <= limits::STAGES_MAX);
@@ -483,12 +523,11 @@ impl Workflow {
     }
 
     fn finish_self(&mut self, ending: Ending<'_>, naming: &Naming, spans: &mut Vec<Span>) {
-        if !self.sampled {
+        if !self.sampled && !naming.notifies {
             return;
         }
         let end = ending.end;
         let seen = std::mem::take(&mut self.seen);
-        let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let announced = self.submitted_at.unwrap_or(self.received_at);
         let start = match (seen.start, seen.started_seen) {
             (Some(start), _) => start,
@@ -504,6 +543,13 @@ impl Workflow {
             None => start.min(first).min(end),
         };
         let end = end.max(last).max(start);
+        if naming.notifies {
+            self.extra.get_or_insert_default().finish = Some(ending.finish(start, end));
+        }
+        if !self.sampled {
+            return;
+        }
+        let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let queued = seen.queued().filter(|_| naming.queued);
         let wait = queued.map(|queued| (queued, began.min(end)));
         let wait = wait.filter(|(queued, began)| queued < began);
@@ -523,7 +569,7 @@ impl Workflow {
         attributes.add_some("cicd.pipeline.result", result);
         attributes.add_ending(&ending);
         attributes.add_all(extra.attributes, |_| false);
-        attributes.add_all(std::mem::take(&mut self.attributes), |_| false);
+        attributes.add_all(self.attributes.clone(), |_| false);
         attributes.dropped += extra.dropped_attributes;
         let mut links = Vec::new();
         if let Some(context) = extra.submitter {
@@ -712,6 +758,21 @@ struct Ending<'a> {
     incomplete: bool,
     /// Nobody said so: its API went away.
     gone: bool,
+}
+
+impl Ending<'_> {
+    fn finish(&self, start: Wall, end: Wall) -> Finish {
+        let failed = self.outcome.is_some_and(Outcome::is_failure);
+        Finish {
+            start,
+            end,
+            error: match &self.status {
+                SpanStatus::Error(message) => message.clone(),
+                SpanStatus::Ok | SpanStatus::Unset => Box::default(),
+            },
+            error_type: if failed { self.error_type } else { "" }.into(),
+        }
+    }
 }
 
 /// How many more changes of status are kept.

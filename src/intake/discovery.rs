@@ -308,6 +308,7 @@ impl Discoverer {
                 api: &api,
                 title: Some(TITLE),
                 traceparent: None,
+                tracestate: None,
                 body: body.as_deref(),
                 conditions: &[],
             };

@@ -388,7 +388,7 @@ impl Loop {
     pub(super) fn is_idle(&self, events: &Receiver<StartEvent>) -> bool {
         events.is_empty()
             && self.core.watched() == 0
-            && self.core.spans_waiting() == 0
+            && self.undelivered() == 0
             && self.unstored.is_empty()
             && self.unanswered.is_empty()
     }

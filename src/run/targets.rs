@@ -1,13 +1,14 @@
 //! From the configuration's monitors to what pollers ask, and to what the core knows of each.
 
 use super::services;
-use crate::config::monitors::{self, Monitor};
-use crate::config::{Config, Pem};
+use crate::config::monitors::{self, Finished, Monitor};
+use crate::config::{Config, Pem, Redis};
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
 use crate::credentials::Credentials;
-use crate::exchange::Api;
-use crate::http::{NameCache, Trust};
+use crate::exchange::{self, Api};
+use crate::http::{self, NameCache, Trust};
+use crate::notify;
 use crate::poller::Target;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -52,6 +53,51 @@ pub(super) fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), names)?,
     })
+}
+
+/// Who is told of the finished workflows of one monitor.
+pub(super) fn receiver(
+    monitor: &Monitor,
+    redis: Option<&Redis>,
+    names: &NameCache,
+) -> Result<Option<notify::Destination>, String> {
+    let Some(finished) = &monitor.finished else {
+        return Ok(None);
+    };
+    #[cfg(feature = "redis")]
+    let redis_url = || match redis {
+        Some(redis) => Ok(redis.url.expose().to_owned()),
+        None => Err("finished needs FARSPAN_REDIS_URL (redis.url)".to_owned()),
+    };
+    Ok(Some(match finished {
+        #[cfg(feature = "redis")]
+        Finished::RedisChannel(channel) => notify::Destination::RedisChannel {
+            url: redis_url()?,
+            channel: channel.clone(),
+        },
+        #[cfg(feature = "redis")]
+        Finished::RedisStream { key, length_max } => notify::Destination::RedisStream {
+            url: redis_url()?,
+            key: key.clone(),
+            length_max: (*length_max).into(),
+        },
+        #[cfg(not(feature = "redis"))]
+        Finished::RedisChannel(_) | Finished::RedisStream { .. } => {
+            let _ = redis;
+            return Err("finished: built without the feature `redis`".to_owned());
+        }
+        Finished::Http { url, auth } => {
+            let trust = Trust::default();
+            notify::Destination::Http {
+                agent: http::agent(exchange::TIMEOUTS, url, &trust, names)?,
+                api: Api {
+                    base_url: url.clone(),
+                    headers: Vec::new(),
+                    credentials: Credentials::new(auth.clone(), &trust, names)?,
+                },
+            }
+        }
+    }))
 }
 
 /// Whom the API's certificate is checked against, and who farspan is to it.
@@ -117,6 +163,7 @@ pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
         queued: spans.queued,
         context: monitor.context.used_as,
         service: services::service(config, monitor),
+        notifies: monitor.finished.is_some(),
         ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
     }
 }

@@ -99,6 +99,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         store_again_at: None,
         store_error: None,
         exports: Vec::new(),
+        receivers: Receivers::start(&config(), &NameCache::default()).unwrap(),
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
@@ -163,7 +164,7 @@ fn a_stop_waits_for_a_store_that_comes_back() {
     store.0.borrow_mut().refusals = 2;
     watcher.handle(started());
     watcher.stop(&never(), &never(), &never());
-    assert_eq!(watcher.finish().report.lost, 0);
+    assert_eq!(watcher.finish().0.report.lost, 0);
     assert_eq!(store.0.borrow().workflows, 1);
 }
 
@@ -342,7 +343,7 @@ fn the_last_line_says_what_the_next_start_finds() {
     store.0.borrow_mut().refusals = u32::MAX;
     watcher.handle(started());
     watcher.end_turn();
-    let report = watcher.finish().report;
+    let report = watcher.finish().0.report;
     assert_eq!(
         (report.lost, report.runs_lost, report.spans_lost),
         (1, 1, 0)

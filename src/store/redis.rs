@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! farspan:{<namespace>/<service>}:instance:<name>   <token>/<link>, PX = lease   who is alive
-//!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans
+//!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans,
+//!                                                   n:<sequence>:<monitor> = its finished event
 //!                                :done:<run>        EX 86400                    delivered lately
 //!                                :runs:<owner>      the runs of an owner        for takeovers
 //!                                :owners            all owners                  for takeovers
@@ -18,6 +19,7 @@
 use super::{Committed, PATIENCE_MAX, Store, StoreError, View};
 use crate::clock;
 use crate::core::ids::RunKey;
+use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::{Mono, Now};
 use crate::core::workflow::record;
@@ -705,8 +707,15 @@ impl RedisStore {
             if name == b"w" {
                 claimed.workflows.push((run, value));
                 has_record = true;
-            } else if let Some((sequence, monitor)) = span_of(&name) {
+            } else if let Some((sequence, monitor)) = numbered(&name, SPAN) {
                 claimed.spans.push(EncodedSpan {
+                    sequence,
+                    run,
+                    monitor,
+                    bytes: Arc::from(value),
+                });
+            } else if let Some((sequence, Some(monitor))) = numbered(&name, NOTIFICATION) {
+                claimed.notifications.push(Notification {
                     sequence,
                     run,
                     monitor,
@@ -805,31 +814,31 @@ fn silence(since: Now, now: Now) -> Duration {
 struct Changed {
     /// `Some(None)`: it goes.
     record: Option<Option<Vec<u8>>>,
-    /// By their fields.
-    spans: BTreeMap<String, Option<Arc<[u8]>>>,
+    /// Spans and the finished event, by their fields.
+    items: BTreeMap<String, Option<Arc<[u8]>>>,
 }
 
 impl Changed {
     fn sets(&self) -> usize {
         let record = matches!(self.record, Some(Some(_)));
-        self.spans.values().flatten().count() + usize::from(record)
+        self.items.values().flatten().count() + usize::from(record)
     }
 
     /// Writes itself into a call of [`COMMIT`]; answers with its size.
     fn tell(&self, run: RunKey, mode: &str, command: &mut Cmd) -> usize {
         let mut bytes = 64;
-        command.arg(hex_of(run)).arg(mode).arg(self.sets());
+        command.arg(run.to_string()).arg(mode).arg(self.sets());
         if let Some(Some(record)) = &self.record {
             bytes += record.len();
             command.arg("w").arg(&**record);
         }
-        for (field, span) in &self.spans {
-            if let Some(span) = span {
-                bytes += span.len();
-                command.arg(field).arg(&**span);
+        for (field, item) in &self.items {
+            if let Some(item) = item {
+                bytes += item.len();
+                command.arg(field).arg(&**item);
             }
         }
-        let gone = self.spans.iter().filter(|(_, span)| span.is_none());
+        let gone = self.items.iter().filter(|(_, item)| item.is_none());
         let gone: Vec<&String> = gone.map(|(field, _)| field).collect();
         let record_goes = self.record == Some(None);
         command.arg(gone.len() + usize::from(record_goes));
@@ -853,13 +862,23 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
             }
             Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
             Change::PutSpan(span) => {
-                let spans = &mut runs.entry(span.run).or_default().spans;
-                spans.insert(field_of(span), Some(span.bytes.clone()));
+                let items = &mut runs.entry(span.run).or_default().items;
+                items.insert(field_of_span(span), Some(span.bytes.clone()));
             }
             Change::RemoveSpans(spans) => {
                 for span in spans {
                     let run = runs.entry(span.run).or_default();
-                    run.spans.insert(field_of(span), None);
+                    run.items.insert(field_of_span(span), None);
+                }
+            }
+            Change::PutNotification(it) => {
+                let items = &mut runs.entry(it.run).or_default().items;
+                items.insert(field_of_notification(it), Some(it.bytes.clone()));
+            }
+            Change::RemoveNotifications(notifications) => {
+                for it in notifications {
+                    let run = runs.entry(it.run).or_default();
+                    run.items.insert(field_of_notification(it), None);
                 }
             }
             // It is done when nothing of it is left.
@@ -869,10 +888,6 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
         }
     }
     runs
-}
-
-fn hex_of(run: RunKey) -> String {
-    run.to_bytes().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn run_of(hex: &str) -> Option<RunKey> {
@@ -887,17 +902,26 @@ fn run_of(hex: &str) -> Option<RunKey> {
     Some(RunKey::from_bytes(bytes))
 }
 
-/// A span's field: `s:<sequence>`, and the monitor under whose resource it goes where that is not the process's.
-fn field_of(span: &EncodedSpan) -> String {
+/// What fields of spans and of finished events begin with.
+const SPAN: &str = "s:";
+const NOTIFICATION: &str = "n:";
+
+/// A span's field: its sequence, and the monitor under whose resource it goes where that is not the process's.
+fn field_of_span(span: &EncodedSpan) -> String {
     let sequence = span.sequence;
     match &span.monitor {
-        None => format!("s:{sequence}"),
-        Some(monitor) => format!("s:{sequence}:{monitor}"),
+        None => format!("{SPAN}{sequence}"),
+        Some(monitor) => format!("{SPAN}{sequence}:{monitor}"),
     }
 }
 
-fn span_of(field: &[u8]) -> Option<(u64, Option<Arc<str>>)> {
-    let rest = std::str::from_utf8(field).ok()?.strip_prefix("s:")?;
+fn field_of_notification(it: &Notification) -> String {
+    format!("{NOTIFICATION}{}:{}", it.sequence, it.monitor)
+}
+
+/// The sequence and the monitor in a field of that kind.
+fn numbered(field: &[u8], kind: &str) -> Option<(u64, Option<Arc<str>>)> {
+    let rest = std::str::from_utf8(field).ok()?.strip_prefix(kind)?;
     match rest.split_once(':') {
         None => Some((rest.parse().ok()?, None)),
         Some((sequence, monitor)) => Some((sequence.parse().ok()?, Some(monitor.into()))),
@@ -1080,8 +1104,7 @@ mod tests {
         let more = [put(1, b"stale"), put(201, b"new")];
         let committed = commit(&mut a, &more);
         assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
-        let record: Vec<u8> =
-            server.ask(&["HGET", &format!("{}run:{}", b.prefix, hex_of(key(1))), "w"]);
+        let record: Vec<u8> = server.ask(&["HGET", &format!("{}run:{}", b.prefix, key(1)), "w"]);
         assert_eq!(record, [&[record::VERSION][..], &[1; 10]].concat());
     }
 
@@ -1230,8 +1253,7 @@ mod tests {
         assert!(commit(&mut a, &[put(1, b"second")]).is_plain());
         let mut other = server.client().get_connection().unwrap();
         assert_eq!(stale.query::<Value>(&mut other).unwrap(), Value::Nil);
-        let record: Vec<u8> =
-            server.ask(&["HGET", &format!("{}run:{}", a.prefix, hex_of(key(1))), "w"]);
+        let record: Vec<u8> = server.ask(&["HGET", &format!("{}run:{}", a.prefix, key(1)), "w"]);
         assert_eq!(&record[1..], b"second");
         // The link that counts goes on.
         assert!(commit(&mut a, &[put(1, b"third")]).is_plain());
@@ -1420,12 +1442,15 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        assert_eq!(run_of(&hex_of(key(0xa7))), Some(key(0xa7)));
+        assert_eq!(run_of(&key(0xa7).to_string()), Some(key(0xa7)));
         for wrong in ["", "é", &"g".repeat(32), &"+1".repeat(16), &"0".repeat(33)] {
             let _ = run_of(wrong);
         }
-        assert_eq!(span_of(b"s:18446744073709551615"), Some((u64::MAX, None)));
-        assert_eq!(span_of(b"s:7:etl"), Some((7, Some("etl".into()))));
+        let span = |field: &[u8]| numbered(field, SPAN);
+        assert_eq!(span(b"s:18446744073709551615"), Some((u64::MAX, None)));
+        assert_eq!(span(b"s:7:etl"), Some((7, Some("etl".into()))));
+        let told = Some((7, Some("a:b".into())));
+        assert_eq!(numbered(b"n:7:a:b", NOTIFICATION), told);
         for wrong in [
             &b"w"[..],
             b"\xff",
@@ -1433,8 +1458,9 @@ mod tests {
             b"s::etl",
             b"s:7:\xff",
             b"s:x:etl",
+            b"n:7:etl",
         ] {
-            assert_eq!(span_of(wrong), None);
+            assert_eq!(span(wrong), None);
         }
     }
 }

@@ -27,6 +27,7 @@ mod disk;
 mod fleet;
 mod pacing;
 mod random;
+mod receivers;
 mod scenario;
 mod world;
 
@@ -56,6 +57,8 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
         sum.waited,
         sum.reloads,
         sum.rated,
+        sum.announced,
+        sum.announced_again,
     ];
     let rare = rare.iter().chain(&sum.crashes);
     assert!(
@@ -174,6 +177,8 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.spans_restored += tally.spans_restored;
     sum.reloads += tally.reloads;
     sum.rated += tally.rated;
+    sum.announced += tally.announced;
+    sum.announced_again += tally.announced_again;
 }
 
 impl std::fmt::Display for Tally {
@@ -182,7 +187,7 @@ impl std::fmt::Display for Tally {
             f,
             "{} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
              {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} \
-             spans; {} reloads, {} polls at a rate",
+             spans; {} reloads, {} polls at a rate; {} ends told, {} told again",
             self.runs,
             self.simulated_ns / HOUR,
             self.polls,
@@ -197,7 +202,9 @@ impl std::fmt::Display for Tally {
             self.restored,
             self.spans_restored,
             self.reloads,
-            self.rated
+            self.rated,
+            self.announced,
+            self.announced_again
         )
     }
 }

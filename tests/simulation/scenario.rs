@@ -338,6 +338,7 @@ pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u6
     Monitor {
         naming: Naming {
             service: n.is_multiple_of(2).then(|| service(n)),
+            notifies: r.chance(0.5),
             ..Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default())
         },
         host: r.index(hosts) as u16,

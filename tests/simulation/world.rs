@@ -4,12 +4,14 @@ use crate::api::{self, Rate};
 use crate::collector::Collector;
 use crate::disk::Disk;
 use crate::random::Random;
+use crate::receivers::Receivers;
 use crate::scenario::{
     BEGIN, Course, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, Plan, SECOND, Scenario,
 };
 use farspan::core::event::Value;
 use farspan::core::ids::{RunKey, SpanId, TraceId};
 use farspan::core::limits;
+use farspan::core::notification::{FinishedEvent, Notified, Notify};
 use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
 use farspan::core::span::{Span, SpanStatus};
@@ -36,6 +38,9 @@ pub struct Tally {
     pub stale: u64,
     pub retried: u64,
     pub rejected: u64,
+    /// Workflows of whose end somebody was told, and times that it was told again.
+    pub announced: u64,
+    pub announced_again: u64,
     /// Ends and starts of farspan.
     pub restarts: u64,
     /// At each [`CrashPoint`].
@@ -73,6 +78,7 @@ struct World {
     asked_of: Vec<(f64, u64)>,
     paused_until: Vec<u64>,
     collector: Collector,
+    receivers: Receivers,
     in_flight: usize,
     watched: usize,
     watched_max: usize,
@@ -95,6 +101,7 @@ struct World {
     unstored: Vec<Change>,
     store_again_at: Option<u64>,
     exports: Vec<Batch>,
+    notifies: Vec<Notify>,
     turn_open: bool,
     /// Nobody starts it again.
     stopped_for_good: bool,
@@ -108,6 +115,7 @@ enum Happening {
     Started(usize),
     Answered(usize, Polled),
     Exported(u64, ExportOutcome),
+    Notified(Notified),
     EndTurn,
     Crash(Crash),
     Gone(Crash),
@@ -122,6 +130,7 @@ impl Happening {
         match self {
             Happening::Answered(..)
             | Happening::Exported(..)
+            | Happening::Notified(_)
             | Happening::EndTurn
             | Happening::Gone(_) => true,
             Happening::Started(_)
@@ -284,6 +293,7 @@ impl World {
             asked_of: vec![(0.0, 0); scenario.hosts.len()],
             paused_until: vec![0; scenario.hosts.len()],
             collector: Collector::default(),
+            receivers: Receivers::default(),
             in_flight: 0,
             watched: 0,
             watched_max: 0,
@@ -299,6 +309,7 @@ impl World {
             unstored: Vec::new(),
             store_again_at: None,
             exports: Vec::new(),
+            notifies: Vec::new(),
             turn_open: false,
             stopped_for_good: false,
             armed: None,
@@ -334,7 +345,8 @@ impl World {
         if let Some(deadline) = deadline {
             assert!(deadline > self.now, "the core asks for the past");
         }
-        let stopped = self.draining && self.in_flight == 0 && self.collector.waiting() == 0;
+        let undelivered = self.collector.waiting() + self.receivers.waiting();
+        let stopped = self.draining && self.in_flight == 0 && undelivered == 0;
         let ticks = deadline.filter(|_| !stopped || next.is_some());
         let late = ticks.map(|at| at + self.random.between(0, self.scenario.lag_max));
         match (next, late) {
@@ -362,9 +374,10 @@ impl World {
         let end = self.scenario.faults_end.max(self.last_event()) + 65 * HOUR;
         assert!(
             self.now < end,
-            "it does not come to an end: {} watched, {} spans wait",
+            "it does not come to an end: {} watched, {} spans and {} finished events wait",
             self.watched,
-            self.collector.waiting()
+            self.collector.waiting(),
+            self.receivers.waiting()
         );
         true
     }
@@ -382,6 +395,11 @@ impl World {
             Happening::Exported(batch, outcome) => {
                 self.collector.settle(batch, &outcome, self.now);
                 self.feed(Input::Exported { batch, outcome });
+                self.strike(CrashPoint::BeforeDeletion);
+            }
+            Happening::Notified(notified) => {
+                self.receivers.settle(&notified, self.now);
+                self.feed(Input::Notified(notified));
                 self.strike(CrashPoint::BeforeDeletion);
             }
             Happening::EndTurn => self.end_turn(),
@@ -557,6 +575,11 @@ impl World {
             match action {
                 Action::Poll(poll) => self.polled(poll),
                 Action::Export(batch) => self.exports.push(batch),
+                Action::Announce(event) => {
+                    let bytes = self.announced(&event);
+                    self.handle(Input::EncodedEvent(bytes));
+                }
+                Action::Notify(notify) => self.notifies.push(notify),
                 Action::Note(note) => self.noted(note),
                 Action::Release(source) | Action::Leave(source) => {
                     panic!("nobody gave {source}")
@@ -570,6 +593,7 @@ impl World {
         }
         assert_eq!(self.core.watched(), self.watched);
         assert_eq!(self.core.spans_waiting(), self.collector.waiting());
+        assert_eq!(self.core.notifications_waiting(), self.receivers.waiting());
         assert_eq!(self.core.polls_in_flight(), self.in_flight);
         assert!(self.in_flight <= self.scenario.settings.pollers);
     }
@@ -590,8 +614,12 @@ impl World {
                 return;
             }
         }
-        if !self.exports.is_empty() && self.strike(CrashPoint::AfterCommit) {
+        let leaves = !self.exports.is_empty() || !self.notifies.is_empty();
+        if leaves && self.strike(CrashPoint::AfterCommit) {
             return;
+        }
+        for notify in std::mem::take(&mut self.notifies) {
+            self.notified(notify);
         }
         for batch in std::mem::take(&mut self.exports) {
             self.exported(batch);
@@ -616,6 +644,7 @@ impl World {
         }
         self.disk.commit(self.unstored.drain(..));
         self.collector.store();
+        self.receivers.store();
         for index in std::mem::take(&mut self.unstored_watches) {
             self.watches_stored[index] = self.watches[index].clone();
         }
@@ -657,8 +686,10 @@ impl World {
         }
         self.watches.iter_mut().for_each(Watched::outlive);
         self.collector.forget();
+        self.receivers.forget();
         self.unstored.clear();
         self.exports.clear();
+        self.notifies.clear();
         (self.store_again_at, self.turn_open, self.armed) = (None, false, None);
         (self.in_flight, self.stale, self.draining) = (0, 0, false);
         self.calm_since = None;
@@ -744,6 +775,8 @@ impl World {
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
             Action::Release(_) | Action::Leave(_) => (5, 0),
+            Action::Announce(event) => (6, event.run.spread()),
+            Action::Notify(notify) => (7, notify.batch << 32 | notify.notifications.len() as u64),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;
@@ -885,6 +918,52 @@ impl World {
         self.plan(at, Happening::Exported(id, response.outcome));
     }
 
+    fn notified(&mut self, notify: Notify) {
+        let scenario = self.scenario.clone();
+        let response = self
+            .receivers
+            .receive(notify, &scenario, self.now, &mut self.random);
+        let at = self.now + response.latency;
+        if let Some(later) = response.again_after {
+            let again = Happening::Notified(response.notified.clone());
+            self.plan(at + later, again);
+        }
+        self.plan(at, Happening::Notified(response.notified));
+    }
+
+    /// What is told of an end is what its span says, if it has one.
+    fn announced(&mut self, event: &FinishedEvent) -> Arc<[u8]> {
+        let scenario = self.scenario.clone();
+        let index = self.by_id[&*event.workflow_id];
+        let plan = &scenario.plans[index];
+        let (naming, ids) = (
+            &self.monitors[plan.monitor].naming,
+            Ids::of(plan, &scenario),
+        );
+        assert!(naming.notifies, "nobody wants to know");
+        assert_eq!(*event.monitor, *naming.monitor);
+        assert_eq!(event.run, keys_of(&plan.event, naming).1);
+        assert_eq!(event.context.span_id, ids.root);
+        assert_eq!(event.context.trace_id, ids.trace);
+        assert_eq!(event.context.sampled(), sampled(plan, &scenario));
+        assert_eq!(event.attributes, plan.event.attributes);
+        assert_eq!(event.submitted_at, plan.event.submitted_at);
+        let watch = &self.watches[index];
+        assert!(!watch.ended, "told after its end");
+        assert!(event.finish.start <= event.finish.end);
+        if let Some(root) = &watch.root {
+            assert!(root.start <= event.finish.start && event.finish.end == root.end);
+            let message = match &root.status {
+                SpanStatus::Error(message) => &**message,
+                SpanStatus::Ok | SpanStatus::Unset => "",
+            };
+            assert_eq!(*event.finish.error, *message);
+        }
+        self.tally.announced += 1;
+        self.unstored_watches.insert(index);
+        self.receivers.encode(plan.monitor as u16, event)
+    }
+
     fn finished(&mut self, span: &Span) {
         let scenario = self.scenario.clone();
         let id = span
@@ -972,6 +1051,9 @@ impl World {
         self.watched -= 1;
         assert!(watch.event_at.is_some(), "it was never started");
         assert_eq!(watch.root.is_some(), sampled(plan, &scenario));
+        let naming = &self.monitors[plan.monitor].naming;
+        let (_, run) = keys_of(&plan.event, naming);
+        assert_eq!(self.receivers.is_announced(run), naming.notifies);
         let mut timed_out_after = None;
         match abandoned {
             Some(Abandoned::TimedOut) => {
@@ -1043,6 +1125,9 @@ impl World {
         assert_eq!(self.core.spans_waiting(), 0);
         assert_eq!(self.collector.settled, self.collector.finished.len());
         assert!(self.collector.has_all());
+        assert!(self.receivers.is_idle() && self.receivers.have_all());
+        assert_eq!(self.core.notifications_waiting(), 0);
+        self.tally.announced_again = self.receivers.again;
         assert!(self.disk.is_settled(self.watched));
         let counters = self.core.counters();
         self.tally.timed_out = counters.workflows_timed_out;

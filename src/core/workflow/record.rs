@@ -484,6 +484,7 @@ impl Reader<'_> {
                 attributes: from.answered_attributes()?,
                 dropped_attributes: from.small()?,
                 answered_at: None,
+                finish: None,
             })
         })?;
         workflow.extra = extra.map(Box::new);

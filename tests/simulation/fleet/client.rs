@@ -1,8 +1,9 @@
 //! An instance's side of the store: `RedisStore` of `src/store/redis.rs` step by step, on a wire that may be cut and
 //! may lose answers.
 
-use super::redis::{Claim, Field, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
+use super::redis::{Claim, Field, Kind, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
 use farspan::core::ids::RunKey;
+use farspan::core::notification::Notification;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::{Mono, Now};
 use farspan::core::{Change, Refusal, Stored};
@@ -85,7 +86,8 @@ pub struct Committed {
 impl Committed {
     pub fn is_plain(&self) -> bool {
         let claimed = &self.claimed;
-        self.refused.is_empty() && claimed.workflows.is_empty() && claimed.spans.is_empty()
+        let waits = claimed.spans.len() + claimed.notifications.len();
+        self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
     }
 }
 
@@ -453,13 +455,22 @@ impl Client {
             Some(record) => claimed.workflows.push((run, record)),
             None => claimed.finished.push((run, now.wall)),
         }
-        for ((sequence, monitor), bytes) in there.spans {
-            claimed.spans.push(EncodedSpan {
-                sequence,
-                run,
-                monitor,
-                bytes,
-            });
+        for ((kind, sequence, monitor), bytes) in there.items {
+            match (kind, monitor) {
+                (Kind::Span, monitor) => claimed.spans.push(EncodedSpan {
+                    sequence,
+                    run,
+                    monitor,
+                    bytes,
+                }),
+                (Kind::Notification, Some(monitor)) => claimed.notifications.push(Notification {
+                    sequence,
+                    run,
+                    monitor,
+                    bytes,
+                }),
+                (Kind::Notification, None) => panic!("nobody's notification"),
+            }
         }
     }
 }
@@ -473,13 +484,13 @@ fn silence(since: Now, now: Now) -> Duration {
 struct Changed {
     /// `Some(None)`: it goes.
     record: Option<Option<Vec<u8>>>,
-    spans: BTreeMap<Field, Option<Arc<[u8]>>>,
+    items: BTreeMap<Field, Option<Arc<[u8]>>>,
 }
 
 impl Changed {
     fn sets(&self) -> usize {
         let record = matches!(self.record, Some(Some(_)));
-        self.spans.values().flatten().count() + usize::from(record)
+        self.items.values().flatten().count() + usize::from(record)
     }
 
     fn part(self, run: RunKey, mode: Mode) -> Part {
@@ -488,21 +499,25 @@ impl Changed {
             mode,
             record_goes: self.record == Some(None),
             record: self.record.flatten(),
-            spans: Vec::new(),
-            spans_gone: Vec::new(),
+            items: Vec::new(),
+            items_gone: Vec::new(),
         };
-        for (field, span) in self.spans {
-            match span {
-                Some(span) => part.spans.push((field, span)),
-                None => part.spans_gone.push(field),
+        for (field, item) in self.items {
+            match item {
+                Some(item) => part.items.push((field, item)),
+                None => part.items_gone.push(field),
             }
         }
         part
     }
 }
 
-fn field_of(span: &EncodedSpan) -> Field {
-    (span.sequence, span.monitor.clone())
+fn field_of_span(span: &EncodedSpan) -> Field {
+    (Kind::Span, span.sequence, span.monitor.clone())
+}
+
+fn field_of_notification(it: &Notification) -> Field {
+    (Kind::Notification, it.sequence, Some(it.monitor.clone()))
 }
 
 fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
@@ -514,13 +529,23 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
             }
             Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
             Change::PutSpan(span) => {
-                let spans = &mut runs.entry(span.run).or_default().spans;
-                spans.insert(field_of(span), Some(span.bytes.clone()));
+                let items = &mut runs.entry(span.run).or_default().items;
+                items.insert(field_of_span(span), Some(span.bytes.clone()));
             }
             Change::RemoveSpans(spans) => {
                 for span in spans {
                     let run = runs.entry(span.run).or_default();
-                    run.spans.insert(field_of(span), None);
+                    run.items.insert(field_of_span(span), None);
+                }
+            }
+            Change::PutNotification(it) => {
+                let items = &mut runs.entry(it.run).or_default().items;
+                items.insert(field_of_notification(it), Some(it.bytes.clone()));
+            }
+            Change::RemoveNotifications(notifications) => {
+                for it in notifications {
+                    let run = runs.entry(it.run).or_default();
+                    run.items.insert(field_of_notification(it), None);
                 }
             }
             Change::PutFinished(run, _) => drop(runs.entry(*run).or_default()),

@@ -1,7 +1,7 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
 use super::instance::{Around, Effect, Instance};
-use super::redis::{Late, Owner, Redis};
+use super::redis::{Kind, Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::random::Random;
@@ -9,6 +9,7 @@ use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
 use crate::world::{Ids, hold_exact, hold_span, sampled};
 use farspan::core::event::Value;
 use farspan::core::ids::{RunKey, SpanId};
+use farspan::core::notification::{Notified, Notify, NotifyTrouble};
 use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::workflow::{Abandoned, keys_of};
@@ -28,6 +29,9 @@ pub struct FleetTally {
     pub spans: u64,
     /// Spans that arrived again, the same.
     pub again: u64,
+    /// Workflows of whose end somebody was told, and times that it was told again, the same.
+    pub announced: u64,
+    pub announced_again: u64,
     /// At each point, the stops last.
     pub crashes: [u64; 7],
     pub freezes: u64,
@@ -62,11 +66,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 19] {
+    fn numbers(mut self) -> [u64; 21] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 19] {
+    fn numbers_mut(&mut self) -> [&mut u64; 21] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -74,6 +78,8 @@ impl FleetTally {
             &mut self.exact,
             &mut self.spans,
             &mut self.again,
+            &mut self.announced,
+            &mut self.announced_again,
             &mut self.freezes,
             &mut self.sleeps,
             &mut self.cuts,
@@ -100,7 +106,7 @@ impl std::fmt::Display for FleetTally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
+            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; {} ends told, {} told again; \
              {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
              refused, {} taken over, {} times everything written anew, {} commits that left something to the next, {} late batches, {} runs excused",
             self.runs,
@@ -109,6 +115,8 @@ impl std::fmt::Display for FleetTally {
             self.exact,
             self.spans,
             self.again,
+            self.announced,
+            self.announced_again,
             self.crashes[..6].iter().sum::<u64>(),
             self.crashes[6],
             self.freezes,
@@ -152,6 +160,8 @@ struct World {
     spans: BTreeMap<Arc<[u8]>, Span>,
     /// What the collector has.
     arrived: BTreeMap<SpanId, Arc<[u8]>>,
+    /// What was told of the ends of runs.
+    told: BTreeMap<RunKey, Arc<[u8]>>,
     /// What everybody waits for at the latest.
     latest: u64,
     quiet_since: Option<u64>,
@@ -167,6 +177,8 @@ enum Happening {
     Answered(Owner, Polled),
     Arrives(Owner, Batch),
     Exported(Owner, u64, ExportOutcome),
+    Told(Owner, Notify),
+    Notified(Owner, Notified),
     Fault(Fault),
     Late(Late),
     Wake(Owner, Option<u64>),
@@ -212,6 +224,7 @@ impl World {
             by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
             spans: BTreeMap::new(),
             arrived: BTreeMap::new(),
+            told: BTreeMap::new(),
             latest: latest.unwrap_or(BEGIN),
             quiet_since: None,
             standing: 0,
@@ -268,16 +281,20 @@ impl World {
             true => self.standing + 1,
             false => 0,
         };
-        assert!(self.standing < 10_000, "time stands still: {}", self.told());
+        assert!(
+            self.standing < 10_000,
+            "time stands still: {}",
+            self.state()
+        );
         assert!(
             self.now < self.latest + 3 * HOUR + 8 * nanos(self.scenario.lease),
             "it does not come to an end: {}",
-            self.told()
+            self.state()
         );
         !self.is_over()
     }
 
-    fn told(&self) -> String {
+    fn state(&self) -> String {
         let of = |it: &Instance| {
             let reader = it.reader.as_ref();
             format!(
@@ -338,6 +355,12 @@ impl World {
                 }
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
+            Happening::Told(owner, notify) => self.tell(owner, notify),
+            Happening::Notified(owner, notified) => {
+                if self.of_life(owner).is_some() {
+                    self.hear(owner.0, Input::Notified(notified));
+                }
+            }
             Happening::Fault(fault) => self.fault(fault),
             Happening::Late(late) => match self.redis.arrives_late(late, self.now) {
                 true => self.tally.late_scripts += 1,
@@ -601,6 +624,14 @@ impl World {
             Effect::Poll(poll) => self.polled(owner, poll),
             Effect::Finished(span, bytes) => self.finished(*span, bytes),
             Effect::Send(batch) => self.sent(owner, batch),
+            Effect::Announce(event, bytes) => {
+                let plan = &self.scenario.base.plans[self.by_id[&*event.workflow_id]];
+                let naming = &self.scenario.base.settings.monitors[plan.monitor].naming;
+                assert!(naming.notifies, "nobody wants to know");
+                assert_eq!(event.run, self.run_of(plan));
+                assert!(!bytes.is_empty());
+            }
+            Effect::Tell(notify) => self.leaves(owner, notify),
             Effect::Note(note) => self.noted(&note),
         }
     }
@@ -671,8 +702,8 @@ impl World {
             let there = self.redis.runs.get(&span.run);
             // Of two lives of one name the newer has pushed the older aside.
             let is_ours = there.is_some_and(|there| {
-                let field = (span.sequence, span.monitor.clone());
-                there.owner == owner && there.spans.get(&field) == Some(&span.bytes)
+                let field = (Kind::Span, span.sequence, span.monitor.clone());
+                there.owner == owner && there.items.get(&field) == Some(&span.bytes)
             });
             assert!(
                 is_ours || lost(&span.run),
@@ -684,6 +715,80 @@ impl World {
         let latency = self.scenario.base.collector.latency_max / 2;
         let at = self.now + self.random.between(0, latency);
         self.plan(at, Happening::Arrives(owner, batch));
+    }
+
+    /// Finished events are handed to the notifier.
+    fn leaves(&mut self, owner: Owner, notify: Notify) {
+        self.digest(3, owner.1 << 32 | notify.notifications.len() as u64);
+        let ledger = &self.redis.ledger;
+        for it in &notify.notifications {
+            assert!(
+                ledger.stored.contains(&it.bytes),
+                "told before it was stored"
+            );
+            let lost = ledger.exposed.contains_key(&it.run) || ledger.excused.contains(&it.run);
+            let is_ours = self.redis.runs.get(&it.run).is_some_and(|there| {
+                let field = (Kind::Notification, it.sequence, Some(it.monitor.clone()));
+                there.owner == owner && there.items.get(&field) == Some(&it.bytes)
+            });
+            assert!(is_ours || lost, "told, and in the store it is another's");
+        }
+        let latency = self.scenario.base.collector.latency_max / 2;
+        let at = self.now + self.random.between(0, latency);
+        self.plan(at, Happening::Told(owner, notify));
+    }
+
+    /// They are with the receiver, unless their sender's end was first.
+    fn tell(&mut self, owner: Owner, notify: Notify) {
+        let asleep_until = self.of_life(owner).and_then(|it| it.asleep_until);
+        let is_gone = self.of_life(owner).is_none();
+        if let Some(until) = asleep_until
+            && self.random.chance(0.5)
+        {
+            return self.plan(until + 1, Happening::Told(owner, notify));
+        }
+        if is_gone && self.random.chance(0.5) {
+            return;
+        }
+        let scenario = self.scenario.clone();
+        let (base, faults) = (&scenario.base, &scenario.base.collector);
+        let faulty = self.now < base.faults_end;
+        let down = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
+        let is_down = faulty && faults.outages.iter().any(down);
+        let mut notified = Notified {
+            monitor: notify.monitor,
+            batch: notify.batch,
+            taken: Vec::new(),
+            refused: Vec::new(),
+            trouble: None,
+        };
+        for it in notify.notifications {
+            let fails = is_down || (faulty && self.random.chance(faults.retry));
+            if !fails || self.random.chance(faults.unacknowledged) {
+                self.told(it.run, it.bytes);
+            }
+            if fails {
+                notified.trouble = Some(NotifyTrouble {
+                    reason: "503".into(),
+                    retry_after: None,
+                });
+                break;
+            }
+            notified.taken.push(it.run);
+        }
+        let at = self.now + self.random.between(0, faults.latency_max / 2);
+        self.plan(at, Happening::Notified(owner, notified));
+    }
+
+    fn told(&mut self, run: RunKey, bytes: Arc<[u8]>) {
+        let is_excused = self.redis.ledger.excused.contains(&run);
+        match self.told.insert(run, bytes.clone()) {
+            None => self.tally.announced += 1,
+            Some(known) => {
+                assert!(is_excused || known == bytes, "a run with two ends");
+                self.tally.announced_again += 1;
+            }
+        }
     }
 
     /// It is at the collector, unless its sender's end was first.
@@ -823,6 +928,9 @@ impl World {
         let at = |id: &SpanId| self.arrived.get(id).map(|bytes| &self.spans[bytes]);
         let root = at(&ids.root);
         assert_eq!(root.is_some(), sampled(plan, base), "its root");
+        let notifies = base.settings.monitors[plan.monitor].naming.notifies;
+        let is_told = self.told.contains_key(&self.run_of(plan));
+        assert_eq!(is_told, notifies, "its end");
         let mut stages = BTreeMap::new();
         for stage in &plan.stages {
             if let Some(span) = at(&ids.stage(plan, &stage.path, base)) {
