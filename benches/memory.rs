@@ -175,6 +175,8 @@ impl Bench {
                     self.polls.push(poll);
                     continue;
                 }
+                // No monitor of this bench has a receiver.
+                Action::Announce(_) | Action::Notify(_) => continue,
                 Action::Release(_) | Action::Leave(_) => continue,
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);

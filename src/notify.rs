@@ -6,13 +6,13 @@
 //!
 //! It never retries and never drops: the core does the one, and nobody the other.
 
+use crate::core::PollFailureReason;
 use crate::core::event::Value;
 use crate::core::limits;
 use crate::core::notification::{FinishedEvent, Notification, Notified, Notify, NotifyTrouble};
 use crate::core::time::Wall;
 use crate::core::workflow::{Abandoned, cut};
-use crate::core::{PollFailure, PollFailureReason};
-use crate::exchange::{Api, Asking, Reply, Tally, failure};
+use crate::exchange::{Api, Asking, Reply, Tally};
 #[cfg(feature = "redis")]
 use crate::link;
 use crossbeam_channel::{Receiver, Sender};
@@ -24,34 +24,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use ureq::Agent;
 
-/// Where to tell.
-#[derive(Debug)]
-pub enum Destination {
-    /// In a pub/sub channel.
+/// Where to tell, and how.
+pub enum Way {
+    /// In a pub/sub channel or a stream.
     #[cfg(feature = "redis")]
-    RedisChannel {
-        /// The server's URL, password and all.
-        url: String,
-        /// The channel.
-        channel: String,
-    },
-    /// In a stream.
-    #[cfg(feature = "redis")]
-    RedisStream {
-        /// The server's URL, password and all.
-        url: String,
-        /// The stream's key.
-        key: String,
-        /// About how many entries the stream may have.
-        length_max: u64,
-    },
+    Redis(Box<RedisWay>),
     /// By a POST for each event.
-    Http {
-        /// The connection.
-        agent: Agent,
-        /// `base_url` is where to.
-        api: Api,
-    },
+    Http(Box<HttpWay>),
 }
 
 /// A thread that tells. It ends when the channel of what is to be told is closed, and is joined when this is dropped.
@@ -67,11 +46,10 @@ impl Notifier {
     /// A text that says why it cannot be started.
     pub fn start(
         number: usize,
-        destination: Destination,
+        mut way: Way,
         told: Receiver<Notify>,
         outcomes: Sender<Notified>,
     ) -> Result<Self, String> {
-        let mut way = Way::new(destination)?;
         let run = move || {
             for notify in told {
                 if outcomes.send(tell_all(&mut way, notify)).is_err() {
@@ -126,32 +104,7 @@ enum Untold {
     Later(NotifyTrouble),
 }
 
-enum Way {
-    #[cfg(feature = "redis")]
-    Redis(RedisWay),
-    Http {
-        agent: Agent,
-        api: Api,
-    },
-}
-
 impl Way {
-    fn new(destination: Destination) -> Result<Self, String> {
-        Ok(match destination {
-            #[cfg(feature = "redis")]
-            Destination::RedisChannel { url, channel } => {
-                Way::Redis(RedisWay::new(&url, channel, None)?)
-            }
-            #[cfg(feature = "redis")]
-            Destination::RedisStream {
-                url,
-                key,
-                length_max,
-            } => Way::Redis(RedisWay::new(&url, key, Some(length_max))?),
-            Destination::Http { agent, api } => Way::Http { agent, api },
-        })
-    }
-
     fn tell(&mut self, notification: &Notification) -> Result<(), Untold> {
         match self {
             #[cfg(feature = "redis")]
@@ -159,7 +112,7 @@ impl Way {
                 way.connection = None;
                 later(&link::told(&error), None)
             }),
-            Way::Http { agent, api } => post(agent, api, notification),
+            Way::Http(way) => way.tell(notification),
         }
     }
 }
@@ -171,13 +124,14 @@ fn later(reason: &str, retry_after: Option<Duration>) -> Untold {
     })
 }
 
+/// A connection to Redis, and what to tell there.
 #[cfg(feature = "redis")]
-struct RedisWay {
+pub struct RedisWay {
     client: redis::Client,
     connection: Option<redis::Connection>,
     name: String,
     /// Of a stream.
-    length_max: Option<u64>,
+    length_max: Option<u32>,
 }
 
 /// For one answer.
@@ -186,7 +140,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(feature = "redis")]
 impl RedisWay {
-    fn new(url: &str, name: String, length_max: Option<u64>) -> Result<Self, String> {
+    /// `name`: a channel, or a stream if there is a `length_max`, about how many entries it may have.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn new(url: &str, name: String, length_max: Option<u32>) -> Result<Self, String> {
         Ok(RedisWay {
             client: redis::Client::open(url).map_err(|e| link::told(&e))?,
             connection: None,
@@ -218,37 +176,42 @@ impl RedisWay {
     }
 }
 
-/// A receiver that does not know us now may do so soon; what it calls a bad request is one for ever.
-fn post(agent: &Agent, api: &Api, notification: &Notification) -> Result<(), Untold> {
-    let carrier = Carrier::of(&notification.bytes);
-    let asking = Asking {
-        agent,
-        api,
-        title: None,
-        traceparent: carrier.traceparent.as_deref(),
-        tracestate: carrier.tracestate.as_deref(),
-        body: Some(&notification.bytes),
-        conditions: &[],
-    };
-    let mut tally = Tally::default();
-    let failed = match asking.ask(&api.base_url, &mut tally) {
-        Ok(Reply::Found(response)) => {
-            tally.let_go(response);
-            return Ok(());
-        }
-        Ok(Reply::Unchanged) => failure(PollFailureReason::Protocol, "HTTP 304"),
-        Ok(Reply::NotFound) => failure(PollFailureReason::ServerError, "HTTP 404 Not Found"),
-        Err(failed) => failed,
-    };
-    let PollFailure {
-        reason,
-        detail,
-        retry_after,
-    } = failed;
-    Err(match reason {
-        PollFailureReason::Status => Untold::Refused(detail),
-        _ => later(&detail, retry_after),
-    })
+/// Whom to POST to.
+pub struct HttpWay {
+    /// The connection.
+    pub agent: Agent,
+    /// Its `base_url` is the whole of it.
+    pub api: Api,
+}
+
+impl HttpWay {
+    /// A receiver that does not know us now may do so soon; what it calls a bad request is one for ever.
+    fn tell(&self, notification: &Notification) -> Result<(), Untold> {
+        let carrier = Carrier::of(&notification.bytes);
+        let asking = Asking {
+            agent: &self.agent,
+            api: &self.api,
+            title: None,
+            traceparent: carrier.traceparent.as_deref(),
+            tracestate: carrier.tracestate.as_deref(),
+            body: Some(&notification.bytes),
+            conditions: &[],
+        };
+        let mut tally = Tally::default();
+        let failed = match asking.ask(&self.api.base_url, &mut tally) {
+            Ok(Reply::Found(response)) => {
+                tally.let_go(response);
+                return Ok(());
+            }
+            Ok(Reply::Unchanged) => return Err(later("HTTP 304", None)),
+            Ok(Reply::NotFound) => return Err(later("HTTP 404 Not Found", None)),
+            Err(failed) => failed,
+        };
+        Err(match failed.reason {
+            PollFailureReason::Status => Untold::Refused(failed.detail),
+            _ => later(&failed.detail, failed.retry_after),
+        })
+    }
 }
 
 /// The trace context within an event.
@@ -306,26 +269,17 @@ struct Told<'a> {
     #[serde(rename = "tracestate", skip_serializing_if = "Option::is_none")]
     tracestate: Option<&'a str>,
     #[serde(rename = "attributes", skip_serializing_if = "BTreeMap::is_empty")]
-    attributes: BTreeMap<&'a str, Scalar<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Scalar<'a> {
-    Text(&'a str),
-    Int(i64),
-    Float(f64),
-    Bool(bool),
+    attributes: BTreeMap<&'a str, serde_json::Value>,
 }
 
 /// The event as JSON.
 pub fn encode(event: &FinishedEvent) -> Arc<[u8]> {
     let time = |at: Wall| at.to_string();
-    let scalar = |value| match value {
-        &Value::Str(ref text) => Scalar::Text(text),
-        &Value::Int(number) => Scalar::Int(number),
-        &Value::Float(number) => Scalar::Float(number),
-        &Value::Bool(truth) => Scalar::Bool(truth),
+    let scalar = |value: &'_ Value| match value {
+        Value::Str(text) => serde_json::Value::from(&**text),
+        Value::Int(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Bool(truth) => (*truth).into(),
     };
     let attributes = event.attributes.iter();
     let told = Told {
@@ -360,5 +314,101 @@ fn word_of(abandoned: Abandoned) -> &'static str {
         Abandoned::TimedOut => "timed_out",
         Abandoned::NotFound => "not_found",
         Abandoned::Superseded => "superseded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::{RunKey, TraceContext};
+    use crate::core::notification::Finish;
+    use crate::core::snapshot::Outcome;
+    use expect_test::{Expect, expect};
+
+    fn event() -> FinishedEvent {
+        FinishedEvent {
+            run: RunKey::from_bytes([7; 16]),
+            monitor: "risk".into(),
+            workflow_id: "w \"1\"".into(),
+            attempt: None,
+            outcome: Outcome::Success,
+            abandoned: None,
+            submitted_at: None,
+            finish: Finish {
+                start: Wall::from_unix_ns(1_720_162_671_073_740_700),
+                end: Wall::from_unix_ns(1_720_162_672_000_000_000),
+                error: "".into(),
+                error_type: "".into(),
+            },
+            url: None,
+            context: context(None),
+            attributes: Box::default(),
+        }
+    }
+
+    fn context(trace_state: Option<&str>) -> TraceContext {
+        let traceparent = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
+        TraceContext::from_w3c(traceparent, trace_state).unwrap()
+    }
+
+    fn check(event: &FinishedEvent, expected: &Expect) {
+        let bytes = encode(event);
+        expected.assert_eq(std::str::from_utf8(&bytes).unwrap());
+        assert_eq!(encode(event), bytes, "a re-send is the same");
+        let carrier = Carrier::of(&bytes);
+        let told = TraceContext::from_w3c(
+            carrier.traceparent.as_deref().unwrap(),
+            carrier.tracestate.as_deref(),
+        );
+        assert_eq!(told.as_ref(), Some(&event.context));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        check(
+            &event(),
+            &expect![[
+                r#"{"MessageType":"event.workflow.finished","MessageId":"07070707070707070707070707070707","WorkflowId":"w \"1\"","Monitor":"risk","Result":"success","StartTime":"2024-07-05T06:57:51.0737407Z","EndTime":"2024-07-05T06:57:52Z","traceparent":"00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn everything_that_is_known_is_told() {
+        let attributes: [(&str, Value); 4] = [
+            ("desk", "rates".into()),
+            ("lots", Value::Int(-3)),
+            ("share", Value::Float(0.5)),
+            ("urgent", Value::Bool(true)),
+        ];
+        let told = FinishedEvent {
+            attempt: Some(2),
+            outcome: Outcome::Timeout,
+            abandoned: Some(Abandoned::TimedOut),
+            submitted_at: Some(Wall::from_unix_ns(1_720_162_670_000_000_000)),
+            finish: Finish {
+                error: "Monitor timed out".into(),
+                error_type: "timeout".into(),
+                ..event().finish
+            },
+            url: Some("https://risk.test/1".into()),
+            context: context(Some("a=b")),
+            attributes: attributes.map(|(key, value)| (key.into(), value)).into(),
+            ..event()
+        };
+        check(
+            &told,
+            &expect![[
+                r#"{"MessageType":"event.workflow.finished","MessageId":"07070707070707070707070707070707","WorkflowId":"w \"1\"","Attempt":2,"Monitor":"risk","Result":"timeout","Abandoned":"timed_out","Error":"Monitor timed out","ErrorType":"timeout","SubmittedAt":"2024-07-05T06:57:50Z","StartTime":"2024-07-05T06:57:51.0737407Z","EndTime":"2024-07-05T06:57:52Z","Url":"https://risk.test/1","traceparent":"00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01","tracestate":"a=b","attributes":{"desk":"rates","lots":-3,"share":0.5,"urgent":true}}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn what_was_stored_may_be_anything() {
+        for stored in ["", "{", "[]", r#"{"traceparent": 7}"#, "\u{0}"] {
+            let carrier = Carrier::of(stored.as_bytes());
+            assert!(carrier.traceparent.is_none() && carrier.tracestate.is_none());
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! When the core polls, whom it leaves alone, and what it says about it.
 
+mod notifications;
+
 use super::ids::RunKey;
 use super::snapshot::{Progress, StageSnapshot, State};
 use super::*;
@@ -733,9 +735,9 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
     }
     expect![[r#"
         Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Restored { workflows: 2, spans: 0 }
+        Restored { workflows: 2, spans: 0, notifications: 0 }
         Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Restored { workflows: 2, spans: 0 }
+        Restored { workflows: 2, spans: 0, notifications: 0 }
     "#]].assert_eq(&text);
 }
 
@@ -1670,13 +1672,13 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
     check(
         &notes,
         &expect![[r#"
-        NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
-        NotRestored { workflows: 1, why: "it is damaged" }
-        Restored { workflows: 1, spans: 1 }
-        NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
-        NotOurs { workflow_id: "damaged", why: "it is damaged" }
-        Duplicate { workflow_id: "whole" }
-    "#]],
+            NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
+            NotRestored { workflows: 1, why: "it is damaged" }
+            Restored { workflows: 1, spans: 1, notifications: 0 }
+            NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
+            NotOurs { workflow_id: "damaged", why: "it is damaged" }
+            Duplicate { workflow_id: "whole" }
+        "#]],
     );
     // Once it is said to be another's, or done, it is as any other.
     let given: Vec<(RunKey, Refusal)> = left.iter().map(|run| (*run, Refusal::Elsewhere)).collect();

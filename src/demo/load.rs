@@ -103,8 +103,6 @@ struct Message<'a> {
     traceparent: Option<String>,
 }
 
-/// <https://www.w3.org/TR/trace-context/#traceparent-header>
-
 fn draw_parent(rng: &mut Rng) -> TraceContext {
     const SAMPLED: u8 = 1;
     loop {

@@ -27,13 +27,13 @@ impl Receivers {
         for monitor in &config.monitors {
             let named = |trouble| format!("monitor {}: {trouble}", monitor.name);
             let receiver = targets::receiver(monitor, config.redis.as_ref(), names);
-            let Some(destination) = receiver.map_err(named)? else {
+            let Some(way_there) = receiver.map_err(named)? else {
                 ways.push(None);
                 continue;
             };
             let (way, told) = bounded(1);
             let number = notifiers.len();
-            let notifier = Notifier::start(number, destination, told, outcomes.clone());
+            let notifier = Notifier::start(number, way_there, told, outcomes.clone());
             notifiers.push(notifier.map_err(named)?);
             ways.push(Some(way));
         }

@@ -60,27 +60,21 @@ pub(super) fn receiver(
     monitor: &Monitor,
     redis: Option<&Redis>,
     names: &NameCache,
-) -> Result<Option<notify::Destination>, String> {
+) -> Result<Option<notify::Way>, String> {
     let Some(finished) = &monitor.finished else {
         return Ok(None);
     };
     #[cfg(feature = "redis")]
-    let redis_url = || match redis {
-        Some(redis) => Ok(redis.url.expose().to_owned()),
-        None => Err("finished needs FARSPAN_REDIS_URL (redis.url)".to_owned()),
+    let to_redis = |name: &String, length_max| {
+        let redis = redis.ok_or("finished: FARSPAN_REDIS_URL (redis.url) is not set")?;
+        let way = notify::RedisWay::new(redis.url.expose(), name.clone(), length_max);
+        way.map(|way| notify::Way::Redis(Box::new(way)))
     };
     Ok(Some(match finished {
         #[cfg(feature = "redis")]
-        Finished::RedisChannel(channel) => notify::Destination::RedisChannel {
-            url: redis_url()?,
-            channel: channel.clone(),
-        },
+        Finished::RedisChannel(channel) => to_redis(channel, None)?,
         #[cfg(feature = "redis")]
-        Finished::RedisStream { key, length_max } => notify::Destination::RedisStream {
-            url: redis_url()?,
-            key: key.clone(),
-            length_max: (*length_max).into(),
-        },
+        Finished::RedisStream { key, length_max } => to_redis(key, Some(*length_max))?,
         #[cfg(not(feature = "redis"))]
         Finished::RedisChannel(_) | Finished::RedisStream { .. } => {
             let _ = redis;
@@ -88,14 +82,14 @@ pub(super) fn receiver(
         }
         Finished::Http { url, auth } => {
             let trust = Trust::default();
-            notify::Destination::Http {
+            notify::Way::Http(Box::new(notify::HttpWay {
                 agent: http::agent(exchange::TIMEOUTS, url, &trust, names)?,
                 api: Api {
                     base_url: url.clone(),
                     headers: Vec::new(),
                     credentials: Credentials::new(auth.clone(), &trust, names)?,
                 },
-            }
+            }))
         }
     }))
 }

@@ -479,6 +479,15 @@ mod tests {
         }
     }
 
+    fn notification(n: u8) -> Notification {
+        Notification {
+            sequence: 100 - u64::from(n),
+            run: key(n),
+            monitor: "etl".into(),
+            bytes: vec![n; 3].into(),
+        }
+    }
+
     fn put(n: u8, record: &[u8]) -> Change {
         Change::PutWorkflow {
             run: key(n),
@@ -498,6 +507,8 @@ mod tests {
                     Change::PutSpan(span(11)),
                     Change::PutSpan(span(9)),
                     Change::PutSpan(span(10)),
+                    Change::PutNotification(notification(5)),
+                    Change::PutNotification(notification(6)),
                     Change::PutFinished(key(4), Wall::from_unix_ns(44)),
                     Change::PutFinished(key(3), Wall::from_unix_ns(33)),
                 ],
@@ -511,6 +522,7 @@ mod tests {
                     Change::RemoveWorkflow(key(2)),
                     Change::PutSpan(span(12)),
                     Change::RemoveSpans(vec![span(10), span(9)]),
+                    Change::RemoveNotifications(vec![notification(5)]),
                     Change::RemoveFinished(key(4)),
                 ],
                 &NOTHING,
@@ -522,6 +534,7 @@ mod tests {
         assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
         assert_eq!(stored.spans, [span(11), span(12)]);
         assert!(stored.spans[1].monitor.is_some());
+        assert_eq!(stored.notifications, [notification(6)]);
         assert_eq!(stored.finished, [(key(3), Wall::from_unix_ns(33))]);
     }
 

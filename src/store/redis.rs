@@ -1040,6 +1040,15 @@ mod tests {
         }
     }
 
+    fn notification(n: u8, sequence: u64) -> Notification {
+        Notification {
+            sequence,
+            run: key(n),
+            monitor: "a:b".into(),
+            bytes: vec![n; 3].into(),
+        }
+    }
+
     fn span(n: u8, sequence: u64) -> Change {
         Change::PutSpan(encoded(n, sequence))
     }
@@ -1088,18 +1097,30 @@ mod tests {
             &mut a,
             &[Change::RemoveWorkflow(key(3)), span(3, 5), span(4, 6)],
         );
+        // Of this one only who is to be told of its end is left.
+        let told = notification(5, 9);
+        let ended = [
+            Change::RemoveWorkflow(key(5)),
+            Change::PutNotification(told.clone()),
+        ];
+        commit(&mut a, &ended);
         let mut b = server.store("b", LONG);
         assert!(commit(&mut b, &[]).is_plain(), "a is alive");
         a.leave();
         b.due = clock::now().mono;
         let claimed = commit(&mut b, &[]).claimed;
-        assert_eq!(claimed.workflows.len(), 199);
+        assert_eq!(claimed.workflows.len(), 198);
+        assert_eq!(claimed.notifications, [told.clone()]);
         let mut spans = claimed.spans;
         spans.sort_unstable_by_key(|span| span.sequence);
         assert_eq!(spans, [encoded(3, 5), encoded(4, 6)]);
-        assert_eq!(claimed.finished.len(), 1);
+        assert_eq!(claimed.finished.len(), 2);
         b.due = clock::now().mono;
         assert!(commit(&mut b, &[]).is_plain());
+        let gone = [Change::RemoveNotifications(vec![told])];
+        assert!(commit(&mut b, &gone).is_plain());
+        let committed = commit(&mut b, &[put(5, b"again")]);
+        assert_eq!(committed.refused, [(key(5), Refusal::Done)]);
         // One that comes back finds it gone, and keeps what is new.
         let more = [put(1, b"stale"), put(201, b"new")];
         let committed = commit(&mut a, &more);

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+type Announced = (RunKey, Arc<[u8]>);
+
 #[derive(Default)]
 pub struct Receivers {
     /// What farspan has to tell, in the order in which the workflows finished, by monitor.
-    announced: BTreeMap<u16, Vec<(RunKey, Arc<[u8]>)>>,
+    announced: BTreeMap<u16, Vec<Announced>>,
     /// What is done with.
     settled: BTreeSet<RunKey>,
     /// What of the two farspan's store knows.
@@ -155,12 +157,9 @@ impl Receivers {
     }
 
     fn hear(&mut self, run: RunKey, bytes: &Arc<[u8]>) {
-        match self.heard.insert(run, bytes.clone()) {
-            Some(known) => {
-                assert_eq!(known, *bytes, "a run with two ends");
-                self.again += 1;
-            }
-            None => {}
+        if let Some(known) = self.heard.insert(run, bytes.clone()) {
+            assert_eq!(known, *bytes, "a run with two ends");
+            self.again += 1;
         }
     }
 

@@ -114,6 +114,11 @@ impl Validator<'_> {
                 let mut all = said.as_array().unwrap().iter();
                 wrong(!all.any(|schema| self.fits(schema, value)));
             }
+            "oneOf" => {
+                let all = said.as_array().unwrap().iter();
+                let fitting = all.filter(|schema| self.fits(schema, value)).count();
+                wrong(value.is_object() && fitting != 1);
+            }
             "allOf" => {
                 for schema in said.as_array().unwrap() {
                     self.validate(schema, value, at, mistakes);
@@ -255,10 +260,10 @@ fn asked() -> BTreeSet<String> {
     stages["stages"] = json!([inner]);
     let request = |pages: Value| json!({"path": "/x", "pages": pages});
     let monitor = |auth: Value, pages: Value| {
-        json!({"name": "m", "api": {"headers": {}, "auth": auth}, "events": {}, "id": "{a}",
+        json!({"name": "m", "api": {"headers": {}, "auth": auth.clone()}, "events": {}, "id": "{a}",
             "poll": {"interval_by_status": {}, "adaptive": {}, "gone": {}}, "request": request(pages.clone()),
             "requests": {"x": request(pages.clone())}, "workflow": fields, "stages": [stages], "statuses": {}, "times": {},
-            "spans": {}, "service": {"attributes": {}}, "trace_context": {}, "finished": {},
+            "spans": {}, "service": {"attributes": {}}, "trace_context": {}, "finished": {"auth": auth},
             "discovery": {"request": request(pages), "only": {}, "parameters": {}}})
     };
     let kinds = ["none", "bearer", "basic", "header", "oauth2", "login"];
