@@ -989,6 +989,13 @@ fn log_report(report: &Report, stored: bool) {
         counters.latency.quantile(0.5),
         counters.latency.quantile(0.99),
     );
+    let (told, refused) = (
+        counters.notifications_delivered,
+        counters.notifications_refused,
+    );
+    if told + refused > 0 {
+        log::info!("{told} finished events told, {refused} refused");
+    }
     if stored {
         log::info!(
             "the state is {} bytes of {} at most; it was full {} times",
@@ -1005,29 +1012,33 @@ fn log_report(report: &Report, stored: bool) {
 /// What the next start finds, and what it does not.
 fn what_is_left(report: &Report, stored: bool) -> Option<(log::Level, String)> {
     let (unfinished, undelivered) = (report.unfinished, report.undelivered);
+    let events = match report.untold {
+        0 => String::new(),
+        untold => format!(" and {untold} finished events"),
+    };
     if stored && report.lost > 0 {
         let (runs, spans) = (report.runs_lost, report.spans_lost);
         return Some((
             log::Level::Error,
             format!(
-                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans \
+                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans{events} \
                  to deliver; {spans} of the spans and the last changes of {runs} workflows are lost, and the next \
                  start goes on from what was written before"
             ),
         ));
     }
-    match (stored, unfinished, undelivered) {
+    match (stored, unfinished, undelivered + report.untold) {
         (_, 0, 0) => None,
         (true, ..) => Some((
             log::Level::Info,
             format!(
-                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
+                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans{events} to deliver"
             ),
         )),
         (false, ..) => Some((
             log::Level::Warn,
             format!(
-                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not \
+                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans{events} not \
                  delivered in time"
             ),
         )),

@@ -88,10 +88,11 @@ impl Loop {
             }
         }
         log::info!(
-            "stopping: {} workflows under watch, {} polls under way, {} spans to deliver",
+            "stopping: {} workflows under watch, {} polls under way, {} spans to deliver, {} finished events to tell",
             self.core.watched(),
             self.core.polls_in_flight(),
-            self.core.spans_waiting()
+            self.core.spans_waiting(),
+            self.core.notifications_waiting()
         );
         self.recall(clock::now());
         self.end_turn();

@@ -75,6 +75,7 @@ mod hostile;
 mod intake;
 mod living;
 mod monitors;
+mod notify;
 mod pages;
 mod playback;
 mod polite;
