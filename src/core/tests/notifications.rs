@@ -193,7 +193,7 @@ fn what_was_stored_is_told_after_a_restart() {
     let mut next = Rig::new(announcing());
     next.core.restore(stored(&told), next.now);
     next.handle(Input::Tick);
-    assert_eq!(next.notified[0].notifications, [told.clone()]);
+    assert_eq!(next.notified[0].notifications, std::slice::from_ref(&told));
     // Its entry comes again, and waits.
     next.handle(from_entry("w"));
     assert!(next.settled.is_empty() && next.core.watched() == 0);
