@@ -19,8 +19,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
     (
         "edges",
         &[
-            "admin", "cli", "config", "console", "demo", "export", "intake", "logging", "poller",
-            "serve", "signals", "store", "systemd",
+            "admin", "cli", "config", "console", "demo", "export", "intake", "logging", "notify",
+            "poller", "serve", "signals", "store", "systemd",
         ],
     ),
     ("run", &["run"]),
