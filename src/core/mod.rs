@@ -365,7 +365,7 @@ pub enum Note {
         /// Whose.
         monitor: u16,
     },
-    /// A receiver will never take this one: it is dropped.
+    /// A receiver will never take an event, which is dropped. Told once for each reason, until it takes one.
     NotifyRefused {
         /// Whose.
         monitor: u16,
@@ -1788,7 +1788,9 @@ impl Core {
         let monitor = notified.monitor;
         for (_, message) in notified.refused {
             self.counters.notifications_refused += 1;
-            self.note(Note::NotifyRefused { monitor, message });
+            if self.notifications.is_news(monitor, &message) {
+                self.note(Note::NotifyRefused { monitor, message });
+            }
         }
         self.counters.notifications_delivered += notified.taken.len() as u64;
         match notified.trouble {

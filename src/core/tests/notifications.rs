@@ -179,6 +179,21 @@ fn what_a_receiver_refuses_holds_up_nothing() {
         message: "HTTP 400".into(),
     };
     assert_eq!(rig.notes(), [refused]);
+    // One that refuses them all does not fill the log.
+    rig.start(0, "v");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    rig.notes();
+    let notify = rig.notified.remove(0);
+    rig.handle(Input::Notified(Notified {
+        monitor: 0,
+        batch: notify.batch,
+        taken: Vec::new(),
+        refused: vec![(notify.notifications[0].run, "HTTP 400".into())],
+        trouble: None,
+    }));
+    assert_eq!(rig.notes(), []);
+    assert_eq!(rig.core.counters().notifications_refused, 2);
 }
 
 #[test]
