@@ -78,6 +78,7 @@ mod monitors;
 mod pages;
 mod playback;
 mod polite;
+mod preset_stories;
 mod presets;
 mod probe;
 mod programs;
