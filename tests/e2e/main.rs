@@ -68,6 +68,7 @@ mod chaos;
 mod clocks;
 mod collector;
 mod commands;
+mod contexts;
 mod discovery;
 mod durable;
 mod fleet;
