@@ -75,6 +75,7 @@ mod fleet;
 mod hostile;
 mod intake;
 mod living;
+mod mappings;
 mod monitors;
 mod pages;
 mod playback;
