@@ -198,12 +198,25 @@ fn what_means_no_time_and_an_end_in_the_future_end_nothing() {
     api.await_polls();
     assert_eq!(it.rig.receiver.spans().len(), 0, "nothing has ended");
     let ended = "2026-11-20T09:25:00Z";
-    api.say(json!({"state": "success", "start": BEGUN, "end": ENDED, "stages": stages("success", &|_| json!(ended))}));
+    let stages = (0..=nothing.len()).map(|number| match nothing.get(number) {
+        Some(unset) => json!({"name": name(number), "state": "success", "queued": unset, "start": unset, "end": ended}),
+        // It never says when it has ended.
+        None => json!({"name": name(number), "state": "success", "start": BEGUN, "end": null}),
+    });
+    api.say(json!({"state": "success", "start": BEGUN, "end": ENDED, "stages": stages.collect::<Vec<_>>()}));
     let spans = it.spans("w");
     let log = farspan.stop().stderr;
     assert_eq!(spans.len(), 2 + nothing.len());
     of(&spans, "Workflow").assert_times(BEGUN, ENDED);
-    (0..=nothing.len()).for_each(|number| of(&spans, &name(number)).assert_times(BEGUN, ended));
+    for (number, unset) in nothing.iter().enumerate() {
+        let span = of(&spans, &name(number));
+        // What was said before stands.
+        span.assert_times(BEGUN, ended);
+        assert_eq!(span.find("queuedTime"), None, "{unset}");
+    }
+    let guessed = of(&spans, &name(nothing.len()));
+    assert_eq!(guessed.find("endTime"), None);
+    assert_ne!(rfc3339(guessed.end()), planned);
     assert!(!log.contains("is not a time"), "{log}");
 }
 
