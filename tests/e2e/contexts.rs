@@ -285,3 +285,102 @@ fn baggage_that_nobody_reads_becomes_nothing() {
         farspan.stop();
     }
 }
+
+/// What a bridge to Kafka makes of a message (`kcat -J`, whose headers are one flat list, and `jq`): the event, and the headers
+/// beside it, if there are any.
+#[test]
+fn lines_as_a_bridge_writes_them() {
+    let rig = Rig::new();
+    let mut farspan = piped_into(&rig).start();
+    let flat: Vec<&str> = ["message-id", "7"]
+        .into_iter()
+        .chain(
+            FORMATS[0]
+                .keys
+                .iter()
+                .flat_map(|(key, value)| [*key, *value]),
+        )
+        .collect();
+    let lines = [
+        ("flat", json!(flat)),
+        (
+            "named",
+            with(json!({ "message-id": "7" }), &FORMATS[0].object()),
+        ),
+        ("none", Value::Null),
+        ("empty", json!([])),
+    ];
+    for (id, headers) in &lines {
+        rig.api.script(id, short_story(id));
+        farspan.write(json!({ "WorkflowId": id, "headers": headers }).to_string() + "\n");
+    }
+    for id in ["flat", "named"] {
+        FORMATS[0].assert_parent_of(&rig.trace(id));
+    }
+    for id in ["none", "empty"] {
+        assert!(rig.trace(id).root.span.parent_span_id.is_empty(), "{id}");
+    }
+    let log = farspan.stop().stderr;
+    assert!(!log.contains("malformed"), "{log}");
+}
+
+/// Of workflows without a submitter, and of those whose submitter was sampled: how many are exported.
+#[test]
+fn the_sampler_of_the_environment_is_honoured() {
+    const EACH: usize = 40;
+    let (all, none, some) = (EACH..=EACH, 0..=0, EACH / 5..=EACH * 4 / 5);
+    for (sampler, argument, own, inherited) in [
+        ("always_on", "", &all, &all),
+        ("always_off", "", &none, &none),
+        ("traceidratio", "0", &none, &none),
+        ("traceidratio", "0.5", &some, &some),
+        ("parentbased_always_off", "", &none, &all),
+        ("parentbased_traceidratio", "0.5", &some, &all),
+        ("parentbased_traceidratio", "1", &all, &all),
+    ] {
+        let rig = Rig::new();
+        let call = rig.call().env("OTEL_TRACES_SAMPLER", sampler);
+        let call = match argument {
+            "" => call,
+            ratio => call.env("OTEL_TRACES_SAMPLER_ARG", ratio),
+        };
+        let farspan = rig.start_call(&call);
+        let ids = |kind: &str| {
+            (0..EACH)
+                .map(|number| format!("{kind}-{number}"))
+                .collect::<Vec<_>>()
+        };
+        for (number, (own, inherited)) in ids("own").into_iter().zip(ids("inherited")).enumerate() {
+            rig.api.script(&own, short_story(&own));
+            rig.api.script(&inherited, short_story(&inherited));
+            rig.submit(&own);
+            // What a ratio looks at is the end of the trace's id.
+            let trace = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let parent = format!("00-4bf92f3577b34da6{trace:016x}-00f067aa0ba902b7-01");
+            rig.publish(&json!({ "WorkflowId": inherited, "traceparent": parent }));
+        }
+        for id in ids("own").iter().chain(&ids("inherited")) {
+            eventually(id, SOON, || rig.api.told_all(id));
+        }
+        // What has ended leaves with the stop.
+        let log = farspan.stop().stderr;
+        assert!(
+            log.contains(&format!("{} workflows ended", 2 * EACH)),
+            "{log}"
+        );
+        let roots = |kind: &str| {
+            rig.receiver
+                .count_roots(|root| root.workflow_id().starts_with(kind))
+        };
+        assert!(
+            own.contains(&roots("own-")),
+            "{sampler} {argument}: {} of its own",
+            roots("own-")
+        );
+        assert!(
+            inherited.contains(&roots("inherited-")),
+            "{sampler} {argument}: {} inherited",
+            roots("inherited-")
+        );
+    }
+}

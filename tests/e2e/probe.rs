@@ -239,6 +239,17 @@ fn all_mistakes_of_a_body_are_named_at_once() {
         ended.stdout
     );
 
+    // The same of an answer that was asked for.
+    let server = Server::start(|request| match &*request.target {
+        "/builds/7" => Answer::new(200).body("application/json", ODD).into(),
+        _ => Answer::new(200).body("application/json", STEPS).into(),
+    });
+    let config = lenient.replace("https://ci.example.com", &server.url());
+    let config = files.write("asked.json", config);
+    let asked = farspan(&["probe", "7", "--config", &config]).output();
+    let saved = probe(&lenient, &body);
+    assert_eq!(odd(&asked), odd(&saved));
+
     // One pointer's values hide nothing, and there is an end to it.
     let jobs = (0..3000)
         .map(|n| json!({"name": n, "state": "passed", "begun": format!("at {n}"), "try": "first"}));
