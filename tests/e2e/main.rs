@@ -65,6 +65,7 @@ mod auth;
 mod backpressure;
 mod burst;
 mod carriers;
+mod chain;
 mod chaos;
 mod clocks;
 mod collector;
