@@ -175,7 +175,7 @@ impl Bench {
                     self.polls.push(poll);
                     continue;
                 }
-                Action::Release(_) | Action::Leave(_) => continue,
+                Action::List(_) | Action::Release(_) | Action::Leave(_) => continue,
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     let start = Instant::now();

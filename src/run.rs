@@ -487,6 +487,9 @@ impl Loop {
         let mut ends = false;
         let reloads = self.living.reloads();
         let mut reloads = &reloads;
+        let listings = self.feed.listings();
+        let mut listings = &listings;
+        let no_listing = never();
         self.living.say(State::Ready);
         loop {
             let patience = self.patience().min(self.tell());
@@ -509,6 +512,13 @@ impl Loop {
                     Ok(reload) => self.reload(reload),
                     Err(_) => {
                         reloads = &no_reload;
+                        None
+                    }
+                },
+                recv(listings) -> listing => match listing {
+                    Ok(listing) => Some(Input::Listing(listing)),
+                    Err(_) => {
+                        listings = &no_listing;
                         None
                     }
                 },
@@ -599,6 +609,7 @@ impl Loop {
                         self.core.handle(Input::Encoded(bytes), now);
                     }
                 }
+                Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Export(batch) => self.exports.push(batch),
                 Action::Release(source) => self.settled.push_back(Settled::Release(source)),
                 Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),

@@ -13,6 +13,7 @@ pub mod event;
 pub mod ids;
 pub mod lateness;
 pub mod limits;
+mod listing;
 pub mod outbox;
 pub mod pace;
 pub mod poll_failure;
@@ -29,6 +30,8 @@ use backoff::Jitter;
 use event::StartEvent;
 use ids::RunKey;
 use lateness::Histogram;
+pub use listing::Listing;
+use listing::Lists;
 use outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome, Outbox, Settled};
 pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
@@ -74,7 +77,7 @@ pub struct Monitor {
     /// What its spans are called.
     pub naming: Naming,
     /// Monitors with the same number ask the same host: they leave it alone together when it asks for that, and share
-    /// its rate.
+    /// its rate, for polls and for lists of runs.
     pub host: u16,
     /// When it polls.
     pub pace: Pace,
@@ -101,6 +104,8 @@ pub enum Input {
     Polled(Polled),
     /// A poll was taken back before anybody began with it.
     Recalled(Poll),
+    /// A discovery asks for lists.
+    Listing(Listing),
     /// The span that the last [`Action::Finished`] held, encoded.
     Encoded(Arc<[u8]>),
     /// A batch's export has ended.
@@ -167,6 +172,8 @@ pub enum Answer {
 pub enum Action {
     /// Ask the API; answer with [`Input::Polled`]. Never more of them under way than [`Settings::pollers`].
     Poll(Poll),
+    /// The discovery of this monitor may make the request that it has said to be due.
+    List(u16),
     /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
     Finished(Box<Span>),
     /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
@@ -473,6 +480,7 @@ struct Host {
     ready: VecDeque<u32>,
     /// Polls under way, strays too.
     under_way: usize,
+    lists: Lists,
     rate: Option<Rate>,
     paused_until: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
@@ -553,6 +561,7 @@ impl Core {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
             Input::Recalled(poll) => self.take_back(&poll),
+            Input::Listing(listing) => self.take_listing(listing, now),
             Input::Encoded(bytes) => self.take_encoded(bytes, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
@@ -672,7 +681,7 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Mono> {
         let poll = self.wheel.next_deadline();
         let outbox = self.outbox.next_deadline(self.draining);
-        [poll, self.next_balance(), outbox]
+        [poll, self.next_balance(), self.next_list_due(), outbox]
             .into_iter()
             .flatten()
             .min()
@@ -1440,7 +1449,8 @@ impl Core {
         }
     }
 
-    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue.
+    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue. Lists
+    /// go between them.
     fn dispatch(&mut self, now: Now) {
         let held = match self.polls_held {
             false => self.outbox.is_full(),
@@ -1450,9 +1460,14 @@ impl Core {
             self.polls_held = held;
             self.note(Note::PollsHeld(held));
         }
-        while let Some(host) = self.next_host(now.mono)
-            && let Some(slot) = self.hosts[host].ready.pop_front()
-        {
+        loop {
+            self.let_list(now);
+            let Some(host) = self.next_host(now.mono) else {
+                break;
+            };
+            let Some(slot) = self.hosts[host].ready.pop_front() else {
+                break;
+            };
             let Some(watch) = self.table.get_mut(slot) else {
                 continue;
             };
@@ -1476,6 +1491,7 @@ impl Core {
             if let Some(rate) = &mut asked.rate {
                 rate.take(expected, now.mono);
             }
+            asked.lists.yielded();
             asked.under_way += 1;
             self.in_flight += 1;
             watch.phase = Phase::InFlight { due, expected };

@@ -6,6 +6,8 @@ use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;
 
+mod listing;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
 
@@ -14,6 +16,7 @@ struct Rig {
     core: Core,
     now: Now,
     polls: Vec<(Mono, Poll)>,
+    lists: Vec<(Mono, u16)>,
     batches: Vec<(Mono, Batch)>,
     spans: Vec<Span>,
     notes: Vec<Note>,
@@ -66,6 +69,7 @@ impl Rig {
             core: Core::new(settings, now),
             now,
             polls: Vec::new(),
+            lists: Vec::new(),
             batches: Vec::new(),
             spans: Vec::new(),
             notes: Vec::new(),
@@ -83,6 +87,7 @@ impl Rig {
         while let Some(action) = self.core.next_action() {
             match action {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
+                Action::List(monitor) => self.lists.push((self.now.mono, monitor)),
                 Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
                 Action::Release(source) => self.settled.push(format!("release {source}")),

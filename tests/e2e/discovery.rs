@@ -4,7 +4,7 @@ use crate::support::api::{completed, processing, status};
 use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Request, Server, lock};
-use crate::support::program::Call;
+use crate::support::program::{Call, Farspan};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, ns, percent_decoded, rfc3339, wall_ns};
@@ -24,6 +24,8 @@ struct State {
     runs: Vec<Value>,
     /// What is answered in the place of the list.
     faults: Vec<Reply>,
+    /// What is answered in the place of a run's state.
+    poll_faults: Vec<Reply>,
     /// Runs that go on.
     held: HashSet<String>,
     polls: HashMap<String, usize>,
@@ -94,6 +96,9 @@ impl State {
         }
         let polls = self.polls.entry(id.to_owned()).or_default();
         *polls += 1;
+        if let Some(fault) = self.poll_faults.pop() {
+            return fault;
+        }
         match *polls > 1 && !self.held.contains(id) {
             true => completed(id).reply(),
             false => processing(id).reply(),
@@ -318,6 +323,126 @@ fn a_list_that_asks_for_a_pause_gets_it_and_holds_up_no_stop() {
     eventually("it waits", SOON, || api.lists().len() > before);
     let ended = farspan.stop();
     assert!(!ended.stderr.contains("given up"), "{}", ended.stderr);
+}
+
+// One host, one budget.
+
+/// A run that goes on is polled, and a list asked for, without an end.
+fn polled_and_listed(rig: &Rig, files: &Files, api: &Api) -> Farspan {
+    lock(&api.state).held = ["held".to_owned()].into();
+    api.add("held");
+    let farspan = call(rig, files, &monitor(api, "link")).start();
+    eventually("polls and lists", SOON, || {
+        api.polls("held") > 2 && api.lists().len() > 2
+    });
+    farspan
+}
+
+/// From the answer that asks for two seconds of peace on, nobody asks anything.
+#[track_caller]
+fn assert_left_alone(api: &Api, rig: &Rig, begun_ns: u64) {
+    // What was on its way when the answer came is forgiven.
+    let pause = begun_ns + 400_000_000..begun_ns + 1_900_000_000;
+    eventually("polls go on", SOON, || {
+        let mut polls = api.server.requests();
+        polls.retain(|request| request.target.starts_with("/workflows/"));
+        polls
+            .last()
+            .is_some_and(|last| last.at_wall_ns >= pause.end)
+    });
+    lock(&api.state).held.clear();
+    await_roots(rig, 1);
+    api.await_round();
+    for request in api.server.requests() {
+        assert!(!pause.contains(&request.at_wall_ns), "{}", request.target);
+    }
+}
+
+#[test]
+fn a_pause_that_a_list_is_asked_for_is_one_for_polls_too() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let farspan = polled_and_listed(&rig, &files, &api);
+    let busy = Answer::new(429).header("Retry-After", 2);
+    lock(&api.state).faults = vec![busy.into()];
+    eventually("it is asked", SOON, || lock(&api.state).faults.is_empty());
+    assert_left_alone(&api, &rig, wall_ns());
+    let log = farspan.stop().stderr;
+    let left = "the API of monitor found asks to be left alone for 2s";
+    assert!(log.contains(left), "{log}");
+}
+
+/// An answer may say so too, of a budget that it has spent.
+#[test]
+fn a_budget_that_a_list_has_spent_is_spent_for_polls_too() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let farspan = polled_and_listed(&rig, &files, &api);
+    let last = Answer::new(200)
+        .body("application/json", "{\"runs\": []}")
+        .header("RateLimit-Remaining", 0)
+        .header("RateLimit-Reset", 2);
+    lock(&api.state).faults = vec![last.into()];
+    eventually("it is asked", SOON, || lock(&api.state).faults.is_empty());
+    assert_left_alone(&api, &rig, wall_ns());
+    farspan.stop();
+}
+
+#[test]
+fn a_pause_that_a_poll_is_asked_for_is_one_for_lists_too() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let farspan = polled_and_listed(&rig, &files, &api);
+    let busy = Answer::new(429).header("Retry-After", 2);
+    lock(&api.state).poll_faults = vec![busy.into()];
+    let asked = || lock(&api.state).poll_faults.is_empty();
+    eventually("it is asked", SOON, asked);
+    assert_left_alone(&api, &rig, wall_ns());
+    farspan.stop();
+}
+
+/// Polls and the lists of two discoveries, each of which would ask for more than all of it.
+#[test]
+fn a_rate_holds_for_polls_and_lists_together() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let runs: Vec<String> = (0..7).map(|n| format!("w{n}")).collect();
+    lock(&api.state).held = runs.iter().cloned().collect();
+    for id in &runs {
+        api.add(id);
+    }
+    let named = |name: &str| {
+        let mut monitor = monitor(&api, "link");
+        monitor["name"] = json!(name);
+        monitor["api"]["requests_per_second"] = json!(10);
+        monitor["api"]["headers"]["X-Of"] = json!(name);
+        monitor["poll"] = json!({ "initial_delay": "10ms", "interval": "50ms" });
+        monitor
+    };
+    let config = json!({ "monitors": [named("one"), named("two")] }).to_string();
+    let farspan = (rig.call())
+        .env("FARSPAN_CONFIG", files.write("farspan.json", config))
+        .without("FARSPAN_API_BASE_URL")
+        .without("FARSPAN_REDIS_URL")
+        .start();
+    let first = || Some(api.server.requests().first()?.at_wall_ns);
+    eventually("five seconds of requests", SOON, || {
+        first().is_some_and(|first| wall_ns() > first + 5 * SECOND_NS)
+    });
+    let first = first().expect("a request");
+    let requests = api.server.requests();
+    let within = |what: &dyn Fn(&Request) -> bool| {
+        // All runs are known by then.
+        let window = first + 2 * SECOND_NS..first + 5 * SECOND_NS;
+        let within = requests.iter().filter(|r| window.contains(&r.at_wall_ns));
+        within.filter(|request| what(request)).count()
+    };
+    let all = within(&|_| true);
+    assert!((15..=35).contains(&all), "{all} in three seconds");
+    let polls = within(&|request| request.target.starts_with("/workflows/"));
+    assert!(polls >= 5, "{polls} polls of {all} requests");
+    for name in ["one", "two"] {
+        let lists = within(&|r| r.target.starts_with("/list") && r.header("X-Of") == Some(name));
+        assert!(lists >= 3, "{lists} lists of {name}, {all} requests");
+    }
+    farspan.stop();
 }
 
 #[test]

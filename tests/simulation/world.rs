@@ -558,6 +558,7 @@ impl World {
                 Action::Poll(poll) => self.polled(poll),
                 Action::Export(batch) => self.exports.push(batch),
                 Action::Note(note) => self.noted(note),
+                Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(source) | Action::Leave(source) => {
                     panic!("nobody gave {source}")
                 }
@@ -743,7 +744,7 @@ impl World {
             Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
-            Action::Release(_) | Action::Leave(_) => (5, 0),
+            Action::List(_) | Action::Release(_) | Action::Leave(_) => (5, 0),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;

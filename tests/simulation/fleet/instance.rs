@@ -287,6 +287,7 @@ impl Instance {
                     self.core.handle(Input::Encoded(bytes), now);
                 }
                 Action::Export(batch) => self.exports.push(batch),
+                Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(_) | Action::Leave(_) => self.settled.push(action),
                 Action::Note(note) => around.effects.push(Effect::Note(note)),
             }
