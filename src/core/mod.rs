@@ -28,7 +28,7 @@ pub mod workflow;
 
 use backoff::Jitter;
 use event::StartEvent;
-use ids::RunKey;
+use ids::{RunKey, RunsBy};
 use lateness::Histogram;
 pub use listing::Listing;
 use listing::Lists;
@@ -906,12 +906,15 @@ impl Core {
         let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
             return self.shed(event);
         };
+        let runs_by = monitor.naming.runs_by;
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
-        if self.not_restored.contains_key(&run) {
-            return self.leave(event, run);
+        let runs = [run, workflow::former_run_of(&event, key)];
+        if let Some(run) = runs.iter().find(|run| self.not_restored.contains_key(run)) {
+            return self.leave(event, *run);
         }
-        let done = self.table.has_finished(run) || self.leaving.contains_key(&run);
-        if !done && let Some(slot) = self.superseded_by(key, event.attempt) {
+        let is_done = |run| self.table.has_finished(run) || self.leaving.contains_key(&run);
+        let done = runs.into_iter().any(is_done);
+        if !done && let Some(slot) = self.superseded_by(key, event.attempt, runs_by) {
             self.supersede(slot, now);
         }
         if done || self.table.knows(key, run) {
@@ -966,9 +969,9 @@ impl Core {
 
     /// The watch of an earlier attempt at the same run, where both are known to be attempts. The API answers about the
     /// later one from now on, so nothing more can be learned about the earlier one.
-    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>) -> Option<u32> {
+    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>, runs_by: RunsBy) -> Option<u32> {
         let (slot, watch) = self.table.find(key)?;
-        let earlier = watch.workflow.attempt()? < attempt?;
+        let earlier = runs_by.is_earlier(watch.workflow.attempt(), attempt);
         earlier.then_some(slot)
     }
 
@@ -1018,6 +1021,12 @@ impl Core {
 
     fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
         self.counters.events_duplicate += 1;
+        if let Some((slot, watch)) = self.table.find(key)
+            && watch.run() == run
+        {
+            watch.workflow.announced_again(&event);
+            self.mark(slot);
+        }
         let workflow_id = event.workflow_id;
         self.note(Note::Duplicate { workflow_id });
         let Some(source) = event.source else {
@@ -1072,11 +1081,12 @@ impl Core {
             self.change(Change::RemoveWorkflow(run));
             return Ok(());
         }
-        if let Some(slot) = self.superseded_by(key, record.workflow.attempt()) {
+        let attempt = record.workflow.attempt();
+        let runs_by = self.settings.monitors[index].naming.runs_by;
+        if let Some(slot) = self.superseded_by(key, attempt, runs_by) {
             self.supersede(slot, now);
         } else if let Some((_, watch)) = self.table.find(key) {
-            let later = watch.workflow.attempt() > record.workflow.attempt();
-            if !later || record.workflow.attempt().is_none() {
+            if !runs_by.is_earlier(attempt, watch.workflow.attempt()) {
                 return Err("it is watched already".into());
             }
             let monitor = &self.settings.monitors[index];

@@ -6,6 +6,7 @@ use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;
 
+mod announced;
 mod listing;
 
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -50,6 +50,8 @@ pub struct Discovery {
     pub submitted_at: Vec<Pointer>,
     /// Where it has the attempt.
     pub attempt: Vec<Pointer>,
+    /// The number that the API gives to the first attempt; 1 where this is `None`. Below it counts as the first.
+    pub first_attempt: Option<u32>,
     /// Only elements that have one of these values there.
     pub only: Vec<(Pointer, Vec<Box<str>>)>,
     /// How the API writes times.
@@ -174,14 +176,17 @@ impl Discovery {
             })
     }
 
+    /// From 1 on, as answers about it are read.
     fn attempt(&self, run: &Node) -> Option<u32> {
-        self.attempt
-            .iter()
-            .find_map(|pointer| match run.at(pointer)? {
-                Node::Text(text) => text.parse().ok(),
-                Node::Number(number) => number.as_u64()?.try_into().ok(),
-                _ => None,
-            })
+        let mut pointers = self.attempt.iter();
+        let number: u32 = pointers.find_map(|pointer| match run.at(pointer)? {
+            Node::Text(text) => text.parse().ok(),
+            Node::Number(number) => number.as_u64()?.try_into().ok(),
+            _ => None,
+        })?;
+        let from_one = number.saturating_add(1);
+        let from_one = from_one.saturating_sub(self.first_attempt.unwrap_or(1));
+        Some(from_one.max(1))
     }
 }
 
@@ -537,6 +542,7 @@ mod tests {
             list: pointer("/runs"),
             submitted_at: vec![pointer("/at")],
             attempt: vec![pointer("/n")],
+            first_attempt: None,
             only: Vec::new(),
             times: Times::default(),
             interval: Duration::from_secs(30),
@@ -611,6 +617,12 @@ mod tests {
         let at = "2024-07-05T06:57:51Z".to_owned();
         let expected = [("7".into(), at.clone(), Some(2)), ("b".into(), at, Some(3))];
         assert_eq!(told.collect::<Vec<_>>(), expected);
+        // The same attempts, of an API that counts from 0.
+        it.known.clear();
+        it.discovery.first_attempt = Some(0);
+        assert!(it.take(&node, since, &mut Found::default()).is_ok());
+        let attempts: Vec<_> = received.try_iter().map(|event| event.attempt).collect();
+        assert_eq!(attempts, [Some(3), Some(4)]);
         arbtest::arbtest(|u| {
             let mut bytes = LIST.as_bytes().to_vec();
             for _ in 0..u.int_in_range(0..=3)? {

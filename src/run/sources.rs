@@ -212,6 +212,7 @@ fn discover(
             list: discovery.list.clone(),
             submitted_at: discovery.submitted_at.clone(),
             attempt: discovery.attempt.clone(),
+            first_attempt: monitor.mapping.definition().workflow.fields.first_attempt,
             only: discovery.only.clone(),
             times: monitor.mapping.definition().times.clone(),
             interval: discovery.interval,

@@ -3,6 +3,7 @@
 use super::services;
 use crate::config::monitors::{self, Monitor};
 use crate::config::{Config, Pem};
+use crate::core::ids::RunsBy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
 use crate::credentials::Credentials;
@@ -117,6 +118,11 @@ pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
         queued: spans.queued,
         context: monitor.context.used_as,
         service: services::service(config, monitor),
+        // What is listed may be announced too.
+        runs_by: match monitor.discovery {
+            Some(_) => RunsBy::Attempt,
+            None => RunsBy::Event,
+        },
         ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
     }
 }

@@ -181,7 +181,8 @@ fn call(rig: &Rig, files: &Files, monitor: &Value) -> Call {
 #[track_caller]
 fn await_roots(rig: &Rig, count: usize) {
     eventually(&format!("{count} traces"), SOON, || {
-        match rig.receiver.count_roots(|_| true) {
+        let roots = rig.receiver.distinct_spans();
+        match roots.iter().filter(|span| span.is_root()).count() {
             roots if roots >= count => Ok(()),
             roots => Err(format!("{roots}")),
         }
@@ -263,8 +264,9 @@ fn across_a_kill_each_run_is_traced_once() {
     api.await_round();
     farspan.stop();
     assert_eq!(api.polls("done-1"), done, "nothing is left to be learned");
-    assert_eq!(assert_whole(&rig.receiver.spans()).len(), 6);
-    rig.receiver.assert_each_span_once();
+    // What the kill kept from being acknowledged is sent again, the same.
+    assert_eq!(assert_whole(&rig.receiver.distinct_spans()).len(), 6);
+    rig.receiver.deliveries();
 }
 
 #[test]
@@ -323,6 +325,139 @@ fn a_list_that_asks_for_a_pause_gets_it_and_holds_up_no_stop() {
     eventually("it waits", SOON, || api.lists().len() > before);
     let ended = farspan.stop();
     assert!(!ended.stderr.contains("given up"), "{}", ended.stderr);
+}
+
+/// Events tell of the same runs as the list, with another time of submission and without an attempt.
+#[test]
+fn a_run_that_is_listed_and_announced_is_traced_once() {
+    let (rig, files, folder, api) = (Rig::new(), Files::new(), Folder::new(), Api::start("link"));
+    let mut monitor = monitor(&api, "link");
+    monitor["events"] = json!({ "redis_channel": "announced" });
+    monitor["discovery"]["attempt"] = json!("/attempt");
+    let call = call(&rig, &files, &monitor)
+        .env("FARSPAN_REDIS_URL", rig.redis.url())
+        .env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", folder.path().display());
+    let submitted = rfc3339(wall_ns() - 5_000_000_000);
+    let announce = |id: &str| {
+        let event = json!({ "WorkflowId": id, "SubmittedAt": submitted }).to_string();
+        let heard = rig.redis.publish("announced", event.as_bytes());
+        assert_eq!(heard, 1, "farspan hears of {id}");
+    };
+    let list = |id: &str, attempt: u32| {
+        let mut state = lock(&api.state);
+        state.runs.retain(|run| run["run"]["id"] != *id);
+        let created = rfc3339(wall_ns() - 1_000_000_000);
+        state
+            .runs
+            .push(json!({ "run": { "id": id }, "created": created, "attempt": attempt }));
+    };
+    let runs = ["event first", "list first", "together", "later"];
+    lock(&api.state).held = runs.map(str::to_owned).into();
+    let farspan = call.start();
+    rig.redis.await_subscribers("announced", 1);
+    announce("event first");
+    eventually("it is heard of", SOON, || {
+        farspan
+            .stderr()
+            .contains("watching workflow \"event first\"")
+    });
+    list("event first", 1);
+    list("list first", 1);
+    eventually("it is found", SOON, || api.polls("list first") > 0);
+    announce("list first");
+    list("together", 1);
+    announce("together");
+    list("later", 1);
+    api.await_round();
+    let again = || {
+        for id in runs {
+            announce(id);
+        }
+        api.await_round();
+    };
+    again();
+    farspan.kill();
+    let farspan = call.start();
+    rig.redis.await_subscribers("announced", 1);
+    again();
+    lock(&api.state).held.clear();
+    await_roots(&rig, runs.len());
+    again();
+    farspan.kill();
+    // What has been traced is known for as long as it may be listed.
+    let farspan = call.start();
+    rig.redis.await_subscribers("announced", 1);
+    again();
+    lock(&api.state).held = ["another".to_owned()].into();
+    announce("another");
+    list("another", 1);
+    eventually("it is polled", SOON, || api.polls("another") > 2);
+    // Run again while it is watched as an event without an attempt had it.
+    list("another", 2);
+    lock(&api.state).held.clear();
+    await_roots(&rig, runs.len() + 2);
+    announce("another");
+    again();
+    farspan.stop();
+    let mut roots: BTreeMap<String, usize> = BTreeMap::new();
+    let spans = rig.receiver.distinct_spans();
+    for root in spans.iter().filter(|span| span.is_root()) {
+        *roots.entry(root.workflow_id().to_owned()).or_default() += 1;
+        assert!(root.event_names().contains(&"Submitted"));
+    }
+    let mut expected: BTreeMap<String, usize> = runs.map(|id| (id.to_owned(), 1)).into();
+    expected.insert("another".to_owned(), 2);
+    assert_eq!(roots, expected);
+    // What a kill kept from being acknowledged is sent again, the same.
+    rig.receiver.deliveries();
+}
+
+/// Both hear each event and both list all runs, each at its own time: one has it.
+#[test]
+fn in_a_fleet_too_a_run_that_is_listed_and_announced_is_traced_once() {
+    const RUNS: usize = 12;
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("offset"));
+    let mut monitor = monitor(&api, "offset");
+    monitor["events"] = json!({ "redis_channel": "announced" });
+    monitor["discovery"]["attempt"] = json!("/attempt");
+    let call = call(&rig, &files, &monitor)
+        .env("FARSPAN_REDIS_URL", rig.redis.url())
+        .env("FARSPAN_STATE", "redis")
+        .env("FARSPAN_LEASE", "2s");
+    let instances: Vec<Farspan> = ["a", "b"]
+        .map(|name| call.clone().env("FARSPAN_INSTANCE", name).start())
+        .into();
+    rig.redis.await_subscribers("announced", 2);
+    let submitted = rfc3339(wall_ns() - 5_000_000_000);
+    for n in 0..RUNS {
+        let id = format!("w{n}");
+        let event = json!({ "WorkflowId": id, "SubmittedAt": submitted }).to_string();
+        let list = || {
+            let created = rfc3339(wall_ns());
+            api.add_run(json!({ "run": { "id": id }, "created": created, "attempt": 1 }));
+        };
+        if n % 2 == 0 {
+            list();
+            eventually("it is found", SOON, || api.polls(&id) > 0);
+        }
+        assert_eq!(rig.redis.publish("announced", event.as_bytes()), 2);
+        if n % 2 == 1 {
+            list();
+        }
+    }
+    await_roots(&rig, RUNS);
+    // More than one round of each.
+    for _ in 0..4 {
+        api.await_round();
+    }
+    for farspan in instances {
+        farspan.stop();
+    }
+    rig.receiver.assert_each_span_once();
+    let roots = rig.receiver.count_roots(|_| true);
+    assert_eq!(roots, RUNS);
+    assert_eq!(assert_whole(&rig.receiver.spans()).len(), RUNS);
 }
 
 // One host, one budget.

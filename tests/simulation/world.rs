@@ -1094,8 +1094,9 @@ pub struct Ids {
 
 impl Ids {
     pub fn of(plan: &Plan, scenario: &Scenario) -> Self {
-        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
-        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
+        let naming = &scenario.settings.monitors[plan.monitor].naming;
+        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event, naming));
+        let monitor = &naming.monitor;
         let trace = match &plan.event.parent {
             Some(parent) => parent.trace_id,
             None => TraceId::of_run(monitor, id, edition),
@@ -1105,8 +1106,9 @@ impl Ids {
     }
 
     pub fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
-        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
-        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
+        let naming = &scenario.settings.monitors[plan.monitor].naming;
+        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event, naming));
+        let monitor = &naming.monitor;
         SpanId::of_span(self.trace, monitor, id, edition, Some((path, 1)))
     }
 }
