@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod span;
 pub mod table;
 pub mod time;
+mod trouble;
 pub mod wheel;
 pub mod workflow;
 
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Silence, Table, Watch};
 use time::{Mono, Now, Wall};
+use trouble::{Noted, Trouble};
 use wheel::Wheel;
 use workflow::record::{self, Record};
 use workflow::{Abandoned, Naming, Verdict, Workflow};
@@ -302,16 +304,16 @@ pub enum Note {
         /// Why the watch was given up, if it was.
         abandoned: Option<Abandoned>,
     },
-    /// A host is in another kind of trouble than before.
+    /// A host is in another kind of trouble than before, or a monitor has trouble of its own with it.
     HostTroubled {
-        /// A monitor that asks it.
+        /// The monitor, or one that asks the host.
         monitor: u16,
         /// The kind.
         reason: PollFailureReason,
         /// More about it.
         detail: Box<str>,
     },
-    /// A host answers again.
+    /// A host answers again, or what a monitor asks of it is answered.
     HostRecovered {
         /// A monitor that asks it.
         monitor: u16,
@@ -446,8 +448,8 @@ pub struct Core {
     leaving: HashMap<RunKey, Leaving>,
     /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
     not_restored: HashMap<RunKey, NotRestored>,
-    /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
-    oddities: HashSet<Box<str>>,
+    /// What was noted of each monitor.
+    noted: Vec<Noted>,
     actions: VecDeque<Action>,
     counters: Counters,
 }
@@ -485,30 +487,8 @@ struct Host {
     paused_until: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
-    /// When each kind of trouble was noted last, in the order of [`PollFailureReason::ALL`].
-    noted: [Option<Mono>; PollFailureReason::ALL.len()],
-    /// Whether a note still waits for its recovery.
-    troubled: bool,
+    trouble: Trouble,
 }
-
-/// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
-/// connections and time-outs by turns: each kind of trouble is news once in this time.
-const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
-
-impl Host {
-    fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
-        let noted = &mut self.noted[reason.index()];
-        if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
-            return false;
-        }
-        *noted = Some(now);
-        self.troubled = true;
-        true
-    }
-}
-
-/// Different oddities that are noted before it is enough.
-const ODDITIES_MAX: usize = 64;
 
 impl Core {
     /// A core that watches nothing yet.
@@ -542,7 +522,7 @@ impl Core {
             encoding: VecDeque::new(),
             leaving: HashMap::new(),
             not_restored: HashMap::new(),
-            oddities: HashSet::new(),
+            noted: settings.monitors.iter().map(|_| Noted::default()).collect(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -1291,7 +1271,11 @@ impl Core {
         let monitor = &self.settings.monitors[monitor_index as usize];
         let host = monitor.host as usize;
         let interval = monitor.interval_of(&watch.workflow, at);
-        if self.hosts[host].is_news(failure.reason, now.mono) {
+        let trouble = match failure.reason.is_of_host() {
+            true => &mut self.hosts[host].trouble,
+            false => &mut self.noted[monitor_index as usize].trouble,
+        };
+        if trouble.is_news(failure.reason, now.mono) {
             self.note(Note::HostTroubled {
                 monitor: monitor_index,
                 reason: failure.reason,
@@ -1603,14 +1587,14 @@ impl Core {
         };
         let monitor = watch.monitor;
         let host = self.settings.monitors[monitor as usize].host as usize;
-        if std::mem::take(&mut self.hosts[host].troubled) {
+        let own = self.noted[monitor as usize].trouble.ends();
+        if self.hosts[host].trouble.ends() || own {
             self.note(Note::HostRecovered { monitor });
         }
     }
 
-    /// Each is noted once, and not without end.
     fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
-        if self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what.clone()) {
+        if self.noted[monitor as usize].is_odd_news(&what) {
             self.note(Note::Odd { monitor, what });
         }
     }

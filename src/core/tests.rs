@@ -8,6 +8,7 @@ use sampler::SpanLimits;
 
 mod announced;
 mod listing;
+mod trouble;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
