@@ -923,27 +923,9 @@ fn log_note(note: Note, apis: &[String]) {
 
 fn log_report(report: &Report, stored: bool) {
     let counters = &report.counters;
-    let failed: u64 = counters.polls_failed.iter().sum();
-    log::info!(
-        "{} events, {} duplicates; {} workflows ended, {} timed out, {} not found; {} spans finished, {} delivered, {} rejected",
-        counters.events_accepted,
-        counters.events_duplicate,
-        counters.workflows_ended,
-        counters.workflows_timed_out,
-        counters.workflows_not_found,
-        counters.spans_finished,
-        counters.spans_delivered,
-        counters.spans_rejected,
-    );
-    log::info!(
-        "{} polls, {failed} failed; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
-        counters.polls,
-        counters.lateness.quantile(0.5),
-        counters.lateness.quantile(0.99),
-        counters.lateness.longest(),
-        counters.latency.quantile(0.5),
-        counters.latency.quantile(0.99),
-    );
+    for line in what_happened(counters) {
+        log::info!("{line}");
+    }
     if stored {
         log::info!(
             "the state is {} bytes of {} at most; it was full {} times",
@@ -955,6 +937,61 @@ fn log_report(report: &Report, stored: bool) {
     if let Some((level, line)) = what_is_left(report, stored) {
         log::log!(level, "{line}");
     }
+}
+
+/// In two lines. What seldom happens is there where it did.
+fn what_happened(counters: &Counters) -> [String; 2] {
+    let some = |counts: &[(u64, &str)]| -> String {
+        let some = counts.iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| format!(", {count} {what}"))
+            .collect()
+    };
+    let events = some(&[
+        (counters.events_shed, "without room or monitor"),
+        (counters.events_not_ours, "of runs whose record stays"),
+        (counters.runs_refused, "of other instances' runs"),
+    ]);
+    let workflows = some(&[
+        (counters.workflows_gone, "with their API"),
+        (counters.workflows_superseded, "superseded"),
+    ]);
+    let exports = some(&[(counters.exports_retried, "exports tried again")]);
+    let spans = format!(
+        "{} events, {} duplicates{events}; {} workflows ended, {} timed out, {} not found{workflows}; \
+         {} spans finished, {} delivered, {} rejected{exports}",
+        counters.events_accepted,
+        counters.events_duplicate,
+        counters.workflows_ended,
+        counters.workflows_timed_out,
+        counters.workflows_not_found,
+        counters.spans_finished,
+        counters.spans_delivered,
+        counters.spans_rejected,
+    );
+    let reasons = PollFailureReason::ALL.iter().zip(counters.polls_failed);
+    let reasons: Vec<_> = reasons
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{count} {}", reason.as_str()))
+        .collect();
+    let reasons = match reasons.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", reasons.join(", ")),
+    };
+    let answers = some(&[
+        (counters.polls_not_found, "not found"),
+        (counters.answers_stale, "answered too late"),
+    ]);
+    let polls = format!(
+        "{} polls, {} failed{reasons}{answers}; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
+        counters.polls,
+        counters.polls_failed.iter().sum::<u64>(),
+        counters.lateness.quantile(0.5),
+        counters.lateness.quantile(0.99),
+        counters.lateness.longest(),
+        counters.latency.quantile(0.5),
+        counters.latency.quantile(0.99),
+    );
+    [spans, polls]
 }
 
 /// What the next start finds, and what it does not.
