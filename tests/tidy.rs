@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("the clock", &["clock"]),
     (
         "what edges share",
-        &["http", "link", "mapping", "otlp", "waterfall"],
+        &["files", "http", "link", "mapping", "otlp", "waterfall"],
     ),
     ("who farspan is", &["credentials"]),
     ("how an API is asked", &["exchange"]),
