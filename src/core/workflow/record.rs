@@ -49,7 +49,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The version that [`encode`] writes, and the latest that [`decode`] reads.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
@@ -73,6 +73,7 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
         to.wall(end);
     });
     to.version_2(workflow);
+    to.version_3(workflow);
     to.0
 }
 
@@ -223,6 +224,9 @@ impl Writer {
             });
         });
         self.seen_before_end(workflow);
+    }
+
+    fn version_3(&mut self, workflow: &Workflow) {
         self.bool(workflow.runs_by == RunsBy::Attempt);
     }
 
@@ -296,6 +300,9 @@ impl Reader<'_> {
         };
         if version >= 2 {
             self.version_2(&mut workflow)?;
+        }
+        if version >= 3 {
+            self.version_3(&mut workflow)?;
         }
         let in_order = workflow
             .finished_within
@@ -508,7 +515,10 @@ impl Reader<'_> {
                 _ => return None,
             }
         }
-        self.seen_before_end(workflow)?;
+        self.seen_before_end(workflow)
+    }
+
+    fn version_3(&mut self, workflow: &mut Workflow) -> Option<()> {
         workflow.runs_by = match self.bool()? {
             true => RunsBy::Attempt,
             false => RunsBy::Event,
