@@ -28,6 +28,7 @@ mod fleet;
 mod pacing;
 mod random;
 mod scenario;
+mod trace;
 mod world;
 
 use fleet::{FleetScenario, FleetTally};
@@ -56,6 +57,11 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
         sum.waited,
         sum.reloads,
         sum.rated,
+        sum.strays,
+        sum.superseded,
+        sum.nested,
+        sum.attempts,
+        sum.waits,
     ];
     let rare = rare.iter().chain(&sum.crashes);
     assert!(
@@ -174,6 +180,11 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.spans_restored += tally.spans_restored;
     sum.reloads += tally.reloads;
     sum.rated += tally.rated;
+    sum.strays += tally.strays;
+    sum.superseded += tally.superseded;
+    sum.nested += tally.nested;
+    sum.attempts += tally.attempts;
+    sum.waits += tally.waits;
 }
 
 impl std::fmt::Display for Tally {
@@ -182,7 +193,7 @@ impl std::fmt::Display for Tally {
             f,
             "{} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
              {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} \
-             spans; {} reloads, {} polls at a rate",
+             spans; {} reloads, {} polls at a rate; {} workflows superseded, {} spans nested, {} of later attempts, {} waits",
             self.runs,
             self.simulated_ns / HOUR,
             self.polls,
@@ -197,7 +208,11 @@ impl std::fmt::Display for Tally {
             self.restored,
             self.spans_restored,
             self.reloads,
-            self.rated
+            self.rated,
+            self.superseded,
+            self.nested,
+            self.attempts,
+            self.waits
         )
     }
 }

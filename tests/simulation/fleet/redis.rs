@@ -189,6 +189,9 @@ impl Redis {
         });
         if let Some(record) = &part.record {
             there.record = Some(record.clone());
+        }
+        // One that a later attempt ends at once has no record, only spans.
+        if sets > 0 {
             self.ledger.accepted.insert(run);
         }
         for (field, span) in &part.spans {
