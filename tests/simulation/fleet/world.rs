@@ -1,6 +1,6 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
-use super::instance::{Around, Effect, Instance};
+use super::instance::{Around, Effect, Instance, Known};
 use super::redis::{Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
@@ -591,14 +591,18 @@ impl World {
         if !self.instances.iter().flatten().all(well) {
             return self.plan(now + SECOND, Happening::Fault(Fault::Flush));
         }
-        let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
+        let mut known: Vec<(Owner, Known)> = Vec::new();
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
             (it.loses_claim, it.gives_up) = (false, None);
             known.push((it.client.owner, it.knows(now)));
         }
-        let known_by = |run: RunKey| {
-            let knowing = known.iter().filter(|(_, runs)| runs.contains(&run));
+        let known_by = |run: RunKey, is_done: bool| {
+            let knows = |known: &Known| match is_done {
+                true => known.done.contains(&run),
+                false => known.held.contains(&run) || known.done.contains(&run),
+            };
+            let knowing = known.iter().filter(|(_, known)| knows(known));
             knowing.map(|(owner, _)| *owner).collect()
         };
         self.redis.flush_all(known_by, now);
