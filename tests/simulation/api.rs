@@ -384,6 +384,10 @@ fn distort(
 
 /// The numbers of attempts that there may be too many of, beside the true ones.
 pub fn many_attempts(distortion: Distortion) -> std::ops::Range<u32> {
-    let count = distortion.shift_ns.unsigned_abs() % (limits::STAGE_ATTEMPTS_MAX as u64 + 20);
-    10..10 + count as u32
+    let shift = distortion.shift_ns.unsigned_abs();
+    let most = match shift.is_multiple_of(5) {
+        true => limits::STAGE_ATTEMPTS_MAX as u64 + 20,
+        false => 10,
+    };
+    10..10 + (shift % most) as u32
 }

@@ -438,11 +438,12 @@ impl Told {
             let of = self.stages.get_mut(&stage.key).expect("it was just told");
             of.hung = parent;
         }
-        let keys: Vec<Key> = self.stages.keys().cloned().collect();
-        for key in keys {
-            let has_later = self.attempts(&key.0).any(|attempt| attempt > key.1);
-            let (is_here, of) = (here.contains(&key), self.stages.get_mut(&key));
-            let Some(of) = of else { continue };
+        // In the order of path and attempt: what comes behind is what was looked at before.
+        let mut later: Option<&Key> = None;
+        for (key, of) in self.stages.iter_mut().rev() {
+            let has_later = later.is_some_and(|later| later.0 == key.0);
+            later = Some(key);
+            let is_here = here.contains(&key);
             let runs = is_here && of.state == State::Running;
             let is_over = matches!(of.state, State::Ended(_)) || (has_later && !runs);
             match is_over {
