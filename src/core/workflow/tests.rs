@@ -435,6 +435,28 @@ fn the_last_word_before_a_span_is_finished_counts() {
     );
 }
 
+/// When it was first seen is no news about the workflow's end.
+#[test]
+fn what_is_seen_after_the_end_without_times_is_within_it() {
+    let naming = Naming {
+        skipped: true,
+        ..naming()
+    };
+    check_of(
+        event(),
+        &naming,
+        "5  Processing,0..
+         15 Completed,0..12 a=Skipped b=Completed
+         25 Completed,0..12
+         35 Completed,0..12",
+        &expect![[r#"
+            @15 a 12..12 unset result=skip | Skipped 12
+            @35 b 12..12 ok result=success | Completed 12
+            @35 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+}
+
 #[test]
 fn what_was_told_once_is_kept() {
     check(
@@ -919,7 +941,7 @@ fn rings_of_parents_are_cut() {
          15 Completed,0..20 a#2^b=Completed,2..13 b#1=Completed,1..14",
         &expect![[r#"
             @5 a in b 1..9 ok result=success | Completed 5
-            @5 b#2 after b 2..8 ok result=success | Completed 5
+            @5 b#2 in a#2 after b 2..8 ok result=success | Completed 5
             @15 a#2 after a 2..13 ok result=success | Processing 5 Completed 13
             @15 b 1..14 ok result=success | Processing 5 Completed 14
             @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
@@ -1008,6 +1030,24 @@ fn a_stage_that_succeeded_waits_for_what_has_not_begun() {
             @25 a in job 2..3 ok result=success | Processing 3 Completed 3
             @25 job 1..4 ok result=success | Completed 4
             @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+}
+
+/// Also through a stage that nothing is said of.
+#[test]
+fn a_stage_waits_for_what_runs_far_below() {
+    check(
+        "5  Processing,0.. job=Processing,1.. group^job=Null step^group=Processing,2..
+         15 Processing,0.. job=Failed,1..9 step^group=Processing,2..
+         25 Completed,0..20 job=Failed,1..9 step^group=Failed,2..8
+         35 Completed,0..20
+         45 Completed,0..20",
+        &expect![[r#"
+            @25 step in group 2..8 error "" result=failure type=Failed | Processing 5 Failed 8
+            @45 group in job 2..8 unset incomplete=Bool(true) |
+            @45 job 1..9 error "" result=failure type=Failed | Processing 5 Failed 9
+            @45 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
         "#]],
     );
 }
@@ -1261,11 +1301,47 @@ fn attempts_at_a_stage_with_stages() {
          25 Completed,0..24 job#2=Completed,11..23 job/a#3^job=Completed,12..20",
         &expect![[r#"
             @15 a in job 2..8 error "" result=failure type=Failed | Processing 5 Failed 8
-            @15 a#2 after a 11..12 error "" result=failure type=Failed | Failed 12
+            @15 a#2 in job#2 after a 11..12 error "" result=failure type=Failed | Failed 12
             @15 job 1..9 error "" result=failure type=Failed | Processing 5 Failed 9
+            @25 a#3 in job#2 after a#2 12..20 ok result=success | Processing 15 Completed 20
             @25 job#2 after job 11..23 ok result=success | Processing 15 Completed 23
-            @25 a#3 after a#2 12..20 ok result=success | Processing 15 Completed 20
             @25 Workflow 0..24 ok result=success | Submitted -1 Processing 5 Completed 24
+        "#]],
+    );
+}
+
+/// The one before may have been skipped, or have no status of its own.
+#[test]
+fn an_attempt_follows_past_those_that_have_no_span() {
+    check(
+        "5  Processing,0.. Run#1=Failed,1..2
+         15 Processing,0.. Run#1=Failed,1..2 Run#2=Skipped,3..4
+         25 Completed,0..12 Run#1=Failed,1..2 Run#2=Skipped,3..4 Run#3=Completed,5..6",
+        &expect![[r#"
+            @5 Run 1..2 error "" result=failure type=Failed | Failed 2
+            @25 Run#3 after Run 5..6 ok result=success | Completed 6
+            @25 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+    // Whatever their order in the answer.
+    check(
+        "5  Completed,0..12 Run#3=Completed,5..6 Run#2=Skipped,3..4 Run#1=Failed,1..2",
+        &expect![[r#"
+            @5 Run#3 after Run 5..6 ok result=success | Completed 5
+            @5 Run 1..2 error "" result=failure type=Failed | Failed 2
+            @5 Workflow 0..12 ok result=success | Submitted -1 Completed 5
+        "#]],
+    );
+    check(
+        "5  Processing,0.. job#1=Null job/a#1^job=Processing,1..
+         15 Completed,0..12 job#2=Completed,5..9 job/a#1^job=Completed,1..4
+         25 Completed,0..12
+         35 Completed,0..12",
+        &expect![[r#"
+            @15 a in job 1..4 ok result=success | Processing 4 Completed 4
+            @15 job#2 after job 5..9 ok result=success | Completed 9
+            @35 job 1..4 error "Superseded by a later attempt" result=failure type=superseded |
+            @35 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
         "#]],
     );
 }

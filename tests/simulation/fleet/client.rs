@@ -96,6 +96,15 @@ pub struct View<'a> {
     pub room: usize,
 }
 
+/// How far one is in writing everything anew, in the order of the runs, or the changes that came meanwhile.
+#[derive(Clone, Copy)]
+struct Rejoining {
+    behind: Option<RunKey>,
+    /// `None`: everything.
+    from: Option<usize>,
+    until: usize,
+}
+
 pub struct Client {
     pub owner: Owner,
     lease: Duration,
@@ -115,7 +124,7 @@ pub struct Client {
     parts_max: usize,
     parts_left: usize,
     /// The last run that was written anew, and how many changes there were when it began.
-    rejoining: Option<(RunKey, usize)>,
+    rejoining: Option<Rejoining>,
     /// Commits that left something to the next.
     pub unfinished: u64,
     estates: Vec<Estate>,
@@ -261,34 +270,51 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let mut runs = by_run(&(view.everything)());
-        for run in by_run(changes).into_keys() {
-            if self.mine.contains(&run) {
-                runs.entry(run).or_default();
+        let mut it = match self.rejoining {
+            Some(it) => it,
+            None => {
+                self.register(wire, now)?;
+                let until = changes.len();
+                Rejoining {
+                    behind: None,
+                    from: None,
+                    until,
+                }
             }
-        }
-        let begun = self.rejoining;
-        match begun {
-            Some((behind, _)) => runs.retain(|run, _| *run > behind),
-            None => self.register(wire, now)?,
-        }
-        let seen = begun.map_or(changes.len(), |(_, seen)| seen);
-        let known = match self.sure.map(|sure| silence(sure, now)) {
-            Some(silent) if silent >= DONE_KEPT => Mode::Held,
-            _ => Mode::Whole,
         };
-        let mut written = self.write(runs, known, Mode::Whole, wire, now);
-        if written.is_ok() && begun.is_some() {
-            let since = by_run(&changes[seen..]);
-            written = self.write(since, Mode::Known, Mode::New, wire, now);
-            if let Err(Trouble::Unfinished(behind)) = &mut written {
-                *behind = RunKey::from_bytes([u8::MAX; 16]);
+        loop {
+            let (mut runs, modes) = match it.from {
+                None => {
+                    let mut runs = by_run(&(view.everything)());
+                    for run in by_run(changes).into_keys() {
+                        if self.mine.contains(&run) {
+                            runs.entry(run).or_default();
+                        }
+                    }
+                    let known = match self.sure.map(|sure| silence(sure, now)) {
+                        Some(silent) if silent >= DONE_KEPT => Mode::Held,
+                        _ => Mode::Whole,
+                    };
+                    (runs, (known, Mode::Whole))
+                }
+                Some(from) => (by_run(&changes[from..it.until]), (Mode::Known, Mode::New)),
+            };
+            runs.retain(|run, _| Some(*run) > it.behind);
+            let written = self.write(runs, modes.0, modes.1, wire, now);
+            if let Err(Trouble::Unfinished(behind)) = written {
+                it.behind = Some(behind);
+                self.rejoining = Some(it);
             }
+            written?;
+            if it.until == changes.len() {
+                break;
+            }
+            it = Rejoining {
+                behind: None,
+                from: Some(it.until),
+                until: changes.len(),
+            };
         }
-        if let Err(Trouble::Unfinished(behind)) = written {
-            self.rejoining = Some((behind, seen));
-        }
-        written?;
         self.rejoining = None;
         self.is_whole = true;
         self.sure = self.renewed;

@@ -42,6 +42,13 @@ struct Unused {
     late: Vec<Late>,
 }
 
+/// Runs that it has, and that it knows to be done.
+#[derive(Default)]
+pub struct Known {
+    pub held: BTreeSet<RunKey>,
+    pub done: BTreeSet<RunKey>,
+}
+
 pub struct Instance {
     pub core: Core,
     pub client: Client,
@@ -210,15 +217,18 @@ impl Instance {
         self.client.is_whole && self.store_again_at.is_none()
     }
 
-    pub fn knows(&self, at: u64) -> BTreeSet<RunKey> {
-        let everything = self.core.everything(self.clock(at));
-        let run = |change: &Change| match change {
-            Change::PutWorkflow { run, .. } | Change::PutFinished(run, _) => Some(*run),
-            Change::PutSpan(span) => Some(span.run),
-            Change::PutNotification(it) => Some(it.run),
-            _ => None,
-        };
-        everything.iter().filter_map(run).collect()
+    pub fn knows(&self, at: u64) -> Known {
+        let mut known = Known::default();
+        for change in self.core.everything(self.clock(at)) {
+            match change {
+                Change::PutWorkflow { run, .. } => known.held.insert(run),
+                Change::PutSpan(span) => known.held.insert(span.run),
+                Change::PutNotification(it) => known.held.insert(it.run),
+                Change::PutFinished(run, _) => known.done.insert(run),
+                _ => false,
+            };
+        }
+        known
     }
 
     /// One turn of the loop; with nothing to take in, whatever is due. What is there shares the turn.

@@ -195,6 +195,9 @@ impl Redis {
         });
         if let Some(record) = &part.record {
             there.record = Some(record.clone());
+        }
+        // One that a later attempt ends at once has no record, only spans.
+        if sets > 0 {
             self.ledger.accepted.insert(run);
         }
         for (field, item) in &part.items {
@@ -310,12 +313,13 @@ impl Redis {
     }
 
     /// Everything goes. Of each run the living who know it are told apart from what nobody knows any more.
-    pub fn flush_all(&mut self, known_by: impl Fn(RunKey) -> BTreeSet<Owner>, now: u64) {
+    /// What is done is known to those who know that.
+    pub fn flush_all(&mut self, known_by: impl Fn(RunKey, bool) -> BTreeSet<Owner>, now: u64) {
         let (runs, done) = (self.runs.keys(), self.done.iter());
         let done = done.filter(|(_, expires)| now < **expires);
         let lost: Vec<RunKey> = runs.chain(done.map(|(run, _)| run)).copied().collect();
         for run in lost {
-            let mut knowing = known_by(run);
+            let mut knowing = known_by(run, !self.runs.contains_key(&run));
             if let Some(there) = self.runs.get(&run) {
                 knowing.retain(|owner| *owner == there.owner);
             }

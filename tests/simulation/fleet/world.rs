@@ -1,14 +1,13 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
-use super::instance::{Around, Effect, Instance};
+use super::instance::{Around, Effect, Instance, Known};
 use super::redis::{Kind, Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::random::Random;
 use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
-use crate::world::{Ids, hold_exact, hold_span, sampled};
-use farspan::core::event::Value;
-use farspan::core::ids::{RunKey, SpanId};
+use crate::trace::{self, Ids, Part, Spans, hold_exact, hold_span, hold_whole, sampled};
+use farspan::core::ids::{RunKey, SpanId, TraceId};
 use farspan::core::notification::{Notified, Notify, NotifyTrouble};
 use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::span::{Span, SpanStatus};
@@ -152,7 +151,9 @@ struct World {
     /// How long after a stop it starts again.
     stopping: Vec<Option<u64>>,
     rates: Vec<Rate>,
+    /// The first attempt at each workflow.
     by_id: BTreeMap<Box<str>, usize>,
+    parts: BTreeMap<SpanId, (usize, Part)>,
     by_run: BTreeMap<RunKey, usize>,
     /// When somebody heard of it first, which may be long before it is stored.
     heard: BTreeMap<RunKey, u64>,
@@ -217,9 +218,8 @@ impl World {
             gone: vec![false; scenario.instances],
             stopping: vec![None; scenario.instances],
             rates: base.hosts.iter().map(|_| Rate::default()).collect(),
-            by_id: (plans.clone())
-                .map(|(plan, n)| (plan.event.workflow_id.clone(), n))
-                .collect(),
+            parts: trace::parts(base),
+            by_id: base.firsts(),
             heard: BTreeMap::new(),
             by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
             spans: BTreeMap::new(),
@@ -437,7 +437,7 @@ impl World {
         let by_run = self.by_run.clone();
         let mut all = true;
         for (run, plan) in by_run {
-            if !self.redis.ledger.accepted.contains(&run) {
+            if !self.is_taken(run, plan) {
                 self.publish(plan);
                 all = false;
             }
@@ -451,6 +451,18 @@ impl World {
         if !all || is_coming || !scenario.base.events.iter().all(|(at, _)| *at <= self.now) {
             self.plan(self.now + 2 * MINUTE, Happening::Again);
         }
+    }
+
+    /// Whether somebody has it, or there is nothing to have: of one that was not recorded and that a later attempt has
+    /// ended at once.
+    fn is_taken(&self, run: RunKey, plan: usize) -> bool {
+        let base = &self.scenario.base;
+        let plan = &base.plans[plan];
+        let naming = &base.settings.monitors[plan.monitor].naming;
+        let may_lack = plan.later.is_some() && !sampled(plan, base) && !naming.notifies;
+        // One that is superseded in the turn that hears of it has no record.
+        let is_told = self.told.contains_key(&run);
+        may_lack || is_told || self.redis.ledger.accepted.contains(&run)
     }
 
     /// What an instance does with this input, or with the time that has passed.
@@ -605,14 +617,18 @@ impl World {
         if !self.instances.iter().flatten().all(well) {
             return self.plan(now + SECOND, Happening::Fault(Fault::Flush));
         }
-        let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
+        let mut known: Vec<(Owner, Known)> = Vec::new();
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
             (it.loses_claim, it.gives_up) = (false, None);
             known.push((it.client.owner, it.knows(now)));
         }
-        let known_by = |run: RunKey| {
-            let knowing = known.iter().filter(|(_, runs)| runs.contains(&run));
+        let known_by = |run: RunKey, is_done: bool| {
+            let knows = |known: &Known| match is_done {
+                true => known.done.contains(&run),
+                false => known.held.contains(&run) || known.done.contains(&run),
+            };
+            let knowing = known.iter().filter(|(_, known)| knows(known));
             knowing.map(|(owner, _)| *owner).collect()
         };
         self.redis.flush_all(known_by, now);
@@ -625,10 +641,10 @@ impl World {
             Effect::Finished(span, bytes) => self.finished(*span, bytes),
             Effect::Send(batch) => self.sent(owner, batch),
             Effect::Announce(event, bytes) => {
-                let plan = &self.scenario.base.plans[self.by_id[&*event.workflow_id]];
+                let plan = &self.scenario.base.plans[self.by_run[&event.run]];
                 let naming = &self.scenario.base.settings.monitors[plan.monitor].naming;
                 assert!(naming.notifies, "nobody wants to know");
-                assert_eq!(event.run, self.run_of(plan));
+                assert_eq!(*event.workflow_id, *plan.event.workflow_id);
                 assert!(!bytes.is_empty());
             }
             Effect::Tell(notify) => self.leaves(owner, notify),
@@ -649,8 +665,8 @@ impl World {
         let Some(sent) = self.of_life(owner).map(|it| it.clock(self.now)) else {
             return;
         };
-        let plan = &scenario.base.plans[self.by_id[&*poll.workflow_id]];
-        let rate = &mut self.rates[plan.host];
+        let plan = self.by_id[&*poll.workflow_id];
+        let rate = &mut self.rates[scenario.base.plans[plan].host];
         let reply = api::reply(&scenario.base, plan, rate, self.now, &mut self.random);
         let polled = |answer| Polled {
             slot: poll.slot,
@@ -671,18 +687,12 @@ impl World {
 
     fn finished(&mut self, span: Span, bytes: Arc<[u8]>) {
         let scenario = self.scenario.clone();
-        let plan = &scenario.base.plans[self.plan_of(&span)];
-        hold_span(&span, plan, &Ids::of(plan, &scenario.base));
+        let known = self.parts.get(&span.span_id);
+        let (plan, part) = known.unwrap_or_else(|| panic!("a span of nothing: {span:?}"));
+        let plan = &scenario.base.plans[*plan];
+        hold_span(&span, part, plan, &scenario.base);
         assert!(sampled(plan, &scenario.base));
         self.spans.insert(bytes, span);
-    }
-
-    fn plan_of(&self, span: &Span) -> usize {
-        let id = (span.attributes.iter()).find(|(key, _)| **key == *"workflowId");
-        let Some((_, Value::Str(id))) = id else {
-            panic!("a span of no run: {span:?}");
-        };
-        self.by_id[id]
     }
 
     /// A batch is handed to the exporter.
@@ -860,34 +870,54 @@ impl World {
     fn noted(&mut self, note: &Note) {
         match note {
             Note::NotRestored { why, .. } => panic!("not restored: {why}"),
-            Note::Watching { workflow_id, .. } => {
-                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
-                let run = self.run_of(plan);
-                self.heard.entry(run).or_insert(self.now);
+            Note::Watching {
+                workflow_id,
+                trace_id,
+            } => {
+                for plan in self.attempts(workflow_id, *trace_id) {
+                    let run = self.run_of(&self.scenario.base.plans[plan]);
+                    self.heard.entry(run).or_insert(self.now);
+                }
             }
             Note::Shed { workflow_id } => panic!("{workflow_id} was shed"),
             Note::Ended {
                 workflow_id,
+                trace_id,
                 abandoned,
                 ..
             } => {
-                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
-                let monitor = &self.scenario.base.settings.monitors[plan.monitor];
-                match abandoned {
-                    Some(Abandoned::NotFound) => {
-                        assert!(!plan.exists, "it is there");
-                    }
-                    Some(Abandoned::TimedOut) => {
-                        let first = self.heard[&self.run_of(plan)];
-                        // The deadline is by the wall clock of whoever heard of it first.
-                        let since = self.now + 5 * SECOND - first;
-                        assert!(since >= nanos(monitor.pace.timeout), "timed out early");
-                    }
-                    Some(Abandoned::Superseded) => panic!("no plan has attempts"),
-                    None => assert!(self.now >= plan.course.end),
-                }
+                let attempts = self.attempts(workflow_id, *trace_id);
+                let plans = attempts.iter().map(|plan| &self.scenario.base.plans[*plan]);
+                let may_end = |plan: &Plan| self.may_end(plan, *abandoned);
+                assert!(
+                    plans.into_iter().any(may_end),
+                    "{workflow_id}: {abandoned:?}"
+                );
             }
             _ => {}
+        }
+    }
+
+    /// The attempts at a workflow that this trace may be of: several where they share a parent's.
+    fn attempts(&self, workflow_id: &str, trace_id: TraceId) -> Vec<usize> {
+        let plans = &self.scenario.base.plans;
+        let first = self.by_id[workflow_id];
+        std::iter::successors(Some(first), |plan| plans[*plan].later)
+            .filter(|plan| Ids::of(&plans[*plan], &self.scenario.base).trace == trace_id)
+            .collect()
+    }
+
+    /// Whether it may end like that now.
+    fn may_end(&self, plan: &Plan, abandoned: Option<Abandoned>) -> bool {
+        let monitor = &self.scenario.base.settings.monitors[plan.monitor];
+        match abandoned {
+            Some(Abandoned::NotFound) => !plan.exists,
+            Some(Abandoned::TimedOut) => self.heard.get(&self.run_of(plan)).is_some_and(|first| {
+                // The deadline is by the wall clock of whoever heard of it first.
+                self.now + 5 * SECOND - first >= nanos(monitor.pace.timeout)
+            }),
+            Some(Abandoned::Superseded) => plan.later.is_some(),
+            None => self.now >= plan.course.end,
         }
     }
 
@@ -906,14 +936,14 @@ impl World {
         assert!(self.redis.owners.is_empty(), "the dead own nothing");
         assert!(self.redis.runs_of.values().all(BTreeSet::is_empty));
         let scenario = self.scenario.clone();
-        for plan in &scenario.base.plans {
+        for (index, plan) in scenario.base.plans.iter().enumerate() {
             let run = self.run_of(plan);
-            assert!(self.redis.ledger.accepted.contains(&run));
+            assert!(self.is_taken(run, index));
             self.tally.workflows += 1;
             if self.redis.ledger.excused.contains(&run) {
                 self.tally.excused += 1;
             } else {
-                self.hold_whole(plan);
+                self.hold_trace(index);
             }
         }
         self.tally.runs = 1;
@@ -922,35 +952,35 @@ impl World {
     }
 
     /// The collector has one whole trace of it.
-    fn hold_whole(&mut self, plan: &Plan) {
-        let base = &self.scenario.base;
-        let ids = Ids::of(plan, base);
-        let at = |id: &SpanId| self.arrived.get(id).map(|bytes| &self.spans[bytes]);
-        let root = at(&ids.root);
-        assert_eq!(root.is_some(), sampled(plan, base), "its root");
+    fn hold_trace(&mut self, index: usize) {
+        let scenario = self.scenario.clone();
+        let base = &scenario.base;
+        let plan = &base.plans[index];
+        let of_plan = |(id, (of, part)): (&SpanId, &(usize, Part))| {
+            let bytes = self.arrived.get(id).filter(|_| *of == index)?;
+            Some((part.clone(), &self.spans[bytes]))
+        };
         let notifies = base.settings.monitors[plan.monitor].naming.notifies;
         let is_told = self.told.contains_key(&self.run_of(plan));
         assert_eq!(is_told, notifies, "its end");
-        let mut stages = BTreeMap::new();
-        for stage in &plan.stages {
-            if let Some(span) = at(&ids.stage(plan, &stage.path, base)) {
-                stages.insert(stage.path.clone(), span.clone());
-            }
+        let spans: Spans<'_> = self.parts.iter().filter_map(of_plan).collect();
+        assert_eq!(!spans.is_empty(), sampled(plan, base), "its trace");
+        if spans.is_empty() {
+            return;
         }
-        let Some(root) = root else {
-            return assert!(stages.is_empty());
-        };
-        for stage in stages.values() {
-            let within = root.start <= stage.start && stage.end <= root.end;
-            assert!(within, "{stage:?} outside {root:?}");
-        }
+        hold_whole(&spans, plan, base);
+        let root = spans[&Part::Workflow];
         let names: Vec<&str> = root.events.iter().map(|event| &*event.name).collect();
         let told: BTreeSet<&&str> = names.iter().collect();
         assert_eq!(told.len(), names.len(), "a status told twice: {root:?}");
-        let given_up = [Abandoned::TimedOut, Abandoned::NotFound]
-            .map(|why| SpanStatus::Error(why.message().into()));
+        let given_up = [
+            Abandoned::TimedOut,
+            Abandoned::NotFound,
+            Abandoned::Superseded,
+        ]
+        .map(|why| SpanStatus::Error(why.message().into()));
         if !given_up.contains(&root.status) {
-            hold_exact(Some(root), &stages, plan, base);
+            hold_exact(&spans, plan, base);
             self.tally.exact += 1;
         }
     }
