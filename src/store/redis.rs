@@ -1354,7 +1354,7 @@ mod tests {
         commit(&mut a, &all);
         let _: () = server.ask(&["FLUSHALL"]);
         a.time_max = Duration::ZERO;
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes = vec![put(2, b"old")];
         for commits in 1.. {
             assert!(commits < 20, "it comes to an end");
             let view = View {
