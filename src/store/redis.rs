@@ -247,13 +247,16 @@ pub struct RedisStore {
     unread: HashMap<String, usize>,
 }
 
-/// How far we are in writing everything anew, in the order of the runs.
+/// How far we are in writing everything anew, in the order of the runs; and then what has changed meanwhile, which may be
+/// as much.
 #[derive(Clone, Copy, Debug)]
 struct Rejoining {
     /// The last run that was written.
-    behind: RunKey,
-    /// Changes that there were when it began. Those that have come since are written again at its end.
-    changes: usize,
+    behind: Option<RunKey>,
+    /// The first change that is to be written. `None`: everything is.
+    from: Option<usize>,
+    /// Changes that there were when this part began. Those that have come since are written behind it.
+    until: usize,
 }
 
 /// Our share in what a dead owner has left.
@@ -444,6 +447,52 @@ impl RedisStore {
         view: &View<'_>,
         committed: &mut Committed,
     ) -> Result<(), Trouble> {
+        let mut it = match self.rejoining {
+            // Were the lease to lapse in between, the next part would say so: nobody registers anew here.
+            Some(it) => it,
+            None => {
+                self.register()?;
+                Rejoining {
+                    behind: None,
+                    from: None,
+                    until: changes.len(),
+                }
+            }
+        };
+        loop {
+            let written = self.write_part(&it, changes, view);
+            if let Err(Trouble::Unfinished(behind)) = written {
+                it.behind = Some(behind);
+                self.rejoining = Some(it);
+            }
+            written?;
+            if it.until >= changes.len() {
+                break;
+            }
+            it = Rejoining {
+                behind: None,
+                from: Some(it.until),
+                until: changes.len(),
+            };
+        }
+        self.rejoining = None;
+        self.is_whole = true;
+        self.sure = self.renewed;
+        self.find_own(committed)
+    }
+
+    fn write_part(
+        &mut self,
+        it: &Rejoining,
+        changes: &[Change],
+        view: &View<'_>,
+    ) -> Result<(), Trouble> {
+        let is_left = |run: &RunKey| Some(*run) > it.behind;
+        if let Some(from) = it.from {
+            let mut runs = by_run(changes.get(from..it.until).unwrap_or(changes));
+            runs.retain(|run, _| is_left(run));
+            return self.write(runs, "known", "new");
+        }
         let mut runs = by_run(&(view.everything)());
         for run in by_run(changes).into_keys() {
             // What is not there any more is delivered.
@@ -451,40 +500,14 @@ impl RedisStore {
                 runs.entry(run).or_default();
             }
         }
-        let begun = self.rejoining;
-        match begun {
-            // Were the lease to lapse in between, the next part would say so: nobody registers anew here.
-            Some(Rejoining { behind, .. }) => runs.retain(|run, _| *run > behind),
-            None => self.register()?,
-        }
-        let seen = begun.map_or(changes.len(), |it| it.changes);
-        let now = clock::now();
+        runs.retain(|run, _| is_left(run));
         // Since a try that failed midway nothing is sure either.
+        let now = clock::now();
         let known = match self.sure.map(|sure| silence(sure, now)) {
             Some(silent) if silent >= DONE_KEPT => "held",
             _ => "whole",
         };
-        let mut written = self.write(runs, known, "whole");
-        if written.is_ok() && begun.is_some() {
-            let since = by_run(changes.get(seen..).unwrap_or(changes));
-            written = self
-                .write(since, "known", "new")
-                .map_err(|error| match error {
-                    Trouble::Unfinished(_) => {
-                        Trouble::Unfinished(RunKey::from_bytes([u8::MAX; 16]))
-                    }
-                    error => error,
-                });
-        }
-        if let Err(Trouble::Unfinished(behind)) = written {
-            let changes = seen;
-            self.rejoining = Some(Rejoining { behind, changes });
-        }
-        written?;
-        self.rejoining = None;
-        self.is_whole = true;
-        self.sure = self.renewed;
-        self.find_own(committed)
+        self.write(runs, known, "whole")
     }
 
     fn register(&mut self) -> Result<(), Trouble> {
@@ -1357,6 +1380,57 @@ mod tests {
             assert_eq!(told(n), record, "{n}");
         }
         assert_eq!(claimed.len(), usize::from(COUNT) - 2);
+    }
+
+    /// What changes meanwhile may be more than one commit can write.
+    #[test]
+    fn whatever_changes_while_everything_is_written_anew_it_comes_to_an_end() {
+        const COUNT: u16 = 1000;
+        let server = Server::start();
+        let run = |n: u16| RunKey::from_bytes(u128::from(n).to_be_bytes());
+        let put = |n: u16, record: &[u8]| Change::PutWorkflow {
+            run: run(n),
+            record: [&[record::VERSION], record].concat(),
+        };
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        let mut all: Vec<Change> = (0..COUNT).map(|n| put(n, b"old")).collect();
+        commit(&mut a, &all);
+        let _: () = server.ask(&["FLUSHALL"]);
+        a.time_max = Duration::ZERO;
+        let mut changes = vec![put(2, b"old")];
+        for commits in 1.. {
+            assert!(commits < 20, "it comes to an end");
+            let view = View {
+                everything: &|| all.clone(),
+                room: 0,
+            };
+            if a.commit(&changes, &view).is_ok() {
+                break;
+            }
+            let record: &[u8] = match commits {
+                1 => b"new",
+                // Some change once more while the changes are written.
+                6 => b"last",
+                _ => continue,
+            };
+            let is_all = commits == 1;
+            let those = (0..COUNT).filter(|n| is_all || n % 100 == 0);
+            changes.extend(those.map(|n| put(n, record)));
+            for n in (0..COUNT).filter(|n| is_all || n % 100 == 0) {
+                all[usize::from(n)] = put(n, record);
+            }
+        }
+        a.leave();
+        b.due = clock::now().mono;
+        let mut told = BTreeMap::new();
+        while told.len() < usize::from(COUNT) {
+            b.due = clock::now().mono;
+            told.extend(commit(&mut b, &[]).claimed.workflows);
+        }
+        for n in 0..COUNT {
+            let record: &[u8] = if n % 100 == 0 { b"last" } else { b"new" };
+            assert_eq!(&told[&run(n)][1..], record, "{n}");
+        }
     }
 
     /// Who loses the lease in the middle of it begins anew, and is refused what others have taken meanwhile.
