@@ -177,7 +177,7 @@ impl Bench {
                 }
                 // No monitor of this bench has a receiver.
                 Action::Announce(_) | Action::Notify(_) => continue,
-                Action::Release(_) | Action::Leave(_) => continue,
+                Action::List(_) | Action::Release(_) | Action::Leave(_) => continue,
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     let start = Instant::now();

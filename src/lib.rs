@@ -17,6 +17,7 @@ pub mod credentials;
 pub mod demo;
 pub mod exchange;
 pub mod export;
+pub mod files;
 pub mod http;
 pub mod intake;
 #[cfg(feature = "redis")]

@@ -499,6 +499,9 @@ impl Loop {
         let mut ends = false;
         let reloads = self.living.reloads();
         let mut reloads = &reloads;
+        let listings = self.feed.listings();
+        let mut listings = &listings;
+        let no_listing = never();
         self.living.say(State::Ready);
         loop {
             let patience = self.patience().min(self.tell());
@@ -522,6 +525,13 @@ impl Loop {
                     Ok(reload) => self.reload(reload),
                     Err(_) => {
                         reloads = &no_reload;
+                        None
+                    }
+                },
+                recv(listings) -> listing => match listing {
+                    Ok(listing) => Some(Input::Listing(listing)),
+                    Err(_) => {
+                        listings = &no_listing;
                         None
                     }
                 },
@@ -612,6 +622,7 @@ impl Loop {
                         self.core.handle(Input::Encoded(bytes), now);
                     }
                 }
+                Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Export(batch) => self.exports.push(batch),
                 Action::Announce(event) => {
                     let bytes = notify::encode(&event);
@@ -968,33 +979,8 @@ fn log_note(note: Note, apis: &[String]) {
 
 fn log_report(report: &Report, stored: bool) {
     let counters = &report.counters;
-    let failed: u64 = counters.polls_failed.iter().sum();
-    log::info!(
-        "{} events, {} duplicates; {} workflows ended, {} timed out, {} not found; {} spans finished, {} delivered, {} rejected",
-        counters.events_accepted,
-        counters.events_duplicate,
-        counters.workflows_ended,
-        counters.workflows_timed_out,
-        counters.workflows_not_found,
-        counters.spans_finished,
-        counters.spans_delivered,
-        counters.spans_rejected,
-    );
-    log::info!(
-        "{} polls, {failed} failed; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
-        counters.polls,
-        counters.lateness.quantile(0.5),
-        counters.lateness.quantile(0.99),
-        counters.lateness.longest(),
-        counters.latency.quantile(0.5),
-        counters.latency.quantile(0.99),
-    );
-    let (told, refused) = (
-        counters.notifications_delivered,
-        counters.notifications_refused,
-    );
-    if told + refused > 0 {
-        log::info!("{told} finished events told, {refused} refused");
+    for line in what_happened(counters) {
+        log::info!("{line}");
     }
     if stored {
         log::info!(
@@ -1007,6 +993,65 @@ fn log_report(report: &Report, stored: bool) {
     if let Some((level, line)) = what_is_left(report, stored) {
         log::log!(level, "{line}");
     }
+}
+
+/// In two lines. What seldom happens is there where it did.
+fn what_happened(counters: &Counters) -> [String; 2] {
+    let some = |counts: &[(u64, &str)]| -> String {
+        let some = counts.iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| format!(", {count} {what}"))
+            .collect()
+    };
+    let events = some(&[
+        (counters.events_shed, "without room or monitor"),
+        (counters.events_not_ours, "of runs whose record stays"),
+        (counters.runs_refused, "of other instances' runs"),
+    ]);
+    let workflows = some(&[
+        (counters.workflows_gone, "with their API"),
+        (counters.workflows_superseded, "superseded"),
+    ]);
+    let exports = some(&[
+        (counters.exports_retried, "exports tried again"),
+        (counters.notifications_delivered, "finished events told"),
+        (counters.notifications_refused, "finished events refused"),
+    ]);
+    let spans = format!(
+        "{} events, {} duplicates{events}; {} workflows ended, {} timed out, {} not found{workflows}; \
+         {} spans finished, {} delivered, {} rejected{exports}",
+        counters.events_accepted,
+        counters.events_duplicate,
+        counters.workflows_ended,
+        counters.workflows_timed_out,
+        counters.workflows_not_found,
+        counters.spans_finished,
+        counters.spans_delivered,
+        counters.spans_rejected,
+    );
+    let reasons = PollFailureReason::ALL.iter().zip(counters.polls_failed);
+    let reasons: Vec<_> = reasons
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{count} {}", reason.as_str()))
+        .collect();
+    let reasons = match reasons.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", reasons.join(", ")),
+    };
+    let answers = some(&[
+        (counters.polls_not_found, "not found"),
+        (counters.answers_stale, "answered too late"),
+    ]);
+    let polls = format!(
+        "{} polls, {} failed{reasons}{answers}; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
+        counters.polls,
+        counters.polls_failed.iter().sum::<u64>(),
+        counters.lateness.quantile(0.5),
+        counters.lateness.quantile(0.99),
+        counters.lateness.longest(),
+        counters.latency.quantile(0.5),
+        counters.latency.quantile(0.99),
+    );
+    [spans, polls]
 }
 
 /// What the next start finds, and what it does not.

@@ -14,6 +14,7 @@ use crate::core::snapshot::{Outcome, State};
 use crate::core::workflow::ContextUse;
 use crate::core::{Adaptive, Pace};
 use crate::credentials::{Auth, SecretSource};
+use crate::files;
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
     Children, Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Request, Stages,
@@ -926,7 +927,7 @@ fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -
             }
         },
     };
-    match super::settings::read_bounded(&path) {
+    match files::read_secret(&path) {
         Ok(_) => Some(path),
         Err(reason) => {
             object.mistake(key, format_args!("'{}' {reason}", shown(text)));
@@ -977,7 +978,7 @@ fn url(text: &str) -> Result<String, Reason> {
 
 fn pem(api: &Object<'_>, key: &'static str, kind: PemKind) -> Option<Pem> {
     let text = api.text(key)?;
-    let read = super::settings::read_bounded(Path::new(text));
+    let read = files::read(Path::new(text));
     let checked = read.and_then(|bytes| match otel::check_pem(&bytes, kind) {
         Ok(()) => Ok(bytes),
         Err(reason) => Err(reason.into()),

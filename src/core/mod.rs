@@ -13,6 +13,7 @@ pub mod event;
 pub mod ids;
 pub mod lateness;
 pub mod limits;
+mod listing;
 pub mod notification;
 pub mod outbox;
 pub mod pace;
@@ -23,13 +24,16 @@ pub mod snapshot;
 pub mod span;
 pub mod table;
 pub mod time;
+mod trouble;
 pub mod wheel;
 pub mod workflow;
 
 use backoff::Jitter;
 use event::StartEvent;
-use ids::RunKey;
+use ids::{RunKey, RunsBy};
 use lateness::Histogram;
+pub use listing::Listing;
+use listing::Lists;
 use notification::{FinishedEvent, Notification, Notifications, Notified, Notify};
 use outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome, Outbox, Settled};
 pub use pace::{Adaptive, Pace};
@@ -43,6 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Silence, Table, Watch};
 use time::{Mono, Now, Wall};
+use trouble::{Noted, Trouble};
 use wheel::Wheel;
 use workflow::record::{self, Record};
 use workflow::{Abandoned, Naming, Verdict, Workflow};
@@ -76,7 +81,7 @@ pub struct Monitor {
     /// What its spans are called.
     pub naming: Naming,
     /// Monitors with the same number ask the same host: they leave it alone together when it asks for that, and share
-    /// its rate.
+    /// its rate, for polls and for lists of runs.
     pub host: u16,
     /// When it polls.
     pub pace: Pace,
@@ -103,6 +108,8 @@ pub enum Input {
     Polled(Polled),
     /// A poll was taken back before anybody began with it.
     Recalled(Poll),
+    /// A discovery asks for lists.
+    Listing(Listing),
     /// The span that the last [`Action::Finished`] held, encoded.
     Encoded(Arc<[u8]>),
     /// The event that the last [`Action::Announce`] held, encoded.
@@ -173,6 +180,8 @@ pub enum Answer {
 pub enum Action {
     /// Ask the API; answer with [`Input::Polled`]. Never more of them under way than [`Settings::pollers`].
     Poll(Poll),
+    /// The discovery of this monitor may make the request that it has said to be due.
+    List(u16),
     /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
     Finished(Box<Span>),
     /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
@@ -323,16 +332,16 @@ pub enum Note {
         /// Why the watch was given up, if it was.
         abandoned: Option<Abandoned>,
     },
-    /// A host is in another kind of trouble than before.
+    /// A host is in another kind of trouble than before, or a monitor has trouble of its own with it.
     HostTroubled {
-        /// A monitor that asks it.
+        /// The monitor, or one that asks the host.
         monitor: u16,
         /// The kind.
         reason: PollFailureReason,
         /// More about it.
         detail: Box<str>,
     },
-    /// A host answers again.
+    /// A host answers again, or what a monitor asks of it is answered.
     HostRecovered {
         /// A monitor that asks it.
         monitor: u16,
@@ -365,7 +374,7 @@ pub enum Note {
         /// Whose.
         monitor: u16,
     },
-    /// A receiver will never take this one: it is dropped.
+    /// A receiver will never take an event, which is dropped. Told once for each reason, until it takes one.
     NotifyRefused {
         /// Whose.
         monitor: u16,
@@ -491,8 +500,8 @@ pub struct Core {
     leaving: HashMap<RunKey, Leaving>,
     /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
     not_restored: HashMap<RunKey, NotRestored>,
-    /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
-    oddities: HashSet<Box<str>>,
+    /// What was noted of each monitor.
+    noted: Vec<Noted>,
     actions: VecDeque<Action>,
     counters: Counters,
 }
@@ -526,34 +535,13 @@ struct Host {
     ready: VecDeque<u32>,
     /// Polls under way, strays too.
     under_way: usize,
+    lists: Lists,
     rate: Option<Rate>,
     paused_until: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
-    /// When each kind of trouble was noted last, in the order of [`PollFailureReason::ALL`].
-    noted: [Option<Mono>; PollFailureReason::ALL.len()],
-    /// Whether a note still waits for its recovery.
-    troubled: bool,
+    trouble: Trouble,
 }
-
-/// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
-/// connections and time-outs by turns: each kind of trouble is news once in this time.
-const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
-
-impl Host {
-    fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
-        let noted = &mut self.noted[reason.index()];
-        if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
-            return false;
-        }
-        *noted = Some(now);
-        self.troubled = true;
-        true
-    }
-}
-
-/// Different oddities that are noted before it is enough.
-const ODDITIES_MAX: usize = 64;
 
 impl Core {
     /// A core that watches nothing yet.
@@ -591,7 +579,7 @@ impl Core {
             encoding: VecDeque::new(),
             leaving: HashMap::new(),
             not_restored: HashMap::new(),
-            oddities: HashSet::new(),
+            noted: settings.monitors.iter().map(|_| Noted::default()).collect(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -610,6 +598,7 @@ impl Core {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
             Input::Recalled(poll) => self.take_back(&poll),
+            Input::Listing(listing) => self.take_listing(listing, now),
             Input::Encoded(bytes) => self.take_encoded(bytes, now),
             Input::EncodedEvent(bytes) => self.take_encoded_event(bytes),
             Input::Notified(notified) => self.take_notified(notified, now),
@@ -762,7 +751,8 @@ impl Core {
         let poll = self.wheel.next_deadline();
         let outbox = self.outbox.next_deadline(self.draining);
         let notifications = self.notifications.next_deadline(self.draining);
-        [poll, self.next_balance(), outbox, notifications]
+        let lists = self.next_list_due();
+        [poll, self.next_balance(), lists, outbox, notifications]
             .into_iter()
             .flatten()
             .min()
@@ -995,12 +985,15 @@ impl Core {
         let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
             return self.shed(event);
         };
+        let runs_by = monitor.naming.runs_by;
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
-        if self.not_restored.contains_key(&run) {
-            return self.leave(event, run);
+        let runs = [run, workflow::former_run_of(&event, key)];
+        if let Some(run) = runs.iter().find(|run| self.not_restored.contains_key(run)) {
+            return self.leave(event, *run);
         }
-        let done = self.table.has_finished(run) || self.leaving.contains_key(&run);
-        if !done && let Some(slot) = self.superseded_by(key, event.attempt) {
+        let is_done = |run| self.table.has_finished(run) || self.leaving.contains_key(&run);
+        let done = runs.into_iter().any(is_done);
+        if !done && let Some(slot) = self.superseded_by(key, event.attempt, runs_by) {
             self.supersede(slot, now);
         }
         if done || self.table.knows(key, run) {
@@ -1055,9 +1048,9 @@ impl Core {
 
     /// The watch of an earlier attempt at the same run, where both are known to be attempts. The API answers about the
     /// later one from now on, so nothing more can be learned about the earlier one.
-    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>) -> Option<u32> {
+    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>, runs_by: RunsBy) -> Option<u32> {
         let (slot, watch) = self.table.find(key)?;
-        let earlier = watch.workflow.attempt()? < attempt?;
+        let earlier = runs_by.is_earlier(watch.workflow.attempt(), attempt);
         earlier.then_some(slot)
     }
 
@@ -1107,6 +1100,12 @@ impl Core {
 
     fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
         self.counters.events_duplicate += 1;
+        if let Some((slot, watch)) = self.table.find(key)
+            && watch.run() == run
+        {
+            watch.workflow.announced_again(&event);
+            self.mark(slot);
+        }
         let workflow_id = event.workflow_id;
         self.note(Note::Duplicate { workflow_id });
         let Some(source) = event.source else {
@@ -1161,11 +1160,12 @@ impl Core {
             self.change(Change::RemoveWorkflow(run));
             return Ok(());
         }
-        if let Some(slot) = self.superseded_by(key, record.workflow.attempt()) {
+        let attempt = record.workflow.attempt();
+        let runs_by = self.settings.monitors[index].naming.runs_by;
+        if let Some(slot) = self.superseded_by(key, attempt, runs_by) {
             self.supersede(slot, now);
         } else if let Some((_, watch)) = self.table.find(key) {
-            let later = watch.workflow.attempt() > record.workflow.attempt();
-            if !later || record.workflow.attempt().is_none() {
+            if !runs_by.is_earlier(attempt, watch.workflow.attempt()) {
                 return Err("it is watched already".into());
             }
             let monitor = &self.settings.monitors[index];
@@ -1370,7 +1370,11 @@ impl Core {
         let monitor = &self.settings.monitors[monitor_index as usize];
         let host = monitor.host as usize;
         let interval = monitor.interval_of(&watch.workflow, at);
-        if self.hosts[host].is_news(failure.reason, now.mono) {
+        let trouble = match failure.reason.is_of_host() {
+            true => &mut self.hosts[host].trouble,
+            false => &mut self.noted[monitor_index as usize].trouble,
+        };
+        if trouble.is_news(failure.reason, now.mono) {
             self.note(Note::HostTroubled {
                 monitor: monitor_index,
                 reason: failure.reason,
@@ -1538,7 +1542,8 @@ impl Core {
         }
     }
 
-    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue.
+    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue. Lists
+    /// go between them.
     fn dispatch(&mut self, now: Now) {
         let held = match self.polls_held {
             false => self.outbox.is_full() || self.notifications.is_full(),
@@ -1548,9 +1553,14 @@ impl Core {
             self.polls_held = held;
             self.note(Note::PollsHeld(held));
         }
-        while let Some(host) = self.next_host(now.mono)
-            && let Some(slot) = self.hosts[host].ready.pop_front()
-        {
+        loop {
+            self.let_list(now);
+            let Some(host) = self.next_host(now.mono) else {
+                break;
+            };
+            let Some(slot) = self.hosts[host].ready.pop_front() else {
+                break;
+            };
             let Some(watch) = self.table.get_mut(slot) else {
                 continue;
             };
@@ -1574,6 +1584,7 @@ impl Core {
             if let Some(rate) = &mut asked.rate {
                 rate.take(expected, now.mono);
             }
+            asked.lists.yielded();
             asked.under_way += 1;
             self.in_flight += 1;
             watch.phase = Phase::InFlight { due, expected };
@@ -1675,14 +1686,14 @@ impl Core {
         };
         let monitor = watch.monitor;
         let host = self.settings.monitors[monitor as usize].host as usize;
-        if std::mem::take(&mut self.hosts[host].troubled) {
+        let own = self.noted[monitor as usize].trouble.ends();
+        if self.hosts[host].trouble.ends() || own {
             self.note(Note::HostRecovered { monitor });
         }
     }
 
-    /// Each is noted once, and not without end.
     fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
-        if self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what.clone()) {
+        if self.noted[monitor as usize].is_odd_news(&what) {
             self.note(Note::Odd { monitor, what });
         }
     }
@@ -1788,7 +1799,9 @@ impl Core {
         let monitor = notified.monitor;
         for (_, message) in notified.refused {
             self.counters.notifications_refused += 1;
-            self.note(Note::NotifyRefused { monitor, message });
+            if self.notifications.is_news(monitor, &message) {
+                self.note(Note::NotifyRefused { monitor, message });
+            }
         }
         self.counters.notifications_delivered += notified.taken.len() as u64;
         match notified.trouble {

@@ -137,6 +137,8 @@ struct Queue {
     waiting: VecDeque<Notification>,
     state: State,
     failures: u32,
+    /// Why it refused the last one that it refused, unless it has taken one since.
+    refusal: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +165,7 @@ impl Notifications {
             waiting: VecDeque::new(),
             state: State::Idle,
             failures: 0,
+            refusal: None,
         };
         Notifications {
             queues: receivers.map(|receiver| receiver.map(queue)).collect(),
@@ -326,6 +329,9 @@ impl Notifications {
             !is_done
         });
         let was_troubled = queue.failures > 0;
+        if !notified.taken.is_empty() {
+            queue.refusal = None;
+        }
         queue.state = match &notified.trouble {
             None => {
                 queue.failures = 0;
@@ -352,6 +358,17 @@ impl Notifications {
         self.len -= gone.len();
         self.bytes -= gone.iter().map(Notification::stored_bytes).sum::<usize>();
         Some((gone, was_troubled))
+    }
+
+    /// Whether a receiver that refuses one event after another has a new reason for it.
+    pub fn is_news(&mut self, monitor: u16, refusal: &str) -> bool {
+        let queue = self.queues.get_mut(usize::from(monitor));
+        let Some(queue) = queue.and_then(Option::as_mut) else {
+            return false;
+        };
+        let is_news = queue.refusal.as_deref() != Some(refusal);
+        queue.refusal = Some(refusal.into());
+        is_news
     }
 
     /// Holds what must always be true.

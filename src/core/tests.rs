@@ -8,6 +8,10 @@ use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;
 
+mod announced;
+mod listing;
+mod trouble;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
 
@@ -16,6 +20,7 @@ struct Rig {
     core: Core,
     now: Now,
     polls: Vec<(Mono, Poll)>,
+    lists: Vec<(Mono, u16)>,
     batches: Vec<(Mono, Batch)>,
     spans: Vec<Span>,
     notes: Vec<Note>,
@@ -70,6 +75,7 @@ impl Rig {
             core: Core::new(settings, now),
             now,
             polls: Vec::new(),
+            lists: Vec::new(),
             batches: Vec::new(),
             spans: Vec::new(),
             notes: Vec::new(),
@@ -89,6 +95,7 @@ impl Rig {
         while let Some(action) = self.core.next_action() {
             match action {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
+                Action::List(monitor) => self.lists.push((self.now.mono, monitor)),
                 Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
                 Action::Release(source) => self.settled.push(format!("release {source}")),

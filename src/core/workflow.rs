@@ -14,7 +14,7 @@ pub mod record;
 mod stages;
 
 use super::event::{self, Sampling, StartEvent, Value};
-use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
+use super::ids::{Edition, RANDOM, RunKey, RunsBy, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::notification::{Finish, FinishedEvent};
 use super::sampler::{Sampler, SpanLimits};
@@ -29,6 +29,8 @@ use std::sync::Arc;
 pub struct Naming {
     /// The monitor's name. It is part of every id.
     pub monitor: Box<str>,
+    /// What tells runs of one workflow id apart.
+    pub runs_by: RunsBy,
     /// The name of a workflow's span, and `cicd.pipeline.name`.
     pub workflow: Box<str>,
     /// What a span may hold.
@@ -64,6 +66,7 @@ impl Naming {
     pub fn new(monitor: &str, workflow: &str, limits: SpanLimits) -> Self {
         Naming {
             monitor: monitor.into(),
+            runs_by: RunsBy::Event,
             workflow: workflow.into(),
             limits,
             ok: true,
@@ -80,6 +83,8 @@ impl Naming {
 #[derive(Clone, Debug)]
 pub struct Workflow {
     id: Arc<str>,
+    /// As its monitor had it when the run was announced: ids stay when a configuration changes.
+    runs_by: RunsBy,
     attempt: Option<u32>,
     trace_id: TraceId,
     parent: Option<Box<TraceContext>>,
@@ -196,6 +201,7 @@ impl Abandoned {
 impl Workflow {
     /// A workflow that was announced and not yet asked after.
     pub fn new(event: StartEvent, naming: &Naming, sampler: &Sampler, received_at: Wall) -> Self {
+        let edition = edition_of(&event, naming);
         let (parent, submitter) = match naming.context {
             ContextUse::Parent => (event.parent, None),
             ContextUse::Link => (None, event.parent.map(|context| *context)),
@@ -204,13 +210,15 @@ impl Workflow {
         let own_trace = |edition| TraceId::of_run(&naming.monitor, &event.workflow_id, edition);
         let trace_id = match &parent {
             Some(parent) => parent.trace_id,
-            None => own_trace(edition(event.attempt, event.submitted_at)),
+            None => own_trace(edition),
         };
         let parent_sampled = parent.as_ref().map(|p| p.sampled());
         // Another submitter's trace cannot be known, and nobody looks for one that was not recorded.
         let follows = parent.is_none()
-            && (event.attempt.and_then(attempt_before))
-                .is_some_and(|before| sampler.sampled(own_trace(before), None));
+            && (event
+                .attempt
+                .and_then(|attempt| naming.runs_by.before(attempt)))
+            .is_some_and(|before| sampler.sampled(own_trace(before), None));
         let extra = Extra {
             submitter,
             follows,
@@ -223,6 +231,7 @@ impl Workflow {
         };
         Workflow {
             id: event.workflow_id.into(),
+            runs_by: naming.runs_by,
             attempt: event.attempt,
             trace_id,
             sampled: sampler.sampled(trace_id, parent_sampled),
@@ -298,7 +307,19 @@ impl Workflow {
     }
 
     fn edition(&self) -> Edition {
-        edition(self.attempt, self.submitted_at)
+        self.runs_by.edition(self.attempt, self.submitted_at)
+    }
+
+    /// Its run was announced once more, perhaps by something that knows more of it.
+    pub fn announced_again(&mut self, event: &StartEvent) {
+        // Elsewhere these are part of its ids.
+        if self.runs_by != RunsBy::Attempt {
+            return;
+        }
+        let known = (self.attempt, self.submitted_at);
+        self.attempt = self.attempt.or(event.attempt);
+        self.submitted_at = self.submitted_at.or(event.submitted_at);
+        self.changed |= known != (self.attempt, self.submitted_at);
     }
 
     /// What finds its run, made from what finds itself.
@@ -326,8 +347,10 @@ impl Workflow {
     ) -> Verdict {
         match (self.attempt, snapshot.attempt) {
             // The answer lags behind the event.
-            (Some(ours), Some(theirs)) if theirs < ours => return Verdict::Watching,
-            (Some(ours), Some(theirs)) if theirs > ours => {
+            (ours @ Some(_), theirs @ Some(_)) if self.runs_by.is_earlier(theirs, ours) => {
+                return Verdict::Watching;
+            }
+            (ours @ Some(_), theirs @ Some(_)) if self.runs_by.is_earlier(ours, theirs) => {
                 let began = snapshot.progress.queued.or(snapshot.progress.start);
                 let end = began.map_or(at, |began| began.min(at));
                 let (outcome, why) = self.abandon(Abandoned::Superseded, end, naming, spans);
@@ -652,7 +675,7 @@ impl Workflow {
     }
 
     fn link_to_attempt_before(&self, naming: &Naming) -> Option<Link> {
-        let edition = attempt_before(self.attempt?)?;
+        let edition = self.runs_by.before(self.attempt?)?;
         let trace_id = TraceId::of_run(&naming.monitor, &self.id, edition);
         let context = TraceContext {
             trace_id,
@@ -711,26 +734,19 @@ impl Workflow {
 }
 
 /// What tells an event's run from other runs of its workflow id.
-pub fn edition_of(event: &StartEvent) -> Edition {
-    edition(event.attempt, event.submitted_at)
-}
-
-fn edition(attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
-    match (attempt, submitted_at) {
-        (Some(attempt), _) => Edition::Attempt(attempt),
-        (None, Some(at)) => Edition::Submitted(at),
-        (None, None) => Edition::Only,
-    }
-}
-
-fn attempt_before(attempt: u32) -> Option<Edition> {
-    (attempt > 1).then(|| Edition::Attempt(attempt - 1))
+pub fn edition_of(event: &StartEvent, naming: &Naming) -> Edition {
+    naming.runs_by.edition(event.attempt, event.submitted_at)
 }
 
 /// What finds an event's workflow, and its run.
 pub fn keys_of(event: &StartEvent, naming: &Naming) -> (RunKey, RunKey) {
     let key = RunKey::of(&naming.monitor, &event.workflow_id);
-    (key, key.of_edition(edition_of(event)))
+    (key, key.of_edition(edition_of(event, naming)))
+}
+
+/// What found the same run while its monitor told runs by their events.
+pub fn former_run_of(event: &StartEvent, key: RunKey) -> RunKey {
+    key.of_edition(RunsBy::Event.edition(event.attempt, event.submitted_at))
 }
 
 /// `text` cut to a bound, at a character's boundary.

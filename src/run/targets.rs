@@ -3,6 +3,7 @@
 use super::services;
 use crate::config::monitors::{self, Finished, Monitor};
 use crate::config::{Config, Pem, Redis};
+use crate::core::ids::RunsBy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
 use crate::credentials::Credentials;
@@ -158,6 +159,11 @@ pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
         context: monitor.context.used_as,
         service: services::service(config, monitor),
         notifies: monitor.finished.is_some(),
+        // What is listed may be announced too.
+        runs_by: match monitor.discovery {
+            Some(_) => RunsBy::Attempt,
+            None => RunsBy::Event,
+        },
         ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
     }
 }

@@ -1110,7 +1110,7 @@ mod tests {
         b.due = clock::now().mono;
         let claimed = commit(&mut b, &[]).claimed;
         assert_eq!(claimed.workflows.len(), 198);
-        assert_eq!(claimed.notifications, [told.clone()]);
+        assert_eq!(claimed.notifications, std::slice::from_ref(&told));
         let mut spans = claimed.spans;
         spans.sort_unstable_by_key(|span| span.sequence);
         assert_eq!(spans, [encoded(3, 5), encoded(4, 6)]);

@@ -343,7 +343,10 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
         log.contains("is refused for good: HTTP 422 Unprocessable Entity; it is dropped"),
         "{log}"
     );
-    assert!(log.contains("1 finished events told, 1 refused"), "{log}");
+    assert!(
+        log.contains("1 finished events told, 1 finished events refused"),
+        "{log}"
+    );
 }
 
 #[test]

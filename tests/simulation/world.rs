@@ -581,6 +581,7 @@ impl World {
                 }
                 Action::Notify(notify) => self.notifies.push(notify),
                 Action::Note(note) => self.noted(note),
+                Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(source) | Action::Leave(source) => {
                     panic!("nobody gave {source}")
                 }
@@ -774,7 +775,7 @@ impl World {
             Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
-            Action::Release(_) | Action::Leave(_) => (5, 0),
+            Action::List(_) | Action::Release(_) | Action::Leave(_) => (5, 0),
             Action::Announce(event) => (6, event.run.spread()),
             Action::Notify(notify) => (7, notify.batch << 32 | notify.notifications.len() as u64),
         };
@@ -1178,8 +1179,9 @@ pub struct Ids {
 
 impl Ids {
     pub fn of(plan: &Plan, scenario: &Scenario) -> Self {
-        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
-        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
+        let naming = &scenario.settings.monitors[plan.monitor].naming;
+        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event, naming));
+        let monitor = &naming.monitor;
         let trace = match &plan.event.parent {
             Some(parent) => parent.trace_id,
             None => TraceId::of_run(monitor, id, edition),
@@ -1189,8 +1191,9 @@ impl Ids {
     }
 
     pub fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
-        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
-        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
+        let naming = &scenario.settings.monitors[plan.monitor].naming;
+        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event, naming));
+        let monitor = &naming.monitor;
         SpanId::of_span(self.trace, monitor, id, edition, Some((path, 1)))
     }
 }

@@ -179,6 +179,21 @@ fn what_a_receiver_refuses_holds_up_nothing() {
         message: "HTTP 400".into(),
     };
     assert_eq!(rig.notes(), [refused]);
+    // One that refuses them all does not fill the log.
+    rig.start(0, "v");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    rig.notes();
+    let notify = rig.notified.remove(0);
+    rig.handle(Input::Notified(Notified {
+        monitor: 0,
+        batch: notify.batch,
+        taken: Vec::new(),
+        refused: vec![(notify.notifications[0].run, "HTTP 400".into())],
+        trouble: None,
+    }));
+    assert_eq!(rig.notes(), []);
+    assert_eq!(rig.core.counters().notifications_refused, 2);
 }
 
 #[test]
@@ -193,7 +208,7 @@ fn what_was_stored_is_told_after_a_restart() {
     let mut next = Rig::new(announcing());
     next.core.restore(stored(&told), next.now);
     next.handle(Input::Tick);
-    assert_eq!(next.notified[0].notifications, [told.clone()]);
+    assert_eq!(next.notified[0].notifications, std::slice::from_ref(&told));
     // Its entry comes again, and waits.
     next.handle(from_entry("w"));
     assert!(next.settled.is_empty() && next.core.watched() == 0);

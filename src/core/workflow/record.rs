@@ -9,7 +9,7 @@
 use super::stages::{Fate, OpenStage, Stage, StageExtra};
 use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
 use crate::core::event::{Attributes, Value};
-use crate::core::ids::{SpanId, TraceContext, TraceId};
+use crate::core::ids::{RunsBy, SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, State};
 use crate::core::span::SpanEvent;
@@ -223,6 +223,7 @@ impl Writer {
             });
         });
         self.seen_before_end(workflow);
+        self.bool(workflow.runs_by == RunsBy::Attempt);
     }
 
     /// What is left of an API that goes away with its workflow. The stages that have failed by their places.
@@ -275,6 +276,7 @@ impl Reader<'_> {
         }
         let mut workflow = Workflow {
             id: id.into(),
+            runs_by: RunsBy::Event,
             attempt: self.option(Self::small)?,
             trace_id: TraceId::from_bytes(self.array()?)?,
             parent: self.option(Self::context)?.map(Box::new),
@@ -506,7 +508,12 @@ impl Reader<'_> {
                 _ => return None,
             }
         }
-        self.seen_before_end(workflow)
+        self.seen_before_end(workflow)?;
+        workflow.runs_by = match self.bool()? {
+            true => RunsBy::Attempt,
+            false => RunsBy::Event,
+        };
+        Some(())
     }
 
     fn seen_before_end(&mut self, workflow: &mut Workflow) -> Option<()> {
@@ -568,6 +575,7 @@ mod tests {
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {
         let naming = Naming {
             skipped: u.arbitrary()?,
+            runs_by: *u.choose(&[RunsBy::Event, RunsBy::Attempt])?,
             context: *u.choose(&[ContextUse::Parent, ContextUse::Link])?,
             ..Naming::new("default", "Workflow", SpanLimits::default())
         };

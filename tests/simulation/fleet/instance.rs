@@ -300,6 +300,7 @@ impl Instance {
                     self.core.handle(Input::EncodedEvent(bytes), now);
                 }
                 Action::Notify(notify) => self.notifies.push(notify),
+                Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(_) | Action::Leave(_) => self.settled.push(action),
                 Action::Note(note) => around.effects.push(Effect::Note(note)),
             }
