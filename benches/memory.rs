@@ -175,7 +175,9 @@ impl Bench {
                     self.polls.push(poll);
                     continue;
                 }
-                Action::Release(_) | Action::Leave(_) => continue,
+                // No monitor of this bench has a receiver.
+                Action::Announce(_) | Action::Notify(_) => continue,
+                Action::List(_) | Action::Release(_) | Action::Leave(_) => continue,
                 Action::Finished(span) => {
                     let bytes = otlp::encode(&span);
                     let start = Instant::now();

@@ -4,10 +4,10 @@
 //! no stream, no directory.
 
 use crate::clock;
-use crate::config::monitors::{Discovery, Monitor};
-use crate::config::{Config, Otlp, Secret, State};
 #[cfg(feature = "redis")]
-use crate::config::{Redis, monitors::Finished};
+use crate::config::Redis;
+use crate::config::monitors::{Discovery, Finished, Monitor};
+use crate::config::{Config, Otlp, Secret, State};
 use crate::console::say;
 use crate::core::Answer;
 use crate::core::limits;
@@ -57,6 +57,10 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
         if let Some(discovery) = &monitor.discovery {
             let what = format!("monitor {}, discovery", monitor.name);
             tell(&what, ask_discovery(monitor, discovery));
+        }
+        if let Some(Finished::Http { url, .. }) = &monitor.finished {
+            let what = format!("monitor {}, finished events to {url}", monitor.name);
+            tell(&what, ask_receiver(url));
         }
     }
     #[cfg(feature = "redis")]
@@ -146,6 +150,15 @@ fn remedied(monitor: &Monitor, failure: &PollFailure) -> String {
         failure.reason.as_str(),
         escape(&failure.detail)
     )
+}
+
+/// A GET, because a POST would tell it that a workflow has finished. What it answers to that says nothing.
+fn ask_receiver(url: &str) -> Tried {
+    let status = ask(url, std::iter::empty(), &Trust::default());
+    let status = status.map_err(|trouble| {
+        format!("{trouble}; is finished.url right, and does anybody listen there?")
+    })?;
+    Ok(format!("reachable (HTTP {status} to a GET)"))
 }
 
 /// The first page of the list.
@@ -281,8 +294,8 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
         channels.extend(channel.map(|channel| (own("events.redis_channel", monitor), channel)));
         let stream = monitor.events.redis_stream.iter().cloned();
         streams.extend(stream.map(|stream| (own("events.redis_stream", monitor), stream)));
-        if let Some(Finished::RedisStream(stream)) = &monitor.finished {
-            streams.push((own("finished.redis_stream", monitor), stream.clone()));
+        if let Some(Finished::RedisStream { key, .. }) = &monitor.finished {
+            streams.push((own("finished.redis_stream", monitor), key.clone()));
         }
     }
     let connection = || -> redis::RedisResult<redis::Connection> {

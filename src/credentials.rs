@@ -8,6 +8,7 @@ use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
 use crate::core::time::Mono;
 use crate::core::workflow::cut;
+use crate::files;
 use crate::http::{self, NameCache, Timeouts, Trust};
 use crate::mapping::pointer::Pointer;
 use base64::Engine as _;
@@ -129,7 +130,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// OAuth 2.0 leaves a lifetime out where it is known otherwise, RFC 6749 section 5.1.
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// A token, a file of a secret, the answer to a token request: each at most so long.
+/// The answer to a token request: at most so long.
 const BYTES_MAX: u64 = 64 * 1024;
 
 /// What lets requests in. Shared by all pollers: a token is one for all of them.
@@ -274,7 +275,7 @@ impl Credentials {
                     (Ok(text), _) => text,
                     // It is being written anew, or gone: what was in it may still do.
                     (Err(_), Some(known)) => return Ok(Some(known.clone())),
-                    (Err(why), None) => return Err(failure(&why)),
+                    (Err(failure), None) => return Err(failure),
                 }
             }
         };
@@ -450,7 +451,7 @@ fn value(text: &str) -> Option<HeaderValue> {
 fn text_of(secret: &SecretSource) -> Result<String, PollFailure> {
     match secret {
         SecretSource::Given(secret) => Ok(secret.expose().to_owned()),
-        SecretSource::File(path) => read_secret(path).map_err(|why| failure(&why)),
+        SecretSource::File(path) => read_secret(path),
     }
 }
 
@@ -463,16 +464,8 @@ fn look(path: &Path, at: Mono) -> Look {
     }
 }
 
-fn read_secret(path: &Path) -> Result<String, String> {
-    let told = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(|e| told(&e))?;
-    let read = file.take(BYTES_MAX).read_to_string(&mut text);
-    read.map_err(|e| told(&e))?;
-    match text.trim() {
-        "" => Err(told(&"is empty")),
-        text => Ok(text.to_owned()),
-    }
+fn read_secret(path: &Path) -> Result<String, PollFailure> {
+    files::read_secret(path).map_err(|why| failure(&format!("'{}' {why}", path.display())))
 }
 
 /// As `application/x-www-form-urlencoded` has it, for all but the space, which may be either.

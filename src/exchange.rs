@@ -56,6 +56,8 @@ pub struct Asking<'a> {
     pub title: Option<&'a str>,
     /// The trace that the request is part of, in the W3C's form.
     pub traceparent: Option<&'a str>,
+    /// What belongs to it.
+    pub tracestate: Option<&'a str>,
     /// What to send. `None`: it is a GET.
     pub body: Option<&'a [u8]>,
     /// The headers of a conditional request.
@@ -177,6 +179,9 @@ impl Asking<'_> {
         if let Some(traceparent) = self.traceparent {
             request = request.header("traceparent", traceparent);
         }
+        if let Some(tracestate) = self.tracestate {
+            request = request.header("tracestate", tracestate);
+        }
         let headers = self.conditions.iter().chain(&self.api.headers);
         for (name, value) in headers.chain(credential) {
             request = request.header(name, value);
@@ -190,6 +195,7 @@ impl Asking<'_> {
             // GitHub says of a budget that is spent, and of its secondary limits, that it is forbidden.
             403 if peace.is_some() => PollFailureReason::TooManyRequests,
             401 | 403 => PollFailureReason::Unauthorized,
+            408 => PollFailureReason::Timeout,
             429 => PollFailureReason::TooManyRequests,
             500..=599 => PollFailureReason::ServerError,
             _ => PollFailureReason::Status,
@@ -209,7 +215,7 @@ impl Asking<'_> {
 impl Tally {
     /// Reads what is left of a short answer that nobody wants, so that the next request finds the connection open. Where
     /// that fails, the next one finds it closed.
-    fn let_go(&mut self, response: Response<Body>) {
+    pub fn let_go(&mut self, response: Response<Body>) {
         const BYTES_MAX: u64 = 16 * 1024;
         if let Some(record) = &mut self.record {
             return record.read_refusal(response);

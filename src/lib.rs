@@ -17,12 +17,14 @@ pub mod credentials;
 pub mod demo;
 pub mod exchange;
 pub mod export;
+pub mod files;
 pub mod http;
 pub mod intake;
 #[cfg(feature = "redis")]
 pub mod link;
 pub mod logging;
 pub mod mapping;
+pub mod notify;
 pub mod otlp;
 pub mod poller;
 pub mod probe;

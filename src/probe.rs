@@ -15,10 +15,10 @@ use crate::core::sampler::Sampler;
 use crate::core::snapshot::{Progress, Snapshot, StageView, State};
 use crate::core::span::Span;
 use crate::core::time::Wall;
-use crate::core::workflow::{Abandoned, Naming, Verdict, Workflow};
+use crate::core::workflow::{Abandoned, Naming, Verdict, Workflow, cut};
 use crate::core::{Answer, PollFailureReason};
 use crate::http::NameCache;
-use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Reading, Unreadable};
+use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable};
 use crate::poller::{self, Exchange};
 use crate::run::targets;
 use crate::waterfall::{self, escape};
@@ -316,7 +316,7 @@ impl Seen {
         for exchange in &self.exchanges {
             tell_exchange(&mut out, exchange);
         }
-        if let Some(Reading { snapshot, oddity }) = &self.reading {
+        if let Some(Reading { snapshot, .. }) = &self.reading {
             let id = escape(&self.id);
             line(
                 &mut out,
@@ -337,23 +337,16 @@ impl Seen {
                 colour,
             ));
             out.push('\n');
-            let words = unknown_words(subject, snapshot);
-            let oddity = oddity
-                .as_ref()
-                .filter(|odd| words.is_empty() || !odd.contains("unknown status"));
-            for word in words {
-                line(&mut out, format_args!("odd: {word}"));
-            }
-            if let Some(oddity) = oddity {
-                let keys = keys_in(&subject.mapping, oddity);
-                line(&mut out, format_args!("odd: {}{keys}", escape(oddity)));
-            }
+        } else {
+            line(&mut out, format_args!("monitor {}", subject.name));
         }
+        self.tell_oddities(subject, &mut out);
         for note in &self.notes {
             line(&mut out, format_args!("note: {note}"));
         }
         for trouble in &self.troubles {
-            line(&mut out, format_args!("FAIL: {trouble}"));
+            let keys = keys_in(&subject.mapping, trouble);
+            line(&mut out, format_args!("FAIL: {trouble}{keys}"));
         }
         for body in self
             .bodies
@@ -366,6 +359,59 @@ impl Seen {
         out
     }
 
+    /// All that was not understood: statuses by their words, the rest by what was found.
+    fn tell_oddities(&self, subject: &Subject, out: &mut String) {
+        const SHOWN_MAX: usize = 20;
+        let odd = self.oddities(&subject.mapping);
+        let is_word = |odd: &Oddity| odd.what.contains(UNKNOWN_STATUS);
+        let snapshot = self.reading.as_ref().map(|reading| &reading.snapshot);
+        let words = snapshot.map_or(Vec::new(), |s| unknown_words(subject, s, &odd));
+        let known_by_words = !words.is_empty();
+        let rest = odd.iter().filter(|odd| !(known_by_words && is_word(odd)));
+        let rest = rest.map(|odd| {
+            let keys = match &odd.place {
+                Some(place) => format!(" ({})", key_of(place)),
+                None => keys_in(&subject.mapping, &odd.what),
+            };
+            format!("{}{keys}", escape(&odd.what))
+        });
+        let lines: Vec<String> = words.into_iter().chain(rest).collect();
+        for text in lines.iter().take(SHOWN_MAX) {
+            line(out, format_args!("odd: {text}"));
+        }
+        if let Some(more @ 1..) = lines.len().checked_sub(SHOWN_MAX) {
+            line(out, format_args!("odd: and {more} more"));
+        }
+    }
+
+    /// Those of each body, and that of all together; each once.
+    fn oddities(&self, mapping: &Mapping) -> Vec<Oddity> {
+        let numbers: HashMap<&str, usize> = (mapping.requests().enumerate())
+            .map(|(number, (name, _))| (name, number))
+            .collect();
+        let (mut all, mut known) = (Vec::new(), HashSet::new());
+        let mut add = |odd: Oddity| {
+            let is_new = known.insert(odd.clone());
+            let is_why = self.troubles.iter().any(|why| why.contains(&*odd.what));
+            if is_new && !is_why {
+                all.push(odd);
+            }
+        };
+        for body in &self.bodies {
+            if let Some(number) = numbers.get(&*body.request) {
+                mapping
+                    .oddities(*number, &body.bytes)
+                    .into_iter()
+                    .for_each(&mut add);
+            }
+        }
+        let whole = self.reading.as_ref().and_then(|r| r.oddity.clone());
+        if let Some(what) = whole.filter(|what| all.iter().all(|odd: &Oddity| odd.what != *what)) {
+            all.push(Oddity { place: None, what });
+        }
+        all
+    }
+
     fn tell_missing(&self, mapping: &Mapping, out: &mut String) {
         let mut bodies: HashMap<&str, Vec<serde_json::Value>> = HashMap::new();
         for body in &self.bodies {
@@ -376,21 +422,19 @@ impl Seen {
         if self.missing.is_empty() || bodies.is_empty() {
             return;
         }
-        if !out.is_empty() && !out.ends_with("\n\n") {
-            out.push('\n');
-        }
-        out.push_str(
-            "Led nowhere (as it should be where the API leaves out what it has nothing for):\n",
-        );
+        let mut lines = String::new();
         let mut told = String::new();
         for missing in &self.missing {
             let bodies = bodies.get(&*missing.request).map_or(&[][..], Vec::as_slice);
             let used: Vec<_> = mapping.pointers().collect();
             let used = used.iter().filter(|used| used.request == missing.request);
             let used: HashSet<&str> = used.map(|used| &*used.pointer).collect();
-            let (there, meant) = there_instead(&missing.pointer, bodies, &used);
+            // It may be there, in a body that does not fit.
+            let Some((there, meant)) = there_instead(&missing.pointer, bodies, &used) else {
+                continue;
+            };
             if there != told {
-                tell_there(out, &std::mem::replace(&mut told, there));
+                tell_there(&mut lines, &std::mem::replace(&mut told, there));
             }
             let of = match &*missing.request {
                 "" => String::new(),
@@ -398,9 +442,19 @@ impl Seen {
             };
             let (place, pointer) = (key_of(&missing.place), escape(&missing.pointer));
             let meant = meant.map_or(String::new(), |key| format!("; is {} meant?", escape(&key)));
-            line(out, format_args!("  {place}: {pointer}{of}{meant}"));
+            line(&mut lines, format_args!("  {place}: {pointer}{of}{meant}"));
         }
-        tell_there(out, &told);
+        tell_there(&mut lines, &told);
+        if lines.is_empty() {
+            return;
+        }
+        if !out.is_empty() && !out.ends_with("\n\n") {
+            out.push('\n');
+        }
+        out.push_str(
+            "Led nowhere (as it should be where the API leaves out what it has nothing for):\n",
+        );
+        out.push_str(&lines);
     }
 }
 
@@ -577,7 +631,7 @@ fn times(snapshot: &Snapshot) -> impl Iterator<Item = Wall> {
 /// The keys of the pointers that a text names.
 fn keys_in(mapping: &Mapping, text: &str) -> String {
     let words: HashSet<&str> = (text.split_whitespace())
-        .map(|word| word.trim_end_matches(':'))
+        .map(|word| word.trim_end_matches([':', ',']))
         .collect();
     let named = mapping.pointers().filter(|p| words.contains(&*p.pointer));
     let keys: Vec<String> = named.map(|pointer| key_of(&pointer.place)).collect();
@@ -587,8 +641,11 @@ fn keys_in(mapping: &Mapping, text: &str) -> String {
     }
 }
 
-/// The statuses that the table does not have, each with what is known of it.
-fn unknown_words(subject: &Subject, snapshot: &Snapshot) -> Vec<String> {
+/// What a reading says of such a status, before the word.
+const UNKNOWN_STATUS: &str = ": unknown status ";
+
+/// The statuses that the table does not have, each with where it stands and what is known of it.
+fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<String> {
     let table: Vec<&str> = (subject.mapping.definition().statuses.iter())
         .map(|(word, _)| &**word)
         .collect();
@@ -608,8 +665,17 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot) -> Vec<String> {
             format!("; is \"{}\" meant?", escape(known))
         });
         let known: Vec<String> = table.iter().map(|known| escape(known)).collect();
+        let says = format!("{UNKNOWN_STATUS}{:?}", cut(word, 64));
+        let places = odd.iter().filter(|odd| odd.what.ends_with(&says));
+        let keys: Vec<String> = places
+            .filter_map(|odd| odd.place.as_deref().map(key_of))
+            .collect();
+        let keys = match keys.is_empty() {
+            true => String::new(),
+            false => format!("{}: ", keys.join(", ")),
+        };
         format!(
-            "\"{}\" is not among the monitor's statuses ({}){meant}",
+            "{keys}\"{}\" is not among the monitor's statuses ({}){meant}",
             escape(word),
             known.join(", ")
         )
@@ -673,12 +739,13 @@ fn tell_there(out: &mut String, there: &str) {
     }
 }
 
-/// What is there where the pointer ends; and what may be meant, which no pointer of `used` leads to.
+/// What is there where the pointer ends; and what may be meant, which no pointer of `used` leads to. `None` where it
+/// leads to something.
 fn there_instead(
     pointer: &str,
     bodies: &[serde_json::Value],
     used: &HashSet<&str>,
-) -> (String, Option<String>) {
+) -> Option<(String, Option<String>)> {
     let tokens: Vec<Cow<'_, str>> = pointer
         .split('/')
         .skip(1)
@@ -689,11 +756,9 @@ fn there_instead(
         .collect();
     let ends = bodies.iter().map(|body| end_of(body, &tokens));
     let Some((steps, found)) = ends.max_by_key(|(steps, _)| *steps) else {
-        return Default::default();
+        return Some(Default::default());
     };
-    let Some(token) = tokens.get(steps) else {
-        return Default::default();
-    };
+    let token = tokens.get(steps)?;
     let mut way = String::new();
     for token in &tokens[..steps] {
         let _ = write!(
@@ -719,7 +784,7 @@ fn there_instead(
         let kind = found
             .first()
             .map_or_else(|| "nothing".to_owned(), |value| kind_of(value));
-        return (format!("{place} is {kind}"), None);
+        return Some((format!("{place} is {kind}"), None));
     }
     const KEYS_MAX: usize = 12;
     let mut listed: Vec<String> = keys.iter().take(KEYS_MAX).map(|key| escape(key)).collect();
@@ -729,7 +794,7 @@ fn there_instead(
     let there = format!("{place} has {}", listed.join(", "));
     let to = |key: &str| format!("{way}/{}", key.replace('~', "~0").replace('/', "~1"));
     keys.retain(|key| !used.contains(to(key).as_str()));
-    (there, nearest(token, &keys).map(to))
+    Some((there, nearest(token, &keys).map(to)))
 }
 
 /// One that is almost the same, or that has it in it.

@@ -13,6 +13,7 @@
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
 mod living;
+mod notifying;
 mod services;
 mod sources;
 mod stopping;
@@ -33,6 +34,7 @@ use crate::core::{
 use crate::export::{Destination, Exporter};
 use crate::http::{NameCache, Trust};
 use crate::intake::posted::{Admission, Posted};
+use crate::notify;
 use crate::otlp;
 use crate::poller::{Ask, Pollers, Target};
 use crate::signals;
@@ -40,6 +42,7 @@ use crate::store::{Committed, Store, StoreError, View};
 use crate::systemd::{State, Supervisor};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
+use notifying::Receivers;
 use sources::{Feed, Settled};
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -154,6 +157,8 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged at the end.
     pub undelivered: usize,
+    /// Finished events that nobody had taken at the end.
+    pub untold: usize,
     /// Changes that no store has; without a store, what was not delivered.
     pub lost: usize,
     /// Spans among them that are not delivered either.
@@ -278,6 +283,7 @@ fn watch_source(
         }
         None => (None, None),
     };
+    let receivers = Receivers::start(config, &names)?;
     let now = clock::now();
     let mut core = Core::new(settings(config, now.wall.as_unix_ns() as u64), now);
     core.keep_finished(sources::listed_for(config));
@@ -303,6 +309,7 @@ fn watch_source(
         store_again_at: None,
         store_error: None,
         exports: Vec::new(),
+        receivers,
         living,
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
@@ -314,7 +321,10 @@ fn watch_source(
     watcher.restore()?;
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
     watcher.stop(&events, &answers, &outcomes);
-    let report = watcher.finish();
+    let (report, receivers) = watcher.finish();
+    if report.report.untold > 0 {
+        receivers.abandon();
+    }
     // What did not end in time is left to the end of the process.
     if report.polls_in_flight > 0 {
         std::mem::forget(pollers);
@@ -445,6 +455,7 @@ struct Loop {
     store_error: Option<StoreError>,
     /// Batches that wait for the changes before them to be stored.
     exports: Vec<Batch>,
+    receivers: Receivers,
     living: Living,
     /// The same for what the source is to be told.
     settled: VecDeque<Settled>,
@@ -483,10 +494,14 @@ impl Loop {
         let (nobody, no_reload, nothing, endless) = (never(), never(), never(), never());
         let mut source = events;
         let (posted, ended) = (self.posted.clone(), self.ended.clone());
+        let notified = self.receivers.notified.clone();
         let (mut posted, mut ended) = (&posted, &ended);
         let mut ends = false;
         let reloads = self.living.reloads();
         let mut reloads = &reloads;
+        let listings = self.feed.listings();
+        let mut listings = &listings;
+        let no_listing = never();
         self.living.say(State::Ready);
         loop {
             let patience = self.patience().min(self.tell());
@@ -498,6 +513,7 @@ impl Loop {
             let input = select! {
                 recv(answers) -> answer => answer.map(Input::Polled).ok(),
                 recv(outcomes) -> outcome => outcome.map(exported).ok(),
+                recv(notified) -> notified => notified.map(Input::Notified).ok(),
                 recv(events) -> event => match event {
                     Ok(event) => Some(Input::Started(event)),
                     Err(_) => {
@@ -509,6 +525,13 @@ impl Loop {
                     Ok(reload) => self.reload(reload),
                     Err(_) => {
                         reloads = &no_reload;
+                        None
+                    }
+                },
+                recv(listings) -> listing => match listing {
+                    Ok(listing) => Some(Input::Listing(listing)),
+                    Err(_) => {
+                        listings = &no_listing;
                         None
                     }
                 },
@@ -599,7 +622,13 @@ impl Loop {
                         self.core.handle(Input::Encoded(bytes), now);
                     }
                 }
+                Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Export(batch) => self.exports.push(batch),
+                Action::Announce(event) => {
+                    let bytes = notify::encode(&event);
+                    self.core.handle(Input::EncodedEvent(bytes), now);
+                }
+                Action::Notify(notify) => self.receivers.waiting.push(notify),
                 Action::Release(source) => self.settled.push_back(Settled::Release(source)),
                 Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),
                 Action::Note(note) => {
@@ -652,6 +681,7 @@ impl Loop {
                 drop(batches.try_send(batch));
             }
         }
+        self.receivers.tell();
     }
 
     /// Whether the changes so far may wait for others to share their commit.
@@ -664,11 +694,17 @@ impl Loop {
         let accepted = self.core.counters().events_accepted;
         let events_wait = self.events_wait || accepted == self.events_stored;
         // A crash before the deletion would send again what the collector has.
-        let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
+        let acknowledged = |change: &Change| {
+            matches!(
+                change,
+                Change::RemoveSpans(_) | Change::RemoveNotifications(_)
+            )
+        };
         let store_due = self.store.as_ref().and_then(|s| s.next_deadline());
         now < commit_at
             && store_due.is_none_or(|at| now < at)
             && self.exports.is_empty()
+            && self.receivers.waiting.is_empty()
             && self.unanswered.is_empty()
             && events_wait
             && !self.unstored.iter().any(acknowledged)
@@ -742,6 +778,7 @@ impl Loop {
                 batch.spans.retain(|span| !lost.contains(&span.run));
             }
             self.exports.retain(|batch| !batch.spans.is_empty());
+            self.receivers.forget(&lost);
             self.handle(Input::Refused(committed.refused));
         }
         self.core.restore(committed.claimed, now);
@@ -766,20 +803,22 @@ impl Loop {
         }
     }
 
-    fn finish(mut self) -> Finished {
+    fn finish(mut self) -> (Finished, Receivers) {
         if let Some(store) = &mut self.store {
             store.leave();
         }
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
+        let untold = self.core.notifications_waiting();
         let unstored = self.unstored.len();
         let (runs_lost, spans_lost) = touched(&self.unstored);
         let report = Report {
             unfinished: self.core.watched(),
             undelivered,
+            untold,
             lost: match self.store {
                 Some(_) => unstored,
-                None => undelivered,
+                None => undelivered + untold,
             },
             spans_lost,
             runs_lost,
@@ -791,10 +830,11 @@ impl Loop {
             && self.feed.try_settle(&settled)
         {}
         self.feed.finish();
-        Finished {
+        let finished = Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
-        }
+        };
+        (finished, self.receivers)
     }
 }
 
@@ -806,9 +846,25 @@ fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
 fn log_note(note: Note, apis: &[String]) {
     let api = |monitor: u16| apis.get(usize::from(monitor)).map_or("the API", |api| api);
     match note {
-        Note::Restored { workflows, spans } => {
-            log::info!("going on with {workflows} workflows and {spans} spans that were stored");
+        Note::Restored {
+            workflows,
+            spans,
+            notifications,
+        } => {
+            let events = match notifications {
+                0 => String::new(),
+                some => format!(" and {some} finished events"),
+            };
+            log::info!(
+                "going on with {workflows} workflows and {spans} spans{events} that were stored"
+            );
         }
+        Note::Stranded {
+            monitor,
+            notifications,
+        } => log::error!(
+            "{notifications} finished events of monitor {monitor} are stored and nobody is told of them: give it its `finished` back, or remove the state"
+        ),
         Note::NotRestored { workflows, why } => {
             log::error!(
                 "{workflows} stored workflows cannot be watched: {why}; their records stay"
@@ -877,9 +933,20 @@ fn log_note(note: Note, apis: &[String]) {
         }
         Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
         Note::PollsHeld(true) => log::error!(
-            "the outbox is full because the collector takes nothing: polls wait, nothing is lost"
+            "the outbox is full because the collector, or a receiver of finished events, takes nothing: polls wait, nothing is lost"
         ),
         Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+        Note::NotifyTroubled { monitor, reason } => log::warn!(
+            "nobody takes the finished events about {} now: {reason}; they wait",
+            api(monitor)
+        ),
+        Note::NotifyRecovered { monitor } => {
+            log::info!("the finished events about {} are taken again", api(monitor));
+        }
+        Note::NotifyRefused { monitor, message } => log::error!(
+            "a finished event about {} is refused for good: {message}; it is dropped",
+            api(monitor)
+        ),
         Note::StateFull {
             full: true,
             bytes,
@@ -912,27 +979,9 @@ fn log_note(note: Note, apis: &[String]) {
 
 fn log_report(report: &Report, stored: bool) {
     let counters = &report.counters;
-    let failed: u64 = counters.polls_failed.iter().sum();
-    log::info!(
-        "{} events, {} duplicates; {} workflows ended, {} timed out, {} not found; {} spans finished, {} delivered, {} rejected",
-        counters.events_accepted,
-        counters.events_duplicate,
-        counters.workflows_ended,
-        counters.workflows_timed_out,
-        counters.workflows_not_found,
-        counters.spans_finished,
-        counters.spans_delivered,
-        counters.spans_rejected,
-    );
-    log::info!(
-        "{} polls, {failed} failed; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
-        counters.polls,
-        counters.lateness.quantile(0.5),
-        counters.lateness.quantile(0.99),
-        counters.lateness.longest(),
-        counters.latency.quantile(0.5),
-        counters.latency.quantile(0.99),
-    );
+    for line in what_happened(counters) {
+        log::info!("{line}");
+    }
     if stored {
         log::info!(
             "the state is {} bytes of {} at most; it was full {} times",
@@ -946,32 +995,95 @@ fn log_report(report: &Report, stored: bool) {
     }
 }
 
+/// In two lines. What seldom happens is there where it did.
+fn what_happened(counters: &Counters) -> [String; 2] {
+    let some = |counts: &[(u64, &str)]| -> String {
+        let some = counts.iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| format!(", {count} {what}"))
+            .collect()
+    };
+    let events = some(&[
+        (counters.events_shed, "without room or monitor"),
+        (counters.events_not_ours, "of runs whose record stays"),
+        (counters.runs_refused, "of other instances' runs"),
+    ]);
+    let workflows = some(&[
+        (counters.workflows_gone, "with their API"),
+        (counters.workflows_superseded, "superseded"),
+    ]);
+    let exports = some(&[
+        (counters.exports_retried, "exports tried again"),
+        (counters.notifications_delivered, "finished events told"),
+        (counters.notifications_refused, "finished events refused"),
+    ]);
+    let spans = format!(
+        "{} events, {} duplicates{events}; {} workflows ended, {} timed out, {} not found{workflows}; \
+         {} spans finished, {} delivered, {} rejected{exports}",
+        counters.events_accepted,
+        counters.events_duplicate,
+        counters.workflows_ended,
+        counters.workflows_timed_out,
+        counters.workflows_not_found,
+        counters.spans_finished,
+        counters.spans_delivered,
+        counters.spans_rejected,
+    );
+    let reasons = PollFailureReason::ALL.iter().zip(counters.polls_failed);
+    let reasons: Vec<_> = reasons
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{count} {}", reason.as_str()))
+        .collect();
+    let reasons = match reasons.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", reasons.join(", ")),
+    };
+    let answers = some(&[
+        (counters.polls_not_found, "not found"),
+        (counters.answers_stale, "answered too late"),
+    ]);
+    let polls = format!(
+        "{} polls, {} failed{reasons}{answers}; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
+        counters.polls,
+        counters.polls_failed.iter().sum::<u64>(),
+        counters.lateness.quantile(0.5),
+        counters.lateness.quantile(0.99),
+        counters.lateness.longest(),
+        counters.latency.quantile(0.5),
+        counters.latency.quantile(0.99),
+    );
+    [spans, polls]
+}
+
 /// What the next start finds, and what it does not.
 fn what_is_left(report: &Report, stored: bool) -> Option<(log::Level, String)> {
     let (unfinished, undelivered) = (report.unfinished, report.undelivered);
+    let events = match report.untold {
+        0 => String::new(),
+        untold => format!(" and {untold} finished events"),
+    };
     if stored && report.lost > 0 {
         let (runs, spans) = (report.runs_lost, report.spans_lost);
         return Some((
             log::Level::Error,
             format!(
-                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans \
+                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans{events} \
                  to deliver; {spans} of the spans and the last changes of {runs} workflows are lost, and the next \
                  start goes on from what was written before"
             ),
         ));
     }
-    match (stored, unfinished, undelivered) {
+    match (stored, unfinished, undelivered + report.untold) {
         (_, 0, 0) => None,
         (true, ..) => Some((
             log::Level::Info,
             format!(
-                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans to deliver"
+                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans{events} to deliver"
             ),
         )),
         (false, ..) => Some((
             log::Level::Warn,
             format!(
-                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans not \
+                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans{events} not \
                  delivered in time"
             ),
         )),
@@ -996,6 +1108,8 @@ fn touched(changes: &[Change]) -> (usize, usize) {
             Change::PutWorkflow { run, .. }
             | Change::RemoveWorkflow(run)
             | Change::PutFinished(run, _) => drop(runs.insert(*run)),
+            Change::PutNotification(it) => drop(runs.insert(it.run)),
+            Change::RemoveNotifications(gone) => runs.extend(gone.iter().map(|it| it.run)),
             // It was kept against a late duplicate only.
             Change::RemoveFinished(_) => {}
         }

@@ -45,6 +45,8 @@ pub struct Status {
     pub ended: u64,
     /// Spans that the collector has not acknowledged.
     pub waiting: usize,
+    /// Finished events that their receivers have not taken.
+    pub untold: usize,
     /// Mistakes for which the last reload was refused.
     pub mistakes: usize,
     /// How much room the state has, where there is one.
@@ -93,6 +95,7 @@ impl fmt::Display for Status {
             watched,
             ended,
             waiting,
+            untold,
             mistakes,
             state,
             ..
@@ -110,6 +113,9 @@ impl fmt::Display for Status {
                 f,
                 "stopping: {waiting} spans to deliver, for {within:?} at most"
             )?,
+        }
+        if *untold > 0 {
+            write!(f, "; {untold} finished events wait to be told")?;
         }
         match state {
             None => {}
@@ -354,6 +360,7 @@ mod tests {
             watched,
             ended: 0,
             waiting: 0,
+            untold: 0,
             mistakes: 0,
             state: None,
         }
@@ -410,6 +417,7 @@ mod tests {
         let delivering = Status {
             stage: Stage::Delivering { within },
             waiting: 7,
+            untold: 2,
             mistakes: 0,
             ..ending
         };
@@ -442,7 +450,7 @@ mod tests {
             STATUS=stopping: 2 polls under way, for 10s at most; then 0 spans to deliver; the last reload was refused for 2 mistakes, see the log
             at 13.5, rests 2.5s
             at 14, rests 7s
-            STATUS=stopping: 7 spans to deliver, for 10s at most
+            STATUS=stopping: 7 spans to deliver, for 10s at most; 2 finished events wait to be told
         "#]]
         .assert_eq(&text);
     }

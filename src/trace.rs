@@ -55,6 +55,8 @@ pub fn run(
         // They have begun already.
         monitor.poll.initial_delay = Duration::ZERO;
         monitor.discovery = None;
+        // Whoever goes on when a workflow has finished is not to do so because somebody looks at it.
+        monitor.finished = None;
     }
     config.workflows_max = config.workflows_max.max(options.ids.len());
     let watched = watch(options, &config, monitor, env);

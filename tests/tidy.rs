@@ -12,15 +12,15 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("the clock", &["clock"]),
     (
         "what edges share",
-        &["http", "link", "mapping", "otlp", "waterfall"],
+        &["files", "http", "link", "mapping", "otlp", "waterfall"],
     ),
     ("who farspan is", &["credentials"]),
     ("how an API is asked", &["exchange"]),
     (
         "edges",
         &[
-            "admin", "cli", "config", "console", "demo", "export", "intake", "logging", "poller",
-            "serve", "signals", "store", "systemd",
+            "admin", "cli", "config", "console", "demo", "export", "intake", "logging", "notify",
+            "poller", "serve", "signals", "store", "systemd",
         ],
     ),
     ("run", &["run"]),

@@ -14,6 +14,7 @@ use crate::core::snapshot::{Outcome, State};
 use crate::core::workflow::ContextUse;
 use crate::core::{Adaptive, Pace};
 use crate::credentials::{Auth, SecretSource};
+use crate::files;
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
     Children, Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Request, Stages,
@@ -61,7 +62,7 @@ impl Monitor {
         let (channel, stream) = (&self.events.redis_channel, &self.events.redis_stream);
         let (finished_channel, finished_stream) = match &self.finished {
             Some(Finished::RedisChannel(channel)) => (Some(channel), None),
-            Some(Finished::RedisStream(stream)) => (None, Some(stream)),
+            Some(Finished::RedisStream { key, .. }) => (None, Some(key)),
             _ => (None, None),
         };
         let keys = [
@@ -284,6 +285,10 @@ impl fmt::Display for Monitor {
         }
         let mut members = members.clone();
         members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
+        let finished = members.get_mut("finished");
+        if let Some(auth) = finished.and_then(|finished| finished.get_mut("auth")) {
+            *auth = redacted_auth(auth);
+        }
         let mut group = |key: &str, fill: &dyn Fn(&mut Map<String, Value>)| {
             let group = members.entry(key).or_insert(Value::Null);
             if !group.is_object() {
@@ -426,14 +431,24 @@ pub struct Discovery {
 }
 
 /// Where it is told that a workflow has finished.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Finished {
     /// A pub/sub channel of the configured Redis.
     RedisChannel(String),
     /// A stream of the configured Redis.
-    RedisStream(String),
+    RedisStream {
+        /// Which.
+        key: String,
+        /// About how many entries it may have.
+        length_max: u32,
+    },
     /// A POST.
-    Http(String),
+    Http {
+        /// Where to: absolute, http or https.
+        url: String,
+        /// Who farspan is to it.
+        auth: Auth,
+    },
 }
 
 /// The presets by name, in the order of the documentation.
@@ -532,7 +547,7 @@ fn tell_sharing(monitors: &[Monitor], mistakes: &RefCell<Vec<String>>) {
         };
         let finished = |monitor: &Monitor| match (&monitor.finished, key) {
             (Some(Finished::RedisChannel(name)), "redis_channel") => Some(name.clone()),
-            (Some(Finished::RedisStream(name)), "redis_stream") => Some(name.clone()),
+            (Some(Finished::RedisStream { key, .. }), "redis_stream") => Some(key.clone()),
             _ => None,
         };
         for (number, monitor) in monitors.iter().enumerate() {
@@ -644,7 +659,7 @@ fn monitor(
     let service = service(object);
     let context = context(object);
     let discovery = discovery(object, &ids);
-    let finished = finished(object);
+    let finished = finished(object, for_all.credentials);
     let mapping = compile(definition, object.place(), before, mistakes);
     Some(Monitor {
         name: name?,
@@ -912,7 +927,7 @@ fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -
             }
         },
     };
-    match super::settings::read_bounded(&path) {
+    match files::read_secret(&path) {
         Ok(_) => Some(path),
         Err(reason) => {
             object.mistake(key, format_args!("'{}' {reason}", shown(text)));
@@ -963,7 +978,7 @@ fn url(text: &str) -> Result<String, Reason> {
 
 fn pem(api: &Object<'_>, key: &'static str, kind: PemKind) -> Option<Pem> {
     let text = api.text(key)?;
-    let read = super::settings::read_bounded(Path::new(text));
+    let read = files::read(Path::new(text));
     let checked = read.and_then(|bytes| match otel::check_pem(&bytes, kind) {
         Ok(()) => Ok(bytes),
         Err(reason) => Err(reason.into()),
@@ -1504,28 +1519,51 @@ fn check_discovery(discovery: &Object<'_>, request: &Request) {
     }
 }
 
-fn finished(monitor: &Object<'_>) -> Option<Finished> {
+fn finished(monitor: &Object<'_>, credentials: Option<&Path>) -> Option<Finished> {
     let object = monitor.object("finished")?;
+    let (has_stream, has_url) = (object.has("redis_stream"), object.has("url"));
+    let channel = object.parsed("redis_channel", values::label);
+    let stream = object.parsed("redis_stream", values::label);
+    let length_max = object.integer("redis_stream_maxlen", 1..=u32::MAX);
+    let url = object.parsed_url("url", url);
+    let auth = object.object("auth").map(|auth| {
+        let read = authentication(&auth, "", credentials).unwrap_or(Auth::None);
+        auth.close();
+        read
+    });
+    if length_max.is_some() && !has_stream {
+        object.mistake("redis_stream_maxlen", "is for a redis_stream");
+    }
+    if auth.is_some() && !has_url {
+        object.mistake("auth", "is for a url");
+    }
+    if let Some(Auth::Login { url, .. }) = &auth
+        && url.is_empty()
+    {
+        object.mistake("auth.url", "must begin with http:// or https://");
+    }
     let ways = [
-        object
-            .parsed("redis_channel", values::label)
-            .map(Finished::RedisChannel),
-        object
-            .parsed("redis_stream", values::label)
-            .map(Finished::RedisStream),
-        object.parsed_url("url", url).map(Finished::Http),
+        channel.map(Finished::RedisChannel),
+        stream.map(|key| Finished::RedisStream {
+            key,
+            length_max: length_max.unwrap_or(FINISHED_STREAM_LENGTH_MAX),
+        }),
+        url.map(|url| Finished::Http {
+            url,
+            auth: auth.unwrap_or(Auth::None),
+        }),
     ];
     let mut ways = ways.into_iter().flatten();
     let way = ways.next();
     if way.is_none() || ways.next().is_some() {
         object.mistaken("says one of redis_channel, redis_stream and url");
-    } else {
-        // Not before nothing that was to be told can be lost.
-        object.mistaken("is not in this release; leave it out");
     }
     object.close();
     way
 }
+
+/// Nobody may ever read it.
+const FINISHED_STREAM_LENGTH_MAX: u32 = 100_000;
 
 #[cfg(test)]
 #[cfg(all(feature = "redis", feature = "tls"))]

@@ -3,10 +3,9 @@
 use super::json::Node;
 use super::values::{self, Reason, redacted_url, shown};
 use super::{Environment, Errors, Secret};
+use crate::files;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 /// One setting, as its parser, its help and `farspan config` know it.
@@ -152,9 +151,6 @@ const RELOADED: &[&str] = &[
 
 /// The one key of the file that is no setting.
 const MONITORS: &str = "monitors";
-
-/// The configuration file, a secret, a certificate: each at most so long.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// All settings, for `farspan help settings`.
 pub(crate) fn help() -> String {
@@ -413,7 +409,7 @@ impl<'a> Resolver<'a> {
     /// The file that a setting names, whole.
     pub(super) fn bytes_of(&mut self, name: &'static str) -> Option<(Found, Vec<u8>)> {
         let found = self.take(name)?;
-        match read_bounded(Path::new(&found.text)) {
+        match files::read(Path::new(&found.text)) {
             Ok(bytes) => {
                 self.set_written(name, &String::from_utf8_lossy(&bytes));
                 Some((found, bytes))
@@ -531,7 +527,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn secret_file(&mut self, by_file: &Found) -> Option<Found> {
-        match read_secret(Path::new(&by_file.text)) {
+        match files::read_secret(Path::new(&by_file.text)) {
             Ok(text) => Some(Found {
                 text,
                 origin: Origin::SecretFile(shown(&by_file.text)),
@@ -550,7 +546,7 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let shown_path = shown(&path.to_string_lossy());
-        match read_secret(&path) {
+        match files::read_secret(&path) {
             Ok(text) => Some(Found {
                 text,
                 origin: Origin::SecretFile(shown_path),
@@ -565,7 +561,7 @@ impl<'a> Resolver<'a> {
 
     fn read_file(&mut self, path: &Path) {
         let name = shown(&path.to_string_lossy());
-        let bytes = match read_bounded(path) {
+        let bytes = match files::read(path) {
             Ok(bytes) => bytes,
             Err(reason) => return self.errors.push(format!("{name}: {reason}")),
         };
@@ -686,23 +682,4 @@ fn default(name: &str) -> Option<Found> {
         text: text.to_owned(),
         origin: Origin::Default,
     })
-}
-
-fn read_secret(path: &Path) -> Result<String, Reason> {
-    let text = String::from_utf8(read_bounded(path)?).map_err(|_| "holds no UTF-8")?;
-    match text.trim() {
-        "" => Err("is empty".into()),
-        text => Ok(text.to_owned()),
-    }
-}
-
-pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, Reason> {
-    let mut bytes = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) => Err(format!("cannot be read: {error}").into()),
-        Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => Err("is larger than 1 MiB".into()),
-        Ok(_) => Ok(bytes),
-    }
 }

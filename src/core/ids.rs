@@ -2,6 +2,7 @@
 //!
 //! Ids are computed, not drawn: whoever sees the same run gives it the same ids, before and after a restart.
 
+use super::time::Wall;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
@@ -149,7 +150,7 @@ pub enum Edition {
     /// The attempt, where the event names it.
     Attempt(u32),
     /// Else the time of submission.
-    Submitted(super::time::Wall),
+    Submitted(Wall),
 }
 
 impl Edition {
@@ -162,6 +163,47 @@ impl Edition {
         let mut bytes = [tag; 9];
         bytes[1..].copy_from_slice(&number.to_be_bytes());
         bytes
+    }
+}
+
+/// What tells a monitor's runs of one workflow id apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunsBy {
+    /// What their events say: the attempt, else the time of submission.
+    #[default]
+    Event,
+    /// The attempt alone, where none is the first: what announces one run in several ways may not know the attempt in
+    /// each, nor the same time of submission.
+    Attempt,
+}
+
+impl RunsBy {
+    /// The edition of a run that was announced so.
+    pub fn edition(self, attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
+        match (self, self.attempt(attempt), submitted_at) {
+            (RunsBy::Attempt, None | Some(1), _) | (RunsBy::Event, None, None) => Edition::Only,
+            (_, Some(attempt), _) => Edition::Attempt(attempt),
+            (RunsBy::Event, None, Some(at)) => Edition::Submitted(at),
+        }
+    }
+
+    /// The edition of the attempt before this one.
+    pub fn before(self, attempt: u32) -> Option<Edition> {
+        (attempt > 1).then(|| self.edition(Some(attempt - 1), None))
+    }
+
+    /// Whether one attempt is known to come before another of the same id.
+    pub fn is_earlier(self, attempt: Option<u32>, than: Option<u32>) -> bool {
+        let attempts = self.attempt(attempt).zip(self.attempt(than));
+        attempts.is_some_and(|(attempt, than)| attempt < than)
+    }
+
+    /// What counts as its number.
+    fn attempt(self, attempt: Option<u32>) -> Option<u32> {
+        match self {
+            RunsBy::Event => attempt,
+            RunsBy::Attempt => Some(attempt.unwrap_or(1).max(1)),
+        }
     }
 }
 
@@ -200,6 +242,13 @@ impl RunKey {
     /// A number to spread polls by.
     pub fn spread(self) -> u64 {
         u64::from_be_bytes(first_bytes(&self.0))
+    }
+}
+
+/// In hexadecimal digits.
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -261,6 +310,13 @@ impl TraceContext {
         })
     }
 
+    /// The W3C header, in version 00.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header>
+    pub fn traceparent(&self) -> String {
+        let (trace_id, span_id) = (self.trace_id, self.span_id);
+        format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags)
+    }
+
     /// Whether the submitter records its part of the trace.
     pub fn sampled(&self) -> bool {
         self.trace_flags & SAMPLED != 0
@@ -319,7 +375,6 @@ fn valid_trace_state(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::time::Wall;
     use super::*;
 
     const PARENT: &str = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
@@ -401,6 +456,48 @@ mod tests {
         );
         expect_test::expect!["81f0b1b10d47d2b29d1d2d9a8dad06cd 5453d017cb450617 575db11fbe46cf56"]
             .assert_eq(&format!("{trace} {root} {stage}"));
+    }
+
+    /// As long as nothing else announces a monitor's runs, its ids are those.
+    #[test]
+    fn a_run_is_told_by_its_event_or_by_its_attempt() {
+        let at = Wall::from_unix_ns(1);
+        let announced = [
+            (None, None),
+            (None, Some(at)),
+            (Some(0), None),
+            (Some(1), Some(at)),
+            (Some(2), None),
+            (Some(2), Some(at)),
+        ];
+        let editions = |by: RunsBy| announced.map(|(attempt, at)| by.edition(attempt, at));
+        use Edition::{Attempt, Only, Submitted};
+        assert_eq!(
+            editions(RunsBy::Event),
+            [
+                Only,
+                Submitted(at),
+                Attempt(0),
+                Attempt(1),
+                Attempt(2),
+                Attempt(2)
+            ]
+        );
+        assert_eq!(
+            editions(RunsBy::Attempt),
+            [Only, Only, Only, Only, Attempt(2), Attempt(2)]
+        );
+        for (by, before_second) in [(RunsBy::Event, Attempt(1)), (RunsBy::Attempt, Only)] {
+            let before = [0, 1, 2, 3].map(|attempt| by.before(attempt));
+            assert_eq!(before, [None, None, Some(before_second), Some(Attempt(2))]);
+        }
+        let earlier = |by: RunsBy| announced.map(|(attempt, _)| by.is_earlier(attempt, Some(2)));
+        let are = [false, false, true, true, false, false];
+        assert_eq!(earlier(RunsBy::Event), are);
+        let are = [true, true, true, true, false, false];
+        assert_eq!(earlier(RunsBy::Attempt), are);
+        assert!(!RunsBy::Event.is_earlier(Some(1), None));
+        assert!(!RunsBy::Attempt.is_earlier(Some(2), None));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
 pub const STATE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// Beside its record or its bytes, what an item of the store takes at most: its keys, or a finished run and its time.
 pub const STORED_KEYS_BYTES: u64 = 24;
-/// What it takes to store a span's monitor, beside its name.
+/// What it takes to store a span's or a finished event's monitor, beside its name.
 pub const STORED_SEQUENCE_BYTES: usize = 8;
 /// The longest record of a workflow, in bytes: what the other bounds leave possible.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -74,6 +74,10 @@ pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest pause between two attempts at one batch, unless the collector asks for more.
 pub const EXPORT_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Finished events that wait for their receivers, in bytes. Beyond it polls wait, so that nothing has to be dropped.
+pub const NOTIFICATIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Finished events that a receiver is told in one go.
+pub const NOTIFICATIONS_AT_ONCE: usize = 64;
 /// Rejected spans that are kept for inspection.
 pub const SET_ASIDE_MAX: usize = 256;
 /// The largest export request, in bytes before compression (OTLP specification).

@@ -13,6 +13,8 @@ pub mod event;
 pub mod ids;
 pub mod lateness;
 pub mod limits;
+mod listing;
+pub mod notification;
 pub mod outbox;
 pub mod pace;
 pub(crate) mod pieces;
@@ -23,13 +25,17 @@ pub mod snapshot;
 pub mod span;
 pub mod table;
 pub mod time;
+mod trouble;
 pub mod wheel;
 pub mod workflow;
 
 use backoff::Jitter;
 use event::StartEvent;
-use ids::RunKey;
+use ids::{RunKey, RunsBy};
 use lateness::Histogram;
+pub use listing::Listing;
+use listing::Lists;
+use notification::{FinishedEvent, Notification, Notifications, Notified, Notify};
 use outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome, Outbox, Settled};
 pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
@@ -42,6 +48,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Silence, Table, Watch};
 use time::{Mono, Now, Wall};
+use trouble::{Noted, Trouble};
 use wheel::Wheel;
 use workflow::record::{self, Record};
 use workflow::{Abandoned, Naming, Verdict, Workflow};
@@ -75,7 +82,7 @@ pub struct Monitor {
     /// What its spans are called.
     pub naming: Naming,
     /// Monitors with the same number ask the same host: they leave it alone together when it asks for that, and share
-    /// its rate.
+    /// its rate, for polls and for lists of runs.
     pub host: u16,
     /// When it polls.
     pub pace: Pace,
@@ -102,8 +109,14 @@ pub enum Input {
     Polled(Polled),
     /// A poll was taken back before anybody began with it.
     Recalled(Poll),
+    /// A discovery asks for lists.
+    Listing(Listing),
     /// The span that the last [`Action::Finished`] held, encoded.
     Encoded(Arc<[u8]>),
+    /// The event that the last [`Action::Announce`] held, encoded.
+    EncodedEvent(Arc<[u8]>),
+    /// A receiver of finished events was told, or was not.
+    Notified(Notified),
     /// A batch's export has ended.
     Exported {
         /// Which batch.
@@ -168,11 +181,20 @@ pub enum Answer {
 pub enum Action {
     /// Ask the API; answer with [`Input::Polled`]. Never more of them under way than [`Settings::pollers`].
     Poll(Poll),
+    /// The discovery of this monitor may make the request that it has said to be due.
+    List(u16),
     /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
     Finished(Box<Span>),
     /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
     Export(Batch),
-    /// Acknowledge this where it came from, once all changes so far are stored: its spans are delivered.
+    /// A workflow has finished and somebody is to be told: encode it and give it back with [`Input::EncodedEvent`] before
+    /// any other input.
+    Announce(Box<FinishedEvent>),
+    /// Tell a receiver this, once all changes so far are stored; answer with [`Input::Notified`]. One at a time for each
+    /// monitor.
+    Notify(Notify),
+    /// Acknowledge this where it came from, once all changes so far are stored: its spans are delivered, and whoever is
+    /// to be told of its end was.
     Release(Box<str>),
     /// This stays unacknowledged where it came from: another instance sees to it.
     Leave(Box<str>),
@@ -205,6 +227,10 @@ pub enum Change {
     PutSpan(EncodedSpan),
     /// These wait no more.
     RemoveSpans(Vec<EncodedSpan>),
+    /// Somebody is to be told that a workflow has finished.
+    PutNotification(Notification),
+    /// They were.
+    RemoveNotifications(Vec<Notification>),
     /// A run has finished at that time.
     PutFinished(RunKey, Wall),
     /// That is long ago.
@@ -218,6 +244,8 @@ pub struct Stored {
     pub workflows: Vec<(RunKey, Vec<u8>)>,
     /// Spans that wait for the collector, in the order of their sequence.
     pub spans: Vec<EncodedSpan>,
+    /// What nobody has taken yet of who is to be told of finished workflows.
+    pub notifications: Vec<Notification>,
     /// Runs that have finished, and when.
     pub finished: Vec<(RunKey, Wall)>,
 }
@@ -246,6 +274,15 @@ pub enum Note {
         workflows: usize,
         /// Spans that wait for the collector.
         spans: usize,
+        /// Finished events that wait for their receivers.
+        notifications: usize,
+    },
+    /// Stored finished events have no receiver in the configuration; they stay.
+    Stranded {
+        /// The monitor that had one.
+        monitor: Arc<str>,
+        /// How many.
+        notifications: usize,
     },
     /// Stored workflows cannot be watched; their records stay.
     NotRestored {
@@ -296,16 +333,16 @@ pub enum Note {
         /// Why the watch was given up, if it was.
         abandoned: Option<Abandoned>,
     },
-    /// A host is in another kind of trouble than before.
+    /// A host is in another kind of trouble than before, or a monitor has trouble of its own with it.
     HostTroubled {
-        /// A monitor that asks it.
+        /// The monitor, or one that asks the host.
         monitor: u16,
         /// The kind.
         reason: PollFailureReason,
         /// More about it.
         detail: Box<str>,
     },
-    /// A host answers again.
+    /// A host answers again, or what a monitor asks of it is answered.
     HostRecovered {
         /// A monitor that asks it.
         monitor: u16,
@@ -324,8 +361,27 @@ pub enum Note {
         /// What.
         what: Box<str>,
     },
-    /// So many spans wait that polls do too, or no more.
+    /// So much waits to be delivered that polls wait too, or no more.
     PollsHeld(bool),
+    /// A receiver of finished events does not take them now.
+    NotifyTroubled {
+        /// Whose.
+        monitor: u16,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// It does again.
+    NotifyRecovered {
+        /// Whose.
+        monitor: u16,
+    },
+    /// A receiver will never take an event, which is dropped. Told once for each reason, until it takes one.
+    NotifyRefused {
+        /// Whose.
+        monitor: u16,
+        /// Its words.
+        message: Box<str>,
+    },
     /// The store holds so much that new workflows have to wait, or no more.
     StateFull {
         /// Whether they wait.
@@ -401,6 +457,10 @@ pub struct Counters {
     pub spans_rejected: u64,
     /// Export attempts that are to be repeated.
     pub exports_retried: u64,
+    /// Finished events that their receivers have taken.
+    pub notifications_delivered: u64,
+    /// Finished events that their receivers refused for good.
+    pub notifications_refused: u64,
     /// How often the state was full, so that new workflows had to wait.
     pub state_filled: u64,
     /// What the store holds, in bytes: see [`Core::state_bytes`]. It goes up and down.
@@ -424,6 +484,7 @@ pub struct Core {
     /// What a poll of each monitor needs.
     estimates: Vec<Estimate>,
     outbox: Outbox,
+    notifications: Notifications,
     jitter: Jitter,
     draining: bool,
     polls_held: bool,
@@ -436,19 +497,20 @@ pub struct Core {
     changes: Vec<Change>,
     /// The runs of the spans that are being encoded.
     encoding: VecDeque<(RunKey, Option<Arc<str>>)>,
-    /// Runs with spans on their way to the collector.
+    /// Runs with spans on their way to the collector, or with a finished event on its way to its receiver.
     leaving: HashMap<RunKey, Leaving>,
     /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
     not_restored: HashMap<RunKey, NotRestored>,
-    /// The oddities noted, so that each is noted once. At most [`ODDITIES_MAX`].
-    oddities: HashSet<Box<str>>,
+    /// What was noted of each monitor.
+    noted: Vec<Noted>,
     actions: VecDeque<Action>,
     counters: Counters,
 }
 
 #[derive(Debug, Default)]
 struct Leaving {
-    spans: usize,
+    /// Spans, and the finished event.
+    items: usize,
     ended: bool,
     source: Option<Box<str>>,
 }
@@ -474,34 +536,13 @@ struct Host {
     ready: VecDeque<u32>,
     /// Polls under way, strays too.
     under_way: usize,
+    lists: Lists,
     rate: Option<Rate>,
     paused_until: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
-    /// When each kind of trouble was noted last, in the order of [`PollFailureReason::ALL`].
-    noted: [Option<Mono>; PollFailureReason::ALL.len()],
-    /// Whether a note still waits for its recovery.
-    troubled: bool,
+    trouble: Trouble,
 }
-
-/// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
-/// connections and time-outs by turns: each kind of trouble is news once in this time.
-const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
-
-impl Host {
-    fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
-        let noted = &mut self.noted[reason.index()];
-        if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
-            return false;
-        }
-        *noted = Some(now);
-        self.troubled = true;
-        true
-    }
-}
-
-/// Different oddities that are noted before it is enough.
-const ODDITIES_MAX: usize = 64;
 
 impl Core {
     /// A core that watches nothing yet.
@@ -515,6 +556,10 @@ impl Core {
                 ..Host::default()
             }
         };
+        let receiver = |m: &Monitor| m.naming.notifies.then(|| (*m.naming.monitor).into());
+        let receivers = settings.monitors.iter().map(receiver);
+        // Unique among instances too, and after whatever an earlier run has left.
+        let first_sequence = now.wall.as_unix_ns().unsigned_abs();
         Core {
             table: Table::default(),
             wheel: Wheel::new(now.mono),
@@ -522,8 +567,8 @@ impl Core {
             strays: Vec::new(),
             hosts: (0..hosts.unwrap_or(0)).map(host).collect(),
             estimates: vec![Estimate::default(); settings.monitors.len()],
-            // Unique among instances too, and after whatever an earlier run has left.
-            outbox: Outbox::new(settings.batch, now.wall.as_unix_ns().unsigned_abs()),
+            outbox: Outbox::new(settings.batch, first_sequence),
+            notifications: Notifications::new(receivers, first_sequence),
             jitter: Jitter::new(settings.seed),
             draining: false,
             polls_held: false,
@@ -535,7 +580,7 @@ impl Core {
             encoding: VecDeque::new(),
             leaving: HashMap::new(),
             not_restored: HashMap::new(),
-            oddities: HashSet::new(),
+            noted: settings.monitors.iter().map(|_| Noted::default()).collect(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -554,7 +599,10 @@ impl Core {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
             Input::Recalled(poll) => self.take_back(&poll),
+            Input::Listing(listing) => self.take_listing(listing, now),
             Input::Encoded(bytes) => self.take_encoded(bytes, now),
+            Input::EncodedEvent(bytes) => self.take_encoded_event(bytes),
+            Input::Notified(notified) => self.take_notified(notified, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
             Input::Reloaded(paces) => self.change_pace(paces, now),
@@ -567,6 +615,9 @@ impl Core {
         if let Some(batch) = self.outbox.next_batch(now.mono, self.draining) {
             self.actions.push_back(Action::Export(batch));
         }
+        while let Some(notify) = self.notifications.next(now.mono, self.draining) {
+            self.actions.push_back(Action::Notify(notify));
+        }
         self.weigh();
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -576,7 +627,9 @@ impl Core {
     /// Goes on with what a store held: at the start, and whenever it hands over what another instance has left.
     pub fn restore(&mut self, mut stored: Stored, now: Now) {
         stored.spans.sort_unstable_by_key(|span| span.sequence);
+        stored.notifications.sort_unstable_by_key(|it| it.sequence);
         let (mut workflows, spans) = (0, stored.spans.len());
+        let notifications = stored.notifications.len();
         let services = self.settings.monitors.iter();
         let services = services.filter_map(|m| Some(m.naming.service.as_ref()?.monitor.clone()));
         let mut names: HashSet<Arc<str>> = services.collect();
@@ -589,9 +642,10 @@ impl Core {
                     name
                 }
             });
-            self.leaving.entry(span.run).or_default().spans += 1;
+            self.leaving.entry(span.run).or_default().items += 1;
             self.outbox.restore(span, now.mono);
         }
+        self.restore_notifications(stored.notifications);
         // However old: the entry of its event may not be acknowledged yet, and comes again now.
         for (run, _) in stored.finished {
             self.table.remember(run, now.mono);
@@ -617,14 +671,35 @@ impl Core {
             let why = (*why).into();
             self.note(Note::NotRestored { workflows, why });
         }
-        if spans > 0 {
+        if spans + notifications > 0 {
             // A collector may be down for longer than a finished run is remembered.
             for (run, leaving) in &mut self.leaving {
                 leaving.ended |= self.table.slot_of(*run).is_none();
             }
         }
-        if workflows + spans > 0 {
-            self.note(Note::Restored { workflows, spans });
+        if workflows + spans + notifications > 0 {
+            self.note(Note::Restored {
+                workflows,
+                spans,
+                notifications,
+            });
+        }
+    }
+
+    fn restore_notifications(&mut self, stored: Vec<Notification>) {
+        let mut stranded: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for notification in stored {
+            self.leaving.entry(notification.run).or_default().items += 1;
+            let monitor = notification.monitor.clone();
+            if !self.notifications.restore(notification) {
+                *stranded.entry(monitor).or_default() += 1;
+            }
+        }
+        for (monitor, notifications) in stranded {
+            self.note(Note::Stranded {
+                monitor,
+                notifications,
+            });
         }
     }
 
@@ -634,7 +709,10 @@ impl Core {
         let finished = finished.map(|run| Change::PutFinished(run, now.wall));
         let watches = self.table.iter().map(|(_, watch)| self.put(watch));
         let spans = self.outbox.iter().cloned().map(Change::PutSpan);
-        finished.chain(watches).chain(spans).collect()
+        let notifications = self.notifications.iter().cloned();
+        let notifications = notifications.map(Change::PutNotification);
+        let delivered = finished.chain(watches).chain(spans);
+        delivered.chain(notifications).collect()
     }
 
     /// Whether [`take_changes`](Self::take_changes) has something.
@@ -673,7 +751,9 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Mono> {
         let poll = self.wheel.next_deadline();
         let outbox = self.outbox.next_deadline(self.draining);
-        [poll, self.next_balance(), outbox]
+        let notifications = self.notifications.next_deadline(self.draining);
+        let lists = self.next_list_due();
+        [poll, self.next_balance(), lists, outbox, notifications]
             .into_iter()
             .flatten()
             .min()
@@ -713,9 +793,10 @@ impl Core {
         if !self.settings.stores {
             return 0;
         }
-        let items = self.table.len() + self.outbox.len() + self.table.finished_len();
-        let spans = self.outbox.bytes() as u64;
-        self.record_bytes + spans + items as u64 * limits::STORED_KEYS_BYTES
+        let delivered = self.outbox.len() + self.notifications.len();
+        let items = self.table.len() + delivered + self.table.finished_len();
+        let bytes = (self.outbox.bytes() + self.notifications.bytes()) as u64;
+        self.record_bytes + bytes + items as u64 * limits::STORED_KEYS_BYTES
     }
 
     /// Whether new workflows wait because the store holds so much.
@@ -747,6 +828,11 @@ impl Core {
         self.outbox.len()
     }
 
+    /// Finished events that wait for receivers that there are.
+    pub fn notifications_waiting(&self) -> usize {
+        self.notifications.waiting()
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -767,6 +853,7 @@ impl Core {
         assert!(ready <= self.table.len());
         assert!(self.not_restored.len() <= limits::WORKFLOWS_MAX);
         self.outbox.check_invariants();
+        self.notifications.check_invariants();
         // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
         if self.table.len() > 32 && !self.counters.polls.is_multiple_of(64) {
             return;
@@ -839,11 +926,11 @@ impl Core {
     /// Forgets runs that are not ours. Nothing of them is sent any more.
     fn give_up(&mut self, runs: &[(RunKey, Refusal)], now: Now) {
         let refused: HashMap<RunKey, Refusal> = runs.iter().copied().collect();
-        let (mut sources, mut unready, mut has_spans) = (Vec::new(), HashSet::new(), false);
+        let (mut sources, mut unready, mut has_items) = (Vec::new(), HashSet::new(), false);
         for (run, _) in runs {
             self.not_restored.remove(run);
             if let Some(leaving) = self.leaving.remove(run) {
-                has_spans |= leaving.spans > 0;
+                has_items |= leaving.items > 0;
                 sources.extend(leaving.source.map(|s| (*run, s)));
             }
             let Some(slot) = self.table.slot_of(*run) else {
@@ -868,8 +955,9 @@ impl Core {
                 host.ready.retain(|slot| !unready.contains(slot));
             }
         }
-        if has_spans {
+        if has_items {
             self.outbox.forget(|run| refused.contains_key(&run));
+            self.notifications.forget(|run| refused.contains_key(&run));
         }
         // What was finished here is finished; what another has may come back.
         let is_elsewhere = |run: &RunKey| refused.get(run) == Some(&Refusal::Elsewhere);
@@ -898,12 +986,15 @@ impl Core {
         let Some(monitor) = self.settings.monitors.get(event.monitor as usize) else {
             return self.shed(event);
         };
+        let runs_by = monitor.naming.runs_by;
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
-        if self.not_restored.contains_key(&run) {
-            return self.leave(event, run);
+        let runs = [run, workflow::former_run_of(&event, key)];
+        if let Some(run) = runs.iter().find(|run| self.not_restored.contains_key(run)) {
+            return self.leave(event, *run);
         }
-        let done = self.table.has_finished(run) || self.leaving.contains_key(&run);
-        if !done && let Some(slot) = self.superseded_by(key, event.attempt) {
+        let is_done = |run| self.table.has_finished(run) || self.leaving.contains_key(&run);
+        let done = runs.into_iter().any(is_done);
+        if !done && let Some(slot) = self.superseded_by(key, event.attempt, runs_by) {
             self.supersede(slot, now);
         }
         if done || self.table.knows(key, run) {
@@ -958,9 +1049,9 @@ impl Core {
 
     /// The watch of an earlier attempt at the same run, where both are known to be attempts. The API answers about the
     /// later one from now on, so nothing more can be learned about the earlier one.
-    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>) -> Option<u32> {
+    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>, runs_by: RunsBy) -> Option<u32> {
         let (slot, watch) = self.table.find(key)?;
-        let earlier = watch.workflow.attempt()? < attempt?;
+        let earlier = runs_by.is_earlier(watch.workflow.attempt(), attempt);
         earlier.then_some(slot)
     }
 
@@ -1010,6 +1101,12 @@ impl Core {
 
     fn note_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
         self.counters.events_duplicate += 1;
+        if let Some((slot, watch)) = self.table.find(key)
+            && watch.run() == run
+        {
+            watch.workflow.announced_again(&event);
+            self.mark(slot);
+        }
         let workflow_id = event.workflow_id;
         self.note(Note::Duplicate { workflow_id });
         let Some(source) = event.source else {
@@ -1064,11 +1161,12 @@ impl Core {
             self.change(Change::RemoveWorkflow(run));
             return Ok(());
         }
-        if let Some(slot) = self.superseded_by(key, record.workflow.attempt()) {
+        let attempt = record.workflow.attempt();
+        let runs_by = self.settings.monitors[index].naming.runs_by;
+        if let Some(slot) = self.superseded_by(key, attempt, runs_by) {
             self.supersede(slot, now);
         } else if let Some((_, watch)) = self.table.find(key) {
-            let later = watch.workflow.attempt() > record.workflow.attempt();
-            if !later || record.workflow.attempt().is_none() {
+            if !runs_by.is_earlier(attempt, watch.workflow.attempt()) {
                 return Err("it is watched already".into());
             }
             let monitor = &self.settings.monitors[index];
@@ -1079,7 +1177,7 @@ impl Core {
             let (outcome, abandoned) = workflow.abandon(why, at, naming, &mut spans);
             self.finish(run, spans);
             self.table.remember(run, now.mono);
-            self.conclude(workflow, run, outcome, abandoned, now);
+            self.conclude(workflow, run, index as u16, (outcome, abandoned), now);
             return Ok(());
         }
         let monitor = &self.settings.monitors[index];
@@ -1273,7 +1371,11 @@ impl Core {
         let monitor = &self.settings.monitors[monitor_index as usize];
         let host = monitor.host as usize;
         let interval = monitor.interval_of(&watch.workflow, at);
-        if self.hosts[host].is_news(failure.reason, now.mono) {
+        let trouble = match failure.reason.is_of_host() {
+            true => &mut self.hosts[host].trouble,
+            false => &mut self.noted[monitor_index as usize].trouble,
+        };
+        if trouble.is_news(failure.reason, now.mono) {
             self.note(Note::HostTroubled {
                 monitor: monitor_index,
                 reason: failure.reason,
@@ -1441,19 +1543,25 @@ impl Core {
         }
     }
 
-    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue.
+    /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue. Lists
+    /// go between them.
     fn dispatch(&mut self, now: Now) {
         let held = match self.polls_held {
-            false => self.outbox.is_full(),
-            true => !self.outbox.has_room_again(),
+            false => self.outbox.is_full() || self.notifications.is_full(),
+            true => !self.outbox.has_room_again() || !self.notifications.has_room_again(),
         };
         if held != self.polls_held {
             self.polls_held = held;
             self.note(Note::PollsHeld(held));
         }
-        while let Some(host) = self.next_host(now.mono)
-            && let Some(slot) = self.hosts[host].ready.pop_front()
-        {
+        loop {
+            self.let_list(now);
+            let Some(host) = self.next_host(now.mono) else {
+                break;
+            };
+            let Some(slot) = self.hosts[host].ready.pop_front() else {
+                break;
+            };
             let Some(watch) = self.table.get_mut(slot) else {
                 continue;
             };
@@ -1477,6 +1585,7 @@ impl Core {
             if let Some(rate) = &mut asked.rate {
                 rate.take(expected, now.mono);
             }
+            asked.lists.yielded();
             asked.under_way += 1;
             self.in_flight += 1;
             watch.phase = Phase::InFlight { due, expected };
@@ -1578,14 +1687,14 @@ impl Core {
         };
         let monitor = watch.monitor;
         let host = self.settings.monitors[monitor as usize].host as usize;
-        if std::mem::take(&mut self.hosts[host].troubled) {
+        let own = self.noted[monitor as usize].trouble.ends();
+        if self.hosts[host].trouble.ends() || own {
             self.note(Note::HostRecovered { monitor });
         }
     }
 
-    /// Each is noted once, and not without end.
     fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
-        if self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what.clone()) {
+        if self.noted[monitor as usize].is_odd_news(&what) {
             self.note(Note::Odd { monitor, what });
         }
     }
@@ -1619,8 +1728,8 @@ impl Core {
         if let Phase::Waiting { timer, .. } = watch.phase {
             self.wheel.cancel(timer);
         }
-        let run = watch.run();
-        self.conclude(watch.workflow, run, outcome, abandoned, now);
+        let (run, monitor) = (watch.run(), watch.monitor);
+        self.conclude(watch.workflow, run, monitor, (outcome, abandoned), now);
     }
 
     /// What is left to do about a run that has ended.
@@ -1628,13 +1737,14 @@ impl Core {
         &mut self,
         mut workflow: Workflow,
         run: RunKey,
-        outcome: Outcome,
-        abandoned: Option<Abandoned>,
+        monitor: u16,
+        (outcome, abandoned): (Outcome, Option<Abandoned>),
         now: Now,
     ) {
         self.change(Change::RemoveWorkflow(run));
         self.change(Change::PutFinished(run, now.wall));
         self.forget_finished(now);
+        self.announce(&mut workflow, run, monitor, (outcome, abandoned));
         let leaving = self.leaving.entry(run).or_default();
         leaving.ended = true;
         leaving.source = workflow.take_source();
@@ -1654,11 +1764,68 @@ impl Core {
         });
     }
 
+    /// Somebody wants to know that it has finished.
+    fn announce(
+        &mut self,
+        workflow: &mut Workflow,
+        run: RunKey,
+        monitor: u16,
+        (outcome, abandoned): (Outcome, Option<Abandoned>),
+    ) {
+        let Some(name) = self.notifications.receiver(monitor).cloned() else {
+            return;
+        };
+        let naming = &self.settings.monitors[usize::from(monitor)].naming;
+        let Some(event) = workflow.take_finished(run, name, naming, (outcome, abandoned)) else {
+            return;
+        };
+        self.leaving.entry(run).or_default().items += 1;
+        self.notifications.expect(run, monitor);
+        self.actions.push_back(Action::Announce(Box::new(event)));
+    }
+
+    fn take_encoded_event(&mut self, bytes: Arc<[u8]>) {
+        if let Some(notification) = self.notifications.take_encoded(bytes) {
+            self.change(Change::PutNotification(notification));
+        }
+    }
+
+    fn take_notified(&mut self, notified: Notified, now: Now) {
+        let settled = self
+            .notifications
+            .settle(&notified, now.mono, &mut self.jitter);
+        let Some((gone, was_troubled)) = settled else {
+            return;
+        };
+        let monitor = notified.monitor;
+        for (_, message) in notified.refused {
+            self.counters.notifications_refused += 1;
+            if self.notifications.is_news(monitor, &message) {
+                self.note(Note::NotifyRefused { monitor, message });
+            }
+        }
+        self.counters.notifications_delivered += notified.taken.len() as u64;
+        match notified.trouble {
+            Some(trouble) if !was_troubled => {
+                let reason = trouble.reason;
+                self.note(Note::NotifyTroubled { monitor, reason });
+            }
+            None if was_troubled => self.note(Note::NotifyRecovered { monitor }),
+            _ => {}
+        }
+        for notification in &gone {
+            self.let_go(notification.run, 1);
+        }
+        if !gone.is_empty() {
+            self.change(Change::RemoveNotifications(gone));
+        }
+    }
+
     fn finish(&mut self, run: RunKey, spans: Vec<Span>) {
         self.counters.spans_finished += spans.len() as u64;
         for span in spans {
             if self.settings.exports {
-                self.leaving.entry(run).or_default().spans += 1;
+                self.leaving.entry(run).or_default().items += 1;
                 let monitor = span.service.as_ref().map(|s| s.monitor.clone());
                 self.encoding.push_back((run, monitor));
             }
@@ -1691,14 +1858,14 @@ impl Core {
         }
     }
 
-    /// So many spans of a run are with the collector, or refused. When the run has ended and they were the last, what
-    /// announced it can be acknowledged.
-    fn let_go(&mut self, run: RunKey, spans: usize) {
+    /// So much of a run is delivered, or refused. When the run has ended and that was the last, what announced it can be
+    /// acknowledged.
+    fn let_go(&mut self, run: RunKey, items: usize) {
         let Some(leaving) = self.leaving.get_mut(&run) else {
             return;
         };
-        leaving.spans = leaving.spans.saturating_sub(spans);
-        if leaving.spans > 0 {
+        leaving.items = leaving.items.saturating_sub(items);
+        if leaving.items > 0 {
             return;
         }
         if let Some(leaving) = self.leaving.remove(&run)

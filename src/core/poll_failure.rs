@@ -70,6 +70,26 @@ impl PollFailureReason {
         self as usize
     }
 
+    /// Whether all that is asked of the host meets it. Else it is what one monitor asks, trusts or expects.
+    pub fn is_of_host(self) -> bool {
+        match self {
+            PollFailureReason::Connect
+            | PollFailureReason::Timeout
+            | PollFailureReason::Disconnected
+            | PollFailureReason::Protocol
+            | PollFailureReason::ServerError
+            | PollFailureReason::TooManyRequests => true,
+            PollFailureReason::Tls
+            | PollFailureReason::Status
+            | PollFailureReason::Unauthorized
+            | PollFailureReason::Redirect
+            | PollFailureReason::TooLarge
+            | PollFailureReason::Garbage
+            | PollFailureReason::Shape
+            | PollFailureReason::OtherWorkflow => false,
+        }
+    }
+
     /// The word for logs and labels.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,10 +1,16 @@
 //! When the core polls, whom it leaves alone, and what it says about it.
 
+mod notifications;
+
 use super::ids::RunKey;
 use super::snapshot::{Progress, StageSnapshot, State};
 use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;
+
+mod announced;
+mod listing;
+mod trouble;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
@@ -14,10 +20,13 @@ struct Rig {
     core: Core,
     now: Now,
     polls: Vec<(Mono, Poll)>,
+    lists: Vec<(Mono, u16)>,
     batches: Vec<(Mono, Batch)>,
     spans: Vec<Span>,
     notes: Vec<Note>,
     settled: Vec<String>,
+    announced: Vec<FinishedEvent>,
+    notified: Vec<Notify>,
 }
 
 fn monitor(host: u16) -> Monitor {
@@ -66,10 +75,13 @@ impl Rig {
             core: Core::new(settings, now),
             now,
             polls: Vec::new(),
+            lists: Vec::new(),
             batches: Vec::new(),
             spans: Vec::new(),
             notes: Vec::new(),
             settled: Vec::new(),
+            announced: Vec::new(),
+            notified: Vec::new(),
         }
     }
 
@@ -83,6 +95,7 @@ impl Rig {
         while let Some(action) = self.core.next_action() {
             match action {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
+                Action::List(monitor) => self.lists.push((self.now.mono, monitor)),
                 Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
                 Action::Release(source) => self.settled.push(format!("release {source}")),
@@ -92,6 +105,13 @@ impl Rig {
                     self.spans.push(*span);
                     self.core.handle(Input::Encoded(bytes.into()), self.now);
                 }
+                Action::Announce(event) => {
+                    let bytes = format!("{event:?}").into_bytes();
+                    self.announced.push(*event);
+                    self.core
+                        .handle(Input::EncodedEvent(bytes.into()), self.now);
+                }
+                Action::Notify(notify) => self.notified.push(notify),
             }
         }
     }
@@ -722,9 +742,9 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
     }
     expect![[r#"
         Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Restored { workflows: 2, spans: 0 }
+        Restored { workflows: 2, spans: 0, notifications: 0 }
         Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Restored { workflows: 2, spans: 0 }
+        Restored { workflows: 2, spans: 0, notifications: 0 }
     "#]].assert_eq(&text);
 }
 
@@ -1659,13 +1679,13 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
     check(
         &notes,
         &expect![[r#"
-        NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
-        NotRestored { workflows: 1, why: "it is damaged" }
-        Restored { workflows: 1, spans: 1 }
-        NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
-        NotOurs { workflow_id: "damaged", why: "it is damaged" }
-        Duplicate { workflow_id: "whole" }
-    "#]],
+            NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
+            NotRestored { workflows: 1, why: "it is damaged" }
+            Restored { workflows: 1, spans: 1, notifications: 0 }
+            NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
+            NotOurs { workflow_id: "damaged", why: "it is damaged" }
+            Duplicate { workflow_id: "whole" }
+        "#]],
     );
     // Once it is said to be another's, or done, it is as any other.
     let given: Vec<(RunKey, Refusal)> = left.iter().map(|run| (*run, Refusal::Elsewhere)).collect();

@@ -14,8 +14,9 @@ pub mod record;
 mod stages;
 
 use super::event::{self, Sampling, StartEvent, Value};
-use super::ids::{Edition, RANDOM, RunKey, SAMPLED, SpanId, TraceContext, TraceId};
+use super::ids::{Edition, RANDOM, RunKey, RunsBy, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
+use super::notification::{Finish, FinishedEvent};
 use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Outcome, Progress, Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent, SpanStatus};
@@ -28,6 +29,8 @@ use std::sync::Arc;
 pub struct Naming {
     /// The monitor's name. It is part of every id.
     pub monitor: Box<str>,
+    /// What tells runs of one workflow id apart.
+    pub runs_by: RunsBy,
     /// The name of a workflow's span, and `cicd.pipeline.name`.
     pub workflow: Box<str>,
     /// What a span may hold.
@@ -42,6 +45,8 @@ pub struct Naming {
     pub context: ContextUse,
     /// Whose its spans are, where that is not farspan.
     pub service: Option<Arc<Service>>,
+    /// Whether somebody is told when a workflow has finished.
+    pub notifies: bool,
 }
 
 /// What becomes of the trace context that a start event carries.
@@ -61,6 +66,7 @@ impl Naming {
     pub fn new(monitor: &str, workflow: &str, limits: SpanLimits) -> Self {
         Naming {
             monitor: monitor.into(),
+            runs_by: RunsBy::Event,
             workflow: workflow.into(),
             limits,
             ok: true,
@@ -68,6 +74,7 @@ impl Naming {
             queued: false,
             context: ContextUse::Parent,
             service: None,
+            notifies: false,
         }
     }
 }
@@ -76,6 +83,8 @@ impl Naming {
 #[derive(Clone, Debug)]
 pub struct Workflow {
     id: Arc<str>,
+    /// As its monitor had it when the run was announced: ids stay when a configuration changes.
+    runs_by: RunsBy,
     attempt: Option<u32>,
     trace_id: TraceId,
     parent: Option<Box<TraceContext>>,
@@ -109,6 +118,8 @@ struct Extra {
     dropped_attributes: u32,
     /// When the last good answer was given, of an API that goes away with its workflow.
     answered_at: Option<Wall>,
+    /// How it was in the end, where somebody is to be told. No record has it: it goes with its end.
+    finish: Option<Finish>,
 }
 
 /// The best observation so far.
@@ -190,6 +201,7 @@ impl Abandoned {
 impl Workflow {
     /// A workflow that was announced and not yet asked after.
     pub fn new(event: StartEvent, naming: &Naming, sampler: &Sampler, received_at: Wall) -> Self {
+        let edition = edition_of(&event, naming);
         let (parent, submitter) = match naming.context {
             ContextUse::Parent => (event.parent, None),
             ContextUse::Link => (None, event.parent.map(|context| *context)),
@@ -198,13 +210,15 @@ impl Workflow {
         let own_trace = |edition| TraceId::of_run(&naming.monitor, &event.workflow_id, edition);
         let trace_id = match &parent {
             Some(parent) => parent.trace_id,
-            None => own_trace(edition(event.attempt, event.submitted_at)),
+            None => own_trace(edition),
         };
         let parent_sampled = parent.as_ref().map(|p| p.sampled());
         // Another submitter's trace cannot be known, and nobody looks for one that was not recorded.
         let follows = parent.is_none()
-            && (event.attempt.and_then(attempt_before))
-                .is_some_and(|before| sampler.sampled(own_trace(before), None));
+            && (event
+                .attempt
+                .and_then(|attempt| naming.runs_by.before(attempt)))
+            .is_some_and(|before| sampler.sampled(own_trace(before), None));
         let extra = Extra {
             submitter,
             follows,
@@ -217,6 +231,7 @@ impl Workflow {
         };
         Workflow {
             id: event.workflow_id.into(),
+            runs_by: naming.runs_by,
             attempt: event.attempt,
             trace_id,
             sampled: sampler.sampled(trace_id, parent_sampled),
@@ -278,12 +293,33 @@ impl Workflow {
     /// What names its span to others.
     /// <https://www.w3.org/TR/trace-context/#traceparent-header>
     pub fn traceparent(&self, naming: &Naming) -> String {
-        let (trace_id, span_id) = (self.trace_id, self.span_id(naming));
-        format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags())
+        self.context(naming).traceparent()
+    }
+
+    /// Its span, for others.
+    fn context(&self, naming: &Naming) -> TraceContext {
+        TraceContext {
+            trace_id: self.trace_id,
+            span_id: self.span_id(naming),
+            trace_flags: self.trace_flags(),
+            trace_state: self.trace_state(),
+        }
     }
 
     fn edition(&self) -> Edition {
-        edition(self.attempt, self.submitted_at)
+        self.runs_by.edition(self.attempt, self.submitted_at)
+    }
+
+    /// Its run was announced once more, perhaps by something that knows more of it.
+    pub fn announced_again(&mut self, event: &StartEvent) {
+        // Elsewhere these are part of its ids.
+        if self.runs_by != RunsBy::Attempt {
+            return;
+        }
+        let known = (self.attempt, self.submitted_at);
+        self.attempt = self.attempt.or(event.attempt);
+        self.submitted_at = self.submitted_at.or(event.submitted_at);
+        self.changed |= known != (self.attempt, self.submitted_at);
     }
 
     /// What finds its run, made from what finds itself.
@@ -311,8 +347,10 @@ impl Workflow {
     ) -> Verdict {
         match (self.attempt, snapshot.attempt) {
             // The answer lags behind the event.
-            (Some(ours), Some(theirs)) if theirs < ours => return Verdict::Watching,
-            (Some(ours), Some(theirs)) if theirs > ours => {
+            (ours @ Some(_), theirs @ Some(_)) if self.runs_by.is_earlier(theirs, ours) => {
+                return Verdict::Watching;
+            }
+            (ours @ Some(_), theirs @ Some(_)) if self.runs_by.is_earlier(ours, theirs) => {
                 let began = snapshot.progress.queued.or(snapshot.progress.start);
                 let end = began.map_or(at, |began| began.min(at));
                 let (outcome, why) = self.abandon(Abandoned::Superseded, end, naming, spans);
@@ -419,6 +457,31 @@ impl Workflow {
         outcome
     }
 
+    /// What is to be told of it now that its span is finished, where somebody wants to know.
+    pub fn take_finished(
+        &mut self,
+        run: RunKey,
+        monitor: Arc<str>,
+        naming: &Naming,
+        (outcome, abandoned): (Outcome, Option<Abandoned>),
+    ) -> Option<FinishedEvent> {
+        let context = self.context(naming);
+        let extra = self.extra.as_mut()?;
+        Some(FinishedEvent {
+            run,
+            monitor,
+            finish: extra.finish.take()?,
+            url: extra.url.clone(),
+            attempt: self.attempt.or(extra.attempt),
+            workflow_id: self.id.clone(),
+            outcome,
+            abandoned,
+            submitted_at: self.submitted_at,
+            context,
+            attributes: std::mem::take(&mut self.attributes),
+        })
+    }
+
     /// Holds what must always be true.
     pub fn check_invariants(&self) {
         assert!(self.stages.len() <= limits::STAGES_MAX);
@@ -483,12 +546,11 @@ impl Workflow {
     }
 
     fn finish_self(&mut self, ending: Ending<'_>, naming: &Naming, spans: &mut Vec<Span>) {
-        if !self.sampled {
+        if !self.sampled && !naming.notifies {
             return;
         }
         let end = ending.end;
         let seen = std::mem::take(&mut self.seen);
-        let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let announced = self.submitted_at.unwrap_or(self.received_at);
         let start = match (seen.start, seen.started_seen) {
             (Some(start), _) => start,
@@ -504,6 +566,13 @@ impl Workflow {
             None => start.min(first).min(end),
         };
         let end = end.max(last).max(start);
+        if naming.notifies {
+            self.extra.get_or_insert_default().finish = Some(ending.finish(start, end));
+        }
+        if !self.sampled {
+            return;
+        }
+        let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let queued = seen.queued().filter(|_| naming.queued);
         let wait = queued.map(|queued| (queued, began.min(end)));
         let wait = wait.filter(|(queued, began)| queued < began);
@@ -523,7 +592,7 @@ impl Workflow {
         attributes.add_some("cicd.pipeline.result", result);
         attributes.add_ending(&ending);
         attributes.add_all(extra.attributes, |_| false);
-        attributes.add_all(std::mem::take(&mut self.attributes), |_| false);
+        attributes.add_all(self.attributes.clone(), |_| false);
         attributes.dropped += extra.dropped_attributes;
         let mut links = Vec::new();
         if let Some(context) = extra.submitter {
@@ -606,7 +675,7 @@ impl Workflow {
     }
 
     fn link_to_attempt_before(&self, naming: &Naming) -> Option<Link> {
-        let edition = attempt_before(self.attempt?)?;
+        let edition = self.runs_by.before(self.attempt?)?;
         let trace_id = TraceId::of_run(&naming.monitor, &self.id, edition);
         let context = TraceContext {
             trace_id,
@@ -665,26 +734,19 @@ impl Workflow {
 }
 
 /// What tells an event's run from other runs of its workflow id.
-pub fn edition_of(event: &StartEvent) -> Edition {
-    edition(event.attempt, event.submitted_at)
-}
-
-fn edition(attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
-    match (attempt, submitted_at) {
-        (Some(attempt), _) => Edition::Attempt(attempt),
-        (None, Some(at)) => Edition::Submitted(at),
-        (None, None) => Edition::Only,
-    }
-}
-
-fn attempt_before(attempt: u32) -> Option<Edition> {
-    (attempt > 1).then(|| Edition::Attempt(attempt - 1))
+pub fn edition_of(event: &StartEvent, naming: &Naming) -> Edition {
+    naming.runs_by.edition(event.attempt, event.submitted_at)
 }
 
 /// What finds an event's workflow, and its run.
 pub fn keys_of(event: &StartEvent, naming: &Naming) -> (RunKey, RunKey) {
     let key = RunKey::of(&naming.monitor, &event.workflow_id);
-    (key, key.of_edition(edition_of(event)))
+    (key, key.of_edition(edition_of(event, naming)))
+}
+
+/// What found the same run while its monitor told runs by their events.
+pub fn former_run_of(event: &StartEvent, key: RunKey) -> RunKey {
+    key.of_edition(RunsBy::Event.edition(event.attempt, event.submitted_at))
 }
 
 /// `text` cut to a bound, at a character's boundary.
@@ -712,6 +774,21 @@ struct Ending<'a> {
     incomplete: bool,
     /// Nobody said so: its API went away.
     gone: bool,
+}
+
+impl Ending<'_> {
+    fn finish(&self, start: Wall, end: Wall) -> Finish {
+        let failed = self.outcome.is_some_and(Outcome::is_failure);
+        Finish {
+            start,
+            end,
+            error: match &self.status {
+                SpanStatus::Error(message) => message.clone(),
+                SpanStatus::Ok | SpanStatus::Unset => Box::default(),
+            },
+            error_type: if failed { self.error_type } else { "" }.into(),
+        }
+    }
 }
 
 /// How many more changes of status are kept.

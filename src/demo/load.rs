@@ -70,7 +70,7 @@ impl PlannedEvent {
             message_type: "event.workflow.started",
             correlation_id: &self.correlation_id,
             timestamp: now,
-            traceparent: self.parent.as_ref().map(traceparent),
+            traceparent: self.parent.as_ref().map(TraceContext::traceparent),
         };
         // Cannot fail: no maps, and writing to memory succeeds.
         serde_json::to_string(&message).unwrap_or_default()
@@ -101,17 +101,6 @@ struct Message<'a> {
     timestamp: DotNetTime,
     #[serde(rename = "traceparent", skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
-}
-
-/// <https://www.w3.org/TR/trace-context/#traceparent-header>
-fn traceparent(parent: &TraceContext) -> String {
-    let TraceContext {
-        trace_id,
-        span_id,
-        trace_flags,
-        ..
-    } = parent;
-    format!("00-{trace_id}-{span_id}-{trace_flags:02x}")
 }
 
 fn draw_parent(rng: &mut Rng) -> TraceContext {

@@ -5,6 +5,8 @@
 //! the list since then, page by page -> the runs that count -> those that are new -> StartEvent
 //! ```
 //!
+//! Each request waits for the loop's leave, for it is one of those that a host is asked: see `core/listing.rs`.
+//!
 //! Every round asks for all that a run can still be in, `lookback` into the past, for a run may be listed late, come to
 //! count late, or be run again. What was told once is kept in mind, so that a round tells what is new; after a restart the
 //! core knows what it has watched.
@@ -19,14 +21,14 @@ use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::time::{Mono, Wall};
 use crate::core::workflow::cut;
-use crate::core::{PollFailure, PollFailureReason};
+use crate::core::{Listing, PollFailure, PollFailureReason};
 use crate::exchange::{self, Api, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io};
 use crate::http::{self, NameCache, Trust};
 use crate::mapping::definition::{Pages, Request, Times};
 use crate::mapping::pointer::Pointer;
 use crate::mapping::template::{BodyTemplate, Variables};
 use crate::mapping::{BYTE_ORDER_MARK, Page};
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::{BufReader, Read};
@@ -48,6 +50,8 @@ pub struct Discovery {
     pub submitted_at: Vec<Pointer>,
     /// Where it has the attempt.
     pub attempt: Vec<Pointer>,
+    /// The number that the API gives to the first attempt; 1 where this is `None`. Below it counts as the first.
+    pub first_attempt: Option<u32>,
     /// Only elements that have one of these values there.
     pub only: Vec<(Pointer, Vec<Box<str>>)>,
     /// How the API writes times.
@@ -65,18 +69,31 @@ const RUNS_MAX: usize = 10_000;
 /// Runs that are kept in mind. Beyond that those are forgotten that are listed no more.
 const KNOWN_MAX: usize = 40_000;
 
-/// Asks until `stopped` disconnects or the channel of events is closed. A newer API comes by `apis`, and is asked at once.
-/// The thread is not joined: nothing ends a request but its timeout.
+/// The ways between a discovery and the loop.
+#[derive(Debug)]
+pub struct Ways {
+    /// What it tells of.
+    pub events: Sender<StartEvent>,
+    /// What it says about each request.
+    pub listings: Sender<Listing>,
+    /// That it may make the request that is due.
+    pub leaves: Receiver<()>,
+    /// A newer API, which is asked as soon as its host may be.
+    pub apis: Receiver<Arc<Api>>,
+    /// Disconnects at the end.
+    pub stopped: Receiver<Infallible>,
+}
+
+/// Asks until `stopped` disconnects or the loop has gone. The thread is not joined: nothing ends a request but its
+/// timeout.
 ///
 /// # Errors
 /// A text that says what is wrong with the trust, or that there is no thread to be had.
 pub fn start(
     discovery: Discovery,
     api: Arc<Api>,
-    apis: Receiver<Arc<Api>>,
     (trust, names): (&Trust, &NameCache),
-    events: Sender<StartEvent>,
-    stopped: Receiver<Infallible>,
+    ways: Ways,
 ) -> Result<(), String> {
     let agent = http::agent(exchange::TIMEOUTS, &api.base_url, trust, names)?;
     let mut discoverer = Discoverer {
@@ -86,8 +103,7 @@ pub fn start(
         agent,
         names: names.clone(),
         api,
-        events,
-        stopped,
+        ways,
         known: HashMap::new(),
         round: 0,
         complete_at: None,
@@ -97,7 +113,7 @@ pub fn start(
     let builder = std::thread::Builder::new().name(name);
     let thread = builder
         .stack_size(512 * 1024)
-        .spawn(move || discoverer.run(&apis));
+        .spawn(move || discoverer.run());
     thread
         .map(drop)
         .map_err(|e| format!("cannot start the discovery: {e}"))
@@ -160,14 +176,17 @@ impl Discovery {
             })
     }
 
+    /// From 1 on, as answers about it are read.
     fn attempt(&self, run: &Node) -> Option<u32> {
-        self.attempt
-            .iter()
-            .find_map(|pointer| match run.at(pointer)? {
-                Node::Text(text) => text.parse().ok(),
-                Node::Number(number) => number.as_u64()?.try_into().ok(),
-                _ => None,
-            })
+        let mut pointers = self.attempt.iter();
+        let number: u32 = pointers.find_map(|pointer| match run.at(pointer)? {
+            Node::Text(text) => text.parse().ok(),
+            Node::Number(number) => number.as_u64()?.try_into().ok(),
+            _ => None,
+        })?;
+        let from_one = number.saturating_add(1);
+        let from_one = from_one.saturating_sub(self.first_attempt.unwrap_or(1));
+        Some(from_one.max(1))
     }
 }
 
@@ -179,8 +198,7 @@ struct Discoverer {
     agent: Agent,
     names: NameCache,
     api: Arc<Api>,
-    events: Sender<StartEvent>,
-    stopped: Receiver<Infallible>,
+    ways: Ways,
     /// What was told, and when it was listed last.
     known: HashMap<RunKey, Known>,
     round: u64,
@@ -215,13 +233,20 @@ struct Found {
 }
 
 impl Discoverer {
-    fn run(&mut self, apis: &Receiver<Arc<Api>>) {
+    fn run(&mut self) {
         let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
         let mut failures = 0;
         loop {
+            if self.await_leave().is_err() {
+                return;
+            }
+            match self.ways.apis.try_recv() {
+                Ok(api) => self.api = api,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
             let begun = clock::now();
-            let mut tally = Tally::default();
-            let pause = match self.ask(begun.wall, &mut tally) {
+            let pause = match self.ask(begun.wall) {
                 Ok(found) => {
                     self.tell(&found, std::mem::take(&mut failures));
                     self.complete_at = Some(begun.wall);
@@ -238,21 +263,20 @@ impl Discoverer {
                     // The first failure doubles the interval already, as with polls.
                     let pause = jitter.pause(interval.saturating_mul(2), max, failures);
                     let pause = pause.max(interval);
-                    let asked = failure.retry_after.unwrap_or_default();
-                    let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
                     if failures <= 2 || failures.is_power_of_two() {
                         let (title, detail) = (self.title(), &failure.detail);
                         let reason = failure.reason.as_str();
+                        // That long the host is left alone, by whomever.
+                        let asked = failure.retry_after.unwrap_or_default();
+                        let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
                         log::warn!("{title}: {reason}: {detail}; trying again in {pause:.1?}");
                     }
                     pause
                 }
             };
-            let asked = tally.pause.unwrap_or_default();
-            let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
             select! {
-                recv(self.stopped) -> _ => return,
-                recv(apis) -> api => match api {
+                recv(self.ways.stopped) -> _ => return,
+                recv(self.ways.apis) -> api => match api {
                     Ok(api) => self.api = api,
                     Err(_) => return,
                 },
@@ -290,8 +314,44 @@ impl Discoverer {
         }
     }
 
-    /// One round.
-    fn ask(&mut self, now: Wall, tally: &mut Tally) -> Result<Found, Ended> {
+    /// Waits until the host may be asked.
+    fn await_leave(&self) -> Result<(), Ended> {
+        let monitor = self.discovery.dialect.monitor;
+        self.say(Listing::Due { monitor })?;
+        select! {
+            recv(self.ways.leaves) -> leave => leave.map_err(|_| Ended::Closed),
+            recv(self.ways.stopped) -> _ => Err(Ended::Closed),
+        }
+    }
+
+    fn say(&self, listing: Listing) -> Result<(), Ended> {
+        select! {
+            send(self.ways.listings, listing) -> said => said.map_err(|_| Ended::Closed),
+            recv(self.ways.stopped) -> _ => Err(Ended::Closed),
+        }
+    }
+
+    /// Makes a request, with leave, and says what it took.
+    fn request(&self, asking: &Asking<'_>, url: &str) -> Result<Response<ureq::Body>, Ended> {
+        let mut tally = Tally::default();
+        let reply = asking.ask(url, &mut tally);
+        let asked = reply.as_ref().err().and_then(|failure| failure.retry_after);
+        self.say(Listing::Done {
+            monitor: self.discovery.dialect.monitor,
+            requests: tally.requests,
+            pause: tally.pause.max(asked),
+        })?;
+        match reply? {
+            Reply::Found(response) => Ok(response),
+            Reply::Unchanged | Reply::NotFound => {
+                let why = format!("{TITLE}: HTTP 404 Not Found");
+                Err(failure(PollFailureReason::Status, &why).into())
+            }
+        }
+    }
+
+    /// One round. There is leave for its first request.
+    fn ask(&mut self, now: Wall) -> Result<Found, Ended> {
         self.round += 1;
         let since = self.complete_at.map_or(now, |at| at.min(now)) - self.discovery.lookback;
         let variables = variables(since);
@@ -302,20 +362,20 @@ impl Discoverer {
         let mut place = Place::new(&first, request.pages.as_ref());
         let mut url = place.first();
         let mut found = Found::default();
-        for _ in 0..PAGES_MAX {
+        for page in 0..PAGES_MAX {
+            if page > 0 {
+                self.await_leave()?;
+            }
             let asking = Asking {
                 agent: &self.agent,
                 api: &api,
                 title: Some(TITLE),
                 traceparent: None,
+                tracestate: None,
                 body: body.as_deref(),
                 conditions: &[],
             };
-            let Reply::Found(response) = asking.ask(&url, tally)? else {
-                let why = format!("{TITLE}: HTTP 404 Not Found");
-                return Err(failure(PollFailureReason::Status, &why).into());
-            };
-            let (parts, body) = response.into_parts();
+            let (parts, body) = self.request(&asking, &url)?.into_parts();
             let node = self.read(Response::new(body))?;
             let page = self.take(&node, since, &mut found)?;
             if found.is_cut {
@@ -435,8 +495,8 @@ impl Discoverer {
             }
         }
         select! {
-            send(self.events, event) -> sent => sent.map_err(|_| Ended::Closed)?,
-            recv(self.stopped) -> _ => return Err(Ended::Closed),
+            send(self.ways.events, event) -> sent => sent.map_err(|_| Ended::Closed)?,
+            recv(self.ways.stopped) -> _ => return Err(Ended::Closed),
         }
         self.known.insert(key, Known { attempt, round });
         Ok(true)
@@ -483,6 +543,7 @@ mod tests {
             list: pointer("/runs"),
             submitted_at: vec![pointer("/at")],
             attempt: vec![pointer("/n")],
+            first_attempt: None,
             only: Vec::new(),
             times: Times::default(),
             interval: Duration::from_secs(30),
@@ -499,8 +560,13 @@ mod tests {
                 headers: Vec::new(),
                 credentials,
             }),
-            events,
-            stopped: never(),
+            ways: Ways {
+                events,
+                listings: bounded(0).0,
+                leaves: never(),
+                apis: never(),
+                stopped: never(),
+            },
             known: HashMap::new(),
             round: 0,
             complete_at: None,
@@ -552,6 +618,12 @@ mod tests {
         let at = "2024-07-05T06:57:51Z".to_owned();
         let expected = [("7".into(), at.clone(), Some(2)), ("b".into(), at, Some(3))];
         assert_eq!(told.collect::<Vec<_>>(), expected);
+        // The same attempts, of an API that counts from 0.
+        it.known.clear();
+        it.discovery.first_attempt = Some(0);
+        assert!(it.take(&node, since, &mut Found::default()).is_ok());
+        let attempts: Vec<_> = received.try_iter().map(|event| event.attempt).collect();
+        assert_eq!(attempts, [Some(3), Some(4)]);
         arbtest::arbtest(|u| {
             let mut bytes = LIST.as_bytes().to_vec();
             for _ in 0..u.int_in_range(0..=3)? {
@@ -574,7 +646,7 @@ mod tests {
         let (events, _full) = bounded(0);
         let mut it = discoverer(events);
         let (stop, stopped) = bounded(0);
-        it.stopped = stopped;
+        it.ways.stopped = stopped;
         drop::<Sender<Infallible>>(stop);
         let node = Node::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
         let taken = it.take(&node, Wall::from_unix_ns(0), &mut Found::default());

@@ -25,7 +25,8 @@ impl Mistakes {
         }
     }
 
-    fn note(&mut self, kind: &'static str, mistake: impl Fn() -> String) {
+    /// `mistake`: which event, and what became of it.
+    pub(super) fn note(&mut self, kind: &'static str, mistake: impl Fn() -> String) {
         let now = clock::now().mono;
         let mut is_first = false;
         let (logged, count) = self.0.entry(kind).or_insert_with(|| {

@@ -4,6 +4,7 @@
 //! ping, made anew as soon as it fails, and every gap is logged with its length.
 
 use super::message;
+use super::mistakes::Mistakes;
 use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
@@ -11,7 +12,6 @@ use crate::core::time::Mono;
 use crate::link::{self, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use redis::{Client, RedisError, RedisResult};
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub fn listen(
         client,
         subscription,
         events,
-        mistakes: HashMap::new(),
+        mistakes: Mistakes::default(),
     };
     let builder = std::thread::Builder::new().name("redis-pubsub".into());
     let thread = builder
@@ -65,8 +65,7 @@ struct Listener {
     place: String,
     subscription: Subscription,
     events: Sender<StartEvent>,
-    /// When each kind of mistake in an event was logged last, and how many came.
-    mistakes: HashMap<&'static str, (Mono, u64)>,
+    mistakes: Mistakes,
 }
 
 /// Why a subscription has ended.
@@ -172,36 +171,13 @@ impl Listener {
             let read = message::read(message.get_payload_bytes(), reading);
             match read {
                 Ok(message) => {
-                    if let Some(oddity) = message.oddity {
-                        let id = &message.event.workflow_id;
-                        let mistake = format!("left out of workflow {id:?}: {oddity}");
-                        self.note(oddity, &mistake);
-                    }
+                    self.mistakes.note_oddity(&message);
                     if is_over(stopped) || self.events.send(message.event).is_err() {
                         return Ok(Ended::Closed);
                     }
                 }
-                Err(malformed) => {
-                    let mistake = format!("ignored: {malformed}");
-                    self.note(malformed.reason(), &mistake);
-                }
+                Err(malformed) => self.mistakes.note_malformed(&malformed),
             }
-        }
-    }
-
-    /// Each kind is logged once a minute: a thousand bad events are a thousand counts and one line.
-    fn note(&mut self, kind: &'static str, mistake: &str) {
-        const EVERY: Duration = Duration::from_secs(60);
-        let now = clock::now().mono;
-        let mut is_first = false;
-        let (logged, count) = self.mistakes.entry(kind).or_insert_with(|| {
-            is_first = true;
-            (now, 0)
-        });
-        *count += 1;
-        if is_first || now.since(*logged) >= EVERY {
-            *logged = now;
-            log::warn!("malformed start event, number {count} of its kind, {mistake}");
         }
     }
 }

@@ -12,6 +12,7 @@
 //! connection. While the loop has no room nothing is read: Redis keeps it.
 
 use super::message::{self, Malformed};
+use super::mistakes::Mistakes;
 use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
@@ -20,7 +21,7 @@ use crate::core::time::Mono;
 use crate::link;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use redis::{Client, Connection, RedisError, RedisResult, Value};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ pub fn listen(
         renew_at: now,
         claim_at: now,
         trim_at: now,
-        mistakes: HashMap::new(),
+        mistakes: Mistakes::default(),
     };
     let builder = std::thread::Builder::new().name("redis-stream".into());
     let thread = builder.stack_size(512 * 1024).spawn(move || {
@@ -181,8 +182,7 @@ struct Reader {
     renew_at: Mono,
     claim_at: Mono,
     trim_at: Mono,
-    /// When each kind of mistake in an entry was logged last, and how many came.
-    mistakes: HashMap<&'static str, (Mono, u64)>,
+    mistakes: Mistakes,
 }
 
 /// Nobody wants anything any more, or Redis is away.
@@ -330,18 +330,15 @@ impl Reader {
                 continue;
             }
             let Some(fields) = entry.fields else {
-                let mistake = format!("{} was trimmed before it was read", entry.id);
-                self.note("trimmed", &mistake);
+                let id = &entry.id;
+                let trimmed = || format!("entry {id} was trimmed before it was read");
+                self.mistakes.note("trimmed", trimmed);
                 self.releases.push(entry.id);
                 continue;
             };
             match message::read_fields(&fields, &self.stream.reading) {
                 Ok(message) => {
-                    if let Some(oddity) = message.oddity {
-                        let id = &message.event.workflow_id;
-                        let mistake = format!("left out of workflow {id:?}: {oddity}");
-                        self.note(oddity, &mistake);
-                    }
+                    self.mistakes.note_oddity(&message);
                     let mut event = message.event;
                     event.source = Some(self.source(&entry.id));
                     self.hand_over(connection, event)?;
@@ -490,8 +487,9 @@ impl Reader {
         fields: &[(Vec<u8>, Vec<u8>)],
         malformed: &Malformed,
     ) -> RedisResult<()> {
-        let mistake = format!("moved to {}.dead: {malformed}", self.stream.key);
-        self.note(malformed.reason(), &mistake);
+        let key = &self.stream.key;
+        let moved = || format!("entry {id}, moved to {key}.dead: {malformed}");
+        self.mistakes.note(malformed.reason(), moved);
         let mut add = redis::cmd("XADD");
         add.arg(format!("{}.dead", self.stream.key));
         add.arg("MAXLEN").arg("~").arg(DEAD_MAX).arg("*");
@@ -515,18 +513,6 @@ impl Reader {
                 Ok(())
             }
             done => done.map(drop),
-        }
-    }
-
-    /// Each kind is logged once a minute: a thousand bad entries are a thousand counts and one line.
-    fn note(&mut self, kind: &'static str, mistake: &str) {
-        const EVERY: Duration = Duration::from_secs(60);
-        let now = clock::now().mono;
-        let (logged, count) = self.mistakes.entry(kind).or_insert((now, 0));
-        *count += 1;
-        if *count == 1 || now.since(*logged) >= EVERY {
-            *logged = now;
-            log::warn!("malformed entry, number {count} of its kind, {mistake}");
         }
     }
 

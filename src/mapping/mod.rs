@@ -38,6 +38,15 @@ pub struct Reading {
     pub oddity: Option<Box<str>>,
 }
 
+/// What was not understood, for whoever writes the definition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Oddity {
+    /// The place of its pointer in the definition, where it is about one.
+    pub place: Option<Box<str>>,
+    /// As in [`Reading::oddity`].
+    pub what: Box<str>,
+}
+
 /// Why a body says nothing.
 #[derive(Debug)]
 pub enum Unreadable {
@@ -155,6 +164,14 @@ impl Mapping {
     pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, Unreadable> {
         let json = serde_json::Deserializer::from_reader(body);
         read::read(&self.plan, request, json)
+    }
+
+    /// Everything in a body that is not understood: some values of each pointer. Of a body that is not read to its end,
+    /// what stands before.
+    pub fn oddities(&self, request: usize, body: &[u8]) -> Vec<Oddity> {
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let json = serde_json::Deserializer::from_slice(body);
+        read::oddities(&self.plan, request, json)
     }
 
     /// What one body says, where there is one request.

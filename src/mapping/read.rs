@@ -1,12 +1,12 @@
 //! One body read, as a stream, into what the plan names.
 
-use super::Unreadable;
 use super::definition::{Meaning, UnknownStatus};
 use super::plan::{
     ListId, Plan, PlannedFields, PlannedList, SlotId, SlotKind, Slots, State as Place, StateId,
 };
 use super::pointer::escaped;
 use super::time_format::Told;
+use super::{Oddity, Unreadable};
 use crate::core::event::{Attributes, Value};
 use crate::core::limits;
 use crate::core::pieces::{self, Pieces};
@@ -154,6 +154,30 @@ pub(super) fn read<'de, R: serde_json::de::Read<'de>>(
     reader.finish(was)
 }
 
+/// Everything that is odd in a body, up to where it is of another shape. What a poll would refuse for its status is odd.
+pub(super) fn oddities<'de, R: serde_json::de::Read<'de>>(
+    plan: &Plan,
+    request: usize,
+    mut json: serde_json::Deserializer<R>,
+) -> Vec<Oddity> {
+    let mut reader = Reader::new(plan, request);
+    reader.odd.tells_all = true;
+    let state = plan.requests[request].start;
+    let seed = At {
+        reader: &mut reader,
+        state,
+    };
+    if seed.deserialize(&mut json).is_ok() && request == 0 {
+        drop(reader.workflow());
+    }
+    let place = |slot: SlotId| plan.slots[usize::from(slot)].place.clone();
+    let told = reader.odd.oddities.into_iter().map(|(slot, what)| Oddity {
+        place: slot.map(place),
+        what,
+    });
+    told.collect()
+}
+
 /// A JSON value as far as it can be a field.
 #[derive(Clone, Copy)]
 enum Scalar<'v> {
@@ -246,11 +270,13 @@ struct Held {
     keys: Vec<Option<String>>,
 }
 
-/// The first thing in the body that makes no sense.
+/// What in the body makes no sense.
 struct Odd<'p> {
     plan: &'p Plan,
     request: usize,
-    first: Option<Box<str>>,
+    /// The first; or all, with the slots that they are about.
+    oddities: Vec<(Option<SlotId>, Box<str>)>,
+    tells_all: bool,
 }
 
 impl<'p> Reader<'p> {
@@ -275,7 +301,8 @@ impl<'p> Reader<'p> {
             odd: Odd {
                 plan,
                 request,
-                first: None,
+                oddities: Vec::new(),
+                tells_all: false,
             },
         }
     }
@@ -328,7 +355,7 @@ impl<'p> Reader<'p> {
             workflow,
             stages: self.stages,
             elements: self.elements,
-            oddity: self.odd.first,
+            oddity: self.odd.oddities.into_iter().next().map(|(_, what)| what),
             found: self.found,
         })
     }
@@ -762,6 +789,10 @@ impl Held {
                 None => {
                     let unknown = |p: &str| format!("{p}: unknown status {:?}", cut(word, 64));
                     match odd.plan.unknown_status() {
+                        UnknownStatus::Refused if odd.tells_all => {
+                            odd.slot(slot, unknown);
+                            State::Running
+                        }
                         UnknownStatus::Refused => {
                             let pointer = named(&odd.plan.slots[place].pointer);
                             return Err(odd.told(&unknown(pointer)));
@@ -843,14 +874,29 @@ impl Held {
 
 impl Odd<'_> {
     fn tell(&mut self, what: impl FnOnce() -> String) {
-        if self.first.is_none() {
-            self.first = Some(self.told(&what()).into());
-        }
+        self.note(None, what);
     }
 
     fn slot(&mut self, slot: SlotId, what: impl FnOnce(&str) -> String) {
         let pointer = named(&self.plan.slots[usize::from(slot)].pointer);
-        self.tell(|| what(pointer));
+        self.note(Some(slot), || what(pointer));
+    }
+
+    fn note(&mut self, slot: Option<SlotId>, what: impl FnOnce() -> String) {
+        // One pointer's values may all be odd, and hide nothing else.
+        const SAME_MAX: usize = 5;
+        let same = || self.oddities.iter().filter(|(about, _)| *about == slot);
+        let is_told = match self.tells_all {
+            true => same().count() >= SAME_MAX,
+            false => !self.oddities.is_empty(),
+        };
+        if is_told {
+            return;
+        }
+        let what = self.told(&what()).into();
+        if !same().any(|(_, told)| *told == what) {
+            self.oddities.push((slot, what));
+        }
     }
 
     /// With the answer's name, where it has one.

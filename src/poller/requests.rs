@@ -208,6 +208,7 @@ impl Poller {
             api: &asked.target.api,
             title: title.as_deref(),
             traceparent: asked.poll.traceparent.as_deref(),
+            tracestate: None,
             body,
             conditions: conditions.as_deref().unwrap_or_default(),
         };

@@ -87,6 +87,7 @@ impl Loop {
             watched: self.core.watched(),
             ended: self.core.counters().workflows_ended,
             waiting: self.core.spans_waiting(),
+            untold: self.core.notifications_waiting(),
             mistakes: self.living.mistakes,
             state: self
                 .store

@@ -11,14 +11,15 @@ use crate::config::Config;
 use crate::config::monitors;
 #[cfg(feature = "redis")]
 use crate::config::{State, monitors::Events};
-use crate::core::Input;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
+use crate::core::{Input, Listing};
 use crate::exchange::Api;
 use crate::http::NameCache;
 #[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
+use crate::intake::discovery::Ways;
 use crate::intake::message::{Dialect, Reading};
 use crate::intake::posted::{Admission, Posted};
 #[cfg(feature = "redis")]
@@ -71,7 +72,15 @@ pub(super) struct Feed {
     /// By their keys; the one for all monitors has none.
     #[cfg(feature = "redis")]
     streams: Vec<ReadStream>,
-    discoveries: Vec<Discovering>,
+    discoveries: Discoveries,
+}
+
+/// The monitors that ask for lists of runs.
+#[derive(Default)]
+struct Discoveries {
+    all: Vec<Discovering>,
+    /// What they say about their requests; `None` if there are none.
+    listings: Option<Receiver<Listing>>,
 }
 
 /// A stream that is read: its key, what becomes of its entries, and its thread.
@@ -82,6 +91,8 @@ type ReadStream = (Option<String>, Sender<stream::Settled>, stream::Listening);
 struct Discovering {
     /// The monitor's place in the configuration.
     index: usize,
+    /// How it hears that it may make a request: one waits at most.
+    leaves: Sender<()>,
     /// How it hears of newer credentials.
     apis: Sender<Arc<Api>>,
     /// The other end, to take back what it has not heard yet.
@@ -130,12 +141,26 @@ impl Feed {
 
     /// From now on lists are asked for with these credentials.
     pub(super) fn renew(&self, targets: &[Arc<Target>]) {
-        for discovering in &self.discoveries {
+        for discovering in &self.discoveries.all {
             if let Some(target) = targets.get(discovering.index) {
                 let _ = discovering.unheard.try_recv();
                 // It may have ended.
                 let _ = discovering.apis.try_send(target.api.clone());
             }
+        }
+    }
+
+    /// What discoveries say about their requests.
+    pub(super) fn listings(&self) -> Receiver<Listing> {
+        self.discoveries.listings.clone().unwrap_or_else(never)
+    }
+
+    /// The discovery of this monitor may make the request that it waits with.
+    pub(super) fn let_list(&self, monitor: u16) {
+        let mut all = self.discoveries.all.iter();
+        if let Some(discovering) = all.find(|it| it.index == usize::from(monitor)) {
+            // It may have ended.
+            let _ = discovering.leaves.try_send(());
         }
     }
 
@@ -165,17 +190,19 @@ fn discover(
     config: &Config,
     events: &Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
-) -> Result<Vec<Discovering>, String> {
+) -> Result<Discoveries, String> {
     let names = NameCache::default();
     let dialects = reading(config).monitors;
     let mut all = Vec::new();
+    // Each says that it has made a request, and that the next one is due.
+    let (said, listings) = bounded(2 * config.monitors.len());
     for (index, monitor) in config.monitors.iter().enumerate() {
         let Some(discovery) = &monitor.discovery else {
             continue;
         };
         let named = |trouble| format!("monitor {}: {trouble}", monitor.name);
         let api = targets::api(monitor, &names).map_err(named)?;
-        let (apis, received) = bounded(1);
+        let ((apis, received), (leaves, granted)) = (bounded(1), bounded(1));
         let discovery = discovery::Discovery {
             dialect: Dialect {
                 id: discovery.id.clone(),
@@ -185,6 +212,7 @@ fn discover(
             list: discovery.list.clone(),
             submitted_at: discovery.submitted_at.clone(),
             attempt: discovery.attempt.clone(),
+            first_attempt: monitor.mapping.definition().workflow.fields.first_attempt,
             only: discovery.only.clone(),
             times: monitor.mapping.definition().times.clone(),
             interval: discovery.interval,
@@ -193,16 +221,23 @@ fn discover(
         let unheard = received.clone();
         let trust = targets::trust(monitor);
         let trust = (&trust, &names);
-        let (events, stopped) = (events.clone(), stopped.clone());
-        let started = discovery::start(discovery, api.into(), received, trust, events, stopped);
-        started.map_err(named)?;
+        let ways = Ways {
+            events: events.clone(),
+            listings: said.clone(),
+            leaves: granted,
+            apis: received,
+            stopped: stopped.clone(),
+        };
+        discovery::start(discovery, api.into(), trust, ways).map_err(named)?;
         all.push(Discovering {
             index,
+            leaves,
             apis,
             unheard,
         });
     }
-    Ok(all)
+    let listings = (!all.is_empty()).then_some(listings);
+    Ok(Discoveries { all, listings })
 }
 
 /// The streams that it reads.
@@ -388,7 +423,7 @@ impl Loop {
     pub(super) fn is_idle(&self, events: &Receiver<StartEvent>) -> bool {
         events.is_empty()
             && self.core.watched() == 0
-            && self.core.spans_waiting() == 0
+            && self.undelivered() == 0
             && self.unstored.is_empty()
             && self.unanswered.is_empty()
     }

@@ -52,10 +52,10 @@ const WAIT_POLLS: Wait = Wait {
 };
 
 const WAIT_DELIVERY: Wait = Wait {
-    what: "spans to deliver",
+    what: "spans and finished events to deliver",
     within: DELIVERY,
     // What a store in trouble does not take yet is not done either.
-    left: |it| it.core.spans_waiting() + it.unstored.len(),
+    left: |it| it.undelivered() + it.unstored.len(),
     stage: |_, within| Stage::Delivering { within },
 };
 
@@ -88,10 +88,11 @@ impl Loop {
             }
         }
         log::info!(
-            "stopping: {} workflows under watch, {} polls under way, {} spans to deliver",
+            "stopping: {} workflows under watch, {} polls under way, {} spans to deliver, {} finished events to tell",
             self.core.watched(),
             self.core.polls_in_flight(),
-            self.core.spans_waiting()
+            self.core.spans_waiting(),
+            self.core.notifications_waiting()
         );
         self.recall(clock::now());
         self.end_turn();
@@ -145,6 +146,7 @@ impl Loop {
         let input = select! {
             recv(answers) -> answer => answer.map(Input::Polled).ok(),
             recv(outcomes) -> outcome => outcome.map(exported).ok(),
+            recv(self.receivers.notified) -> notified => notified.map(Input::Notified).ok(),
             default(patience) => None,
         };
         self.handle(input.unwrap_or(Input::Tick));

@@ -1,13 +1,15 @@
 //! From the configuration's monitors to what pollers ask, and to what the core knows of each.
 
 use super::services;
-use crate::config::monitors::{self, Monitor};
-use crate::config::{Config, Pem};
+use crate::config::monitors::{self, Finished, Monitor};
+use crate::config::{Config, Pem, Redis};
+use crate::core::ids::RunsBy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
 use crate::credentials::Credentials;
-use crate::exchange::Api;
-use crate::http::{NameCache, Trust};
+use crate::exchange::{self, Api};
+use crate::http::{self, NameCache, Trust};
+use crate::notify;
 use crate::poller::Target;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -52,6 +54,45 @@ pub(super) fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), names)?,
     })
+}
+
+/// Who is told of the finished workflows of one monitor.
+pub(super) fn receiver(
+    monitor: &Monitor,
+    redis: Option<&Redis>,
+    names: &NameCache,
+) -> Result<Option<notify::Way>, String> {
+    let Some(finished) = &monitor.finished else {
+        return Ok(None);
+    };
+    #[cfg(feature = "redis")]
+    let to_redis = |name: &String, length_max| {
+        let redis = redis.ok_or("finished: FARSPAN_REDIS_URL (redis.url) is not set")?;
+        let way = notify::RedisWay::new(redis.url.expose(), name.clone(), length_max);
+        way.map(|way| notify::Way::Redis(Box::new(way)))
+    };
+    Ok(Some(match finished {
+        #[cfg(feature = "redis")]
+        Finished::RedisChannel(channel) => to_redis(channel, None)?,
+        #[cfg(feature = "redis")]
+        Finished::RedisStream { key, length_max } => to_redis(key, Some(*length_max))?,
+        #[cfg(not(feature = "redis"))]
+        Finished::RedisChannel(_) | Finished::RedisStream { .. } => {
+            let _ = redis;
+            return Err("finished: built without the feature `redis`".to_owned());
+        }
+        Finished::Http { url, auth } => {
+            let trust = Trust::default();
+            notify::Way::Http(Box::new(notify::HttpWay {
+                agent: http::agent(exchange::TIMEOUTS, url, &trust, names)?,
+                api: Api {
+                    base_url: url.clone(),
+                    headers: Vec::new(),
+                    credentials: Credentials::new(auth.clone(), &trust, names)?,
+                },
+            }))
+        }
+    }))
 }
 
 /// Whom the API's certificate is checked against, and who farspan is to it.
@@ -117,6 +158,12 @@ pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
         queued: spans.queued,
         context: monitor.context.used_as,
         service: services::service(config, monitor),
+        notifies: monitor.finished.is_some(),
+        // What is listed may be announced too.
+        runs_by: match monitor.discovery {
+            Some(_) => RunsBy::Attempt,
+            None => RunsBy::Event,
+        },
         ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
     }
 }

@@ -99,6 +99,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         store_again_at: None,
         store_error: None,
         exports: Vec::new(),
+        receivers: Receivers::start(&config(), &NameCache::default()).unwrap(),
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
@@ -163,7 +164,7 @@ fn a_stop_waits_for_a_store_that_comes_back() {
     store.0.borrow_mut().refusals = 2;
     watcher.handle(started());
     watcher.stop(&never(), &never(), &never());
-    assert_eq!(watcher.finish().report.lost, 0);
+    assert_eq!(watcher.finish().0.report.lost, 0);
     assert_eq!(store.0.borrow().workflows, 1);
 }
 
@@ -342,7 +343,7 @@ fn the_last_line_says_what_the_next_start_finds() {
     store.0.borrow_mut().refusals = u32::MAX;
     watcher.handle(started());
     watcher.end_turn();
-    let report = watcher.finish().report;
+    let report = watcher.finish().0.report;
     assert_eq!(
         (report.lost, report.runs_lost, report.spans_lost),
         (1, 1, 0)
@@ -354,4 +355,44 @@ fn the_last_line_says_what_the_next_start_finds() {
         "the state could not be written: there are 1 workflows under watch and 0 spans to deliver; 0 of the spans and \
          the last changes of 1 workflows are lost, and the next start goes on from what was written before"
     );
+}
+
+/// What seldom happens does not make the report longer where it did not.
+#[test]
+fn the_report_tells_of_what_happened() {
+    let quiet = Counters {
+        events_accepted: 3,
+        workflows_ended: 3,
+        spans_finished: 12,
+        spans_delivered: 12,
+        polls: 20,
+        ..Counters::default()
+    };
+    let mut polls_failed = [0; PollFailureReason::ALL.len()];
+    polls_failed[PollFailureReason::Timeout.index()] = 2;
+    polls_failed[PollFailureReason::Unauthorized.index()] = 1;
+    let eventful = Counters {
+        events_duplicate: 1,
+        events_shed: 2,
+        events_not_ours: 3,
+        runs_refused: 4,
+        workflows_timed_out: 5,
+        workflows_not_found: 6,
+        workflows_gone: 7,
+        workflows_superseded: 8,
+        spans_rejected: 9,
+        exports_retried: 10,
+        polls_failed,
+        polls_not_found: 11,
+        answers_stale: 12,
+        ..quiet.clone()
+    };
+    let lines = [quiet, eventful].map(|counters| what_happened(&counters).join("\n"));
+    let text = lines.join("\n\n");
+    expect_test::expect![[r#"
+        3 events, 0 duplicates; 3 workflows ended, 0 timed out, 0 not found; 12 spans finished, 12 delivered, 0 rejected
+        20 polls, 0 failed; lateness p50 0.0ns, p99 0.0ns, longest 0.0ns; latency p50 0.0ns, p99 0.0ns
+
+        3 events, 1 duplicates, 2 without room or monitor, 3 of runs whose record stays, 4 of other instances' runs; 3 workflows ended, 5 timed out, 6 not found, 7 with their API, 8 superseded; 12 spans finished, 12 delivered, 9 rejected, 10 exports tried again
+        20 polls, 3 failed (2 timeout, 1 unauthorized), 11 not found, 12 answered too late; lateness p50 0.0ns, p99 0.0ns, longest 0.0ns; latency p50 0.0ns, p99 0.0ns"#]].assert_eq(&text);
 }

@@ -6,6 +6,7 @@
 use super::{Committed, Store, StoreError, View};
 use crate::clock;
 use crate::core::ids::RunKey;
+use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::Wall;
 use crate::core::{Change, Stored};
@@ -30,6 +31,10 @@ const SPANS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("spans");
 /// The monitors under whose resource spans go, by sequence, of those that do not go under the process's. A former
 /// farspan knows nothing of it.
 const MONITORS: TableDefinition<'_, u64, &str> = TableDefinition::new("span_monitors");
+/// Finished events that nobody has taken yet, by run: their sequence, their monitor and what it is that is told. A former
+/// farspan knows nothing of it either.
+const NOTIFICATIONS: TableDefinition<'_, [u8; 16], (u64, &str, &[u8])> =
+    TableDefinition::new("notifications");
 /// Finished runs, and when, in nanoseconds since the Unix epoch.
 const FINISHED: TableDefinition<'_, [u8; 16], i64> = TableDefinition::new("finished");
 /// The layout of the tables above.
@@ -244,7 +249,11 @@ fn content_bytes(database: &Database) -> Result<u64, redb::Error> {
     let spans = transaction.open_table(SPANS)?.stats()?.stored_bytes();
     let finished = transaction.open_table(FINISHED)?.stats()?.stored_bytes();
     let monitors = transaction.open_table(MONITORS)?.stats()?.stored_bytes();
-    Ok(workflows + spans + monitors + finished)
+    let notifications = transaction
+        .open_table(NOTIFICATIONS)?
+        .stats()?
+        .stored_bytes();
+    Ok(workflows + spans + monitors + notifications + finished)
 }
 
 /// redb says so of a file that is none of its own or is cut short; the system says it of other things.
@@ -282,6 +291,7 @@ fn layout(database: &Database) -> Result<u64, redb::Error> {
             })?;
             gone?;
             drop(spans);
+            transaction.open_table(NOTIFICATIONS)?;
             transaction.open_table(FINISHED)?;
             transaction.commit()?;
             Ok(LAYOUT)
@@ -312,6 +322,16 @@ fn load(database: &Database) -> Result<Stored, redb::Error> {
             bytes: bytes.into(),
         });
     }
+    for entry in transaction.open_table(NOTIFICATIONS)?.iter()? {
+        let (run, notification) = entry?;
+        let (sequence, monitor, bytes) = notification.value();
+        stored.notifications.push(Notification {
+            sequence,
+            run: RunKey::from_bytes(run.value()),
+            monitor: monitor.into(),
+            bytes: bytes.into(),
+        });
+    }
     for entry in transaction.open_table(FINISHED)?.iter()? {
         let (run, at) = entry?;
         let at = Wall::from_unix_ns(at.value());
@@ -331,7 +351,8 @@ fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
 
 /// Opens the tables that something goes into: an open table is written back with the commit.
 fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
-    let (mut workflows, mut spans, mut monitors, mut finished) = (None, None, None, None);
+    let (mut workflows, mut spans, mut monitors) = (None, None, None);
+    let (mut notifications, mut finished) = (None, None);
     for change in changes {
         match change {
             Change::PutWorkflow { run, record } => {
@@ -356,6 +377,16 @@ fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb:
                     if span.monitor.is_some() {
                         open_once(&mut monitors, transaction, MONITORS)?.remove(span.sequence)?;
                     }
+                }
+            }
+            Change::PutNotification(it) => {
+                open_once(&mut notifications, transaction, NOTIFICATIONS)?
+                    .insert(it.run.to_bytes(), (it.sequence, &*it.monitor, &*it.bytes))?;
+            }
+            Change::RemoveNotifications(removed) => {
+                let table = open_once(&mut notifications, transaction, NOTIFICATIONS)?;
+                for it in removed {
+                    table.remove(it.run.to_bytes())?;
                 }
             }
             Change::PutFinished(run, at) => {
@@ -448,6 +479,15 @@ mod tests {
         }
     }
 
+    fn notification(n: u8) -> Notification {
+        Notification {
+            sequence: 100 - u64::from(n),
+            run: key(n),
+            monitor: "etl".into(),
+            bytes: vec![n; 3].into(),
+        }
+    }
+
     fn put(n: u8, record: &[u8]) -> Change {
         Change::PutWorkflow {
             run: key(n),
@@ -467,6 +507,8 @@ mod tests {
                     Change::PutSpan(span(11)),
                     Change::PutSpan(span(9)),
                     Change::PutSpan(span(10)),
+                    Change::PutNotification(notification(5)),
+                    Change::PutNotification(notification(6)),
                     Change::PutFinished(key(4), Wall::from_unix_ns(44)),
                     Change::PutFinished(key(3), Wall::from_unix_ns(33)),
                 ],
@@ -480,6 +522,7 @@ mod tests {
                     Change::RemoveWorkflow(key(2)),
                     Change::PutSpan(span(12)),
                     Change::RemoveSpans(vec![span(10), span(9)]),
+                    Change::RemoveNotifications(vec![notification(5)]),
                     Change::RemoveFinished(key(4)),
                 ],
                 &NOTHING,
@@ -491,6 +534,7 @@ mod tests {
         assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
         assert_eq!(stored.spans, [span(11), span(12)]);
         assert!(stored.spans[1].monitor.is_some());
+        assert_eq!(stored.notifications, [notification(6)]);
         assert_eq!(stored.finished, [(key(3), Wall::from_unix_ns(33))]);
     }
 

@@ -1,7 +1,7 @@
 //! The store: what must survive a restart.
 //!
-//! Two kinds of records: watched workflows, and encoded spans that the collector has not acknowledged; and, for a
-//! while, the runs that have finished. **Persist, then export, then acknowledge, then delete**: the loop commits the
+//! Three kinds of records: watched workflows, encoded spans that the collector has not acknowledged, and finished events
+//! that nobody has taken yet; and, for a while, the runs that have finished. **Persist, then export, then acknowledge, then delete**: the loop commits the
 //! changes of a turn in one transaction before anything of that turn leaves.
 
 #[cfg(feature = "file")]
@@ -70,7 +70,8 @@ impl Committed {
     /// Whether there is nothing to be done about it.
     pub fn is_plain(&self) -> bool {
         let claimed = &self.claimed;
-        self.refused.is_empty() && claimed.workflows.is_empty() && claimed.spans.is_empty()
+        let waits = claimed.spans.len() + claimed.notifications.len();
+        self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! farspan:{<namespace>/<service>}:instance:<name>   <token>/<link>, PX = lease   who is alive
-//!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans
+//!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans,
+//!                                                   n:<sequence>:<monitor> = its finished event
 //!                                :done:<run>        EX 86400                    delivered lately
 //!                                :runs:<owner>      the runs of an owner        for takeovers
 //!                                :owners            all owners                  for takeovers
@@ -18,6 +19,7 @@
 use super::{Committed, PATIENCE_MAX, Store, StoreError, View};
 use crate::clock;
 use crate::core::ids::RunKey;
+use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::{Mono, Now};
 use crate::core::workflow::record;
@@ -245,13 +247,16 @@ pub struct RedisStore {
     unread: HashMap<String, usize>,
 }
 
-/// How far we are in writing everything anew, in the order of the runs.
+/// How far we are in writing everything anew, in the order of the runs; and then what has changed meanwhile, which may be
+/// as much.
 #[derive(Clone, Copy, Debug)]
 struct Rejoining {
     /// The last run that was written.
-    behind: RunKey,
-    /// Changes that there were when it began. Those that have come since are written again at its end.
-    changes: usize,
+    behind: Option<RunKey>,
+    /// The first change that is to be written. `None`: everything is.
+    from: Option<usize>,
+    /// Changes that there were when this part began. Those that have come since are written behind it.
+    until: usize,
 }
 
 /// Our share in what a dead owner has left.
@@ -442,6 +447,52 @@ impl RedisStore {
         view: &View<'_>,
         committed: &mut Committed,
     ) -> Result<(), Trouble> {
+        let mut it = match self.rejoining {
+            // Were the lease to lapse in between, the next part would say so: nobody registers anew here.
+            Some(it) => it,
+            None => {
+                self.register()?;
+                Rejoining {
+                    behind: None,
+                    from: None,
+                    until: changes.len(),
+                }
+            }
+        };
+        loop {
+            let written = self.write_part(&it, changes, view);
+            if let Err(Trouble::Unfinished(behind)) = written {
+                it.behind = Some(behind);
+                self.rejoining = Some(it);
+            }
+            written?;
+            if it.until >= changes.len() {
+                break;
+            }
+            it = Rejoining {
+                behind: None,
+                from: Some(it.until),
+                until: changes.len(),
+            };
+        }
+        self.rejoining = None;
+        self.is_whole = true;
+        self.sure = self.renewed;
+        self.find_own(committed)
+    }
+
+    fn write_part(
+        &mut self,
+        it: &Rejoining,
+        changes: &[Change],
+        view: &View<'_>,
+    ) -> Result<(), Trouble> {
+        let is_left = |run: &RunKey| Some(*run) > it.behind;
+        if let Some(from) = it.from {
+            let mut runs = by_run(changes.get(from..it.until).unwrap_or(changes));
+            runs.retain(|run, _| is_left(run));
+            return self.write(runs, "known", "new");
+        }
         let mut runs = by_run(&(view.everything)());
         for run in by_run(changes).into_keys() {
             // What is not there any more is delivered.
@@ -449,40 +500,14 @@ impl RedisStore {
                 runs.entry(run).or_default();
             }
         }
-        let begun = self.rejoining;
-        match begun {
-            // Were the lease to lapse in between, the next part would say so: nobody registers anew here.
-            Some(Rejoining { behind, .. }) => runs.retain(|run, _| *run > behind),
-            None => self.register()?,
-        }
-        let seen = begun.map_or(changes.len(), |it| it.changes);
-        let now = clock::now();
+        runs.retain(|run, _| is_left(run));
         // Since a try that failed midway nothing is sure either.
+        let now = clock::now();
         let known = match self.sure.map(|sure| silence(sure, now)) {
             Some(silent) if silent >= DONE_KEPT => "held",
             _ => "whole",
         };
-        let mut written = self.write(runs, known, "whole");
-        if written.is_ok() && begun.is_some() {
-            let since = by_run(changes.get(seen..).unwrap_or(changes));
-            written = self
-                .write(since, "known", "new")
-                .map_err(|error| match error {
-                    Trouble::Unfinished(_) => {
-                        Trouble::Unfinished(RunKey::from_bytes([u8::MAX; 16]))
-                    }
-                    error => error,
-                });
-        }
-        if let Err(Trouble::Unfinished(behind)) = written {
-            let changes = seen;
-            self.rejoining = Some(Rejoining { behind, changes });
-        }
-        written?;
-        self.rejoining = None;
-        self.is_whole = true;
-        self.sure = self.renewed;
-        self.find_own(committed)
+        self.write(runs, known, "whole")
     }
 
     fn register(&mut self) -> Result<(), Trouble> {
@@ -705,8 +730,15 @@ impl RedisStore {
             if name == b"w" {
                 claimed.workflows.push((run, value));
                 has_record = true;
-            } else if let Some((sequence, monitor)) = span_of(&name) {
+            } else if let Some((sequence, monitor)) = numbered(&name, SPAN) {
                 claimed.spans.push(EncodedSpan {
+                    sequence,
+                    run,
+                    monitor,
+                    bytes: Arc::from(value),
+                });
+            } else if let Some((sequence, Some(monitor))) = numbered(&name, NOTIFICATION) {
+                claimed.notifications.push(Notification {
                     sequence,
                     run,
                     monitor,
@@ -805,31 +837,31 @@ fn silence(since: Now, now: Now) -> Duration {
 struct Changed {
     /// `Some(None)`: it goes.
     record: Option<Option<Vec<u8>>>,
-    /// By their fields.
-    spans: BTreeMap<String, Option<Arc<[u8]>>>,
+    /// Spans and the finished event, by their fields.
+    items: BTreeMap<String, Option<Arc<[u8]>>>,
 }
 
 impl Changed {
     fn sets(&self) -> usize {
         let record = matches!(self.record, Some(Some(_)));
-        self.spans.values().flatten().count() + usize::from(record)
+        self.items.values().flatten().count() + usize::from(record)
     }
 
     /// Writes itself into a call of [`COMMIT`]; answers with its size.
     fn tell(&self, run: RunKey, mode: &str, command: &mut Cmd) -> usize {
         let mut bytes = 64;
-        command.arg(hex_of(run)).arg(mode).arg(self.sets());
+        command.arg(run.to_string()).arg(mode).arg(self.sets());
         if let Some(Some(record)) = &self.record {
             bytes += record.len();
             command.arg("w").arg(&**record);
         }
-        for (field, span) in &self.spans {
-            if let Some(span) = span {
-                bytes += span.len();
-                command.arg(field).arg(&**span);
+        for (field, item) in &self.items {
+            if let Some(item) = item {
+                bytes += item.len();
+                command.arg(field).arg(&**item);
             }
         }
-        let gone = self.spans.iter().filter(|(_, span)| span.is_none());
+        let gone = self.items.iter().filter(|(_, item)| item.is_none());
         let gone: Vec<&String> = gone.map(|(field, _)| field).collect();
         let record_goes = self.record == Some(None);
         command.arg(gone.len() + usize::from(record_goes));
@@ -853,13 +885,23 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
             }
             Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
             Change::PutSpan(span) => {
-                let spans = &mut runs.entry(span.run).or_default().spans;
-                spans.insert(field_of(span), Some(span.bytes.clone()));
+                let items = &mut runs.entry(span.run).or_default().items;
+                items.insert(field_of_span(span), Some(span.bytes.clone()));
             }
             Change::RemoveSpans(spans) => {
                 for span in spans {
                     let run = runs.entry(span.run).or_default();
-                    run.spans.insert(field_of(span), None);
+                    run.items.insert(field_of_span(span), None);
+                }
+            }
+            Change::PutNotification(it) => {
+                let items = &mut runs.entry(it.run).or_default().items;
+                items.insert(field_of_notification(it), Some(it.bytes.clone()));
+            }
+            Change::RemoveNotifications(notifications) => {
+                for it in notifications {
+                    let run = runs.entry(it.run).or_default();
+                    run.items.insert(field_of_notification(it), None);
                 }
             }
             // It is done when nothing of it is left.
@@ -869,10 +911,6 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
         }
     }
     runs
-}
-
-fn hex_of(run: RunKey) -> String {
-    run.to_bytes().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn run_of(hex: &str) -> Option<RunKey> {
@@ -887,17 +925,26 @@ fn run_of(hex: &str) -> Option<RunKey> {
     Some(RunKey::from_bytes(bytes))
 }
 
-/// A span's field: `s:<sequence>`, and the monitor under whose resource it goes where that is not the process's.
-fn field_of(span: &EncodedSpan) -> String {
+/// What fields of spans and of finished events begin with.
+const SPAN: &str = "s:";
+const NOTIFICATION: &str = "n:";
+
+/// A span's field: its sequence, and the monitor under whose resource it goes where that is not the process's.
+fn field_of_span(span: &EncodedSpan) -> String {
     let sequence = span.sequence;
     match &span.monitor {
-        None => format!("s:{sequence}"),
-        Some(monitor) => format!("s:{sequence}:{monitor}"),
+        None => format!("{SPAN}{sequence}"),
+        Some(monitor) => format!("{SPAN}{sequence}:{monitor}"),
     }
 }
 
-fn span_of(field: &[u8]) -> Option<(u64, Option<Arc<str>>)> {
-    let rest = std::str::from_utf8(field).ok()?.strip_prefix("s:")?;
+fn field_of_notification(it: &Notification) -> String {
+    format!("{NOTIFICATION}{}:{}", it.sequence, it.monitor)
+}
+
+/// The sequence and the monitor in a field of that kind.
+fn numbered(field: &[u8], kind: &str) -> Option<(u64, Option<Arc<str>>)> {
+    let rest = std::str::from_utf8(field).ok()?.strip_prefix(kind)?;
     match rest.split_once(':') {
         None => Some((rest.parse().ok()?, None)),
         Some((sequence, monitor)) => Some((sequence.parse().ok()?, Some(monitor.into()))),
@@ -1016,6 +1063,15 @@ mod tests {
         }
     }
 
+    fn notification(n: u8, sequence: u64) -> Notification {
+        Notification {
+            sequence,
+            run: key(n),
+            monitor: "a:b".into(),
+            bytes: vec![n; 3].into(),
+        }
+    }
+
     fn span(n: u8, sequence: u64) -> Change {
         Change::PutSpan(encoded(n, sequence))
     }
@@ -1064,24 +1120,35 @@ mod tests {
             &mut a,
             &[Change::RemoveWorkflow(key(3)), span(3, 5), span(4, 6)],
         );
+        // Of this one only who is to be told of its end is left.
+        let told = notification(5, 9);
+        let ended = [
+            Change::RemoveWorkflow(key(5)),
+            Change::PutNotification(told.clone()),
+        ];
+        commit(&mut a, &ended);
         let mut b = server.store("b", LONG);
         assert!(commit(&mut b, &[]).is_plain(), "a is alive");
         a.leave();
         b.due = clock::now().mono;
         let claimed = commit(&mut b, &[]).claimed;
-        assert_eq!(claimed.workflows.len(), 199);
+        assert_eq!(claimed.workflows.len(), 198);
+        assert_eq!(claimed.notifications, std::slice::from_ref(&told));
         let mut spans = claimed.spans;
         spans.sort_unstable_by_key(|span| span.sequence);
         assert_eq!(spans, [encoded(3, 5), encoded(4, 6)]);
-        assert_eq!(claimed.finished.len(), 1);
+        assert_eq!(claimed.finished.len(), 2);
         b.due = clock::now().mono;
         assert!(commit(&mut b, &[]).is_plain());
+        let gone = [Change::RemoveNotifications(vec![told])];
+        assert!(commit(&mut b, &gone).is_plain());
+        let committed = commit(&mut b, &[put(5, b"again")]);
+        assert_eq!(committed.refused, [(key(5), Refusal::Done)]);
         // One that comes back finds it gone, and keeps what is new.
         let more = [put(1, b"stale"), put(201, b"new")];
         let committed = commit(&mut a, &more);
         assert_eq!(committed.refused, [(key(1), Refusal::Elsewhere)]);
-        let record: Vec<u8> =
-            server.ask(&["HGET", &format!("{}run:{}", b.prefix, hex_of(key(1))), "w"]);
+        let record: Vec<u8> = server.ask(&["HGET", &format!("{}run:{}", b.prefix, key(1)), "w"]);
         assert_eq!(record, [&[record::VERSION][..], &[1; 10]].concat());
     }
 
@@ -1230,8 +1297,7 @@ mod tests {
         assert!(commit(&mut a, &[put(1, b"second")]).is_plain());
         let mut other = server.client().get_connection().unwrap();
         assert_eq!(stale.query::<Value>(&mut other).unwrap(), Value::Nil);
-        let record: Vec<u8> =
-            server.ask(&["HGET", &format!("{}run:{}", a.prefix, hex_of(key(1))), "w"]);
+        let record: Vec<u8> = server.ask(&["HGET", &format!("{}run:{}", a.prefix, key(1)), "w"]);
         assert_eq!(&record[1..], b"second");
         // The link that counts goes on.
         assert!(commit(&mut a, &[put(1, b"third")]).is_plain());
@@ -1314,6 +1380,57 @@ mod tests {
             assert_eq!(told(n), record, "{n}");
         }
         assert_eq!(claimed.len(), usize::from(COUNT) - 2);
+    }
+
+    /// What changes meanwhile may be more than one commit can write.
+    #[test]
+    fn whatever_changes_while_everything_is_written_anew_it_comes_to_an_end() {
+        const COUNT: u16 = 1000;
+        let server = Server::start();
+        let run = |n: u16| RunKey::from_bytes(u128::from(n).to_be_bytes());
+        let put = |n: u16, record: &[u8]| Change::PutWorkflow {
+            run: run(n),
+            record: [&[record::VERSION], record].concat(),
+        };
+        let (mut a, mut b) = (server.store("a", LONG), server.store("b", LONG));
+        let mut all: Vec<Change> = (0..COUNT).map(|n| put(n, b"old")).collect();
+        commit(&mut a, &all);
+        let _: () = server.ask(&["FLUSHALL"]);
+        a.time_max = Duration::ZERO;
+        let mut changes = vec![put(2, b"old")];
+        for commits in 1.. {
+            assert!(commits < 20, "it comes to an end");
+            let view = View {
+                everything: &|| all.clone(),
+                room: 0,
+            };
+            if a.commit(&changes, &view).is_ok() {
+                break;
+            }
+            let record: &[u8] = match commits {
+                1 => b"new",
+                // Some change once more while the changes are written.
+                6 => b"last",
+                _ => continue,
+            };
+            let is_all = commits == 1;
+            let those = (0..COUNT).filter(|n| is_all || n % 100 == 0);
+            changes.extend(those.map(|n| put(n, record)));
+            for n in (0..COUNT).filter(|n| is_all || n % 100 == 0) {
+                all[usize::from(n)] = put(n, record);
+            }
+        }
+        a.leave();
+        b.due = clock::now().mono;
+        let mut told = BTreeMap::new();
+        while told.len() < usize::from(COUNT) {
+            b.due = clock::now().mono;
+            told.extend(commit(&mut b, &[]).claimed.workflows);
+        }
+        for n in 0..COUNT {
+            let record: &[u8] = if n % 100 == 0 { b"last" } else { b"new" };
+            assert_eq!(&told[&run(n)][1..], record, "{n}");
+        }
     }
 
     /// Who loses the lease in the middle of it begins anew, and is refused what others have taken meanwhile.
@@ -1420,12 +1537,15 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        assert_eq!(run_of(&hex_of(key(0xa7))), Some(key(0xa7)));
+        assert_eq!(run_of(&key(0xa7).to_string()), Some(key(0xa7)));
         for wrong in ["", "é", &"g".repeat(32), &"+1".repeat(16), &"0".repeat(33)] {
             let _ = run_of(wrong);
         }
-        assert_eq!(span_of(b"s:18446744073709551615"), Some((u64::MAX, None)));
-        assert_eq!(span_of(b"s:7:etl"), Some((7, Some("etl".into()))));
+        let span = |field: &[u8]| numbered(field, SPAN);
+        assert_eq!(span(b"s:18446744073709551615"), Some((u64::MAX, None)));
+        assert_eq!(span(b"s:7:etl"), Some((7, Some("etl".into()))));
+        let told = Some((7, Some("a:b".into())));
+        assert_eq!(numbered(b"n:7:a:b", NOTIFICATION), told);
         for wrong in [
             &b"w"[..],
             b"\xff",
@@ -1433,8 +1553,9 @@ mod tests {
             b"s::etl",
             b"s:7:\xff",
             b"s:x:etl",
+            b"n:7:etl",
         ] {
-            assert_eq!(span_of(wrong), None);
+            assert_eq!(span(wrong), None);
         }
     }
 }

@@ -421,6 +421,31 @@ fn a_login_brings_a_token() {
     assert_keeps_secrets(farspan);
 }
 
+/// By the lifetime in the answer, and where that says nothing, by the monitor's.
+#[test]
+fn a_login_is_renewed_before_its_token_lapses() {
+    for (said, configured) in [(Some(5), "1h"), (None, "10s")] {
+        let granting = Granting::new("/auth/token", |request| request.method == "POST");
+        lock(&granting.state).lifetime_s = said;
+        let auth = json!({"type": "login", "url": "/auth/token", "body": {"password": "s3cret"}, "token": "/access_token",
+            "expires_in": "/expires_in", "lifetime": configured});
+        let it = Monitored::by(json!([granting.monitor(auth)]));
+        let farspan = it.start();
+        it.rig.submit("w");
+        eventually("another token", SOON, || granting.tokens() >= 2);
+        let requests = granting.server.requests();
+        let mut asked = requests.iter().filter(|r| r.target == "/auth/token");
+        let (first, second) = (asked.next().unwrap(), asked.next().unwrap());
+        let apart = (second.at - first.at).as_secs_f64();
+        let lifetime = said.map_or(10.0, |seconds| seconds as f64);
+        assert!((0.5..lifetime - 0.1).contains(&apart), "{apart} s");
+        lock(&granting.state).finished = true;
+        it.spans("w");
+        assert_eq!(lock(&granting.state).refusals, 0);
+        assert_keeps_secrets(farspan);
+    }
+}
+
 // Where it goes.
 
 /// No redirect takes a secret to another host, by whatever way it is told.

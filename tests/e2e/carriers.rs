@@ -15,15 +15,15 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// A format: what it is called, its keys and values, the trace and the span they name, and how it says "not sampled".
-struct Format {
-    name: &'static str,
-    keys: &'static [(&'static str, &'static str)],
-    trace: &'static str,
-    span: &'static str,
-    unsampled: &'static [(&'static str, &'static str)],
+pub struct Format {
+    pub name: &'static str,
+    pub keys: &'static [(&'static str, &'static str)],
+    pub trace: &'static str,
+    pub span: &'static str,
+    pub unsampled: &'static [(&'static str, &'static str)],
 }
 
-const FORMATS: [Format; 7] = [
+pub const FORMATS: [Format; 7] = [
     Format {
         name: "w3c",
         keys: &[
@@ -116,12 +116,12 @@ const FORMATS: [Format; 7] = [
 ];
 
 impl Format {
-    fn object(&self) -> Value {
+    pub fn object(&self) -> Value {
         object(self.keys)
     }
 
     #[track_caller]
-    fn assert_parent_of(&self, trace: &Trace) {
+    pub fn assert_parent_of(&self, trace: &Trace) {
         let root = &trace.root;
         assert_eq!(hex(&root.span.trace_id), self.trace, "{}", self.name);
         assert_eq!(hex(&root.span.parent_span_id), self.span, "{}", self.name);
@@ -138,14 +138,14 @@ impl Format {
     }
 }
 
-fn object(pairs: &[(&str, &str)]) -> Value {
+pub fn object(pairs: &[(&str, &str)]) -> Value {
     let pairs = pairs
         .iter()
         .map(|(key, value)| ((*key).to_owned(), json!(value)));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
-fn with(mut event: Value, fields: &Value) -> Value {
+pub fn with(mut event: Value, fields: &Value) -> Value {
     let fields = fields.as_object().expect("an object").clone();
     event.as_object_mut().expect("an object").extend(fields);
     event
@@ -377,16 +377,16 @@ fn propagators_that_are_named_are_the_only_ones() {
 }
 
 /// The admin endpoint of a farspan, to knock at.
-struct Door {
-    address: String,
+pub struct Door {
+    pub address: String,
 }
 
 /// What came back.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
@@ -397,7 +397,7 @@ impl Answer {
 }
 
 impl Door {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Door {
             address: format!("127.0.0.1:{}", free_port()),
         }
@@ -405,7 +405,7 @@ impl Door {
 
     /// Starts a farspan behind it and waits until it answers.
     #[track_caller]
-    fn start(&self, call: &Call) -> Farspan {
+    pub fn start(&self, call: &Call) -> Farspan {
         let farspan = call
             .clone()
             .env("FARSPAN_ADMIN_LISTEN", &self.address)
@@ -417,12 +417,12 @@ impl Door {
     }
 
     #[track_caller]
-    fn post(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub fn post(&self, headers: &[(&str, &str)], body: &str) -> Answer {
         self.ask("POST", "/api/workflows", headers, body)
     }
 
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
         stream.set_read_timeout(Some(SOON)).expect("a timeout");
         let mut request = format!(
@@ -787,7 +787,7 @@ fn a_burst_of_requests_is_traced_whole() {
 }
 
 /// Reads events from standard input; no Redis, no admin endpoint.
-fn piped_into(rig: &Rig) -> Call {
+pub fn piped_into(rig: &Rig) -> Call {
     let mut call = farspan(&["run", "--events", "-"]).with_stdin();
     for (key, value) in [
         ("FARSPAN_API_BASE_URL", rig.api.base_url()),

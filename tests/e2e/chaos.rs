@@ -7,13 +7,14 @@
 //!
 //! Once with its state in a file and once with it in that Redis, which keeps what it acknowledged.
 
+use crate::support::files::Files;
 use crate::support::folder::Folder;
-use crate::support::http::Answer;
+use crate::support::http::{Answer, Server};
 use crate::support::program::{Call, Farspan, farspan};
 use crate::support::receiver::Receiver;
 use crate::support::redis::{CHANNEL, RedisServer};
 use crate::support::reported::{assert_as_reported, get};
-use crate::support::spans::assert_whole;
+use crate::support::spans::{assert_whole, hex};
 use crate::support::{SOON, eventually, free_port, pause, within};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -52,6 +53,8 @@ struct Chaos {
     kept: &'static str,
     redis: RedisServer,
     receiver: Receiver,
+    /// Who wants to know of each end.
+    next: Server,
     api: Farspan,
     address: String,
     call: Call,
@@ -64,6 +67,7 @@ struct Chaos {
     published: usize,
     kills: u32,
     _state: Folder,
+    _files: Files,
 }
 
 impl Chaos {
@@ -86,8 +90,12 @@ impl Chaos {
             TcpStream::connect(&address).map_err(|error| error.to_string())
         });
         let state = Folder::new();
+        let (next, files) = (Server::start(|_| Answer::new(204).into()), Files::new());
+        let monitor = json!({ "name": "chaos", "preset": "farspan", "api": { "base_url": format!("http://{address}") },
+            "finished": { "url": next.url() } });
+        let config = json!({ "monitors": [monitor] }).to_string();
         let call = farspan(&["run"])
-            .env("FARSPAN_API_BASE_URL", format!("http://{address}"))
+            .env("FARSPAN_CONFIG", files.write("farspan.json", config))
             .env("FARSPAN_REDIS_URL", redis.url())
             .env("FARSPAN_POLL_INITIAL_DELAY", "50ms")
             .env("FARSPAN_POLL_INTERVAL", "500ms")
@@ -108,6 +116,7 @@ impl Chaos {
             kept,
             redis,
             receiver,
+            next,
             api,
             address,
             call,
@@ -122,6 +131,7 @@ impl Chaos {
             published: 0,
             kills: 0,
             _state: state,
+            _files: files,
         }
     }
 
@@ -174,6 +184,9 @@ impl Chaos {
                 self.receiver.server.stop();
                 pause(Duration::from_millis(self.below(300)));
                 self.receiver.server.resume();
+                self.next.stop();
+                pause(Duration::from_millis(self.below(300)));
+                self.next.resume();
                 self.collector_bounces += 1;
             }
             2 => {
@@ -217,8 +230,31 @@ impl Chaos {
                 count => Err(format!("{count} roots")),
             }
         });
+        eventually(
+            "whoever wants to know of every end does",
+            10 * SOON,
+            || match self.told().len() {
+                count if count == all => Ok(()),
+                count => Err(format!("{count} are told")),
+            },
+        );
         let watcher = self.watcher.take().expect("it runs");
         watcher.stop();
+    }
+
+    /// What was told of the ends, and how often, by the run.
+    fn told(&self) -> BTreeMap<String, HashMap<Vec<u8>, usize>> {
+        let mut told: BTreeMap<String, HashMap<Vec<u8>, usize>> = BTreeMap::new();
+        for request in self.next.requests() {
+            let event: Value = serde_json::from_slice(&request.body).expect("an event");
+            let run = event["MessageId"].as_str().expect("a run").to_owned();
+            *told
+                .entry(run)
+                .or_default()
+                .entry(request.body)
+                .or_default() += 1;
+        }
+        told
     }
 
     fn hold(&self) {
@@ -245,10 +281,14 @@ impl Chaos {
         let lost = self.ids.iter().filter(|id| !roots(id)).count();
         let two_ids = trace_ids.values().filter(|ids| ids.len() > 1).count();
         let twice = self.receiver.spans().len() - spans.len();
+        let told = self.told();
+        let tellings: usize = told.values().flat_map(HashMap::values).sum();
+        let two_ends = told.values().filter(|contents| contents.len() > 1).count();
         say(&format!(
             "chaos: state in {}, {} workflows, {} kills, {} bounces of Redis and {} of the collector, {} events published\n\
              chaos: {} spans, sent {sent} times in {} requests, {twice} of them acknowledged more than once\n\
-             chaos: {lost} lost, {two_ids} with two ids, {differ} re-sends that differ",
+             chaos: {lost} lost, {two_ids} with two ids, {differ} re-sends that differ\n\
+             chaos: {} ends told {tellings} times, {two_ends} in two ways",
             self.kept,
             self.ids.len(),
             self.kills,
@@ -257,8 +297,9 @@ impl Chaos {
             self.published,
             spans.len(),
             exports.len(),
+            told.len(),
         ));
-        assert_eq!((lost, two_ids, differ), (0, 0, 0));
+        assert_eq!((lost, two_ids, differ, two_ends), (0, 0, 0, 0));
         let traces = assert_whole(&spans);
         assert_eq!(traces.len(), self.ids.len());
         for (id, trace) in &traces {
@@ -266,6 +307,20 @@ impl Chaos {
             assert_as_reported(trace, &body);
             assert_eq!(trace.root.attribute("desk"), *id);
         }
+        let ended: HashSet<String> = told
+            .values()
+            .flat_map(HashMap::keys)
+            .map(|event| {
+                let event: Value = serde_json::from_slice(event).expect("an event");
+                let root = &traces[event["WorkflowId"].as_str().expect("an id")]
+                    .root
+                    .span;
+                let (trace_id, span_id) = (hex(&root.trace_id), hex(&root.span_id));
+                assert_eq!(event["traceparent"], format!("00-{trace_id}-{span_id}-01"));
+                event["WorkflowId"].to_string()
+            })
+            .collect();
+        assert_eq!(ended.len(), self.ids.len());
     }
 }
 

@@ -4,7 +4,7 @@ use crate::support::api::{completed, processing, status};
 use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Request, Server, lock};
-use crate::support::program::Call;
+use crate::support::program::{Call, Farspan};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, ns, percent_decoded, rfc3339, wall_ns};
@@ -24,6 +24,8 @@ struct State {
     runs: Vec<Value>,
     /// What is answered in the place of the list.
     faults: Vec<Reply>,
+    /// What is answered in the place of a run's state.
+    poll_faults: Vec<Reply>,
     /// Runs that go on.
     held: HashSet<String>,
     polls: HashMap<String, usize>,
@@ -94,6 +96,9 @@ impl State {
         }
         let polls = self.polls.entry(id.to_owned()).or_default();
         *polls += 1;
+        if let Some(fault) = self.poll_faults.pop() {
+            return fault;
+        }
         match *polls > 1 && !self.held.contains(id) {
             true => completed(id).reply(),
             false => processing(id).reply(),
@@ -176,7 +181,8 @@ fn call(rig: &Rig, files: &Files, monitor: &Value) -> Call {
 #[track_caller]
 fn await_roots(rig: &Rig, count: usize) {
     eventually(&format!("{count} traces"), SOON, || {
-        match rig.receiver.count_roots(|_| true) {
+        let roots = rig.receiver.distinct_spans();
+        match roots.iter().filter(|span| span.is_root()).count() {
             roots if roots >= count => Ok(()),
             roots => Err(format!("{roots}")),
         }
@@ -258,8 +264,9 @@ fn across_a_kill_each_run_is_traced_once() {
     api.await_round();
     farspan.stop();
     assert_eq!(api.polls("done-1"), done, "nothing is left to be learned");
-    assert_eq!(assert_whole(&rig.receiver.spans()).len(), 6);
-    rig.receiver.assert_each_span_once();
+    // What the kill kept from being acknowledged is sent again, the same.
+    assert_eq!(assert_whole(&rig.receiver.distinct_spans()).len(), 6);
+    rig.receiver.deliveries();
 }
 
 #[test]
@@ -318,6 +325,259 @@ fn a_list_that_asks_for_a_pause_gets_it_and_holds_up_no_stop() {
     eventually("it waits", SOON, || api.lists().len() > before);
     let ended = farspan.stop();
     assert!(!ended.stderr.contains("given up"), "{}", ended.stderr);
+}
+
+/// Events tell of the same runs as the list, with another time of submission and without an attempt.
+#[test]
+fn a_run_that_is_listed_and_announced_is_traced_once() {
+    let (rig, files, folder, api) = (Rig::new(), Files::new(), Folder::new(), Api::start("link"));
+    let mut monitor = monitor(&api, "link");
+    monitor["events"] = json!({ "redis_channel": "announced" });
+    monitor["discovery"]["attempt"] = json!("/attempt");
+    let call = call(&rig, &files, &monitor)
+        .env("FARSPAN_REDIS_URL", rig.redis.url())
+        .env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", folder.path().display());
+    let submitted = rfc3339(wall_ns() - 5_000_000_000);
+    let announce = |id: &str| {
+        let event = json!({ "WorkflowId": id, "SubmittedAt": submitted }).to_string();
+        let heard = rig.redis.publish("announced", event.as_bytes());
+        assert_eq!(heard, 1, "farspan hears of {id}");
+    };
+    let list = |id: &str, attempt: u32| {
+        let mut state = lock(&api.state);
+        state.runs.retain(|run| run["run"]["id"] != *id);
+        let created = rfc3339(wall_ns() - 1_000_000_000);
+        state
+            .runs
+            .push(json!({ "run": { "id": id }, "created": created, "attempt": attempt }));
+    };
+    let runs = ["event first", "list first", "together", "later"];
+    lock(&api.state).held = runs.map(str::to_owned).into();
+    let farspan = call.start();
+    rig.redis.await_subscribers("announced", 1);
+    announce("event first");
+    eventually("it is heard of", SOON, || {
+        farspan
+            .stderr()
+            .contains("watching workflow \"event first\"")
+    });
+    list("event first", 1);
+    list("list first", 1);
+    eventually("it is found", SOON, || api.polls("list first") > 0);
+    announce("list first");
+    list("together", 1);
+    announce("together");
+    list("later", 1);
+    api.await_round();
+    let again = || {
+        for id in runs {
+            announce(id);
+        }
+        api.await_round();
+    };
+    again();
+    farspan.kill();
+    let farspan = call.start();
+    rig.redis.await_subscribers("announced", 1);
+    again();
+    lock(&api.state).held.clear();
+    await_roots(&rig, runs.len());
+    again();
+    farspan.kill();
+    // What has been traced is known for as long as it may be listed.
+    let farspan = call.start();
+    rig.redis.await_subscribers("announced", 1);
+    again();
+    lock(&api.state).held = ["another".to_owned()].into();
+    announce("another");
+    list("another", 1);
+    eventually("it is polled", SOON, || api.polls("another") > 2);
+    // Run again while it is watched as an event without an attempt had it.
+    list("another", 2);
+    lock(&api.state).held.clear();
+    await_roots(&rig, runs.len() + 2);
+    announce("another");
+    again();
+    farspan.stop();
+    let mut roots: BTreeMap<String, usize> = BTreeMap::new();
+    let spans = rig.receiver.distinct_spans();
+    for root in spans.iter().filter(|span| span.is_root()) {
+        *roots.entry(root.workflow_id().to_owned()).or_default() += 1;
+        assert!(root.event_names().contains(&"Submitted"));
+    }
+    let mut expected: BTreeMap<String, usize> = runs.map(|id| (id.to_owned(), 1)).into();
+    expected.insert("another".to_owned(), 2);
+    assert_eq!(roots, expected);
+    // What a kill kept from being acknowledged is sent again, the same.
+    rig.receiver.deliveries();
+}
+
+/// Both hear each event and both list all runs, each at its own time: one has it.
+#[test]
+fn in_a_fleet_too_a_run_that_is_listed_and_announced_is_traced_once() {
+    const RUNS: usize = 12;
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("offset"));
+    let mut monitor = monitor(&api, "offset");
+    monitor["events"] = json!({ "redis_channel": "announced" });
+    monitor["discovery"]["attempt"] = json!("/attempt");
+    let call = call(&rig, &files, &monitor)
+        .env("FARSPAN_REDIS_URL", rig.redis.url())
+        .env("FARSPAN_STATE", "redis")
+        .env("FARSPAN_LEASE", "2s");
+    let instances: Vec<Farspan> = ["a", "b"]
+        .map(|name| call.clone().env("FARSPAN_INSTANCE", name).start())
+        .into();
+    rig.redis.await_subscribers("announced", 2);
+    let submitted = rfc3339(wall_ns() - 5_000_000_000);
+    for n in 0..RUNS {
+        let id = format!("w{n}");
+        let event = json!({ "WorkflowId": id, "SubmittedAt": submitted }).to_string();
+        let list = || {
+            let created = rfc3339(wall_ns());
+            api.add_run(json!({ "run": { "id": id }, "created": created, "attempt": 1 }));
+        };
+        if n % 2 == 0 {
+            list();
+            eventually("it is found", SOON, || api.polls(&id) > 0);
+        }
+        assert_eq!(rig.redis.publish("announced", event.as_bytes()), 2);
+        if n % 2 == 1 {
+            list();
+        }
+    }
+    await_roots(&rig, RUNS);
+    // More than one round of each.
+    for _ in 0..4 {
+        api.await_round();
+    }
+    for farspan in instances {
+        farspan.stop();
+    }
+    rig.receiver.assert_each_span_once();
+    let roots = rig.receiver.count_roots(|_| true);
+    assert_eq!(roots, RUNS);
+    assert_eq!(assert_whole(&rig.receiver.spans()).len(), RUNS);
+}
+
+// One host, one budget.
+
+/// A run that goes on is polled, and a list asked for, without an end.
+fn polled_and_listed(rig: &Rig, files: &Files, api: &Api) -> Farspan {
+    lock(&api.state).held = ["held".to_owned()].into();
+    api.add("held");
+    let farspan = call(rig, files, &monitor(api, "link")).start();
+    eventually("polls and lists", SOON, || {
+        api.polls("held") > 2 && api.lists().len() > 2
+    });
+    farspan
+}
+
+/// From the answer that asks for two seconds of peace on, nobody asks anything.
+#[track_caller]
+fn assert_left_alone(api: &Api, rig: &Rig, begun_ns: u64) {
+    // What was on its way when the answer came is forgiven.
+    let pause = begun_ns + 400_000_000..begun_ns + 1_900_000_000;
+    eventually("polls go on", SOON, || {
+        let mut polls = api.server.requests();
+        polls.retain(|request| request.target.starts_with("/workflows/"));
+        polls
+            .last()
+            .is_some_and(|last| last.at_wall_ns >= pause.end)
+    });
+    lock(&api.state).held.clear();
+    await_roots(rig, 1);
+    api.await_round();
+    for request in api.server.requests() {
+        assert!(!pause.contains(&request.at_wall_ns), "{}", request.target);
+    }
+}
+
+#[test]
+fn a_pause_that_a_list_is_asked_for_is_one_for_polls_too() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let farspan = polled_and_listed(&rig, &files, &api);
+    let busy = Answer::new(429).header("Retry-After", 2);
+    lock(&api.state).faults = vec![busy.into()];
+    eventually("it is asked", SOON, || lock(&api.state).faults.is_empty());
+    assert_left_alone(&api, &rig, wall_ns());
+    let log = farspan.stop().stderr;
+    let left = "the API of monitor found asks to be left alone for 2s";
+    assert!(log.contains(left), "{log}");
+}
+
+/// An answer may say so too, of a budget that it has spent.
+#[test]
+fn a_budget_that_a_list_has_spent_is_spent_for_polls_too() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let farspan = polled_and_listed(&rig, &files, &api);
+    let last = Answer::new(200)
+        .body("application/json", "{\"runs\": []}")
+        .header("RateLimit-Remaining", 0)
+        .header("RateLimit-Reset", 2);
+    lock(&api.state).faults = vec![last.into()];
+    eventually("it is asked", SOON, || lock(&api.state).faults.is_empty());
+    assert_left_alone(&api, &rig, wall_ns());
+    farspan.stop();
+}
+
+#[test]
+fn a_pause_that_a_poll_is_asked_for_is_one_for_lists_too() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let farspan = polled_and_listed(&rig, &files, &api);
+    let busy = Answer::new(429).header("Retry-After", 2);
+    lock(&api.state).poll_faults = vec![busy.into()];
+    let asked = || lock(&api.state).poll_faults.is_empty();
+    eventually("it is asked", SOON, asked);
+    assert_left_alone(&api, &rig, wall_ns());
+    farspan.stop();
+}
+
+/// Polls and the lists of two discoveries, each of which would ask for more than all of it.
+#[test]
+fn a_rate_holds_for_polls_and_lists_together() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    let runs: Vec<String> = (0..7).map(|n| format!("w{n}")).collect();
+    lock(&api.state).held = runs.iter().cloned().collect();
+    for id in &runs {
+        api.add(id);
+    }
+    let named = |name: &str| {
+        let mut monitor = monitor(&api, "link");
+        monitor["name"] = json!(name);
+        monitor["api"]["requests_per_second"] = json!(10);
+        monitor["api"]["headers"]["X-Of"] = json!(name);
+        monitor["poll"] = json!({ "initial_delay": "10ms", "interval": "50ms" });
+        monitor
+    };
+    let config = json!({ "monitors": [named("one"), named("two")] }).to_string();
+    let farspan = (rig.call())
+        .env("FARSPAN_CONFIG", files.write("farspan.json", config))
+        .without("FARSPAN_API_BASE_URL")
+        .without("FARSPAN_REDIS_URL")
+        .start();
+    let first = || Some(api.server.requests().first()?.at_wall_ns);
+    eventually("five seconds of requests", SOON, || {
+        first().is_some_and(|first| wall_ns() > first + 5 * SECOND_NS)
+    });
+    let first = first().expect("a request");
+    let requests = api.server.requests();
+    let within = |what: &dyn Fn(&Request) -> bool| {
+        // All runs are known by then.
+        let window = first + 2 * SECOND_NS..first + 5 * SECOND_NS;
+        let within = requests.iter().filter(|r| window.contains(&r.at_wall_ns));
+        within.filter(|request| what(request)).count()
+    };
+    let all = within(&|_| true);
+    assert!((15..=35).contains(&all), "{all} in three seconds");
+    let polls = within(&|request| request.target.starts_with("/workflows/"));
+    assert!(polls >= 5, "{polls} polls of {all} requests");
+    for name in ["one", "two"] {
+        let lists = within(&|r| r.target.starts_with("/list") && r.header("X-Of") == Some(name));
+        assert!(lists >= 3, "{lists} lists of {name}, {all} requests");
+    }
+    farspan.stop();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Several farspans share the work: what one loses the others finish, and nothing is told in two ways.
 
 use crate::support::api::{STAGES, completed, processing, short_story};
+use crate::support::files::Files;
 use crate::support::old_redis::OldRedis;
 use crate::support::program::{Call, Farspan, farspan};
 use crate::support::proxy::Proxy;
@@ -11,7 +12,7 @@ use crate::support::spans::{Seen, assert_whole};
 use crate::support::systemd::ServiceManager;
 use crate::support::{SOON, eventually, wall_ns, within};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 const STREAM: &str = "workflows";
@@ -364,6 +365,94 @@ fn one_that_starts_before_its_redis_waits_for_it() {
     rig.trace("w");
     await_nothing_pending(&rig);
     farspan.stop();
+}
+
+/// Two monitors, each with a stream of its own, and equal entry ids in both. What the dead had read of either stream is
+/// finished by the other, and is acknowledged where it was read.
+#[test]
+fn one_killed_and_each_monitors_stream_is_acknowledged_for_itself() {
+    const EACH: usize = 30;
+    let (rig, files) = (Rig::new(), Files::new());
+    let monitor = |name: &str| {
+        json!({ "name": name, "preset": "farspan", "api": { "base_url": rig.api.base_url() },
+            "spans": { "workflow": format!("Run of {name}") }, "events": { "redis_stream": format!("{name}.runs") } })
+    };
+    let file = json!({ "monitors": [monitor("early"), monitor("late")] }).to_string();
+    let file = files.write("farspan.json", file);
+    let start = |instance| {
+        let call = call(&rig, instance).env("FARSPAN_CONFIG", &file);
+        let farspan = call.without("FARSPAN_API_BASE_URL").start();
+        eventually("it reads both streams", SOON, || {
+            farspan.stderr().matches("reading stream").count() == 2
+        });
+        farspan
+    };
+    let (killed, heir) = (start("killed"), start("heir"));
+    let ids = |name: &str| names(&format!("{name}-"), EACH);
+    for name in ["early", "late"] {
+        for (number, id) in ids(name).iter().enumerate() {
+            rig.api.script(id, [processing(id).reply()]);
+            let entry = format!("1-{}", number + 1);
+            let stream = format!("{name}.runs");
+            let _: String = rig
+                .redis
+                .ask(&["XADD", &stream, &entry, "message", &event(id)]);
+        }
+    }
+    let all: Vec<String> = ["early", "late"].into_iter().flat_map(ids).collect();
+    eventually("all are watched", SOON, || {
+        all.iter().all(|id| rig.api.polls(id) > 1)
+    });
+    // The summary's consumers: each has its share of either stream.
+    let shares = |stream: &str| -> BTreeMap<String, usize> {
+        type Summary = (usize, String, String, Vec<(String, String)>);
+        let (.., shares): Summary = rig.redis.ask(&["XPENDING", stream, "farspan"]);
+        let share = |(name, count): (String, String)| (name, count.parse().expect("a number"));
+        shares.into_iter().map(share).collect()
+    };
+    for stream in ["early.runs", "late.runs"] {
+        let shares = shares(stream);
+        assert_eq!(
+            (shares.len(), shares.values().sum::<usize>()),
+            (2, EACH),
+            "{shares:?}"
+        );
+    }
+    killed.kill();
+    ids("early")
+        .iter()
+        .for_each(|id| rig.api.script(id, [completed(id).reply()]));
+    await_traces(&rig, EACH);
+    eventually("those of one stream are acknowledged", SOON, || {
+        rig.redis.pending("early.runs") == 0
+    });
+    assert_eq!(
+        rig.redis.pending("late.runs"),
+        EACH,
+        "the same ids, another stream"
+    );
+    ids("late")
+        .iter()
+        .for_each(|id| rig.api.script(id, [completed(id).reply()]));
+    await_traces(&rig, 2 * EACH);
+    eventually("all are", SOON, || rig.redis.pending("late.runs") == 0);
+    await_nothing_stored(&rig);
+    let log = heir.stop().stderr;
+    assert!(
+        log.contains("that were stored"),
+        "it took nothing over: {log}"
+    );
+    let spans = unique(&rig.receiver);
+    assert_eq!(spans.len(), 2 * EACH * (1 + STAGES.len()));
+    let traces = assert_whole(&spans);
+    assert_eq!(traces.keys().collect::<BTreeSet<_>>(), all.iter().collect());
+    for (id, trace) in traces {
+        let (monitor, _) = id.split_once('-').expect("ours");
+        assert_eq!(trace.root.span.name, format!("Run of {monitor}"));
+    }
+    for stream in ["early.runs.dead", "late.runs.dead"] {
+        assert_eq!(rig.redis.ask::<usize>(&["XLEN", stream]), 0);
+    }
 }
 
 /// How many runs each instance has.

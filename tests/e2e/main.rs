@@ -20,9 +20,9 @@
 //! | API: goes away with its workflow | `monitors::a_workflow_that_takes_its_api_along_has_ended` |
 //! | API: redirects | `api_faults::redirects_are_followed_on_the_same_host_only` |
 //! | API: 429, 503 with Retry-After | `api_faults::a_host_that_asks_for_a_pause_by_seconds_gets_it_for_all_workflows`, `api_faults::a_host_that_asks_for_a_pause_by_date_gets_it_for_all_workflows` |
-//! | API: 401, 403 (there is no `readyz` yet) | `api_faults::the_token_is_sent_and_a_refusal_is_tried_again`, `api_faults::a_lasting_refusal_is_logged_once`, `living::a_token_that_is_mended_is_tried_soon` |
+//! | API: 401, 403 (there is no `readyz` yet) | `api_faults::the_token_is_sent_and_a_refusal_is_tried_again`, `api_faults::a_lasting_refusal_is_logged_once`, `polite::of_two_monitors_with_wrong_tokens_both_are_named`, `trace::what_cannot_be_told_beside_what_can`, `living::a_token_that_is_mended_is_tried_soon` |
 //! | API: a budget of requests is spent | `polite::a_budget_that_is_spent_is_no_wrong_token`, `polite::the_last_request_of_a_budget_is_the_last_one`, `polite::a_refusal_with_a_time_is_no_wrong_token` |
-//! | API: a token lapses, is revoked, cannot be had | `auth::a_token_is_renewed_before_it_lapses`, `auth::client_credentials_are_asked_for_once_and_again_when_they_are_refused`, `auth::a_token_endpoint_that_is_down_is_waited_for`, `auth::a_token_that_is_never_taken_is_no_endless_loop` |
+//! | API: a token lapses, is revoked, cannot be had | `auth::a_token_is_renewed_before_it_lapses`, `auth::a_login_is_renewed_before_its_token_lapses`, `auth::client_credentials_are_asked_for_once_and_again_when_they_are_refused`, `auth::a_token_endpoint_that_is_down_is_waited_for`, `auth::a_token_that_is_never_taken_is_no_endless_loop` |
 //! | API: pages without end, a page that fails | `pages::a_cursor_that_never_ends_does_not_hold_up_the_poll`, `pages::a_page_that_fails_is_asked_for_again_with_the_whole_poll` |
 //! | API: gone with its workflow | `playback::spark_three_ok` |
 //! | API, collector: untrusted | `tls::a_certificate_that_nobody_vouches_for_is_refused_and_said`, `tls::check_says_which_certificate_it_does_not_trust` |
@@ -33,6 +33,7 @@
 //! | collector: hangs, slow | `collector::a_collector_that_hangs_is_given_up_after_the_timeout`, `collector::a_collector_that_is_slow_gets_everything_once` |
 //! | collector: partial success | `collector::a_partial_success_is_a_success_that_is_told` |
 //! | collector: connection closed, reset, garbage | `collector::a_connection_that_breaks_after_the_request_means_the_same_bytes_again`, `collector::connections_that_are_reset_lose_nothing`, `collector::garbage_for_an_answer_does_not_stop_the_export` |
+//! | receiver of finished events: down, away, hangs up, refuses, asks for a pause | `notify::a_receiver_that_is_down_hears_everything_in_order_once_it_is_up`, `notify::what_a_receiver_answers_decides_whether_it_is_told_again`, `notify::an_event_whose_answer_was_lost_is_told_again_with_the_same_bytes`, `notify::killed_before_anybody_was_told_it_tells_after_the_restart`, `notify::what_the_dead_had_to_tell_the_others_do` |
 //! | Redis: stopped, restarted | `intake::a_redis_that_restarts_is_subscribed_again_and_watching_goes_on`, `intake::a_redis_that_is_down_at_the_start_is_waited_for`, `streams::a_stream_that_is_gone_is_made_anew`, `fleet::redis_bounced_and_everything_kept`, `fleet::redis_bounced_and_everything_forgotten` |
 //! | Redis: frozen | `intake::a_redis_that_fell_silent_is_missed_since_it_did` |
 //! | Redis: slow, dripping, a black hole, cut off | `slow_redis::a_channel_that_is_slow_silent_or_cut_off`, `slow_redis::a_stream_that_is_slow_silent_or_cut_off_loses_nothing`, `slow_redis::a_store_that_is_slow_silent_or_cut_off_loses_nothing`, `slow_redis::a_silent_redis_holds_up_no_stop`, `intake::an_event_that_comes_in_pieces_is_whole` |
@@ -42,9 +43,11 @@
 //! | state directory read-only, unusable, damaged, in use | `durable::what_may_not_be_written_is_an_error_and_stays_as_it_is`, `durable::a_directory_that_cannot_be_used_is_named`, `durable::a_damaged_file_is_set_aside_and_watching_goes_on`, `durable::a_second_instance_on_the_same_directory_is_refused` |
 //! | clock set | `clocks::a_clock_that_is_set_while_it_watches_changes_nothing`, `clocks::a_clock_that_is_set_between_two_lives_moves_no_deadline_out_and_no_id`, `clocks::a_clock_that_is_set_holds_up_no_fleet_for_longer_than_a_lease` |
 //! | list of runs: fails, asks for a pause, hangs, long | `discovery::a_list_that_fails_is_asked_for_less_often_and_then_found_again`, `discovery::a_list_that_asks_for_a_pause_gets_it_and_holds_up_no_stop`, `discovery::runs_by_the_thousand_are_told_once` |
+//! | list of runs and polls: a pause, a budget, a rate | `discovery::a_pause_that_a_list_is_asked_for_is_one_for_polls_too`, `discovery::a_budget_that_a_list_has_spent_is_spent_for_polls_too`, `discovery::a_pause_that_a_poll_is_asked_for_is_one_for_lists_too`, `discovery::a_rate_holds_for_polls_and_lists_together` |
+//! | a run is listed and announced | `discovery::a_run_that_is_listed_and_announced_is_traced_once`, `discovery::in_a_fleet_too_a_run_that_is_listed_and_announced_is_traced_once` |
 //! | hostile events | `hostile::over_pubsub`, `hostile::in_a_stream`, `intake::malformed_events_by_the_hundred_stop_nothing`, `intake::no_id_leaves_its_path`, `streams::malformed_entries_are_kept_apart_and_stop_nothing` |
 //! | SIGTERM | `stopping::a_stop_lets_the_poll_end_and_exports_what_it_finished`, `stopping::a_stop_flushes_what_waits_for_a_batch`, `stopping::a_second_signal_ends_it_at_once`, `collector::a_stop_gives_up_a_collector_that_stays_down`, `durable::a_stop_keeps_what_no_collector_took` |
-//! | kill -9 | `chaos::however_often_it_is_killed_every_workflow_is_one_whole_trace`, `chaos::however_often_it_is_killed_with_its_state_in_redis_too`, `durable::killed_between_two_stages_it_goes_on_with_the_same_trace`, `durable::killed_while_the_collector_is_down_it_delivers_what_waited_once`, `durable::what_was_acknowledged_is_not_sent_again`, `streams::a_killed_farspan_goes_on_with_what_it_had_read`, `fleet::one_killed_one_frozen_and_nothing_lost`, `services::killed_while_the_collector_is_down_each_span_keeps_its_resource`, `services::who_takes_over_sends_each_span_under_its_resource` |
+//! | kill -9 | `chaos::however_often_it_is_killed_every_workflow_is_one_whole_trace`, `chaos::however_often_it_is_killed_with_its_state_in_redis_too`, `durable::killed_between_two_stages_it_goes_on_with_the_same_trace`, `durable::killed_while_the_collector_is_down_it_delivers_what_waited_once`, `durable::what_was_acknowledged_is_not_sent_again`, `streams::a_killed_farspan_goes_on_with_what_it_had_read`, `fleet::one_killed_one_frozen_and_nothing_lost`, `fleet::one_killed_and_each_monitors_stream_is_acknowledged_for_itself`, `playback::killed_in_the_middle_of_a_recording_it_tells_the_same`, `playback::killed_in_the_middle_of_spark_it_tells_the_same`, `services::killed_while_the_collector_is_down_each_span_keeps_its_resource`, `services::who_takes_over_sends_each_span_under_its_resource` |
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -64,20 +67,25 @@ mod auth;
 mod backpressure;
 mod burst;
 mod carriers;
+mod chain;
 mod chaos;
 mod clocks;
 mod collector;
 mod commands;
+mod contexts;
 mod discovery;
 mod durable;
 mod fleet;
 mod hostile;
 mod intake;
 mod living;
+mod mappings;
 mod monitors;
+mod notify;
 mod pages;
 mod playback;
 mod polite;
+mod preset_stories;
 mod presets;
 mod probe;
 mod programs;

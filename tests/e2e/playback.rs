@@ -372,9 +372,13 @@ const SPARK: [(&str, &str); 3] = [
 ];
 
 fn spark(case: &str) -> Watching {
+    spark_gone_after(case, "500ms")
+}
+
+fn spark_gone_after(case: &str, after: &str) -> Watching {
     let (_, application) = SPARK.iter().find(|(known, _)| *known == case).unwrap();
     let playback = Playback::of(&format!("spark/{case}"), "app");
-    let monitor = json!({"name": "spark", "preset": "spark", "poll": {"gone": {"after": "500ms"}}});
+    let monitor = json!({"name": "spark", "preset": "spark", "poll": {"gone": {"after": after}}});
     Watching::new(playback, application, monitor, Files::new())
 }
 
@@ -504,7 +508,7 @@ fn spark_three_retry() {
     assert_spark("three_retry", 5);
 }
 
-// Both, with farspan killed in the middle.
+// Each of them, with farspan killed in the middle.
 
 #[test]
 fn killed_in_the_middle_of_a_recording_it_tells_the_same() {
@@ -526,6 +530,62 @@ fn killed_in_the_middle_of_a_recording_it_tells_the_same() {
         watching.playback.go_on();
         let farspan = watching.it.start();
         watching.assert_told(&expected(&watching.playback));
+        farspan.stop();
+    }
+}
+
+/// Killed while a job runs, and once more when its API has gone and nobody has said so yet.
+#[test]
+fn killed_in_the_middle_of_spark_it_tells_the_same() {
+    for (case, _) in SPARK {
+        let folder = Folder::new();
+        let mut watching = spark_gone_after(case, "3s");
+        watching.it.call = (watching.it.call.clone())
+            .env("FARSPAN_STATE", "file")
+            .env("FARSPAN_STATE_DIR", folder.path().display());
+        let expected = spark_expected(&watching.playback);
+        let count = watching.playback.count();
+        let has = |poll: usize, target: &str, status: &str| {
+            let body = watching.playback.body(poll, target);
+            let mut all = body.as_array().expect("a list").iter();
+            all.any(|it| it["status"] == status)
+        };
+        let in_a_job =
+            |poll: &usize| has(*poll, "stages", "COMPLETE") && has(*poll, "jobs", "RUNNING");
+        let at = (1..=count)
+            .find(in_a_job)
+            .expect("a job with stages one after the other");
+        watching.playback.hold_at(at);
+        let farspan = watching.start();
+        let spans = || watching.it.rig.receiver.spans().len();
+        eventually("half of it", SOON, || {
+            watching.playback.told() == at && spans() > 0
+        });
+        assert!(spans() < expected.len() - 1, "{case}: {} already", spans());
+        farspan.kill();
+        watching.playback.go_on();
+        let farspan = watching.it.start();
+        let polls = |watching: &Watching| {
+            let requests = watching.playback.server.requests();
+            requests
+                .iter()
+                .filter(|r| r.target.ends_with(&watching.id))
+                .count()
+        };
+        eventually("all of it told", SOON, || watching.playback.told() == count);
+        let told = polls(&watching);
+        eventually("and seen", SOON, || polls(&watching) > told + 1);
+        watching.playback.server.stop();
+        eventually("it is missed", SOON, || {
+            farspan.stderr().contains("(connect)")
+        });
+        farspan.kill();
+        assert!(
+            !watching.it.rig.receiver.has_root(&watching.id),
+            "{case}: too early a verdict"
+        );
+        let farspan = watching.it.start();
+        watching.assert_told(&expected);
         farspan.stop();
     }
 }

@@ -428,6 +428,40 @@ fn a_host_that_asks_one_monitor_for_peace_has_it_from_all() {
     }
 }
 
+/// Neither token is right, and the log names both, though it is one host and one kind of trouble; both mended, it says so.
+#[test]
+fn of_two_monitors_with_wrong_tokens_both_are_named() {
+    let refuses = Arc::new(Mutex::new(true));
+    let server = {
+        let refuses = refuses.clone();
+        Server::start(move |request: &Request| {
+            if *lock(&refuses) {
+                return Answer::new(401).into();
+            }
+            let id = request.target.trim_start_matches("/runs/");
+            json_answer(&json!({"id": id, "state": "success", "start": START, "end": END})).into()
+        })
+    };
+    let it = two(&server, Value::Null);
+    let farspan = it.call.start();
+    let says = |what: &str| {
+        eventually(what, SOON, || {
+            let log = farspan.stderr();
+            let of = |name: &str| log.contains(&format!("the API of monitor {name} {what}"));
+            of("one") && of("two")
+        });
+    };
+    submit(&it, "one", "of-one");
+    submit(&it, "two", "of-two");
+    says("refuses farspan: HTTP 401");
+    *lock(&refuses) = false;
+    for id in ["of-one", "of-two"] {
+        it.spans(id);
+    }
+    says("answers again");
+    farspan.stop();
+}
+
 fn in_http_date(seconds: u64) -> String {
     let date = wall_ns() / SECOND_NS + seconds;
     let timestamp = jiff::Timestamp::from_second(date.cast_signed()).expect("a time");

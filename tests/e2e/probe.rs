@@ -105,7 +105,7 @@ fn bodies_of_several_requests_become_one_tree_and_mistakes_are_named_with_what_i
             "      fetch [compile/fetch]: \"passed\", which means success\n",
             "\n  compile  ",
             "\n    fetch  ",
-            "odd: \"runnning\" is not among the monitor's statuses (",
+            "odd: stages[0].status: \"runnning\" is not among the monitor's statuses (",
             "is \"running\" meant?",
             "  workflow.end: /ended\n  workflow.error: /why\n      the answer has begun, id, jobs, state\n",
         ],
@@ -161,6 +161,121 @@ fn what_does_not_fit_is_shown_as_it_is() {
         &probe(&odd),
         0,
         &["odd: /begun is not a time: \"two o'clock\" (workflow.start)\n"],
+    );
+}
+
+/// Monitor, key and what was found: of everything at once, whether it only leaves something out or keeps all from being
+/// read.
+#[test]
+fn all_mistakes_of_a_body_are_named_at_once() {
+    const ODD: &str = r#"{"id": "7", "state": "gone", "begun": "two o'clock", "jobs": [
+        {"name": "a", "state": "odd", "begun": "three", "try": "second"}, {"name": "b", "state": "odder", "begun": false},
+        {"name": "c", "state": "odd", "begun": "2026-01-02T03:00:01Z"}, {"state": "passed"}]}"#;
+    let files = Files::new();
+    let lenient = builds("https://ci.example.com").replace(
+        "\"list\":\"/jobs\"",
+        "\"list\":\"/jobs\",\"attempt\":\"/try\"",
+    );
+    let strict = lenient.replace(
+        "\"name\":\"builds\"",
+        "\"name\":\"strict\",\"unknown_status\":\"fail\"",
+    );
+    let body = files.write("odd.json", ODD);
+    let probe = |config: &str, body: &str| {
+        let config = files.write("farspan.json", config);
+        farspan(&["probe", "--config", &config, "--body", body]).output()
+    };
+    let odd = |ended: &Ended| -> Vec<String> {
+        let lines = ended.stdout.lines();
+        let odd = lines.filter_map(|line| line.strip_prefix("odd: "));
+        odd.map(str::to_owned).collect()
+    };
+    let unread = [
+        "/begun is not a time: \"two o'clock\" (workflow.start)",
+        "/jobs/*/begun is not a time: \"three\" (stages[0].start)",
+        "/jobs/*/begun is not a time: \"false\" (stages[0].start)",
+        "/jobs/*/try is not a whole number: \"second\" (stages[0].attempt)",
+        "what is in /jobs has no key and no id; left out (stages[0].list)",
+    ];
+    let ended = probe(&lenient, &body);
+    shows(&ended, 0, &["monitor builds, workflow 7\n"]);
+    let among = "is not among the monitor's statuses (failed, passed, running, waiting)";
+    let mut expected = vec![
+        format!("workflow.status: \"gone\" {among}"),
+        format!("stages[0].status: \"odd\" {among}"),
+        format!("stages[0].status: \"odder\" {among}"),
+    ];
+    expected.extend(unread.map(str::to_owned));
+    let mut found = odd(&ended);
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+
+    let ended = probe(&strict, &body);
+    let why = "of another shape: /jobs/*/state: unknown status \"odd\"";
+    shows(
+        &ended,
+        1,
+        &["monitor strict\n", why, " (stages[0].status)\n"],
+    );
+    let mut expected = vec![
+        "/state: unknown status \"gone\" (workflow.status)".to_owned(),
+        "/jobs/*/state: unknown status \"odder\" (stages[0].status)".to_owned(),
+    ];
+    expected.extend(unread.map(str::to_owned));
+    let mut found = odd(&ended);
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    // What is there did not lead nowhere, though it was not read.
+    assert!(
+        !ended.stdout.contains("workflow.status: /state"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("  workflow.end: /ended\n"),
+        "{}",
+        ended.stdout
+    );
+
+    // The same of an answer that was asked for.
+    let server = Server::start(|request| match &*request.target {
+        "/builds/7" => Answer::new(200).body("application/json", ODD).into(),
+        _ => Answer::new(200).body("application/json", STEPS).into(),
+    });
+    let config = lenient.replace("https://ci.example.com", &server.url());
+    let config = files.write("asked.json", config);
+    let asked = farspan(&["probe", "7", "--config", &config]).output();
+    let saved = probe(&lenient, &body);
+    assert_eq!(odd(&asked), odd(&saved));
+
+    // One pointer's values hide nothing, and there is an end to it.
+    let jobs = (0..3000)
+        .map(|n| json!({"name": n, "state": "passed", "begun": format!("at {n}"), "try": "first"}));
+    let many = json!({"id": "7", "state": "running", "jobs": jobs.collect::<Vec<_>>()});
+    let many = files.write("many.json", many.to_string());
+    let found = odd(&probe(&lenient, &many));
+    assert_eq!(
+        found
+            .iter()
+            .filter(|odd| odd.contains("is not a time"))
+            .count(),
+        5
+    );
+    assert!(
+        found
+            .iter()
+            .any(|odd| odd.contains("/try is not a whole number")),
+        "{found:?}"
+    );
+    let jobs = (0..30).map(|n| json!({"name": n, "state": format!("state {n}")}));
+    let words = json!({"id": "7", "state": "running", "jobs": jobs.collect::<Vec<_>>()});
+    let words = files.write("words.json", words.to_string());
+    let found = odd(&probe(&lenient, &words));
+    assert_eq!(
+        (found.len(), found.last().map(String::as_str)),
+        (21, Some("and 10 more"))
     );
 }
 

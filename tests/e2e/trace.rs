@@ -121,6 +121,138 @@ fn what_cannot_be_told_is_code_2() {
     assert_eq!(ended.code(), Some(2), "{ended:?}");
 }
 
+/// What the API does not know is waited for a minute, with and without others.
+#[test]
+fn what_is_not_found_is_code_2_unless_another_has_failed() {
+    let api = FakeApi::start();
+    api.script("good", short_story("good"));
+    api.script("bad", [ok(&failed("bad").json())]);
+    api.script("nowhere", [Answer::new(404).into()]);
+    let cases = [
+        (
+            &["nowhere"][..],
+            2,
+            "0 succeeded, 0 failed, 1 could not be told",
+        ),
+        (
+            &["good", "nowhere"],
+            2,
+            "1 succeeded, 0 failed, 1 could not be told",
+        ),
+        (
+            &["nowhere", "bad", "good"],
+            1,
+            "1 succeeded, 1 failed, 1 could not be told",
+        ),
+    ];
+    let running: Vec<_> = cases
+        .iter()
+        .map(|(ids, ..)| trace(&api, ids).env("FARSPAN_POLL_INTERVAL", "1s").start())
+        .collect();
+    for (running, (ids, code, said)) in running.into_iter().zip(cases) {
+        let ended = running.wait(5 * SOON);
+        assert_eq!(ended.code(), Some(code), "{ids:?}: {ended:?}");
+        for line in [
+            said,
+            "Z  nowhere: the API does not know it\n",
+            "nowhere: Workflow not found\n",
+            "✗ error: Workflow not found",
+        ] {
+            assert!(
+                ended.stdout.contains(line),
+                "{ids:?}: {line:?} is not in\n{}",
+                ended.stdout
+            );
+        }
+        assert_eq!(
+            ended.stdout.matches("does not know it").count(),
+            1,
+            "{}",
+            ended.stdout
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_told_beside_what_can() {
+    let api = FakeApi::start();
+    api.script("good", short_story("good"));
+    api.script("bad", [ok(&failed("bad").json())]);
+    api.script("endless", [processing("endless").reply()]);
+    api.script("silent", [Answer::new(503).into()]);
+    api.script("locked", [Answer::new(401).into()]);
+    let cases = [
+        (
+            &["good", "endless"][..],
+            2,
+            "1 succeeded, 0 failed, 1 could not be told",
+        ),
+        (
+            &["bad", "endless", "good"],
+            1,
+            "1 succeeded, 1 failed, 1 could not be told",
+        ),
+        (
+            &["silent", "good"],
+            2,
+            "1 succeeded, 0 failed, 1 could not be told; the API gave no answer for 1s",
+        ),
+        (
+            &["silent", "bad"],
+            1,
+            "0 succeeded, 1 failed, 1 could not be told; the API gave no answer for 1s",
+        ),
+        (
+            &["locked"],
+            2,
+            "0 succeeded, 0 failed, 1 could not be told; the API gave no answer for 1s",
+        ),
+        (
+            &["locked", "good"],
+            2,
+            "1 succeeded, 0 failed, 1 could not be told; the API gave no answer for 1s",
+        ),
+        (&["good"], 0, "1 succeeded, 0 failed, 0 could not be told"),
+        (&["bad"], 1, "0 succeeded, 1 failed, 0 could not be told"),
+    ];
+    for (ids, code, said) in cases {
+        let timeout = match ids.contains(&"endless") {
+            true => "2s",
+            false => "1h",
+        };
+        let ended = trace(&api, &[ids, &["--patience", "1s"]].concat())
+            .env("FARSPAN_POLL_TIMEOUT", timeout)
+            .output();
+        assert_eq!(ended.code(), Some(code), "{ids:?}: {ended:?}");
+        assert!(ended.stdout.contains(said), "{ids:?}: {}", ended.stdout);
+        let refused = ids.contains(&"locked");
+        assert_eq!(
+            ended.stderr.contains("HTTP 401"),
+            refused,
+            "{ids:?}: {}",
+            ended.stderr
+        );
+    }
+}
+
+/// All succeeded, and nobody may ever see it.
+#[test]
+fn a_collector_that_refuses_is_code_2_unless_one_has_failed() {
+    let (api, receiver) = (FakeApi::start(), Receiver::start());
+    receiver.rule(|_| Some(Answer::new(400).into()));
+    api.script("good", short_story("good"));
+    api.script("bad", [ok(&failed("bad").json())]);
+    for (id, code, spans) in [("good", 2, 4), ("bad", 1, 2)] {
+        let ended = trace(&api, &[id])
+            .without("OTEL_TRACES_EXPORTER")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
+            .output();
+        assert_eq!(ended.code(), Some(code), "{ended:?}");
+        let said = format!("did not take 0 spans in time, and refused {spans}\n");
+        assert!(ended.stderr.contains(&said), "{ended:?}");
+    }
+}
+
 #[test]
 fn a_collector_that_takes_nothing_is_said() {
     let api = FakeApi::start();

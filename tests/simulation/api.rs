@@ -2,8 +2,10 @@
 
 use crate::random::Random;
 use crate::scenario::{
-    Course, Distortion, DistortionKind, EPOCH_NS, Host, MINUTE, Plan, SECOND, Scenario, StagePlan,
+    Course, Distortion, DistortionKind, EPOCH_NS, Host, Key, MINUTE, Plan, SECOND, Scenario,
+    StagePlan,
 };
+use farspan::core::limits;
 use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
 use farspan::core::time::Wall;
 use farspan::core::{Answer, PollFailure, PollFailureReason};
@@ -22,6 +24,52 @@ pub struct Reply {
     pub late: Option<(u64, Answer)>,
 }
 
+/// One attempt at a stage in an answer.
+#[derive(Clone)]
+pub struct ToldStage {
+    pub key: Key,
+    pub parent: Option<Box<str>>,
+    pub kind: Box<str>,
+    pub id: Option<Box<str>>,
+    pub progress: Progress,
+}
+
+/// The only place where an answer becomes the core's.
+pub fn snapshot(
+    workflow_id: Option<Box<str>>,
+    attempt: Option<u32>,
+    progress: Progress,
+    stages: Vec<ToldStage>,
+) -> Snapshot {
+    let stage = |told: ToldStage| StageSnapshot {
+        path: told.key.0,
+        attempt: told.key.1,
+        parent: told.parent,
+        kind: told.kind,
+        id: told.id,
+        progress: told.progress,
+        ..StageSnapshot::default()
+    };
+    Snapshot {
+        workflow_id,
+        attempt,
+        progress,
+        stages: stages.into_iter().map(stage).collect(),
+        ..Snapshot::default()
+    }
+}
+
+/// The only place where it is read again.
+pub fn told(snapshot: &Snapshot) -> impl Iterator<Item = ToldStage> {
+    snapshot.stages.iter().map(|stage| ToldStage {
+        key: (stage.path.into(), stage.attempt),
+        parent: stage.parent.map(Into::into),
+        kind: stage.kind.into(),
+        id: stage.id.map(Into::into),
+        progress: stage.progress.into(),
+    })
+}
+
 /// A wall clock that is so far ahead.
 pub fn wall(at: u64, ahead_ns: i64) -> Wall {
     Wall::from_unix_ns(EPOCH_NS + at as i64 + ahead_ns)
@@ -36,18 +84,18 @@ pub struct Rate {
 
 pub fn reply(
     scenario: &Scenario,
-    plan: &Plan,
+    plan: usize,
     rate: &mut Rate,
     sent: u64,
     r: &mut Random,
 ) -> Reply {
-    let host = &scenario.hosts[plan.host];
+    let host = &scenario.hosts[scenario.plans[plan].host];
     let faults = &scenario.faults;
     let faulty = sent < scenario.faults_end;
     let latency = r.between(host.latency_min, host.latency_max);
     let served = sent + latency / 2;
     let mut reply = Reply {
-        answer: answer(plan, host, served, faulty),
+        answer: answer(scenario, plan, served, faulty),
         requests: match host.requests_max {
             1 => 1,
             most => r.between(1, most.into()) as u32,
@@ -68,7 +116,7 @@ pub fn reply(
     }
     if r.chance(faults.stale) {
         let then = served.saturating_sub(r.between(0, faults.stale_max));
-        reply.answer = answer(plan, host, then, faulty);
+        reply.answer = answer(scenario, plan, then, faulty);
     }
     let out = |(from, to): &(u64, u64)| (*from..*to).contains(&sent);
     let pause = |r: &mut Random| Duration::from_nanos(r.between(0, faults.retry_after_max));
@@ -126,56 +174,87 @@ fn failed(reason: PollFailureReason, retry_after: Option<Duration>) -> Answer {
     })
 }
 
-fn answer(plan: &Plan, host: &Host, at: u64, faulty: bool) -> Answer {
+/// About the latest attempt that the API knows of, whichever was asked after: `plan` is the first.
+fn answer(scenario: &Scenario, plan: usize, at: u64, faulty: bool) -> Answer {
+    let mut plan = &scenario.plans[plan];
+    while let Some(later) = plan.later.map(|later| &scenario.plans[later])
+        && later.known_at <= at
+    {
+        plan = later;
+    }
+    let host = &scenario.hosts[plan.host];
     let distortion = plan.distortion.filter(|d| at < d.heals_at);
     let lost = distortion.is_some_and(|d| d.kind == DistortionKind::Lost);
     if !plan.exists || at < plan.known_at || (lost && at >= plan.course.end) {
         return Answer::NotFound;
     }
-    let mut progress = progress(Some(plan.course), at, host);
-    let mut stages: Vec<StageSnapshot> = Vec::new();
+    let mut own = match at < plan.course.start {
+        true => waiting(plan.queued, at, host),
+        false => progress(plan.course, plan.queued, at, host),
+    };
+    let mut stages: Vec<ToldStage> = Vec::new();
     for stage in &plan.stages {
-        let seen = stage_of(stage, at, host);
-        if plan.tells_pending || seen.progress.state != State::Pending {
-            stages.push(seen);
+        let (from, until) = stage.told;
+        let began = stage.course.is_some_and(|course| course.start <= at);
+        let is_news = plan.tells_pending || began || stage.queued.is_some_and(|q| q <= at);
+        if (from..until).contains(&at) && is_news {
+            stages.push(stage_of(plan, stage, at, host));
         }
     }
     if (at / MINUTE).is_multiple_of(3) {
         stages.reverse();
     }
     if let Some(distortion) = distortion {
-        distort(distortion, faulty, at, &mut progress, &mut stages);
+        distort(plan, distortion, faulty, at, &mut own, &mut stages);
     }
-    let snapshot = Snapshot {
-        workflow_id: Some(plan.event.workflow_id.clone()),
-        progress,
-        stages: stages.into(),
-        ..Snapshot::default()
-    };
+    let id = Some(plan.event.workflow_id.clone());
     Answer::Snapshot {
-        snapshot: Box::new(snapshot),
+        snapshot: Box::new(snapshot(id, plan.tells_attempt, own, stages)),
         oddity: None,
     }
 }
 
-fn stage_of(stage: &StagePlan, at: u64, host: &Host) -> StageSnapshot {
-    StageSnapshot {
-        path: stage.path.as_str().into(),
-        kind: stage.path.as_str().into(),
-        id: Some("id".into()),
-        progress: progress(stage.course, at, host),
-        ..StageSnapshot::default()
+fn stage_of(plan: &Plan, stage: &StagePlan, at: u64, host: &Host) -> ToldStage {
+    let (path, attempt) = &stage.key;
+    let course = stage.course.filter(|course| course.start <= at);
+    let progress = match course {
+        _ if stage.is_group => Progress::default(),
+        None => waiting(stage.queued, at, host),
+        Some(course) if stage.is_timeless => Progress {
+            status: Some("Skipped".into()),
+            state: State::Ended(course.outcome),
+            ..Progress::default()
+        },
+        Some(course) => progress(course, stage.queued, at, host),
+    };
+    ToldStage {
+        key: stage.key.clone(),
+        parent: stage.parent.as_ref().map(|(path, _)| path.clone()),
+        kind: stage.name().into(),
+        id: plan.tells_ids.then(|| format!("{path} {attempt}").into()),
+        progress,
     }
 }
 
-fn progress(course: Option<Course>, at: u64, host: &Host) -> Progress {
-    let Some(course) = course.filter(|c| c.start <= at) else {
-        return Progress::default();
-    };
+/// What has not begun.
+fn waiting(queued: Option<u64>, at: u64, host: &Host) -> Progress {
+    match queued.filter(|queued| *queued <= at) {
+        None => Progress::default(),
+        Some(queued) => Progress {
+            status: Some("Queued".into()),
+            queued: Some(wall(queued, host.skew_ns)),
+            ..Progress::default()
+        },
+    }
+}
+
+/// What has.
+fn progress(course: Course, queued: Option<u64>, at: u64, host: &Host) -> Progress {
     let clock = |at| Some(wall(at, host.skew_ns));
     let running = Progress {
         status: Some("Initializing".into()),
         state: State::Running,
+        queued: queued.and_then(clock),
         start: clock(course.start),
         ..Progress::default()
     };
@@ -198,12 +277,19 @@ fn progress(course: Option<Course>, at: u64, host: &Host) -> Progress {
 }
 
 fn distort(
+    plan: &Plan,
     distortion: Distortion,
     faulty: bool,
     at: u64,
     own: &mut Progress,
-    stages: &mut Vec<StageSnapshot>,
+    stages: &mut Vec<ToldStage>,
 ) {
+    let has_parts = |stage: &ToldStage| {
+        plan.stages
+            .iter()
+            .any(|s| s.parent.as_ref() == Some(&stage.key))
+    };
+    let is_first = at < plan.course.start + distortion.shift_ns.unsigned_abs() / 8;
     let shift = |time: &mut Option<Wall>| *time = time.map(|t| t.shifted(distortion.shift_ns));
     let index = distortion.stage % stages.len().max(1);
     let stage = stages.get_mut(index).map(|s| &mut s.progress);
@@ -226,6 +312,50 @@ fn distort(
             *own = Progress::default()
         }
         DistortionKind::Flaps | DistortionKind::Lost => {}
+        DistortionKind::ParentsLate if is_first => stages.retain(|s| !has_parts(s)),
+        DistortionKind::ParentsUntold if is_first => {
+            stages.iter_mut().for_each(|stage| stage.parent = None);
+        }
+        DistortionKind::ParentsLate | DistortionKind::ParentsUntold => {}
+        DistortionKind::ParentsChange if !is_first => {
+            let other = plan.stages.first().map(|stage| stage.key.0.clone());
+            // Nothing is part of itself.
+            for stage in stages.iter_mut().filter(|stage| stage.key.0.contains('/')) {
+                stage.parent.clone_from(&other);
+            }
+        }
+        DistortionKind::ParentsChange => {}
+        DistortionKind::ParentsEndEarly => {
+            let running = |s: &&mut ToldStage| s.progress.state == State::Running && has_parts(s);
+            for stage in stages.iter_mut().filter(running) {
+                let progress = &mut stage.progress;
+                progress.status = Some("Ended".into());
+                progress.state = State::Ended(match distortion.shift_ns % 2 {
+                    0 => Outcome::Success,
+                    _ => Outcome::Failure,
+                });
+                progress.end = progress.start.map(|start| start.shifted(SECOND as i64));
+            }
+        }
+        DistortionKind::StageGone => {
+            let stage = plan.stages.get(distortion.stage);
+            if let Some(stage) = stage.filter(|_| !is_first) {
+                stages.retain(|told| told.key != stage.key);
+            }
+        }
+        DistortionKind::Attempts => {
+            let ended = stages
+                .iter()
+                .find(|s| matches!(s.progress.state, State::Ended(_)));
+            let many = many_attempts(distortion);
+            if let Some(stage) = ended.cloned() {
+                stages.extend(many.map(|attempt| ToldStage {
+                    key: (stage.key.0.clone(), attempt),
+                    id: None,
+                    ..stage.clone()
+                }));
+            }
+        }
         DistortionKind::StageWithoutEnd => stage.map_or((), |s| s.end = None),
         DistortionKind::StageOutside => stage.map_or((), |s| {
             shift(&mut s.start);
@@ -250,4 +380,14 @@ fn distort(
             }
         }
     }
+}
+
+/// The numbers of attempts that there may be too many of, beside the true ones.
+pub fn many_attempts(distortion: Distortion) -> std::ops::Range<u32> {
+    let shift = distortion.shift_ns.unsigned_abs();
+    let most = match shift.is_multiple_of(5) {
+        true => limits::STAGE_ATTEMPTS_MAX as u64 + 20,
+        false => 10,
+    };
+    10..10 + (shift % most) as u32
 }

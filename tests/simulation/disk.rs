@@ -2,6 +2,7 @@
 
 use farspan::core::ids::RunKey;
 use farspan::core::limits;
+use farspan::core::notification::Notification;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::Wall;
 use farspan::core::{Change, Stored};
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 pub struct Disk {
     workflows: BTreeMap<[u8; 16], Vec<u8>>,
     spans: BTreeMap<u64, EncodedSpan>,
+    notifications: BTreeMap<[u8; 16], Notification>,
     finished: BTreeMap<[u8; 16], Wall>,
 }
 
@@ -32,6 +34,18 @@ impl Disk {
                     for span in spans {
                         let removed = self.spans.remove(&span.sequence);
                         assert_eq!(removed, Some(span), "it was never stored so");
+                    }
+                }
+                Change::PutNotification(notification) => {
+                    let run = notification.run.to_bytes();
+                    let twin = self.notifications.insert(run, notification);
+                    assert_eq!(twin, None, "a run has finished twice");
+                }
+                Change::RemoveNotifications(notifications) => {
+                    for notification in notifications {
+                        let run = notification.run.to_bytes();
+                        let removed = self.notifications.remove(&run);
+                        assert_eq!(removed, Some(notification), "it was never stored so");
                     }
                 }
                 Change::PutFinished(run, at) => {
@@ -56,8 +70,12 @@ impl Disk {
         let named = |span: &EncodedSpan| span.monitor.as_ref().map_or(0, |name| 8 + name.len());
         let spans = self.spans.values().map(|s| s.bytes.len() + named(s));
         let spans = spans.sum::<usize>();
-        let items = self.workflows.len() + self.spans.len() + self.finished.len();
-        (records + spans) as u64 + items as u64 * limits::STORED_KEYS_BYTES
+        let told = self.notifications.values();
+        let told = told.map(|it| it.bytes.len() + 8 + it.monitor.len());
+        let told = told.sum::<usize>();
+        let delivered = self.spans.len() + self.notifications.len();
+        let items = self.workflows.len() + delivered + self.finished.len();
+        (records + spans + told) as u64 + items as u64 * limits::STORED_KEYS_BYTES
     }
 
     pub fn stored(&self) -> Stored {
@@ -71,12 +89,14 @@ impl Disk {
                 .map(|(run, record)| (RunKey::from_bytes(*run), record.clone()))
                 .collect(),
             spans: self.spans.values().cloned().collect(),
+            notifications: self.notifications.values().cloned().collect(),
             finished,
         }
     }
 
-    /// Whether it holds nothing that is done with: so many workflows are watched, and no span waits.
+    /// Whether it holds nothing that is done with: so many workflows are watched, and nothing waits.
     pub fn is_settled(&self, watched: usize) -> bool {
-        self.workflows.len() == watched && self.spans.is_empty()
+        let waits = self.spans.len() + self.notifications.len();
+        self.workflows.len() == watched && waits == 0
     }
 }

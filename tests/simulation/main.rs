@@ -27,7 +27,9 @@ mod disk;
 mod fleet;
 mod pacing;
 mod random;
+mod receivers;
 mod scenario;
+mod trace;
 mod world;
 
 use fleet::{FleetScenario, FleetTally};
@@ -56,6 +58,13 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
         sum.waited,
         sum.reloads,
         sum.rated,
+        sum.announced,
+        sum.announced_again,
+        sum.strays,
+        sum.superseded,
+        sum.nested,
+        sum.attempts,
+        sum.waits,
     ];
     let rare = rare.iter().chain(&sum.crashes);
     assert!(
@@ -174,6 +183,13 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.spans_restored += tally.spans_restored;
     sum.reloads += tally.reloads;
     sum.rated += tally.rated;
+    sum.announced += tally.announced;
+    sum.announced_again += tally.announced_again;
+    sum.strays += tally.strays;
+    sum.superseded += tally.superseded;
+    sum.nested += tally.nested;
+    sum.attempts += tally.attempts;
+    sum.waits += tally.waits;
 }
 
 impl std::fmt::Display for Tally {
@@ -182,7 +198,8 @@ impl std::fmt::Display for Tally {
             f,
             "{} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
              {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} \
-             spans; {} reloads, {} polls at a rate",
+             spans; {} reloads, {} polls at a rate; {} ends told, {} told again; {} workflows superseded, {} spans nested, {} of \
+             later attempts, {} waits",
             self.runs,
             self.simulated_ns / HOUR,
             self.polls,
@@ -197,7 +214,13 @@ impl std::fmt::Display for Tally {
             self.restored,
             self.spans_restored,
             self.reloads,
-            self.rated
+            self.rated,
+            self.announced,
+            self.announced_again,
+            self.superseded,
+            self.nested,
+            self.attempts,
+            self.waits
         )
     }
 }

@@ -1,12 +1,13 @@
 //! Who waits for whom: hosts that are slow, and hosts that are to be asked only so often, with pollers for all of them.
 
+use crate::api::{self, ToldStage};
 use crate::random::Random;
 use crate::scenario::{EPOCH_NS, MINUTE, MS, SECOND};
 use farspan::core::event::{Sampling, StartEvent};
 use farspan::core::ids::RunKey;
 use farspan::core::outbox::BatchPolicy;
 use farspan::core::sampler::{Sampler, SpanLimits};
-use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, State};
+use farspan::core::snapshot::{Outcome, Progress, State};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
 use farspan::core::{
@@ -86,14 +87,9 @@ fn event(monitor: usize, id: &str) -> StartEvent {
     }
 }
 
-fn snapshot(progress: Progress, stages: Vec<StageSnapshot>) -> Answer {
-    let snapshot = Snapshot {
-        progress,
-        stages: stages.into(),
-        ..Snapshot::default()
-    };
+fn snapshot(progress: Progress, stages: Vec<ToldStage>) -> Answer {
     Answer::Snapshot {
-        snapshot: Box::new(snapshot),
+        snapshot: Box::new(api::snapshot(None, None, progress, stages)),
         oddity: None,
     }
 }
@@ -408,16 +404,18 @@ fn a_workflow_that_takes_its_api_along_ends_as_it_was_seen() {
     }
 }
 
-fn stage(start: u64, end: u64, fails: bool, at: u64) -> StageSnapshot {
+fn stage(start: u64, end: u64, fails: bool, at: u64) -> ToldStage {
     let ended = at >= end;
     let outcome = if fails {
         Outcome::Failure
     } else {
         Outcome::Success
     };
-    StageSnapshot {
-        path: "job".into(),
+    ToldStage {
+        key: ("job".into(), 1),
+        parent: None,
         kind: "job".into(),
+        id: None,
         progress: Progress {
             status: Some(if ended { "Ended" } else { "Running" }.into()),
             state: if ended {
@@ -429,6 +427,5 @@ fn stage(start: u64, end: u64, fails: bool, at: u64) -> StageSnapshot {
             end: ended.then(|| now_at(end).wall),
             ..Progress::default()
         },
-        ..StageSnapshot::default()
     }
 }

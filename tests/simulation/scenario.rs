@@ -10,6 +10,7 @@ use farspan::core::span::Service;
 use farspan::core::time::Wall;
 use farspan::core::workflow::Naming;
 use farspan::core::{Adaptive, Monitor, Pace, Settings};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,17 +142,42 @@ pub struct Plan {
     /// When the API knows of it.
     pub known_at: u64,
     pub exists: bool,
+    /// The attempt after it, whose answers take the place of its own.
+    pub later: Option<usize>,
+    /// Which attempt its answers say that they are about.
+    pub tells_attempt: Option<u32>,
+    pub queued: Option<u64>,
     pub course: Course,
     pub stages: Vec<StagePlan>,
+    pub tells_ids: bool,
     /// Stages that have not begun are told of.
     pub tells_pending: bool,
     pub distortion: Option<Distortion>,
 }
 
+/// What tells an attempt at a stage from others: path and number.
+pub type Key = (Box<str>, u32);
+
 pub struct StagePlan {
-    pub path: String,
+    pub key: Key,
+    /// What it is part of, if not of the workflow alone.
+    pub parent: Option<Key>,
+    /// Since when it waits for its start.
+    pub queued: Option<u64>,
     /// `None`: it never begins.
     pub course: Option<Course>,
+    /// Nothing is ever said of it but its name, and what is part of it.
+    pub is_group: bool,
+    /// It was skipped, and no times are told of it.
+    pub is_timeless: bool,
+    /// Answers have it from the one to the other.
+    pub told: (u64, u64),
+}
+
+impl StagePlan {
+    pub fn name(&self) -> &str {
+        self.key.0.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -185,9 +211,21 @@ pub enum DistortionKind {
     Flaps,
     StageFlaps,
     Lost,
+    /// It is in no answer any more.
+    StageGone,
+    /// Whatever has parts is in no answer at first.
+    ParentsLate,
+    /// What stages are part of is not said at first.
+    ParentsUntold,
+    /// And then it is said otherwise.
+    ParentsChange,
+    /// Whatever has parts is said to have ended while they go on.
+    ParentsEndEarly,
+    /// A stage has had more attempts than anybody wants to know.
+    Attempts,
 }
 
-const DISTORTIONS: [DistortionKind; 12] = [
+const DISTORTIONS: [DistortionKind; 18] = [
     DistortionKind::NoStart,
     DistortionKind::NoEnd,
     DistortionKind::NoTimes,
@@ -200,6 +238,12 @@ const DISTORTIONS: [DistortionKind; 12] = [
     DistortionKind::Flaps,
     DistortionKind::StageFlaps,
     DistortionKind::Lost,
+    DistortionKind::StageGone,
+    DistortionKind::ParentsLate,
+    DistortionKind::ParentsUntold,
+    DistortionKind::ParentsChange,
+    DistortionKind::ParentsEndEarly,
+    DistortionKind::Attempts,
 ];
 
 impl Scenario {
@@ -251,13 +295,15 @@ impl Scenario {
         let doubled = r.probability(0.3);
         for n in 0..workflows as usize {
             let at = BEGIN + r.between(0, arrival);
-            let plan = plan(r, n, at, duration, &settings, &mut parent, distorted, quiet);
-            plans.push(plan);
-            events.push((at, n));
-            while r.chance(doubled) {
-                // Runs are remembered for an hour.
-                events.push((at + r.between(0, HOUR), n));
-            }
+            let place = plans.len();
+            let attempts = plan(r, n, at, duration, &settings, &mut parent, distorted, quiet);
+            plans.extend(linked(attempts, place, |at, place| {
+                events.push((at, place));
+                while r.chance(doubled) {
+                    // Runs are remembered for an hour.
+                    events.push((at + r.between(0, HOUR), place));
+                }
+            }));
         }
         let horizon = arrival + duration;
         let faults_end = BEGIN + horizon * r.between(30, 120) / 100;
@@ -287,6 +333,17 @@ impl Scenario {
             scenario.settings.state_bytes_max = r.magnitude(8_000, 100_000);
         }
         scenario
+    }
+
+    /// The first attempt at each workflow.
+    pub fn firsts(&self) -> BTreeMap<Box<str>, usize> {
+        let mut firsts = BTreeMap::new();
+        for (place, plan) in self.plans.iter().enumerate() {
+            firsts
+                .entry(plan.event.workflow_id.clone())
+                .or_insert(place);
+        }
+        firsts
     }
 
     /// How far our wall clock is off then.
@@ -338,6 +395,9 @@ pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u6
     Monitor {
         naming: Naming {
             service: n.is_multiple_of(2).then(|| service(n)),
+            notifies: r.chance(0.5),
+            skipped: r.chance(0.3),
+            queued: r.chance(0.4),
             ..Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default())
         },
         host: r.index(hosts) as u16,
@@ -478,6 +538,7 @@ fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
     steps
 }
 
+/// A workflow that is begun once or several times: each attempt, and when its event comes.
 #[expect(clippy::too_many_arguments, reason = "each is one thing that is so")]
 pub fn plan(
     r: &mut Random,
@@ -488,45 +549,78 @@ pub fn plan(
     parent: &mut Option<Box<TraceContext>>,
     distorted: f64,
     quiet: bool,
-) -> Plan {
+) -> Vec<(u64, Plan)> {
     let monitor = r.index(settings.monitors.len());
-    let host = usize::from(settings.monitors[monitor].host);
-    let (course, stages) = course(r, event_at, duration);
-    if r.chance(0.3) {
-        *parent = r.chance(0.6).then(|| context(r));
+    let exists = quiet || !r.chance(0.02);
+    let attempts = if r.chance(0.1) { r.between(2, 3) } else { 1 };
+    let (mut plans, mut at) = (Vec::new(), event_at);
+    for attempt in 1..=attempts as u32 {
+        let (queued, course, stages) = course(r, at, duration);
+        if r.chance(0.3) {
+            *parent = r.chance(0.6).then(|| context(r));
+        }
+        let submitted = EPOCH_NS + (at - r.between(0, MINUTE)) as i64;
+        let event = StartEvent {
+            monitor: monitor as u16,
+            workflow_id: format!("workflow {n}").into(),
+            submitted_at: r.chance(0.7).then_some(Wall::from_unix_ns(submitted)),
+            attempt: match attempts {
+                1 => r.chance(0.2).then(|| r.between(1, 3) as u32),
+                _ => Some(attempt),
+            },
+            parent: parent.clone(),
+            sampling: Sampling::AsParent,
+            attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
+            source: None,
+        };
+        let distortion = Distortion {
+            kind: DISTORTIONS[r.index(DISTORTIONS.len())],
+            heals_at: match r.chance(0.5) {
+                true => course.end + r.magnitude(SECOND, HOUR),
+                false => u64::MAX,
+            },
+            stage: r.index(stages.len().max(1)),
+            shift_ns: r.between(0, 10 * HOUR) as i64 - 5 * HOUR as i64,
+        };
+        let lag = r.chance(0.3).then(|| r.between(0, 50 * SECOND));
+        let tells_attempt = attempts > 1 || r.chance(0.3);
+        // Some events overtake those of earlier attempts.
+        let late = (attempt < attempts as u32 && r.chance(0.1)).then(|| r.between(0, duration));
+        let end = course.end.max(at);
+        let plan = Plan {
+            known_at: at + lag.unwrap_or(0),
+            exists,
+            later: None,
+            tells_attempt: tells_attempt.then(|| event.attempt.unwrap_or(attempt)),
+            event,
+            monitor,
+            host: usize::from(settings.monitors[monitor].host),
+            queued,
+            course,
+            stages,
+            tells_ids: r.chance(0.7),
+            tells_pending: r.chance(0.7),
+            distortion: (!quiet && r.chance(distorted)).then_some(distortion),
+        };
+        plans.push((at + late.unwrap_or(0), plan));
+        at = end + r.between(0, duration / 4);
     }
-    let submitted = EPOCH_NS + (event_at - r.between(0, MINUTE)) as i64;
-    let event = StartEvent {
-        monitor: monitor as u16,
-        workflow_id: format!("workflow {n}").into(),
-        submitted_at: r.chance(0.7).then_some(Wall::from_unix_ns(submitted)),
-        attempt: r.chance(0.2).then(|| r.between(1, 3) as u32),
-        parent: parent.clone(),
-        sampling: Sampling::AsParent,
-        attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
-        source: None,
+    plans
+}
+
+/// Attempts at a workflow that stand behind one another from `place` on.
+pub fn linked(
+    attempts: Vec<(u64, Plan)>,
+    place: usize,
+    mut announce: impl FnMut(u64, usize),
+) -> Vec<Plan> {
+    let last = place + attempts.len() - 1;
+    let link = |(place, (at, mut plan)): (usize, (u64, Plan))| {
+        plan.later = (place < last).then_some(place + 1);
+        announce(at, place);
+        plan
     };
-    let distortion = Distortion {
-        kind: DISTORTIONS[r.index(DISTORTIONS.len())],
-        heals_at: match r.chance(0.5) {
-            true => course.end + r.magnitude(SECOND, HOUR),
-            false => u64::MAX,
-        },
-        stage: r.index(stages.len().max(1)),
-        shift_ns: r.between(0, 10 * HOUR) as i64 - 5 * HOUR as i64,
-    };
-    let lag = r.chance(0.3).then(|| r.between(0, 50 * SECOND));
-    Plan {
-        event,
-        monitor,
-        host,
-        known_at: event_at + lag.unwrap_or(0),
-        exists: quiet || !r.chance(0.02),
-        course,
-        stages,
-        tells_pending: r.chance(0.7),
-        distortion: (!quiet && r.chance(distorted)).then_some(distortion),
-    }
+    (place..).zip(attempts).map(link).collect()
 }
 
 /// APIs report tenths of microseconds.
@@ -534,44 +628,192 @@ fn tick(at: u64) -> u64 {
     at / 100 * 100
 }
 
-fn course(r: &mut Random, event_at: u64, duration: u64) -> (Course, Vec<StagePlan>) {
+fn course(r: &mut Random, event_at: u64, duration: u64) -> (Option<u64>, Course, Vec<StagePlan>) {
     let start = tick(event_at + r.between(0, MINUTE) - r.between(0, MINUTE));
-    let count = r.between(0, 6);
-    let parallel = r.chance(0.3);
-    let (mut stages, mut end, mut outcome) = (Vec::new(), start, Outcome::Success);
-    for n in 0..count {
-        let path = format!("stage {n}");
-        if outcome != Outcome::Success {
-            stages.push(StagePlan { path, course: None });
-            continue;
-        }
-        let from = if parallel { start } else { end };
-        let start = tick(from + r.between(0, 10 * SECOND));
-        let length = r.between(0, 2 * duration / count);
-        let stage = Course {
-            start,
-            end: tick(start + length),
-            outcome: match r.between(0, 19) {
-                0 | 1 => Outcome::Failure,
-                2 => Outcome::Cancellation,
-                3 => Outcome::Skip,
-                _ => Outcome::Success,
-            },
-        };
-        if !matches!(stage.outcome, Outcome::Success | Outcome::Skip) {
-            outcome = stage.outcome;
-        }
-        end = end.max(stage.end);
-        let course = Some(stage);
-        stages.push(StagePlan { path, course });
-    }
-    let rest = if count == 0 { duration } else { 5 * SECOND };
+    let queued = r.chance(0.4).then(|| tick(start - r.between(0, MINUTE)));
+    let mut layout = Layout {
+        stages: Vec::new(),
+        keeps_attempts: r.chance(0.6),
+        r,
+    };
+    let top = Above {
+        key: None,
+        level: 0,
+        attempt: 1,
+        is_numbered: false,
+        start,
+        told_from: 0,
+    };
+    let (end, outcome) = layout.parts(&top, duration);
+    let r = layout.r;
+    let rest = match layout.stages.is_empty() {
+        true => duration,
+        false => 5 * SECOND,
+    };
     let course = Course {
         start,
         end: tick(end + r.between(0, rest)),
         outcome,
     };
-    (course, stages)
+    (queued, course, layout.stages)
+}
+
+/// Levels of stages.
+const LEVELS: u32 = 3;
+
+struct Layout<'a> {
+    r: &'a mut Random,
+    stages: Vec<StagePlan>,
+    /// Answers have the earlier attempts too.
+    keeps_attempts: bool,
+}
+
+/// What stages are laid out within.
+struct Above {
+    key: Option<Key>,
+    level: u32,
+    attempt: u32,
+    /// Its attempts number those of its parts.
+    is_numbered: bool,
+    start: u64,
+    told_from: u64,
+}
+
+impl Layout<'_> {
+    /// When the last of the parts ends, and what comes of it.
+    fn parts(&mut self, above: &Above, duration: u64) -> (u64, Outcome) {
+        let count = match above.level {
+            0 => self.r.between(0, 6),
+            _ => self.r.between(0, 3),
+        };
+        let parallel = self.r.chance(0.3);
+        let (mut end, mut outcome) = (above.start, Outcome::Success);
+        for n in 0..count {
+            let path = match &above.key {
+                None => format!("stage {n}"),
+                Some((path, _)) => format!("{path}/part {n}"),
+            };
+            if outcome != Outcome::Success {
+                self.never(&path, above);
+                continue;
+            }
+            let from = if parallel { above.start } else { end };
+            let (ended, how) = self.stage(&path, above, from, 2 * duration / count);
+            end = end.max(ended);
+            if !matches!(how, Outcome::Success | Outcome::Skip) {
+                outcome = how;
+            }
+        }
+        (end, outcome)
+    }
+
+    /// It never begins, nor does what is part of it.
+    fn never(&mut self, path: &str, above: &Above) {
+        let key: Key = (path.into(), above.attempt);
+        self.stages.push(StagePlan {
+            key: key.clone(),
+            parent: above.key.clone(),
+            queued: None,
+            course: None,
+            is_group: false,
+            is_timeless: false,
+            told: (above.told_from, u64::MAX),
+        });
+        if above.level + 1 < LEVELS && self.r.chance(0.2) {
+            let within = Above {
+                key: Some(key),
+                level: above.level + 1,
+                ..*above
+            };
+            self.never(&format!("{path}/part 0"), &within);
+        }
+    }
+
+    /// All attempts at a stage: when the last ends, and how.
+    fn stage(&mut self, path: &str, above: &Above, from: u64, longest: u64) -> (u64, Outcome) {
+        let attempts = match !above.is_numbered && self.r.chance(0.15) {
+            true => self.r.between(2, 3),
+            false => 1,
+        };
+        let has_parts = above.level + 1 < LEVELS && self.r.chance(0.35);
+        let is_group = has_parts && attempts == 1 && self.r.chance(0.2);
+        let (mut at, mut outcome) = (from, Outcome::Success);
+        let mut firsts = Vec::new();
+        for n in 0..attempts {
+            let r = &mut *self.r;
+            let attempt = above.attempt + n as u32;
+            let queued = tick(at + r.between(0, 5 * SECOND));
+            let queued = (r.chance(0.4) && !is_group).then_some(queued);
+            let start = tick(queued.unwrap_or(at) + r.between(0, 10 * SECOND));
+            let length = r.between(0, longest / attempts);
+            let since = if n == 0 { above.start } else { at };
+            let told_from = match n == 0 && r.chance(0.6) {
+                true => above.told_from,
+                false => r
+                    .between(since, queued.unwrap_or(start))
+                    .max(above.told_from),
+            };
+            let place = self.stages.len();
+            firsts.push((place, queued.unwrap_or(start)));
+            let key: Key = (path.into(), attempt);
+            self.stages.push(StagePlan {
+                key: key.clone(),
+                parent: above.key.clone(),
+                queued,
+                course: None,
+                is_group,
+                is_timeless: false,
+                told: (told_from, u64::MAX),
+            });
+            let (mut end, mut how) = (start, Outcome::Success);
+            if has_parts {
+                let within = Above {
+                    key: Some(key),
+                    level: above.level + 1,
+                    attempt,
+                    is_numbered: above.is_numbered || attempts > 1,
+                    start,
+                    told_from,
+                };
+                (end, how) = self.parts(&within, length / 2);
+            }
+            let r = &mut *self.r;
+            let has_grown = self.stages.len() > place + 1;
+            let rest = if has_grown { 5 * SECOND } else { length };
+            if !is_group {
+                end = tick(end + r.between(0, rest));
+            }
+            let is_last = n + 1 == attempts;
+            if how == Outcome::Success && !is_group {
+                how = match r.between(0, 19) {
+                    0 | 1 => Outcome::Failure,
+                    2 => Outcome::Cancellation,
+                    3 if !has_grown => Outcome::Skip,
+                    4..=15 if !is_last => Outcome::Failure,
+                    _ => Outcome::Success,
+                };
+            }
+            let stage = &mut self.stages[place];
+            stage.is_timeless = how == Outcome::Skip && r.chance(0.5);
+            stage.course = Some(Course {
+                start,
+                end,
+                outcome: how,
+            });
+            (at, outcome) = (end, how);
+        }
+        if !self.keeps_attempts {
+            for pair in firsts.windows(2) {
+                let [(place, _), (next, until)] = *pair else {
+                    continue;
+                };
+                for stage in &mut self.stages[place..next] {
+                    stage.told.1 = stage.told.1.min(until);
+                }
+            }
+        }
+        (at, outcome)
+    }
 }
 
 fn context(r: &mut Random) -> Box<TraceContext> {

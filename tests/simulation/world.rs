@@ -4,21 +4,23 @@ use crate::api::{self, Rate};
 use crate::collector::Collector;
 use crate::disk::Disk;
 use crate::random::Random;
+use crate::receivers::Receivers;
 use crate::scenario::{
-    BEGIN, Course, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, Plan, SECOND, Scenario,
+    BEGIN, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, SECOND, Scenario,
 };
-use farspan::core::event::Value;
-use farspan::core::ids::{RunKey, SpanId, TraceId};
+use crate::trace::{self, Ids, Part, Told, hold_exact, hold_span, sampled};
+use farspan::core::ids::{RunKey, SpanId};
 use farspan::core::limits;
+use farspan::core::notification::{FinishedEvent, Notified, Notify};
 use farspan::core::outbox::{Batch, ExportOutcome};
-use farspan::core::snapshot::{Outcome, Progress, Snapshot, StageView, State};
+use farspan::core::snapshot::{Snapshot, State};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
-use farspan::core::workflow::{Abandoned, edition_of, keys_of};
+use farspan::core::workflow::{Abandoned, keys_of};
 use farspan::core::{
     Action, Answer, Change, Core, Input, Monitor, Note, Pace, Poll, Polled, Settings,
 };
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,9 @@ pub struct Tally {
     pub stale: u64,
     pub retried: u64,
     pub rejected: u64,
+    /// Workflows of whose end somebody was told, and times that it was told again.
+    pub announced: u64,
+    pub announced_again: u64,
     /// Ends and starts of farspan.
     pub restarts: u64,
     /// At each [`CrashPoint`].
@@ -50,6 +55,15 @@ pub struct Tally {
     pub reloads: u64,
     /// Polls of hosts that are asked so often at most.
     pub rated: u64,
+    /// Polls under way when a later attempt ended their watch.
+    pub strays: u64,
+    /// Workflows that a later attempt has ended.
+    pub superseded: u64,
+    /// Spans of stages that are part of stages, and of later attempts at stages.
+    pub nested: u64,
+    pub attempts: u64,
+    /// Spans that show a wait.
+    pub waits: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }
@@ -67,12 +81,17 @@ struct World {
     next_number: u64,
     /// One for each plan.
     watches: Vec<Watched>,
+    /// The first attempt at each workflow.
     by_id: BTreeMap<Box<str>, usize>,
+    parts: BTreeMap<SpanId, (usize, Part)>,
+    /// Polls under way for watches that a later attempt has ended.
+    strays: BTreeSet<(u32, u32)>,
     rates: Vec<Rate>,
     /// What was asked of each host beyond its rate, and as of when.
     asked_of: Vec<(f64, u64)>,
     paused_until: Vec<u64>,
     collector: Collector,
+    receivers: Receivers,
     in_flight: usize,
     watched: usize,
     watched_max: usize,
@@ -95,6 +114,7 @@ struct World {
     unstored: Vec<Change>,
     store_again_at: Option<u64>,
     exports: Vec<Batch>,
+    notifies: Vec<Notify>,
     turn_open: bool,
     /// Nobody starts it again.
     stopped_for_good: bool,
@@ -108,6 +128,7 @@ enum Happening {
     Started(usize),
     Answered(usize, Polled),
     Exported(u64, ExportOutcome),
+    Notified(Notified),
     EndTurn,
     Crash(Crash),
     Gone(Crash),
@@ -122,6 +143,7 @@ impl Happening {
         match self {
             Happening::Answered(..)
             | Happening::Exported(..)
+            | Happening::Notified(_)
             | Happening::EndTurn
             | Happening::Gone(_) => true,
             Happening::Started(_)
@@ -147,8 +169,7 @@ struct Watched {
     remembered_at: u64,
     /// So long ago that its event would be news.
     forgotten: bool,
-    /// The statuses told of each stage in their order; those of the workflow under no name.
-    told: BTreeMap<Box<str>, Vec<Box<str>>>,
+    told: Told,
     asked: Option<Asked>,
     last: Option<Last>,
     polls: u64,
@@ -164,11 +185,9 @@ struct Watched {
     seen_at: Vec<Wall>,
     /// Snapshots in a row in which it had ended.
     over_for: u32,
-    /// The same of each stage, where its end was not told.
-    endless_for: BTreeMap<Box<str>, u32>,
+    /// A later attempt is there.
+    superseded: bool,
     ended: bool,
-    root: Option<Span>,
-    stages: BTreeMap<String, Span>,
 }
 
 #[derive(Clone)]
@@ -188,42 +207,14 @@ impl Watched {
     fn see(&mut self, snapshot: &Snapshot, at: Wall) {
         let over = matches!(snapshot.progress.state, State::Ended(_));
         self.over_for = if over { self.over_for + 1 } else { 0 };
-        for stage in &snapshot.stages {
-            let over = matches!(stage.progress.state, State::Ended(_));
-            let endless = over && stage.progress.end.is_none();
-            let endless_for = self.endless_for.entry(stage.path.into()).or_insert(0);
-            // It was told once if it ended otherwise, and is remembered.
-            match (endless, over) {
-                (true, _) if *endless_for != u32::MAX => *endless_for += 1,
-                (false, true) => *endless_for = u32::MAX,
-                (false, false) => *endless_for = 0,
-                _ => {}
-            }
-        }
-        self.tell("", snapshot.progress.view());
-        for stage in &snapshot.stages {
-            self.tell(stage.path, stage.progress);
-        }
+        self.told.see(snapshot);
         self.seen_at.push(at);
         self.seen = Some(Box::new(snapshot.clone()));
-    }
-}
-
-impl Watched {
-    fn tell(&mut self, path: &str, progress: Progress<&str>) {
-        let told = self.told.entry(path.into()).or_default();
-        if let Some(status) = progress.status
-            && told.last().map(|last| &**last) != Some(status)
-        {
-            told.push(status.into());
-        }
     }
 
     /// The shortest and the longest interval that may be in force.
     fn intervals(&self, pace: &Pace) -> (u64, u64) {
-        let told = self.told.get("").and_then(|told| told.last());
-        let status = told.map_or("", |status| status);
-        let of = |age| nanos(pace.interval_of(status, age));
+        let of = |age| nanos(pace.interval_of(self.told.status(), age));
         match self.event_at {
             Some(_) => (of(Duration::ZERO), of(Duration::MAX)),
             None => (0, 0),
@@ -267,7 +258,7 @@ fn nanos(duration: Duration) -> u64 {
 impl World {
     fn new(scenario: Arc<Scenario>) -> Self {
         let watches = vec![Watched::default(); scenario.plans.len()];
-        let ids = scenario.plans.iter().map(|p| p.event.workflow_id.clone());
+        let parts = trace::parts(&scenario);
         let mut world = World {
             monitors: scenario.settings.monitors.clone(),
             reloaded_at: 0,
@@ -279,11 +270,14 @@ impl World {
             next_number: 0,
             watches_stored: watches.clone(),
             watches,
-            by_id: ids.zip(0..).collect(),
+            by_id: scenario.firsts(),
+            parts,
+            strays: BTreeSet::new(),
             rates: scenario.hosts.iter().map(|_| Rate::default()).collect(),
             asked_of: vec![(0.0, 0); scenario.hosts.len()],
             paused_until: vec![0; scenario.hosts.len()],
             collector: Collector::default(),
+            receivers: Receivers::default(),
             in_flight: 0,
             watched: 0,
             watched_max: 0,
@@ -299,6 +293,7 @@ impl World {
             unstored: Vec::new(),
             store_again_at: None,
             exports: Vec::new(),
+            notifies: Vec::new(),
             turn_open: false,
             stopped_for_good: false,
             armed: None,
@@ -334,7 +329,8 @@ impl World {
         if let Some(deadline) = deadline {
             assert!(deadline > self.now, "the core asks for the past");
         }
-        let stopped = self.draining && self.in_flight == 0 && self.collector.waiting() == 0;
+        let undelivered = self.collector.waiting() + self.receivers.waiting();
+        let stopped = self.draining && self.in_flight == 0 && undelivered == 0;
         let ticks = deadline.filter(|_| !stopped || next.is_some());
         let late = ticks.map(|at| at + self.random.between(0, self.scenario.lag_max));
         match (next, late) {
@@ -362,9 +358,10 @@ impl World {
         let end = self.scenario.faults_end.max(self.last_event()) + 65 * HOUR;
         assert!(
             self.now < end,
-            "it does not come to an end: {} watched, {} spans wait",
+            "it does not come to an end: {} watched, {} spans and {} finished events wait",
             self.watched,
-            self.collector.waiting()
+            self.collector.waiting(),
+            self.receivers.waiting()
         );
         true
     }
@@ -382,6 +379,11 @@ impl World {
             Happening::Exported(batch, outcome) => {
                 self.collector.settle(batch, &outcome, self.now);
                 self.feed(Input::Exported { batch, outcome });
+                self.strike(CrashPoint::BeforeDeletion);
+            }
+            Happening::Notified(notified) => {
+                self.receivers.settle(&notified, self.now);
+                self.feed(Input::Notified(notified));
                 self.strike(CrashPoint::BeforeDeletion);
             }
             Happening::EndTurn => self.end_turn(),
@@ -425,8 +427,10 @@ impl World {
         let event = scenario.plans[plan].event.clone();
         let monitor = self.monitors[usize::from(event.monitor)].clone();
         let spread = RunKey::of(&monitor.naming.monitor, &event.workflow_id).spread();
+        let is_late = self.watch_of(&event.workflow_id).is_some_and(|n| n > plan);
+        let earlier = self.watch_of(&event.workflow_id).filter(|n| *n < plan);
         let watch = &mut self.watches[plan];
-        let duplicate = watch.event_at.is_some();
+        let duplicate = watch.event_at.is_some() || is_late;
         if !duplicate {
             let interval = monitor.pace.interval_of("", Duration::ZERO);
             let delay = nanos(monitor.pace.initial_delay) + spread % nanos(interval);
@@ -439,11 +443,22 @@ impl World {
             self.watched += 1;
             self.watched_max = self.watched_max.max(self.watched);
             self.unstored_watches.insert(plan);
+            if let Some(earlier) = earlier {
+                self.watches[earlier].superseded = true;
+            }
         }
         let before = self.core.counters().events_duplicate;
         self.feed(Input::Started(event));
         let counted = self.core.counters().events_duplicate - before;
         assert_eq!(counted, u64::from(duplicate));
+    }
+
+    /// The attempt at a workflow that is watched: the first of them that is not over.
+    fn watch_of(&self, workflow_id: &str) -> Option<usize> {
+        let first = self.by_id[workflow_id];
+        let attempts = std::iter::successors(Some(first), |n| self.scenario.plans[*n].later);
+        let watched = |n: &usize| self.watches[*n].event_at.is_some() && !self.watches[*n].ended;
+        attempts.into_iter().find(watched)
     }
 
     /// Deadlines move with the timeout; whoever would wait for longer than the new pace has it waits less.
@@ -495,6 +510,7 @@ impl World {
         polled.received = clock(&scenario, self.now, self.clock_base);
         let Some(asked) = asked else {
             self.stale += 1;
+            self.strays.remove(&(polled.slot, polled.generation));
             self.feed(Input::Polled(polled));
             assert_eq!(self.core.counters().answers_stale, self.stale);
             return;
@@ -510,7 +526,12 @@ impl World {
             Answer::Snapshot { snapshot, .. } => {
                 watch.missing_since = None;
                 let skew_ns = scenario.hosts[truth.host].skew_ns;
-                watch.see(snapshot, api::wall(self.now, skew_ns));
+                let attempts = truth.event.attempt.zip(snapshot.attempt);
+                match attempts.map_or(Ordering::Equal, |(ours, theirs)| theirs.cmp(&ours)) {
+                    Ordering::Less => {}
+                    Ordering::Equal => watch.see(snapshot, api::wall(self.now, skew_ns)),
+                    Ordering::Greater => watch.superseded = true,
+                }
             }
             Answer::NotFound => {
                 watch.missing_since.get_or_insert(self.now);
@@ -557,7 +578,13 @@ impl World {
             match action {
                 Action::Poll(poll) => self.polled(poll),
                 Action::Export(batch) => self.exports.push(batch),
+                Action::Announce(event) => {
+                    let bytes = self.announced(&event);
+                    self.handle(Input::EncodedEvent(bytes));
+                }
+                Action::Notify(notify) => self.notifies.push(notify),
                 Action::Note(note) => self.noted(note),
+                Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(source) | Action::Leave(source) => {
                     panic!("nobody gave {source}")
                 }
@@ -570,6 +597,7 @@ impl World {
         }
         assert_eq!(self.core.watched(), self.watched);
         assert_eq!(self.core.spans_waiting(), self.collector.waiting());
+        assert_eq!(self.core.notifications_waiting(), self.receivers.waiting());
         assert_eq!(self.core.polls_in_flight(), self.in_flight);
         assert!(self.in_flight <= self.scenario.settings.pollers);
     }
@@ -590,8 +618,12 @@ impl World {
                 return;
             }
         }
-        if !self.exports.is_empty() && self.strike(CrashPoint::AfterCommit) {
+        let leaves = !self.exports.is_empty() || !self.notifies.is_empty();
+        if leaves && self.strike(CrashPoint::AfterCommit) {
             return;
+        }
+        for notify in std::mem::take(&mut self.notifies) {
+            self.notified(notify);
         }
         for batch in std::mem::take(&mut self.exports) {
             self.exported(batch);
@@ -616,6 +648,7 @@ impl World {
         }
         self.disk.commit(self.unstored.drain(..));
         self.collector.store();
+        self.receivers.store();
         for index in std::mem::take(&mut self.unstored_watches) {
             self.watches_stored[index] = self.watches[index].clone();
         }
@@ -657,10 +690,13 @@ impl World {
         }
         self.watches.iter_mut().for_each(Watched::outlive);
         self.collector.forget();
+        self.receivers.forget();
         self.unstored.clear();
         self.exports.clear();
+        self.notifies.clear();
         (self.store_again_at, self.turn_open, self.armed) = (None, false, None);
         (self.in_flight, self.stale, self.draining) = (0, 0, false);
+        self.strays.clear();
         self.calm_since = None;
         self.paused_until.fill(0);
         self.asked_of.fill((0.0, self.now));
@@ -733,7 +769,8 @@ impl World {
             .handle(input, clock(&self.scenario, self.now, self.clock_base));
         let polls = self.core.counters().polls - before.1;
         assert!(polls <= answered);
-        let started = self.core.polls_in_flight() + polls as usize - before.0;
+        // One of a watch that a later attempt has ended is under way no more.
+        let started = (self.core.polls_in_flight() + polls as usize).saturating_sub(before.0);
         assert!(started == 0 || !held, "polls go on with a full outbox");
     }
 
@@ -743,7 +780,9 @@ impl World {
             Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
-            Action::Release(_) | Action::Leave(_) => (5, 0),
+            Action::List(_) | Action::Release(_) | Action::Leave(_) => (5, 0),
+            Action::Announce(event) => (6, event.run.spread()),
+            Action::Notify(notify) => (7, notify.batch << 32 | notify.notifications.len() as u64),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;
@@ -753,7 +792,8 @@ impl World {
 
     fn polled(&mut self, poll: Poll) {
         let scenario = self.scenario.clone();
-        let index = self.by_id[&*poll.workflow_id];
+        let first = self.by_id[&*poll.workflow_id];
+        let index = self.watch_of(&poll.workflow_id).expect("nobody's poll");
         let (plan, now) = (&scenario.plans[index], self.now);
         let watch = &mut self.watches[index];
         let (interval, _) = watch.intervals(&self.monitors[plan.monitor].pace);
@@ -777,7 +817,7 @@ impl World {
         self.in_flight += 1;
         self.tally.polls += 1;
         let rate = &mut self.rates[plan.host];
-        let reply = api::reply(&scenario, plan, rate, now, &mut self.random);
+        let reply = api::reply(&scenario, first, rate, now, &mut self.random);
         self.hold_rate(plan.host, reply.requests);
         let sent = clock(&scenario, now, self.clock_base);
         let polled = |answer| Polled {
@@ -827,7 +867,8 @@ impl World {
             Some(0) => self.scenario.settings.pollers,
             _ => 1,
         };
-        let turns = self.watched_max.div_ceil(pollers) as u64;
+        let strays = usize::from(self.scenario.plans.iter().any(|plan| plan.later.is_some()));
+        let turns = (self.watched_max + strays).div_ceil(pollers) as u64;
         let polls = self.watched_max + self.scenario.settings.pollers;
         let paid = (0..).zip(&self.scenario.hosts).map(|(host, of)| {
             let rate = rate_of(&self.monitors, host).unwrap_or(f64::INFINITY);
@@ -859,7 +900,7 @@ impl World {
     fn look_for_calm(&mut self) {
         let faults_end = self.scenario.faults_end;
         let held = self.core.polls_held();
-        let out = self.down || self.store_again_at.is_some();
+        let out = self.down || self.store_again_at.is_some() || !self.strays.is_empty();
         if self.now < faults_end || held || out || self.draining {
             self.calm_since = None;
         } else if self.calm_since.is_none() {
@@ -885,65 +926,94 @@ impl World {
         self.plan(at, Happening::Exported(id, response.outcome));
     }
 
+    fn notified(&mut self, notify: Notify) {
+        let scenario = self.scenario.clone();
+        let response = self
+            .receivers
+            .receive(notify, &scenario, self.now, &mut self.random);
+        let at = self.now + response.latency;
+        if let Some(later) = response.again_after {
+            let again = Happening::Notified(response.notified.clone());
+            self.plan(at + later, again);
+        }
+        self.plan(at, Happening::Notified(response.notified));
+    }
+
+    /// What is told of an end is what its span says, if it has one.
+    fn announced(&mut self, event: &FinishedEvent) -> Arc<[u8]> {
+        let scenario = self.scenario.clone();
+        let index = self
+            .watch_of(&event.workflow_id)
+            .expect("told after its end");
+        let plan = &scenario.plans[index];
+        let (naming, ids) = (
+            &self.monitors[plan.monitor].naming,
+            Ids::of(plan, &scenario),
+        );
+        assert!(naming.notifies, "nobody wants to know");
+        assert_eq!(*event.monitor, *naming.monitor);
+        assert_eq!(event.run, keys_of(&plan.event, naming).1);
+        assert_eq!(event.context.span_id, ids.span(&Part::Workflow));
+        assert_eq!(event.context.trace_id, ids.trace);
+        assert_eq!(event.context.sampled(), sampled(plan, &scenario));
+        assert_eq!(event.attributes, plan.event.attributes);
+        assert_eq!(event.submitted_at, plan.event.submitted_at);
+        let watch = &self.watches[index];
+        assert!(event.finish.start <= event.finish.end);
+        if let Some(root) = watch.told.root() {
+            assert!(root.start <= event.finish.start && event.finish.end == root.end);
+            let message = match &root.status {
+                SpanStatus::Error(message) => &**message,
+                SpanStatus::Ok | SpanStatus::Unset => "",
+            };
+            assert_eq!(*event.finish.error, *message);
+        }
+        self.tally.announced += 1;
+        self.unstored_watches.insert(index);
+        self.receivers.encode(plan.monitor as u16, event)
+    }
+
     fn finished(&mut self, span: &Span) {
         let scenario = self.scenario.clone();
-        let id = span
-            .attributes
-            .iter()
-            .find(|(key, _)| **key == *"workflowId");
-        let Some((_, Value::Str(id))) = id else {
-            panic!("a span of no run: {span:?}");
-        };
-        let index = self.by_id[id];
+        let known = self.parts.get(&span.span_id).cloned();
+        let (index, part) = known.unwrap_or_else(|| panic!("a span of nothing: {span:?}"));
         let plan = &scenario.plans[index];
         self.unstored_watches.insert(index);
         let watch = &mut self.watches[index];
         assert!(watch.event_at.is_some() && !watch.ended);
-        assert!(watch.root.is_none(), "a span behind its root: {span:?}");
         assert!(sampled(plan, &scenario), "an unsampled span: {span:?}");
-        let ids = Ids::of(plan, &scenario);
-        hold_span(span, plan, &ids);
-        hold_told(span, watch, span.span_id == ids.root);
+        hold_span(span, &part, plan, &scenario);
         if scenario.faults.dateless == 0.0 || scenario.faults_end == 0 {
             let latency = scenario.hosts[plan.host].latency_max;
             hold_seen(span, &watch.seen_at, latency + SECOND);
         }
-        if span.span_id == ids.root {
-            let parent = plan.event.parent.as_ref().map(|p| p.span_id);
-            assert_eq!(span.parent.map(|p| p.span_id), parent);
-            assert!(span.parent.is_none_or(|p| p.remote));
-            for stage in watch.stages.values() {
-                let within = span.start <= stage.start && stage.end <= span.end;
-                assert!(within, "{stage:?} outside {span:?}");
+        if let Part::Stage(key) | Part::Wait(Some(key)) = &part {
+            let stage = plan.stages.iter().find(|stage| stage.key == *key);
+            let course = stage.map(|stage| stage.course);
+            let began = course.is_none_or(|c| c.is_some_and(|c| c.start <= self.now));
+            let has_parts = watch.told.has_parts(span.span_id);
+            assert!(began || has_parts, "a span of what never began: {span:?}");
+        }
+        let ids = Ids::of(plan, &scenario);
+        let is_hurried = watch.over_for > u32::from(limits::SETTLE_POLLS)
+            || self.now >= watch.deadline
+            || watch.missing_since.is_some()
+            || watch.superseded;
+        let is_root = part == Part::Workflow;
+        let nested = span
+            .parent
+            .is_some_and(|p| p.span_id != ids.span(&Part::Workflow));
+        match &part {
+            Part::Workflow => {}
+            Part::Wait(_) => self.tally.waits += 1,
+            Part::Stage(_) => {
+                self.tally.nested += u64::from(nested);
+                self.tally.attempts += u64::from(!span.links.is_empty());
             }
-            watch.root = Some(span.clone());
-        } else {
-            assert_eq!(span.span_id, ids.stage(plan, &span.name, &scenario));
-            assert_eq!(
-                span.parent.map(|p| (p.span_id, p.remote)),
-                Some((ids.root, false))
-            );
-            let stage = plan.stages.iter().find(|s| *s.path == *span.name);
-            let course = stage.and_then(|s| s.course);
-            let began = course.is_some_and(|c| c.start <= self.now);
-            assert!(began, "a span of what never began: {span:?}");
-            if watch.over_for <= u32::from(limits::SETTLE_POLLS)
-                && self.now < watch.deadline
-                && watch.missing_since.is_none()
-            {
-                let endless_for = watch.endless_for.get(&span.name);
-                let hasty = endless_for.is_some_and(|n| *n <= u32::from(limits::SETTLE_POLLS));
-                assert!(!hasty, "its end might still have come: {span:?}");
-                let open =
-                    |s: StageView<'_>| *s.path == *span.name && s.progress.state == State::Running;
-                let seen = watch.seen.as_ref().expect("it was seen to begin");
-                assert!(
-                    !seen.stages.iter().any(open),
-                    "it might still have ended: {span:?}"
-                );
-            }
-            let twin = watch.stages.insert(span.name.to_string(), span.clone());
-            assert_eq!(twin, None, "two spans of a stage");
+        }
+        watch.told.finish(part, span, is_hurried, plan, &scenario);
+        if is_root {
+            watch.told.hold(plan, &scenario);
         }
         self.tally.spans += 1;
     }
@@ -962,16 +1032,24 @@ impl World {
             return;
         };
         let scenario = self.scenario.clone();
-        let index = self.by_id[&*workflow_id];
+        let index = self.watch_of(&workflow_id).expect("ended twice");
         let plan = &scenario.plans[index];
         self.unstored_watches.insert(index);
         let watch = &mut self.watches[index];
-        assert!(!std::mem::replace(&mut watch.ended, true), "ended twice");
+        watch.ended = true;
+        if let Some(asked) = watch.asked.take() {
+            assert!(watch.superseded, "ended while it is asked after");
+            self.strays.insert((asked.slot, asked.generation));
+            self.in_flight -= 1;
+            self.tally.strays += 1;
+        }
         watch.remembered_at = self.now;
         watch.ended_wall = Some(clock(&scenario, self.now, 0).wall);
         self.watched -= 1;
-        assert!(watch.event_at.is_some(), "it was never started");
-        assert_eq!(watch.root.is_some(), sampled(plan, &scenario));
+        assert_eq!(watch.told.has_root(), sampled(plan, &scenario));
+        let naming = &self.monitors[plan.monitor].naming;
+        let (_, run) = keys_of(&plan.event, naming);
+        assert_eq!(self.receivers.is_announced(run), naming.notifies);
         let mut timed_out_after = None;
         match abandoned {
             Some(Abandoned::TimedOut) => {
@@ -982,11 +1060,12 @@ impl World {
                 let since = watch.missing_since.expect("it is missing");
                 assert!(self.now >= since + nanos(limits::NOT_FOUND_TOLERATED));
             }
-            Some(Abandoned::Superseded) => panic!("no plan has attempts"),
+            Some(Abandoned::Superseded) => assert!(watch.superseded, "no later attempt"),
             None => {
                 assert!(self.now >= plan.course.end);
                 let endless = watch.seen.as_ref().is_none_or(|s| s.progress.end.is_none());
                 let given_up = self.now >= watch.deadline || watch.missing_since.is_some();
+                let given_up = given_up || watch.superseded;
                 let waited = watch.over_for > u32::from(limits::SETTLE_POLLS);
                 assert!(
                     !endless || waited || given_up,
@@ -996,7 +1075,7 @@ impl World {
         }
         if let Some(abandoned) = abandoned {
             assert_eq!(watch.over_for, 0, "{abandoned:?}, though it was over");
-            if let Some(root) = &watch.root {
+            if let Some(root) = watch.told.root() {
                 assert_eq!(root.status, SpanStatus::Error(abandoned.message().into()));
             }
         }
@@ -1006,7 +1085,11 @@ impl World {
         if abandoned.is_none() && honest {
             assert_eq!(outcome, plan.course.outcome);
             self.tally.exact += 1;
-            hold_exact(watch.root.as_ref(), &watch.stages, plan, &scenario);
+            let spans = watch.told.spans();
+            match spans.is_empty() {
+                true => assert!(!sampled(plan, &scenario)),
+                false => hold_exact(&spans, plan, &scenario),
+            }
         }
         self.hold_in_time(index);
         if let (Some((deadline, slack)), Some(calm_since)) = (timed_out_after, self.calm_since) {
@@ -1043,10 +1126,14 @@ impl World {
         assert_eq!(self.core.spans_waiting(), 0);
         assert_eq!(self.collector.settled, self.collector.finished.len());
         assert!(self.collector.has_all());
+        assert!(self.receivers.is_idle() && self.receivers.have_all());
+        assert_eq!(self.core.notifications_waiting(), 0);
+        self.tally.announced_again = self.receivers.again;
         assert!(self.disk.is_settled(self.watched));
         let counters = self.core.counters();
         self.tally.timed_out = counters.workflows_timed_out;
         self.tally.not_found = counters.workflows_not_found;
+        self.tally.superseded = counters.workflows_superseded;
         self.tally.stale = counters.answers_stale;
         self.tally.retried = counters.exports_retried;
         self.tally.rejected = counters.spans_rejected;
@@ -1055,7 +1142,10 @@ impl World {
         if !self.draining {
             assert_eq!(self.core.next_deadline(), None);
             assert_eq!(self.watched, 0);
-            assert!(self.watches.iter().all(|w| w.ended));
+            // The event of an attempt that came after that of a later one is of no use.
+            let mut all = self.scenario.plans.iter().zip(&self.watches);
+            let is_late = |w: &Watched| w.event_at.is_none();
+            assert!(all.all(|(plan, w)| w.ended || (plan.later.is_some() && is_late(w))));
         }
         if self.tally.restarts > 0 {
             return;
@@ -1064,11 +1154,13 @@ impl World {
         assert_eq!(delivered, self.tally.spans);
         assert_eq!(counters.spans_finished, self.tally.spans);
         assert_eq!(counters.spans_rejected, self.collector.rejected);
-        assert_eq!(counters.polls, self.tally.polls);
-        assert_eq!(counters.lateness.total(), self.tally.polls);
+        let polls = self.tally.polls - self.tally.strays;
+        assert_eq!(counters.polls, polls);
+        assert_eq!(counters.lateness.total(), polls);
         if !self.draining {
-            assert_eq!(counters.workflows_ended, self.watches.len() as u64);
-            assert_eq!(counters.events_accepted, self.watches.len() as u64);
+            let begun = self.watches.iter().filter(|w| w.event_at.is_some()).count();
+            assert_eq!(counters.workflows_ended, begun as u64);
+            assert_eq!(counters.events_accepted, begun as u64);
         }
     }
 }
@@ -1080,60 +1172,6 @@ fn clock(scenario: &Scenario, at: u64, base: u64) -> Now {
     }
 }
 
-pub fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
-    let parent = plan.event.parent.as_ref().map(|p| p.sampled());
-    let sampler = &scenario.settings.sampler;
-    sampler.sampled(Ids::of(plan, scenario).trace, parent)
-}
-
-pub struct Ids {
-    trace: TraceId,
-    pub root: SpanId,
-}
-
-impl Ids {
-    pub fn of(plan: &Plan, scenario: &Scenario) -> Self {
-        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
-        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
-        let trace = match &plan.event.parent {
-            Some(parent) => parent.trace_id,
-            None => TraceId::of_run(monitor, id, edition),
-        };
-        let root = SpanId::of_span(trace, monitor, id, edition, None);
-        Ids { trace, root }
-    }
-
-    pub fn stage(&self, plan: &Plan, path: &str, scenario: &Scenario) -> SpanId {
-        let monitor = &scenario.settings.monitors[plan.monitor].naming.monitor;
-        let (id, edition) = (&plan.event.workflow_id, edition_of(&plan.event));
-        SpanId::of_span(self.trace, monitor, id, edition, Some((path, 1)))
-    }
-}
-
-/// What holds of every span.
-pub fn hold_span(span: &Span, plan: &Plan, ids: &Ids) {
-    assert_eq!(span.trace_id, ids.trace);
-    assert!(span.start <= span.end, "{span:?}");
-    assert!(span.events.is_sorted_by_key(|e| e.time), "{span:?}");
-    for event in &span.events {
-        let early = event.time < span.start && *event.name != *"Submitted";
-        assert!(!early && event.time <= span.end, "{span:?}");
-    }
-    for (place, (key, _)) in span.attributes.iter().enumerate() {
-        assert!(span.attributes[..place].iter().all(|(k, _)| k != key));
-    }
-    for key in ["workflowId", "cicd.pipeline.run.id", "cicd.pipeline.name"] {
-        assert!(span.attributes.iter().any(|(k, _)| **k == *key), "{key}");
-    }
-    let parent = plan.event.parent.as_ref();
-    assert_eq!(span.trace_state, parent.and_then(|p| p.trace_state.clone()));
-    assert_eq!(span.trace_flags & 1, 1);
-    assert_eq!(
-        span.trace_flags & !1,
-        parent.map_or(0, |p| p.trace_flags & 2)
-    );
-}
-
 /// What is told of a change is when it was seen, by the API's clock as well as a header in seconds shows it.
 fn hold_seen(span: &Span, seen_at: &[Wall], off_max: u64) {
     for event in &span.events {
@@ -1141,62 +1179,5 @@ fn hold_seen(span: &Span, seen_at: &[Wall], off_max: u64) {
         let near = |at: &Wall| at.as_unix_ns().abs_diff(event.time.as_unix_ns()) <= off_max;
         let seen = clamped || *event.name == *"Submitted" || seen_at.iter().any(near);
         assert!(seen, "{event:?} of {span:?}");
-    }
-}
-
-/// Every change that an answer told of is an event, through all of farspan's lives.
-fn hold_told(span: &Span, watch: &Watched, is_root: bool) {
-    const NONE: &Vec<Box<str>> = &Vec::new();
-    let path = if is_root { "" } else { &span.name };
-    let told = watch.told.get(path).unwrap_or(NONE);
-    let names = span.events.iter().map(|event| &event.name);
-    let names = names.filter(|name| ***name != *"Submitted");
-    let room = limits_of_events();
-    if told.len() < room {
-        assert!(
-            names.eq(told),
-            "{told:?} was told, and this became of it: {span:?}"
-        );
-    }
-}
-
-fn limits_of_events() -> usize {
-    farspan::core::sampler::SpanLimits::default().events
-}
-
-/// Nothing was wrong with the answers: the spans are the truth to the nanosecond.
-pub fn hold_exact(
-    root: Option<&Span>,
-    stages: &BTreeMap<String, Span>,
-    plan: &Plan,
-    scenario: &Scenario,
-) {
-    let Some(root) = root else {
-        assert!(stages.is_empty());
-        return;
-    };
-    let clock = |at| api::wall(at, scenario.hosts[plan.host].skew_ns);
-    let hold = |span: &Span, course: &Course| {
-        assert_eq!(
-            (span.start, span.end),
-            (clock(course.start), clock(course.end))
-        );
-        let status = match course.outcome {
-            Outcome::Success => SpanStatus::Ok,
-            Outcome::Cancellation | Outcome::Skip => SpanStatus::Unset,
-            _ => SpanStatus::Error("it failed".into()),
-        };
-        assert_eq!(span.status, status);
-        let incomplete = |(key, _): &(Box<str>, Value)| **key == *"farspan.incomplete";
-        assert!(!span.attributes.iter().any(incomplete));
-    };
-    hold(root, &plan.course);
-    let ran = |c: &&Course| c.outcome != Outcome::Skip;
-    for stage in &plan.stages {
-        match (stage.course.as_ref().filter(ran), stages.get(&stage.path)) {
-            (Some(course), Some(span)) => hold(span, course),
-            (None, None) => {}
-            (course, span) => panic!("{:?}: {span:?}", course.map(|c| c.outcome)),
-        }
     }
 }

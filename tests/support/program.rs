@@ -12,6 +12,7 @@ use std::time::Duration;
 /// A call of farspan that was not made yet.
 #[derive(Clone)]
 pub struct Call {
+    program: String,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     reads_stdout: bool,
@@ -37,7 +38,13 @@ impl Ended {
 /// `farspan ARGUMENTS` in an environment with nothing but PATH and HOME, and without an admin endpoint: two of them could
 /// not have its address.
 pub fn farspan(arguments: &[&str]) -> Call {
+    program(env!("CARGO_BIN_EXE_farspan"), arguments)
+}
+
+/// Another program in the place of farspan.
+pub fn program(path: &str, arguments: &[&str]) -> Call {
     Call {
+        program: path.to_owned(),
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: [("FARSPAN_ADMIN_LISTEN".to_owned(), "none".to_owned())].into(),
         reads_stdout: true,
@@ -83,7 +90,7 @@ impl Call {
 
     pub fn start(&self) -> Farspan {
         let mut words = self.by.clone();
-        words.push(env!("CARGO_BIN_EXE_farspan").to_owned());
+        words.push(self.program.clone());
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear();

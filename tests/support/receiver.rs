@@ -44,6 +44,7 @@ struct State {
     next: VecDeque<Reply>,
     rule: Option<Rule>,
     any_path: bool,
+    any_agent: bool,
     relaxed: bool,
 }
 
@@ -88,6 +89,11 @@ impl Receiver {
     /// Does not insist on `/v1/traces`.
     pub fn any_path(&self) {
         lock(&self.state).any_path = true;
+    }
+
+    /// Takes spans from others than farspan too.
+    pub fn any_agent(&self) {
+        lock(&self.state).any_agent = true;
     }
 
     /// Takes anything for a success and complains of nothing: for `check`, which may knock as it likes.
@@ -224,7 +230,7 @@ fn protobuf(status: u16, message: &impl Message) -> Reply {
 
 fn answer(state: &Mutex<State>, request: &Request) -> Reply {
     let mut state = lock(state);
-    match read(request, state.any_path) {
+    match read(request, state.any_path, state.any_agent) {
         Err(_) if state.relaxed => accepted(),
         Err(complaint) => {
             state.complaints.push(complaint);
@@ -256,7 +262,7 @@ fn is_success(reply: &Reply) -> bool {
 }
 
 /// Reads a request as the OTLP/HTTP specification has it; an error says what it got wrong.
-fn read(request: &Request, any_path: bool) -> Result<Export, String> {
+fn read(request: &Request, any_path: bool, any_agent: bool) -> Result<Export, String> {
     let said = |name| request.header(name).unwrap_or_default();
     if request.method != "POST" {
         return Err(format!("method {}", request.method));
@@ -267,10 +273,10 @@ fn read(request: &Request, any_path: bool) -> Result<Export, String> {
     if said("Content-Type") != "application/x-protobuf" {
         return Err(format!("content type {:?}", said("Content-Type")));
     }
-    if !said("User-Agent").contains("OTel-OTLP-Exporter-Rust/")
-        || !said("User-Agent").starts_with("farspan/")
-    {
-        return Err(format!("user agent {:?}", said("User-Agent")));
+    let agent = said("User-Agent");
+    let is_farspan = agent.starts_with("farspan/") && agent.contains("OTel-OTLP-Exporter-Rust/");
+    if !any_agent && !is_farspan {
+        return Err(format!("user agent {agent:?}"));
     }
     let mut bytes = request.body.clone();
     match said("Content-Encoding") {

@@ -198,7 +198,8 @@ fn a_monitor_that_says_everything() {
         "trace_context": {"use": "link", "baggage": ["a", "b"]},
         "discovery": {"request": {"path": "/{team}/runs?since={since}", "pages": {"by": "cursor", "next": "/next"}},
             "parameters": {"team": "a/b"}, "list": "/runs", "id": {"dag": "/d", "run": "/r"}, "submitted_at": "/at",
-            "attempt": "/n", "only": {"/type": ["a", 7]}, "interval": "1m", "lookback": "2h"}
+            "attempt": "/n", "only": {"/type": ["a", 7]}, "interval": "1m", "lookback": "2h"},
+        "finished": {"url": "https://next.test/hook", "auth": {"type": "bearer", "token": "t"}}
     }"#);
     expect![[r#"
         (
@@ -395,7 +396,16 @@ fn a_monitor_that_says_everything() {
                     lookback: 7200s,
                 },
             ),
-            None,
+            Some(
+                Http {
+                    url: "https://next.test/hook",
+                    auth: Bearer(
+                        Given(
+                            (redacted),
+                        ),
+                    ),
+                },
+            ),
         )
     "#]]
     .assert_debug_eq(&(
@@ -520,7 +530,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             "times": {"format": "iso", "unset": [1.5]}, "spans": {"status_ok": "maybe", "skipped": "no"},
             "service": {"attributes": {"a": ""}}, "trace_context": {"use": "child", "baggage": [7]},
             "discovery": {"request": {"path": "/runs/{x}", "for_each": "a"}, "only": {"x": "y"}, "parameters": {"y": ""}},
-            "finished": {"redis_channel": "a", "url": "ftp://x:s3cr3t@y"}, "stage": []}"#,
+            "finished": {"redis_channel": "a", "url": "ftp://x:s3cr3t@y", "redis_stream_maxlen": 0, "auth": {"type": "login", "url": "/l", "body": {}, "token": "/t"}}, "stage": []}"#,
         expect![[r#"
             .enabled: is a string, must be true or false
             .name: 'a b' must be 1 to 64 of A-Z a-z 0-9 _ - .
@@ -575,8 +585,9 @@ fn all_mistakes_at_once_each_at_its_place() {
             .discovery.id: is missing: a JSON Pointer to a run's id in its element
             .discovery.list: is missing: a JSON Pointer to the array of runs
             .discovery.only.x: "x" is not a JSON Pointer: it has to begin with a slash
+            .finished.redis_stream_maxlen: 0 is not a whole number from 1 to 4294967295
             .finished.url: 'ftp://(redacted)@y' must begin with http:// or https://
-            .finished: is not in this release; leave it out
+            .finished.auth.url: must begin with http:// or https://
             .requests.steps.path: {nobody} is not known: there is {id}
             .stages[1].from: there is no request "nowhere" among "requests"
             .stage: no such key; did you mean 'stages'?"#]],
@@ -823,27 +834,27 @@ fn events_find_their_monitor() {
         &monitors(&finished),
         &[REDIS],
         default,
-        expect![[r#"
-            farspan.json: monitors[1].finished: is not in this release; leave it out
-            farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"#]],
+        expect![
+            "farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"
+        ],
     );
     let finished = [r#""finished": {"redis_stream": "s"}"#];
     check(
         &monitors(&finished),
         &settings,
         default,
-        expect![[r#"
-            farspan.json: monitors[0].finished: is not in this release; leave it out
-            farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"#]],
+        expect![
+            "farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"
+        ],
     );
-    let finished = [r#""finished": {"redis_stream": "a"}"#];
+    let finished = [r#""finished": {"redis_stream": "a", "redis_stream_maxlen": 5}"#];
     check(
         &monitors(&finished),
         &[],
         default,
-        expect![[r#"
-            farspan.json: monitors[0].finished: is not in this release; leave it out
-            farspan.json: monitors[0].finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"#]],
+        expect![
+            "farspan.json: monitors[0].finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
+        ],
     );
 }
 

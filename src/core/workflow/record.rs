@@ -9,7 +9,7 @@
 use super::stages::{Fate, OpenStage, Stage, StageExtra};
 use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
 use crate::core::event::{Attributes, Value};
-use crate::core::ids::{SpanId, TraceContext, TraceId};
+use crate::core::ids::{RunsBy, SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, State};
 use crate::core::span::SpanEvent;
@@ -49,7 +49,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// The version that [`encode`] writes, and the latest that [`decode`] reads.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
@@ -73,6 +73,7 @@ pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
         to.wall(end);
     });
     to.version_2(workflow);
+    to.version_3(workflow);
     to.0
 }
 
@@ -225,6 +226,10 @@ impl Writer {
         self.seen_before_end(workflow);
     }
 
+    fn version_3(&mut self, workflow: &Workflow) {
+        self.bool(workflow.runs_by == RunsBy::Attempt);
+    }
+
     /// What is left of an API that goes away with its workflow. The stages that have failed by their places.
     fn seen_before_end(&mut self, workflow: &Workflow) {
         let extra = workflow.extra.as_deref();
@@ -275,6 +280,7 @@ impl Reader<'_> {
         }
         let mut workflow = Workflow {
             id: id.into(),
+            runs_by: RunsBy::Event,
             attempt: self.option(Self::small)?,
             trace_id: TraceId::from_bytes(self.array()?)?,
             parent: self.option(Self::context)?.map(Box::new),
@@ -294,6 +300,9 @@ impl Reader<'_> {
         };
         if version >= 2 {
             self.version_2(&mut workflow)?;
+        }
+        if version >= 3 {
+            self.version_3(&mut workflow)?;
         }
         let in_order = workflow
             .finished_within
@@ -484,6 +493,7 @@ impl Reader<'_> {
                 attributes: from.answered_attributes()?,
                 dropped_attributes: from.small()?,
                 answered_at: None,
+                finish: None,
             })
         })?;
         workflow.extra = extra.map(Box::new);
@@ -506,6 +516,14 @@ impl Reader<'_> {
             }
         }
         self.seen_before_end(workflow)
+    }
+
+    fn version_3(&mut self, workflow: &mut Workflow) -> Option<()> {
+        workflow.runs_by = match self.bool()? {
+            true => RunsBy::Attempt,
+            false => RunsBy::Event,
+        };
+        Some(())
     }
 
     fn seen_before_end(&mut self, workflow: &mut Workflow) -> Option<()> {
@@ -567,6 +585,7 @@ mod tests {
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {
         let naming = Naming {
             skipped: u.arbitrary()?,
+            runs_by: *u.choose(&[RunsBy::Event, RunsBy::Attempt])?,
             context: *u.choose(&[ContextUse::Parent, ContextUse::Link])?,
             ..Naming::new("default", "Workflow", SpanLimits::default())
         };

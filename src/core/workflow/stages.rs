@@ -121,6 +121,15 @@ impl OpenStage {
         self.seen.has_run() || self.extra.as_ref().is_some_and(|extra| extra.promised)
     }
 
+    /// Whether it gets a span whatever comes.
+    fn is_bound(&self, naming: &Naming) -> bool {
+        let is_skipped = self.seen.state == State::Ended(Outcome::Skip);
+        match is_skipped && !naming.skipped {
+            true => self.extra.as_ref().is_some_and(|extra| extra.promised),
+            false => self.takes_part(),
+        }
+    }
+
     fn superseded(&self) -> Option<Wall> {
         self.extra.as_ref()?.superseded
     }
@@ -170,6 +179,7 @@ impl Workflow {
         let mut places: Option<Places> = None;
         let mut to_hang = BTreeMap::new();
         for stage in stages {
+            let known_before = self.stages.len();
             let here = self.stages.get(expected);
             let index = match here {
                 Some(s) if *s.path == *stage.path && s.attempt == stage.attempt => expected,
@@ -186,7 +196,8 @@ impl Workflow {
             if known.is_finished() {
                 continue;
             }
-            if known.open.is_none() {
+            // Another attempt at it may have opened it before its own first word.
+            if known.open.is_none() || index >= known_before {
                 if flat && says_nothing(&stage) {
                     continue;
                 }
@@ -380,7 +391,7 @@ impl Workflow {
                 open.settling = settling;
                 if let Some(parent) = parent {
                     let within = within.entry(parent).or_default();
-                    match open.takes_part() {
+                    match goes_on || open.takes_part() {
                         true => within.0 = true,
                         false => within.1 = true,
                     }
@@ -576,7 +587,7 @@ impl Workflow {
         let (start, end) = self.times_of(&seen, &extra, ending.end);
         let queued = seen.queued().filter(|_| naming.queued);
         let queued = queued.map(|queued| self.clamped_queued(parent, queued));
-        let began = self.clamped_start(parent, seen.best_start(ending.end));
+        let began = self.clamped_start(parent, &seen, ending.end);
         let wait = queued.map(|queued| (queued, began.min(end)));
         let wait = wait.filter(|(queued, began)| queued < began);
         let start = wait.map_or(start, |(queued, _)| queued.min(start));
@@ -591,9 +602,9 @@ impl Workflow {
         if !self.sampled {
             return;
         }
-        let link = extra
-            .previous
-            .and_then(|previous| self.link_to(previous as usize, naming));
+        let previous = extra.previous.map(|previous| previous as usize);
+        let previous = previous.and_then(|previous| self.to_follow(index, previous, naming));
+        let link = previous.map(|previous| self.link_to(previous, naming));
         let Stage { path, attempt, .. } = &self.stages[index];
         let kind = kind.unwrap_or_else(|| path.clone());
         let name = (&**path, *attempt);
@@ -656,7 +667,7 @@ impl Workflow {
     /// of it. Jaeger warns of a child outside its parent; the reported times stay on the attributes.
     fn times_of(&self, seen: &Seen, extra: &StageExtra, end: Wall) -> (Wall, Wall) {
         let parent = extra.parent.map(|parent| parent as usize);
-        let start = self.clamped_start(parent, seen.best_start(end));
+        let start = self.clamped_start(parent, seen, end);
         let end = self.clamped_end(parent, end).max(start);
         match extra.within {
             None => (start, end),
@@ -666,9 +677,15 @@ impl Workflow {
         }
     }
 
-    fn clamped_start(&self, parent: Option<usize>, start: Wall) -> Wall {
+    fn clamped_start(&self, parent: Option<usize>, seen: &Seen, end: Wall) -> Wall {
         let latest = self.around(parent).filter_map(|seen| seen.start).max();
-        latest.map_or(start, |latest| start.max(latest))
+        let start = seen.best_start(end);
+        let start = latest.map_or(start, |latest| start.max(latest));
+        match seen.start {
+            Some(_) => start,
+            // It was only seen later than it was.
+            None => self.clamped_end(parent, start),
+        }
     }
 
     /// As for a start; but the span of what was queued itself begins there.
@@ -697,16 +714,37 @@ impl Workflow {
         stages.chain([&self.seen])
     }
 
-    /// A link to the span of an earlier attempt, where that one has a span or is now bound to get one.
-    fn link_to(&mut self, index: usize, naming: &Naming) -> Option<Link> {
-        let stage = &mut self.stages[index];
-        let takes_part = stage.open.as_ref().is_some_and(|open| open.takes_part());
-        match stage.fate {
-            Fate::Finished => {}
-            Fate::Unfinished if takes_part => stage.extra_mut().promised = true,
-            Fate::Unfinished | Fate::LeftOut => return None,
+    /// The attempt before, or else the nearest earlier one, that has a span or is now bound to get one.
+    fn to_follow(&self, index: usize, previous: usize, naming: &Naming) -> Option<usize> {
+        let is_bound = |stage: &Stage| match &stage.open {
+            Some(open) => open.is_bound(naming),
+            None => stage.fate == Fate::Finished,
+        };
+        if is_bound(&self.stages[previous]) {
+            return Some(previous);
         }
-        Some(Link {
+        let Stage { path, attempt, .. } = &self.stages[index];
+        // What others are part of gets a span with the first of theirs.
+        let mut above = BTreeSet::new();
+        for stage in self.stages.iter().filter(|stage| is_bound(stage)) {
+            let mut parent = stage.parent();
+            while let Some(place) = parent.filter(|place| above.insert(*place)) {
+                parent = self.stages[place].parent();
+            }
+        }
+        let is_earlier = |stage: &Stage| stage.attempt < *attempt && stage.path == *path;
+        let earlier = (0..).zip(&self.stages).filter(|(_, s)| is_earlier(s));
+        let bound = earlier.filter(|(place, s)| is_bound(s) || above.contains(place));
+        bound.max_by_key(|(_, s)| s.attempt).map(|(place, _)| place)
+    }
+
+    /// A link to the span of an earlier attempt, which there has to be from now on.
+    fn link_to(&mut self, index: usize, naming: &Naming) -> Link {
+        let stage = &mut self.stages[index];
+        if !stage.is_finished() {
+            stage.extra_mut().promised = true;
+        }
+        Link {
             context: TraceContext {
                 trace_id: self.trace_id,
                 span_id: self.stage_span_id(index, naming),
@@ -714,7 +752,7 @@ impl Workflow {
                 trace_state: self.trace_state(),
             },
             remote: false,
-        })
+        }
     }
 
     fn stage_span_id(&self, index: usize, naming: &Naming) -> SpanId {

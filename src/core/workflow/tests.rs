@@ -435,6 +435,28 @@ fn the_last_word_before_a_span_is_finished_counts() {
     );
 }
 
+/// When it was first seen is no news about the workflow's end.
+#[test]
+fn what_is_seen_after_the_end_without_times_is_within_it() {
+    let naming = Naming {
+        skipped: true,
+        ..naming()
+    };
+    check_of(
+        event(),
+        &naming,
+        "5  Processing,0..
+         15 Completed,0..12 a=Skipped b=Completed
+         25 Completed,0..12
+         35 Completed,0..12",
+        &expect![[r#"
+            @15 a 12..12 unset result=skip | Skipped 12
+            @35 b 12..12 ok result=success | Completed 12
+            @35 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+}
+
 #[test]
 fn what_was_told_once_is_kept() {
     check(
@@ -919,7 +941,7 @@ fn rings_of_parents_are_cut() {
          15 Completed,0..20 a#2^b=Completed,2..13 b#1=Completed,1..14",
         &expect![[r#"
             @5 a in b 1..9 ok result=success | Completed 5
-            @5 b#2 after b 2..8 ok result=success | Completed 5
+            @5 b#2 in a#2 after b 2..8 ok result=success | Completed 5
             @15 a#2 after a 2..13 ok result=success | Processing 5 Completed 13
             @15 b 1..14 ok result=success | Processing 5 Completed 14
             @15 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 15
@@ -1008,6 +1030,24 @@ fn a_stage_that_succeeded_waits_for_what_has_not_begun() {
             @25 a in job 2..3 ok result=success | Processing 3 Completed 3
             @25 job 1..4 ok result=success | Completed 4
             @25 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
+        "#]],
+    );
+}
+
+/// Also through a stage that nothing is said of.
+#[test]
+fn a_stage_waits_for_what_runs_far_below() {
+    check(
+        "5  Processing,0.. job=Processing,1.. group^job=Null step^group=Processing,2..
+         15 Processing,0.. job=Failed,1..9 step^group=Processing,2..
+         25 Completed,0..20 job=Failed,1..9 step^group=Failed,2..8
+         35 Completed,0..20
+         45 Completed,0..20",
+        &expect![[r#"
+            @25 step in group 2..8 error "" result=failure type=Failed | Processing 5 Failed 8
+            @45 group in job 2..8 unset incomplete=Bool(true) |
+            @45 job 1..9 error "" result=failure type=Failed | Processing 5 Failed 9
+            @45 Workflow 0..20 ok result=success | Submitted -1 Processing 5 Completed 20
         "#]],
     );
 }
@@ -1152,7 +1192,7 @@ fn an_attempt_is_part_of_the_id() {
         "5 Completed,0..24 Run#1=Failed,1..2 Run#2=Completed,3..4",
     );
     let expected = [("Run", 1), ("Run", 2)].map(|stage| {
-        let edition = edition_of(&event());
+        let edition = edition_of(&event(), &naming());
         let trace_id = TraceId::of_run("risk", "w1", edition);
         SpanId::of_span(trace_id, "risk", "w1", edition, Some(stage))
     });
@@ -1261,11 +1301,47 @@ fn attempts_at_a_stage_with_stages() {
          25 Completed,0..24 job#2=Completed,11..23 job/a#3^job=Completed,12..20",
         &expect![[r#"
             @15 a in job 2..8 error "" result=failure type=Failed | Processing 5 Failed 8
-            @15 a#2 after a 11..12 error "" result=failure type=Failed | Failed 12
+            @15 a#2 in job#2 after a 11..12 error "" result=failure type=Failed | Failed 12
             @15 job 1..9 error "" result=failure type=Failed | Processing 5 Failed 9
+            @25 a#3 in job#2 after a#2 12..20 ok result=success | Processing 15 Completed 20
             @25 job#2 after job 11..23 ok result=success | Processing 15 Completed 23
-            @25 a#3 after a#2 12..20 ok result=success | Processing 15 Completed 20
             @25 Workflow 0..24 ok result=success | Submitted -1 Processing 5 Completed 24
+        "#]],
+    );
+}
+
+/// The one before may have been skipped, or have no status of its own.
+#[test]
+fn an_attempt_follows_past_those_that_have_no_span() {
+    check(
+        "5  Processing,0.. Run#1=Failed,1..2
+         15 Processing,0.. Run#1=Failed,1..2 Run#2=Skipped,3..4
+         25 Completed,0..12 Run#1=Failed,1..2 Run#2=Skipped,3..4 Run#3=Completed,5..6",
+        &expect![[r#"
+            @5 Run 1..2 error "" result=failure type=Failed | Failed 2
+            @25 Run#3 after Run 5..6 ok result=success | Completed 6
+            @25 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
+        "#]],
+    );
+    // Whatever their order in the answer.
+    check(
+        "5  Completed,0..12 Run#3=Completed,5..6 Run#2=Skipped,3..4 Run#1=Failed,1..2",
+        &expect![[r#"
+            @5 Run#3 after Run 5..6 ok result=success | Completed 5
+            @5 Run 1..2 error "" result=failure type=Failed | Failed 2
+            @5 Workflow 0..12 ok result=success | Submitted -1 Completed 5
+        "#]],
+    );
+    check(
+        "5  Processing,0.. job#1=Null job/a#1^job=Processing,1..
+         15 Completed,0..12 job#2=Completed,5..9 job/a#1^job=Completed,1..4
+         25 Completed,0..12
+         35 Completed,0..12",
+        &expect![[r#"
+            @15 a in job 1..4 ok result=success | Processing 4 Completed 4
+            @15 job#2 after job 5..9 ok result=success | Completed 9
+            @35 job 1..4 error "Superseded by a later attempt" result=failure type=superseded |
+            @35 Workflow 0..12 ok result=success | Submitted -1 Processing 5 Completed 12
         "#]],
     );
 }
@@ -1858,9 +1934,11 @@ fn an_api_that_goes_away_after_a_failure() {
     );
 }
 
-/// Version 2 as it is written: what was released is never changed, and has its bytes here then.
+const RECORD_2: &str = "02047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c000201010003020001000001000100000000000000040200010100010103000000000000000000";
+
+/// Version 3 as it is written, and what version 2 said of the same workflow.
 #[test]
-fn a_record_of_version_2_is_what_it_is() {
+fn a_record_of_version_2_is_read_for_ever() {
     let mut event = event();
     event.attempt = Some(2);
     event.parent = parent("01", None);
@@ -1877,7 +1955,17 @@ fn a_record_of_version_2_is_what_it_is() {
         let snapshot = snapshot(words.next().unwrap(), words);
         workflow.observe(snapshot, wall("5"), &naming, &mut Vec::new());
     }
-    let bytes = record::encode("risk", wall("3600"), &workflow);
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    expect!["02047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c000201010003020001000001000100000000000000040200010100010103000000000000000000"].assert_eq(&hex);
+    let hex = |workflow: &Workflow| -> String {
+        let bytes = record::encode("risk", wall("3600"), workflow);
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let written = hex(&workflow);
+    expect!["03047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c00020101000302000100000100010000000000000004020001010001010300000000000000000000"].assert_eq(&written);
+    let bytes: Vec<u8> = (0..RECORD_2.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&RECORD_2[at..at + 2], 16).unwrap())
+        .collect();
+    let record = record::decode(&bytes).unwrap();
+    assert_eq!((&*record.monitor, record.deadline), ("risk", wall("3600")));
+    assert_eq!(hex(&record.workflow), written);
 }

@@ -1,8 +1,9 @@
 //! An instance's side of the store: `RedisStore` of `src/store/redis.rs` step by step, on a wire that may be cut and
 //! may lose answers.
 
-use super::redis::{Claim, Field, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
+use super::redis::{Claim, Field, Kind, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
 use farspan::core::ids::RunKey;
+use farspan::core::notification::Notification;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::{Mono, Now};
 use farspan::core::{Change, Refusal, Stored};
@@ -85,13 +86,23 @@ pub struct Committed {
 impl Committed {
     pub fn is_plain(&self) -> bool {
         let claimed = &self.claimed;
-        self.refused.is_empty() && claimed.workflows.is_empty() && claimed.spans.is_empty()
+        let waits = claimed.spans.len() + claimed.notifications.len();
+        self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
     }
 }
 
 pub struct View<'a> {
     pub everything: &'a dyn Fn() -> Vec<Change>,
     pub room: usize,
+}
+
+/// How far one is in writing everything anew, in the order of the runs, or the changes that came meanwhile.
+#[derive(Clone, Copy)]
+struct Rejoining {
+    behind: Option<RunKey>,
+    /// `None`: everything.
+    from: Option<usize>,
+    until: usize,
 }
 
 pub struct Client {
@@ -113,7 +124,7 @@ pub struct Client {
     parts_max: usize,
     parts_left: usize,
     /// The last run that was written anew, and how many changes there were when it began.
-    rejoining: Option<(RunKey, usize)>,
+    rejoining: Option<Rejoining>,
     /// Commits that left something to the next.
     pub unfinished: u64,
     estates: Vec<Estate>,
@@ -259,34 +270,51 @@ impl Client {
         wire: &mut Wire<'_>,
         now: Now,
     ) -> Result<(), Trouble> {
-        let mut runs = by_run(&(view.everything)());
-        for run in by_run(changes).into_keys() {
-            if self.mine.contains(&run) {
-                runs.entry(run).or_default();
+        let mut it = match self.rejoining {
+            Some(it) => it,
+            None => {
+                self.register(wire, now)?;
+                let until = changes.len();
+                Rejoining {
+                    behind: None,
+                    from: None,
+                    until,
+                }
             }
-        }
-        let begun = self.rejoining;
-        match begun {
-            Some((behind, _)) => runs.retain(|run, _| *run > behind),
-            None => self.register(wire, now)?,
-        }
-        let seen = begun.map_or(changes.len(), |(_, seen)| seen);
-        let known = match self.sure.map(|sure| silence(sure, now)) {
-            Some(silent) if silent >= DONE_KEPT => Mode::Held,
-            _ => Mode::Whole,
         };
-        let mut written = self.write(runs, known, Mode::Whole, wire, now);
-        if written.is_ok() && begun.is_some() {
-            let since = by_run(&changes[seen..]);
-            written = self.write(since, Mode::Known, Mode::New, wire, now);
-            if let Err(Trouble::Unfinished(behind)) = &mut written {
-                *behind = RunKey::from_bytes([u8::MAX; 16]);
+        loop {
+            let (mut runs, modes) = match it.from {
+                None => {
+                    let mut runs = by_run(&(view.everything)());
+                    for run in by_run(changes).into_keys() {
+                        if self.mine.contains(&run) {
+                            runs.entry(run).or_default();
+                        }
+                    }
+                    let known = match self.sure.map(|sure| silence(sure, now)) {
+                        Some(silent) if silent >= DONE_KEPT => Mode::Held,
+                        _ => Mode::Whole,
+                    };
+                    (runs, (known, Mode::Whole))
+                }
+                Some(from) => (by_run(&changes[from..it.until]), (Mode::Known, Mode::New)),
+            };
+            runs.retain(|run, _| Some(*run) > it.behind);
+            let written = self.write(runs, modes.0, modes.1, wire, now);
+            if let Err(Trouble::Unfinished(behind)) = written {
+                it.behind = Some(behind);
+                self.rejoining = Some(it);
             }
+            written?;
+            if it.until == changes.len() {
+                break;
+            }
+            it = Rejoining {
+                behind: None,
+                from: Some(it.until),
+                until: changes.len(),
+            };
         }
-        if let Err(Trouble::Unfinished(behind)) = written {
-            self.rejoining = Some((behind, seen));
-        }
-        written?;
         self.rejoining = None;
         self.is_whole = true;
         self.sure = self.renewed;
@@ -453,13 +481,22 @@ impl Client {
             Some(record) => claimed.workflows.push((run, record)),
             None => claimed.finished.push((run, now.wall)),
         }
-        for ((sequence, monitor), bytes) in there.spans {
-            claimed.spans.push(EncodedSpan {
-                sequence,
-                run,
-                monitor,
-                bytes,
-            });
+        for ((kind, sequence, monitor), bytes) in there.items {
+            match (kind, monitor) {
+                (Kind::Span, monitor) => claimed.spans.push(EncodedSpan {
+                    sequence,
+                    run,
+                    monitor,
+                    bytes,
+                }),
+                (Kind::Notification, Some(monitor)) => claimed.notifications.push(Notification {
+                    sequence,
+                    run,
+                    monitor,
+                    bytes,
+                }),
+                (Kind::Notification, None) => panic!("nobody's notification"),
+            }
         }
     }
 }
@@ -473,13 +510,13 @@ fn silence(since: Now, now: Now) -> Duration {
 struct Changed {
     /// `Some(None)`: it goes.
     record: Option<Option<Vec<u8>>>,
-    spans: BTreeMap<Field, Option<Arc<[u8]>>>,
+    items: BTreeMap<Field, Option<Arc<[u8]>>>,
 }
 
 impl Changed {
     fn sets(&self) -> usize {
         let record = matches!(self.record, Some(Some(_)));
-        self.spans.values().flatten().count() + usize::from(record)
+        self.items.values().flatten().count() + usize::from(record)
     }
 
     fn part(self, run: RunKey, mode: Mode) -> Part {
@@ -488,21 +525,25 @@ impl Changed {
             mode,
             record_goes: self.record == Some(None),
             record: self.record.flatten(),
-            spans: Vec::new(),
-            spans_gone: Vec::new(),
+            items: Vec::new(),
+            items_gone: Vec::new(),
         };
-        for (field, span) in self.spans {
-            match span {
-                Some(span) => part.spans.push((field, span)),
-                None => part.spans_gone.push(field),
+        for (field, item) in self.items {
+            match item {
+                Some(item) => part.items.push((field, item)),
+                None => part.items_gone.push(field),
             }
         }
         part
     }
 }
 
-fn field_of(span: &EncodedSpan) -> Field {
-    (span.sequence, span.monitor.clone())
+fn field_of_span(span: &EncodedSpan) -> Field {
+    (Kind::Span, span.sequence, span.monitor.clone())
+}
+
+fn field_of_notification(it: &Notification) -> Field {
+    (Kind::Notification, it.sequence, Some(it.monitor.clone()))
 }
 
 fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
@@ -514,13 +555,23 @@ fn by_run(changes: &[Change]) -> BTreeMap<RunKey, Changed> {
             }
             Change::RemoveWorkflow(run) => runs.entry(*run).or_default().record = Some(None),
             Change::PutSpan(span) => {
-                let spans = &mut runs.entry(span.run).or_default().spans;
-                spans.insert(field_of(span), Some(span.bytes.clone()));
+                let items = &mut runs.entry(span.run).or_default().items;
+                items.insert(field_of_span(span), Some(span.bytes.clone()));
             }
             Change::RemoveSpans(spans) => {
                 for span in spans {
                     let run = runs.entry(span.run).or_default();
-                    run.spans.insert(field_of(span), None);
+                    run.items.insert(field_of_span(span), None);
+                }
+            }
+            Change::PutNotification(it) => {
+                let items = &mut runs.entry(it.run).or_default().items;
+                items.insert(field_of_notification(it), Some(it.bytes.clone()));
+            }
+            Change::RemoveNotifications(notifications) => {
+                for it in notifications {
+                    let run = runs.entry(it.run).or_default();
+                    run.items.insert(field_of_notification(it), None);
                 }
             }
             Change::PutFinished(run, _) => drop(runs.entry(*run).or_default()),

@@ -8,6 +8,7 @@ use crate::api;
 use crate::random::Random;
 use farspan::core::event::StartEvent;
 use farspan::core::ids::RunKey;
+use farspan::core::notification::{FinishedEvent, Notify};
 use farspan::core::outbox::Batch;
 use farspan::core::span::Span;
 use farspan::core::time::{Mono, Now};
@@ -21,6 +22,8 @@ pub enum Effect {
     Poll(Poll),
     Send(Batch),
     Finished(Box<Span>, Arc<[u8]>),
+    Announce(Box<FinishedEvent>, Arc<[u8]>),
+    Tell(Notify),
     Note(Note),
 }
 
@@ -37,6 +40,13 @@ struct Unused {
     loses_claim: bool,
     gives_up: Option<u32>,
     late: Vec<Late>,
+}
+
+/// Runs that it has, and that it knows to be done.
+#[derive(Default)]
+pub struct Known {
+    pub held: BTreeSet<RunKey>,
+    pub done: BTreeSet<RunKey>,
 }
 
 pub struct Instance {
@@ -74,6 +84,7 @@ pub struct Instance {
     events_stored: u64,
     events_wait: bool,
     exports: Vec<Batch>,
+    notifies: Vec<Notify>,
     settled: Vec<Action>,
     /// Runs refused.
     pub refused: u64,
@@ -137,6 +148,7 @@ impl Instance {
             store_again_at: None,
             events_stored: 0,
             exports: Vec::new(),
+            notifies: Vec::new(),
             settled: Vec::new(),
             refused: 0,
             claimed: 0,
@@ -177,7 +189,7 @@ impl Instance {
     pub fn is_idle(&self) -> bool {
         let reader = self.reader.as_ref();
         self.core.watched() == 0
-            && self.core.spans_waiting() == 0
+            && self.core.spans_waiting() + self.core.notifications_waiting() == 0
             && self.events.is_empty()
             && self.unstored.is_empty()
             && self.exports.is_empty()
@@ -187,7 +199,8 @@ impl Instance {
 
     /// Whether its loop, at the stop, waits for nothing any more.
     pub fn has_stopped(&self, at: u64) -> bool {
-        let left = self.core.polls_in_flight() + self.core.spans_waiting() + self.unstored.len();
+        let undelivered = self.core.spans_waiting() + self.core.notifications_waiting();
+        let left = self.core.polls_in_flight() + undelivered + self.unstored.len();
         self.stops_at
             .is_some_and(|latest| left == 0 || at >= latest)
     }
@@ -204,21 +217,25 @@ impl Instance {
         self.client.is_whole && self.store_again_at.is_none()
     }
 
-    pub fn knows(&self, at: u64) -> BTreeSet<RunKey> {
-        let everything = self.core.everything(self.clock(at));
-        let run = |change: &Change| match change {
-            Change::PutWorkflow { run, .. } | Change::PutFinished(run, _) => Some(*run),
-            Change::PutSpan(span) => Some(span.run),
-            _ => None,
-        };
-        everything.iter().filter_map(run).collect()
+    pub fn knows(&self, at: u64) -> Known {
+        let mut known = Known::default();
+        for change in self.core.everything(self.clock(at)) {
+            match change {
+                Change::PutWorkflow { run, .. } => known.held.insert(run),
+                Change::PutSpan(span) => known.held.insert(span.run),
+                Change::PutNotification(it) => known.held.insert(it.run),
+                Change::PutFinished(run, _) => known.done.insert(run),
+                _ => false,
+            };
+        }
+        known
     }
 
     /// One turn of the loop; with nothing to take in, whatever is due. What is there shares the turn.
     pub fn turn(&mut self, inputs: Vec<Input>, around: &mut Around<'_>) {
         let mut is_outcome = false;
         for input in inputs {
-            is_outcome |= matches!(input, Input::Exported { .. });
+            is_outcome |= matches!(input, Input::Exported { .. } | Input::Notified(_));
             self.handle(input, around);
         }
         self.handle(Input::Tick, around);
@@ -287,6 +304,13 @@ impl Instance {
                     self.core.handle(Input::Encoded(bytes), now);
                 }
                 Action::Export(batch) => self.exports.push(batch),
+                Action::Announce(event) => {
+                    let bytes: Arc<[u8]> = format!("{event:?}").into_bytes().into();
+                    around.effects.push(Effect::Announce(event, bytes.clone()));
+                    self.core.handle(Input::EncodedEvent(bytes), now);
+                }
+                Action::Notify(notify) => self.notifies.push(notify),
+                Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(_) | Action::Leave(_) => self.settled.push(action),
                 Action::Note(note) => around.effects.push(Effect::Note(note)),
             }
@@ -314,8 +338,12 @@ impl Instance {
         if !self.client.may_export(self.clock(around.at)) {
             return;
         }
-        if !self.exports.is_empty() && self.strike(CrashPoint::AfterCommit) {
+        let leaves = !self.exports.is_empty() || !self.notifies.is_empty();
+        if leaves && self.strike(CrashPoint::AfterCommit) {
             return;
+        }
+        for notify in std::mem::take(&mut self.notifies) {
+            around.effects.push(Effect::Tell(notify));
         }
         for batch in std::mem::take(&mut self.exports) {
             around.effects.push(Effect::Send(batch));
@@ -335,10 +363,16 @@ impl Instance {
         let commit_at = *self.commit_at.get_or_insert(now + delay);
         let accepted = self.core.counters().events_accepted;
         let events_wait = self.events_wait || accepted == self.events_stored;
-        let acknowledged = |change: &Change| matches!(change, Change::RemoveSpans(_));
+        let acknowledged = |change: &Change| {
+            matches!(
+                change,
+                Change::RemoveSpans(_) | Change::RemoveNotifications(_)
+            )
+        };
         now < commit_at
             && now < self.client.next_deadline()
             && self.exports.is_empty()
+            && self.notifies.is_empty()
             && events_wait
             && !self.unstored.iter().any(acknowledged)
     }
@@ -410,6 +444,9 @@ impl Instance {
                 batch.spans.retain(|span| !lost.contains(&span.run));
             }
             self.exports.retain(|batch| !batch.spans.is_empty());
+            for notify in &mut self.notifies {
+                notify.notifications.retain(|it| !lost.contains(&it.run));
+            }
             self.handle(Input::Refused(committed.refused), around);
         }
         self.claimed += committed.claimed.workflows.len() as u64;

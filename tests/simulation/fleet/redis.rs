@@ -28,18 +28,24 @@ pub struct Redis {
 pub struct Run {
     pub owner: Owner,
     pub record: Option<Vec<u8>>,
-    pub spans: BTreeMap<Field, Arc<[u8]>>,
+    pub items: BTreeMap<Field, Arc<[u8]>>,
 }
 
-/// A span's: its sequence, and its monitor.
-pub type Field = (u64, Option<Arc<str>>);
+/// A span's or a finished event's: its sequence, and its monitor.
+pub type Field = (Kind, u64, Option<Arc<str>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Span,
+    Notification,
+}
 
 /// What the simulation knows of Redis and nobody else.
 #[derive(Default)]
 pub struct Ledger {
     /// Runs that were stored once.
     pub accepted: BTreeSet<RunKey>,
-    /// Spans that were stored once.
+    /// Spans and finished events that were stored once.
     pub stored: BTreeSet<Arc<[u8]>>,
     /// Runs that are over.
     over: BTreeSet<RunKey>,
@@ -100,9 +106,9 @@ pub struct Part {
     pub run: RunKey,
     pub mode: Mode,
     pub record: Option<Vec<u8>>,
-    pub spans: Vec<(Field, Arc<[u8]>)>,
+    pub items: Vec<(Field, Arc<[u8]>)>,
     pub record_goes: bool,
-    pub spans_gone: Vec<Field>,
+    pub items_gone: Vec<Field>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +174,7 @@ impl Redis {
 
     fn commit_part(&mut self, owner: Owner, part: &Part, now: u64) -> Option<Why> {
         let run = part.run;
-        let sets = part.spans.len() + usize::from(part.record.is_some());
+        let sets = part.items.len() + usize::from(part.record.is_some());
         let done = self.done.get(&run).is_some_and(|expires| now < *expires);
         let is_new = !self.runs.contains_key(&run);
         match self.runs.get(&run) {
@@ -185,24 +191,27 @@ impl Redis {
         let mut there = self.runs.remove(&run).unwrap_or(Run {
             owner,
             record: None,
-            spans: BTreeMap::new(),
+            items: BTreeMap::new(),
         });
         if let Some(record) = &part.record {
             there.record = Some(record.clone());
+        }
+        // One that a later attempt ends at once has no record, only spans.
+        if sets > 0 {
             self.ledger.accepted.insert(run);
         }
-        for (field, span) in &part.spans {
-            there.spans.insert(field.clone(), span.clone());
-            self.ledger.stored.insert(span.clone());
+        for (field, item) in &part.items {
+            there.items.insert(field.clone(), item.clone());
+            self.ledger.stored.insert(item.clone());
         }
         if part.record_goes {
             there.record = None;
         }
-        for field in &part.spans_gone {
-            there.spans.remove(field);
+        for field in &part.items_gone {
+            there.items.remove(field);
         }
         self.ledger.written(run, owner);
-        if sets == 0 && there.record.is_none() && there.spans.is_empty() {
+        if sets == 0 && there.record.is_none() && there.items.is_empty() {
             self.runs_of.entry(owner).or_default().remove(&run);
             self.done.insert(run, now + DONE_KEPT);
             self.ledger.over.insert(run);
@@ -304,12 +313,13 @@ impl Redis {
     }
 
     /// Everything goes. Of each run the living who know it are told apart from what nobody knows any more.
-    pub fn flush_all(&mut self, known_by: impl Fn(RunKey) -> BTreeSet<Owner>, now: u64) {
+    /// What is done is known to those who know that.
+    pub fn flush_all(&mut self, known_by: impl Fn(RunKey, bool) -> BTreeSet<Owner>, now: u64) {
         let (runs, done) = (self.runs.keys(), self.done.iter());
         let done = done.filter(|(_, expires)| now < **expires);
         let lost: Vec<RunKey> = runs.chain(done.map(|(run, _)| run)).copied().collect();
         for run in lost {
-            let mut knowing = known_by(run);
+            let mut knowing = known_by(run, !self.runs.contains_key(&run));
             if let Some(there) = self.runs.get(&run) {
                 knowing.retain(|owner| *owner == there.owner);
             }

@@ -101,20 +101,14 @@ impl FleetScenario {
         for n in 0..workflows as usize {
             let at = BEGIN + r.between(0, arrival);
             let settings = &settings;
-            plans.push(scenario::plan(
-                r,
-                n,
-                at,
-                duration,
-                settings,
-                &mut parent,
-                0.0,
-                false,
-            ));
-            events.push((at, n));
-            while r.chance(doubled) {
-                events.push((at + r.between(0, 2 * horizon), n));
-            }
+            let place = plans.len();
+            let attempts = scenario::plan(r, n, at, duration, settings, &mut parent, 0.0, false);
+            plans.extend(scenario::linked(attempts, place, |at, place| {
+                events.push((at, place));
+                while r.chance(doubled) {
+                    events.push((at + r.between(0, 2 * horizon), place));
+                }
+            }));
         }
         let faults_end = BEGIN + horizon;
         let spans_max = settings.batch.spans_max;

@@ -1,14 +1,14 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
-use super::instance::{Around, Effect, Instance};
-use super::redis::{Late, Owner, Redis};
+use super::instance::{Around, Effect, Instance, Known};
+use super::redis::{Kind, Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::random::Random;
 use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
-use crate::world::{Ids, hold_exact, hold_span, sampled};
-use farspan::core::event::Value;
-use farspan::core::ids::{RunKey, SpanId};
+use crate::trace::{self, Ids, Part, Spans, hold_exact, hold_span, hold_whole, sampled};
+use farspan::core::ids::{RunKey, SpanId, TraceId};
+use farspan::core::notification::{Notified, Notify, NotifyTrouble};
 use farspan::core::outbox::{Batch, ExportOutcome};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::workflow::{Abandoned, keys_of};
@@ -28,6 +28,9 @@ pub struct FleetTally {
     pub spans: u64,
     /// Spans that arrived again, the same.
     pub again: u64,
+    /// Workflows of whose end somebody was told, and times that it was told again, the same.
+    pub announced: u64,
+    pub announced_again: u64,
     /// At each point, the stops last.
     pub crashes: [u64; 7],
     pub freezes: u64,
@@ -62,11 +65,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 19] {
+    fn numbers(mut self) -> [u64; 21] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 19] {
+    fn numbers_mut(&mut self) -> [&mut u64; 21] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -74,6 +77,8 @@ impl FleetTally {
             &mut self.exact,
             &mut self.spans,
             &mut self.again,
+            &mut self.announced,
+            &mut self.announced_again,
             &mut self.freezes,
             &mut self.sleeps,
             &mut self.cuts,
@@ -100,7 +105,7 @@ impl std::fmt::Display for FleetTally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; \
+            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; {} ends told, {} told again; \
              {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
              refused, {} taken over, {} times everything written anew, {} commits that left something to the next, {} late batches, {} runs excused",
             self.runs,
@@ -109,6 +114,8 @@ impl std::fmt::Display for FleetTally {
             self.exact,
             self.spans,
             self.again,
+            self.announced,
+            self.announced_again,
             self.crashes[..6].iter().sum::<u64>(),
             self.crashes[6],
             self.freezes,
@@ -144,7 +151,9 @@ struct World {
     /// How long after a stop it starts again.
     stopping: Vec<Option<u64>>,
     rates: Vec<Rate>,
+    /// The first attempt at each workflow.
     by_id: BTreeMap<Box<str>, usize>,
+    parts: BTreeMap<SpanId, (usize, Part)>,
     by_run: BTreeMap<RunKey, usize>,
     /// When somebody heard of it first, which may be long before it is stored.
     heard: BTreeMap<RunKey, u64>,
@@ -152,6 +161,8 @@ struct World {
     spans: BTreeMap<Arc<[u8]>, Span>,
     /// What the collector has.
     arrived: BTreeMap<SpanId, Arc<[u8]>>,
+    /// What was told of the ends of runs.
+    told: BTreeMap<RunKey, Arc<[u8]>>,
     /// What everybody waits for at the latest.
     latest: u64,
     quiet_since: Option<u64>,
@@ -167,6 +178,8 @@ enum Happening {
     Answered(Owner, Polled),
     Arrives(Owner, Batch),
     Exported(Owner, u64, ExportOutcome),
+    Told(Owner, Notify),
+    Notified(Owner, Notified),
     Fault(Fault),
     Late(Late),
     Wake(Owner, Option<u64>),
@@ -205,13 +218,13 @@ impl World {
             gone: vec![false; scenario.instances],
             stopping: vec![None; scenario.instances],
             rates: base.hosts.iter().map(|_| Rate::default()).collect(),
-            by_id: (plans.clone())
-                .map(|(plan, n)| (plan.event.workflow_id.clone(), n))
-                .collect(),
+            parts: trace::parts(base),
+            by_id: base.firsts(),
             heard: BTreeMap::new(),
             by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
             spans: BTreeMap::new(),
             arrived: BTreeMap::new(),
+            told: BTreeMap::new(),
             latest: latest.unwrap_or(BEGIN),
             quiet_since: None,
             standing: 0,
@@ -268,16 +281,20 @@ impl World {
             true => self.standing + 1,
             false => 0,
         };
-        assert!(self.standing < 10_000, "time stands still: {}", self.told());
+        assert!(
+            self.standing < 10_000,
+            "time stands still: {}",
+            self.state()
+        );
         assert!(
             self.now < self.latest + 3 * HOUR + 8 * nanos(self.scenario.lease),
             "it does not come to an end: {}",
-            self.told()
+            self.state()
         );
         !self.is_over()
     }
 
-    fn told(&self) -> String {
+    fn state(&self) -> String {
         let of = |it: &Instance| {
             let reader = it.reader.as_ref();
             format!(
@@ -338,6 +355,12 @@ impl World {
                 }
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
+            Happening::Told(owner, notify) => self.tell(owner, notify),
+            Happening::Notified(owner, notified) => {
+                if self.of_life(owner).is_some() {
+                    self.hear(owner.0, Input::Notified(notified));
+                }
+            }
             Happening::Fault(fault) => self.fault(fault),
             Happening::Late(late) => match self.redis.arrives_late(late, self.now) {
                 true => self.tally.late_scripts += 1,
@@ -414,7 +437,7 @@ impl World {
         let by_run = self.by_run.clone();
         let mut all = true;
         for (run, plan) in by_run {
-            if !self.redis.ledger.accepted.contains(&run) {
+            if !self.is_taken(run, plan) {
                 self.publish(plan);
                 all = false;
             }
@@ -428,6 +451,18 @@ impl World {
         if !all || is_coming || !scenario.base.events.iter().all(|(at, _)| *at <= self.now) {
             self.plan(self.now + 2 * MINUTE, Happening::Again);
         }
+    }
+
+    /// Whether somebody has it, or there is nothing to have: of one that was not recorded and that a later attempt has
+    /// ended at once.
+    fn is_taken(&self, run: RunKey, plan: usize) -> bool {
+        let base = &self.scenario.base;
+        let plan = &base.plans[plan];
+        let naming = &base.settings.monitors[plan.monitor].naming;
+        let may_lack = plan.later.is_some() && !sampled(plan, base) && !naming.notifies;
+        // One that is superseded in the turn that hears of it has no record.
+        let is_told = self.told.contains_key(&run);
+        may_lack || is_told || self.redis.ledger.accepted.contains(&run)
     }
 
     /// What an instance does with this input, or with the time that has passed.
@@ -582,14 +617,18 @@ impl World {
         if !self.instances.iter().flatten().all(well) {
             return self.plan(now + SECOND, Happening::Fault(Fault::Flush));
         }
-        let mut known: Vec<(Owner, BTreeSet<RunKey>)> = Vec::new();
+        let mut known: Vec<(Owner, Known)> = Vec::new();
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
             (it.loses_claim, it.gives_up) = (false, None);
             known.push((it.client.owner, it.knows(now)));
         }
-        let known_by = |run: RunKey| {
-            let knowing = known.iter().filter(|(_, runs)| runs.contains(&run));
+        let known_by = |run: RunKey, is_done: bool| {
+            let knows = |known: &Known| match is_done {
+                true => known.done.contains(&run),
+                false => known.held.contains(&run) || known.done.contains(&run),
+            };
+            let knowing = known.iter().filter(|(_, known)| knows(known));
             knowing.map(|(owner, _)| *owner).collect()
         };
         self.redis.flush_all(known_by, now);
@@ -601,6 +640,14 @@ impl World {
             Effect::Poll(poll) => self.polled(owner, poll),
             Effect::Finished(span, bytes) => self.finished(*span, bytes),
             Effect::Send(batch) => self.sent(owner, batch),
+            Effect::Announce(event, bytes) => {
+                let plan = &self.scenario.base.plans[self.by_run[&event.run]];
+                let naming = &self.scenario.base.settings.monitors[plan.monitor].naming;
+                assert!(naming.notifies, "nobody wants to know");
+                assert_eq!(*event.workflow_id, *plan.event.workflow_id);
+                assert!(!bytes.is_empty());
+            }
+            Effect::Tell(notify) => self.leaves(owner, notify),
             Effect::Note(note) => self.noted(&note),
         }
     }
@@ -618,8 +665,8 @@ impl World {
         let Some(sent) = self.of_life(owner).map(|it| it.clock(self.now)) else {
             return;
         };
-        let plan = &scenario.base.plans[self.by_id[&*poll.workflow_id]];
-        let rate = &mut self.rates[plan.host];
+        let plan = self.by_id[&*poll.workflow_id];
+        let rate = &mut self.rates[scenario.base.plans[plan].host];
         let reply = api::reply(&scenario.base, plan, rate, self.now, &mut self.random);
         let polled = |answer| Polled {
             slot: poll.slot,
@@ -640,18 +687,12 @@ impl World {
 
     fn finished(&mut self, span: Span, bytes: Arc<[u8]>) {
         let scenario = self.scenario.clone();
-        let plan = &scenario.base.plans[self.plan_of(&span)];
-        hold_span(&span, plan, &Ids::of(plan, &scenario.base));
+        let known = self.parts.get(&span.span_id);
+        let (plan, part) = known.unwrap_or_else(|| panic!("a span of nothing: {span:?}"));
+        let plan = &scenario.base.plans[*plan];
+        hold_span(&span, part, plan, &scenario.base);
         assert!(sampled(plan, &scenario.base));
         self.spans.insert(bytes, span);
-    }
-
-    fn plan_of(&self, span: &Span) -> usize {
-        let id = (span.attributes.iter()).find(|(key, _)| **key == *"workflowId");
-        let Some((_, Value::Str(id))) = id else {
-            panic!("a span of no run: {span:?}");
-        };
-        self.by_id[id]
     }
 
     /// A batch is handed to the exporter.
@@ -671,8 +712,8 @@ impl World {
             let there = self.redis.runs.get(&span.run);
             // Of two lives of one name the newer has pushed the older aside.
             let is_ours = there.is_some_and(|there| {
-                let field = (span.sequence, span.monitor.clone());
-                there.owner == owner && there.spans.get(&field) == Some(&span.bytes)
+                let field = (Kind::Span, span.sequence, span.monitor.clone());
+                there.owner == owner && there.items.get(&field) == Some(&span.bytes)
             });
             assert!(
                 is_ours || lost(&span.run),
@@ -684,6 +725,80 @@ impl World {
         let latency = self.scenario.base.collector.latency_max / 2;
         let at = self.now + self.random.between(0, latency);
         self.plan(at, Happening::Arrives(owner, batch));
+    }
+
+    /// Finished events are handed to the notifier.
+    fn leaves(&mut self, owner: Owner, notify: Notify) {
+        self.digest(3, owner.1 << 32 | notify.notifications.len() as u64);
+        let ledger = &self.redis.ledger;
+        for it in &notify.notifications {
+            assert!(
+                ledger.stored.contains(&it.bytes),
+                "told before it was stored"
+            );
+            let lost = ledger.exposed.contains_key(&it.run) || ledger.excused.contains(&it.run);
+            let is_ours = self.redis.runs.get(&it.run).is_some_and(|there| {
+                let field = (Kind::Notification, it.sequence, Some(it.monitor.clone()));
+                there.owner == owner && there.items.get(&field) == Some(&it.bytes)
+            });
+            assert!(is_ours || lost, "told, and in the store it is another's");
+        }
+        let latency = self.scenario.base.collector.latency_max / 2;
+        let at = self.now + self.random.between(0, latency);
+        self.plan(at, Happening::Told(owner, notify));
+    }
+
+    /// They are with the receiver, unless their sender's end was first.
+    fn tell(&mut self, owner: Owner, notify: Notify) {
+        let asleep_until = self.of_life(owner).and_then(|it| it.asleep_until);
+        let is_gone = self.of_life(owner).is_none();
+        if let Some(until) = asleep_until
+            && self.random.chance(0.5)
+        {
+            return self.plan(until + 1, Happening::Told(owner, notify));
+        }
+        if is_gone && self.random.chance(0.5) {
+            return;
+        }
+        let scenario = self.scenario.clone();
+        let (base, faults) = (&scenario.base, &scenario.base.collector);
+        let faulty = self.now < base.faults_end;
+        let down = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
+        let is_down = faulty && faults.outages.iter().any(down);
+        let mut notified = Notified {
+            monitor: notify.monitor,
+            batch: notify.batch,
+            taken: Vec::new(),
+            refused: Vec::new(),
+            trouble: None,
+        };
+        for it in notify.notifications {
+            let fails = is_down || (faulty && self.random.chance(faults.retry));
+            if !fails || self.random.chance(faults.unacknowledged) {
+                self.told(it.run, it.bytes);
+            }
+            if fails {
+                notified.trouble = Some(NotifyTrouble {
+                    reason: "503".into(),
+                    retry_after: None,
+                });
+                break;
+            }
+            notified.taken.push(it.run);
+        }
+        let at = self.now + self.random.between(0, faults.latency_max / 2);
+        self.plan(at, Happening::Notified(owner, notified));
+    }
+
+    fn told(&mut self, run: RunKey, bytes: Arc<[u8]>) {
+        let is_excused = self.redis.ledger.excused.contains(&run);
+        match self.told.insert(run, bytes.clone()) {
+            None => self.tally.announced += 1,
+            Some(known) => {
+                assert!(is_excused || known == bytes, "a run with two ends");
+                self.tally.announced_again += 1;
+            }
+        }
     }
 
     /// It is at the collector, unless its sender's end was first.
@@ -755,34 +870,54 @@ impl World {
     fn noted(&mut self, note: &Note) {
         match note {
             Note::NotRestored { why, .. } => panic!("not restored: {why}"),
-            Note::Watching { workflow_id, .. } => {
-                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
-                let run = self.run_of(plan);
-                self.heard.entry(run).or_insert(self.now);
+            Note::Watching {
+                workflow_id,
+                trace_id,
+            } => {
+                for plan in self.attempts(workflow_id, *trace_id) {
+                    let run = self.run_of(&self.scenario.base.plans[plan]);
+                    self.heard.entry(run).or_insert(self.now);
+                }
             }
             Note::Shed { workflow_id } => panic!("{workflow_id} was shed"),
             Note::Ended {
                 workflow_id,
+                trace_id,
                 abandoned,
                 ..
             } => {
-                let plan = &self.scenario.base.plans[self.by_id[&**workflow_id]];
-                let monitor = &self.scenario.base.settings.monitors[plan.monitor];
-                match abandoned {
-                    Some(Abandoned::NotFound) => {
-                        assert!(!plan.exists, "it is there");
-                    }
-                    Some(Abandoned::TimedOut) => {
-                        let first = self.heard[&self.run_of(plan)];
-                        // The deadline is by the wall clock of whoever heard of it first.
-                        let since = self.now + 5 * SECOND - first;
-                        assert!(since >= nanos(monitor.pace.timeout), "timed out early");
-                    }
-                    Some(Abandoned::Superseded) => panic!("no plan has attempts"),
-                    None => assert!(self.now >= plan.course.end),
-                }
+                let attempts = self.attempts(workflow_id, *trace_id);
+                let plans = attempts.iter().map(|plan| &self.scenario.base.plans[*plan]);
+                let may_end = |plan: &Plan| self.may_end(plan, *abandoned);
+                assert!(
+                    plans.into_iter().any(may_end),
+                    "{workflow_id}: {abandoned:?}"
+                );
             }
             _ => {}
+        }
+    }
+
+    /// The attempts at a workflow that this trace may be of: several where they share a parent's.
+    fn attempts(&self, workflow_id: &str, trace_id: TraceId) -> Vec<usize> {
+        let plans = &self.scenario.base.plans;
+        let first = self.by_id[workflow_id];
+        std::iter::successors(Some(first), |plan| plans[*plan].later)
+            .filter(|plan| Ids::of(&plans[*plan], &self.scenario.base).trace == trace_id)
+            .collect()
+    }
+
+    /// Whether it may end like that now.
+    fn may_end(&self, plan: &Plan, abandoned: Option<Abandoned>) -> bool {
+        let monitor = &self.scenario.base.settings.monitors[plan.monitor];
+        match abandoned {
+            Some(Abandoned::NotFound) => !plan.exists,
+            Some(Abandoned::TimedOut) => self.heard.get(&self.run_of(plan)).is_some_and(|first| {
+                // The deadline is by the wall clock of whoever heard of it first.
+                self.now + 5 * SECOND - first >= nanos(monitor.pace.timeout)
+            }),
+            Some(Abandoned::Superseded) => plan.later.is_some(),
+            None => self.now >= plan.course.end,
         }
     }
 
@@ -801,14 +936,14 @@ impl World {
         assert!(self.redis.owners.is_empty(), "the dead own nothing");
         assert!(self.redis.runs_of.values().all(BTreeSet::is_empty));
         let scenario = self.scenario.clone();
-        for plan in &scenario.base.plans {
+        for (index, plan) in scenario.base.plans.iter().enumerate() {
             let run = self.run_of(plan);
-            assert!(self.redis.ledger.accepted.contains(&run));
+            assert!(self.is_taken(run, index));
             self.tally.workflows += 1;
             if self.redis.ledger.excused.contains(&run) {
                 self.tally.excused += 1;
             } else {
-                self.hold_whole(plan);
+                self.hold_trace(index);
             }
         }
         self.tally.runs = 1;
@@ -817,32 +952,35 @@ impl World {
     }
 
     /// The collector has one whole trace of it.
-    fn hold_whole(&mut self, plan: &Plan) {
-        let base = &self.scenario.base;
-        let ids = Ids::of(plan, base);
-        let at = |id: &SpanId| self.arrived.get(id).map(|bytes| &self.spans[bytes]);
-        let root = at(&ids.root);
-        assert_eq!(root.is_some(), sampled(plan, base), "its root");
-        let mut stages = BTreeMap::new();
-        for stage in &plan.stages {
-            if let Some(span) = at(&ids.stage(plan, &stage.path, base)) {
-                stages.insert(stage.path.clone(), span.clone());
-            }
-        }
-        let Some(root) = root else {
-            return assert!(stages.is_empty());
+    fn hold_trace(&mut self, index: usize) {
+        let scenario = self.scenario.clone();
+        let base = &scenario.base;
+        let plan = &base.plans[index];
+        let of_plan = |(id, (of, part)): (&SpanId, &(usize, Part))| {
+            let bytes = self.arrived.get(id).filter(|_| *of == index)?;
+            Some((part.clone(), &self.spans[bytes]))
         };
-        for stage in stages.values() {
-            let within = root.start <= stage.start && stage.end <= root.end;
-            assert!(within, "{stage:?} outside {root:?}");
+        let notifies = base.settings.monitors[plan.monitor].naming.notifies;
+        let is_told = self.told.contains_key(&self.run_of(plan));
+        assert_eq!(is_told, notifies, "its end");
+        let spans: Spans<'_> = self.parts.iter().filter_map(of_plan).collect();
+        assert_eq!(!spans.is_empty(), sampled(plan, base), "its trace");
+        if spans.is_empty() {
+            return;
         }
+        hold_whole(&spans, plan, base);
+        let root = spans[&Part::Workflow];
         let names: Vec<&str> = root.events.iter().map(|event| &*event.name).collect();
         let told: BTreeSet<&&str> = names.iter().collect();
         assert_eq!(told.len(), names.len(), "a status told twice: {root:?}");
-        let given_up = [Abandoned::TimedOut, Abandoned::NotFound]
-            .map(|why| SpanStatus::Error(why.message().into()));
+        let given_up = [
+            Abandoned::TimedOut,
+            Abandoned::NotFound,
+            Abandoned::Superseded,
+        ]
+        .map(|why| SpanStatus::Error(why.message().into()));
         if !given_up.contains(&root.status) {
-            hold_exact(Some(root), &stages, plan, base);
+            hold_exact(&spans, plan, base);
             self.tally.exact += 1;
         }
     }

@@ -19,11 +19,25 @@ fn schema() -> Value {
     read("docs/farspan.schema.json")
 }
 
-fn files_of(directory: &str) -> Vec<PathBuf> {
+fn files_of(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let entries = std::fs::read_dir(path).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    files
+}
+
+/// The configurations among the examples: one for each preset, and what stands beside programs.
+fn examples() -> Vec<PathBuf> {
+    let entries = files_of("examples").into_iter();
+    let (folders, mut files): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.is_dir());
+    assert_eq!(files.len(), PRESETS.len(), "{files:?}");
+    for folder in folders {
+        let mut beside = files_of(&folder);
+        beside.retain(|file| file.extension().is_some_and(|it| it == "json"));
+        assert!(!beside.is_empty(), "{}", folder.display());
+        files.extend(beside);
+    }
     files
 }
 
@@ -114,6 +128,11 @@ impl Validator<'_> {
                 let mut all = said.as_array().unwrap().iter();
                 wrong(!all.any(|schema| self.fits(schema, value)));
             }
+            "oneOf" => {
+                let all = said.as_array().unwrap().iter();
+                let fitting = all.filter(|schema| self.fits(schema, value)).count();
+                wrong(value.is_object() && fitting != 1);
+            }
             "allOf" => {
                 for schema in said.as_array().unwrap() {
                     self.validate(schema, value, at, mistakes);
@@ -196,9 +215,7 @@ fn every_preset_and_every_example_fits() {
         let mistakes = validator.check(&json!({"monitors": [monitor]}));
         assert!(mistakes.is_empty(), "{name}: {mistakes:#?}");
     }
-    let examples = files_of("examples");
-    assert_eq!(examples.len(), PRESETS.len(), "{examples:?}");
-    for example in examples {
+    for example in examples() {
         let document = read(&example);
         let mistakes = validator.check(&document);
         assert!(mistakes.is_empty(), "{}: {mistakes:#?}", example.display());
@@ -223,7 +240,7 @@ fn every_example_is_a_configuration() {
             _ => {}
         }
     }
-    for example in files_of("examples") {
+    for example in examples() {
         let mut document = read(&example);
         elsewhere(&mut document);
         let scratch = Scratch::new(&FILES);
@@ -255,10 +272,10 @@ fn asked() -> BTreeSet<String> {
     stages["stages"] = json!([inner]);
     let request = |pages: Value| json!({"path": "/x", "pages": pages});
     let monitor = |auth: Value, pages: Value| {
-        json!({"name": "m", "api": {"headers": {}, "auth": auth}, "events": {}, "id": "{a}",
+        json!({"name": "m", "api": {"headers": {}, "auth": auth.clone()}, "events": {}, "id": "{a}",
             "poll": {"interval_by_status": {}, "adaptive": {}, "gone": {}}, "request": request(pages.clone()),
             "requests": {"x": request(pages.clone())}, "workflow": fields, "stages": [stages], "statuses": {}, "times": {},
-            "spans": {}, "service": {"attributes": {}}, "trace_context": {}, "finished": {},
+            "spans": {}, "service": {"attributes": {}}, "trace_context": {}, "finished": {"auth": auth},
             "discovery": {"request": request(pages), "only": {}, "parameters": {}}})
     };
     let kinds = ["none", "bearer", "basic", "header", "oauth2", "login"];

@@ -1,0 +1,86 @@
+//! Files that a configuration names: read whole, up to a bound. What is wrong with one is said without what is in it.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// Of a file with settings or certificates.
+const BYTES_MAX: u64 = 1024 * 1024;
+/// Of one with a secret: it goes into a header, or is a short body.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// The bytes of a file.
+///
+/// # Errors
+/// What is wrong with it, to be said behind its name.
+pub fn read(path: &Path) -> Result<Vec<u8>, Cow<'static, str>> {
+    read_bounded(path, BYTES_MAX)
+}
+
+/// The secret in a file, without the white space around it.
+///
+/// # Errors
+/// What is wrong with it, to be said behind its name.
+pub fn read_secret(path: &Path) -> Result<String, Cow<'static, str>> {
+    let bytes = read_bounded(path, SECRET_BYTES_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| "holds no UTF-8")?;
+    match text.trim() {
+        "" => Err("is empty".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Cow<'static, str>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(format!("cannot be read: {error}").into()),
+        Ok(_) if bytes.len() as u64 > bytes_max => {
+            Err(format!("is larger than {} KiB", bytes_max / 1024).into())
+        }
+        Ok(_) => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let path = std::env::temp_dir().join(format!("farspan-files-{}", std::process::id()));
+        let mut text = String::new();
+        let largest = "x".repeat(SECRET_BYTES_MAX as usize);
+        let too_large = largest.clone() + "x";
+        let contents: [&[u8]; 6] = [
+            b" s3cr3t\n",
+            b"",
+            b" \n",
+            b"\xff",
+            largest.as_bytes(),
+            too_large.as_bytes(),
+        ];
+        for content in contents {
+            std::fs::write(&path, content).unwrap();
+            let secret = read_secret(&path).map(|secret| match secret.len() {
+                0..100 => secret,
+                length => format!("{length} bytes"),
+            });
+            text += &format!("{secret:?} {:?}\n", read(&path).map(|bytes| bytes.len()));
+        }
+        std::fs::write(&path, vec![b'x'; BYTES_MAX as usize + 1]).unwrap();
+        text += &format!("{:?}\n", read(&path));
+        std::fs::remove_file(&path).unwrap();
+        text += &format!("{:?} {:?}", read_secret(&path), read(&path));
+        expect_test::expect![[r#"
+            Ok("s3cr3t") Ok(8)
+            Err("is empty") Ok(0)
+            Err("is empty") Ok(2)
+            Err("holds no UTF-8") Ok(1)
+            Ok("65536 bytes") Ok(65536)
+            Err("is larger than 64 KiB") Ok(65537)
+            Err("is larger than 1024 KiB")
+            Err("cannot be read: No such file or directory (os error 2)") Err("cannot be read: No such file or directory (os error 2)")"#]].assert_eq(&text);
+    }
+}

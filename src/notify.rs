@@ -1,0 +1,414 @@
+//! Tells others that a workflow has finished: a thread for each monitor that has a receiver.
+//!
+//! ```text
+//! FinishedEvent ─encode─▶ JSON ─(core, store)─▶ Notify ─▶ PUBLISH, XADD or POST ─▶ Notified
+//! ```
+//!
+//! It never retries and never drops: the core does the one, and nobody the other.
+
+use crate::core::PollFailureReason;
+use crate::core::event::Value;
+use crate::core::limits;
+use crate::core::notification::{FinishedEvent, Notification, Notified, Notify, NotifyTrouble};
+use crate::core::time::Wall;
+use crate::core::workflow::{Abandoned, cut};
+use crate::exchange::{Api, Asking, Reply, Tally};
+#[cfg(feature = "redis")]
+use crate::link;
+use crossbeam_channel::{Receiver, Sender};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use ureq::Agent;
+
+/// Where to tell, and how.
+pub enum Way {
+    /// In a pub/sub channel or a stream.
+    #[cfg(feature = "redis")]
+    Redis(Box<RedisWay>),
+    /// By a POST for each event.
+    Http(Box<HttpWay>),
+}
+
+/// A thread that tells. It ends when the channel of what is to be told is closed, and is joined when this is dropped.
+#[derive(Debug)]
+pub struct Notifier {
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Notifier {
+    /// Starts to tell what comes from `told`, and what became of it to `outcomes`. `number` names the thread.
+    ///
+    /// # Errors
+    /// A text that says why it cannot be started.
+    pub fn start(
+        number: usize,
+        mut way: Way,
+        told: Receiver<Notify>,
+        outcomes: Sender<Notified>,
+    ) -> Result<Self, String> {
+        let run = move || {
+            for notify in told {
+                if outcomes.send(tell_all(&mut way, notify)).is_err() {
+                    break;
+                }
+            }
+        };
+        let builder = std::thread::Builder::new().name(format!("notify-{number}"));
+        let thread = builder.stack_size(512 * 1024).spawn(run);
+        let thread =
+            thread.map_err(|e| format!("cannot start to tell of finished workflows: {e}"))?;
+        Ok(Notifier {
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, it has said so on standard error.
+            drop(thread.join());
+        }
+    }
+}
+
+/// In their order, up to the first that has to wait.
+fn tell_all(way: &mut Way, notify: Notify) -> Notified {
+    let mut notified = Notified {
+        monitor: notify.monitor,
+        batch: notify.batch,
+        taken: Vec::new(),
+        refused: Vec::new(),
+        trouble: None,
+    };
+    for notification in notify.notifications {
+        match way.tell(&notification) {
+            Ok(()) => notified.taken.push(notification.run),
+            Err(Untold::Refused(message)) => notified.refused.push((notification.run, message)),
+            Err(Untold::Later(trouble)) => {
+                notified.trouble = Some(trouble);
+                break;
+            }
+        }
+    }
+    notified
+}
+
+/// Why a receiver does not have an event.
+enum Untold {
+    Refused(Box<str>),
+    Later(NotifyTrouble),
+}
+
+impl Way {
+    fn tell(&mut self, notification: &Notification) -> Result<(), Untold> {
+        match self {
+            #[cfg(feature = "redis")]
+            Way::Redis(way) => way.tell(notification).map_err(|error| {
+                way.connection = None;
+                later(&link::told(&error), None)
+            }),
+            Way::Http(way) => way.tell(notification),
+        }
+    }
+}
+
+fn later(reason: &str, retry_after: Option<Duration>) -> Untold {
+    Untold::Later(NotifyTrouble {
+        reason: cut(reason, limits::NAME_BYTES_MAX).into(),
+        retry_after,
+    })
+}
+
+/// A connection to Redis, and what to tell there.
+#[cfg(feature = "redis")]
+pub struct RedisWay {
+    client: redis::Client,
+    connection: Option<redis::Connection>,
+    name: String,
+    /// Of a stream.
+    length_max: Option<u32>,
+}
+
+/// For one answer.
+#[cfg(feature = "redis")]
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(feature = "redis")]
+impl RedisWay {
+    /// `name`: a channel, or a stream if there is a `length_max`, about how many entries it may have.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn new(url: &str, name: String, length_max: Option<u32>) -> Result<Self, String> {
+        Ok(RedisWay {
+            client: redis::Client::open(url).map_err(|e| link::told(&e))?,
+            connection: None,
+            name,
+            length_max,
+        })
+    }
+
+    fn tell(&mut self, notification: &Notification) -> redis::RedisResult<()> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(link::connect(&self.client, PATIENCE)?),
+        };
+        let Some(length_max) = self.length_max else {
+            let mut publish = redis::cmd("PUBLISH");
+            return publish
+                .arg(&self.name)
+                .arg(&*notification.bytes)
+                .exec(connection);
+        };
+        let carrier = Carrier::of(&notification.bytes);
+        let mut add = redis::cmd("XADD");
+        add.arg(&self.name).arg("MAXLEN").arg("~").arg(length_max);
+        add.arg("*").arg("message").arg(&*notification.bytes);
+        for (name, value) in carrier.fields() {
+            add.arg(name).arg(value);
+        }
+        add.exec(connection)
+    }
+}
+
+/// Whom to POST to.
+pub struct HttpWay {
+    /// The connection.
+    pub agent: Agent,
+    /// Its `base_url` is the whole of it.
+    pub api: Api,
+}
+
+impl HttpWay {
+    /// A receiver that does not know us now may do so soon; what it calls a bad request is one for ever.
+    fn tell(&self, notification: &Notification) -> Result<(), Untold> {
+        let carrier = Carrier::of(&notification.bytes);
+        let asking = Asking {
+            agent: &self.agent,
+            api: &self.api,
+            title: None,
+            traceparent: carrier.traceparent.as_deref(),
+            tracestate: carrier.tracestate.as_deref(),
+            body: Some(&notification.bytes),
+            conditions: &[],
+        };
+        let mut tally = Tally::default();
+        let failed = match asking.ask(&self.api.base_url, &mut tally) {
+            Ok(Reply::Found(response)) => {
+                tally.let_go(response);
+                return Ok(());
+            }
+            Ok(Reply::Unchanged) => return Err(later("HTTP 304", None)),
+            Ok(Reply::NotFound) => return Err(later("HTTP 404 Not Found", None)),
+            Err(failed) => failed,
+        };
+        Err(match failed.reason {
+            PollFailureReason::Status => Untold::Refused(failed.detail),
+            _ => later(&failed.detail, failed.retry_after),
+        })
+    }
+}
+
+/// The trace context within an event.
+#[derive(Debug, Default, Deserialize)]
+struct Carrier<'a> {
+    #[serde(borrow)]
+    traceparent: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tracestate: Option<Cow<'a, str>>,
+}
+
+impl<'a> Carrier<'a> {
+    /// What is stored may be anything.
+    fn of(event: &'a [u8]) -> Self {
+        serde_json::from_slice(event).unwrap_or_default()
+    }
+
+    #[cfg(feature = "redis")]
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let fields = [
+            ("traceparent", &self.traceparent),
+            ("tracestate", &self.tracestate),
+        ];
+        fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
+/// What [`encode`] writes: the names are those of the start event where it has the same.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Told<'a> {
+    message_type: &'static str,
+    message_id: String,
+    workflow_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    monitor: &'a str,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abandoned: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_at: Option<String>,
+    start_time: String,
+    end_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    #[serde(rename = "traceparent")]
+    traceparent: String,
+    #[serde(rename = "tracestate", skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+    #[serde(rename = "attributes", skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<&'a str, serde_json::Value>,
+}
+
+/// The event as JSON.
+pub fn encode(event: &FinishedEvent) -> Arc<[u8]> {
+    let time = |at: Wall| at.to_string();
+    let scalar = |value: &'_ Value| match value {
+        Value::Str(text) => serde_json::Value::from(&**text),
+        Value::Int(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Bool(truth) => (*truth).into(),
+    };
+    let attributes = event.attributes.iter();
+    let told = Told {
+        message_type: MESSAGE_TYPE,
+        message_id: event.run.to_string(),
+        workflow_id: &event.workflow_id,
+        attempt: event.attempt,
+        monitor: &event.monitor,
+        result: event.outcome.as_str(),
+        abandoned: event.abandoned.map(word_of),
+        error: &event.finish.error,
+        error_type: &event.finish.error_type,
+        submitted_at: event.submitted_at.map(time),
+        start_time: time(event.finish.start),
+        end_time: time(event.finish.end),
+        url: event.url.as_deref(),
+        traceparent: event.context.traceparent(),
+        tracestate: event.context.trace_state.as_deref(),
+        attributes: attributes
+            .map(|(key, value)| (&**key, scalar(value)))
+            .collect(),
+    };
+    // It has text keys and finite numbers, and is written to memory.
+    serde_json::to_vec(&told).unwrap_or_default().into()
+}
+
+/// `MessageType` of what is told.
+pub const MESSAGE_TYPE: &str = "event.workflow.finished";
+
+fn word_of(abandoned: Abandoned) -> &'static str {
+    match abandoned {
+        Abandoned::TimedOut => "timed_out",
+        Abandoned::NotFound => "not_found",
+        Abandoned::Superseded => "superseded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::{RunKey, TraceContext};
+    use crate::core::notification::Finish;
+    use crate::core::snapshot::Outcome;
+    use expect_test::{Expect, expect};
+
+    fn event() -> FinishedEvent {
+        FinishedEvent {
+            run: RunKey::from_bytes([7; 16]),
+            monitor: "risk".into(),
+            workflow_id: "w \"1\"".into(),
+            attempt: None,
+            outcome: Outcome::Success,
+            abandoned: None,
+            submitted_at: None,
+            finish: Finish {
+                start: Wall::from_unix_ns(1_720_162_671_073_740_700),
+                end: Wall::from_unix_ns(1_720_162_672_000_000_000),
+                error: "".into(),
+                error_type: "".into(),
+            },
+            url: None,
+            context: context(None),
+            attributes: Box::default(),
+        }
+    }
+
+    fn context(trace_state: Option<&str>) -> TraceContext {
+        let traceparent = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
+        TraceContext::from_w3c(traceparent, trace_state).unwrap()
+    }
+
+    fn check(event: &FinishedEvent, expected: &Expect) {
+        let bytes = encode(event);
+        expected.assert_eq(std::str::from_utf8(&bytes).unwrap());
+        assert_eq!(encode(event), bytes, "a re-send is the same");
+        let carrier = Carrier::of(&bytes);
+        let told = TraceContext::from_w3c(
+            carrier.traceparent.as_deref().unwrap(),
+            carrier.tracestate.as_deref(),
+        );
+        assert_eq!(told.as_ref(), Some(&event.context));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        check(
+            &event(),
+            &expect![[
+                r#"{"MessageType":"event.workflow.finished","MessageId":"07070707070707070707070707070707","WorkflowId":"w \"1\"","Monitor":"risk","Result":"success","StartTime":"2024-07-05T06:57:51.0737407Z","EndTime":"2024-07-05T06:57:52Z","traceparent":"00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn everything_that_is_known_is_told() {
+        let attributes: [(&str, Value); 4] = [
+            ("desk", "rates".into()),
+            ("lots", Value::Int(-3)),
+            ("share", Value::Float(0.5)),
+            ("urgent", Value::Bool(true)),
+        ];
+        let told = FinishedEvent {
+            attempt: Some(2),
+            outcome: Outcome::Timeout,
+            abandoned: Some(Abandoned::TimedOut),
+            submitted_at: Some(Wall::from_unix_ns(1_720_162_670_000_000_000)),
+            finish: Finish {
+                error: "Monitor timed out".into(),
+                error_type: "timeout".into(),
+                ..event().finish
+            },
+            url: Some("https://risk.test/1".into()),
+            context: context(Some("a=b")),
+            attributes: attributes.map(|(key, value)| (key.into(), value)).into(),
+            ..event()
+        };
+        check(
+            &told,
+            &expect![[
+                r#"{"MessageType":"event.workflow.finished","MessageId":"07070707070707070707070707070707","WorkflowId":"w \"1\"","Attempt":2,"Monitor":"risk","Result":"timeout","Abandoned":"timed_out","Error":"Monitor timed out","ErrorType":"timeout","SubmittedAt":"2024-07-05T06:57:50Z","StartTime":"2024-07-05T06:57:51.0737407Z","EndTime":"2024-07-05T06:57:52Z","Url":"https://risk.test/1","traceparent":"00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01","tracestate":"a=b","attributes":{"desk":"rates","lots":-3,"share":0.5,"urgent":true}}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn what_was_stored_may_be_anything() {
+        for stored in ["", "{", "[]", r#"{"traceparent": 7}"#, "\u{0}"] {
+            let carrier = Carrier::of(stored.as_bytes());
+            assert!(carrier.traceparent.is_none() && carrier.tracestate.is_none());
+        }
+    }
+}

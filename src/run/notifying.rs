@@ -1,0 +1,76 @@
+//! Who is told of finished workflows: a thread for each monitor that has a receiver.
+
+use super::{Loop, targets};
+use crate::config::Config;
+use crate::core::ids::RunKey;
+use crate::core::notification::{Notified, Notify};
+use crate::http::NameCache;
+use crate::notify::Notifier;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::HashSet;
+
+/// The ways to the receivers, and what waits to go.
+pub(super) struct Receivers {
+    /// In the order of the monitors. Closed before the threads are joined.
+    ways: Vec<Option<Sender<Notify>>>,
+    notifiers: Vec<Notifier>,
+    /// What waits for the changes before it to be stored.
+    pub(super) waiting: Vec<Notify>,
+    /// What became of what went.
+    pub(super) notified: Receiver<Notified>,
+}
+
+impl Receivers {
+    pub(super) fn start(config: &Config, names: &NameCache) -> Result<Self, String> {
+        let (outcomes, notified) = bounded(config.monitors.len());
+        let (mut ways, mut notifiers) = (Vec::new(), Vec::new());
+        for monitor in &config.monitors {
+            let named = |trouble| format!("monitor {}: {trouble}", monitor.name);
+            let receiver = targets::receiver(monitor, config.redis.as_ref(), names);
+            let Some(way_there) = receiver.map_err(named)? else {
+                ways.push(None);
+                continue;
+            };
+            let (way, told) = bounded(1);
+            let number = notifiers.len();
+            let notifier = Notifier::start(number, way_there, told, outcomes.clone());
+            notifiers.push(notifier.map_err(named)?);
+            ways.push(Some(way));
+        }
+        Ok(Receivers {
+            ways,
+            notifiers,
+            waiting: Vec::new(),
+            notified,
+        })
+    }
+
+    /// All that waits may go.
+    pub(super) fn tell(&mut self) {
+        for notify in self.waiting.drain(..) {
+            if let Some(Some(way)) = self.ways.get(usize::from(notify.monitor)) {
+                // One at a time, and there is one place.
+                drop(way.try_send(notify));
+            }
+        }
+    }
+
+    /// These runs are others'.
+    pub(super) fn forget(&mut self, lost: &HashSet<RunKey>) {
+        for notify in &mut self.waiting {
+            notify.notifications.retain(|it| !lost.contains(&it.run));
+        }
+    }
+
+    /// Leaves what has not ended to the end of the process.
+    pub(super) fn abandon(mut self) {
+        std::mem::forget(std::mem::take(&mut self.notifiers));
+    }
+}
+
+impl Loop {
+    /// Spans and finished events that nobody has taken.
+    pub(super) fn undelivered(&self) -> usize {
+        self.core.spans_waiting() + self.core.notifications_waiting()
+    }
+}
