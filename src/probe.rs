@@ -12,7 +12,7 @@ use crate::core::event::{Sampling, StartEvent, Value};
 use crate::core::ids::SpanId;
 use crate::core::limits;
 use crate::core::sampler::Sampler;
-use crate::core::snapshot::{Progress, Snapshot, StageSnapshot, State};
+use crate::core::snapshot::{Progress, Snapshot, StageView, State};
 use crate::core::span::Span;
 use crate::core::time::Wall;
 use crate::core::workflow::{Abandoned, Naming, Verdict, Workflow, cut};
@@ -505,8 +505,8 @@ fn excerpt(bytes: &[u8]) -> String {
 }
 
 fn tell_snapshot(out: &mut String, snapshot: &Snapshot) {
-    let mut rows = progress_rows(&snapshot.progress);
-    rows.insert(0, ("status", status_of(&snapshot.progress)));
+    let mut rows = progress_rows(snapshot.progress.view());
+    rows.insert(0, ("status", status_of(snapshot.progress.view())));
     rows.extend(
         snapshot
             .attempt
@@ -519,15 +519,11 @@ fn tell_snapshot(out: &mut String, snapshot: &Snapshot) {
         out,
         format_args!("  {count} stages{}", if count > 0 { ":" } else { "" }),
     );
-    let mut within: BTreeMap<&str, Vec<&StageSnapshot>> = BTreeMap::new();
-    let paths: HashSet<&str> = snapshot.stages.iter().map(|s| &*s.path).collect();
+    let mut within: BTreeMap<&str, Vec<StageView<'_>>> = BTreeMap::new();
+    let paths: HashSet<&str> = snapshot.stages.iter().map(|s| s.path).collect();
     let mut top = Vec::new();
     for stage in &snapshot.stages {
-        match stage
-            .parent
-            .as_deref()
-            .filter(|parent| paths.contains(parent))
-        {
+        match stage.parent.filter(|parent| paths.contains(parent)) {
             Some(parent) => within.entry(parent).or_default().push(stage),
             None => top.push(stage),
         }
@@ -535,55 +531,55 @@ fn tell_snapshot(out: &mut String, snapshot: &Snapshot) {
     const SHOWN_MAX: usize = 500;
     let mut shown = 0;
     top.reverse();
-    let mut stack: Vec<(usize, &StageSnapshot)> = top.into_iter().map(|s| (0, s)).collect();
+    let mut stack: Vec<(usize, StageView<'_>)> = top.into_iter().map(|s| (0, s)).collect();
     while let Some((depth, stage)) = stack.pop() {
         if shown == SHOWN_MAX {
             line(out, format_args!("    ... and {} more", count - shown));
             break;
         }
         shown += 1;
-        tell_stage(out, depth, stage);
+        tell_stage(out, depth, &stage);
         // Below the first of its attempts.
-        let below = within.remove(&*stage.path).unwrap_or_default();
+        let below = within.remove(stage.path).unwrap_or_default();
         stack.extend(below.into_iter().rev().map(|child| (depth + 1, child)));
     }
 }
 
-fn tell_stage(out: &mut String, depth: usize, stage: &StageSnapshot) {
+fn tell_stage(out: &mut String, depth: usize, stage: &StageView<'_>) {
     let indent = 4 + 2 * depth.min(16);
-    let kind = escape(&stage.kind);
+    let kind = escape(stage.kind);
     let attempt = match stage.attempt {
         0 | 1 => String::new(),
         attempt => format!(", attempt {attempt}"),
     };
     let path = match stage.path == stage.kind {
         true => String::new(),
-        false => format!(" [{}]", escape(&stage.path)),
+        false => format!(" [{}]", escape(stage.path)),
     };
-    let status = status_of(&stage.progress);
+    let status = status_of(stage.progress);
     line(
         out,
         format_args!("{:indent$}{kind}{path}{attempt}: {status}", ""),
     );
-    let mut rows = progress_rows(&stage.progress);
-    rows.extend(stage.id.as_deref().map(|id| ("id", escape(id))));
-    rows.extend(stage.url.as_deref().map(|url| ("url", escape(url))));
-    tell_rows(out, indent + 4, &rows, &stage.attributes);
+    let mut rows = progress_rows(stage.progress);
+    rows.extend(stage.id.map(|id| ("id", escape(id))));
+    rows.extend(stage.url.map(|url| ("url", escape(url))));
+    tell_rows(out, indent + 4, &rows, stage.attributes);
 }
 
-fn status_of(progress: &Progress) -> String {
+fn status_of(progress: Progress<&str>) -> String {
     let meaning = match progress.state {
         State::Pending => "pending",
         State::Running => "running",
         State::Ended(outcome) => outcome.as_str(),
     };
-    match &progress.status {
+    match progress.status {
         Some(status) => format!("\"{}\", which means {meaning}", escape(status)),
         None => format!("none, which means {meaning}"),
     }
 }
 
-fn progress_rows(progress: &Progress) -> Vec<(&'static str, String)> {
+fn progress_rows(progress: Progress<&str>) -> Vec<(&'static str, String)> {
     let time = |name: &'static str, time: Option<Wall>| time.map(|time| (name, time.to_string()));
     let times = [
         time("queued", progress.queued),
@@ -591,12 +587,7 @@ fn progress_rows(progress: &Progress) -> Vec<(&'static str, String)> {
         time("end", progress.end),
     ];
     let mut rows: Vec<_> = times.into_iter().flatten().collect();
-    rows.extend(
-        progress
-            .error
-            .as_deref()
-            .map(|error| ("error", escape(error))),
-    );
+    rows.extend(progress.error.map(|error| ("error", escape(error))));
     rows
 }
 
@@ -623,10 +614,14 @@ fn tell_rows(
     }
 }
 
+/// The workflow's and those of its stages.
+fn every_progress(snapshot: &Snapshot) -> impl Iterator<Item = Progress<&str>> {
+    let stages = snapshot.stages.iter().map(|stage| stage.progress);
+    std::iter::once(snapshot.progress.view()).chain(stages)
+}
+
 fn times(snapshot: &Snapshot) -> impl Iterator<Item = Wall> {
-    let stages = snapshot.stages.iter().map(|stage| &stage.progress);
-    let all = std::iter::once(&snapshot.progress).chain(stages);
-    all.flat_map(|progress| {
+    every_progress(snapshot).flat_map(|progress| {
         [progress.queued, progress.start, progress.end]
             .into_iter()
             .flatten()
@@ -655,9 +650,8 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<
         .map(|(word, _)| &**word)
         .collect();
     let mut told: Vec<&str> = Vec::new();
-    let stages = snapshot.stages.iter().map(|stage| &stage.progress);
-    for progress in std::iter::once(&snapshot.progress).chain(stages) {
-        let Some(word) = progress.status.as_deref() else {
+    for progress in every_progress(snapshot) {
+        let Some(word) = progress.status else {
             continue;
         };
         let is_known = table.iter().any(|known| known.eq_ignore_ascii_case(word));

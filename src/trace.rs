@@ -243,14 +243,14 @@ impl Follower {
         let known = self.known.entry(id.clone()).or_default();
         let (time, shown_id) = (clock_time(at), escape(id));
         let mut lines = Vec::new();
-        let status = status_of(&snapshot.progress);
+        let status = status_of(snapshot.progress.view());
         if known.workflow.as_ref() != Some(&status) {
             lines.push(format!("{time}  {shown_id}: {status}"));
             known.workflow = Some(status);
         }
         for stage in &snapshot.stages {
-            let status = status_of(&stage.progress);
-            let key = (stage.path.clone(), stage.attempt);
+            let status = status_of(stage.progress);
+            let key = (stage.path.into(), stage.attempt);
             let before = known.stages.get(&key);
             // That it is there and does nothing is no news.
             let is_news = before.map_or(stage.progress.state != State::Pending, |b| *b != status);
@@ -259,7 +259,7 @@ impl Follower {
                     0 | 1 => String::new(),
                     attempt => format!(" (attempt {attempt})"),
                 };
-                let kind = escape(&stage.kind);
+                let kind = escape(stage.kind);
                 lines.push(format!("{time}  {shown_id}: {kind}{attempt}: {status}"));
             }
             if before != Some(&status) {
@@ -326,13 +326,13 @@ impl Follower {
     }
 }
 
-fn status_of(progress: &Progress) -> String {
+fn status_of(progress: Progress<&str>) -> String {
     let meaning = match progress.state {
         State::Pending => "pending",
         State::Running => "running",
         State::Ended(outcome) => outcome.as_str(),
     };
-    match &progress.status {
+    match progress.status {
         Some(status) if status.eq_ignore_ascii_case(meaning) => meaning.to_owned(),
         Some(status) => format!("{meaning} ({})", escape(status)),
         None => meaning.to_owned(),

@@ -131,10 +131,10 @@ fn read_widely(body: &[u8]) {
             let reading = gather.finish().unwrap();
             check_reading(&reading);
             let stages = &reading.snapshot.stages;
-            let runs: HashSet<_> = stages.iter().map(|s| (&s.path, s.attempt)).collect();
+            let runs: HashSet<_> = stages.iter().map(|s| (s.path, s.attempt)).collect();
             assert_eq!(runs.len(), stages.len(), "two of one path and attempt");
-            let paths: HashSet<_> = stages.iter().map(|s| &s.path).collect();
-            let mut parents = stages.iter().filter_map(|s| s.parent.as_ref());
+            let paths: HashSet<_> = stages.iter().map(|s| s.path).collect();
+            let mut parents = stages.iter().filter_map(|s| s.parent);
             assert!(parents.all(|parent| paths.contains(parent)), "{stages:#?}");
         }
         (Err(Unreadable::Garbage(_)), Err(Unreadable::Garbage(_)))
@@ -193,19 +193,19 @@ impl Read for Broken {
 
 fn check_reading(reading: &Reading) {
     let snapshot = &reading.snapshot;
-    let short = |text: &Option<Box<str>>, max| text.as_ref().is_none_or(|t| t.len() <= max);
-    assert!(short(&snapshot.workflow_id, limits::WORKFLOW_ID_BYTES_MAX));
-    assert!(short(&reading.oddity, 2 * limits::NAME_BYTES_MAX));
+    let short = |text: Option<&str>, max| text.is_none_or(|t| t.len() <= max);
+    assert!(short(snapshot.workflow_id.as_deref(), limits::WORKFLOW_ID_BYTES_MAX));
+    assert!(short(reading.oddity.as_deref(), 2 * limits::NAME_BYTES_MAX));
     assert!(snapshot.stages.len() <= limits::STAGES_MAX);
     for stage in &snapshot.stages {
         assert!((1..=limits::NAME_BYTES_MAX).contains(&stage.path.len()));
         assert!((1..=limits::NAME_BYTES_MAX).contains(&stage.kind.len()));
-        assert!(short(&stage.id, limits::WORKFLOW_ID_BYTES_MAX));
+        assert!(short(stage.id, limits::WORKFLOW_ID_BYTES_MAX));
     }
-    let stages = snapshot.stages.iter().map(|s| &s.progress);
-    for progress in stages.chain([&snapshot.progress]) {
-        assert!(short(&progress.status, limits::NAME_BYTES_MAX));
-        assert!(short(&progress.error, limits::ATTRIBUTE_BYTES_MAX));
+    let stages = snapshot.stages.iter().map(|s| s.progress);
+    for progress in stages.chain([snapshot.progress.view()]) {
+        assert!(short(progress.status, limits::NAME_BYTES_MAX));
+        assert!(short(progress.error, limits::ATTRIBUTE_BYTES_MAX));
     }
 }
 

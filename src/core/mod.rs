@@ -17,6 +17,7 @@ mod listing;
 pub mod notification;
 pub mod outbox;
 pub mod pace;
+pub(crate) mod pieces;
 pub mod poll_failure;
 pub mod rate;
 pub mod sampler;

@@ -1,6 +1,10 @@
 //! What one poll said, in words that no longer depend on whose API it was.
 
-use super::event::Attributes;
+mod stages;
+
+pub use stages::{Mark, Stages};
+
+use super::event::{Attributes, Value};
 use super::time::Wall;
 
 /// A workflow as its API described it in one answer.
@@ -17,51 +21,54 @@ pub struct Snapshot {
     /// What else is to stand on the workflow's span.
     pub attributes: Attributes,
     /// The stages in the order of the answer. Of a path and attempt that stand twice, the later one counts.
-    pub stages: Vec<StageSnapshot>,
+    pub stages: Stages,
 }
 
 /// One attempt at a stage of a workflow in one answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StageSnapshot {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StageSnapshot<Text = Box<str>, List = Attributes> {
     /// What tells this stage from all others for the length of the run: its key or its name, behind those of the
     /// stages that it is part of.
-    pub path: Box<str>,
+    pub path: Text,
     /// The path of the stage that it is part of. `None`: of the workflow.
-    pub parent: Option<Box<str>>,
+    pub parent: Option<Text>,
     /// Which attempt at the stage this is; 1 where the API has none.
     pub attempt: u32,
     /// The stage's type; it names the span.
-    pub kind: Box<str>,
+    pub kind: Text,
     /// The id that the API gives this stage.
-    pub id: Option<Box<str>>,
+    pub id: Option<Text>,
     /// Where somebody can look at the stage.
-    pub url: Option<Box<str>>,
+    pub url: Option<Text>,
     /// What else is to stand on the stage's span.
-    pub attributes: Attributes,
+    pub attributes: List,
     /// How far the stage is.
-    pub progress: Progress,
+    pub progress: Progress<Text>,
 }
 
-impl Default for StageSnapshot {
+/// One that is held by somebody else.
+pub type StageView<'a> = StageSnapshot<&'a str, &'a [(Box<str>, Value)]>;
+
+impl<Text: Default, List: Default> Default for StageSnapshot<Text, List> {
     fn default() -> Self {
         StageSnapshot {
-            path: Box::default(),
+            path: Text::default(),
             parent: None,
             attempt: 1,
-            kind: Box::default(),
+            kind: Text::default(),
             id: None,
             url: None,
-            attributes: Attributes::default(),
+            attributes: List::default(),
             progress: Progress::default(),
         }
     }
 }
 
 /// How far a workflow or a stage is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress<Text = Box<str>> {
     /// The API's own word for the status, which names the span's event. `None`: none yet.
-    pub status: Option<Box<str>>,
+    pub status: Option<Text>,
     /// What that word means.
     pub state: State,
     /// Since when it has waited for its start, as reported.
@@ -71,7 +78,62 @@ pub struct Progress {
     /// End as reported.
     pub end: Option<Wall>,
     /// The error text as reported.
-    pub error: Option<Box<str>>,
+    pub error: Option<Text>,
+}
+
+impl<Text> Default for Progress<Text> {
+    fn default() -> Self {
+        Progress {
+            status: None,
+            state: State::default(),
+            queued: None,
+            start: None,
+            end: None,
+            error: None,
+        }
+    }
+}
+
+impl<Text: AsRef<str>> Progress<Text> {
+    /// To look at.
+    pub fn view(&self) -> Progress<&str> {
+        Progress {
+            status: self.status.as_ref().map(AsRef::as_ref),
+            error: self.error.as_ref().map(AsRef::as_ref),
+            state: self.state,
+            queued: self.queued,
+            start: self.start,
+            end: self.end,
+        }
+    }
+}
+
+impl From<Progress<&str>> for Progress {
+    fn from(view: Progress<&str>) -> Self {
+        Progress {
+            status: view.status.map(Into::into),
+            error: view.error.map(Into::into),
+            state: view.state,
+            queued: view.queued,
+            start: view.start,
+            end: view.end,
+        }
+    }
+}
+
+impl From<StageView<'_>> for StageSnapshot {
+    fn from(view: StageView<'_>) -> Self {
+        StageSnapshot {
+            path: view.path.into(),
+            parent: view.parent.map(Into::into),
+            attempt: view.attempt,
+            kind: view.kind.into(),
+            id: view.id.map(Into::into),
+            url: view.url.map(Into::into),
+            attributes: view.attributes.into(),
+            progress: view.progress.into(),
+        }
+    }
 }
 
 /// What a status means.

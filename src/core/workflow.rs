@@ -365,12 +365,12 @@ impl Workflow {
         let mut room = self.attribute_room();
         self.observe_extra(
             snapshot.attempt,
-            snapshot.url,
-            snapshot.attributes,
+            snapshot.url.as_deref(),
+            &snapshot.attributes,
             &mut room,
         );
-        self.changed |= self.seen.observe(snapshot.progress, at, &mut events);
-        self.observe_stages(snapshot.stages, at, &mut events, &mut room);
+        self.changed |= self.seen.observe(snapshot.progress.view(), at, &mut events);
+        self.observe_stages(&snapshot.stages, at, &mut events, &mut room);
         self.finish_stages(naming, spans);
         let State::Ended(outcome) = self.seen.state else {
             self.changed |= self.settling != 0;
@@ -496,8 +496,8 @@ impl Workflow {
     fn observe_extra(
         &mut self,
         attempt: Option<u32>,
-        url: Option<Box<str>>,
-        attributes: event::Attributes,
+        url: Option<&str>,
+        attributes: &[(Box<str>, Value)],
         room: &mut usize,
     ) {
         if attempt.is_none() && url.is_none() && attributes.is_empty() {
@@ -801,7 +801,7 @@ struct EventRoom {
 
 impl Seen {
     /// Whether this changed anything.
-    fn observe(&mut self, progress: Progress, at: Wall, room: &mut EventRoom) -> bool {
+    fn observe(&mut self, progress: Progress<&str>, at: Wall, room: &mut EventRoom) -> bool {
         let told = |seen: &Seen| {
             (
                 (seen.state, seen.start, seen.end),
@@ -811,7 +811,7 @@ impl Seen {
         };
         let before = told(self);
         if let Some(status) = progress.status
-            && *status != *self.status()
+            && status != self.status()
         {
             // The observer's clock may have been set back.
             let time = self.events.last().map_or(at, |last| at.max(last.time));
@@ -819,10 +819,13 @@ impl Seen {
                 room.of_workflow -= 1;
                 // There are few, and for long: growing by doubling would cost more than it saves.
                 self.events.reserve_exact(1);
-                self.events.push(SpanEvent { time, name: status });
+                self.events.push(SpanEvent {
+                    time,
+                    name: status.into(),
+                });
             } else {
                 let count = self.dropped_events().saturating_add(1);
-                let last = status;
+                let last = status.into();
                 self.extra.get_or_insert_default().dropped = Some(DroppedEvents { count, last });
             }
         }
@@ -844,9 +847,9 @@ impl Seen {
         if progress.queued.is_some() {
             self.extra.get_or_insert_default().queued = progress.queued;
         }
-        let has_new_error = progress.error.is_some() && progress.error.as_deref() != self.error();
+        let has_new_error = progress.error.is_some() && progress.error != self.error();
         if has_new_error {
-            self.extra.get_or_insert_default().error = progress.error;
+            self.extra.get_or_insert_default().error = progress.error.map(Into::into);
         }
         has_new_error || told(self) != before
     }
@@ -1004,27 +1007,27 @@ fn shortened(text: Box<str>, chars_max: usize) -> Box<str> {
 /// Takes in a URL and attributes as an answer has them. What it does not name stays as it was, and what there is no
 /// room for is left out. Whether this changed anything.
 fn merge(
-    (new_url, new): (Option<Box<str>>, event::Attributes),
+    (new_url, new): (Option<&str>, &[(Box<str>, Value)]),
     (url, attributes): (&mut Option<Box<str>>, &mut event::Attributes),
     dropped: &mut u32,
     room: &mut usize,
 ) -> bool {
     let mut changed = false;
-    if let Some(new_url) = new_url.filter(|new| Some(new) != url.as_ref()) {
+    if let Some(new_url) = new_url.filter(|new| Some(*new) != url.as_deref()) {
         let bytes = url.as_ref().map_or(0, |url| url.len());
-        let new_url = cut(&new_url, limits::ATTRIBUTE_BYTES_MAX);
+        let new_url = cut(new_url, limits::ATTRIBUTE_BYTES_MAX);
         if new_url.len() <= *room + bytes && Some(new_url) != url.as_deref() {
             *room = *room + bytes - new_url.len();
             *url = Some(new_url.into());
             changed = true;
         }
     }
-    if new == *attributes {
+    if *new == **attributes {
         return changed;
     }
     let mut all = std::mem::take(attributes).into_vec();
     let mut left_out = 0;
-    for (key, value) in new {
+    for (key, value) in new.iter().cloned() {
         let value = match value {
             Value::Str(text) => Value::Str(shortened(text, limits::ATTRIBUTE_BYTES_MAX)),
             other => other,

@@ -1,14 +1,16 @@
 //! What the answers of one poll said, put together.
 
-use super::plan::{ListId, PlannedSlot};
+use super::plan::{ListId, PlannedList, PlannedSlot};
 use super::pointer::escaped;
-use super::read::{Element, Found, Join, Order, Part, WorkflowPart, unescaped_key};
+use super::read::{Element, Found, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
 use super::{Mapping, Reading, Unreadable};
 use crate::core::limits;
-use crate::core::snapshot::{Snapshot, StageSnapshot, State};
+use crate::core::pieces::{Pieces, Place};
+use crate::core::snapshot::{Progress, Snapshot, StageSnapshot, StageView, Stages, State};
 use crate::core::workflow::cut;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
@@ -29,22 +31,16 @@ pub struct Gather<'m> {
     mapping: &'m Mapping,
     variables: Variables,
     /// Of each request the elements that it is asked for, by their place in `stages`.
-    asked: Vec<Vec<u32>>,
+    asked: Vec<Vec<Place>>,
     workflow: Option<Box<WorkflowPart>>,
-    stages: Vec<Gathered>,
-    parts: u32,
+    /// Each behind the one that it is nested in.
+    stages: Stages,
+    /// What else there is to each of them.
+    elements: Pieces<Element>,
+    /// Where those of each body begin.
+    bodies: Vec<usize>,
     oddity: Option<Box<str>>,
     found: Found,
-}
-
-#[derive(Debug)]
-struct Gathered {
-    list: ListId,
-    part: u32,
-    /// The element that it is nested in, which stands before it.
-    within: Option<u32>,
-    stage: StageSnapshot,
-    join: Option<Box<Join>>,
 }
 
 /// A pointer that led nowhere.
@@ -65,8 +61,9 @@ impl<'m> Gather<'m> {
             variables,
             asked: vec![Vec::new(); mapping.plan.requests.len()],
             workflow: None,
-            stages: Vec::new(),
-            parts: 0,
+            stages: Stages::default(),
+            elements: Pieces::default(),
+            bodies: Vec::new(),
             oddity: None,
             found: Found::default(),
         }
@@ -84,13 +81,14 @@ impl<'m> Gather<'m> {
         let mut known = HashSet::new();
         let mut asked = Vec::new();
         let mut each = Vec::new();
-        let stages = self.stages.iter().zip(0..);
-        for (Gathered { stage, join, .. }, number) in stages.filter(|(s, _)| s.list == list) {
-            if stage.attempt.max(1) <= above || !known.insert(&*stage.path) {
+        let elements = self.elements.iter().enumerate();
+        for (place, element) in elements.filter(|(_, element)| element.list == list) {
+            let stage = self.stages.get(place);
+            if stage.attempt.max(1) <= above || !known.insert(stage.path) {
                 continue;
             }
-            let key = join.as_ref().and_then(|join| join.key.as_deref());
-            let key = key.unwrap_or(&stage.path);
+            let key = element.join.as_ref().and_then(|join| join.key.as_deref());
+            let key = key.unwrap_or(stage.path);
             let mut variables = self.variables.clone();
             if plan.plain {
                 variables.set("stage.key", key);
@@ -101,10 +99,10 @@ impl<'m> Gather<'m> {
                     variables.set(&format!("stage.key.{number}"), &unescaped_key(part));
                 }
             }
-            variables.set("stage.id", stage.id.as_deref().unwrap_or_default());
-            variables.set("stage.name", &stage.kind);
+            variables.set("stage.id", stage.id.unwrap_or_default());
+            variables.set("stage.name", stage.kind);
             variables.set("stage.attempt", &stage.attempt.max(1).to_string());
-            asked.push(number);
+            asked.push(Place::of(place));
             each.push(variables);
         }
         self.asked[request] = asked;
@@ -124,41 +122,53 @@ impl<'m> Gather<'m> {
             self.workflow = part.workflow;
         }
         let asked = self.asked[part.request].get(element).copied();
-        self.stages.reserve(part.elements.len());
-        for element in part.elements {
-            self.add(element, asked);
+        let from = self.stages.len();
+        self.take(part.stages, part.elements, asked);
+        self.bodies.push(from);
+        for place in from..self.stages.len() {
+            self.put_in_its_place(place);
         }
-        self.parts += 1;
     }
 
-    /// `within` is the place of the element that it is nested in.
-    fn add(&mut self, element: Element, within: Option<u32>) {
-        if self.stages.len() >= limits::STAGES_MAX {
+    /// `asked`: the place of the element that they were asked for.
+    fn take(&mut self, mut stages: Stages, elements: Pieces<Element>, asked: Option<Place>) {
+        let from = self.stages.len();
+        let room = limits::STAGES_MAX - from;
+        if stages.len() > room {
             let max = limits::STAGES_MAX;
             self.odd(|| format!("more than {max} stages: only the first {max} are watched"));
+            stages.arrange(0..room);
+        }
+        self.stages.append(stages);
+        if from == 0 {
+            self.elements = elements;
+            self.elements.truncate(room);
             return;
         }
-        let Element {
-            list,
-            mut stage,
-            join,
-            nested,
-        } = element;
-        let planned = &self.mapping.plan.lists[usize::from(list)];
-        let within = within.filter(|_| planned.outer.is_some());
-        let path = within.map(|within| &*self.stages[within as usize].stage.path);
-        stage.path = joined(path, planned.prefix.as_deref(), stage.path);
-        stage.parent = path.map(Into::into);
-        let (part, place) = (self.parts, self.stages.len() as u32);
-        self.stages.push(Gathered {
-            list,
-            part,
-            within,
-            stage,
-            join,
-        });
-        for element in nested {
-            self.add(element, Some(place));
+        for mut element in elements.into_iter().take(room) {
+            let planned = &self.mapping.plan.lists[usize::from(element.list)];
+            element.within = match element.within {
+                Some(within) => Some(Place::of(from + within.get())),
+                None => asked.filter(|_| planned.outer.is_some()),
+            };
+            self.elements.push(element);
+        }
+    }
+
+    /// Behind the path of the element that it is nested in, which has its own already.
+    fn put_in_its_place(&mut self, place: usize) {
+        let Element { list, within, .. } = &self.elements[place];
+        let prefix = self.mapping.plan.lists[usize::from(*list)]
+            .prefix
+            .as_deref();
+        let within = within.map(Place::get);
+        let outer = within.map(|within| self.stages.run(within).0);
+        let (key, _) = self.stages.run(place);
+        if let Cow::Owned(path) = joined(outer, prefix, key) {
+            self.stages.set_path(place, &path);
+        }
+        if within.is_some() {
+            self.stages.set_parent(place, within);
         }
     }
 
@@ -175,7 +185,6 @@ impl<'m> Gather<'m> {
         self.merge();
         let has_ended = matches!(workflow.progress.state, State::Ended(_));
         self.connect(has_ended);
-        let stages = self.stages.into_iter().map(|gathered| gathered.stage);
         let WorkflowPart {
             id,
             progress,
@@ -190,7 +199,7 @@ impl<'m> Gather<'m> {
                 attempt,
                 url,
                 attributes,
-                stages: stages.collect(),
+                stages: self.stages,
             },
             oddity: self.oddity,
         })
@@ -235,99 +244,98 @@ impl<'m> Gather<'m> {
 
     /// Elements with one path and no attempt are attempts in the order that the list says.
     fn number_attempts(&mut self) {
-        let numbered = |gathered: &Gathered| {
-            let list = &self.mapping.plan.lists[usize::from(gathered.list)];
-            !list.number_by.is_empty() && gathered.stage.attempt == 0
-        };
-        let stages = self.stages.iter().enumerate();
-        let mut these: Vec<_> = stages
-            .filter(|(_, g)| numbered(g))
-            .map(|(n, _)| n)
-            .collect();
-        let order = |n: usize| match &self.stages[n].join {
+        let mut numbered: Vec<usize> = Vec::new();
+        for (place, element) in self.elements.iter().enumerate() {
+            let list = &self.mapping.plan.lists[usize::from(element.list)];
+            if !list.number_by.is_empty() && self.stages.run(place).1 == 0 {
+                numbered.push(place);
+            }
+        }
+        let path = |place: usize| self.stages.run(place).0;
+        let order = |place: usize| match &self.elements[place].join {
             Some(join) => &join.order,
             None => &Order::Last,
         };
-        these.sort_by(|&a, &b| {
-            let paths = self.stages[a].stage.path.cmp(&self.stages[b].stage.path);
-            paths.then_with(|| order(a).partial_cmp(order(b)).unwrap_or(Ordering::Equal))
+        numbered.sort_by(|&a, &b| {
+            let orders = || order(a).partial_cmp(order(b)).unwrap_or(Ordering::Equal);
+            path(a).cmp(path(b)).then_with(orders)
         });
         let mut attempt = 0;
-        for at in 0..these.len() {
-            let same = at > 0 && {
-                let path = |n: usize| &self.stages[these[n]].stage.path;
-                path(at) == path(at - 1)
+        for (number, &place) in numbered.iter().enumerate() {
+            let before = number.checked_sub(1).map(|before| numbered[before]);
+            let path = |place: usize| self.stages.run(place).0;
+            attempt = match before.is_some_and(|before| path(before) == path(place)) {
+                true => attempt + 1,
+                false => 1,
             };
-            attempt = if same { attempt + 1 } else { 1 };
-            self.stages[these[at]].stage.attempt = attempt;
+            self.stages.set_attempt(place, attempt);
         }
     }
 
     /// What is nested and has no attempt of its own is of that of the element around it: the steps of a job that is tried
-    /// again are not those of the job that has failed.
+    /// again are not those of the job that has failed. Whoever has none at all is the first.
     fn inherit_attempts(&mut self) {
-        for number in 0..self.stages.len() {
-            let Gathered { within, stage, .. } = &self.stages[number];
-            if let Some(within) = within.filter(|_| stage.attempt == 0) {
-                self.stages[number].stage.attempt = self.stages[within as usize].stage.attempt;
+        for (place, element) in self.elements.iter().enumerate() {
+            if self.stages.run(place).1 == 0 {
+                let within = element.within.map(|within| self.stages.run(within.get()).1);
+                self.stages.set_attempt(place, within.unwrap_or(1));
             }
         }
     }
 
     /// One of each path and attempt: the later one counts, for what it says.
     fn merge(&mut self) {
-        for gathered in &mut self.stages {
-            gathered.stage.attempt = gathered.stage.attempt.max(1);
+        let run = |place: &usize| self.stages.run(*place);
+        let mut places = 1..self.stages.len();
+        if places.all(|place| run(&(place - 1)) < run(&place)) {
+            return;
         }
-        let mut order: Vec<u32> = (0..self.stages.len() as u32).collect();
-        let run = |n: &u32| {
-            let stage = &self.stages[*n as usize].stage;
-            (&stage.path, stage.attempt)
-        };
+        let mut order: Vec<usize> = (0..self.stages.len()).collect();
         order.sort_by(|a, b| run(a).cmp(&run(b)));
-        let twice: Vec<_> = order
-            .windows(2)
-            .filter(|two| run(&two[0]) == run(&two[1]))
-            .map(|two| (two[0] as usize, two[1] as usize))
-            .collect();
+        let neighbours = order.windows(2).map(|two| (two[0], two[1]));
+        let twice: Vec<_> = neighbours.filter(|(a, b)| run(a) == run(b)).collect();
         if twice.is_empty() {
             return;
         }
         // Into the first of them, which are neighbours here and in order.
         let mut into = 0;
-        let mut gone = HashSet::new();
-        for (number, (earlier, later)) in twice.iter().enumerate() {
-            if number == 0 || twice[number - 1].1 != *earlier {
-                into = *earlier;
+        let mut is_gone = vec![false; self.stages.len()];
+        for (number, &(earlier, later)) in twice.iter().enumerate() {
+            if number == 0 || twice[number - 1].1 != earlier {
+                into = earlier;
             }
-            let newer = &mut self.stages[*later];
-            let (stage, join) = (std::mem::take(&mut newer.stage), newer.join.take());
-            if self.is_of_one_body(*earlier, *later) {
-                self.tell_twice(&stage.path, *later);
-                self.stages[into].stage = stage;
-                self.stages[into].join = join;
+            let newer: StageSnapshot = self.stages.get(later).into();
+            let join = self.elements[later].join.take();
+            if self.is_of_one_body(earlier, later) {
+                self.tell_twice(&newer.path, later);
+                self.stages.replace(into, newer);
+                self.elements[into].join = join;
             } else {
-                let merged = &mut self.stages[into];
-                merge_into(&mut merged.stage, stage);
-                merged.join = join.or(merged.join.take());
+                let merged = merged(self.stages.get(into), newer);
+                self.stages.replace(into, merged);
+                let joined = &mut self.elements[into].join;
+                *joined = join.or(joined.take());
             }
-            gone.insert(*later);
+            is_gone[later] = true;
         }
-        let mut number = 0;
-        self.stages.retain(|_| {
-            number += 1;
-            !gone.contains(&(number - 1))
-        });
+        let stays = |place: &usize| !is_gone[*place];
+        self.stages.arrange((0..is_gone.len()).filter(stays));
+        let elements = std::mem::take(&mut self.elements).into_iter().enumerate();
+        let elements = elements.filter(|(place, _)| stays(place));
+        self.elements = elements.map(|(_, element)| element).collect();
     }
 
     /// Two elements of one list in one body are not meant to be one.
     fn is_of_one_body(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.stages[a], &self.stages[b]);
-        (a.list, a.part) == (b.list, b.part)
+        let of = |place: usize| {
+            let body = self.bodies.partition_point(|from| *from <= place);
+            (self.elements[place].list, body)
+        };
+        of(a) == of(b)
     }
 
     fn tell_twice(&mut self, path: &str, number: usize) {
-        let list = usize::from(self.stages[number].list);
+        let list = usize::from(self.elements[number].list);
         let pointer = &self.mapping.plan.lists[list].pointer;
         self.odd(|| format!("two stages in {pointer} have the key {path:?}; one is left out"));
     }
@@ -335,33 +343,31 @@ impl<'m> Gather<'m> {
     /// Parents, where elements name them or their children.
     fn connect(&mut self, has_ended: bool) {
         let plan = &self.mapping.plan;
-        let joins = |list: &super::plan::PlannedList| {
-            list.parent_list.is_some() || list.child_list.is_some()
-        };
+        let joins = |list: &PlannedList| list.parent_list.is_some() || list.child_list.is_some();
         if !plan.lists.iter().any(joins) {
             return;
         }
-        let paths: HashMap<Box<str>, usize> = (0..self.stages.len())
-            .rev()
-            .map(|number| (self.stages[number].stage.path.clone(), number))
-            .collect();
-        let mut parents: Vec<Option<usize>> = vec![None; self.stages.len()];
+        let count = self.stages.len();
+        let path = |place: usize| self.stages.run(place).0;
+        let list_of = |element: &Element| &plan.lists[usize::from(element.list)];
+        let firsts: HashMap<&str, usize> = (0..count).rev().map(|n| (path(n), n)).collect();
+        let mut parents: Vec<Option<usize>> = vec![None; count];
         let mut lost = None;
-        for (number, gathered) in self.stages.iter().enumerate() {
-            let list = &plan.lists[usize::from(gathered.list)];
-            let Some(join) = &gathered.join else { continue };
+        for (number, element) in self.elements.iter().enumerate() {
+            let list = list_of(element);
+            let Some(join) = &element.join else { continue };
             for id in &join.child_ids {
                 let child = list.child_list.map(|child| self.path_of_key(child, id));
                 // Of two that claim it the first.
-                if let Some(child) = child.and_then(|path| paths.get(&*path)) {
+                if let Some(child) = child.and_then(|path| firsts.get(&*path)) {
                     let parent = &mut parents[*child];
-                    let first = paths.get(&gathered.stage.path).copied();
+                    let first = firsts.get(path(number)).copied();
                     *parent = parent.or(first).filter(|parent| parent != child);
                 }
             }
             if let (Some(of), Some(key)) = (list.parent_list, &join.parent) {
-                match paths.get(&*self.path_of_key(of, key)) {
-                    Some(parent) if *gathered.stage.path == *self.stages[*parent].stage.path => {}
+                match firsts.get(&*self.path_of_key(of, key)) {
+                    Some(parent) if path(number) == path(*parent) => {}
                     Some(parent) => parents[number] = Some(*parent),
                     None => {
                         lost.get_or_insert_with(|| {
@@ -374,57 +380,45 @@ impl<'m> Gather<'m> {
                 }
             }
         }
-        if let Some(lost) = lost {
-            self.odd(|| lost);
-        }
-        for (number, Gathered { stage, .. }) in self.stages.iter().enumerate() {
-            let nested = stage.parent.as_ref().and_then(|path| paths.get(path));
+        for (number, stage) in self.stages.iter().enumerate() {
+            let nested = stage.parent.and_then(|path| firsts.get(path));
             parents[number] = parents[number].or(nested.copied());
             // Further attempts have the parent of the first.
-            let first = paths.get(&stage.path).copied();
+            let first = firsts.get(stage.path).copied();
             parents[number] = parents[number].or_else(|| parents[first?]);
         }
         let (depths, circles) = depths(&mut parents);
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|number| depths[*number]);
+        let mut is_kept = vec![false; count];
+        for number in &order {
+            is_kept[*number] = match parents[*number] {
+                Some(parent) => is_kept[parent],
+                // It may have been seen before its parent was: the next answer tells.
+                None => has_ended || !list_of(&self.elements[*number]).is_claimed,
+            };
+        }
+        if let Some(lost) = lost {
+            self.odd(|| lost);
+        }
         if circles {
             self.odd(|| "stages are their own ancestors; some of them have no parent now".into());
         }
-        let mut order: Vec<usize> = (0..self.stages.len()).collect();
-        order.sort_by_key(|number| depths[*number]);
-        let mut kept = vec![false; self.stages.len()];
-        for number in &order {
-            let gathered = &mut self.stages[*number];
-            let list = &plan.lists[usize::from(gathered.list)];
-            kept[*number] = match parents[*number] {
-                Some(parent) => kept[parent],
-                // It may have been seen before its parent was: the next answer tells.
-                None => has_ended || !list.is_claimed,
-            };
+        for (number, parent) in parents.into_iter().enumerate() {
+            self.stages.set_parent(number, parent);
         }
-        let mut stages: Vec<_> = std::mem::take(&mut self.stages)
-            .into_iter()
-            .map(Some)
-            .collect();
-        let paths: Vec<_> = stages
-            .iter()
-            .flatten()
-            .map(|g| g.stage.path.clone())
-            .collect();
-        for number in order.into_iter().filter(|number| kept[*number]) {
-            if let Some(mut gathered) = stages[number].take() {
-                gathered.stage.parent = parents[number].map(|parent| paths[parent].clone());
-                self.stages.push(gathered);
-            }
-        }
+        self.stages
+            .arrange(order.into_iter().filter(|number| is_kept[*number]));
     }
 
     /// The path of the element of an outermost list that has this key.
-    fn path_of_key(&self, list: ListId, key: &str) -> Box<str> {
+    fn path_of_key(&self, list: ListId, key: &str) -> String {
         let key = match self.mapping.plan.plain {
             true => key.into(),
-            false => escaped(key).into(),
+            false => escaped(key),
         };
         let prefix = &self.mapping.plan.lists[usize::from(list)].prefix;
-        joined(None, prefix.as_deref(), key)
+        joined(None, prefix.as_deref(), &key).into_owned()
     }
 }
 
@@ -467,9 +461,9 @@ fn depths(parents: &mut [Option<usize>]) -> (Vec<u32>, bool) {
 }
 
 /// A path; one that is too long keeps its beginning and what tells it from others.
-fn joined(within: Option<&str>, prefix: Option<&str>, key: Box<str>) -> Box<str> {
-    let path = match (within, prefix) {
-        (None, None) => key,
+fn joined<'k>(within: Option<&str>, prefix: Option<&str>, key: &'k str) -> Cow<'k, str> {
+    let path: Cow<'_, str> = match (within, prefix) {
+        (None, None) => key.into(),
         (Some(within), None) => format!("{within}/{key}").into(),
         (None, Some(prefix)) => format!("{prefix}/{key}").into(),
         (Some(within), Some(prefix)) => format!("{within}/{prefix}/{key}").into(),
@@ -488,18 +482,24 @@ fn joined(within: Option<&str>, prefix: Option<&str>, key: Box<str>) -> Box<str>
 }
 
 /// What the newer one does not say, the older one did.
-fn merge_into(older: &mut StageSnapshot, mut newer: StageSnapshot) {
-    newer.id = newer.id.or(older.id.take());
-    newer.url = newer.url.or(older.url.take());
-    if newer.attributes.is_empty() {
-        newer.attributes = std::mem::take(&mut older.attributes);
+fn merged(older: StageView<'_>, newer: StageSnapshot) -> StageSnapshot {
+    let (new, old) = (newer.progress, older.progress);
+    StageSnapshot {
+        id: newer.id.or(older.id.map(Into::into)),
+        url: newer.url.or(older.url.map(Into::into)),
+        attributes: match newer.attributes.is_empty() {
+            true => older.attributes.into(),
+            false => newer.attributes,
+        },
+        progress: Progress {
+            queued: new.queued.or(old.queued),
+            start: new.start.or(old.start),
+            end: new.end.or(old.end),
+            error: new.error.or(old.error.map(Into::into)),
+            ..new
+        },
+        ..newer
     }
-    let (new, old) = (&mut newer.progress, &mut older.progress);
-    new.queued = new.queued.or(old.queued);
-    new.start = new.start.or(old.start);
-    new.end = new.end.or(old.end);
-    new.error = new.error.take().or(old.error.take());
-    *older = newer;
 }
 
 /// The id as the event has it, where the API has but its last part.

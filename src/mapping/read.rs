@@ -9,7 +9,8 @@ use super::time_format::Told;
 use super::{Oddity, Unreadable};
 use crate::core::event::{Attributes, Value};
 use crate::core::limits;
-use crate::core::snapshot::{Outcome, Progress, StageSnapshot, State};
+use crate::core::pieces::{self, Pieces};
+use crate::core::snapshot::{Mark, Outcome, Progress, StageSnapshot, Stages, State};
 use crate::core::time::Wall;
 use crate::core::workflow::cut;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -23,8 +24,11 @@ pub struct Part {
     pub(super) page: Page,
     /// Of the main request's answer.
     pub(super) workflow: Option<Box<WorkflowPart>>,
-    /// Elements of the outermost lists in it.
-    pub(super) elements: Vec<Element>,
+    /// The elements of its lists, each behind the one that it is nested in. Their paths are their keys, their attempts 0
+    /// where there are none.
+    pub(super) stages: Stages,
+    /// What else there is to each of them.
+    pub(super) elements: Pieces<Element>,
     pub(super) oddity: Option<Box<str>>,
     pub(super) found: Found,
 }
@@ -56,13 +60,13 @@ pub(super) struct WorkflowPart {
     pub(super) attributes: Attributes,
 }
 
-/// One of a list. Its path is its key, its attempt 0 where there is none.
+/// Beside a stage: where it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Element {
     pub(super) list: ListId,
-    pub(super) stage: StageSnapshot,
+    /// The place of the element that it is nested in.
+    pub(super) within: Option<pieces::Place>,
     pub(super) join: Option<Box<Join>>,
-    pub(super) nested: Vec<Element>,
 }
 
 /// What connects an element with others.
@@ -157,7 +161,7 @@ pub(super) fn oddities<'de, R: serde_json::de::Read<'de>>(
     mut json: serde_json::Deserializer<R>,
 ) -> Vec<Oddity> {
     let mut reader = Reader::new(plan, request);
-    reader.tells_all = true;
+    reader.odd.tells_all = true;
     let state = plan.requests[request].start;
     let seed = At {
         reader: &mut reader,
@@ -167,7 +171,7 @@ pub(super) fn oddities<'de, R: serde_json::de::Read<'de>>(
         drop(reader.workflow());
     }
     let place = |slot: SlotId| plan.slots[usize::from(slot)].place.clone();
-    let told = reader.oddities.into_iter().map(|(slot, what)| Oddity {
+    let told = reader.odd.noted.into_iter().map(|(slot, what)| Oddity {
         place: slot.map(place),
         what,
     });
@@ -186,7 +190,7 @@ enum Scalar<'v> {
 
 impl Scalar<'_> {
     /// `None`: there is nothing.
-    fn text(&self, bytes_max: usize) -> Option<Box<str>> {
+    fn text(&self, bytes_max: usize) -> Option<Cow<'_, str>> {
         match self {
             Scalar::Null => None,
             Scalar::Bool(truth) => Some(truth.to_string().into()),
@@ -210,17 +214,19 @@ impl Scalar<'_> {
 }
 
 /// What a slot holds while its object is read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Taken {
     /// Nothing, null, or something that is as good as nothing.
     #[default]
     Unset,
-    Text(Box<str>),
+    /// The slot's text.
+    Text,
     Int(i64),
     Float(f64),
     Bool(bool),
     Time(Wall),
-    Ids(Vec<Box<str>>),
+    /// The slot's keys of children.
+    Ids,
 }
 
 /// The kind of a value that was read.
@@ -235,44 +241,75 @@ enum Was {
 struct Reader<'p> {
     plan: &'p Plan,
     request: usize,
-    taken: Vec<Taken>,
-    /// Of each list the key that the element at hand has in its object.
-    keys: Vec<Option<String>>,
+    held: Held,
     /// The key at hand.
     key: String,
-    /// Elements whose outer element is not read to its end.
-    elements: Vec<Element>,
-    /// Elements and children's keys that are kept.
-    kept: usize,
+    /// What is kept, and as a blank what is not read to its end.
+    stages: Stages,
+    elements: Pieces<Element>,
+    /// Of each list the place of the element at hand.
+    open: Vec<usize>,
+    /// Of each slot the keys of children.
+    child_ids: Vec<Vec<Box<str>>>,
+    /// How many of these are kept.
+    child_ids_kept: usize,
     /// Elements seen, by list.
     seen: Vec<usize>,
     found: Found,
-    /// The first; or all, with the slots that they are about.
-    oddities: Vec<(Option<SlotId>, Box<str>)>,
+    odd: Odd<'p>,
+}
+
+/// What the objects at hand say. It is overwritten from element to element, so that nothing is allocated for what is
+/// only looked at.
+struct Held {
+    /// Of each slot what it holds.
+    taken: Vec<Taken>,
+    /// Of each slot the text, where it holds one.
+    texts: Vec<String>,
+    /// Of each list the key that the element at hand has in its object.
+    keys: Vec<Option<String>>,
+}
+
+/// What in the body makes no sense: the first thing; or all of it, with the slots that it is about.
+struct Odd<'p> {
+    plan: &'p Plan,
+    request: usize,
+    noted: Vec<(Option<SlotId>, Box<str>)>,
     tells_all: bool,
 }
 
 impl<'p> Reader<'p> {
     fn new(plan: &'p Plan, request: usize) -> Self {
+        let (slots, lists) = (plan.slots.len(), plan.lists.len());
         Reader {
             plan,
             request,
-            taken: vec![Taken::Unset; plan.slots.len()],
-            keys: vec![None; plan.lists.len()],
+            held: Held {
+                taken: vec![Taken::Unset; slots],
+                texts: vec![String::new(); slots],
+                keys: vec![None; lists],
+            },
             key: String::new(),
-            elements: Vec::new(),
-            kept: 0,
-            seen: vec![0; plan.lists.len()],
+            stages: Stages::default(),
+            elements: Pieces::default(),
+            open: vec![0; lists],
+            child_ids: vec![Vec::new(); slots],
+            child_ids_kept: 0,
+            seen: vec![0; lists],
             found: Found::new(plan),
-            oddities: Vec::new(),
-            tells_all: false,
+            odd: Odd {
+                plan,
+                request,
+                noted: Vec::new(),
+                tells_all: false,
+            },
         }
     }
 
     fn finish(mut self, was: Was) -> Result<Part, Unreadable> {
         let plan = self.plan;
         let planned = &plan.requests[self.request];
-        let shape = |what: String| Err(Unreadable::shape(&self.told(&what)));
+        let shape = |what: String| Err(Unreadable::shape(&self.odd.told(&what)));
         if self.request == 0 && !self.found_any() {
             let of_main = |slot: &&super::plan::PlannedSlot| slot.list.is_none();
             let slots = plan.slots.iter().filter(of_main).map(|slot| &*slot.pointer);
@@ -301,9 +338,9 @@ impl<'p> Reader<'p> {
         let outermost = seen.filter(|(list, _)| plan.is_outermost(list));
         let page = Page {
             elements: outermost.map(|(_, seen)| *seen).max().unwrap_or(0),
-            next: self.text(&planned.next),
-            total: match self.first(&planned.total) {
-                Some(Taken::Int(total)) => u64::try_from(total).ok(),
+            next: self.held.text(&planned.next).map(Into::into),
+            total: match self.held.first(&planned.total) {
+                Some((_, Taken::Int(total))) => u64::try_from(total).ok(),
                 _ => None,
             },
         };
@@ -315,8 +352,9 @@ impl<'p> Reader<'p> {
             request: self.request,
             page,
             workflow,
+            stages: self.stages,
             elements: self.elements,
-            oddity: self.oddities.into_iter().next().map(|(_, what)| what),
+            oddity: self.odd.noted.into_iter().next().map(|(_, what)| what),
             found: self.found,
         })
     }
@@ -335,41 +373,6 @@ impl<'p> Reader<'p> {
             || (0..plan.lists.len()).any(|list| self.found.list(plan, list))
     }
 
-    fn odd(&mut self, what: impl FnOnce() -> String) {
-        self.note(None, what);
-    }
-
-    fn odd_slot(&mut self, slot: SlotId, what: impl FnOnce(&str) -> String) {
-        let pointer = named(&self.plan.slots[usize::from(slot)].pointer);
-        self.note(Some(slot), || what(pointer));
-    }
-
-    fn note(&mut self, slot: Option<SlotId>, what: impl FnOnce() -> String) {
-        // One pointer's values may all be odd, and hide nothing else.
-        const SAME_MAX: usize = 5;
-        let same = || self.oddities.iter().filter(|(about, _)| *about == slot);
-        let is_told = match self.tells_all {
-            true => same().count() >= SAME_MAX,
-            false => !self.oddities.is_empty(),
-        };
-        if is_told {
-            return;
-        }
-        let what = self.told(&what()).into();
-        if !same().any(|(_, told)| *told == what) {
-            self.oddities.push((slot, what));
-        }
-    }
-
-    /// With the answer's name, where it has one.
-    fn told(&self, what: &str) -> String {
-        let text = match &*self.plan.requests[self.request].name {
-            "" => what.to_owned(),
-            name => format!("{name}: {what}"),
-        };
-        cut(&text, 2 * limits::NAME_BYTES_MAX).to_owned()
-    }
-
     fn scalar(&mut self, state: &Place, value: Scalar<'_>) -> Result<(), String> {
         for slot in &state.slots {
             self.found.set(usize::from(*slot));
@@ -378,7 +381,9 @@ impl<'p> Reader<'p> {
         if !state.lists.is_empty() {
             if !matches!(value, Scalar::Null) {
                 let pointer = named(&state.pointer);
-                return Err(self.told(&format!("{pointer} is neither an array nor an object")));
+                return Err(self
+                    .odd
+                    .told(&format!("{pointer} is neither an array nor an object")));
             }
             self.found_lists(state);
         }
@@ -398,32 +403,33 @@ impl<'p> Reader<'p> {
         for slot in &state.slots {
             self.found.set(usize::from(*slot));
             let kind = self.plan.slots[usize::from(*slot)].kind;
-            self.taken[usize::from(*slot)] = Taken::Unset;
+            self.held.taken[usize::from(*slot)] = Taken::Unset;
             // A pointer with less preference, or to the elements, may lead into it.
             if state.is_inner() {
                 continue;
             }
             if kind == SlotKind::Status {
                 let pointer = named(&self.plan.slots[usize::from(*slot)].pointer);
-                return Err(self.told(&format!("{pointer} is not a text")));
+                return Err(self.odd.told(&format!("{pointer} is not a text")));
             }
-            self.odd_slot(*slot, |p| format!("{p} is neither a text nor a number"));
+            self.odd
+                .slot(*slot, |p| format!("{p} is neither a text nor a number"));
         }
         Ok(())
     }
 
     fn take(&mut self, slot: SlotId, value: Scalar<'_>) {
         let place = usize::from(slot);
-        let text = |bytes_max| value.text(bytes_max).map_or(Taken::Unset, Taken::Text);
         let taken = match self.plan.slots[place].kind {
-            SlotKind::Text { bytes_max } => text(bytes_max),
-            SlotKind::Status => text(limits::NAME_BYTES_MAX),
+            SlotKind::Text { bytes_max } => self.held.write(place, value.text(bytes_max)),
+            SlotKind::Status => self.held.write(place, value.text(limits::NAME_BYTES_MAX)),
             SlotKind::Time => self.time(slot, value),
             SlotKind::Truth => match value {
                 Scalar::Bool(truth) => Taken::Bool(truth),
                 Scalar::Null => Taken::Unset,
                 _ => {
-                    self.odd_slot(slot, |p| format!("{p} is neither true nor false"));
+                    self.odd
+                        .slot(slot, |p| format!("{p} is neither true nor false"));
                     Taken::Unset
                 }
             },
@@ -431,7 +437,7 @@ impl<'p> Reader<'p> {
                 (_, Some(number)) => Taken::Int(number),
                 (Scalar::Null | Scalar::Text(""), None) => Taken::Unset,
                 (_, None) => {
-                    self.odd_slot(slot, |p| {
+                    self.odd.slot(slot, |p| {
                         format!("{p} is not a whole number: {}", found(value))
                     });
                     Taken::Unset
@@ -442,7 +448,10 @@ impl<'p> Reader<'p> {
                 Scalar::Bool(truth) => Taken::Bool(truth),
                 Scalar::Int(number) => Taken::Int(number),
                 Scalar::Float(number) => Taken::Float(number),
-                Scalar::Text(_) => text(limits::ATTRIBUTE_BYTES_MAX),
+                Scalar::Text(_) => {
+                    let text = value.text(limits::ATTRIBUTE_BYTES_MAX);
+                    self.held.write(place, text)
+                }
             },
             SlotKind::Order => match value {
                 Scalar::Int(number) => Taken::Float(number as f64),
@@ -450,13 +459,16 @@ impl<'p> Reader<'p> {
                 Scalar::Text(text) => match self.plan.definition.times.of_text(text) {
                     Told::At(time) => Taken::Time(time),
                     Told::Unset => Taken::Unset,
-                    Told::Nonsense => Taken::Text(cut(text, limits::NAME_BYTES_MAX).into()),
+                    Told::Nonsense => {
+                        let text = cut(text, limits::NAME_BYTES_MAX);
+                        self.held.write(place, Some(text.into()))
+                    }
                 },
                 Scalar::Null | Scalar::Bool(_) => Taken::Unset,
             },
             SlotKind::Ids => return self.take_id(place, value),
         };
-        self.taken[place] = taken;
+        self.held.taken[place] = taken;
     }
 
     fn take_id(&mut self, place: usize, value: Scalar<'_>) {
@@ -467,11 +479,13 @@ impl<'p> Reader<'p> {
             self.overflow();
             return;
         }
-        self.kept += 1;
-        match &mut self.taken[place] {
-            Taken::Ids(ids) => ids.push(id),
-            taken => *taken = Taken::Ids(vec![id]),
+        self.child_ids_kept += 1;
+        let ids = &mut self.child_ids[place];
+        if self.held.taken[place] != Taken::Ids {
+            ids.clear();
         }
+        ids.push(id.into());
+        self.held.taken[place] = Taken::Ids;
     }
 
     fn time(&mut self, slot: SlotId, value: Scalar<'_>) -> Taken {
@@ -487,37 +501,225 @@ impl<'p> Reader<'p> {
             Told::At(time) => Taken::Time(time),
             Told::Unset => Taken::Unset,
             Told::Nonsense => {
-                self.odd_slot(slot, |p| format!("{p} is not a time: {}", found(value)));
+                self.odd
+                    .slot(slot, |p| format!("{p} is not a time: {}", found(value)));
                 Taken::Unset
             }
         }
     }
 
-    /// The first that there is, taken out.
-    fn first(&mut self, slots: &Slots) -> Option<Taken> {
-        let all = &mut self.taken[usize::from(slots.start)..usize::from(slots.end)];
-        let set = all.iter_mut().find(|taken| !matches!(taken, Taken::Unset));
-        set.map(std::mem::take)
+    fn workflow(&mut self) -> Result<WorkflowPart, String> {
+        let fields = &self.plan.workflow;
+        let status = self.held.status(fields, &mut self.odd)?;
+        let held = &self.held;
+        Ok(WorkflowPart {
+            id: held.text(&fields.id).map(Into::into),
+            progress: held.progress(fields, status).into(),
+            attempt: held.attempt(fields),
+            url: held.text(&fields.url).map(Into::into),
+            attributes: held.attributes(fields),
+        })
     }
 
-    fn text(&mut self, slots: &Slots) -> Option<Box<str>> {
+    fn is_full(&self) -> bool {
+        self.stages.len() + self.child_ids_kept >= limits::STAGES_MAX
+    }
+
+    fn overflow(&mut self) {
+        let max = limits::STAGES_MAX;
+        self.odd
+            .tell(|| format!("more than {max} stages: only the first {max} are watched"));
+    }
+
+    /// An element of these lists begins: it has its place before what is within it.
+    fn begin(&mut self, lists: &[ListId], is_keyed: bool) -> Mark {
+        let mark = self.stages.mark();
+        for list in lists {
+            let id = usize::from(*list);
+            let planned = &self.plan.lists[id];
+            self.held.forget(&planned.slots);
+            let key = &mut self.held.keys[id];
+            if is_keyed {
+                let key = key.get_or_insert_default();
+                key.clear();
+                key.push_str(&self.key);
+            } else {
+                *key = None;
+            }
+            self.open[id] = self.stages.len();
+            self.stages.push_blank();
+            let outer = planned.outer.filter(|_| !self.plan.is_outermost(planned));
+            self.elements.push(Element {
+                list: *list,
+                within: outer.map(|outer| pieces::Place::of(self.open[usize::from(outer)])),
+                join: None,
+            });
+        }
+        mark
+    }
+
+    /// It ends; what stands behind `mark` is within it.
+    fn end(&mut self, lists: &[ListId], place: &Place, was: Was, mark: Mark) -> Result<(), String> {
+        let mut left_out = Vec::new();
+        for list in lists {
+            let planned = &self.plan.lists[usize::from(*list)];
+            let is_stage = match was {
+                Was::Null => false,
+                Was::Object => true,
+                Was::Array => takes_arrays(place),
+                Was::Scalar => place.slots.iter().any(|slot| planned.slots.contains(slot)),
+            };
+            if !is_stage && was != Was::Null {
+                let pointer = named(&planned.pointer);
+                let what = format!("what is in {pointer} is neither an object nor null");
+                return Err(self.odd.told(&what));
+            }
+            if !is_stage || !self.element(*list)? {
+                left_out.push(self.open[usize::from(*list)]);
+            }
+        }
+        if !left_out.is_empty() {
+            self.leave_out(&left_out, mark);
+        }
+        Ok(())
+    }
+
+    /// Takes these back, and what is nested in them. All stand behind `mark`.
+    fn leave_out(&mut self, left_out: &[usize], mark: Mark) {
+        let is_all = left_out.len() == self.stages.len() - mark.stages();
+        let others = match is_all {
+            true => Vec::new(),
+            false => self.others(left_out, mark.stages()),
+        };
+        self.stages.truncate(mark);
+        self.elements.truncate(mark.stages());
+        for (stage, element) in others {
+            self.stages.push(stage);
+            self.elements.push(element);
+        }
+    }
+
+    /// What stands from there on and is not nested in these: of a list over the same elements, or of one that they are
+    /// not part of.
+    fn others(&self, left_out: &[usize], from: usize) -> Vec<(StageSnapshot, Element)> {
+        let mut others = Vec::new();
+        // Where each comes to stand.
+        let mut places: Vec<Option<usize>> = Vec::new();
+        for place in from..self.stages.len() {
+            let mut element = self.elements[place].clone();
+            let within = element.within.map(pieces::Place::get);
+            let stays = match within.and_then(|within| within.checked_sub(from)) {
+                Some(within) => {
+                    element.within = places[within].map(pieces::Place::of);
+                    element.within.is_some()
+                }
+                None => !left_out.contains(&place),
+            };
+            places.push(stays.then_some(from + others.len()));
+            if stays {
+                others.push((self.stages.get(place).into(), element));
+            }
+        }
+        others
+    }
+
+    /// What the element at hand says. Whether it is a stage.
+    fn element(&mut self, list: ListId) -> Result<bool, String> {
+        let planned = &self.plan.lists[usize::from(list)];
+        let bit = self.plan.slots.len() + 2 * usize::from(list) + 1;
+        self.found.set(bit);
+        let (plan, held, odd) = (self.plan, &self.held, &mut self.odd);
+        let mut except = planned.except.iter();
+        let is_excepted = except.any(|(slots, values)| {
+            let text = held.text(slots);
+            text.is_some_and(|text| values.iter().any(|value| **value == *text))
+        });
+        if is_excepted {
+            return Ok(false);
+        }
+        let Some(key) = held.element_key(list, planned, plan.plain) else {
+            let pointer = named(&planned.pointer);
+            odd.tell(|| format!("what is in {pointer} has no key and no id; left out"));
+            return Ok(false);
+        };
+        let name;
+        let kind = match held.text(&planned.kind) {
+            Some(kind) => kind,
+            None => {
+                name = match &held.keys[usize::from(list)] {
+                    Some(key) => Cow::Borrowed(&**key),
+                    None if plan.plain => Cow::Borrowed(&*key),
+                    None => unescaped_key(&key),
+                };
+                match cut(&name, limits::NAME_BYTES_MAX) {
+                    "" => &key,
+                    name => name,
+                }
+            }
+        };
+        let fields = &planned.fields;
+        let status = held.status(fields, odd)?;
+        let place = self.open[usize::from(list)];
+        self.elements[place].join = held.join(planned, &key, &mut self.child_ids);
+        self.stages.replace(
+            place,
+            StageSnapshot {
+                path: &*key,
+                parent: None,
+                attempt: held.attempt(fields).unwrap_or(0),
+                kind,
+                id: held.text(&fields.id),
+                url: held.text(&fields.url),
+                attributes: held.attributes(fields),
+                progress: held.progress(fields, status),
+            },
+        );
+        Ok(true)
+    }
+}
+
+impl Held {
+    fn forget(&mut self, slots: &Slots) {
+        self.taken[usize::from(slots.start)..usize::from(slots.end)].fill(Taken::Unset);
+    }
+
+    fn write(&mut self, slot: usize, text: Option<Cow<'_, str>>) -> Taken {
+        let Some(text) = text else {
+            return Taken::Unset;
+        };
+        let held = &mut self.texts[slot];
+        held.clear();
+        held.push_str(&text);
+        Taken::Text
+    }
+
+    /// The first that there is.
+    fn first(&self, slots: &Slots) -> Option<(usize, Taken)> {
+        let mut all = slots.clone().map(|slot| {
+            let slot = usize::from(slot);
+            (slot, self.taken[slot])
+        });
+        all.find(|(_, taken)| *taken != Taken::Unset)
+    }
+
+    fn text(&self, slots: &Slots) -> Option<&str> {
         match self.first(slots) {
-            Some(Taken::Text(text)) => Some(text),
+            Some((slot, Taken::Text)) => Some(&self.texts[slot]),
             _ => None,
         }
     }
 
-    fn wall(&mut self, slots: &Slots) -> Option<Wall> {
+    fn wall(&self, slots: &Slots) -> Option<Wall> {
         match self.first(slots) {
-            Some(Taken::Time(time)) => Some(time),
+            Some((_, Taken::Time(time))) => Some(time),
             _ => None,
         }
     }
 
     /// As the definition counts, from 1 on.
-    fn attempt(&mut self, fields: &PlannedFields) -> Option<u32> {
+    fn attempt(&self, fields: &PlannedFields) -> Option<u32> {
         match self.first(&fields.attempt) {
-            Some(Taken::Int(number)) => {
+            Some((_, Taken::Int(number))) => {
                 let from_one = number
                     .saturating_sub(fields.first_attempt)
                     .saturating_add(1);
@@ -527,237 +729,123 @@ impl<'p> Reader<'p> {
         }
     }
 
-    fn attributes(&mut self, fields: &PlannedFields) -> Attributes {
-        let mut attributes = Vec::new();
-        for (name, slots) in &fields.attributes {
-            let value = match self.first(slots) {
-                Some(Taken::Text(text)) => Value::Str(text),
-                Some(Taken::Int(number)) => Value::Int(number),
-                Some(Taken::Float(number)) => Value::Float(number),
-                Some(Taken::Bool(truth)) => Value::Bool(truth),
-                _ => continue,
+    fn attributes(&self, fields: &PlannedFields) -> Attributes {
+        let all = fields.attributes.iter();
+        all.filter_map(|(name, slots)| {
+            let value = match self.first(slots)? {
+                (slot, Taken::Text) => Value::Str((*self.texts[slot]).into()),
+                (_, Taken::Int(number)) => Value::Int(number),
+                (_, Taken::Float(number)) => Value::Float(number),
+                (_, Taken::Bool(truth)) => Value::Bool(truth),
+                _ => return None,
             };
-            attributes.push((name.clone(), value));
-        }
-        attributes.into()
-    }
-
-    fn workflow(&mut self) -> Result<WorkflowPart, String> {
-        let fields = &self.plan.workflow;
-        Ok(WorkflowPart {
-            id: self.text(&fields.id),
-            progress: self.progress(fields)?,
-            attempt: self.attempt(fields),
-            url: self.text(&fields.url),
-            attributes: self.attributes(fields),
+            Some((name.clone(), value))
         })
+        .collect()
     }
 
-    fn progress(&mut self, fields: &PlannedFields) -> Result<Progress, String> {
-        let (status, state) = self.status(fields)?;
+    fn progress(
+        &self,
+        fields: &PlannedFields,
+        (status, state): (Option<usize>, State),
+    ) -> Progress<&str> {
         let (start, end) = (self.wall(&fields.start), self.wall(&fields.end));
         let error = self.text(&fields.error);
-        let is_complete = matches!(self.first(&fields.complete), Some(Taken::Bool(true)));
+        let is_complete = matches!(self.first(&fields.complete), Some((_, Taken::Bool(true))));
         // Complete, and no status that says how.
         let is_complete = is_complete && (state == State::Running || end.is_some());
-        let state = match (state, &error) {
+        let state = match (state, error) {
             (State::Ended(_), _) => state,
             (_, Some(_)) if is_complete => State::Ended(Outcome::Failure),
             (_, None) if is_complete => State::Ended(Outcome::Success),
             _ => state,
         };
-        Ok(Progress {
-            status,
+        Progress {
+            status: status.map(|slot| &*self.texts[slot]),
             state,
             queued: self.wall(&fields.queued),
             start,
             end,
             error,
-        })
+        }
     }
 
-    fn status(&mut self, fields: &PlannedFields) -> Result<(Option<Box<str>>, State), String> {
+    /// The slot of the word for a status, and what it means.
+    fn status(
+        &self,
+        fields: &PlannedFields,
+        odd: &mut Odd<'_>,
+    ) -> Result<(Option<usize>, State), String> {
         for slot in fields.status.clone() {
-            let taken = std::mem::take(&mut self.taken[usize::from(slot)]);
-            let Taken::Text(word) = taken else { continue };
-            let state = match self.plan.meaning(&word) {
+            let place = usize::from(slot);
+            if self.taken[place] != Taken::Text {
+                continue;
+            }
+            let word = &self.texts[place];
+            let state = match odd.plan.meaning(word) {
                 Some(Meaning::State(state)) => state,
                 Some(Meaning::Unset) => continue,
                 None => {
-                    let unknown = |p: &str| format!("{p}: unknown status {:?}", cut(&word, 64));
-                    match self.plan.unknown_status() {
-                        UnknownStatus::Refused if self.tells_all => {
-                            self.odd_slot(slot, unknown);
+                    let unknown = |p: &str| format!("{p}: unknown status {:?}", cut(word, 64));
+                    match odd.plan.unknown_status() {
+                        UnknownStatus::Refused if odd.tells_all => {
+                            odd.slot(slot, unknown);
                             State::Running
                         }
                         UnknownStatus::Refused => {
-                            let pointer = named(&self.plan.slots[usize::from(slot)].pointer);
-                            return Err(self.told(&unknown(pointer)));
+                            let pointer = named(&odd.plan.slots[place].pointer);
+                            return Err(odd.told(&unknown(pointer)));
                         }
                         UnknownStatus::Means(state) => {
-                            self.odd_slot(slot, unknown);
+                            odd.slot(slot, unknown);
                             state
                         }
                     }
                 }
             };
-            return Ok((Some(word), state));
+            return Ok((Some(place), state));
         }
         Ok((None, State::Pending))
     }
 
-    fn is_full(&self) -> bool {
-        self.kept >= limits::STAGES_MAX
-    }
-
-    fn overflow(&mut self) {
-        let max = limits::STAGES_MAX;
-        self.odd(|| format!("more than {max} stages: only the first {max} are watched"));
-    }
-
-    /// An element of these lists begins.
-    fn begin(&mut self, lists: &[ListId], is_keyed: bool) {
-        for list in lists {
-            let id = usize::from(*list);
-            let slots = &self.plan.lists[id].slots;
-            self.taken[usize::from(slots.start)..usize::from(slots.end)].fill(Taken::Unset);
-            if is_keyed {
-                let key = self.keys[id].get_or_insert_default();
-                key.clear();
-                key.push_str(&self.key);
-            } else {
-                self.keys[id] = None;
-            }
-        }
-    }
-
-    /// It ends; what was gathered since `mark` is within it.
-    fn end(
-        &mut self,
-        lists: &[ListId],
-        place: &Place,
-        was: Was,
-        mark: usize,
-    ) -> Result<(), String> {
-        for list in lists {
-            let planned = &self.plan.lists[usize::from(*list)];
-            let is_stage = match was {
-                Was::Object => true,
-                Was::Null => false,
-                Was::Array => takes_arrays(place),
-                Was::Scalar => place.slots.iter().any(|slot| planned.slots.contains(slot)),
-            };
-            if was == Was::Null {
-                continue;
-            }
-            if !is_stage {
-                let pointer = named(&planned.pointer);
-                let what = format!("what is in {pointer} is neither an object nor null");
-                return Err(self.told(&what));
-            }
-            let element = self.element(*list, mark)?;
-            self.elements.extend(element);
-        }
-        Ok(())
-    }
-
-    fn element(&mut self, list: ListId, mark: usize) -> Result<Option<Element>, String> {
-        let planned = &self.plan.lists[usize::from(list)];
-        let bit = self.plan.slots.len() + 2 * usize::from(list) + 1;
-        self.found.set(bit);
-        // Others may be of a list over the same elements.
-        let within = |e: &mut Element| self.plan.lists[usize::from(e.list)].outer == Some(list);
-        let nested: Vec<_> = match self.elements.len() > mark {
-            true => self.elements.extract_if(mark.., within).collect(),
-            false => Vec::new(),
-        };
-        let mut except = planned.except.iter();
-        let is_excepted = except.any(|(slots, values)| {
-            let text = self.text(slots);
-            text.is_some_and(|text| values.contains(&text))
-        });
-        if is_excepted {
-            self.kept -= nested.len();
-            return Ok(None);
-        }
-        let id = self.text(&planned.fields.id);
-        let Some(key) = self.element_key(list, planned, id.as_deref()) else {
-            let pointer = named(&planned.pointer);
-            self.odd(|| format!("what is in {pointer} has no key and no id; left out"));
-            self.kept -= nested.len();
-            return Ok(None);
-        };
-        if self.is_full() {
-            self.overflow();
-            return Ok(None);
-        }
-        self.kept += 1;
-        let kind = self.text(&planned.kind).unwrap_or_else(|| {
-            let name = match &self.keys[usize::from(list)] {
-                Some(key) => Cow::Borrowed(&**key),
-                None if self.plan.plain => Cow::Borrowed(&*key),
-                None => Cow::Owned(unescaped_key(&key)),
-            };
-            match cut(&name, limits::NAME_BYTES_MAX) {
-                "" => key.clone(),
-                name => name.into(),
-            }
-        });
-        let progress = self.progress(&planned.fields)?;
-        let join = self.join(planned, &key);
-        Ok(Some(Element {
-            list,
-            stage: StageSnapshot {
-                path: key,
-                parent: None,
-                attempt: self.attempt(&planned.fields).unwrap_or(0),
-                kind,
-                id,
-                url: self.text(&planned.fields.url),
-                attributes: self.attributes(&planned.fields),
-                progress,
-            },
-            join,
-            nested,
-        }))
-    }
-
     /// The parts of its key, so joined that no two keys are one; where there is one list with keys of one part, as it is.
     fn element_key(
-        &mut self,
+        &self,
         list: ListId,
         planned: &PlannedList,
-        id: Option<&str>,
-    ) -> Option<Box<str>> {
-        let plain = self.plan.plain;
-        let joined = |key: &str| match plain || !key.contains(['~', '/']) {
-            true => key.into(),
-            false => escaped(key).into(),
-        };
+        plain: bool,
+    ) -> Option<Cow<'_, str>> {
+        fn joined(key: &str, plain: bool) -> Cow<'_, str> {
+            match plain || !key.contains(['~', '/']) {
+                true => key.into(),
+                false => escaped(key).into(),
+            }
+        }
         if planned.key.is_empty() {
             let key = match &self.keys[usize::from(list)] {
                 Some(key) => cut(key, limits::ATTRIBUTE_BYTES_MAX),
-                None => id?,
+                None => self.text(&planned.fields.id)?,
             };
-            return (!key.is_empty()).then(|| joined(key));
+            return (!key.is_empty()).then(|| joined(key, plain));
         }
-        let mut whole: Option<Box<str>> = None;
+        let mut whole: Option<Cow<'_, str>> = None;
         for slot in planned.key.clone() {
-            let part = match std::mem::take(&mut self.taken[usize::from(slot)]) {
-                Taken::Text(part) => part,
-                _ => Box::default(),
-            };
+            let part = self.text(&(slot..slot + 1)).unwrap_or_default();
             whole = Some(match whole {
                 None if part.is_empty() => return None,
-                None if plain => part,
-                None => joined(&part),
-                Some(before) => format!("{before}/{}", joined(&part)).into(),
+                None => joined(part, plain),
+                Some(before) => format!("{before}/{}", joined(part, plain)).into(),
             });
         }
         whole
     }
 
-    fn join(&mut self, planned: &PlannedList, key: &str) -> Option<Box<Join>> {
+    fn join(
+        &self,
+        planned: &PlannedList,
+        key: &str,
+        child_ids: &mut [Vec<Box<str>>],
+    ) -> Option<Box<Join>> {
         let is_asked_for = planned.is_asked_for;
         let has_joins = is_asked_for
             || !planned.number_by.is_empty()
@@ -765,21 +853,58 @@ impl<'p> Reader<'p> {
             || !planned.child_ids.is_empty();
         has_joins.then(|| {
             let join = Join {
-                parent: self.text(&planned.parent),
+                parent: self.text(&planned.parent).map(Into::into),
                 child_ids: match self.first(&planned.child_ids) {
-                    Some(Taken::Ids(ids)) => ids,
+                    Some((slot, Taken::Ids)) => std::mem::take(&mut child_ids[slot]),
                     _ => Vec::new(),
                 },
                 order: match self.first(&planned.number_by) {
-                    Some(Taken::Float(number)) => Order::Number(number),
-                    Some(Taken::Time(time)) => Order::At(time),
-                    Some(Taken::Text(text)) => Order::Text(text),
+                    Some((_, Taken::Float(number))) => Order::Number(number),
+                    Some((_, Taken::Time(time))) => Order::At(time),
+                    Some((slot, Taken::Text)) => Order::Text((*self.texts[slot]).into()),
                     _ => Order::Last,
                 },
                 key: is_asked_for.then(|| key.into()),
             };
             join.into()
         })
+    }
+}
+
+impl Odd<'_> {
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        self.note(None, what);
+    }
+
+    fn slot(&mut self, slot: SlotId, what: impl FnOnce(&str) -> String) {
+        let pointer = named(&self.plan.slots[usize::from(slot)].pointer);
+        self.note(Some(slot), || what(pointer));
+    }
+
+    fn note(&mut self, slot: Option<SlotId>, what: impl FnOnce() -> String) {
+        // One pointer's values may all be odd, and hide nothing else.
+        const SAME_MAX: usize = 5;
+        let same = || self.noted.iter().filter(|(about, _)| *about == slot);
+        let is_told = match self.tells_all {
+            true => same().count() >= SAME_MAX,
+            false => !self.noted.is_empty(),
+        };
+        if is_told {
+            return;
+        }
+        let what = self.told(&what()).into();
+        if !same().any(|(_, told)| *told == what) {
+            self.noted.push((slot, what));
+        }
+    }
+
+    /// With the answer's name, where it has one.
+    fn told(&self, what: &str) -> String {
+        let text = match &*self.plan.requests[self.request].name {
+            "" => what.to_owned(),
+            name => format!("{name}: {what}"),
+        };
+        cut(&text, 2 * limits::NAME_BYTES_MAX).to_owned()
     }
 }
 
@@ -797,8 +922,11 @@ fn found(value: Scalar<'_>) -> String {
 }
 
 /// The inverse of what [`Reader::element_key`] does, with a slash between its parts.
-pub(super) fn unescaped_key(key: &str) -> String {
-    key.replace("~1", "/").replace("~0", "~")
+pub(super) fn unescaped_key(key: &str) -> Cow<'_, str> {
+    match key.contains('~') {
+        true => key.replace("~1", "/").replace("~0", "~").into(),
+        false => key.into(),
+    }
 }
 
 fn takes_arrays(state: &Place) -> bool {
@@ -963,8 +1091,7 @@ impl<'de> DeserializeSeed<'de> for Inner<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         let Inner { reader, lists, .. } = self;
-        let mark = reader.elements.len();
-        reader.begin(lists, self.is_keyed);
+        let mark = reader.begin(lists, self.is_keyed);
         let at = At {
             reader,
             state: self.state,
@@ -1003,7 +1130,10 @@ impl Visitor<'_> for Key<'_> {
             copy.clear();
             copy.push_str(key);
         }
+        // Most keys that are as long end otherwise, and need not be compared whole.
+        let last = key.as_bytes().last();
+        let is_key = |other: &str| other.as_bytes().last() == last && other == key;
         let mut members = self.place.members.iter();
-        Ok(members.find(|m| *m.key == *key).map(|m| m.to))
+        Ok(members.find(|m| is_key(&m.key)).map(|m| m.to))
     }
 }

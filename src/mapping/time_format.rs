@@ -41,7 +41,7 @@ impl Times {
     pub(super) fn of_text(&self, text: &str) -> Told {
         let text = text.trim_ascii();
         // .NET's unset time.
-        if text.is_empty() || text.starts_with("0001-01-01") || self.is_unset_text(text) {
+        if text.is_empty() || begins(text, "0001-01-01") || self.is_unset_text(text) {
             return Told::Unset;
         }
         let written = match self.format {
@@ -110,7 +110,7 @@ impl Times {
 
     fn is_unset_text(&self, text: &str) -> bool {
         self.unset.iter().any(|unset| match unset {
-            UnsetTime::Text(unset) => text.starts_with(&**unset),
+            UnsetTime::Text(unset) => begins(text, unset),
             UnsetTime::Number(_) => false,
         })
     }
@@ -120,6 +120,15 @@ impl Times {
             UnsetTime::Number(unset) => Some(*unset),
             UnsetTime::Text(_) => None,
         })
+    }
+}
+
+/// As `starts_with`, which is called for each time, and whose answer the first byte mostly has.
+fn begins(text: &str, with: &str) -> bool {
+    let (text, with) = (text.as_bytes(), with.as_bytes());
+    match (text, with) {
+        ([first, ..], [other, ..]) => first == other && text.starts_with(with),
+        _ => with.is_empty(),
     }
 }
 
@@ -144,6 +153,9 @@ fn unit_ns(format: TimeFormat, count: i64) -> Option<i64> {
 /// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557), and without the space before an
 /// offset: what is left is RFC 3339, or nothing that is known.
 fn without_zone(text: &str) -> &str {
+    if text.ends_with('Z') {
+        return text;
+    }
     let text = match text.split_once('[') {
         Some((before, zone)) if zone.ends_with(']') => before,
         _ => text,

@@ -62,11 +62,11 @@ pub fn snapshot(
 /// The only place where it is read again.
 pub fn told(snapshot: &Snapshot) -> impl Iterator<Item = ToldStage> {
     snapshot.stages.iter().map(|stage| ToldStage {
-        key: (stage.path.clone(), stage.attempt),
-        parent: stage.parent.clone(),
-        kind: stage.kind.clone(),
-        id: stage.id.clone(),
-        progress: stage.progress.clone(),
+        key: (stage.path.into(), stage.attempt),
+        parent: stage.parent.map(Into::into),
+        kind: stage.kind.into(),
+        id: stage.id.map(Into::into),
+        progress: stage.progress.into(),
     })
 }
 

@@ -657,7 +657,7 @@ mod tests {
                 attempt: u.arbitrary()?,
                 url: u.arbitrary::<Option<&str>>()?.map(Box::from),
                 attributes: attributes(u)?,
-                stages,
+                stages: stages.into(),
             };
             let before = workflow.clone();
             if u.arbitrary()? {

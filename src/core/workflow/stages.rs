@@ -7,7 +7,7 @@ use super::{Abandoned, Attributes, Ending, EventRoom, Naming, Seen, Workflow, me
 use crate::core::event;
 use crate::core::ids::{SpanId, TraceContext};
 use crate::core::limits;
-use crate::core::snapshot::{Outcome, Progress, StageSnapshot, State};
+use crate::core::snapshot::{Outcome, Progress, StageView, Stages, State};
 use crate::core::span::{Link, Parent, Span, SpanStatus};
 use crate::core::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,7 +163,7 @@ impl Workflow {
 
     pub(super) fn observe_stages(
         &mut self,
-        stages: Vec<StageSnapshot>,
+        stages: &Stages,
         at: Wall,
         events: &mut EventRoom,
         room: &mut usize,
@@ -174,15 +174,15 @@ impl Workflow {
             self.stages.reserve_exact(stages.len());
         }
         // What only waits is of interest where others may be part of it, or come after it.
-        let told_apart = |s: &StageSnapshot| s.parent.is_some() || s.attempt != 1;
+        let told_apart = |s: StageView<'_>| s.parent.is_some() || s.attempt != 1;
         let flat = !stages.iter().any(told_apart);
         let mut places: Option<Places> = None;
         let mut to_hang = BTreeMap::new();
-        for mut stage in stages {
+        for stage in stages {
             let known_before = self.stages.len();
             let here = self.stages.get(expected);
             let index = match here {
-                Some(s) if s.path == stage.path && s.attempt == stage.attempt => expected,
+                Some(s) if *s.path == *stage.path && s.attempt == stage.attempt => expected,
                 _ => {
                     let places = places.get_or_insert_with(|| Places::of(&self.stages));
                     match self.place(&stage, at, places) {
@@ -202,15 +202,16 @@ impl Workflow {
                     continue;
                 }
                 self.changed = true;
-                if let Some(parent) = stage.parent.take() {
-                    to_hang.insert(index, parent);
+                if let Some(parent) = stage.parent {
+                    to_hang.insert(index, parent.into());
                 }
             }
             let known = known.open.get_or_insert_default();
             let kind = Some(stage.kind).filter(|kind| *kind != stage.path);
-            let id = stage.id.or_else(|| known.id.clone());
-            self.changed |= known.kind != kind || known.id != id;
-            (known.kind, known.id) = (kind, id);
+            self.changed |= renew(&mut known.kind, kind);
+            if stage.id.is_some() {
+                self.changed |= renew(&mut known.id, stage.id);
+            }
             self.changed |= known.seen.observe(stage.progress, at, events);
             if stage.url.is_some() || !stage.attributes.is_empty() {
                 let extra = known.extra.get_or_insert_default();
@@ -230,8 +231,8 @@ impl Workflow {
     }
 
     /// Where a stage of the answer stands; at the end, if it is news. `None`: it is one too many.
-    fn place(&mut self, stage: &StageSnapshot, at: Wall, places: &mut Places) -> Option<usize> {
-        let slot = match places.search(&self.stages, &stage.path, stage.attempt) {
+    fn place(&mut self, stage: &StageView<'_>, at: Wall, places: &mut Places) -> Option<usize> {
+        let slot = match places.search(&self.stages, stage.path, stage.attempt) {
             Ok(slot) => return Some(places.0[slot] as usize),
             Err(slot) => slot,
         };
@@ -241,7 +242,7 @@ impl Workflow {
             return None;
         }
         let (before, behind) = places.0.split_at(slot);
-        let of_path = |place: &&u32| self.stages[**place as usize].path == stage.path;
+        let of_path = |place: &&u32| *self.stages[**place as usize].path == *stage.path;
         let earlier = || before.iter().rev().take_while(of_path);
         let later = || behind.iter().take_while(of_path);
         if earlier().count() + later().count() >= limits::STAGE_ATTEMPTS_MAX {
@@ -251,7 +252,7 @@ impl Workflow {
         let next = later().next().copied();
         let place = self.stages.len() as u32;
         self.stages.push(Stage {
-            path: stage.path.clone(),
+            path: stage.path.into(),
             attempt: stage.attempt,
             fate: Fate::Unfinished,
             failed: false,
@@ -762,8 +763,17 @@ impl Workflow {
     }
 }
 
+/// Whether the newer text is another one.
+fn renew(known: &mut Option<Box<str>>, newer: Option<&str>) -> bool {
+    let changed = known.as_deref() != newer;
+    if changed {
+        *known = newer.map(Into::into);
+    }
+    changed
+}
+
 /// What waits for its turn.
-fn says_nothing(stage: &StageSnapshot) -> bool {
+fn says_nothing(stage: &StageView<'_>) -> bool {
     let none = stage.id.is_none() && stage.url.is_none() && stage.attributes.is_empty();
     none && stage.progress == Progress::default()
 }

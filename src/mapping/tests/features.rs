@@ -493,6 +493,56 @@ fn what_is_excepted_is_no_stage_and_neither_is_what_is_in_it() {
     );
 }
 
+/// One of two lists over the same elements leaves out what the other takes, and each has its own lists within them.
+#[test]
+fn lists_share_elements_and_leave_out_each_its_own() {
+    let steps = json!([{"list": "/steps", "key": "/k"}]);
+    let of_type = |name: &str, other: &str| json!({"name": name, "list": "/jobs", "key": "/k", "except": {"/type": [other]}, "stages": steps});
+    check(
+        json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"}, "stages": [
+            of_type("tasks", "gate"), of_type("gates", "task"), {"name": "first", "list": "/jobs/0/steps", "key": "/k"}]}),
+        json!({"s": "ok", "jobs": [
+            {"steps": [{"k": 1}, {"k": 2}], "k": "a", "type": "gate"},
+            {"k": "b", "type": "task", "steps": [{"k": 1}]},
+            {"k": "c", "steps": [{"k": 1}]},
+            {"k": "d", "steps": [{"k": 1}], "type": "task"}]}),
+        expect![[r#"
+            ok=success
+              ~gates/a "a" pending
+              ~gates/a/1 "1" pending in=~gates/a
+              ~first/1 "1" pending
+              ~gates/a/2 "2" pending in=~gates/a
+              ~first/2 "2" pending
+              b pending
+              b/1 "1" pending in=b
+              c pending
+              ~gates/c "c" pending
+              c/1 "1" pending in=c
+              ~gates/c/1 "1" pending in=~gates/c
+              d pending
+              d/1 "1" pending in=d"#]],
+    );
+}
+
+/// A stage counts before what is nested in it.
+#[test]
+fn of_too_many_nested_ones_the_first_are_watched() {
+    let definition = json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"},
+        "stages": [{"list": "/jobs", "key": "/k", "stages": [{"list": "/steps", "key": "/k"}]}]});
+    let steps: Vec<_> = (0..limits::STAGES_MAX).map(|k| json!({"k": k})).collect();
+    let body = json!({"s": "ok", "jobs": [{"steps": steps, "k": "job"}, {"k": "late"}]});
+    let reading = poll(&compiled(&definition), "w", |_, _| body.to_string()).unwrap();
+    let stages = &reading.snapshot.stages;
+    assert_eq!(stages.len(), limits::STAGES_MAX);
+    assert_eq!(
+        (stages.get(0).path, stages.get(9_999).path),
+        ("job", "job/9998")
+    );
+    assert!(stages.iter().skip(1).all(|step| step.parent == Some("job")));
+    let oddity = "more than 10000 stages: only the first 10000 are watched";
+    assert_eq!(reading.oddity.as_deref(), Some(oddity));
+}
+
 #[test]
 fn a_pointer_may_lead_into_a_list_of_stages() {
     check(
@@ -671,7 +721,7 @@ fn of_too_many_stages_in_several_answers_too() {
     }
     let reading = gather.finish().unwrap();
     assert_eq!(reading.snapshot.stages.len(), limits::STAGES_MAX);
-    assert_eq!(&*reading.snapshot.stages[9_999].path, "9999");
+    assert_eq!(reading.snapshot.stages.get(9_999).path, "9999");
     assert!(
         reading
             .oddity
@@ -686,7 +736,7 @@ fn too_long_a_path_is_cut_to_one_that_tells() {
     let long = |end: &str| "é".repeat(200) + end;
     let body = json!({"s": "ok", "jobs": {long("a"): {}, long("b"): {}}});
     let reading = poll(&compiled(&definition), "w", |_, _| body.to_string()).unwrap();
-    let paths: Vec<_> = reading.snapshot.stages.iter().map(|s| &s.path).collect();
+    let paths: Vec<_> = reading.snapshot.stages.iter().map(|s| s.path).collect();
     assert_eq!(paths.len(), 2);
     assert_ne!(paths[0], paths[1]);
     assert!(

@@ -207,7 +207,7 @@ pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
         Ok(reading) => reading,
         Err(unreadable) => return format!("{unreadable:?}"),
     };
-    let mut lines = vec![told_of(&snapshot.progress)];
+    let mut lines = vec![told_of(snapshot.progress.view())];
     let line = &mut lines[0];
     let add = |line: &mut String, name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -232,7 +232,7 @@ pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
         if *stage.kind != *stage.path {
             line += &format!(" {:?}", stage.kind);
         }
-        line += &format!(" {}", told_of(&stage.progress));
+        line += &format!(" {}", told_of(stage.progress));
         add(
             &mut line,
             "id",
@@ -248,7 +248,7 @@ pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
             "url",
             stage.url.as_ref().map(ToString::to_string),
         );
-        for (name, value) in &stage.attributes {
+        for (name, value) in stage.attributes {
             add(&mut line, name, Some(scalar(value)));
         }
         lines.push(line);
@@ -259,13 +259,13 @@ pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
     lines.join("\n")
 }
 
-fn told_of(progress: &Progress) -> String {
+fn told_of(progress: Progress<&str>) -> String {
     let state = match progress.state {
         State::Pending => "pending".to_owned(),
         State::Running => "running".to_owned(),
         State::Ended(outcome) => outcome.as_str().to_owned(),
     };
-    let mut text = match &progress.status {
+    let mut text = match progress.status {
         Some(status) => format!("{status}={state}"),
         None => state,
     };

@@ -423,9 +423,9 @@ fn agrees_with_a_built_value_on_any_definition_and_body() {
                 (sliced, streamed) => panic!("{sliced:?} {streamed:?}"),
             };
             let mut snapshot = mapping.reading("w", part).unwrap().snapshot;
-            snapshot
-                .stages
-                .sort_by(|a, b| (&a.path, a.attempt).cmp(&(&b.path, b.attempt)));
+            let mut stages: Vec<_> = snapshot.stages.iter().collect();
+            stages.sort_by_key(|stage| (stage.path, stage.attempt));
+            snapshot.stages = stages.into_iter().map(StageSnapshot::from).collect();
             let model = Model {
                 plain: count_lists(&definition.stages) <= 1
                     && definition.stages.iter().all(|list| list.key.len() <= 1),

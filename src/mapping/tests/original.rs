@@ -29,7 +29,7 @@ fn check(body: &str, expected: Expect) {
 }
 
 fn written(reading: &Reading) -> String {
-    let progress = |p: &Progress| {
+    let progress = |p: Progress<&str>| {
         let time = |t: Option<Wall>| t.map_or("-".into(), |t| t.to_string());
         let (start, end) = (time(p.start), time(p.end));
         format!("{:?} {:?} {start} {end} {:?}", p.status, p.state, p.error)
@@ -38,11 +38,11 @@ fn written(reading: &Reading) -> String {
     let mut text = format!(
         "{:?} {}",
         snapshot.workflow_id,
-        progress(&snapshot.progress)
+        progress(snapshot.progress.view())
     );
     for stage in &snapshot.stages {
         let (path, kind, id) = (&stage.path, &stage.kind, &stage.id);
-        let progress = progress(&stage.progress);
+        let progress = progress(stage.progress);
         text += &format!("\n  {path} {kind} {id:?} {progress}");
     }
     if let Some(oddity) = &reading.oddity {
@@ -233,7 +233,7 @@ fn agrees_with_a_built_value_on_any_body() {
         let stages: Vec<_> = stages.filter(|(_, s)| !s.is_null()).collect();
         assert_eq!(reading.snapshot.stages.len(), stages.len());
         for stage in &reading.snapshot.stages {
-            let built = value["workflowEntities"][&*stage.path]["entityStartTime"].as_str();
+            let built = value["workflowEntities"][stage.path]["entityStartTime"].as_str();
             let start = built.and_then(Wall::parse_rfc3339);
             assert_eq!(stage.progress.start, start);
         }
