@@ -171,7 +171,7 @@ pub(super) fn oddities<'de, R: serde_json::de::Read<'de>>(
         drop(reader.workflow());
     }
     let place = |slot: SlotId| plan.slots[usize::from(slot)].place.clone();
-    let told = reader.odd.oddities.into_iter().map(|(slot, what)| Oddity {
+    let told = reader.odd.noted.into_iter().map(|(slot, what)| Oddity {
         place: slot.map(place),
         what,
     });
@@ -270,12 +270,11 @@ struct Held {
     keys: Vec<Option<String>>,
 }
 
-/// What in the body makes no sense.
+/// What in the body makes no sense: the first thing; or all of it, with the slots that it is about.
 struct Odd<'p> {
     plan: &'p Plan,
     request: usize,
-    /// The first; or all, with the slots that they are about.
-    oddities: Vec<(Option<SlotId>, Box<str>)>,
+    noted: Vec<(Option<SlotId>, Box<str>)>,
     tells_all: bool,
 }
 
@@ -301,7 +300,7 @@ impl<'p> Reader<'p> {
             odd: Odd {
                 plan,
                 request,
-                oddities: Vec::new(),
+                noted: Vec::new(),
                 tells_all: false,
             },
         }
@@ -355,7 +354,7 @@ impl<'p> Reader<'p> {
             workflow,
             stages: self.stages,
             elements: self.elements,
-            oddity: self.odd.oddities.into_iter().next().map(|(_, what)| what),
+            oddity: self.odd.noted.into_iter().next().map(|(_, what)| what),
             found: self.found,
         })
     }
@@ -885,17 +884,17 @@ impl Odd<'_> {
     fn note(&mut self, slot: Option<SlotId>, what: impl FnOnce() -> String) {
         // One pointer's values may all be odd, and hide nothing else.
         const SAME_MAX: usize = 5;
-        let same = || self.oddities.iter().filter(|(about, _)| *about == slot);
+        let same = || self.noted.iter().filter(|(about, _)| *about == slot);
         let is_told = match self.tells_all {
             true => same().count() >= SAME_MAX,
-            false => !self.oddities.is_empty(),
+            false => !self.noted.is_empty(),
         };
         if is_told {
             return;
         }
         let what = self.told(&what()).into();
         if !same().any(|(_, told)| *told == what) {
-            self.oddities.push((slot, what));
+            self.noted.push((slot, what));
         }
     }
 
