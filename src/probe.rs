@@ -18,7 +18,7 @@ use crate::core::time::Wall;
 use crate::core::workflow::{Abandoned, Naming, Verdict, Workflow, cut};
 use crate::core::{Answer, PollFailureReason};
 use crate::http::NameCache;
-use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable};
+use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable, key_of};
 use crate::poller::{self, Exchange};
 use crate::run::targets;
 use crate::waterfall::{self, escape};
@@ -370,10 +370,10 @@ impl Seen {
         let rest = odd.iter().filter(|odd| !(known_by_words && is_word(odd)));
         let rest = rest.map(|odd| {
             let keys = match &odd.place {
-                Some(place) => format!(" ({})", key_of(place)),
+                Some(_) => String::new(),
                 None => keys_in(&subject.mapping, &odd.what),
             };
-            format!("{}{keys}", escape(&odd.what))
+            format!("{}{keys}", escape(&odd.to_string()))
         });
         let lines: Vec<String> = words.into_iter().chain(rest).collect();
         for text in lines.iter().take(SHOWN_MAX) {
@@ -406,7 +406,8 @@ impl Seen {
             }
         }
         let whole = self.reading.as_ref().and_then(|r| r.oddity.clone());
-        if let Some(what) = whole.filter(|what| all.iter().all(|odd: &Oddity| odd.what != *what)) {
+        let is_told = |what: &str| all.iter().any(|odd: &Oddity| odd.to_string() == what);
+        if let Some(what) = whole.filter(|what| !is_told(what)) {
             all.push(Oddity { place: None, what });
         }
         all
@@ -717,20 +718,6 @@ fn trace_of(
     workflow.abandon(Abandoned::TimedOut, at, &subject.naming, &mut spans);
     let running = spans[ended..].iter().map(|span| span.span_id).collect();
     (spans, running)
-}
-
-/// `/stages/0/list` as `stages[0].list`.
-fn key_of(place: &str) -> String {
-    let mut key = String::new();
-    for token in place.split('/').skip(1) {
-        let name = token.replace("~1", "/").replace("~0", "~");
-        match name.parse::<usize>() {
-            Ok(number) => drop(write!(key, "[{number}]")),
-            Err(_) if key.is_empty() => key.push_str(&name),
-            Err(_) => drop(write!(key, ".{name}")),
-        }
-    }
-    key
 }
 
 fn tell_there(out: &mut String, there: &str) {

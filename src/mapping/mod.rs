@@ -26,6 +26,7 @@ use crate::core::snapshot::Snapshot;
 use crate::core::workflow::cut;
 use definition::{Definition, Mistake, Request};
 use plan::Plan;
+use std::fmt;
 use std::io;
 use template::Variables;
 
@@ -34,7 +35,7 @@ use template::Variables;
 pub struct Reading {
     /// The workflow's state.
     pub snapshot: Snapshot,
-    /// The first thing in the answers that was not understood and was left out.
+    /// The first thing in the answers that was not understood and was left out: its pointer, what was found, and the key.
     pub oddity: Option<Box<str>>,
 }
 
@@ -43,8 +44,32 @@ pub struct Reading {
 pub struct Oddity {
     /// The place of its pointer in the definition, where it is about one.
     pub place: Option<Box<str>>,
-    /// As in [`Reading::oddity`].
+    /// What was found, with its pointer.
     pub what: Box<str>,
+}
+
+/// As [`Reading::oddity`] has it.
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            None => f.write_str(&self.what),
+            Some(place) => write!(f, "{} ({})", self.what, key_of(place)),
+        }
+    }
+}
+
+/// A place in a definition as people write keys: `stages[0].status`.
+pub fn key_of(place: &str) -> String {
+    let mut key = String::new();
+    for token in place.split('/').skip(1) {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        match name.parse::<usize>() {
+            Ok(number) => key.push_str(&format!("[{number}]")),
+            Err(_) if key.is_empty() => key.push_str(&name),
+            Err(_) => key.extend([".", &name]),
+        }
+    }
+    key
 }
 
 /// Why a body says nothing.

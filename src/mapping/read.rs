@@ -170,12 +170,7 @@ pub(super) fn oddities<'de, R: serde_json::de::Read<'de>>(
     if seed.deserialize(&mut json).is_ok() && request == 0 {
         drop(reader.workflow());
     }
-    let place = |slot: SlotId| plan.slots[usize::from(slot)].place.clone();
-    let told = reader.odd.noted.into_iter().map(|(slot, what)| Oddity {
-        place: slot.map(place),
-        what,
-    });
-    told.collect()
+    reader.odd.all().collect()
 }
 
 /// A JSON value as far as it can be a field.
@@ -354,7 +349,10 @@ impl<'p> Reader<'p> {
             workflow,
             stages: self.stages,
             elements: self.elements,
-            oddity: self.odd.noted.into_iter().next().map(|(_, what)| what),
+            oddity: self.odd.first().map(|odd| {
+                let told = odd.to_string();
+                cut(&told, 3 * limits::NAME_BYTES_MAX).into()
+            }),
             found: self.found,
         })
     }
@@ -381,9 +379,16 @@ impl<'p> Reader<'p> {
         if !state.lists.is_empty() {
             if !matches!(value, Scalar::Null) {
                 let pointer = named(&state.pointer);
-                return Err(self
-                    .odd
-                    .told(&format!("{pointer} is neither an array nor an object")));
+                let what = format!("{pointer} is neither an array nor an object");
+                let list = state
+                    .lists
+                    .first()
+                    .map(|list| &self.plan.lists[usize::from(*list)]);
+                let odd = Oddity {
+                    place: list.map(|list| format!("{}/list", list.place).into()),
+                    what: self.odd.told(&what).into(),
+                };
+                return Err(odd.to_string());
             }
             self.found_lists(state);
         }
@@ -410,7 +415,8 @@ impl<'p> Reader<'p> {
             }
             if kind == SlotKind::Status {
                 let pointer = named(&self.plan.slots[usize::from(*slot)].pointer);
-                return Err(self.odd.told(&format!("{pointer} is not a text")));
+                let what = self.odd.told(&format!("{pointer} is not a text"));
+                return Err(self.odd.of(Some(*slot), &what).to_string());
             }
             self.odd
                 .slot(*slot, |p| format!("{p} is neither a text nor a number"));
@@ -793,8 +799,8 @@ impl Held {
                             State::Running
                         }
                         UnknownStatus::Refused => {
-                            let pointer = named(&odd.plan.slots[place].pointer);
-                            return Err(odd.told(&unknown(pointer)));
+                            let what = unknown(named(&odd.plan.slots[place].pointer));
+                            return Err(odd.of(Some(slot), &odd.told(&what)).to_string());
                         }
                         UnknownStatus::Means(state) => {
                             odd.slot(slot, unknown);
@@ -895,6 +901,23 @@ impl Odd<'_> {
         let what = self.told(&what()).into();
         if !same().any(|(_, told)| *told == what) {
             self.noted.push((slot, what));
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Oddity> {
+        let all = self.noted.iter();
+        all.map(|(slot, what)| self.of(*slot, what))
+    }
+
+    fn first(&self) -> Option<Oddity> {
+        self.all().next()
+    }
+
+    fn of(&self, slot: Option<SlotId>, what: &str) -> Oddity {
+        let slot = slot.map(|slot| &self.plan.slots[usize::from(slot)]);
+        Oddity {
+            place: slot.map(|slot| slot.place.clone()),
+            what: what.into(),
         }
     }
 

@@ -48,7 +48,7 @@ fn the_first_that_is_there_and_set_counts() {
         json!({"state": "ok", "result": "none", "started": "soon", "created": 1795166440, "error": {"message": "m"}}),
         expect![[r#"
             ok=success 09:20:40Z..? "m"
-            odd: /started is not a time: "soon""#]],
+            odd: /started is not a time: "soon" (workflow.start)"#]],
     );
 }
 
@@ -70,12 +70,12 @@ fn words_mean_what_the_table_says() {
         (
             json!("paused"),
             expect![[r#"
-            paused=pending
-            odd: /s: unknown status "paused""#]],
+                paused=pending
+                odd: /s: unknown status "paused" (workflow.status)"#]],
         ),
         (
             json!(["done"]),
-            expect![[r#"Shape("/s is not a text at line 1 column 6")"#]],
+            expect![[r#"Shape("/s is not a text (workflow.status) at line 1 column 6")"#]],
         ),
     ] {
         check(definition("pending"), json!({"s": status}), expected);
@@ -85,12 +85,12 @@ fn words_mean_what_the_table_says() {
         json!({"s": "paused"}),
         expect![[r#"
             paused=cancellation
-            odd: /s: unknown status "paused""#]],
+            odd: /s: unknown status "paused" (workflow.status)"#]],
     );
     check(
         definition("fail"),
         json!({"s": "paused"}),
-        expect![[r#"Shape("/s: unknown status \"paused\"")"#]],
+        expect![[r#"Shape("/s: unknown status \"paused\" (workflow.status)")"#]],
     );
 }
 
@@ -116,21 +116,21 @@ fn times_are_read_as_they_are_said_to_be() {
         json!({"b": 1795166449955i64, "e": "2026-11-20T09:20:48Z"}),
         expect![[r#"
             pending 09:20:49.955Z..?
-            odd: /e is not a time: "2026-11-20T09:20:48Z""#]],
+            odd: /e is not a time: "2026-11-20T09:20:48Z" (workflow.end)"#]],
     );
     check(
         definition("rfc3339"),
         json!({"b": 1795166449, "e": true}),
         expect![[r#"
             pending
-            odd: /b is not a time: "1795166449""#]],
+            odd: /b is not a time: "1795166449" (workflow.start)"#]],
     );
     check(
         definition("auto"),
         json!({"s": "ok", "b": {"at": 1}, "e": "soon"}),
         expect![[r#"
             ok=success
-            odd: /b is neither a text nor a number"#]],
+            odd: /b is neither a text nor a number (workflow.start)"#]],
     );
 }
 
@@ -149,28 +149,28 @@ fn attempts_count_from_where_the_api_begins() {
         definition(0),
         body.clone(),
         expect![[r#"
-        pending attempt=1
-          a pending
-          a#2 pending
-          b#3 pending
-          c pending
-          d pending
-          e pending
-          f pending
-        odd: /jobs/*/try is not a whole number: "9000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000""#]],
+            pending attempt=1
+              a pending
+              a#2 pending
+              b#3 pending
+              c pending
+              d pending
+              e pending
+              f pending
+            odd: /jobs/*/try is not a whole number: "9000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000" (stages[0].attempt)"#]],
     );
     check(
         definition(1),
         body,
         expect![[r#"
-        pending attempt=1
-          a pending
-          b#2 pending
-          c pending
-          d pending
-          e pending
-          f pending
-        odd: /jobs/*/try is not a whole number: "9000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000""#]],
+            pending attempt=1
+              a pending
+              b#2 pending
+              c pending
+              d pending
+              e pending
+              f pending
+            odd: /jobs/*/try is not a whole number: "9000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000" (stages[0].attempt)"#]],
     );
 }
 
@@ -182,7 +182,7 @@ fn further_attributes_keep_their_types() {
         json!({"s": "ok", "t": "x", "i": -7, "f": 0.5, "b": false, "l": [1], "links": {"self": "https://x/7"}}),
         expect![[r#"
             ok=success url=https://x/7 either="x" share=0.5 text="x" truth=false whole=-7
-            odd: /l is neither a text nor a number"#]],
+            odd: /l is neither a text nor a number (workflow.attributes.list)"#]],
     );
 }
 
@@ -213,7 +213,9 @@ fn stages_are_an_array_or_an_object_of_them() {
         (json!({}), expect!["pending"]),
         (
             json!(7),
-            expect![[r#"Shape("/jobs is neither an array nor an object at line 1 column 9")"#]],
+            expect![[
+                r#"Shape("/jobs is neither an array nor an object (stages[0].list) at line 1 column 9")"#
+            ]],
         ),
         (
             json!([7]),
@@ -303,7 +305,7 @@ fn of_a_key_that_stands_twice_in_an_object_the_later_one_counts() {
     expect![[r#"
         ok=success ?..09:20:49Z
           a pending id="3"
-        odd: /at is neither a text nor a number"#]]
+        odd: /at is neither a text nor a number (workflow.start)"#]]
     .assert_eq(&told(&reading));
 }
 
@@ -761,18 +763,18 @@ fn what_is_odd_in_a_further_answer_is_told_with_its_name() {
     expect![[r#"
         ok=success
           1 what?=running
-        odd: jobs: /*/s: unknown status "what?""#]]
+        odd: jobs: /*/s: unknown status "what?" (stages[0].status)"#]]
     .assert_eq(&read(json!([{"k": 1, "s": "what?"}])));
     expect![[r#"
         ok=success
           1 pending
-        odd: jobs: /*/e is not a time: "never""#]]
+        odd: jobs: /*/e is not a time: "never" (stages[0].end)"#]]
     .assert_eq(&read(json!([{"k": 1, "e": "never"}])));
     expect![[r#"
         ok=success
         odd: jobs: what is in the answer has no key and no id; left out"#]]
     .assert_eq(&read(json!([{"s": "ok"}])));
-    expect![[r#"Shape("jobs: the answer is neither an array nor an object at line 1 column 4")"#]]
+    expect![[r#"Shape("jobs: the answer is neither an array nor an object (stages[0].list) at line 1 column 4")"#]]
         .assert_eq(&read(json!("no")));
     expect![[
         r#"Shape("jobs: what is in the answer is neither an object nor null at line 1 column 13")"#

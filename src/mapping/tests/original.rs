@@ -116,13 +116,13 @@ fn what_makes_no_sense_is_left_out_and_told() {
         r#"{"workflowStatus": "Paused", "workflowStartTime": "yesterday"}"#,
         expect![[r#"
             None Some("Paused") Running - - None
-              odd: /workflowStartTime is not a time: "yesterday""#]],
+              odd: /workflowStartTime is not a time: "yesterday" (workflow.start)"#]],
     );
     check(
         r#"{"workflowStatus": "Failed", "workflowErrorMessage": {"code": 7}, "isComplete": "yes"}"#,
         expect![[r#"
             None Some("Failed") Ended(Failure) - - None
-              odd: /workflowErrorMessage is neither a text nor a number"#]],
+              odd: /workflowErrorMessage is neither a text nor a number (workflow.error)"#]],
     );
 }
 
@@ -160,7 +160,9 @@ fn another_shape_is_refused() {
     );
     check(
         r#"{"workflowStatus": {"x": 1}}"#,
-        expect![[r#"Shape("/workflowStatus is not a text at line 1 column 20")"#]],
+        expect![[
+            r#"Shape("/workflowStatus is not a text (workflow.status) at line 1 column 20")"#
+        ]],
     );
     check(
         r#"{"workflowEntities": [1]}"#,
