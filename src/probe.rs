@@ -650,12 +650,14 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<
     let table: Vec<&str> = (subject.mapping.definition().statuses.iter())
         .map(|(word, _)| &**word)
         .collect();
+    let names = &subject.mapping.definition().status_names;
     let mut told: Vec<&str> = Vec::new();
     for progress in every_progress(snapshot) {
         let Some(word) = progress.status else {
             continue;
         };
-        let is_known = table.iter().any(|known| known.eq_ignore_ascii_case(word));
+        let is_name = names.iter().any(|(_, name)| **name == *word);
+        let is_known = is_name || table.iter().any(|known| known.eq_ignore_ascii_case(word));
         if !is_known && !told.contains(&word) {
             told.push(word);
         }

@@ -654,7 +654,14 @@ fn monitor(
     };
     let api = api(object, for_all);
     let events = events(object, &ids);
-    let poll = poll(object, for_all.poll);
+    let mut poll = poll(object, for_all.poll);
+    // The core knows a status by its name.
+    for (word, _) in &mut poll.interval_by_status {
+        let mut names = definition.status_names.iter();
+        if let Some((_, name)) = names.find(|(known, _)| known.eq_ignore_ascii_case(word)) {
+            *word = name.clone();
+        }
+    }
     let spans = spans(object);
     let service = service(object);
     let context = context(object);
@@ -1133,6 +1140,9 @@ fn definition(monitor: &Object<'_>) -> Definition {
     };
     let stages = monitor.objects("stages").into_iter().map(stages).collect();
     let statuses = monitor.parsed_entries("statuses", meaning);
+    let status_names = monitor.parsed_entries("status_names", |name| {
+        values::label(name).map(String::into_boxed_str)
+    });
     let unknown_status = monitor.parsed("unknown_status", |text| match text {
         "fail" => Ok(UnknownStatus::Refused),
         text => match meaning(text) {
@@ -1147,6 +1157,7 @@ fn definition(monitor: &Object<'_>) -> Definition {
         workflow,
         stages,
         statuses,
+        status_names,
         unknown_status: unknown_status.unwrap_or_default(),
         times: times(monitor),
     }

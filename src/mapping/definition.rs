@@ -23,6 +23,8 @@ pub struct Definition {
     /// What the API's words for a status mean; upper and lower case are one. Where a status is absent, the work is
     /// pending.
     pub statuses: Vec<(Box<str>, Meaning)>,
+    /// What some of these words are called where people read them: an API's `0` says nothing to them.
+    pub status_names: Vec<(Box<str>, Box<str>)>,
     /// What a word means that is not among them.
     pub unknown_status: UnknownStatus,
     /// How times are written.

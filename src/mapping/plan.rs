@@ -688,6 +688,12 @@ impl Planner {
                 self.mistake(&place.then(word), what);
             }
         }
+        let place = Place::root().then("status_names");
+        for (word, _) in &definition.status_names {
+            if !known.contains_key(&word.to_ascii_lowercase()) {
+                self.mistake(&place.then(word), "is not among the statuses");
+            }
+        }
     }
 
     fn check_templates(&mut self, definition: &Definition) {
@@ -861,6 +867,13 @@ impl Plan {
         let mut statuses = self.definition.statuses.iter();
         let known = statuses.find(|(word, _)| word.eq_ignore_ascii_case(status));
         known.map(|(_, meaning)| *meaning)
+    }
+
+    /// What a word for a status is called.
+    pub(super) fn status_name<'a>(&'a self, status: &'a str) -> &'a str {
+        let mut names = self.definition.status_names.iter();
+        let named = names.find(|(word, _)| word.eq_ignore_ascii_case(status));
+        named.map_or(status, |(_, name)| name)
     }
 
     /// Whether its elements are not within those of another list of the same answer.

@@ -520,7 +520,7 @@ impl<'p> Reader<'p> {
         let held = &self.held;
         Ok(WorkflowPart {
             id: held.text(&fields.id).map(Into::into),
-            progress: held.progress(fields, status).into(),
+            progress: held.progress(self.plan, fields, status).into(),
             attempt: held.attempt(fields),
             url: held.text(&fields.url).map(Into::into),
             attributes: held.attributes(fields),
@@ -677,7 +677,7 @@ impl<'p> Reader<'p> {
                 id: held.text(&fields.id),
                 url: held.text(&fields.url),
                 attributes: held.attributes(fields),
-                progress: held.progress(fields, status),
+                progress: held.progress(self.plan, fields, status),
             },
         );
         Ok(true)
@@ -750,11 +750,12 @@ impl Held {
         .collect()
     }
 
-    fn progress(
-        &self,
+    fn progress<'a>(
+        &'a self,
+        plan: &'a Plan,
         fields: &PlannedFields,
         (status, state): (Option<usize>, State),
-    ) -> Progress<&str> {
+    ) -> Progress<&'a str> {
         let (start, end) = (self.wall(&fields.start), self.wall(&fields.end));
         let error = self.text(&fields.error);
         let is_complete = matches!(self.first(&fields.complete), Some((_, Taken::Bool(true))));
@@ -767,7 +768,7 @@ impl Held {
             _ => state,
         };
         Progress {
-            status: status.map(|slot| &*self.texts[slot]),
+            status: status.map(|slot| plan.status_name(&self.texts[slot])),
             state,
             queued: self.wall(&fields.queued),
             start,

@@ -239,7 +239,10 @@ fn a_word_that_the_table_does_not_have() {
         assert!(log.contains("unknown status \"finito\""), "{log}");
     }
     for (policy, said) in [
-        (json!({}), "/state: unknown status \"finito\" (workflow.status)"),
+        (
+            json!({}),
+            "/state: unknown status \"finito\" (workflow.status)",
+        ),
         (json!({"unknown_status": "fail"}), "(shape)"),
     ] {
         let api = Api::saying(last.clone());

@@ -95,6 +95,24 @@ fn words_mean_what_the_table_says() {
 }
 
 #[test]
+fn words_that_say_nothing_to_people_have_names() {
+    let definition = json!({
+        "workflow": {"status": "/s"}, "stages": [{"list": "/jobs", "key": "/k", "status": "/s"}],
+        "statuses": {"0": "success", "false": "running", "late": "failure"},
+        "status_names": {"0": "Succeeded", "FALSE": "Running"},
+    });
+    check(
+        definition,
+        json!({"s": false, "jobs": [{"k": "a", "s": 0}, {"k": "b", "s": "0"}, {"k": "c", "s": "late"}]}),
+        expect![[r#"
+            Running=running
+              a Succeeded=success
+              b Succeeded=success
+              c late=failure"#]],
+    );
+}
+
+#[test]
 fn times_are_read_as_they_are_said_to_be() {
     let definition = |format: &str| {
         json!({

@@ -30,6 +30,7 @@ fn defined(json: &Value) -> Definition {
     };
     let named = json["requests"].as_object().into_iter().flatten();
     let statuses = json["statuses"].as_object().into_iter().flatten();
+    let status_names = json["status_names"].as_object().into_iter().flatten();
     let times = &json["times"];
     let mut definition = Definition {
         id: json["id"].as_str().map(|id| IdPattern::parse(id).unwrap()),
@@ -44,6 +45,9 @@ fn defined(json: &Value) -> Definition {
         stages: stages(&json["stages"]),
         statuses: statuses
             .map(|(word, meaning)| (word.as_str().into(), meaning_of(meaning.as_str().unwrap())))
+            .collect(),
+        status_names: status_names
+            .map(|(word, name)| (word.as_str().into(), name.as_str().unwrap().into()))
             .collect(),
         unknown_status: match json["unknown_status"].as_str() {
             None => UnknownStatus::default(),

@@ -295,37 +295,37 @@ fn buildbot() {
             (
                 "running",
                 expect![[r#"
-                GET /api/v2/builds/1
-                false=running 09:23:06Z..? "building" id="1" buildbot.build.number=1 buildbot.builder.id=2 buildbot.worker.id=1
-                  0 "worker_preparation" 0=success queued 09:23:06Z 09:23:06Z..09:23:06Z "worker w1 ready" id="1"
-                  1 "extract" 0=success queued 09:23:06Z 09:23:06Z..09:23:09Z "'sh -c ...'" id="2"
-                  2 "transform" false=running queued 09:23:09Z 09:23:09Z..? "pending" id="3""#]],
+                    GET /api/v2/builds/1
+                    running=running 09:23:06Z..? "building" id="1" buildbot.build.number=1 buildbot.builder.id=2 buildbot.worker.id=1
+                      0 "worker_preparation" success=success queued 09:23:06Z 09:23:06Z..09:23:06Z "worker w1 ready" id="1"
+                      1 "extract" success=success queued 09:23:06Z 09:23:06Z..09:23:09Z "'sh -c ...'" id="2"
+                      2 "transform" running=running queued 09:23:09Z 09:23:09Z..? "pending" id="3""#]],
             ),
             (
                 "success",
                 expect![[r#"
-                0=success 09:23:06Z..09:23:16Z "build successful" id="1" buildbot.build.number=1 buildbot.builder.id=2 buildbot.worker.id=1
-                  0 "worker_preparation" 0=success queued 09:23:06Z 09:23:06Z..09:23:06Z "worker w1 ready" id="1"
-                  1 "extract" 0=success queued 09:23:06Z 09:23:06Z..09:23:09Z "'sh -c ...'" id="2"
-                  2 "transform" 0=success queued 09:23:09Z 09:23:09Z..09:23:12Z "'sh -c ...'" id="3"
-                  3 "load" 0=success queued 09:23:12Z 09:23:12Z..09:23:16Z "'sh -c ...'" id="4""#]],
+                    success=success 09:23:06Z..09:23:16Z "build successful" id="1" buildbot.build.number=1 buildbot.builder.id=2 buildbot.worker.id=1
+                      0 "worker_preparation" success=success queued 09:23:06Z 09:23:06Z..09:23:06Z "worker w1 ready" id="1"
+                      1 "extract" success=success queued 09:23:06Z 09:23:06Z..09:23:09Z "'sh -c ...'" id="2"
+                      2 "transform" success=success queued 09:23:09Z 09:23:09Z..09:23:12Z "'sh -c ...'" id="3"
+                      3 "load" success=success queued 09:23:12Z 09:23:12Z..09:23:16Z "'sh -c ...'" id="4""#]],
             ),
             (
                 "failure",
                 expect![[r#"
-                2=failure 09:23:20Z..09:23:26Z "failed 'sh -c ...' (failure)" id="2" buildbot.build.number=1 buildbot.builder.id=1 buildbot.worker.id=1
-                  0 "worker_preparation" 0=success queued 09:23:20Z 09:23:20Z..09:23:20Z "worker w1 ready" id="5"
-                  1 "extract" 0=success queued 09:23:20Z 09:23:20Z..09:23:23Z "'sh -c ...'" id="6"
-                  2 "transform" 2=failure queued 09:23:23Z 09:23:23Z..09:23:26Z "'sh -c ...' (failure)" id="7""#]],
+                    failure=failure 09:23:20Z..09:23:26Z "failed 'sh -c ...' (failure)" id="2" buildbot.build.number=1 buildbot.builder.id=1 buildbot.worker.id=1
+                      0 "worker_preparation" success=success queued 09:23:20Z 09:23:20Z..09:23:20Z "worker w1 ready" id="5"
+                      1 "extract" success=success queued 09:23:20Z 09:23:20Z..09:23:23Z "'sh -c ...'" id="6"
+                      2 "transform" failure=failure queued 09:23:23Z 09:23:23Z..09:23:26Z "'sh -c ...' (failure)" id="7""#]],
             ),
             (
                 "cancelled",
                 expect![[r#"
-                6=cancellation 09:23:20Z..09:23:26Z "build stopped: \"not needed\" (cancelled)" id="2" buildbot.build.number=1 buildbot.builder.id=1 buildbot.worker.id=1
-                  0 "worker_preparation" 0=success queued 09:23:20Z 09:23:20Z..09:23:20Z "worker w1 ready" id="5"
-                  1 "extract" 0=success queued 09:23:20Z 09:23:20Z..09:23:23Z "'sh -c ...'" id="6"
-                  2 "transform" 6=cancellation queued 09:23:23Z 09:23:23Z..09:23:26Z "'sh -c ...' (failure)" id="7"
-                  3 "load" 3=skip queued 09:23:23Z 09:23:23Z..09:23:26Z "skipped" id="8""#]],
+                    cancelled=cancellation 09:23:20Z..09:23:26Z "build stopped: \"not needed\" (cancelled)" id="2" buildbot.build.number=1 buildbot.builder.id=1 buildbot.worker.id=1
+                      0 "worker_preparation" success=success queued 09:23:20Z 09:23:20Z..09:23:20Z "worker w1 ready" id="5"
+                      1 "extract" success=success queued 09:23:20Z 09:23:20Z..09:23:23Z "'sh -c ...'" id="6"
+                      2 "transform" cancelled=cancellation queued 09:23:23Z 09:23:23Z..09:23:26Z "'sh -c ...' (failure)" id="7"
+                      3 "load" skipped=skip queued 09:23:23Z 09:23:23Z..09:23:26Z "skipped" id="8""#]],
             ),
         ],
     );
@@ -340,52 +340,52 @@ fn spark() {
             (
                 "running",
                 expect![[r#"
-                GET /api/v1/applications/local-1795167793238
-                false=running 09:42:31.607Z..? id="local-1795167752267" cicd.pipeline.name="three_ok" spark.user="root" spark.version="3.5.6"
-                  0 "collect at /srv/spark_job.py:19" RUNNING=running 09:42:34.013Z..? id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=0
-                  ~stages/2 "collect at /srv/spark_job.py:19" PENDING=pending id="2" in=0 spark.tasks=1 spark.tasks.failed=0
-                  ~stages/1 "groupByKey at /srv/spark_job.py:19" ACTIVE=running queued 09:42:37.956Z 09:42:37.956Z..? id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0
-                  ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:34.039Z 09:42:34.151Z..09:42:37.943Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
+                    GET /api/v1/applications/local-1795167793238
+                    RUNNING=running 09:42:31.607Z..? id="local-1795167752267" cicd.pipeline.name="three_ok" spark.user="root" spark.version="3.5.6"
+                      0 "collect at /srv/spark_job.py:19" RUNNING=running 09:42:34.013Z..? id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=0
+                      ~stages/2 "collect at /srv/spark_job.py:19" PENDING=pending id="2" in=0 spark.tasks=1 spark.tasks.failed=0
+                      ~stages/1 "groupByKey at /srv/spark_job.py:19" ACTIVE=running queued 09:42:37.956Z 09:42:37.956Z..? id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0
+                      ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:34.039Z 09:42:34.151Z..09:42:37.943Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
             ),
             (
                 "success",
                 expect![[r#"
-                false=running 09:42:31.607Z..? id="local-1795167752267" cicd.pipeline.name="three_ok" spark.user="root" spark.version="3.5.6"
-                  0 "collect at /srv/spark_job.py:19" SUCCEEDED=success 09:42:34.013Z..09:42:42.754Z id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=0
-                  ~stages/2 "collect at /srv/spark_job.py:19" COMPLETE=success queued 09:42:39.641Z 09:42:39.656Z..09:42:42.748Z id="2" in=0 spark.stage.description="three stage job" spark.tasks=1 spark.tasks.failed=0
-                  ~stages/1 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:37.956Z 09:42:37.981Z..09:42:39.639Z id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0
-                  ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:34.039Z 09:42:34.151Z..09:42:37.943Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
+                    RUNNING=running 09:42:31.607Z..? id="local-1795167752267" cicd.pipeline.name="three_ok" spark.user="root" spark.version="3.5.6"
+                      0 "collect at /srv/spark_job.py:19" SUCCEEDED=success 09:42:34.013Z..09:42:42.754Z id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=0
+                      ~stages/2 "collect at /srv/spark_job.py:19" COMPLETE=success queued 09:42:39.641Z 09:42:39.656Z..09:42:42.748Z id="2" in=0 spark.stage.description="three stage job" spark.tasks=1 spark.tasks.failed=0
+                      ~stages/1 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:37.956Z 09:42:37.981Z..09:42:39.639Z id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0
+                      ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:34.039Z 09:42:34.151Z..09:42:37.943Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
             ),
             (
                 "failure",
                 expect![[r#"
-                false=running 09:42:54.097Z..? id="local-1795167774713" cicd.pipeline.name="three_fail" spark.user="root" spark.version="3.5.6"
-                  0 "collect at /srv/spark_job.py:19" FAILED=failure 09:42:56.419Z..09:43:02.008Z id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=1
-                  ~stages/2 "collect at /srv/spark_job.py:19" SKIPPED=skip id="2" in=0 spark.tasks=1 spark.tasks.failed=0
-                  ~stages/1 "groupByKey at /srv/spark_job.py:19" FAILED=failure queued 09:43:00.322Z 09:43:00.343Z..09:43:02.005Z "Job aborted due to stage failure: Task 0 in stage 1.0 failed 1 times, most recent failure: Lost task 0.0 in stage 1.0 (TID 2) (localhost executor driver): org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1247, in main\n    process()\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1237, in process\n    out_iter = func(split_index, iterator)\n               ^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n                       ^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 840, in func\n    return f(iterator)\n           ^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 4175, in combine\n    merger.mergeValues(iterator)\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/shuffle.py\", line 256, in mergeValues\n    for k, v in iterator:\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/util.py\", line 83, in wrapper\n    return f(*args, **kwargs)\n           ^^^^^^^^^^^^^^^^^^\n  File \"/srv/spark_job.py\", line 13, in tr\n    if mode==\"fail\": raise ValueError(\"boom: bad row 42\")\n                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\nValueError: boom: bad row 42\n\n\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:572)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:784)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:766)\n\tat org.apach" id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=1
-                  ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:56.438Z 09:42:56.537Z..09:43:00.316Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
+                    RUNNING=running 09:42:54.097Z..? id="local-1795167774713" cicd.pipeline.name="three_fail" spark.user="root" spark.version="3.5.6"
+                      0 "collect at /srv/spark_job.py:19" FAILED=failure 09:42:56.419Z..09:43:02.008Z id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=1
+                      ~stages/2 "collect at /srv/spark_job.py:19" SKIPPED=skip id="2" in=0 spark.tasks=1 spark.tasks.failed=0
+                      ~stages/1 "groupByKey at /srv/spark_job.py:19" FAILED=failure queued 09:43:00.322Z 09:43:00.343Z..09:43:02.005Z "Job aborted due to stage failure: Task 0 in stage 1.0 failed 1 times, most recent failure: Lost task 0.0 in stage 1.0 (TID 2) (localhost executor driver): org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1247, in main\n    process()\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1237, in process\n    out_iter = func(split_index, iterator)\n               ^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n                       ^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 840, in func\n    return f(iterator)\n           ^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 4175, in combine\n    merger.mergeValues(iterator)\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/shuffle.py\", line 256, in mergeValues\n    for k, v in iterator:\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/util.py\", line 83, in wrapper\n    return f(*args, **kwargs)\n           ^^^^^^^^^^^^^^^^^^\n  File \"/srv/spark_job.py\", line 13, in tr\n    if mode==\"fail\": raise ValueError(\"boom: bad row 42\")\n                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\nValueError: boom: bad row 42\n\n\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:572)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:784)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:766)\n\tat org.apach" id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=1
+                      ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:56.438Z 09:42:56.537Z..09:43:00.316Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
             ),
             (
                 "retried",
                 expect![[r#"
-                GET /api/v1/applications/local-1795167793238
-                GET /api/v1/applications/local-1795167793238/jobs
-                GET /api/v1/applications/local-1795167793238/stages?details=false
-                false=running 09:42:54.097Z..? id="local-1795167774713" cicd.pipeline.name="three_fail" spark.user="root" spark.version="3.5.6"
-                  0 "collect at /srv/spark_job.py:19" RUNNING=running 09:42:56.419Z..? id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=1
-                  ~stages/2 "collect at /srv/spark_job.py:19" SKIPPED=skip id="2" in=0 spark.tasks=1 spark.tasks.failed=0
-                  ~stages/1#2 "groupByKey at /srv/spark_job.py:19" ACTIVE=running queued 09:43:02.1Z 09:43:02.1Z..? id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=1
-                  ~stages/1 "groupByKey at /srv/spark_job.py:19" FAILED=failure queued 09:43:00.322Z 09:43:00.343Z..09:43:02.005Z "Job aborted due to stage failure: Task 0 in stage 1.0 failed 1 times, most recent failure: Lost task 0.0 in stage 1.0 (TID 2) (localhost executor driver): org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1247, in main\n    process()\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1237, in process\n    out_iter = func(split_index, iterator)\n               ^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n                       ^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 840, in func\n    return f(iterator)\n           ^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 4175, in combine\n    merger.mergeValues(iterator)\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/shuffle.py\", line 256, in mergeValues\n    for k, v in iterator:\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/util.py\", line 83, in wrapper\n    return f(*args, **kwargs)\n           ^^^^^^^^^^^^^^^^^^\n  File \"/srv/spark_job.py\", line 13, in tr\n    if mode==\"fail\": raise ValueError(\"boom: bad row 42\")\n                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\nValueError: boom: bad row 42\n\n\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:572)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:784)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:766)\n\tat org.apach" id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=1
-                  ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:56.438Z 09:42:56.537Z..09:43:00.316Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
+                    GET /api/v1/applications/local-1795167793238
+                    GET /api/v1/applications/local-1795167793238/jobs
+                    GET /api/v1/applications/local-1795167793238/stages?details=false
+                    RUNNING=running 09:42:54.097Z..? id="local-1795167774713" cicd.pipeline.name="three_fail" spark.user="root" spark.version="3.5.6"
+                      0 "collect at /srv/spark_job.py:19" RUNNING=running 09:42:56.419Z..? id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=1
+                      ~stages/2 "collect at /srv/spark_job.py:19" SKIPPED=skip id="2" in=0 spark.tasks=1 spark.tasks.failed=0
+                      ~stages/1#2 "groupByKey at /srv/spark_job.py:19" ACTIVE=running queued 09:43:02.1Z 09:43:02.1Z..? id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=1
+                      ~stages/1 "groupByKey at /srv/spark_job.py:19" FAILED=failure queued 09:43:00.322Z 09:43:00.343Z..09:43:02.005Z "Job aborted due to stage failure: Task 0 in stage 1.0 failed 1 times, most recent failure: Lost task 0.0 in stage 1.0 (TID 2) (localhost executor driver): org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1247, in main\n    process()\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/worker.py\", line 1237, in process\n    out_iter = func(split_index, iterator)\n               ^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n                       ^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 5434, in pipeline_func\n    return func(split, prev_func(split, iterator))\n           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 840, in func\n    return f(iterator)\n           ^^^^^^^^^^^\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/rdd.py\", line 4175, in combine\n    merger.mergeValues(iterator)\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/shuffle.py\", line 256, in mergeValues\n    for k, v in iterator:\n  File \"/srv/v-pyspark/lib/python3.11/site-packages/pyspark/python/lib/pyspark.zip/pyspark/util.py\", line 83, in wrapper\n    return f(*args, **kwargs)\n           ^^^^^^^^^^^^^^^^^^\n  File \"/srv/spark_job.py\", line 13, in tr\n    if mode==\"fail\": raise ValueError(\"boom: bad row 42\")\n                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\nValueError: boom: bad row 42\n\n\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:572)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:784)\n\tat org.apache.spark.api.python.PythonRunner$$anon$3.read(PythonRunner.scala:766)\n\tat org.apach" id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=1
+                      ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:56.438Z 09:42:56.537Z..09:43:00.316Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
             ),
             (
                 "history",
                 expect![[r#"
-                true=success 09:42:31.607Z..09:42:45Z id="local-1795167752267" cicd.pipeline.name="three_ok" spark.user="root" spark.version="3.5.6"
-                  0 "collect at /srv/spark_job.py:19" SUCCEEDED=success 09:42:34.013Z..09:42:42.754Z id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=0
-                  ~stages/2 "collect at /srv/spark_job.py:19" COMPLETE=success queued 09:42:39.641Z 09:42:39.656Z..09:42:42.748Z id="2" in=0 spark.stage.description="three stage job" spark.tasks=1 spark.tasks.failed=0
-                  ~stages/1 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:37.956Z 09:42:37.981Z..09:42:39.639Z id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0
-                  ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:34.039Z 09:42:34.151Z..09:42:37.943Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
+                    COMPLETED=success 09:42:31.607Z..09:42:45Z id="local-1795167752267" cicd.pipeline.name="three_ok" spark.user="root" spark.version="3.5.6"
+                      0 "collect at /srv/spark_job.py:19" SUCCEEDED=success 09:42:34.013Z..09:42:42.754Z id="0" spark.job.description="three stage job" spark.job.group="g1" spark.tasks=5 spark.tasks.failed=0
+                      ~stages/2 "collect at /srv/spark_job.py:19" COMPLETE=success queued 09:42:39.641Z 09:42:39.656Z..09:42:42.748Z id="2" in=0 spark.stage.description="three stage job" spark.tasks=1 spark.tasks.failed=0
+                      ~stages/1 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:37.956Z 09:42:37.981Z..09:42:39.639Z id="1" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0
+                      ~stages/0 "groupByKey at /srv/spark_job.py:19" COMPLETE=success queued 09:42:34.039Z 09:42:34.151Z..09:42:37.943Z id="0" in=0 spark.stage.description="three stage job" spark.tasks=2 spark.tasks.failed=0"#]],
             ),
         ],
     );
