@@ -59,7 +59,8 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             tell(&what, ask_discovery(monitor, discovery));
         }
         if let Some(Finished::Http { url, .. }) = &monitor.finished {
-            let what = format!("monitor {}, finished events to {url}", monitor.name);
+            let place = Finished::redacted(url);
+            let what = format!("monitor {}, finished events to {place}", monitor.name);
             tell(&what, ask_receiver(url));
         }
     }

@@ -84,6 +84,8 @@ pub struct Tally {
     pub date: Option<Wall>,
     /// How long the host asks to be left alone though it answered.
     pub pause: Option<Duration>,
+    /// Of the last answer.
+    pub status: Option<StatusCode>,
     /// For a probe: everything that goes over the wire.
     pub record: Option<Record>,
 }
@@ -101,6 +103,7 @@ impl Asking<'_> {
             let response = self.send(url, credential.as_ref(), tally)?;
             tally.date = http::date(response.headers());
             let status = response.status();
+            tally.status = Some(status);
             let now = clock::now().wall;
             let limited = http::rate_limit(response.headers(), now);
             if status.is_success() {

@@ -6,6 +6,7 @@
 //!
 //! It never retries and never drops: the core does the one, and nobody the other.
 
+use crate::clock;
 use crate::core::PollFailureReason;
 use crate::core::event::Value;
 use crate::core::limits;
@@ -76,7 +77,10 @@ impl Drop for Notifier {
     }
 }
 
-/// In their order, up to the first that has to wait.
+/// The rest of a batch goes again after so long: what was taken is to be known soon, and whether the rest is still ours.
+const TELL_MAX: Duration = Duration::from_secs(1);
+
+/// In their order, up to the first that has to wait, and not for long.
 fn tell_all(way: &mut Way, notify: Notify) -> Notified {
     let mut notified = Notified {
         monitor: notify.monitor,
@@ -85,7 +89,11 @@ fn tell_all(way: &mut Way, notify: Notify) -> Notified {
         refused: Vec::new(),
         trouble: None,
     };
+    let begun = clock::now().mono;
     for notification in notify.notifications {
+        if clock::now().mono.since(begun) >= TELL_MAX {
+            break;
+        }
         match way.tell(&notification) {
             Ok(()) => notified.taken.push(notification.run),
             Err(Untold::Refused(message)) => notified.refused.push((notification.run, message)),
@@ -207,9 +215,11 @@ impl HttpWay {
             Ok(Reply::NotFound) => return Err(later("HTTP 404 Not Found", None)),
             Err(failed) => failed,
         };
-        Err(match failed.reason {
-            PollFailureReason::Status => Untold::Refused(failed.detail),
-            _ => later(&failed.detail, failed.retry_after),
+        let is_bad_request = failed.reason == PollFailureReason::Status
+            && tally.status.is_some_and(|status| status.is_client_error());
+        Err(match is_bad_request {
+            true => Untold::Refused(failed.detail),
+            false => later(&failed.detail, failed.retry_after),
         })
     }
 }

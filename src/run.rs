@@ -322,7 +322,7 @@ fn watch_source(
     watcher.turn_until(&stopped, &events, &answers, &outcomes);
     watcher.stop(&events, &answers, &outcomes);
     let (report, receivers) = watcher.finish();
-    if report.report.untold > 0 {
+    if report.report.untold > 0 || report.is_telling {
         receivers.abandon();
     }
     // What did not end in time is left to the end of the process.
@@ -481,6 +481,7 @@ const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 struct Finished {
     report: Report,
     polls_in_flight: usize,
+    is_telling: bool,
 }
 
 impl Loop {
@@ -833,6 +834,7 @@ impl Loop {
         let finished = Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
+            is_telling: self.core.notifications_in_flight(),
         };
         (finished, self.receivers)
     }
@@ -943,8 +945,12 @@ fn log_note(note: Note, apis: &[String]) {
         Note::NotifyRecovered { monitor } => {
             log::info!("the finished events about {} are taken again", api(monitor));
         }
-        Note::NotifyRefused { monitor, message } => log::error!(
-            "a finished event about {} is refused for good: {message}; it is dropped",
+        Note::NotifyRefused {
+            monitor,
+            run,
+            message,
+        } => log::error!(
+            "the finished event {run} about {} is refused for good: {message}; it is dropped",
             api(monitor)
         ),
         Note::StateFull {

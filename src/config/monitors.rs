@@ -285,9 +285,13 @@ impl fmt::Display for Monitor {
         }
         let mut members = members.clone();
         members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
-        let finished = members.get_mut("finished");
-        if let Some(auth) = finished.and_then(|finished| finished.get_mut("auth")) {
-            *auth = redacted_auth(auth);
+        if let Some(finished) = members.get_mut("finished") {
+            if let Some(auth) = finished.get_mut("auth") {
+                *auth = redacted_auth(auth);
+            }
+            if let Some(url) = finished.get_mut("url") {
+                *url = values::redacted_url(url.as_str().unwrap_or_default()).into();
+            }
         }
         let mut group = |key: &str, fill: &dyn Fn(&mut Map<String, Value>)| {
             let group = members.entry(key).or_insert(Value::Null);
@@ -449,6 +453,13 @@ pub enum Finished {
         /// Who farspan is to it.
         auth: Auth,
     },
+}
+
+impl Finished {
+    /// A URL without what may be secret in it.
+    pub fn redacted(url: &str) -> String {
+        values::redacted_url(url)
+    }
 }
 
 /// The presets by name, in the order of the documentation.
@@ -1536,7 +1547,9 @@ fn finished(monitor: &Object<'_>, credentials: Option<&Path>) -> Option<Finished
     let channel = object.parsed("redis_channel", values::label);
     let stream = object.parsed("redis_stream", values::label);
     let length_max = object.integer("redis_stream_maxlen", 1..=u32::MAX);
-    let url = object.parsed_url("url", url);
+    let url = object.parsed_url("url", |text| {
+        values::http_url(text, "finished.auth is the place for it").map(|_| text.to_owned())
+    });
     let auth = object.object("auth").map(|auth| {
         let read = authentication(&auth, "", credentials).unwrap_or(Auth::None);
         auth.close();

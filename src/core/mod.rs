@@ -375,10 +375,12 @@ pub enum Note {
         /// Whose.
         monitor: u16,
     },
-    /// A receiver will never take an event, which is dropped. Told once for each reason, until it takes one.
+    /// A receiver will never take an event, which is dropped. Told once a minute at most; the counter has them all.
     NotifyRefused {
         /// Whose.
         monitor: u16,
+        /// The run that it was about.
+        run: RunKey,
         /// Its words.
         message: Box<str>,
     },
@@ -487,7 +489,9 @@ pub struct Core {
     notifications: Notifications,
     jitter: Jitter,
     draining: bool,
-    polls_held: bool,
+    /// Whether polls wait because so many spans do, and because so many finished events do.
+    held_for_spans: bool,
+    held_for_events: bool,
     store_troubled: bool,
     state_full: bool,
     /// What the records of all watches take in the store, without their keys.
@@ -571,7 +575,8 @@ impl Core {
             notifications: Notifications::new(receivers, first_sequence),
             jitter: Jitter::new(settings.seed),
             draining: false,
-            polls_held: false,
+            held_for_spans: false,
+            held_for_events: false,
             store_troubled: false,
             state_full: false,
             record_bytes: 0,
@@ -818,9 +823,9 @@ impl Core {
         self.in_flight
     }
 
-    /// Whether polls wait because so many spans do.
+    /// Whether polls wait because so much waits to be delivered.
     pub fn polls_held(&self) -> bool {
-        self.polls_held
+        self.held_for_spans || self.held_for_events
     }
 
     /// Spans that the collector has not acknowledged.
@@ -831,6 +836,11 @@ impl Core {
     /// Finished events that wait for receivers that there are.
     pub fn notifications_waiting(&self) -> usize {
         self.notifications.waiting()
+    }
+
+    /// Whether a receiver of finished events is being told something.
+    pub fn notifications_in_flight(&self) -> bool {
+        self.notifications.any_in_flight()
     }
 
     /// What has happened so far.
@@ -1546,12 +1556,17 @@ impl Core {
     /// Hands due polls to free pollers: the host with the fewest under way first, and of each host the most overdue. Lists
     /// go between them.
     fn dispatch(&mut self, now: Now) {
-        let held = match self.polls_held {
-            false => self.outbox.is_full() || self.notifications.is_full(),
-            true => !self.outbox.has_room_again() || !self.notifications.has_room_again(),
+        let before = self.polls_held();
+        self.held_for_spans = match self.held_for_spans {
+            false => self.outbox.is_full(),
+            true => !self.outbox.has_room_again(),
         };
-        if held != self.polls_held {
-            self.polls_held = held;
+        self.held_for_events = match self.held_for_events {
+            false => self.notifications.is_full(),
+            true => !self.notifications.has_room_again(),
+        };
+        let held = self.polls_held();
+        if held != before {
             self.note(Note::PollsHeld(held));
         }
         loop {
@@ -1633,7 +1648,7 @@ impl Core {
     /// must not have them all: each host keeps one for itself, and a quarter is for others.
     fn hosts_with_pollers(&self) -> impl Iterator<Item = (usize, &Host)> {
         let (pollers, hosts) = (self.settings.pollers, self.hosts.len());
-        let stopped = self.draining || self.polls_held || self.store_troubled;
+        let stopped = self.draining || self.polls_held() || self.store_troubled;
         let free = match stopped {
             true => 0,
             false => pollers.saturating_sub(self.in_flight + self.strays.len()),
@@ -1798,17 +1813,24 @@ impl Core {
             return;
         };
         let monitor = notified.monitor;
-        for (_, message) in notified.refused {
+        for (run, message) in notified.refused {
             self.counters.notifications_refused += 1;
-            if self.notifications.is_news(monitor, &message) {
-                self.note(Note::NotifyRefused { monitor, message });
+            if self.notifications.refusal_is_news(monitor, now.mono) {
+                self.note(Note::NotifyRefused {
+                    monitor,
+                    run,
+                    message,
+                });
             }
         }
         self.counters.notifications_delivered += notified.taken.len() as u64;
         match notified.trouble {
-            Some(trouble) if !was_troubled => {
+            Some(trouble) => {
                 let reason = trouble.reason;
-                self.note(Note::NotifyTroubled { monitor, reason });
+                let queues = &mut self.notifications;
+                if queues.trouble_is_news(monitor, &reason, was_troubled, now.mono) {
+                    self.note(Note::NotifyTroubled { monitor, reason });
+                }
             }
             None if was_troubled => self.note(Note::NotifyRecovered { monitor }),
             _ => {}

@@ -127,6 +127,8 @@ pub struct Notifications {
     encoding: VecDeque<(RunKey, u16)>,
     len: usize,
     bytes: usize,
+    /// Of these, those of the stranded.
+    stranded_bytes: usize,
     next_sequence: u64,
     next_batch: u64,
 }
@@ -137,8 +139,9 @@ struct Queue {
     waiting: VecDeque<Notification>,
     state: State,
     failures: u32,
-    /// Why it refused the last one that it refused, unless it has taken one since.
-    refusal: Option<Box<str>>,
+    /// When it was noted last that it refuses some, and what trouble there was.
+    refusal_noted: Option<Mono>,
+    trouble_noted: Option<(Mono, Box<str>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +159,8 @@ enum State {
 
 /// The pause after the first failure.
 const RETRY_BASE: Duration = Duration::from_secs(1);
+/// What keeps happening is worth a note so often.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 impl Notifications {
     /// None yet. `receivers`: the name of each monitor that has a receiver. They are numbered from `first_sequence`.
@@ -165,7 +170,8 @@ impl Notifications {
             waiting: VecDeque::new(),
             state: State::Idle,
             failures: 0,
-            refusal: None,
+            refusal_noted: None,
+            trouble_noted: None,
         };
         Notifications {
             queues: receivers.map(|receiver| receiver.map(queue)).collect(),
@@ -173,6 +179,7 @@ impl Notifications {
             encoding: VecDeque::new(),
             len: 0,
             bytes: 0,
+            stranded_bytes: 0,
             next_sequence: first_sequence,
             next_batch: 0,
         }
@@ -211,6 +218,7 @@ impl Notifications {
         self.bytes += notification.stored_bytes();
         let mut queues = self.queues.iter_mut().flatten();
         let Some(queue) = queues.find(|q| q.monitor == notification.monitor) else {
+            self.stranded_bytes += notification.stored_bytes();
             self.stranded.push(notification);
             return false;
         };
@@ -257,14 +265,20 @@ impl Notifications {
         self.bytes
     }
 
-    /// Whether so much waits that nothing should be added.
+    /// Whether so much waits for receivers that nothing should be added.
     pub fn is_full(&self) -> bool {
-        self.bytes >= limits::NOTIFICATIONS_BYTES_MAX
+        self.bytes - self.stranded_bytes >= limits::NOTIFICATIONS_BYTES_MAX
     }
 
     /// Whether enough has gone for polls to go on.
     pub fn has_room_again(&self) -> bool {
-        self.bytes <= limits::NOTIFICATIONS_BYTES_MAX / 2
+        self.bytes - self.stranded_bytes <= limits::NOTIFICATIONS_BYTES_MAX / 2
+    }
+
+    /// Whether a receiver is being told something.
+    pub fn any_in_flight(&self) -> bool {
+        let mut queues = self.queues.iter().flatten();
+        queues.any(|queue| matches!(queue.state, State::InFlight { .. }))
     }
 
     /// What is to be told next. `hurry`: wait no longer between two attempts than after the first failure, unless the
@@ -320,17 +334,24 @@ impl Notifications {
         }
         let refused = notified.refused.iter().map(|(run, _)| *run);
         let done: HashSet<RunKey> = notified.taken.iter().copied().chain(refused).collect();
-        let mut gone = Vec::with_capacity(done.len());
-        queue.waiting.retain(|it| {
-            let is_done = done.contains(&it.run);
-            if is_done {
-                gone.push(it.clone());
-            }
-            !is_done
-        });
         let was_troubled = queue.failures > 0;
-        if !notified.taken.is_empty() {
-            queue.refusal = None;
+        if done.is_empty() && notified.trouble.is_none() {
+            // All of it was forgotten on its way, and its receiver has heard nothing.
+            queue.state = State::Idle;
+            return Some((Vec::new(), false));
+        }
+        let (mut gone, mut passed) = (Vec::with_capacity(done.len()), Vec::new());
+        // It was the front; what was restored meanwhile may stand between.
+        while gone.len() < done.len()
+            && let Some(first) = queue.waiting.pop_front()
+        {
+            match done.contains(&first.run) {
+                true => gone.push(first),
+                false => passed.push(first),
+            }
+        }
+        for first in passed.into_iter().rev() {
+            queue.waiting.push_front(first);
         }
         queue.state = match &notified.trouble {
             None => {
@@ -360,14 +381,38 @@ impl Notifications {
         Some((gone, was_troubled))
     }
 
-    /// Whether a receiver that refuses one event after another has a new reason for it.
-    pub fn is_news(&mut self, monitor: u16, refusal: &str) -> bool {
+    /// Whether it is worth a note that a receiver refuses an event: once in a while, for it may refuse them all.
+    pub fn refusal_is_news(&mut self, monitor: u16, now: Mono) -> bool {
         let queue = self.queues.get_mut(usize::from(monitor));
         let Some(queue) = queue.and_then(Option::as_mut) else {
             return false;
         };
-        let is_news = queue.refusal.as_deref() != Some(refusal);
-        queue.refusal = Some(refusal.into());
+        let is_old = |at: Mono| now.since(at) >= NOTED_EVERY;
+        let is_news = queue.refusal_noted.is_none_or(is_old);
+        if is_news {
+            queue.refusal_noted = Some(now);
+        }
+        is_news
+    }
+
+    /// The same of a receiver that takes nothing now: when that begins, and when there is another reason.
+    pub fn trouble_is_news(
+        &mut self,
+        monitor: u16,
+        reason: &str,
+        was_troubled: bool,
+        now: Mono,
+    ) -> bool {
+        let queue = self.queues.get_mut(usize::from(monitor));
+        let Some(queue) = queue.and_then(Option::as_mut) else {
+            return false;
+        };
+        let is_other =
+            |(at, known): &(Mono, Box<str>)| **known != *reason && now.since(*at) >= NOTED_EVERY;
+        let is_news = !was_troubled || queue.trouble_noted.as_ref().is_none_or(is_other);
+        if is_news {
+            queue.trouble_noted = Some((now, reason.into()));
+        }
         is_news
     }
 
@@ -376,6 +421,8 @@ impl Notifications {
         assert_eq!(self.iter().count(), self.len, "they are counted");
         let bytes = self.iter().map(Notification::stored_bytes);
         assert_eq!(bytes.sum::<usize>(), self.bytes, "their bytes are counted");
+        let stranded = self.stranded.iter().map(Notification::stored_bytes);
+        assert_eq!(stranded.sum::<usize>(), self.stranded_bytes);
         for queue in self.queues.iter().flatten() {
             let mut pairs = queue.waiting.iter().zip(queue.waiting.iter().skip(1));
             // Two instances may have given the same number, to two runs.
@@ -388,6 +435,8 @@ impl Notifications {
             (len + 1, bytes + it.stored_bytes())
         });
         (self.len, self.bytes) = (len, bytes);
+        let stranded = self.stranded.iter().map(Notification::stored_bytes);
+        self.stranded_bytes = stranded.sum();
     }
 
     fn queue(&self, monitor: u16) -> Option<&Queue> {

@@ -6,7 +6,7 @@ use crate::core::ids::RunKey;
 use crate::core::notification::{Notified, Notify};
 use crate::http::NameCache;
 use crate::notify::Notifier;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::HashSet;
 
 /// The ways to the receivers, and what waits to go.
@@ -18,6 +18,8 @@ pub(super) struct Receivers {
     pub(super) waiting: Vec<Notify>,
     /// What became of what went.
     pub(super) notified: Receiver<Notified>,
+    /// Without it the channel would be closed, and so always ready, where nobody is told.
+    _outcomes: Sender<Notified>,
 }
 
 impl Receivers {
@@ -42,6 +44,7 @@ impl Receivers {
             notifiers,
             waiting: Vec::new(),
             notified,
+            _outcomes: outcomes,
         })
     }
 
@@ -50,7 +53,12 @@ impl Receivers {
         for notify in self.waiting.drain(..) {
             if let Some(Some(way)) = self.ways.get(usize::from(notify.monitor)) {
                 // One at a time, and there is one place.
-                drop(way.try_send(notify));
+                if let Err(TrySendError::Disconnected(notify)) = way.try_send(notify) {
+                    let number = notify.monitor;
+                    log::error!(
+                        "the thread that tells of monitor {number} has ended: nobody is told before a restart"
+                    );
+                }
             }
         }
     }

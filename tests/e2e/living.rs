@@ -6,7 +6,7 @@ use crate::support::http::Reply;
 use crate::support::program::{Call, Farspan};
 use crate::support::rig::Rig;
 use crate::support::systemd::ServiceManager;
-use crate::support::{SOON, eventually};
+use crate::support::{SOON, eventually, pause};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -36,6 +36,18 @@ fn the_service_manager_is_told_of_a_whole_life() {
         assert_eq!(manager.count("READY=1"), 1);
         assert_eq!(manager.count("WATCHDOG=1"), 0, "nobody asked for it");
     }
+}
+
+/// Nothing turns that has nothing to do.
+#[test]
+fn an_idle_farspan_takes_no_cpu() {
+    let rig = Rig::new();
+    let farspan = rig.start();
+    let before = farspan.cpu_ticks();
+    pause(Duration::from_secs(2));
+    let after = farspan.cpu_ticks();
+    let ticks = after.0 + after.1 - before.0 - before.1;
+    assert!(ticks < 20, "{ticks} hundredths of a second in 2 s");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::rig::Rig;
 use crate::support::spans::{Seen, hex};
 use crate::support::{SOON, eventually, free_port};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -293,6 +293,7 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
         Answer::new(401),
         Answer::new(404),
         Answer::new(302).header("location", "http://elsewhere.test/"),
+        Answer::new(300),
         Answer::new(202),
     ]);
     let server = Server::start(move |request: &Request| {
@@ -316,7 +317,7 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
     monitored.spans("bad");
     await_told(&server, 1);
     rig.submit("again");
-    await_told(&server, 6);
+    await_told(&server, 7);
     let requests = server.requests();
     let of = |id: &str| -> Vec<&Request> {
         let id = format!("\"WorkflowId\":\"{id}\"");
@@ -329,7 +330,7 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
         "what is refused for good holds up nothing"
     );
     let again = of("again");
-    assert_eq!(again.len(), 5);
+    assert_eq!(again.len(), 6);
     assert!(
         again.iter().all(|it| it.body == again[0].body),
         "the same bytes"
@@ -416,6 +417,44 @@ fn an_event_whose_answer_was_lost_is_told_again_with_the_same_bytes() {
     await_told(&server, 2);
     let requests = server.requests();
     assert_eq!(requests[0].body, requests[1].body);
+}
+
+/// What was taken by the stop is not told again, however slow the receiver.
+#[test]
+fn a_slow_receiver_is_told_nothing_twice_because_of_a_stop() {
+    let server = Server::start(|_| {
+        let answer = Answer::new(204).into();
+        Reply::Late(Duration::from_millis(300), Box::new(answer))
+    });
+    let directory = Folder::new();
+    let mut monitored = monitored(json!({ "url": server.url() }));
+    monitored.call = monitored
+        .call
+        .env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", directory.path().display());
+    let rig = &monitored.rig;
+    let all: Vec<String> = (0..45).map(|n| format!("w{n}")).collect();
+    for id in &all {
+        rig.api.script(id, short_story(id));
+    }
+    let farspan = monitored.start();
+    for id in &all {
+        rig.submit(id);
+    }
+    for id in &all {
+        eventually("its trace", SOON, || rig.receiver.has_root(id));
+    }
+    let log = farspan.stop().stderr;
+    assert!(log.contains("finished events to deliver"), "{log}");
+    let _farspan = monitored.start();
+    let contents = || -> HashSet<Vec<u8>> {
+        let requests = server.requests().into_iter();
+        requests.map(|it| it.body).collect()
+    };
+    eventually("all are told", 2 * SOON, || contents().len() == all.len());
+    let tellings = server.requests().len();
+    // One may have been under way at the stop.
+    assert!(tellings <= all.len() + 1, "{tellings}");
 }
 
 #[test]

@@ -176,6 +176,7 @@ fn what_a_receiver_refuses_holds_up_nothing() {
     assert_eq!(rig.core.counters().notifications_refused, 1);
     let refused = Note::NotifyRefused {
         monitor: 0,
+        run: notify.notifications[0].run,
         message: "HTTP 400".into(),
     };
     assert_eq!(rig.notes(), [refused]);
@@ -245,26 +246,91 @@ fn of_a_run_that_is_anothers_nobody_is_told() {
     assert_eq!(rig.notified.len(), 1, "the next one goes");
 }
 
+fn large(monitor: &str, bytes: usize) -> Stored {
+    let notification = Notification {
+        sequence: 1,
+        run: RunKey::from_bytes([7; 16]),
+        monitor: monitor.into(),
+        bytes: vec![0; bytes].into(),
+    };
+    Stored {
+        notifications: vec![notification],
+        ..Stored::default()
+    }
+}
+
+#[test]
+fn another_trouble_is_news_after_a_while() {
+    let trouble = |reason: &str| NotifyTrouble {
+        reason: reason.into(),
+        retry_after: None,
+    };
+    let mut rig = finished(announcing());
+    rig.notes();
+    let mut told = Vec::new();
+    for reason in ["refused", "HTTP 401", "HTTP 401", "HTTP 401"] {
+        notified(&mut rig, Some(trouble(reason)));
+        told.push(rig.notes().len());
+        rig.pass(secs(31.0));
+    }
+    assert_eq!(told, [1, 0, 1, 0]);
+}
+
+#[test]
+fn what_nobody_can_be_told_holds_no_polls() {
+    let mut rig = Rig::new(announcing());
+    let gone = large("gone", limits::NOTIFICATIONS_BYTES_MAX);
+    rig.core.restore(gone, rig.now);
+    rig.start(0, "w");
+    rig.pass(INTERVAL * 2);
+    assert!(!rig.core.polls_held());
+    assert_eq!(rig.polls().len(), 1);
+}
+
+/// A receiver that is down is no reason to hold what the collector held.
+#[test]
+fn polls_that_waited_for_the_collector_do_not_wait_for_a_receiver() {
+    let mut rig = Rig::new(announcing());
+    let some = large("monitor0", limits::NOTIFICATIONS_BYTES_MAX / 4 * 3);
+    rig.core.restore(some, rig.now);
+    rig.start(0, "w");
+    assert!(!rig.core.polls_held());
+    let (_, poll) = rig.next_poll();
+    // The outbox takes 20.
+    rig.answer(&poll, answer_of(State::Running, 20));
+    rig.handle(Input::Tick);
+    assert!(rig.core.polls_held());
+    for _ in 0..2 {
+        exported(&mut rig, delivered());
+    }
+    assert!(!rig.core.polls_held());
+}
+
+#[test]
+fn what_was_forgotten_on_its_way_says_nothing_of_its_receiver() {
+    let trouble = NotifyTrouble {
+        reason: "no answer".into(),
+        retry_after: None,
+    };
+    let mut rig = finished(announcing());
+    let run = put(&mut rig).run;
+    notified(&mut rig, Some(trouble));
+    rig.pass(secs(2.0));
+    rig.handle(Input::Refused(vec![(run, Refusal::Elsewhere)]));
+    rig.notes();
+    rig.notified[0].notifications.clear();
+    notified(&mut rig, None);
+    assert_eq!(rig.notes(), []);
+}
+
 #[test]
 fn a_receiver_that_takes_nothing_holds_the_polls_in_the_end() {
     let mut rig = finished(announcing());
     rig.start(0, "v");
     let note = |rig: &mut Rig| rig.notes().contains(&Note::PollsHeld(true));
     assert!(!note(&mut rig));
-    let run = RunKey::from_bytes([7; 16]);
-    let large = Notification {
-        sequence: 1,
-        run,
-        monitor: "monitor0".into(),
-        bytes: vec![0; limits::NOTIFICATIONS_BYTES_MAX].into(),
-    };
-    rig.core.restore(
-        Stored {
-            notifications: vec![large],
-            ..Stored::default()
-        },
-        rig.now,
-    );
+    let large = large("monitor0", limits::NOTIFICATIONS_BYTES_MAX);
+    rig.core.restore(large, rig.now);
     rig.pass(INTERVAL * 3);
     assert!(note(&mut rig) && rig.polls().is_empty());
     notified(&mut rig, None);
