@@ -865,7 +865,7 @@ fn log_note(note: Note, apis: &[String]) {
             monitor,
             notifications,
         } => log::error!(
-            "{notifications} finished events of monitor {monitor} are stored and nobody is told of them: give it its `finished` back, or remove the state"
+            "{notifications} finished events of monitor {monitor} are stored and nobody is told of them: give it its `finished` back; they stay until then"
         ),
         Note::NotRestored { workflows, why } => {
             log::error!(
