@@ -194,7 +194,10 @@ impl Read for Broken {
 fn check_reading(reading: &Reading) {
     let snapshot = &reading.snapshot;
     let short = |text: Option<&str>, max| text.is_none_or(|t| t.len() <= max);
-    assert!(short(snapshot.workflow_id.as_deref(), limits::WORKFLOW_ID_BYTES_MAX));
+    assert!(short(
+        snapshot.workflow_id.as_deref(),
+        limits::WORKFLOW_ID_BYTES_MAX
+    ));
     assert!(short(reading.oddity.as_deref(), 3 * limits::NAME_BYTES_MAX));
     assert!(snapshot.stages.len() <= limits::STAGES_MAX);
     for stage in &snapshot.stages {
