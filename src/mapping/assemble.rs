@@ -4,10 +4,10 @@ use super::plan::{ListId, PlannedList, PlannedSlot};
 use super::pointer::escaped;
 use super::read::{Element, Found, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
-use super::{Mapping, Reading, Unreadable};
+use super::{Mapping, Oddity, Reading, Unreadable};
 use crate::core::limits;
 use crate::core::pieces::{Pieces, Place};
-use crate::core::snapshot::{Progress, Snapshot, StageSnapshot, StageView, Stages, State};
+use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
 use crate::core::workflow::cut;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -41,6 +41,8 @@ pub struct Gather<'m> {
     bodies: Vec<usize>,
     oddity: Option<Box<str>>,
     found: Found,
+    /// Of each request what its answer has, where it is not all that was looked for.
+    there: Vec<Option<Box<str>>>,
 }
 
 /// A pointer that led nowhere.
@@ -66,6 +68,7 @@ impl<'m> Gather<'m> {
             bodies: Vec::new(),
             oddity: None,
             found: Found::default(),
+            there: vec![None; mapping.plan.requests.len()],
         }
     }
 
@@ -117,6 +120,8 @@ impl<'m> Gather<'m> {
         if self.oddity.is_none() {
             self.oddity = part.oddity;
         }
+        let there = &mut self.there[part.request];
+        *there = there.take().or(part.there);
         // Those of a later page may be but a frame around it.
         if self.workflow.is_none() {
             self.workflow = part.workflow;
@@ -185,6 +190,7 @@ impl<'m> Gather<'m> {
         self.merge();
         let has_ended = matches!(workflow.progress.state, State::Ended(_));
         self.connect(has_ended);
+        self.tell_nowhere(&workflow.progress);
         let WorkflowPart {
             id,
             progress,
@@ -236,6 +242,73 @@ impl<'m> Gather<'m> {
         let lists = lists
             .map(|(_, list)| missing(&format!("{}/list", list.place), &list.pointer, list.request));
         slots.chain(lists).collect()
+    }
+
+    /// What led nowhere though it ought to be there by now. Some APIs leave out what they have nothing for yet: a status
+    /// may come with the first stage or time, and stages until the workflow has succeeded.
+    fn tell_nowhere(&mut self, progress: &Progress) {
+        let plan = &self.mapping.plan;
+        if plan.absent_is_null || self.there.iter().all(Option::is_none) {
+            return;
+        }
+        let fields = &plan.workflow;
+        let has_begun = progress.start.is_some() || !self.stages.is_empty() || self.is_bare();
+        // Whether it is complete may be told when it is.
+        let is_due = progress.end.is_some() || has_begun && !fields.status.is_empty();
+        if is_due && !self.found.end_of_workflow(plan) {
+            let slots = fields.status.clone().chain(fields.complete.clone());
+            let slots: Vec<_> = slots.map(|slot| &plan.slots[usize::from(slot)]).collect();
+            let pointers: Vec<&str> = slots.iter().map(|slot| &*slot.pointer).collect();
+            let place = slots.first().map_or("", |slot| &slot.place);
+            let odd = self.nowhere(place, &pointers, 0);
+            // Nothing else that is odd is as bad.
+            self.oddity = odd.map(Into::into).or(self.oddity.take());
+        }
+        let odd = (0..plan.requests.len()).find_map(|request| {
+            let is_due = match (request, progress.state) {
+                (0, State::Ended(outcome)) => outcome == Outcome::Success,
+                (0, _) | (_, State::Pending) => false,
+                (_, State::Running | State::Ended(_)) => true,
+            };
+            let lists = plan.outermost(request).map(usize::from);
+            let mut lists = lists.filter(|list| is_due && !self.found.list(plan, *list));
+            lists.find_map(|list| {
+                let list = &plan.lists[list];
+                self.nowhere(&format!("{}/list", list.place), &[&list.pointer], request)
+            })
+        });
+        if let Some(odd) = odd {
+            self.odd(|| odd);
+        }
+    }
+
+    /// Whether the answers have no more of the workflow than what does not change.
+    fn is_bare(&self) -> bool {
+        let plan = &self.mapping.plan;
+        let fields = &plan.workflow;
+        let times = [&fields.queued, &fields.start, &fields.end];
+        let mut times = times.into_iter().flat_map(Clone::clone);
+        !times.any(|slot| self.found.slot(usize::from(slot)))
+            && !(0..plan.lists.len()).any(|list| self.found.list(plan, list))
+    }
+
+    /// `None` where the request was not answered.
+    fn nowhere(&self, place: &str, pointers: &[&str], request: usize) -> Option<String> {
+        let there = self.there[request].as_deref()?;
+        let name = match &*self.mapping.plan.requests[request].name {
+            "" => String::new(),
+            name => format!("{name}: "),
+        };
+        let lead = match pointers.len() {
+            1 => "leads",
+            _ => "lead",
+        };
+        let pointers = cut(&pointers.join(", "), limits::NAME_BYTES_MAX).to_owned();
+        let odd = Oddity {
+            place: Some(place.into()),
+            what: format!("{name}{pointers} {lead} nowhere; {there}").into(),
+        };
+        Some(odd.to_string())
     }
 
     fn odd(&mut self, what: impl FnOnce() -> String) {

@@ -261,6 +261,25 @@ fn a_word_that_the_table_does_not_have() {
     }
 }
 
+/// It polls on, and says once where the status is not.
+#[test]
+fn a_status_that_is_nowhere_is_said() {
+    let api = Api::saying(json!({"id": "w", "phase": "running", "stages": [{"name": "a"}]}));
+    let it = Monitored::by(json!([api.monitor(json!({}))]));
+    let farspan = it.start();
+    it.rig.submit("w");
+    let said = "/state leads nowhere; the answer has id, phase, stages (workflow.status)";
+    eventually(said, SOON, || match farspan.stderr() {
+        log if log.contains(said) => Ok(()),
+        log => Err(log),
+    });
+    api.await_polls();
+    api.say(json!({"state": "success", "start": BEGUN, "end": ENDED, "stages": []}));
+    it.spans("w");
+    let log = farspan.stop().stderr;
+    assert_eq!(log.matches("nowhere").count(), 1, "{log}");
+}
+
 /// What waited has a span of its own beside what ran, and what was skipped has one too, where a monitor wants them.
 #[test]
 fn queue_time_and_skipped_stages_are_spans_when_asked_for() {
