@@ -1,6 +1,6 @@
 //! One body read, as a stream, into what the plan names.
 
-use super::definition::{Meaning, UnknownStatus};
+use super::definition::{Meaning, Times, UnknownStatus};
 use super::plan::{
     ListId, Plan, PlannedFields, PlannedList, SlotId, SlotKind, Slots, State as Place, StateId,
 };
@@ -534,7 +534,7 @@ impl<'p> Reader<'p> {
                 Scalar::Int(number) => Taken::Float(number as f64),
                 Scalar::Float(number) => Taken::Float(number),
                 Scalar::Text(text) => match self.plan.definition.times.of_text(text) {
-                    Told::At(time) => Taken::Time(time),
+                    Told::At(time) | Told::Unlikely(time) => Taken::Time(time),
                     Told::Unset => Taken::Unset,
                     Told::Nonsense => {
                         let text = cut(text, limits::NAME_BYTES_MAX);
@@ -576,10 +576,21 @@ impl<'p> Reader<'p> {
         };
         match told {
             Told::At(time) => Taken::Time(time),
+            Told::Unlikely(time) => {
+                self.odd.slot(slot, |p| {
+                    let year = time.to_string();
+                    let year = year.split_once('-').map_or("", |(year, _)| year);
+                    let meant = meant(times, value);
+                    format!("{p} is a time in {year}: {}{meant}", found(value))
+                });
+                Taken::Time(time)
+            }
             Told::Unset => Taken::Unset,
             Told::Nonsense => {
-                self.odd
-                    .slot(slot, |p| format!("{p} is not a time: {}", found(value)));
+                self.odd.slot(slot, |p| {
+                    let meant = meant(times, value);
+                    format!("{p} is not a time: {}{meant}", found(value))
+                });
                 Taken::Unset
             }
         }
@@ -1009,6 +1020,18 @@ fn named(pointer: &str) -> &str {
         "" => "the answer",
         pointer => pointer,
     }
+}
+
+/// What is wrong with such a time, perhaps.
+fn meant(times: &Times, value: Scalar<'_>) -> String {
+    let count = match value {
+        Scalar::Int(count) => Some(count as f64),
+        Scalar::Float(count) => Some(count),
+        Scalar::Text(text) => text.trim_ascii().parse().ok(),
+        Scalar::Null | Scalar::Bool(_) => None,
+    };
+    let format = count.and_then(|count| times.meant(count));
+    format.map_or(String::new(), |format| format!("; is {format} meant?"))
 }
 
 /// A value for people.

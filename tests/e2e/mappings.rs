@@ -138,7 +138,7 @@ fn times_in_every_form() {
     assert!(!log.contains("is not a time"), "{log}");
 }
 
-/// The unit is that of the format where there is one: small counts are milliseconds soon after 1970.
+/// The unit is that of the format where there is one: small counts are milliseconds soon after 1970, which is said.
 #[test]
 fn the_format_of_times_may_be_said() {
     for (format, count, expected) in [
@@ -158,8 +158,10 @@ fn the_format_of_times_may_be_said() {
     ] {
         let api = Api::saying(json!({"state": "success", "start": count, "end": count}));
         let it = Monitored::by(json!([api.monitor(json!({"times": {"format": format}}))]));
-        let (spans, _) = it.watch("w");
+        let (spans, log) = it.watch("w");
         of(&spans, "Workflow").assert_times(expected, expected);
+        let said = log.contains(" is a time in 1970: \"86400");
+        assert_eq!(said, format != "rfc3339", "{log}");
     }
 }
 

@@ -162,6 +162,21 @@ fn what_does_not_fit_is_shown_as_it_is() {
         0,
         &["odd: /begun is not a time: \"two o'clock\" (workflow.start)\n"],
     );
+    let seconds = BUILD.replace("\"2026-01-02T03:00:00Z\"", "1767322800");
+    let config = builds("https://ci.example.com").replace(
+        "\"statuses\"",
+        "\"times\":{\"format\":\"epoch_ms\"},\"statuses\"",
+    );
+    let config = files.write("farspan.json", config);
+    let body = files.write("body.json", seconds);
+    shows(
+        &farspan(&["probe", "--config", &config, "--body", &body]).output(),
+        0,
+        &[
+            "  start 1970-01-21T",
+            "odd: /begun is a time in 1970: \"1767322800\"; is epoch_s meant? (workflow.start)\n",
+        ],
+    );
 }
 
 /// Monitor, key and what was found: of everything at once, whether it only leaves something out or keeps all from being

@@ -141,7 +141,7 @@ fn times_are_read_as_they_are_said_to_be() {
         json!({"b": 1795166449, "e": true}),
         expect![[r#"
             pending
-            odd: /b is not a time: "1795166449" (workflow.start)"#]],
+            odd: /b is not a time: "1795166449"; is epoch_s meant? (workflow.start)"#]],
     );
     check(
         definition("auto"),
@@ -150,6 +150,52 @@ fn times_are_read_as_they_are_said_to_be() {
             ok=success
             odd: /b is neither a text nor a number (workflow.start)"#]],
     );
+}
+
+#[test]
+fn a_count_of_another_unit_is_taken_as_it_is_said_and_told() {
+    let definition = |format: &str| json!({"workflow": {"status": "/s", "start": "/b"}, "times": {"format": format}});
+    let odd = |format: &str, start: Value| {
+        let mut definition = definition(format);
+        definition["statuses"] = json!({"ok": "success"});
+        let body = json!({"s": "ok", "b": start});
+        let reading = poll(&compiled(&definition), "w", |_, _| body.to_string()).unwrap();
+        let start = reading.snapshot.progress.start;
+        let oddity = reading.oddity.as_deref().unwrap_or_default();
+        format!("{} {oddity}", start.map_or("-".into(), |at| at.to_string()))
+    };
+    for (format, start, expected) in [
+        (
+            "epoch_ms",
+            json!(1_795_166_448),
+            "1970-01-21T18:39:26.448Z /b is a time in 1970: \"1795166448\"; is epoch_s meant? (workflow.start)",
+        ),
+        (
+            "epoch_ms",
+            json!("1795166448.5"),
+            "1970-01-21T18:39:26.4485Z /b is a time in 1970: \"1795166448.5\"; is epoch_s meant? (workflow.start)",
+        ),
+        (
+            "epoch_s",
+            json!(1_795_166_448_043_i64),
+            "- /b is not a time: \"1795166448043\"; is epoch_ms meant? (workflow.start)",
+        ),
+        (
+            "auto",
+            json!(12.5),
+            "1970-01-01T00:00:12.5Z /b is a time in 1970: \"12.5\" (workflow.start)",
+        ),
+        ("epoch_ms", json!(-1), "- "),
+        ("epoch_ms", json!(0), "- "),
+        (
+            "rfc3339",
+            json!("1971-01-01T00:00:00Z"),
+            "1971-01-01T00:00:00Z ",
+        ),
+        ("epoch_s", json!(1_795_166_448), "2026-11-20T09:20:48Z "),
+    ] {
+        assert_eq!(odd(format, start.clone()), expected, "{format} {start}");
+    }
 }
 
 #[test]
