@@ -40,10 +40,25 @@ pub struct Gather<'m> {
     /// Where those of each body begin.
     bodies: Vec<usize>,
     oddity: Option<Box<str>>,
+    /// All that is odd when they are put together, where that is to be told.
+    together: Option<Vec<(Kind, Box<str>)>>,
     found: Found,
     /// Of each request what its answer has, where it is not all that was looked for.
     there: Vec<Option<Box<str>>>,
 }
+
+/// What may be odd about several answers, or elements of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    TooMany,
+    Twice,
+    Lost,
+    Circles,
+    Nowhere,
+}
+
+/// Of one kind, for a probe.
+const SAME_MAX: usize = 5;
 
 /// A pointer that led nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +82,15 @@ impl<'m> Gather<'m> {
             elements: Pieces::default(),
             bodies: Vec::new(),
             oddity: None,
+            together: None,
             found: Found::default(),
             there: vec![None; mapping.plan.requests.len()],
         }
+    }
+
+    /// Has the reading tell all that is odd when the answers are put together.
+    pub fn tell_all(&mut self) {
+        self.together.get_or_insert_default();
     }
 
     /// How often a request is to be made, and with which variables: once, or for each element that those before it have
@@ -141,7 +162,9 @@ impl<'m> Gather<'m> {
         let room = limits::STAGES_MAX - from;
         if stages.len() > room {
             let max = limits::STAGES_MAX;
-            self.odd(|| format!("more than {max} stages: only the first {max} are watched"));
+            self.odd(Kind::TooMany, || {
+                format!("more than {max} stages: only the first {max} are watched")
+            });
             stages.arrange(0..room);
         }
         self.stages.append(stages);
@@ -208,6 +231,9 @@ impl<'m> Gather<'m> {
                 stages: self.stages,
             },
             oddity: self.oddity,
+            together: (self.together.into_iter().flatten())
+                .map(|(_, what)| what)
+                .collect(),
         })
     }
 
@@ -262,23 +288,27 @@ impl<'m> Gather<'m> {
             let place = slots.first().map_or("", |slot| &slot.place);
             let odd = self.nowhere(place, &pointers, 0);
             // Nothing else that is odd is as bad.
-            self.oddity = odd.map(Into::into).or(self.oddity.take());
+            if let Some(odd) = odd {
+                self.oddity = None;
+                self.odd(Kind::Nowhere, || odd);
+            }
         }
-        let odd = (0..plan.requests.len()).find_map(|request| {
+        let mut nowhere = Vec::new();
+        for request in 0..plan.requests.len() {
             let is_due = match (request, progress.state) {
                 (0, State::Ended(outcome)) => outcome == Outcome::Success,
                 (0, _) | (_, State::Pending) => false,
                 (_, State::Running | State::Ended(_)) => true,
             };
             let lists = plan.outermost(request).map(usize::from);
-            let mut lists = lists.filter(|list| is_due && !self.found.list(plan, *list));
-            lists.find_map(|list| {
+            for list in lists.filter(|list| is_due && !self.found.list(plan, *list)) {
                 let list = &plan.lists[list];
-                self.nowhere(&format!("{}/list", list.place), &[&list.pointer], request)
-            })
-        });
-        if let Some(odd) = odd {
-            self.odd(|| odd);
+                let place = format!("{}/list", list.place);
+                nowhere.extend(self.nowhere(&place, &[&list.pointer], request));
+            }
+        }
+        for odd in nowhere {
+            self.odd(Kind::Nowhere, || odd);
         }
     }
 
@@ -311,8 +341,28 @@ impl<'m> Gather<'m> {
         Some(odd.to_string())
     }
 
-    fn odd(&mut self, what: impl FnOnce() -> String) {
-        self.oddity.get_or_insert_with(|| what().into());
+    /// Of one kind.
+    fn count_told(&self) -> usize {
+        match self.together {
+            Some(_) => SAME_MAX,
+            None => 1,
+        }
+    }
+
+    fn odd(&mut self, kind: Kind, what: impl FnOnce() -> String) {
+        let Some(together) = &mut self.together else {
+            self.oddity.get_or_insert_with(|| what().into());
+            return;
+        };
+        let same = together.iter().filter(|(known, _)| *known == kind);
+        if same.count() >= SAME_MAX {
+            return;
+        }
+        let told: Box<str> = what().into();
+        self.oddity.get_or_insert_with(|| told.clone());
+        if !together.iter().any(|(_, known)| *known == told) {
+            together.push((kind, told));
+        }
     }
 
     /// Elements with one path and no attempt are attempts in the order that the list says.
@@ -410,7 +460,9 @@ impl<'m> Gather<'m> {
     fn tell_twice(&mut self, path: &str, number: usize) {
         let list = usize::from(self.elements[number].list);
         let pointer = &self.mapping.plan.lists[list].pointer;
-        self.odd(|| format!("two stages in {pointer} have the key {path:?}; one is left out"));
+        self.odd(Kind::Twice, || {
+            format!("two stages in {pointer} have the key {path:?}; one is left out")
+        });
     }
 
     /// Parents, where elements name them or their children.
@@ -425,7 +477,8 @@ impl<'m> Gather<'m> {
         let list_of = |element: &Element| &plan.lists[usize::from(element.list)];
         let firsts: HashMap<&str, usize> = (0..count).rev().map(|n| (path(n), n)).collect();
         let mut parents: Vec<Option<usize>> = vec![None; count];
-        let mut lost = None;
+        let mut lost: Vec<String> = Vec::new();
+        let lost_max = self.count_told();
         for (number, element) in self.elements.iter().enumerate() {
             let list = list_of(element);
             let Some(join) = &element.join else { continue };
@@ -442,13 +495,15 @@ impl<'m> Gather<'m> {
                 match firsts.get(&*self.path_of_key(of, key)) {
                     Some(parent) if path(number) == path(*parent) => {}
                     Some(parent) => parents[number] = Some(*parent),
+                    None if lost.len() >= lost_max => {}
                     None => {
-                        lost.get_or_insert_with(|| {
-                            format!(
-                                "a stage in {} names the parent {key:?}, which is not there",
-                                list.pointer
-                            )
-                        });
+                        let told = format!(
+                            "a stage in {} names the parent {key:?}, which is not there",
+                            list.pointer
+                        );
+                        if !lost.contains(&told) {
+                            lost.push(told);
+                        }
                     }
                 }
             }
@@ -471,11 +526,13 @@ impl<'m> Gather<'m> {
                 None => has_ended || !list_of(&self.elements[*number]).is_claimed,
             };
         }
-        if let Some(lost) = lost {
-            self.odd(|| lost);
+        for lost in lost {
+            self.odd(Kind::Lost, || lost);
         }
         if circles {
-            self.odd(|| "stages are their own ancestors; some of them have no parent now".into());
+            self.odd(Kind::Circles, || {
+                "stages are their own ancestors; some of them have no parent now".into()
+            });
         }
         for (number, parent) in parents.into_iter().enumerate() {
             self.stages.set_parent(number, parent);

@@ -294,6 +294,57 @@ fn all_mistakes_of_a_body_are_named_at_once() {
     );
 }
 
+/// What is odd only when elements are put together is all told too.
+#[test]
+fn all_that_is_odd_about_stages_together_is_named() {
+    let names = |n: usize| format!("lost {n}");
+    let mut steps = vec![
+        json!({"no": "a"}),
+        json!({"no": "a"}),
+        json!({"no": "b"}),
+        json!({"no": "b"}),
+        json!({"no": "x", "in": "y"}),
+        json!({"no": "y", "in": "x"}),
+    ];
+    steps.extend((0..9).map(|n| json!({"no": n, "in": names(n)})));
+    let run = json!({"state": "busy", "start": "never", "steps": steps}).to_string();
+    let answer = run.clone();
+    let server = Server::start(move |_| {
+        Answer::new(200)
+            .body("application/json", answer.as_str())
+            .into()
+    });
+    let files = Files::new();
+    let config = json!({"monitors": [{"name": "runs", "api": {"base_url": server.url()}, "request": {"path": "/{id}"},
+        "workflow": {"status": "/state", "start": "/start"}, "statuses": {"busy": "running", "done": "success"},
+        "stages": [{"list": "/steps", "key": "/no", "parent": {"key": "/in"}}]}]});
+    let config = files.write("farspan.json", config.to_string());
+    let body = files.write("run.json", run);
+    let mut expected = vec![
+        "/start is not a time: \"never\" (workflow.start)".to_owned(),
+        "two stages in /steps have the key \"a\"; one is left out (stages[0].list)".to_owned(),
+        "two stages in /steps have the key \"b\"; one is left out (stages[0].list)".to_owned(),
+        "stages are their own ancestors; some of them have no parent now".to_owned(),
+    ];
+    let lost = |n| {
+        let name = names(n);
+        format!("a stage in /steps names the parent {name:?}, which is not there (stages[0].list)")
+    };
+    expected.extend((0..5).map(lost));
+    expected.sort();
+    for arguments in [&["--body", &body][..], &["7"]] {
+        let ended = farspan(&[&["probe", "--config", &config][..], arguments].concat()).output();
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+        let odd = ended
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("odd: "));
+        let mut odd: Vec<_> = odd.collect();
+        odd.sort_unstable();
+        assert_eq!(odd, expected, "{arguments:?}");
+    }
+}
+
 #[test]
 fn an_id_is_asked_for_and_everything_on_the_wire_is_shown_but_secrets() {
     let server = Server::start(|request| match &*request.target {
