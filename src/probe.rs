@@ -596,6 +596,10 @@ fn progress_rows(progress: Progress<&str>) -> Vec<(&'static str, String)> {
         time("end", progress.end),
     ];
     let mut rows: Vec<_> = times.into_iter().flatten().collect();
+    if let (Some((_, end)), true, None) = (rows.last_mut(), progress.end.is_some(), ended(progress))
+    {
+        end.push_str(" (planned; not taken while it runs)");
+    }
     rows.extend(progress.error.map(|error| ("error", escape(error))));
     rows
 }
@@ -694,8 +698,16 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<
     told.iter().map(line).collect()
 }
 
+/// The end of what has ended; of what has not it is somebody's plan.
+fn ended(progress: Progress<&str>) -> Option<Wall> {
+    let has_ended = matches!(progress.state, State::Ended(_));
+    progress.end.filter(|_| has_ended)
+}
+
+/// The last of what has happened.
 fn latest(snapshot: &Snapshot) -> Option<Wall> {
-    times(snapshot).max()
+    let happened = |p: Progress<&str>| [p.queued, p.start, ended(p)].into_iter().flatten();
+    every_progress(snapshot).flat_map(happened).max()
 }
 
 /// The spans that the core would make of it if every answer were this one; and those of them that would still be open.

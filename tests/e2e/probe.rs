@@ -294,6 +294,31 @@ fn all_mistakes_of_a_body_are_named_at_once() {
     );
 }
 
+/// The end of what still runs is somebody's plan, and no time that the answer knows of.
+#[test]
+fn a_planned_end_is_not_taken() {
+    let files = Files::new();
+    let config = files.write("farspan.json", builds("https://ci.example.com"));
+    let planned = BUILD
+        .replace(
+            "\"begun\": \"2026-01-02T03:00:00Z\"",
+            "\"begun\": \"2026-01-02T03:00:00Z\", \"ended\": \"2100-01-01T00:00:00Z\"",
+        )
+        .replace("\"finished\": null", "\"ended\": \"2100-01-02T00:00:00Z\"");
+    let body = files.write("build.json", planned);
+    let ended = farspan(&["probe", "--config", &config, "--body", &body]).output();
+    shows(
+        &ended,
+        0,
+        &[
+            "\n  end 2100-01-01T00:00:00Z (planned; not taken while it runs)\n",
+            "\n        end 2100-01-02T00:00:00Z (planned; not taken while it runs)\n",
+            "\n        end 2026-01-02T03:04:01Z\n",
+            "Workflow 7  5m 00s  … running\n",
+        ],
+    );
+}
+
 /// What is odd only when elements are put together is all told too.
 #[test]
 fn all_that_is_odd_about_stages_together_is_named() {
