@@ -50,7 +50,7 @@ impl Times {
             return Told::Unset;
         }
         let written = match self.format {
-            TimeFormat::Auto | TimeFormat::Rfc3339 => Wall::parse_rfc3339(without_zone(text)),
+            TimeFormat::Auto | TimeFormat::Rfc3339 => rfc3339(text),
             _ => None,
         };
         match (written, self.format) {
@@ -172,8 +172,19 @@ fn unit_ns(format: TimeFormat, count: i64) -> Option<i64> {
     })
 }
 
-/// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557), and without the space before an
-/// offset: what is left is RFC 3339, or nothing that is known.
+/// Also with a space before the offset.
+fn rfc3339(text: &str) -> Option<Wall> {
+    let text = without_zone(text);
+    Wall::parse_rfc3339(text).or_else(|| {
+        let (time, offset) = text.rsplit_once(' ')?;
+        let is_offset = offset.starts_with(['+', '-', 'Z']);
+        let joined = || [time.trim_ascii_end(), offset].concat();
+        Wall::parse_rfc3339(&is_offset.then(joined)?)
+    })
+}
+
+/// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557): what is left is RFC 3339, or nothing
+/// that is known.
 fn without_zone(text: &str) -> &str {
     if text.ends_with('Z') {
         return text;
@@ -224,6 +235,16 @@ mod tests {
             ),
             ("2026-11-20T09:20:48", "2026-11-20T09:20:48Z"),
             ("2026-11-20T10:20:48+0100", "2026-11-20T09:20:48Z"),
+            ("2026-11-20T04:20:48 -0500", "2026-11-20T09:20:48Z"),
+            ("2026-11-20 10:20:48.5 +01:00", "2026-11-20T09:20:48.5Z"),
+            ("2026-11-20 09:20:48 Z", "2026-11-20T09:20:48Z"),
+            (
+                "2026-11-20T10:20:48 +01:00[Europe/Zurich]",
+                "2026-11-20T09:20:48Z",
+            ),
+            ("2026-11-20 -0500", "Nonsense"),
+            ("2026-11-20T04:20:48Z -0500", "Nonsense"),
+            ("2026-11-20T04:20:48 -", "Nonsense"),
             (" 1795166448.043123 ", "2026-11-20T09:20:48.043123Z"),
             ("1795166448043", "2026-11-20T09:20:48.043Z"),
             ("", "Unset"),
