@@ -93,6 +93,8 @@ pub struct Probed {
     pub exchanges: Vec<Exchange>,
     /// The pointers that found nothing, where there were answers to all requests.
     pub found_nothing: Vec<Missing>,
+    /// All that is odd beside what one answer says: of several of them, or of their requests.
+    pub together: Vec<Box<str>>,
 }
 
 /// Polls once, on this thread, as a poller would.

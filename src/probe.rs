@@ -136,7 +136,11 @@ fn ask(monitor: &Monitor, id: &str) -> Result<Seen, String> {
                 ));
             }
             let snapshot = *snapshot;
-            seen.reading = Some(Reading { snapshot, oddity });
+            seen.reading = Some(Reading {
+                snapshot,
+                oddity,
+                together: probed.together,
+            });
         }
         Answer::NotFound => {
             let trouble =
@@ -191,6 +195,7 @@ fn read(subject: &Subject, options: &ProbeOptions) -> Result<Seen, String> {
             values::shown(&id)
         ));
     };
+    gather.tell_all();
     let mut seen = Seen {
         id: id.clone(),
         at: None,
@@ -384,7 +389,7 @@ impl Seen {
         }
     }
 
-    /// Those of each body, and that of all together; each once.
+    /// Those of each body, and those of all together; each once.
     fn oddities(&self, mapping: &Mapping) -> Vec<Oddity> {
         let numbers: HashMap<&str, usize> = (mapping.requests().enumerate())
             .map(|(number, (name, _))| (name, number))
@@ -405,10 +410,13 @@ impl Seen {
                     .for_each(&mut add);
             }
         }
-        let whole = self.reading.as_ref().and_then(|r| r.oddity.clone());
-        let is_told = |what: &str| all.iter().any(|odd: &Oddity| odd.to_string() == what);
-        if let Some(what) = whole.filter(|what| !is_told(what)) {
-            all.push(Oddity { place: None, what });
+        if let Some(reading) = &self.reading {
+            for what in reading.together.iter().chain(&reading.oddity) {
+                if !all.iter().any(|odd| odd.to_string() == **what) {
+                    let what = what.clone();
+                    all.push(Oddity { place: None, what });
+                }
+            }
         }
         all
     }
@@ -588,6 +596,10 @@ fn progress_rows(progress: Progress<&str>) -> Vec<(&'static str, String)> {
         time("end", progress.end),
     ];
     let mut rows: Vec<_> = times.into_iter().flatten().collect();
+    if let (Some((_, end)), true, None) = (rows.last_mut(), progress.end.is_some(), ended(progress))
+    {
+        end.push_str(" (planned; not taken while it runs)");
+    }
     rows.extend(progress.error.map(|error| ("error", escape(error))));
     rows
 }
@@ -686,8 +698,16 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<
     told.iter().map(line).collect()
 }
 
+/// The end of what has ended; of what has not it is somebody's plan.
+fn ended(progress: Progress<&str>) -> Option<Wall> {
+    let has_ended = matches!(progress.state, State::Ended(_));
+    progress.end.filter(|_| has_ended)
+}
+
+/// The last of what has happened.
 fn latest(snapshot: &Snapshot) -> Option<Wall> {
-    times(snapshot).max()
+    let happened = |p: Progress<&str>| [p.queued, p.start, ended(p)].into_iter().flatten();
+    every_progress(snapshot).flat_map(happened).max()
 }
 
 /// The spans that the core would make of it if every answer were this one; and those of them that would still be open.

@@ -4,10 +4,10 @@ use super::plan::{ListId, PlannedList, PlannedSlot};
 use super::pointer::escaped;
 use super::read::{Element, Found, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
-use super::{Mapping, Reading, Unreadable};
+use super::{Mapping, Oddity, Reading, Unreadable};
 use crate::core::limits;
 use crate::core::pieces::{Pieces, Place};
-use crate::core::snapshot::{Progress, Snapshot, StageSnapshot, StageView, Stages, State};
+use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
 use crate::core::workflow::cut;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -40,8 +40,25 @@ pub struct Gather<'m> {
     /// Where those of each body begin.
     bodies: Vec<usize>,
     oddity: Option<Box<str>>,
+    /// All that is odd when they are put together, where that is to be told.
+    together: Option<Vec<(Kind, Box<str>)>>,
     found: Found,
+    /// Of each request what its answer has, where it is not all that was looked for.
+    there: Vec<Option<Box<str>>>,
 }
+
+/// What may be odd about several answers, or elements of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    TooMany,
+    Twice,
+    Lost,
+    Circles,
+    Nowhere,
+}
+
+/// Of one kind, for a probe.
+const SAME_MAX: usize = 5;
 
 /// A pointer that led nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +82,15 @@ impl<'m> Gather<'m> {
             elements: Pieces::default(),
             bodies: Vec::new(),
             oddity: None,
+            together: None,
             found: Found::default(),
+            there: vec![None; mapping.plan.requests.len()],
         }
+    }
+
+    /// Has the reading tell all that is odd when the answers are put together.
+    pub fn tell_all(&mut self) {
+        self.together.get_or_insert_default();
     }
 
     /// How often a request is to be made, and with which variables: once, or for each element that those before it have
@@ -117,6 +141,8 @@ impl<'m> Gather<'m> {
         if self.oddity.is_none() {
             self.oddity = part.oddity;
         }
+        let there = &mut self.there[part.request];
+        *there = there.take().or(part.there);
         // Those of a later page may be but a frame around it.
         if self.workflow.is_none() {
             self.workflow = part.workflow;
@@ -136,7 +162,9 @@ impl<'m> Gather<'m> {
         let room = limits::STAGES_MAX - from;
         if stages.len() > room {
             let max = limits::STAGES_MAX;
-            self.odd(|| format!("more than {max} stages: only the first {max} are watched"));
+            self.odd(Kind::TooMany, || {
+                format!("more than {max} stages: only the first {max} are watched")
+            });
             stages.arrange(0..room);
         }
         self.stages.append(stages);
@@ -185,6 +213,7 @@ impl<'m> Gather<'m> {
         self.merge();
         let has_ended = matches!(workflow.progress.state, State::Ended(_));
         self.connect(has_ended);
+        self.tell_nowhere(&workflow.progress);
         let WorkflowPart {
             id,
             progress,
@@ -202,6 +231,9 @@ impl<'m> Gather<'m> {
                 stages: self.stages,
             },
             oddity: self.oddity,
+            together: (self.together.into_iter().flatten())
+                .map(|(_, what)| what)
+                .collect(),
         })
     }
 
@@ -238,8 +270,99 @@ impl<'m> Gather<'m> {
         slots.chain(lists).collect()
     }
 
-    fn odd(&mut self, what: impl FnOnce() -> String) {
-        self.oddity.get_or_insert_with(|| what().into());
+    /// What led nowhere though it ought to be there by now. Some APIs leave out what they have nothing for yet: a status
+    /// may come with the first stage or time, and stages until the workflow has succeeded.
+    fn tell_nowhere(&mut self, progress: &Progress) {
+        let plan = &self.mapping.plan;
+        if plan.absent_is_null || self.there.iter().all(Option::is_none) {
+            return;
+        }
+        let fields = &plan.workflow;
+        let has_begun = progress.start.is_some() || !self.stages.is_empty() || self.is_bare();
+        // Whether it is complete may be told when it is.
+        let is_due = progress.end.is_some() || has_begun && !fields.status.is_empty();
+        if is_due && !self.found.end_of_workflow(plan) {
+            let slots = fields.status.clone().chain(fields.complete.clone());
+            let slots: Vec<_> = slots.map(|slot| &plan.slots[usize::from(slot)]).collect();
+            let pointers: Vec<&str> = slots.iter().map(|slot| &*slot.pointer).collect();
+            let place = slots.first().map_or("", |slot| &slot.place);
+            let odd = self.nowhere(place, &pointers, 0);
+            // Nothing else that is odd is as bad.
+            if let Some(odd) = odd {
+                self.oddity = None;
+                self.odd(Kind::Nowhere, || odd);
+            }
+        }
+        let mut nowhere = Vec::new();
+        for request in 0..plan.requests.len() {
+            let is_due = match (request, progress.state) {
+                (0, State::Ended(outcome)) => outcome == Outcome::Success,
+                (0, _) | (_, State::Pending) => false,
+                (_, State::Running | State::Ended(_)) => true,
+            };
+            let lists = plan.outermost(request).map(usize::from);
+            for list in lists.filter(|list| is_due && !self.found.list(plan, *list)) {
+                let list = &plan.lists[list];
+                let place = format!("{}/list", list.place);
+                nowhere.extend(self.nowhere(&place, &[&list.pointer], request));
+            }
+        }
+        for odd in nowhere {
+            self.odd(Kind::Nowhere, || odd);
+        }
+    }
+
+    /// Whether the answers have no more of the workflow than what does not change.
+    fn is_bare(&self) -> bool {
+        let plan = &self.mapping.plan;
+        let fields = &plan.workflow;
+        let times = [&fields.queued, &fields.start, &fields.end];
+        let mut times = times.into_iter().flat_map(Clone::clone);
+        !times.any(|slot| self.found.slot(usize::from(slot)))
+            && !(0..plan.lists.len()).any(|list| self.found.list(plan, list))
+    }
+
+    /// `None` where the request was not answered.
+    fn nowhere(&self, place: &str, pointers: &[&str], request: usize) -> Option<String> {
+        let there = self.there[request].as_deref()?;
+        let name = match &*self.mapping.plan.requests[request].name {
+            "" => String::new(),
+            name => format!("{name}: "),
+        };
+        let lead = match pointers.len() {
+            1 => "leads",
+            _ => "lead",
+        };
+        let pointers = cut(&pointers.join(", "), limits::NAME_BYTES_MAX).to_owned();
+        let odd = Oddity {
+            place: Some(place.into()),
+            what: format!("{name}{pointers} {lead} nowhere; {there}").into(),
+        };
+        Some(odd.to_string())
+    }
+
+    /// Of one kind.
+    fn count_told(&self) -> usize {
+        match self.together {
+            Some(_) => SAME_MAX,
+            None => 1,
+        }
+    }
+
+    fn odd(&mut self, kind: Kind, what: impl FnOnce() -> String) {
+        let Some(together) = &mut self.together else {
+            self.oddity.get_or_insert_with(|| what().into());
+            return;
+        };
+        let same = together.iter().filter(|(known, _)| *known == kind);
+        if same.count() >= SAME_MAX {
+            return;
+        }
+        let told: Box<str> = what().into();
+        self.oddity.get_or_insert_with(|| told.clone());
+        if !together.iter().any(|(_, known)| *known == told) {
+            together.push((kind, told));
+        }
     }
 
     /// Elements with one path and no attempt are attempts in the order that the list says.
@@ -337,7 +460,9 @@ impl<'m> Gather<'m> {
     fn tell_twice(&mut self, path: &str, number: usize) {
         let list = usize::from(self.elements[number].list);
         let pointer = &self.mapping.plan.lists[list].pointer;
-        self.odd(|| format!("two stages in {pointer} have the key {path:?}; one is left out"));
+        self.odd(Kind::Twice, || {
+            format!("two stages in {pointer} have the key {path:?}; one is left out")
+        });
     }
 
     /// Parents, where elements name them or their children.
@@ -352,7 +477,8 @@ impl<'m> Gather<'m> {
         let list_of = |element: &Element| &plan.lists[usize::from(element.list)];
         let firsts: HashMap<&str, usize> = (0..count).rev().map(|n| (path(n), n)).collect();
         let mut parents: Vec<Option<usize>> = vec![None; count];
-        let mut lost = None;
+        let mut lost: Vec<String> = Vec::new();
+        let lost_max = self.count_told();
         for (number, element) in self.elements.iter().enumerate() {
             let list = list_of(element);
             let Some(join) = &element.join else { continue };
@@ -369,13 +495,15 @@ impl<'m> Gather<'m> {
                 match firsts.get(&*self.path_of_key(of, key)) {
                     Some(parent) if path(number) == path(*parent) => {}
                     Some(parent) => parents[number] = Some(*parent),
+                    None if lost.len() >= lost_max => {}
                     None => {
-                        lost.get_or_insert_with(|| {
-                            format!(
-                                "a stage in {} names the parent {key:?}, which is not there",
-                                list.pointer
-                            )
-                        });
+                        let told = format!(
+                            "a stage in {} names the parent {key:?}, which is not there",
+                            list.pointer
+                        );
+                        if !lost.contains(&told) {
+                            lost.push(told);
+                        }
                     }
                 }
             }
@@ -398,11 +526,13 @@ impl<'m> Gather<'m> {
                 None => has_ended || !list_of(&self.elements[*number]).is_claimed,
             };
         }
-        if let Some(lost) = lost {
-            self.odd(|| lost);
+        for lost in lost {
+            self.odd(Kind::Lost, || lost);
         }
         if circles {
-            self.odd(|| "stages are their own ancestors; some of them have no parent now".into());
+            self.odd(Kind::Circles, || {
+                "stages are their own ancestors; some of them have no parent now".into()
+            });
         }
         for (number, parent) in parents.into_iter().enumerate() {
             self.stages.set_parent(number, parent);

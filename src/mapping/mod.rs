@@ -37,6 +37,8 @@ pub struct Reading {
     pub snapshot: Snapshot,
     /// The first thing in the answers that was not understood and was left out: its pointer, what was found, and the key.
     pub oddity: Option<Box<str>>,
+    /// For a probe: all that was odd when the answers were put together.
+    pub together: Vec<Box<str>>,
 }
 
 /// What was not understood, for whoever writes the definition.

@@ -6,7 +6,7 @@
 
 use super::definition::{
     Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Pointers, Request, Stages,
-    UnknownStatus,
+    UnknownStatus, WorkflowFields,
 };
 use super::pointer::{Pointer, TOKENS_MAX, index};
 use super::template::{BodyTemplate, Template};
@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) states: Vec<State>,
     /// Whether paths are keys as they are: there is one list, whose keys are one text each.
     pub(super) plain: bool,
+    /// Whether an answer may lack a status and stages: in the default shape what is absent is null.
+    pub(super) absent_is_null: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub(super) struct PlannedRequest {
     pub(super) for_each: Option<ListId>,
     /// Where its answer begins.
     pub(super) start: StateId,
+    /// Where the workflow is in it, if not there.
+    pub(super) root: Option<StateId>,
     pub(super) total: Slots,
     pub(super) next: Slots,
 }
@@ -207,11 +211,15 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
             .unwrap_or_default();
     }
     let mut requests: Vec<_> = requests.drain(..).map(Some).collect();
-    let requests = order
+    let mut requests: Vec<PlannedRequest> = order
         .iter()
         .filter_map(|number| requests[*number].take())
         .collect();
+    for main in requests.iter_mut().take(1) {
+        main.root = root_of(&states, main.start, &definition.workflow.root);
+    }
     Ok(Plan {
+        absent_is_null: is_as_original(&definition),
         definition,
         requests,
         workflow,
@@ -312,6 +320,7 @@ impl Planner {
                 for_each: None,
                 // For now the place in the trie.
                 start: start as StateId,
+                root: None,
                 total: 0..0,
                 next: 0..0,
             });
@@ -830,6 +839,24 @@ impl Planner {
     }
 }
 
+fn root_of(states: &[State], start: StateId, root: &Pointer) -> Option<StateId> {
+    let mut tokens = root.tokens().peekable();
+    tokens.peek()?;
+    tokens.try_fold(start, |at, token| {
+        let mut members = states[at as usize].members.iter();
+        Some(members.find(|member| *member.key == *token)?.to)
+    })
+}
+
+/// Whether its workflow's end is where the default shape has it.
+fn is_as_original(definition: &Definition) -> bool {
+    let original = Definition::original().workflow;
+    let WorkflowFields { root, fields } = &definition.workflow;
+    *root == original.root
+        && fields.status == original.fields.status
+        && fields.complete == original.fields.complete
+}
+
 /// How any element is written for people.
 const ANY: &str = "*";
 /// The longest cursor.
@@ -880,6 +907,13 @@ impl Plan {
     pub(super) fn is_outermost(&self, list: &PlannedList) -> bool {
         let outer = list.outer.map(|outer| &self.lists[usize::from(outer)]);
         outer.is_none_or(|outer| outer.request != list.request)
+    }
+
+    /// The lists that an answer to this request has by itself.
+    pub(super) fn outermost(&self, request: usize) -> impl Iterator<Item = ListId> {
+        let lists = self.lists.iter().zip(0..);
+        let of_it = move |list: &PlannedList| list.request == request && self.is_outermost(list);
+        lists.filter(move |(list, _)| of_it(list)).map(|(_, id)| id)
     }
 
     pub(super) fn unknown_status(&self) -> UnknownStatus {

@@ -1,6 +1,6 @@
 //! One body read, as a stream, into what the plan names.
 
-use super::definition::{Meaning, UnknownStatus};
+use super::definition::{Meaning, Times, UnknownStatus};
 use super::plan::{
     ListId, Plan, PlannedFields, PlannedList, SlotId, SlotKind, Slots, State as Place, StateId,
 };
@@ -31,6 +31,8 @@ pub struct Part {
     pub(super) elements: Pieces<Element>,
     pub(super) oddity: Option<Box<str>>,
     pub(super) found: Found,
+    /// Where a list or the workflow's status led nowhere: what is there instead, for people.
+    pub(super) there: Option<Box<str>>,
 }
 
 impl Part {
@@ -126,6 +128,13 @@ impl Found {
 
     pub(super) fn element(&self, plan: &Plan, list: usize) -> bool {
         self.has(plan.slots.len() + 2 * list + 1)
+    }
+
+    /// Whether there is anything that may say how far the workflow is.
+    pub(super) fn end_of_workflow(&self, plan: &Plan) -> bool {
+        let fields = &plan.workflow;
+        let mut slots = fields.status.clone().chain(fields.complete.clone());
+        slots.any(|slot| self.slot(usize::from(slot)))
     }
 
     pub(super) fn add(&mut self, other: &Found) {
@@ -233,6 +242,18 @@ enum Was {
     Object,
 }
 
+/// For people.
+impl fmt::Display for Was {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Was::Null => "null",
+            Was::Scalar => "a single value",
+            Was::Array => "an array",
+            Was::Object => "an object",
+        })
+    }
+}
+
 struct Reader<'p> {
     plan: &'p Plan,
     request: usize,
@@ -251,7 +272,47 @@ struct Reader<'p> {
     /// Elements seen, by list.
     seen: Vec<usize>,
     found: Found,
+    there: There,
     odd: Odd<'p>,
+}
+
+/// The first keys of the object that the workflow is in, or of the whole answer.
+#[derive(Default)]
+struct There {
+    keys: String,
+    count: usize,
+    /// Its state.
+    of: Option<StateId>,
+}
+
+impl There {
+    const KEYS_MAX: usize = 12;
+
+    fn note(&mut self, key: &str, of: StateId) {
+        const KEY_BYTES_MAX: usize = 64;
+        if self.of != Some(of) {
+            self.keys.clear();
+            self.count = 0;
+            self.of = Some(of);
+        }
+        self.count += 1;
+        if self.count > Self::KEYS_MAX {
+            return;
+        }
+        if self.count > 1 {
+            self.keys.push_str(", ");
+        }
+        self.keys.extend(cut(key, KEY_BYTES_MAX).escape_debug());
+    }
+
+    fn told(&self, plan: &Plan) -> String {
+        let of = self.of.map_or("", |of| &plan.states[of as usize].pointer);
+        let more = match self.count.saturating_sub(Self::KEYS_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{} has {}{more}", named(of), self.keys)
+    }
 }
 
 /// What the objects at hand say. It is overwritten from element to element, so that nothing is allocated for what is
@@ -292,6 +353,7 @@ impl<'p> Reader<'p> {
             child_ids_kept: 0,
             seen: vec![0; lists],
             found: Found::new(plan),
+            there: There::default(),
             odd: Odd {
                 plan,
                 request,
@@ -310,14 +372,8 @@ impl<'p> Reader<'p> {
             let slots = plan.slots.iter().filter(of_main).map(|slot| &*slot.pointer);
             let lists = plan.lists.iter().filter(|list| list.request == 0);
             let wanted: Vec<_> = slots.chain(lists.map(|list| &*list.pointer)).collect();
-            let it = match was {
-                Was::Null => "null",
-                Was::Scalar => "a single value",
-                Was::Array => "an array",
-                Was::Object => "an object",
-            };
             return shape(format!(
-                "{it} with nothing of what is looked for: {}",
+                "{was} with nothing of what is looked for: {}",
                 wanted.join(", ")
             ));
         }
@@ -345,6 +401,7 @@ impl<'p> Reader<'p> {
         };
         Ok(Part {
             request: self.request,
+            there: self.there(was),
             page,
             workflow,
             stages: self.stages,
@@ -355,6 +412,20 @@ impl<'p> Reader<'p> {
             }),
             found: self.found,
         })
+    }
+
+    fn there(&self, was: Was) -> Option<Box<str>> {
+        let mut lists = self.plan.outermost(self.request);
+        let is_nowhere = lists.any(|list| !self.found.list(self.plan, usize::from(list)))
+            || self.request == 0 && !self.found.end_of_workflow(self.plan);
+        if !is_nowhere {
+            return None;
+        }
+        match (was, self.there.keys.is_empty()) {
+            (Was::Null, _) | (Was::Object, true) => None,
+            (_, true) => Some(format!("the answer is {was}").into()),
+            (_, false) => Some(self.there.told(self.plan).into()),
+        }
     }
 
     /// Whether any pointer led somewhere, but for those that are about pages.
@@ -463,7 +534,7 @@ impl<'p> Reader<'p> {
                 Scalar::Int(number) => Taken::Float(number as f64),
                 Scalar::Float(number) => Taken::Float(number),
                 Scalar::Text(text) => match self.plan.definition.times.of_text(text) {
-                    Told::At(time) => Taken::Time(time),
+                    Told::At(time) | Told::Unlikely(time) => Taken::Time(time),
                     Told::Unset => Taken::Unset,
                     Told::Nonsense => {
                         let text = cut(text, limits::NAME_BYTES_MAX);
@@ -505,10 +576,21 @@ impl<'p> Reader<'p> {
         };
         match told {
             Told::At(time) => Taken::Time(time),
+            Told::Unlikely(time) => {
+                self.odd.slot(slot, |p| {
+                    let year = time.to_string();
+                    let year = year.split_once('-').map_or("", |(year, _)| year);
+                    let meant = meant(times, value);
+                    format!("{p} is a time in {year}: {}{meant}", found(value))
+                });
+                Taken::Time(time)
+            }
             Told::Unset => Taken::Unset,
             Told::Nonsense => {
-                self.odd
-                    .slot(slot, |p| format!("{p} is not a time: {}", found(value)));
+                self.odd.slot(slot, |p| {
+                    let meant = meant(times, value);
+                    format!("{p} is not a time: {}{meant}", found(value))
+                });
                 Taken::Unset
             }
         }
@@ -940,6 +1022,18 @@ fn named(pointer: &str) -> &str {
     }
 }
 
+/// What is wrong with such a time, perhaps.
+fn meant(times: &Times, value: Scalar<'_>) -> String {
+    let count = match value {
+        Scalar::Int(count) => Some(count as f64),
+        Scalar::Float(count) => Some(count),
+        Scalar::Text(text) => text.trim_ascii().parse().ok(),
+        Scalar::Null | Scalar::Bool(_) => None,
+    };
+    let format = count.and_then(|count| times.meant(count));
+    format.map_or(String::new(), |format| format!("; is {format} meant?"))
+}
+
 /// A value for people.
 fn found(value: Scalar<'_>) -> String {
     format!("{:?}", value.text(64).unwrap_or_default())
@@ -1046,16 +1140,20 @@ impl<'de> Visitor<'de> for At<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Was, A::Error> {
         let place = self.place();
-        let Self { reader, .. } = self;
+        let Self { reader, state } = self;
         reader.inner(place).map_err(de::Error::custom)?;
         loop {
+            let is_noted = reader.notes_keys_of(state);
             let key = Key {
                 place,
-                copy: (!place.lists.is_empty()).then_some(&mut reader.key),
+                copy: (is_noted || !place.lists.is_empty()).then_some(&mut reader.key),
             };
             let Some(member) = map.next_key_seed(key)? else {
                 break;
             };
+            if is_noted {
+                reader.there.note(&reader.key, state);
+            }
             let step = Step::of(place, member, reader);
             match step {
                 Step::Past => drop(map.next_value::<IgnoredAny>()?),
@@ -1089,6 +1187,15 @@ impl Step {
 }
 
 impl Reader<'_> {
+    fn notes_keys_of(&self, state: StateId) -> bool {
+        let planned = &self.plan.requests[self.request];
+        if self.plan.absent_is_null {
+            return false;
+        }
+        let is_root = planned.root == Some(state);
+        is_root || planned.start == state && self.there.of.is_none_or(|of| of == state)
+    }
+
     /// An element was there.
     fn count(&mut self, place: &Place, step: Step) {
         for list in &place.lists {

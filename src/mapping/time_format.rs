@@ -8,6 +8,8 @@ use std::io::Write;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     At(Wall),
+    /// A count that puts it where no workflow is: of another unit, perhaps.
+    Unlikely(Wall),
     Unset,
     /// It is not a time.
     Nonsense,
@@ -16,11 +18,14 @@ pub(super) enum Told {
 impl Told {
     fn time(self) -> Option<Wall> {
         match self {
-            Told::At(time) => Some(time),
+            Told::At(time) | Told::Unlikely(time) => Some(time),
             Told::Unset | Told::Nonsense => None,
         }
     }
 }
+
+/// Seconds at the beginnings of 1973 and of 2200. Counts of units of 1 s, 1 ms, 1 µs and 1 ns between them are all different.
+const LIKELY_S: std::ops::Range<i64> = 94_694_400..7_258_118_400;
 
 impl Times {
     /// The time that a text says, if it is one and is set.
@@ -45,7 +50,7 @@ impl Times {
             return Told::Unset;
         }
         let written = match self.format {
-            TimeFormat::Auto | TimeFormat::Rfc3339 => Wall::parse_rfc3339(without_zone(text)),
+            TimeFormat::Auto | TimeFormat::Rfc3339 => rfc3339(text),
             _ => None,
         };
         match (written, self.format) {
@@ -53,6 +58,20 @@ impl Times {
             (None, TimeFormat::Rfc3339) => Told::Nonsense,
             (None, _) => self.of_decimal(text),
         }
+    }
+
+    /// The format by which a count would be a likely time, where it is not that by this one.
+    pub(super) fn meant(&self, count: f64) -> Option<&'static str> {
+        let units = [
+            ("epoch_s", 1.0),
+            ("epoch_ms", 1e3),
+            ("epoch_us", 1e6),
+            ("epoch_ns", 1e9),
+        ];
+        let likely = LIKELY_S.start as f64..LIKELY_S.end as f64;
+        let mut units = units.iter();
+        let (name, _) = units.find(|(_, of_a_second)| likely.contains(&(count / of_a_second)))?;
+        Some(name)
     }
 
     pub(super) fn of_int(&self, count: i64) -> Told {
@@ -134,7 +153,10 @@ fn begins(text: &str, with: &str) -> bool {
 
 fn told(ns: i128) -> Told {
     match i64::try_from(ns) {
-        Ok(ns) => Told::At(Wall::from_unix_ns(ns)),
+        Ok(ns) if LIKELY_S.contains(&ns.div_euclid(1_000_000_000)) => {
+            Told::At(Wall::from_unix_ns(ns))
+        }
+        Ok(ns) => Told::Unlikely(Wall::from_unix_ns(ns)),
         Err(_) => Told::Nonsense,
     }
 }
@@ -150,8 +172,19 @@ fn unit_ns(format: TimeFormat, count: i64) -> Option<i64> {
     })
 }
 
-/// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557), and without the space before an
-/// offset: what is left is RFC 3339, or nothing that is known.
+/// Also with a space before the offset.
+fn rfc3339(text: &str) -> Option<Wall> {
+    let text = without_zone(text);
+    Wall::parse_rfc3339(text).or_else(|| {
+        let (time, offset) = text.rsplit_once(' ')?;
+        let is_offset = offset.starts_with(['+', '-', 'Z']);
+        let joined = || [time.trim_ascii_end(), offset].concat();
+        Wall::parse_rfc3339(&is_offset.then(joined)?)
+    })
+}
+
+/// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557): what is left is RFC 3339, or nothing
+/// that is known.
 fn without_zone(text: &str) -> &str {
     if text.ends_with('Z') {
         return text;
@@ -174,6 +207,7 @@ mod tests {
     fn at(told: Told) -> String {
         match told {
             Told::At(time) => time.to_string(),
+            Told::Unlikely(time) => format!("{time}?"),
             other => format!("{other:?}"),
         }
     }
@@ -201,6 +235,16 @@ mod tests {
             ),
             ("2026-11-20T09:20:48", "2026-11-20T09:20:48Z"),
             ("2026-11-20T10:20:48+0100", "2026-11-20T09:20:48Z"),
+            ("2026-11-20T04:20:48 -0500", "2026-11-20T09:20:48Z"),
+            ("2026-11-20 10:20:48.5 +01:00", "2026-11-20T09:20:48.5Z"),
+            ("2026-11-20 09:20:48 Z", "2026-11-20T09:20:48Z"),
+            (
+                "2026-11-20T10:20:48 +01:00[Europe/Zurich]",
+                "2026-11-20T09:20:48Z",
+            ),
+            ("2026-11-20 -0500", "Nonsense"),
+            ("2026-11-20T04:20:48Z -0500", "Nonsense"),
+            ("2026-11-20T04:20:48 -", "Nonsense"),
             (" 1795166448.043123 ", "2026-11-20T09:20:48.043123Z"),
             ("1795166448043", "2026-11-20T09:20:48.043Z"),
             ("", "Unset"),
@@ -243,7 +287,7 @@ mod tests {
         }
         assert_eq!(
             at(times(EpochMillis).of_int(12)),
-            "1970-01-01T00:00:00.012Z"
+            "1970-01-01T00:00:00.012Z?"
         );
         assert_eq!(at(times(EpochSeconds).of_int(i64::MAX)), "Nonsense");
         assert_eq!(at(times(Rfc3339).of_int(second)), "Nonsense");
@@ -256,8 +300,8 @@ mod tests {
         for (float, expected) in [
             (1_795_166_811.955_817, "2026-11-20T09:26:51.955817Z"),
             (1_795_166_811_955.5, "2026-11-20T09:26:51.9555Z"),
-            (-1.5, "1969-12-31T23:59:58.5Z"),
-            (-0.5, "1969-12-31T23:59:59.5Z"),
+            (-1.5, "1969-12-31T23:59:58.5Z?"),
+            (-0.5, "1969-12-31T23:59:59.5Z?"),
             (0.0, "Unset"),
             (-1.0, "Unset"),
             (f64::NAN, "Nonsense"),
@@ -276,7 +320,7 @@ mod tests {
             unset: vec![UnsetTime::Text("never".into())],
             ..Times::default()
         };
-        assert_eq!(at(strict.of_int(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(at(strict.of_int(0)), "1970-01-01T00:00:00Z?");
         assert_eq!(at(strict.of_text("never ended")), "Unset");
         assert_eq!(
             at(strict.of_text("1969-12-31T23:59:59Z")),
@@ -293,10 +337,45 @@ mod tests {
         };
         arbtest::arbtest(|u| {
             let count: i64 = u.int_in_range(-99_999_999_999_999..=99_999_999_999_999)?;
-            let expected = Wall::from_epoch_integer(count).map_or(Told::Nonsense, Told::At);
-            assert_eq!(strict.of_int(count), expected);
-            assert_eq!(strict.of_text(&count.to_string()), expected);
+            let expected = Wall::from_epoch_integer(count);
+            assert_eq!(strict.of_int(count).time(), expected);
+            assert_eq!(strict.of_text(&count.to_string()).time(), expected);
             Ok(())
         });
+    }
+
+    #[test]
+    fn a_count_is_likely_by_one_format_at_most() {
+        use TimeFormat::{Auto, EpochMicros, EpochMillis, EpochNanos, EpochSeconds};
+        let formats = [
+            ("epoch_s", EpochSeconds, 1),
+            ("epoch_ms", EpochMillis, 1_000),
+            ("epoch_us", EpochMicros, 1_000_000),
+            ("epoch_ns", EpochNanos, 1_000_000_000),
+        ];
+        let likely = |format, count| matches!(times(format).of_int(count), Told::At(_));
+        for second in [
+            94_694_399,
+            94_694_400,
+            1_795_166_448,
+            7_258_118_399,
+            7_258_118_400,
+        ] {
+            let within = (94_694_400..7_258_118_400).contains(&second);
+            for (name, format, unit) in formats {
+                let count = second * unit;
+                assert_eq!(likely(format, count), within, "{name} {count}");
+                let meant = times(Auto).meant(count as f64);
+                assert_eq!(meant, within.then_some(name), "{count}");
+                let others = formats.iter().filter(|(other, ..)| *other != name);
+                assert!(others.clone().all(|(_, other, _)| !likely(*other, count)));
+            }
+        }
+        let text = "1795166448.5";
+        assert_eq!(
+            at(times(EpochMillis).of_text(text)),
+            "1970-01-21T18:39:26.4485Z?"
+        );
+        assert_eq!(times(EpochMillis).meant(1_795_166_448.5), Some("epoch_s"));
     }
 }

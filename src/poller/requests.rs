@@ -44,6 +44,8 @@ struct Progress {
     oddity: Option<Box<str>>,
     /// For a probe: the pointers that found nothing.
     found_nothing: Vec<Missing>,
+    /// For a probe: all that is odd beside what one answer says.
+    together: Vec<Box<str>>,
 }
 
 /// One request's answer.
@@ -77,6 +79,7 @@ impl Poller {
             polled,
             exchanges: progress.tally.record.unwrap_or_default().exchanges,
             found_nothing: progress.found_nothing,
+            together: progress.together,
         }
     }
 
@@ -113,6 +116,9 @@ impl Poller {
             let why = "the id is not made of the parts that the monitor's \"id\" names";
             return Err(failure(PollFailureReason::Shape, why));
         };
+        if progress.tally.record.is_some() {
+            gather.tell_all();
+        }
         for (number, (name, request)) in mapping.requests().enumerate() {
             let mut each = gather.each(number);
             if each.len() > EACH_MAX {
@@ -145,7 +151,12 @@ impl Poller {
         if progress.tally.record.is_some() {
             progress.found_nothing = gather.found_nothing();
         }
-        let Reading { snapshot, oddity } = gather.finish().map_err(unreadable)?;
+        let Reading {
+            snapshot,
+            oddity,
+            together,
+        } = gather.finish().map_err(unreadable)?;
+        progress.together.splice(0..0, together);
         Ok(Answer::Snapshot {
             snapshot: Box::new(snapshot),
             oddity: oddity.or(progress.oddity.take()),
@@ -270,7 +281,16 @@ impl Poller {
 
 impl Progress {
     fn odd(&mut self, what: impl FnOnce() -> String) {
-        self.oddity.get_or_insert_with(|| what().into());
+        if self.tally.record.is_none() {
+            self.oddity.get_or_insert_with(|| what().into());
+            return;
+        }
+        // No more than elements that are asked for.
+        let told: Box<str> = what().into();
+        self.oddity.get_or_insert_with(|| told.clone());
+        if !self.together.contains(&told) {
+            self.together.push(told);
+        }
     }
 }
 

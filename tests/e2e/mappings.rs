@@ -138,7 +138,7 @@ fn times_in_every_form() {
     assert!(!log.contains("is not a time"), "{log}");
 }
 
-/// The unit is that of the format where there is one: small counts are milliseconds soon after 1970.
+/// The unit is that of the format where there is one: small counts are milliseconds soon after 1970, which is said.
 #[test]
 fn the_format_of_times_may_be_said() {
     for (format, count, expected) in [
@@ -158,8 +158,10 @@ fn the_format_of_times_may_be_said() {
     ] {
         let api = Api::saying(json!({"state": "success", "start": count, "end": count}));
         let it = Monitored::by(json!([api.monitor(json!({"times": {"format": format}}))]));
-        let (spans, _) = it.watch("w");
+        let (spans, log) = it.watch("w");
         of(&spans, "Workflow").assert_times(expected, expected);
+        let said = log.contains(" is a time in 1970: \"86400");
+        assert_eq!(said, format != "rfc3339", "{log}");
     }
 }
 
@@ -259,6 +261,25 @@ fn a_word_that_the_table_does_not_have() {
         it.spans("w");
         farspan.stop();
     }
+}
+
+/// It polls on, and says once where the status is not.
+#[test]
+fn a_status_that_is_nowhere_is_said() {
+    let api = Api::saying(json!({"id": "w", "phase": "running", "stages": [{"name": "a"}]}));
+    let it = Monitored::by(json!([api.monitor(json!({}))]));
+    let farspan = it.start();
+    it.rig.submit("w");
+    let said = "/state leads nowhere; the answer has id, phase, stages (workflow.status)";
+    eventually(said, SOON, || match farspan.stderr() {
+        log if log.contains(said) => Ok(()),
+        log => Err(log),
+    });
+    api.await_polls();
+    api.say(json!({"state": "success", "start": BEGUN, "end": ENDED, "stages": []}));
+    it.spans("w");
+    let log = farspan.stop().stderr;
+    assert_eq!(log.matches("nowhere").count(), 1, "{log}");
 }
 
 /// What waited has a span of its own beside what ran, and what was skipped has one too, where a monitor wants them.

@@ -6,7 +6,7 @@ use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Request};
 use crate::support::monitored::Monitored;
 use crate::support::playback::Playback;
-use crate::support::program::Farspan;
+use crate::support::program::{Ended, Farspan};
 use crate::support::spans::{Seen, trace_text};
 use crate::support::{SOON, eventually, ns, rfc3339};
 use serde_json::{Value, json};
@@ -171,6 +171,12 @@ const AIRFLOW: [(&str, &str); 3] = [
 ];
 const LOGIN: &str = r#"{"username": "admin", "password": "airflow-password"}"#;
 
+#[track_caller]
+fn assert_nothing_odd(ended: &Ended) {
+    let log = &ended.stderr;
+    assert!(!log.contains("in an answer of"), "{log}");
+}
+
 /// Airflow's own gate: no token 401, a bad one 403, a token for a login, by 201.
 fn airflow(case: &str) -> Watching {
     edited_airflow(case, |_, _| {})
@@ -272,7 +278,9 @@ fn airflow_three_ok() {
     assert_eq!(expected.len(), 4);
     let farspan = watching.start();
     watching.assert_told(&expected);
-    let log = farspan.stop().stderr;
+    let ended = farspan.stop();
+    assert_nothing_odd(&ended);
+    let log = ended.stderr;
     assert!(
         !log.contains("airflow-token") && !log.contains("airflow-password"),
         "{log}"
@@ -286,7 +294,7 @@ fn airflow_three_fail() {
     assert_eq!(expected.len(), 3, "what never ran has no span");
     let farspan = watching.start();
     watching.assert_told(&expected);
-    farspan.stop();
+    assert_nothing_odd(&farspan.stop());
 }
 
 #[test]
@@ -297,7 +305,7 @@ fn airflow_three_retry() {
     assert_eq!(expected.iter().filter(|t| t.before.is_some()).count(), 1);
     let farspan = watching.start();
     watching.assert_told(&expected);
-    farspan.stop();
+    assert_nothing_odd(&farspan.stop());
 }
 
 // Buildbot.
@@ -364,7 +372,7 @@ fn buildbot_three_ok() {
     assert_eq!(expected.len(), 5);
     let farspan = watching.start();
     watching.assert_told(&expected);
-    farspan.stop();
+    assert_nothing_odd(&farspan.stop());
 }
 
 #[test]
@@ -378,7 +386,7 @@ fn buildbot_three_fail() {
     );
     let farspan = watching.start();
     watching.assert_told(&expected);
-    farspan.stop();
+    assert_nothing_odd(&farspan.stop());
 }
 
 // Spark: a driver's API is gone once its application has ended.
@@ -506,7 +514,7 @@ fn assert_spark(case: &str, count: usize) {
     let farspan = watching.start();
     end_of_spark(&mut watching);
     watching.assert_told(&expected);
-    farspan.stop();
+    assert_nothing_odd(&farspan.stop());
 }
 
 #[test]

@@ -162,6 +162,21 @@ fn what_does_not_fit_is_shown_as_it_is() {
         0,
         &["odd: /begun is not a time: \"two o'clock\" (workflow.start)\n"],
     );
+    let seconds = BUILD.replace("\"2026-01-02T03:00:00Z\"", "1767322800");
+    let config = builds("https://ci.example.com").replace(
+        "\"statuses\"",
+        "\"times\":{\"format\":\"epoch_ms\"},\"statuses\"",
+    );
+    let config = files.write("farspan.json", config);
+    let body = files.write("body.json", seconds);
+    shows(
+        &farspan(&["probe", "--config", &config, "--body", &body]).output(),
+        0,
+        &[
+            "  start 1970-01-21T",
+            "odd: /begun is a time in 1970: \"1767322800\"; is epoch_s meant? (workflow.start)\n",
+        ],
+    );
 }
 
 /// Monitor, key and what was found: of everything at once, whether it only leaves something out or keeps all from being
@@ -277,6 +292,82 @@ fn all_mistakes_of_a_body_are_named_at_once() {
         (found.len(), found.last().map(String::as_str)),
         (21, Some("and 10 more"))
     );
+}
+
+/// The end of what still runs is somebody's plan, and no time that the answer knows of.
+#[test]
+fn a_planned_end_is_not_taken() {
+    let files = Files::new();
+    let config = files.write("farspan.json", builds("https://ci.example.com"));
+    let planned = BUILD
+        .replace(
+            "\"begun\": \"2026-01-02T03:00:00Z\"",
+            "\"begun\": \"2026-01-02T03:00:00Z\", \"ended\": \"2100-01-01T00:00:00Z\"",
+        )
+        .replace("\"finished\": null", "\"ended\": \"2100-01-02T00:00:00Z\"");
+    let body = files.write("build.json", planned);
+    let ended = farspan(&["probe", "--config", &config, "--body", &body]).output();
+    shows(
+        &ended,
+        0,
+        &[
+            "\n  end 2100-01-01T00:00:00Z (planned; not taken while it runs)\n",
+            "\n        end 2100-01-02T00:00:00Z (planned; not taken while it runs)\n",
+            "\n        end 2026-01-02T03:04:01Z\n",
+            "Workflow 7  5m 00s  … running\n",
+        ],
+    );
+}
+
+/// What is odd only when elements are put together is all told too.
+#[test]
+fn all_that_is_odd_about_stages_together_is_named() {
+    let names = |n: usize| format!("lost {n}");
+    let mut steps = vec![
+        json!({"no": "a"}),
+        json!({"no": "a"}),
+        json!({"no": "b"}),
+        json!({"no": "b"}),
+        json!({"no": "x", "in": "y"}),
+        json!({"no": "y", "in": "x"}),
+    ];
+    steps.extend((0..9).map(|n| json!({"no": n, "in": names(n)})));
+    let run = json!({"state": "busy", "start": "never", "steps": steps}).to_string();
+    let answer = run.clone();
+    let server = Server::start(move |_| {
+        Answer::new(200)
+            .body("application/json", answer.as_str())
+            .into()
+    });
+    let files = Files::new();
+    let config = json!({"monitors": [{"name": "runs", "api": {"base_url": server.url()}, "request": {"path": "/{id}"},
+        "workflow": {"status": "/state", "start": "/start"}, "statuses": {"busy": "running", "done": "success"},
+        "stages": [{"list": "/steps", "key": "/no", "parent": {"key": "/in"}}]}]});
+    let config = files.write("farspan.json", config.to_string());
+    let body = files.write("run.json", run);
+    let mut expected = vec![
+        "/start is not a time: \"never\" (workflow.start)".to_owned(),
+        "two stages in /steps have the key \"a\"; one is left out (stages[0].list)".to_owned(),
+        "two stages in /steps have the key \"b\"; one is left out (stages[0].list)".to_owned(),
+        "stages are their own ancestors; some of them have no parent now".to_owned(),
+    ];
+    let lost = |n| {
+        let name = names(n);
+        format!("a stage in /steps names the parent {name:?}, which is not there (stages[0].list)")
+    };
+    expected.extend((0..5).map(lost));
+    expected.sort();
+    for arguments in [&["--body", &body][..], &["7"]] {
+        let ended = farspan(&[&["probe", "--config", &config][..], arguments].concat()).output();
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+        let odd = ended
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("odd: "));
+        let mut odd: Vec<_> = odd.collect();
+        odd.sort_unstable();
+        assert_eq!(odd, expected, "{arguments:?}");
+    }
 }
 
 #[test]

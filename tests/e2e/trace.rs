@@ -3,10 +3,12 @@
 use crate::support::SOON;
 use crate::support::api::{Body, FakeApi, completed, ok, processing, short_story};
 use crate::support::eventually;
+use crate::support::files::Files;
 use crate::support::free_port;
-use crate::support::http::Answer;
+use crate::support::http::{Answer, Server};
 use crate::support::program::{Call, farspan};
 use crate::support::receiver::Receiver;
+use serde_json::json;
 
 fn trace(api: &FakeApi, arguments: &[&str]) -> Call {
     farspan(&[&["trace"], arguments].concat())
@@ -119,6 +121,27 @@ fn what_cannot_be_told_is_code_2() {
         .env("FARSPAN_API_BASE_URL", dead)
         .output();
     assert_eq!(ended.code(), Some(2), "{ended:?}");
+}
+
+#[test]
+fn a_status_that_is_nowhere_is_said() {
+    let api = Server::start(|_| {
+        let run = r#"{"id": 7, "phase": "busy", "steps": [{"no": 1}]}"#;
+        Answer::new(200).body("application/json", run).into()
+    });
+    let files = Files::new();
+    let config = json!({"monitors": [{"name": "runs", "api": {"base_url": api.url()}, "request": {"path": "/{id}"},
+        "workflow": {"id": "/id", "status": "/status"}, "stages": [{"list": "/steps", "key": "/no"}],
+        "statuses": {"done": "success"}}]});
+    let config = files.write("farspan.json", config.to_string());
+    let ended = farspan(&["trace", "--config", &config, "7"])
+        .env("FARSPAN_POLL_TIMEOUT", "1s")
+        .env("FARSPAN_POLL_INTERVAL", "50ms")
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .output();
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    let said = "/status leads nowhere; the answer has id, phase, steps (workflow.status)";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{ended:?}");
 }
 
 /// What the API does not know is waited for a minute, with and without others.

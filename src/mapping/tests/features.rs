@@ -131,7 +131,7 @@ fn times_are_read_as_they_are_said_to_be() {
     );
     check(
         definition("epoch_ms"),
-        json!({"b": 1795166449955i64, "e": "2026-11-20T09:20:48Z"}),
+        json!({"s": null, "b": 1795166449955i64, "e": "2026-11-20T09:20:48Z"}),
         expect![[r#"
             pending 09:20:49.955Z..?
             odd: /e is not a time: "2026-11-20T09:20:48Z" (workflow.end)"#]],
@@ -141,7 +141,7 @@ fn times_are_read_as_they_are_said_to_be() {
         json!({"b": 1795166449, "e": true}),
         expect![[r#"
             pending
-            odd: /b is not a time: "1795166449" (workflow.start)"#]],
+            odd: /b is not a time: "1795166449"; is epoch_s meant? (workflow.start)"#]],
     );
     check(
         definition("auto"),
@@ -150,6 +150,52 @@ fn times_are_read_as_they_are_said_to_be() {
             ok=success
             odd: /b is neither a text nor a number (workflow.start)"#]],
     );
+}
+
+#[test]
+fn a_count_of_another_unit_is_taken_as_it_is_said_and_told() {
+    let definition = |format: &str| json!({"workflow": {"status": "/s", "start": "/b"}, "times": {"format": format}});
+    let odd = |format: &str, start: Value| {
+        let mut definition = definition(format);
+        definition["statuses"] = json!({"ok": "success"});
+        let body = json!({"s": "ok", "b": start});
+        let reading = poll(&compiled(&definition), "w", |_, _| body.to_string()).unwrap();
+        let start = reading.snapshot.progress.start;
+        let oddity = reading.oddity.as_deref().unwrap_or_default();
+        format!("{} {oddity}", start.map_or("-".into(), |at| at.to_string()))
+    };
+    for (format, start, expected) in [
+        (
+            "epoch_ms",
+            json!(1_795_166_448),
+            "1970-01-21T18:39:26.448Z /b is a time in 1970: \"1795166448\"; is epoch_s meant? (workflow.start)",
+        ),
+        (
+            "epoch_ms",
+            json!("1795166448.5"),
+            "1970-01-21T18:39:26.4485Z /b is a time in 1970: \"1795166448.5\"; is epoch_s meant? (workflow.start)",
+        ),
+        (
+            "epoch_s",
+            json!(1_795_166_448_043_i64),
+            "- /b is not a time: \"1795166448043\"; is epoch_ms meant? (workflow.start)",
+        ),
+        (
+            "auto",
+            json!(12.5),
+            "1970-01-01T00:00:12.5Z /b is a time in 1970: \"12.5\" (workflow.start)",
+        ),
+        ("epoch_ms", json!(-1), "- "),
+        ("epoch_ms", json!(0), "- "),
+        (
+            "rfc3339",
+            json!("1971-01-01T00:00:00Z"),
+            "1971-01-01T00:00:00Z ",
+        ),
+        ("epoch_s", json!(1_795_166_448), "2026-11-20T09:20:48Z "),
+    ] {
+        assert_eq!(odd(format, start.clone()), expected, "{format} {start}");
+    }
 }
 
 #[test]
@@ -832,4 +878,84 @@ fn what_found_nothing_is_known() {
         /stages/0/stages/0/list /jobs/*/steps in "jobs"
         /stages/1/list /more in """#]]
     .assert_eq(&missing.join("\n"));
+}
+
+/// A status that is nowhere is told as soon as it ought to be there, and stages once they must be.
+#[test]
+fn what_leads_nowhere_though_it_ought_to_be_there_is_told() {
+    let odd = |definition: &Value, answers: &[(&str, Value)]| {
+        let reading = poll(&compiled(definition), "w", |name, _| {
+            let answer = answers.iter().find(|(known, _)| *known == name);
+            answer.unwrap().1.to_string()
+        });
+        reading.unwrap().oddity.map(String::from)
+    };
+    let told = |text: &str| Some(text.to_owned());
+    let plain = json!({"workflow": {"id": "/id", "status": "/status", "queued": "/queued", "start": "/start"},
+        "statuses": {"ok": "success", "bad": "failure", "busy": "running"}, "stages": [{"list": "/tasks", "key": "/k"}]});
+    let status = "/status leads nowhere; the answer has id, state, tasks (workflow.status)";
+    let body = json!({"id": 1, "state": "busy", "tasks": [{"k": 1}]});
+    assert_eq!(odd(&plain, &[("", body)]), told(status));
+    // All but the id is elsewhere.
+    let body = json!({"id": 1, "run": {"status": "busy"}});
+    let status = "/status leads nowhere; the answer has id, run (workflow.status)";
+    assert_eq!(odd(&plain, &[("", body)]), told(status));
+    // Worse than what else is odd.
+    let body = json!({"id": 1, "start": 1_795_166_448, "queued": "never"});
+    let status = "/status leads nowhere; the answer has id, queued, start (workflow.status)";
+    assert_eq!(odd(&plain, &[("", body)]), told(status));
+    // It may not have begun, or says null.
+    for body in [
+        json!({"id": 1, "queued": 1_795_166_448}),
+        json!({"id": 1, "tasks": []}),
+        json!({"status": null, "start": 1_795_166_448, "tasks": null}),
+        json!({"status": "busy"}),
+        json!({"status": "bad"}),
+    ] {
+        assert_eq!(odd(&plain, &[("", body.clone())]), None, "{body}");
+    }
+    let body = json!({"status": "ok", "task\n": []});
+    let list = "/tasks leads nowhere; the answer has status, task\\n (stages[0].list)";
+    assert_eq!(odd(&plain, &[("", body)]), told(list));
+
+    // Where the workflow is; one of several pointers is enough, and so is whether it is complete.
+    let rooted = json!({"workflow": {"root": "/runs/0", "status": ["/phase", "/state"], "complete": "/done", "start": "/start"},
+        "statuses": {"ok": "success"}});
+    let run = |run: Value| odd(&rooted, &[("", json!({"a": 1, "runs": [run], "z": 2}))]);
+    let nowhere = "/runs/0/phase, /runs/0/state, /runs/0/done lead nowhere; /runs/0 has start, status (workflow.status)";
+    assert_eq!(
+        run(json!({"start": 1_795_166_448, "status": "x"})),
+        told(nowhere)
+    );
+    assert_eq!(run(json!({"start": 1_795_166_448, "done": false})), None);
+    assert_eq!(run(json!({"start": 1_795_166_448, "state": null})), None);
+    let many = (0..20).map(|n| (format!("{n:02}"), json!(n)));
+    let many = many.chain([("start".to_owned(), json!(1_795_166_448))]);
+    let nowhere = run(Value::Object(many.collect())).unwrap();
+    assert!(
+        nowhere.contains("has 00, 01, 02, 03, 04, 05, 06, 07, 08, 09, 10, 11 and 9 more ("),
+        "{nowhere}"
+    );
+
+    // That it is complete may be left out until it is.
+    let complete = json!({"workflow": {"complete": "/done", "start": "/start", "end": "/end"}, "statuses": {"ok": "success"}});
+    let run = |run: Value| odd(&complete, &[("", run)]);
+    assert_eq!(run(json!({"start": 1_795_166_448, "end": null})), None);
+    let nowhere = "/done leads nowhere; the answer has end, finished (workflow.complete)";
+    assert_eq!(
+        run(json!({"end": 1_795_166_448, "finished": true})),
+        told(nowhere)
+    );
+
+    // An answer that is there for a list has it.
+    let further = json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success", "busy": "running", "new": "pending"},
+        "requests": {"jobs": {"path": "/jobs"}}, "stages": [{"from": "jobs", "list": "/jobs", "key": "/k"}]});
+    let jobs =
+        |status: &str, jobs: Value| odd(&further, &[("", json!({"s": status})), ("jobs", jobs)]);
+    let list = "jobs: /jobs leads nowhere; the answer has items (stages[0].list)";
+    assert_eq!(jobs("busy", json!({"items": []})), told(list));
+    assert_eq!(jobs("ok", json!({"items": []})), told(list));
+    assert_eq!(jobs("new", json!({"items": []})), None);
+    assert_eq!(jobs("busy", json!({})), None);
+    assert_eq!(jobs("busy", json!({"jobs": null})), None);
 }

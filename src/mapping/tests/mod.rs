@@ -207,7 +207,9 @@ pub(crate) fn poll(
 /// As text: of each stage the path with its attempt, its span's name, its id, how far it is, its times, and what else
 /// there is.
 pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
-    let Reading { snapshot, oddity } = match reading {
+    let Reading {
+        snapshot, oddity, ..
+    } = match reading {
         Ok(reading) => reading,
         Err(unreadable) => return format!("{unreadable:?}"),
     };

@@ -63,7 +63,7 @@ impl Model {
                 _ => return None,
             };
             match told {
-                Told::At(time) => Some(time),
+                Told::At(time) | Told::Unlikely(time) => Some(time),
                 _ => None,
             }
         })
