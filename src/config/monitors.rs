@@ -106,7 +106,7 @@ impl Monitor {
     pub fn credential_key(&self) -> String {
         let given = |key: &str, source: &SecretSource| match source {
             SecretSource::Given(_) => key.to_owned(),
-            SecretSource::File(_) => format!("{key}_file"),
+            SecretSource::File(..) => format!("{key}_file"),
         };
         let key = match &self.api.auth {
             Auth::None => String::new(),
@@ -116,16 +116,24 @@ impl Monitor {
             Auth::OAuth2 { client_secret, .. } => given(".client_secret", client_secret),
             Auth::Login { body, .. } => match body {
                 SecretSource::Given(_) => ".body".to_owned(),
-                SecretSource::File(_) => ".body_file".to_owned(),
+                SecretSource::File(..) => ".body_file".to_owned(),
             },
         };
         let api = self.written.members.get("api");
         let is_own = api.is_some_and(|api| api.get("auth").is_some());
+        let of_settings = match &self.api.auth {
+            // By a setting, or one of systemd's credentials.
+            Auth::Bearer(SecretSource::File(path, _)) => {
+                let path = path.to_string_lossy();
+                format!("FARSPAN_API_TOKEN (api.token) in '{}'", shown(&path))
+            }
+            _ => "FARSPAN_API_TOKEN (api.token)".to_owned(),
+        };
         match self.written.place.as_str() {
             place if is_own => format!("{place}.api.auth{key}"),
-            "" => "FARSPAN_API_TOKEN (api.token)".to_owned(),
+            "" => of_settings,
             place if self.api.auth == Auth::None => format!("{place}.api.auth"),
-            place => format!("FARSPAN_API_TOKEN (api.token), which {place} takes over,"),
+            place => format!("{of_settings}, which {place} takes over,"),
         }
     }
 
@@ -753,7 +761,7 @@ fn api(monitor: &Object<'_>, for_all: &ForAll<'_>) -> MonitorApi {
             .unwrap_or_default(),
         headers: Vec::new(),
         auth: match for_all.api.and_then(|api| api.token.clone()) {
-            Some(token) => Auth::Bearer(SecretSource::Given(token)),
+            Some(token) => Auth::Bearer(token),
             None => Auth::None,
         },
         certificate: None,
@@ -914,14 +922,24 @@ fn secret(
             }
         }
         (false, true) => {
-            let path = file_of(object, key_file, credentials)?;
-            Some(SecretSource::File(path))
+            let (path, text) = file_of(object, key_file, credentials)?;
+            match parse(&text) {
+                Ok(secret) => Some(SecretSource::File(path, Secret::new(secret))),
+                Err(reason) => {
+                    object.mistake(key_file, format_args!("the value in it {reason}"));
+                    None
+                }
+            }
         }
     }
 }
 
-/// A file that can be read now.
-fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -> Option<PathBuf> {
+/// A file of a secret that can be read now, and what is in it.
+fn file_of(
+    object: &Object<'_>,
+    key: &'static str,
+    credentials: Option<&Path>,
+) -> Option<(PathBuf, String)> {
     const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
     let text = object.text(key)?;
     let path = match text.strip_prefix(CREDENTIALS) {
@@ -935,7 +953,7 @@ fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -
         },
     };
     match files::read_secret(&path) {
-        Ok(_) => Some(path),
+        Ok(text) => Some((path, text)),
         Err(reason) => {
             object.mistake(key, format_args!("'{}' {reason}", shown(text)));
             None
@@ -950,7 +968,10 @@ fn login_body(auth: &Object<'_>, credentials: Option<&Path>) -> Option<SecretSou
             None
         }
         (Some(body), false) => Some(SecretSource::Given(Secret::new(body.to_string()))),
-        (None, true) => Some(SecretSource::File(file_of(auth, "body_file", credentials)?)),
+        (None, true) => {
+            let (path, text) = file_of(auth, "body_file", credentials)?;
+            Some(SecretSource::File(path, Secret::new(text)))
+        }
         (None, false) => {
             auth.mistake(
                 "body",

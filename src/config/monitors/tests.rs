@@ -480,11 +480,11 @@ fn secrets_come_from_files_that_are_there() {
     ];
     expect![[r#"
         None
-        Bearer(File("/../secret"))
-        Basic { username: "me", password: File("/../secret") }
-        Header { name: "x-key", value: File("/../secret") }
+        Bearer(File("/../secret", (redacted)))
+        Basic { username: "me", password: File("/../secret", (redacted)) }
+        Header { name: "x-key", value: File("/../secret", (redacted)) }
         OAuth2 { token_url: "https://id.test/t", client_id: "me", client_secret: Given((redacted)), scope: Some("all") }
-        Login { url: "http://api.test/b/auth/token", body: File("/../login.json"), token: Pointer { tokens: ["t"] }, expires_in: Some(Pointer { tokens: ["e"] }), lifetime: 3600s }
+        Login { url: "http://api.test/b/auth/token", body: File("/../login.json", (redacted)), token: Pointer { tokens: ["t"] }, expires_in: Some(Pointer { tokens: ["e"] }), lifetime: 3600s }
         Login { url: "https://id.test/t", body: Given((redacted)), token: Pointer { tokens: ["t"] }, expires_in: None, lifetime: 300s }
     "#]].assert_eq(&all.map(auth).concat());
 }
