@@ -663,6 +663,11 @@ fn monitor(
     let api = api(object, for_all);
     let events = events(object, &ids);
     let mut poll = poll(object, for_all.poll);
+    let words = poll.interval_by_status.iter();
+    let poll_words = PollWords {
+        statuses: words.map(|(word, _)| word.clone()).collect(),
+        may_go: poll.gone_after.is_some(),
+    };
     // The core knows a status by its name.
     for (word, _) in &mut poll.interval_by_status {
         let mut names = definition.status_names.iter();
@@ -675,7 +680,7 @@ fn monitor(
     let context = context(object);
     let discovery = discovery(object, &ids);
     let finished = finished(object, for_all.credentials);
-    let mapping = compile(definition, object.place(), before, mistakes);
+    let mapping = compile(definition, poll_words, object.place(), before, mistakes);
     Some(Monitor {
         name: name?,
         mapping: mapping.filter(|_| enabled)?,
@@ -691,19 +696,23 @@ fn monitor(
     })
 }
 
+/// What `poll` says of statuses.
+struct PollWords {
+    /// As they are written.
+    statuses: Vec<Box<str>>,
+    /// Whether an API that is gone has ended its workflow.
+    may_go: bool,
+}
+
 /// The mistakes that only the whole definition shows. What follows from one that is told already is not told.
 fn compile(
     definition: Definition,
+    poll: PollWords,
     place: &str,
     before: usize,
     mistakes: &RefCell<Vec<String>>,
 ) -> Option<Arc<Mapping>> {
-    let found = match Mapping::compile(definition) {
-        Ok(mapping) => return Some(mapping.into()),
-        Err(found) => found,
-    };
-    let mut mistakes = mistakes.borrow_mut();
-    let told = mistakes.split_off(before);
+    let told = mistakes.borrow_mut().split_off(before);
     let places = told.iter().filter_map(|told| {
         let within = told.strip_prefix(place)?;
         within.split(": ").next()
@@ -713,6 +722,9 @@ fn compile(
         let mut places = places.iter();
         places.any(|told| within(at, told) || within(told, at))
     };
+    let mut found = contradictions(&definition, &poll, &is_told);
+    let mapping = Mapping::compile(definition);
+    let mapping = mapping.map_err(|mut more| found.append(&mut more)).ok();
     let new = found
         .into_iter()
         .map(|Mistake { place, what }| (dotted(&place), what));
@@ -720,9 +732,78 @@ fn compile(
         .filter(|(at, _)| !is_told(at))
         .map(|(at, what)| format!("{place}{at}: {what}"))
         .collect();
+    let is_sound = new.is_empty();
+    let mut mistakes = mistakes.borrow_mut();
     mistakes.extend(told);
     mistakes.extend(new);
-    None
+    mapping.filter(|_| is_sound).map(Arc::new)
+}
+
+/// What could be read, and would not do what anybody wants. `is_told` of a place that something is wrong with it.
+fn contradictions(
+    definition: &Definition,
+    poll: &PollWords,
+    is_told: &dyn Fn(&str) -> bool,
+) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let mut tell = |place: &str, what: String| {
+        let place = place.to_owned();
+        found.push(Mistake { place, what });
+    };
+    let Definition {
+        request,
+        workflow,
+        statuses,
+        status_names,
+        ..
+    } = definition;
+    let in_body = request.body.iter().flat_map(BodyTemplate::names);
+    if request.path.names().count() + in_body.count() == 0 && !is_told(".request") {
+        let what = "names neither {id} nor a part of it, so that the answer is the same for all workflows; write \
+                    /runs/{id}";
+        tell("/request/path", what.to_owned());
+    }
+    let fields = &workflow.fields;
+    let is_end = |meaning: &Meaning| matches!(meaning, Meaning::State(State::Ended(_)));
+    let ends = statuses.iter().any(|(_, meaning)| is_end(meaning))
+        || matches!(
+            definition.unknown_status,
+            UnknownStatus::Means(State::Ended(_))
+        )
+        || !fields.complete.is_empty()
+        || poll.may_go;
+    let what_ends = [".workflow", ".unknown_status", ".poll.gone"];
+    // That there are none, and that nothing is read as one, are mistakes of their own.
+    if !ends
+        && !statuses.is_empty()
+        && !fields.status.is_empty()
+        && !what_ends.into_iter().any(is_told)
+    {
+        let what = "no word means an end (success, failure, error, timeout, cancellation or skip), and there is no \
+                    workflow.complete: no workflow would ever end";
+        tell("/statuses", what.to_owned());
+    }
+    let names = status_names.iter().map(|(_, name)| &**name);
+    let known: Vec<&str> = statuses
+        .iter()
+        .map(|(word, _)| &**word)
+        .chain(names)
+        .collect();
+    for word in &poll.statuses {
+        let is_word = |known: &&str| known.to_lowercase() == word.to_lowercase();
+        if known.iter().any(is_word) || known.is_empty() || is_told(".statuses") {
+            continue;
+        }
+        let meant = values::nearest(word, known.iter().copied());
+        let remedy = match meant {
+            Some(meant) => format!("did you mean '{}'?", shown(meant)),
+            None => "say there what it means".to_owned(),
+        };
+        let what = format!("is not among the statuses; {remedy}");
+        let word = word.replace('~', "~0").replace('/', "~1");
+        tell(&format!("/poll/interval_by_status/{word}"), what);
+    }
+    found
 }
 
 /// Whether one place is the other or in it.

@@ -190,7 +190,7 @@ fn a_monitor_that_says_everything() {
             "children": {"list": "parts", "ids": "/parts"}, "stages": [{"from": "steps", "list": "", "id": "/id",
             "number_attempts_by": "/at"}]},
             {"name": "parts", "list": "/parts", "id": "/id", "parent": {"key": "/p", "list": "jobs"}}],
-        "statuses": {"ok": "success", "wait": "pending", "null": "unset"},
+        "statuses": {"ok": "success", "wait": "pending", "Queued": "pending", "null": "unset"},
         "unknown_status": "fail",
         "times": {"format": "epoch_ms", "unset": [0, "1970"]},
         "spans": {"workflow": "Run", "status_ok": "unset", "skipped": true, "queued": true},
@@ -419,7 +419,7 @@ fn a_monitor_that_says_everything() {
         &monitor.discovery,
         &monitor.finished,
     ));
-    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")] }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")] }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] } }, stages: [Stages { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(Children { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [Stages { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, Stages { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(Parent { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, times: Times { format: EpochMillis, unset: [Number(0), Text("1970")] } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
+    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")] }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")] }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] } }, stages: [Stages { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(Children { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [Stages { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, Stages { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(Parent { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("Queued", State(Pending)), ("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, times: Times { format: EpochMillis, unset: [Number(0), Text("1970")] } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
 }
 
 #[test]
@@ -705,6 +705,51 @@ fn what_does_not_fit_together() {
             .stages[1].parent.key: leads nowhere
             .stages[1].parent.list: no list of stages has the name "r""#]],
     );
+}
+
+/// It could be read, and would watch nothing to its end.
+#[test]
+fn what_would_not_do_what_anybody_wants() {
+    for (more, expected) in [
+        (r#""request": {"path": "/runs/current"}"#, expect![".request.path: names neither {id} nor a part of it, so that the answer is the same for all workflows; write /runs/{id}"]),
+        (
+            r#""request": {"path": "/runs", "method": "POST", "body": {"of": ["{id}"]}}"#,
+            expect!["none"],
+        ),
+        (
+            r#""id": "{a}/{b}", "request": {"path": "/runs?b={b}"}"#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running", "WAITING": "pending"}"#,
+            expect![".statuses: no word means an end (success, failure, error, timeout, cancellation or skip), and there is no workflow.complete: no workflow would ever end"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running"}, "workflow": {"complete": "/done"}"#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running"}, "unknown_status": "success""#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running"}, "poll": {"gone": {"after": "30s"}}"#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": "succes", "BUSY": "running"}, "poll": {"interval_by_status": {"ok": "1s"}}"#,
+            expect![".statuses.ok: 'succes' is unknown; write pending, running, success, failure, error, timeout, cancellation, skip or unset"],
+        ),
+        (
+            r#""statuses": {"QUEUED": "pending", "3": "pending"}, "status_names": {"3": "Held"},
+                "poll": {"interval_by_status": {"queued": "1s", "queue": "1s", "3": "1s", "held": "1s", "a/b": "1s"}}"#,
+            expect![[r#"
+                .poll.interval_by_status.a/b: is not among the statuses; say there what it means
+                .poll.interval_by_status.queue: is not among the statuses; say there what it means"#]],
+        ),
+    ] {
+        check_mistakes(&with(more), expected);
+    }
 }
 
 #[test]
