@@ -516,8 +516,14 @@ pub(super) fn read(node: Node, place: &str, for_all: &ForAll<'_>) -> (Vec<Monito
                     }
                     names.push(name.clone());
                 }
-                let Some((preset, value)) = over_preset(value, &place, &mistakes) else {
-                    continue;
+                let (preset, value) = match over_preset(value) {
+                    Ok(merged) => merged,
+                    Err(value) => {
+                        let mut mistakes = mistakes.borrow_mut();
+                        mistakes.push(unknown_preset(&value, &place));
+                        mistakes.extend(mistakes_over_any(&value, &place, for_all));
+                        continue;
+                    }
                 };
                 let Some(object) = Object::of(&value, place.clone(), &mistakes) else {
                     continue;
@@ -606,25 +612,52 @@ pub(super) fn without_source(monitors: &[Monitor]) -> Vec<usize> {
         .collect()
 }
 
-/// The preset's name, and the monitor merged over it.
-fn over_preset(
-    value: Value,
-    place: &str,
-    mistakes: &RefCell<Vec<String>>,
-) -> Option<(Option<String>, Value)> {
+fn unknown_preset(monitor: &Value, place: &str) -> String {
+    let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+    let name = monitor.get("preset").map(Value::to_string);
+    format!(
+        "{place}.preset: {} is unknown; there are {}",
+        shown(&name.unwrap_or_default()),
+        names.join(", ")
+    )
+}
+
+/// What is wrong with a monitor whichever preset it is over: what is its own mistake, and nothing that a preset would
+/// say for it.
+fn mistakes_over_any(monitor: &Value, place: &str, for_all: &ForAll<'_>) -> Vec<String> {
+    let over = |preset: &str| {
+        let mut value = monitor.clone();
+        value["preset"] = preset.into();
+        let mistakes = RefCell::default();
+        if let Ok((preset, value)) = over_preset(value)
+            && let Some(object) = Object::of(&value, place.to_owned(), &mistakes)
+        {
+            let written = Written {
+                place: place.to_owned(),
+                preset,
+                members: Map::new(),
+            };
+            let _ = self::monitor(&object, written, for_all, &mistakes);
+            object.close();
+        }
+        mistakes.into_inner()
+    };
+    let mut all = PRESETS.iter().map(|(name, _)| over(name));
+    let mut common = all.next().unwrap_or_default();
+    for mistakes in all {
+        common.retain(|mistake| mistakes.contains(mistake));
+    }
+    common
+}
+
+/// The preset's name, and the monitor merged over it. The monitor as it was where nobody knows that preset.
+fn over_preset(value: Value) -> Result<(Option<String>, Value), Value> {
     let Some(name) = value.get("preset").filter(|name| !name.is_null()) else {
-        return Some((None, value));
+        return Ok((None, value));
     };
     let known = PRESETS.iter().find(|(known, _)| name == known);
     let Some((name, text)) = known else {
-        let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
-        let error = format!(
-            "{place}.preset: {} is unknown; there are {}",
-            shown(&name.to_string()),
-            names.join(", ")
-        );
-        mistakes.borrow_mut().push(error);
-        return None;
+        return Err(value);
     };
     #[expect(clippy::expect_used, reason = "a test reads them all")]
     let mut merged: Value = serde_json::from_str(text).expect("a preset is JSON");
@@ -637,7 +670,7 @@ fn over_preset(
         api.remove("auth");
     }
     merge(&mut merged, value);
-    Some((Some((*name).to_owned()), merged))
+    Ok((Some((*name).to_owned()), merged))
 }
 
 /// `None` where it is not enabled, or where something is wrong with it.
@@ -784,17 +817,15 @@ fn contradictions(
         tell("/statuses", what.to_owned());
     }
     let names = status_names.iter().map(|(_, name)| &**name);
-    let known: Vec<&str> = statuses
-        .iter()
-        .map(|(word, _)| &**word)
-        .chain(names)
-        .collect();
+    let known = statuses.iter().map(|(word, _)| &**word).chain(names);
+    // In whichever case.
+    let known: Vec<String> = known.map(str::to_lowercase).collect();
     for word in &poll.statuses {
-        let is_word = |known: &&str| known.to_lowercase() == word.to_lowercase();
-        if known.iter().any(is_word) || known.is_empty() || is_told(".statuses") {
+        let lower = word.to_lowercase();
+        if known.contains(&lower) || known.is_empty() || is_told(".statuses") {
             continue;
         }
-        let meant = values::nearest(word, known.iter().copied());
+        let meant = values::nearest(&lower, known.iter().map(String::as_str));
         let remedy = match meant {
             Some(meant) => format!("did you mean '{}'?", shown(meant)),
             None => "say there what it means".to_owned(),

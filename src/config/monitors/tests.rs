@@ -680,6 +680,39 @@ fn what_is_missing() {
     }
 }
 
+/// What the preset would have said is not missed, and what goes with some preset is no mistake.
+#[test]
+fn an_unknown_preset_hides_nothing() {
+    let monitor = r#"{"name": "é", "preset": "airfow", "enabled": 1, "api": {"base_url": "ftp://x", "auth": {"body_file": "$D/none", "token": "t"}},
+        "id": "{a}{b}", "events": {"id": {"dag_id": "/d"}, "redis": "c"}, "poll": {"interval": "5", "interval_by_status": {"queued": "1m"}},
+        "discovery": {"enabled": true, "interval": "1y"}, "stages": [{"kind": "k"}], "requests": {"tries": {"for_each": "jobs"}},
+        "spans": {"queued": "yes"}, "polls": {}}"#;
+    check_mistakes(monitor, expect![[r#"
+        .preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark
+        .enabled: is a number, must be true or false
+        .name: 'é' must be 1 to 64 of A-Z a-z 0-9 _ - .
+        .id: '{a}{b}' two parts of an id need something between them
+        .stages[0].list: is missing: a JSON Pointer to the array or object of stages
+        .stages[0].kind: "k" is not a JSON Pointer: it has to begin with a slash
+        .api.base_url: 'ftp://x' must begin with http:// or https://
+        .events.id: the id's pattern has no part {dag_id}
+        .events.redis: no such key; there are redis_channel, redis_stream, id, submitted_at, context
+        .poll.interval: '5' has no unit; write ms, s, m, h or d behind the number
+        .spans.queued: is a string, must be true or false
+        .discovery.interval: '1y' is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+        .requests.tries.for_each: no list of stages has the name "jobs"
+        .polls: no such key; did you mean 'poll'?"#]]);
+    check_mistakes(
+        r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a", "auth": {"token_file": "$D/secret"}}}"#,
+        expect![[r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#]],
+    );
+    check_mistakes(
+        r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a"}, "workflow": {"attributes": {"a": "/a"}}, "discovery": {"enabled": true},
+            "request": {"path": "/dags/{dag_id}/{dag_run_id}"}}"#,
+        expect![[r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#]],
+    );
+}
+
 /// What only the whole definition shows has its place too.
 #[test]
 fn what_does_not_fit_together() {
@@ -711,7 +744,12 @@ fn what_does_not_fit_together() {
 #[test]
 fn what_would_not_do_what_anybody_wants() {
     for (more, expected) in [
-        (r#""request": {"path": "/runs/current"}"#, expect![".request.path: names neither {id} nor a part of it, so that the answer is the same for all workflows; write /runs/{id}"]),
+        (
+            r#""request": {"path": "/runs/current"}"#,
+            expect![
+                ".request.path: names neither {id} nor a part of it, so that the answer is the same for all workflows; write /runs/{id}"
+            ],
+        ),
         (
             r#""request": {"path": "/runs", "method": "POST", "body": {"of": ["{id}"]}}"#,
             expect!["none"],
@@ -722,7 +760,9 @@ fn what_would_not_do_what_anybody_wants() {
         ),
         (
             r#""statuses": {"ok": null, "BUSY": "running", "WAITING": "pending"}"#,
-            expect![".statuses: no word means an end (success, failure, error, timeout, cancellation or skip), and there is no workflow.complete: no workflow would ever end"],
+            expect![
+                ".statuses: no word means an end (success, failure, error, timeout, cancellation or skip), and there is no workflow.complete: no workflow would ever end"
+            ],
         ),
         (
             r#""statuses": {"ok": null, "BUSY": "running"}, "workflow": {"complete": "/done"}"#,
@@ -738,14 +778,16 @@ fn what_would_not_do_what_anybody_wants() {
         ),
         (
             r#""statuses": {"ok": "succes", "BUSY": "running"}, "poll": {"interval_by_status": {"ok": "1s"}}"#,
-            expect![".statuses.ok: 'succes' is unknown; write pending, running, success, failure, error, timeout, cancellation, skip or unset"],
+            expect![
+                ".statuses.ok: 'succes' is unknown; write pending, running, success, failure, error, timeout, cancellation, skip or unset"
+            ],
         ),
         (
             r#""statuses": {"QUEUED": "pending", "3": "pending"}, "status_names": {"3": "Held"},
                 "poll": {"interval_by_status": {"queued": "1s", "queue": "1s", "3": "1s", "held": "1s", "a/b": "1s"}}"#,
             expect![[r#"
                 .poll.interval_by_status.a/b: is not among the statuses; say there what it means
-                .poll.interval_by_status.queue: is not among the statuses; say there what it means"#]],
+                .poll.interval_by_status.queue: is not among the statuses; did you mean 'queued'?"#]],
         ),
     ] {
         check_mistakes(&with(more), expected);
