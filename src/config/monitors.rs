@@ -139,8 +139,8 @@ impl Monitor {
 
     /// For the log: `monitors[0] (airflow)`.
     pub(super) fn title(&self) -> String {
-        let place = self.written.place.rsplit(": ").next().unwrap_or_default();
-        format!("{place} ({})", self.name)
+        let place = self.written.place.rsplit(": ").next();
+        place.unwrap_or_default().to_owned()
     }
 
     /// Takes over what can change while farspan runs: when to ask, and secrets. Says what is otherwise, and whether it
@@ -289,7 +289,10 @@ impl fmt::Display for Monitor {
         }
         match place.as_str() {
             "" => writeln!(f, "  default")?,
-            place => writeln!(f, "  {place}")?,
+            place => {
+                let name = format!(" ({})", self.name);
+                writeln!(f, "  {}", place.strip_suffix(&name).unwrap_or(place))?;
+            }
         }
         let mut members = members.clone();
         members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
@@ -335,7 +338,7 @@ impl fmt::Display for Monitor {
 /// A monitor as it stands in the file, over its preset.
 #[derive(Clone)]
 pub(super) struct Written {
-    /// `farspan.json: monitors[0]`; empty where the file has no monitors.
+    /// `farspan.json: monitors[0] (airflow)`; empty where the file has no monitors.
     pub(super) place: String,
     pub(super) preset: Option<String>,
     /// With its secrets.
@@ -508,8 +511,11 @@ pub(super) fn read(node: Node, place: &str, for_all: &ForAll<'_>) -> (Vec<Monito
         Value::Array(values) => {
             let mut names = Vec::new();
             for (index, value) in values.into_iter().enumerate() {
-                let place = format!("{place}[{index}]");
+                let mut place = format!("{place}[{index}]");
                 if let Some(Value::String(name)) = value.get("name") {
+                    if is_in_file && monitor_name(name).is_ok() {
+                        let _ = write!(place, " ({name})");
+                    }
                     if names.contains(name) {
                         let error = format!("{place}.name: '{}' stands there twice", shown(name));
                         mistakes.borrow_mut().push(error);

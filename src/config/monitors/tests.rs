@@ -84,9 +84,17 @@ fn check_mistakes(monitor: &str, expected: Expect) {
     let scratch = Scratch::new(&FILES);
     let text = match load_in(&scratch, &json, &[REDIS]) {
         Ok(_) => "none".to_owned(),
-        Err(errors) => scratch
-            .shortened(&errors)
-            .replace("farspan.json: monitors[0]", ""),
+        Err(errors) => {
+            let shortened = scratch.shortened(&errors);
+            let own = |line: &str| {
+                let own = line.replacen("farspan.json: monitors[0]", "", 1);
+                match own.strip_prefix(" (").and_then(|own| own.split_once(')')) {
+                    Some((_, own)) => own.to_owned(),
+                    None => own,
+                }
+            };
+            shortened.lines().map(own).collect::<Vec<_>>().join("\n")
+        }
     };
     assert!(!text.contains("s3cr3t"), "{text}");
     expected.assert_eq(&text);
@@ -687,7 +695,9 @@ fn an_unknown_preset_hides_nothing() {
         "id": "{a}{b}", "events": {"id": {"dag_id": "/d"}, "redis": "c"}, "poll": {"interval": "5", "interval_by_status": {"queued": "1m"}},
         "discovery": {"enabled": true, "interval": "1y"}, "stages": [{"kind": "k"}], "requests": {"tries": {"for_each": "jobs"}},
         "spans": {"queued": "yes"}, "polls": {}}"#;
-    check_mistakes(monitor, expect![[r#"
+    check_mistakes(
+        monitor,
+        expect![[r#"
         .preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark
         .enabled: is a number, must be true or false
         .name: 'é' must be 1 to 64 of A-Z a-z 0-9 _ - .
@@ -701,15 +711,20 @@ fn an_unknown_preset_hides_nothing() {
         .spans.queued: is a string, must be true or false
         .discovery.interval: '1y' is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
         .requests.tries.for_each: no list of stages has the name "jobs"
-        .polls: no such key; did you mean 'poll'?"#]]);
+        .polls: no such key; did you mean 'poll'?"#]],
+    );
     check_mistakes(
         r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a", "auth": {"token_file": "$D/secret"}}}"#,
-        expect![[r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#]],
+        expect![[
+            r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
+        ]],
     );
     check_mistakes(
         r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a"}, "workflow": {"attributes": {"a": "/a"}}, "discovery": {"enabled": true},
             "request": {"path": "/dags/{dag_id}/{dag_run_id}"}}"#,
-        expect![[r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#]],
+        expect![[
+            r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
+        ]],
     );
 }
 
@@ -814,14 +829,14 @@ fn what_is_no_list_of_monitors() {
         (
             r#"{"monitors": [{"name": "a", "preset": "airfow"}]}"#,
             expect![[
-                r#"farspan.json: monitors[0].preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
+                r#"farspan.json: monitors[0] (a).preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
             ]],
         ),
         (
             r#"{"monitors": [{"name": "a", "name": "b", "preset": "spark"}]}"#,
             expect![[r#"
-            farspan.json: monitors[0].name: stands there twice
-            farspan.json: monitors[0].api: is missing; it says where to ask: {"base_url": ..}"#]],
+                farspan.json: monitors[0].name: stands there twice
+                farspan.json: monitors[0] (b).api: is missing; it says where to ask: {"base_url": ..}"#]],
         ),
         (
             r#"{"monitor": []}"#,
@@ -874,7 +889,7 @@ fn events_find_their_monitor() {
         (
             &[a, r#""events": {"redis_stream": "a"}"#, a],
             expect![
-                "farspan.json: monitors[2].events.redis_channel: is that of 'm0'; leave it out in both, and let events name their monitor"
+                "farspan.json: monitors[2] (m2).events.redis_channel: is that of 'm0'; leave it out in both, and let events name their monitor"
             ],
         ),
     ] {
@@ -885,7 +900,7 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![
-            "farspan.json: monitors[1].events.redis_channel needs FARSPAN_REDIS_URL (redis.url), which is not set"
+            "farspan.json: monitors[1] (m1).events.redis_channel needs FARSPAN_REDIS_URL (redis.url), which is not set"
         ],
     );
     check(&monitors(&[discovery]), &[], default, expect!["Some(0)"]);
@@ -895,7 +910,7 @@ fn events_find_their_monitor() {
         default,
         expect![[r#"
         farspan.json: monitors[2].name: stands there twice
-        farspan.json: monitors[2].name: 'm0' stands there twice"#]],
+        farspan.json: monitors[2] (m0).name: 'm0' stands there twice"#]],
     );
     let for_all = channel("event.workflow.started");
     check(
@@ -903,7 +918,7 @@ fn events_find_their_monitor() {
         &[REDIS],
         default,
         expect![
-            "farspan.json: monitors[0].events.redis_channel: is redis.channel, which is for all monitors; leave it out"
+            "farspan.json: monitors[0] (m0).events.redis_channel: is redis.channel, which is for all monitors; leave it out"
         ],
     );
     let stream = [r#""events": {"redis_stream": "s"}"#];
@@ -913,7 +928,7 @@ fn events_find_their_monitor() {
         &settings,
         default,
         expect![
-            "farspan.json: monitors[0].events.redis_stream: is redis.stream, which is for all monitors; leave it out"
+            "farspan.json: monitors[0] (m0).events.redis_stream: is redis.stream, which is for all monitors; leave it out"
         ],
     );
     let finished = [a, r#""finished": {"redis_channel": "a"}"#];
@@ -922,7 +937,7 @@ fn events_find_their_monitor() {
         &[REDIS],
         default,
         expect![
-            "farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"
+            "farspan.json: monitors[1] (m1).finished.redis_channel: is that of 'm0'; it would be taken for a start"
         ],
     );
     let finished = [r#""finished": {"redis_stream": "s"}"#];
@@ -931,7 +946,7 @@ fn events_find_their_monitor() {
         &settings,
         default,
         expect![
-            "farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"
+            "farspan.json: monitors[0] (m0).finished.redis_stream: is redis.stream, where it would be taken for a start"
         ],
     );
     let finished = [r#""finished": {"redis_stream": "a", "redis_stream_maxlen": 5}"#];
@@ -940,7 +955,7 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![
-            "farspan.json: monitors[0].finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
+            "farspan.json: monitors[0] (m0).finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
         ],
     );
 }
