@@ -112,8 +112,8 @@ impl Auth {
 pub enum SecretSource {
     /// This one.
     Given(Secret),
-    /// The one in this file, without the white space around it.
-    File(PathBuf),
+    /// The one in this file, without the white space around it, and what that was when the configuration was read.
+    File(PathBuf, Secret),
 }
 
 /// How long a token request may take: less than the patience of those who wait for it.
@@ -170,6 +170,7 @@ struct Look {
     at: Mono,
     modified: Option<SystemTime>,
     bytes: u64,
+    is_file: bool,
 }
 
 impl Credentials {
@@ -255,15 +256,16 @@ impl Credentials {
         let looked = held.file.as_ref().map(|look| look.at);
         let is_fresh = match secret {
             SecretSource::Given(_) => true,
-            SecretSource::File(_) => looked.is_some_and(|at| now.since(at) < LOOK_EVERY),
+            SecretSource::File(..) => looked.is_some_and(|at| now.since(at) < LOOK_EVERY),
         };
         if is_fresh && held.header.is_some() {
             return Ok(held.header.clone());
         }
-        let text = match secret {
-            SecretSource::Given(secret) => secret.expose().to_owned(),
-            SecretSource::File(path) => {
+        let value = match secret {
+            SecretSource::Given(secret) => value(secret.expose()),
+            SecretSource::File(path, at_first) => {
                 let look = look(path, now);
+                let is_file = look.is_file;
                 let same = held.file.as_ref().is_some_and(|before| {
                     before.modified == look.modified && before.bytes == look.bytes
                 });
@@ -271,15 +273,15 @@ impl Credentials {
                 if same && held.header.is_some() {
                     return Ok(held.header.clone());
                 }
-                match (read_secret(path), &held.header) {
-                    (Ok(text), _) => text,
-                    // It is being written anew, or gone: what was in it may still do.
-                    (Err(_), Some(known)) => return Ok(Some(known.clone())),
-                    (Err(failure), None) => return Err(failure),
-                }
+                // A pipe may never say anything, and what it said once it does not say again.
+                let read = is_file.then(|| files::read_secret(path).ok()).flatten();
+                // It is being written anew, or gone: what was in it may still do.
+                let known = held.header.as_ref().map(|(_, value)| value.clone());
+                let read = read.and_then(|text| value(&text));
+                read.or(known).or_else(|| value(at_first.expose()))
             }
         };
-        let value = value(&text).ok_or_else(|| failure("the secret cannot stand in a header"))?;
+        let value = value.ok_or_else(|| failure("the secret cannot stand in a header"))?;
         held.header = Some((name, value));
         Ok(held.header.clone())
     }
@@ -451,7 +453,7 @@ fn value(text: &str) -> Option<HeaderValue> {
 fn text_of(secret: &SecretSource) -> Result<String, PollFailure> {
     match secret {
         SecretSource::Given(secret) => Ok(secret.expose().to_owned()),
-        SecretSource::File(path) => read_secret(path),
+        SecretSource::File(path, _) => read_secret(path),
     }
 }
 
@@ -460,6 +462,7 @@ fn look(path: &Path, at: Mono) -> Look {
     Look {
         at,
         modified: metadata.as_ref().and_then(|m| m.modified().ok()),
+        is_file: metadata.as_ref().is_some_and(fs::Metadata::is_file),
         bytes: metadata.map_or(0, |m| m.len()),
     }
 }
@@ -523,22 +526,30 @@ mod tests {
     fn a_file_that_has_changed_is_read_again_when_its_secret_is_refused() {
         let path = std::env::temp_dir().join(format!("farspan-secret-{}", std::process::id()));
         fs::write(&path, " one\n").unwrap();
-        let bearer = credentials(Auth::Bearer(SecretSource::File(path.clone())));
+        let source = SecretSource::File(path.clone(), Secret::new("at first"));
+        let bearer = credentials(Auth::Bearer(source.clone()));
         assert_eq!(shown(&bearer), "authorization: Bearer one");
         let used = bearer.header().unwrap();
         assert!(!bearer.refused(used.as_ref()), "there is no other");
         fs::write(&path, "two, longer").unwrap();
         assert!(bearer.refused(used.as_ref()));
         assert_eq!(shown(&bearer), "authorization: Bearer two, longer");
-        fs::write(&path, "").unwrap();
-        assert!(!bearer.refused(bearer.header().unwrap().as_ref()));
-        assert_eq!(
-            shown(&bearer),
-            "authorization: Bearer two, longer",
-            "the last that was good"
-        );
+        for no_secret in ["", "th\nree"] {
+            fs::write(&path, no_secret).unwrap();
+            assert!(!bearer.refused(bearer.header().unwrap().as_ref()));
+            assert_eq!(
+                shown(&bearer),
+                "authorization: Bearer two, longer",
+                "the last that was good"
+            );
+            let later = credentials(Auth::Bearer(source.clone()));
+            assert_eq!(shown(&later), "authorization: Bearer at first");
+        }
         fs::remove_file(&path).unwrap();
-        let missing = credentials(Auth::Bearer(SecretSource::File(path)));
-        assert!(shown(&missing).starts_with("no token to show the API: "));
+        let gone = credentials(Auth::Bearer(source));
+        assert_eq!(shown(&gone), "authorization: Bearer at first");
+        let never_any = SecretSource::File(path, Secret::new("o\nne"));
+        let never_any = credentials(Auth::Bearer(never_any));
+        assert!(shown(&never_any).starts_with("no token to show the API: "));
     }
 }

@@ -368,6 +368,7 @@ fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
                 service: attribute("service.name").unwrap_or_default(),
                 instance: config.instance.clone(),
                 lease: *lease,
+                listed_for: sources::listed_for(config),
             };
             let store = crate::store::redis::RedisStore::new(fleet).map_err(|e| e.to_string())?;
             Ok(Some(Box::new(store)))

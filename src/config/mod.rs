@@ -12,6 +12,7 @@ pub(crate) mod values;
 
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::credentials::SecretSource;
 use crate::intake::carrier::Formats;
 use log::LevelFilter;
 use monitors::{ForAll, Monitor};
@@ -66,7 +67,7 @@ pub struct Api {
     /// Absolute, http or https, without a slash at its end: `http://host:8080/base`.
     pub base_url: String,
     /// Goes behind `Authorization: Bearer `; fit for a header.
-    pub token: Option<Secret>,
+    pub token: Option<SecretSource>,
 }
 
 /// The Redis that start events come from.
@@ -598,7 +599,7 @@ fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<Api> {
         resolver.errors.push(error);
     }
     let base_url = resolver.strict(NAME, |text| values::base_url(text, INSTEAD_OF_USERINFO));
-    let token = resolver.secret(
+    let token = resolver.secret_source(
         "FARSPAN_API_TOKEN",
         "FARSPAN_API_TOKEN_FILE",
         "api-token",

@@ -106,7 +106,7 @@ impl Monitor {
     pub fn credential_key(&self) -> String {
         let given = |key: &str, source: &SecretSource| match source {
             SecretSource::Given(_) => key.to_owned(),
-            SecretSource::File(_) => format!("{key}_file"),
+            SecretSource::File(..) => format!("{key}_file"),
         };
         let key = match &self.api.auth {
             Auth::None => String::new(),
@@ -116,23 +116,31 @@ impl Monitor {
             Auth::OAuth2 { client_secret, .. } => given(".client_secret", client_secret),
             Auth::Login { body, .. } => match body {
                 SecretSource::Given(_) => ".body".to_owned(),
-                SecretSource::File(_) => ".body_file".to_owned(),
+                SecretSource::File(..) => ".body_file".to_owned(),
             },
         };
         let api = self.written.members.get("api");
         let is_own = api.is_some_and(|api| api.get("auth").is_some());
+        let of_settings = match &self.api.auth {
+            // By a setting, or one of systemd's credentials.
+            Auth::Bearer(SecretSource::File(path, _)) => {
+                let path = path.to_string_lossy();
+                format!("FARSPAN_API_TOKEN (api.token) in '{}'", shown(&path))
+            }
+            _ => "FARSPAN_API_TOKEN (api.token)".to_owned(),
+        };
         match self.written.place.as_str() {
             place if is_own => format!("{place}.api.auth{key}"),
-            "" => "FARSPAN_API_TOKEN (api.token)".to_owned(),
+            "" => of_settings,
             place if self.api.auth == Auth::None => format!("{place}.api.auth"),
-            place => format!("FARSPAN_API_TOKEN (api.token), which {place} takes over,"),
+            place => format!("{of_settings}, which {place} takes over,"),
         }
     }
 
     /// For the log: `monitors[0] (airflow)`.
     pub(super) fn title(&self) -> String {
-        let place = self.written.place.rsplit(": ").next().unwrap_or_default();
-        format!("{place} ({})", self.name)
+        let place = self.written.place.rsplit(": ").next();
+        place.unwrap_or_default().to_owned()
     }
 
     /// Takes over what can change while farspan runs: when to ask, and secrets. Says what is otherwise, and whether it
@@ -281,7 +289,10 @@ impl fmt::Display for Monitor {
         }
         match place.as_str() {
             "" => writeln!(f, "  default")?,
-            place => writeln!(f, "  {place}")?,
+            place => {
+                let name = format!(" ({})", self.name);
+                writeln!(f, "  {}", place.strip_suffix(&name).unwrap_or(place))?;
+            }
         }
         let mut members = members.clone();
         members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
@@ -331,7 +342,7 @@ impl fmt::Display for Monitor {
 /// A monitor as it stands in the file, over its preset.
 #[derive(Clone)]
 pub(super) struct Written {
-    /// `farspan.json: monitors[0]`; empty where the file has no monitors.
+    /// `farspan.json: monitors[0] (airflow)`; empty where the file has no monitors.
     pub(super) place: String,
     pub(super) preset: Option<String>,
     /// With its secrets.
@@ -511,16 +522,25 @@ pub(super) fn read(node: Node, place: &str, for_all: &ForAll<'_>) -> (Vec<Monito
         Value::Array(values) => {
             let mut names = Vec::new();
             for (index, value) in values.into_iter().enumerate() {
-                let place = format!("{place}[{index}]");
+                let mut place = format!("{place}[{index}]");
                 if let Some(Value::String(name)) = value.get("name") {
+                    if is_in_file && monitor_name(name).is_ok() {
+                        let _ = write!(place, " ({name})");
+                    }
                     if names.contains(name) {
                         let error = format!("{place}.name: '{}' stands there twice", shown(name));
                         mistakes.borrow_mut().push(error);
                     }
                     names.push(name.clone());
                 }
-                let Some((preset, value)) = over_preset(value, &place, &mistakes) else {
-                    continue;
+                let (preset, value) = match over_preset(value) {
+                    Ok(merged) => merged,
+                    Err(value) => {
+                        let mut mistakes = mistakes.borrow_mut();
+                        mistakes.push(unknown_preset(&value, &place));
+                        mistakes.extend(mistakes_over_any(&value, &place, for_all));
+                        continue;
+                    }
                 };
                 let Some(object) = Object::of(&value, place.clone(), &mistakes) else {
                     continue;
@@ -609,25 +629,52 @@ pub(super) fn without_source(monitors: &[Monitor]) -> Vec<usize> {
         .collect()
 }
 
-/// The preset's name, and the monitor merged over it.
-fn over_preset(
-    value: Value,
-    place: &str,
-    mistakes: &RefCell<Vec<String>>,
-) -> Option<(Option<String>, Value)> {
+fn unknown_preset(monitor: &Value, place: &str) -> String {
+    let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+    let name = monitor.get("preset").map(Value::to_string);
+    format!(
+        "{place}.preset: {} is unknown; there are {}",
+        shown(&name.unwrap_or_default()),
+        names.join(", ")
+    )
+}
+
+/// What is wrong with a monitor whichever preset it is over: what is its own mistake, and nothing that a preset would
+/// say for it.
+fn mistakes_over_any(monitor: &Value, place: &str, for_all: &ForAll<'_>) -> Vec<String> {
+    let over = |preset: &str| {
+        let mut value = monitor.clone();
+        value["preset"] = preset.into();
+        let mistakes = RefCell::default();
+        if let Ok((preset, value)) = over_preset(value)
+            && let Some(object) = Object::of(&value, place.to_owned(), &mistakes)
+        {
+            let written = Written {
+                place: place.to_owned(),
+                preset,
+                members: Map::new(),
+            };
+            let _ = self::monitor(&object, written, for_all, &mistakes);
+            object.close();
+        }
+        mistakes.into_inner()
+    };
+    let mut all = PRESETS.iter().map(|(name, _)| over(name));
+    let mut common = all.next().unwrap_or_default();
+    for mistakes in all {
+        common.retain(|mistake| mistakes.contains(mistake));
+    }
+    common
+}
+
+/// The preset's name, and the monitor merged over it. The monitor as it was where nobody knows that preset.
+fn over_preset(value: Value) -> Result<(Option<String>, Value), Value> {
     let Some(name) = value.get("preset").filter(|name| !name.is_null()) else {
-        return Some((None, value));
+        return Ok((None, value));
     };
     let known = PRESETS.iter().find(|(known, _)| name == known);
     let Some((name, text)) = known else {
-        let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
-        let error = format!(
-            "{place}.preset: {} is unknown; there are {}",
-            shown(&name.to_string()),
-            names.join(", ")
-        );
-        mistakes.borrow_mut().push(error);
-        return None;
+        return Err(value);
     };
     #[expect(clippy::expect_used, reason = "a test reads them all")]
     let mut merged: Value = serde_json::from_str(text).expect("a preset is JSON");
@@ -640,7 +687,7 @@ fn over_preset(
         api.remove("auth");
     }
     merge(&mut merged, value);
-    Some((Some((*name).to_owned()), merged))
+    Ok((Some((*name).to_owned()), merged))
 }
 
 /// `None` where it is not enabled, or where something is wrong with it.
@@ -666,6 +713,11 @@ fn monitor(
     let api = api(object, for_all);
     let events = events(object, &ids);
     let mut poll = poll(object, for_all.poll);
+    let words = poll.interval_by_status.iter();
+    let poll_words = PollWords {
+        statuses: words.map(|(word, _)| word.clone()).collect(),
+        may_go: poll.gone_after.is_some(),
+    };
     // The core knows a status by its name.
     for (word, _) in &mut poll.interval_by_status {
         let mut names = definition.status_names.iter();
@@ -678,7 +730,7 @@ fn monitor(
     let context = context(object);
     let discovery = discovery(object, &ids);
     let finished = finished(object, for_all.credentials);
-    let mapping = compile(definition, object.place(), before, mistakes);
+    let mapping = compile(definition, poll_words, object.place(), before, mistakes);
     Some(Monitor {
         name: name?,
         mapping: mapping.filter(|_| enabled)?,
@@ -694,19 +746,23 @@ fn monitor(
     })
 }
 
+/// What `poll` says of statuses.
+struct PollWords {
+    /// As they are written.
+    statuses: Vec<Box<str>>,
+    /// Whether an API that is gone has ended its workflow.
+    may_go: bool,
+}
+
 /// The mistakes that only the whole definition shows. What follows from one that is told already is not told.
 fn compile(
     definition: Definition,
+    poll: PollWords,
     place: &str,
     before: usize,
     mistakes: &RefCell<Vec<String>>,
 ) -> Option<Arc<Mapping>> {
-    let found = match Mapping::compile(definition) {
-        Ok(mapping) => return Some(mapping.into()),
-        Err(found) => found,
-    };
-    let mut mistakes = mistakes.borrow_mut();
-    let told = mistakes.split_off(before);
+    let told = mistakes.borrow_mut().split_off(before);
     let places = told.iter().filter_map(|told| {
         let within = told.strip_prefix(place)?;
         within.split(": ").next()
@@ -716,6 +772,9 @@ fn compile(
         let mut places = places.iter();
         places.any(|told| within(at, told) || within(told, at))
     };
+    let mut found = contradictions(&definition, &poll, &is_told);
+    let mapping = Mapping::compile(definition);
+    let mapping = mapping.map_err(|mut more| found.append(&mut more)).ok();
     let new = found
         .into_iter()
         .map(|Mistake { place, what }| (dotted(&place), what));
@@ -723,9 +782,76 @@ fn compile(
         .filter(|(at, _)| !is_told(at))
         .map(|(at, what)| format!("{place}{at}: {what}"))
         .collect();
+    let is_sound = new.is_empty();
+    let mut mistakes = mistakes.borrow_mut();
     mistakes.extend(told);
     mistakes.extend(new);
-    None
+    mapping.filter(|_| is_sound).map(Arc::new)
+}
+
+/// What could be read, and would not do what anybody wants. `is_told` of a place that something is wrong with it.
+fn contradictions(
+    definition: &Definition,
+    poll: &PollWords,
+    is_told: &dyn Fn(&str) -> bool,
+) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let mut tell = |place: &str, what: String| {
+        let place = place.to_owned();
+        found.push(Mistake { place, what });
+    };
+    let Definition {
+        request,
+        workflow,
+        statuses,
+        status_names,
+        ..
+    } = definition;
+    let in_body = request.body.iter().flat_map(BodyTemplate::names);
+    if request.path.names().count() + in_body.count() == 0 && !is_told(".request") {
+        let what = "names neither {id} nor a part of it, so that the answer is the same for all workflows; write \
+                    /runs/{id}";
+        tell("/request/path", what.to_owned());
+    }
+    let fields = &workflow.fields;
+    let is_end = |meaning: &Meaning| matches!(meaning, Meaning::State(State::Ended(_)));
+    let ends = statuses.iter().any(|(_, meaning)| is_end(meaning))
+        || matches!(
+            definition.unknown_status,
+            UnknownStatus::Means(State::Ended(_))
+        )
+        || !fields.complete.is_empty()
+        || poll.may_go;
+    let what_ends = [".workflow", ".unknown_status", ".poll.gone"];
+    // That there are none, and that nothing is read as one, are mistakes of their own.
+    if !ends
+        && !statuses.is_empty()
+        && !fields.status.is_empty()
+        && !what_ends.into_iter().any(is_told)
+    {
+        let what = "no word means an end (success, failure, error, timeout, cancellation or skip), and there is no \
+                    workflow.complete: no workflow would ever end";
+        tell("/statuses", what.to_owned());
+    }
+    let names = status_names.iter().map(|(_, name)| &**name);
+    let known = statuses.iter().map(|(word, _)| &**word).chain(names);
+    // In whichever case.
+    let known: Vec<String> = known.map(str::to_lowercase).collect();
+    for word in &poll.statuses {
+        let lower = word.to_lowercase();
+        if known.contains(&lower) || known.is_empty() || is_told(".statuses") {
+            continue;
+        }
+        let meant = values::nearest(&lower, known.iter().map(String::as_str));
+        let remedy = match meant {
+            Some(meant) => format!("did you mean '{}'?", shown(meant)),
+            None => "say there what it means".to_owned(),
+        };
+        let what = format!("is not among the statuses; {remedy}");
+        let word = word.replace('~', "~0").replace('/', "~1");
+        tell(&format!("/poll/interval_by_status/{word}"), what);
+    }
+    found
 }
 
 /// Whether one place is the other or in it.
@@ -764,7 +890,7 @@ fn api(monitor: &Object<'_>, for_all: &ForAll<'_>) -> MonitorApi {
             .unwrap_or_default(),
         headers: Vec::new(),
         auth: match for_all.api.and_then(|api| api.token.clone()) {
-            Some(token) => Auth::Bearer(SecretSource::Given(token)),
+            Some(token) => Auth::Bearer(token),
             None => Auth::None,
         },
         certificate: None,
@@ -925,14 +1051,24 @@ fn secret(
             }
         }
         (false, true) => {
-            let path = file_of(object, key_file, credentials)?;
-            Some(SecretSource::File(path))
+            let (path, text) = file_of(object, key_file, credentials)?;
+            match parse(&text) {
+                Ok(secret) => Some(SecretSource::File(path, Secret::new(secret))),
+                Err(reason) => {
+                    object.mistake(key_file, format_args!("the value in it {reason}"));
+                    None
+                }
+            }
         }
     }
 }
 
-/// A file that can be read now.
-fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -> Option<PathBuf> {
+/// A file of a secret that can be read now, and what is in it.
+fn file_of(
+    object: &Object<'_>,
+    key: &'static str,
+    credentials: Option<&Path>,
+) -> Option<(PathBuf, String)> {
     const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
     let text = object.text(key)?;
     let path = match text.strip_prefix(CREDENTIALS) {
@@ -946,7 +1082,7 @@ fn file_of(object: &Object<'_>, key: &'static str, credentials: Option<&Path>) -
         },
     };
     match files::read_secret(&path) {
-        Ok(_) => Some(path),
+        Ok(text) => Some((path, text)),
         Err(reason) => {
             object.mistake(key, format_args!("'{}' {reason}", shown(text)));
             None
@@ -961,7 +1097,10 @@ fn login_body(auth: &Object<'_>, credentials: Option<&Path>) -> Option<SecretSou
             None
         }
         (Some(body), false) => Some(SecretSource::Given(Secret::new(body.to_string()))),
-        (None, true) => Some(SecretSource::File(file_of(auth, "body_file", credentials)?)),
+        (None, true) => {
+            let (path, text) = file_of(auth, "body_file", credentials)?;
+            Some(SecretSource::File(path, Secret::new(text)))
+        }
         (None, false) => {
             auth.mistake(
                 "body",

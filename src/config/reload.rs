@@ -115,6 +115,7 @@ fn told(old: Option<&Row>, new: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Api, SecretSource};
     use expect_test::{Expect, expect};
     use std::fs;
 
@@ -186,8 +187,15 @@ mod tests {
                 restart FARSPAN_LOG_FORMAT (log.format): 'json', before 'text'
             "#]],
         );
-        let api = config.api.as_ref().unwrap();
-        assert_eq!(api.token.as_ref().unwrap().expose(), "token-2");
+        let Some(Api {
+            token: Some(SecretSource::File(path, read)),
+            ..
+        }) = &config.api
+        else {
+            panic!("the token is in a file: {:?}", config.api);
+        };
+        assert!(path.ends_with("token"), "{path:?}");
+        assert_eq!(read.expose(), "token-2");
         assert_eq!(config.poll.interval.as_secs(), 2);
         assert_eq!(config.poll.initial_delay.as_secs(), 1);
         assert_eq!(config.poll.timeout.as_secs(), 3600);

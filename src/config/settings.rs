@@ -3,10 +3,11 @@
 use super::json::Node;
 use super::values::{self, Reason, redacted_url, shown};
 use super::{Environment, Errors, Secret};
+use crate::credentials::SecretSource;
 use crate::files;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One setting, as its parser, its help and `farspan config` know it.
 struct Setting {
@@ -91,7 +92,7 @@ const SETTINGS: &[Setting] = &[
     env(&["FARSPAN_CONFIG"], "", Kind::Text, "The configuration file, JSON; the option --config beats it"),
     both(&["FARSPAN_API_BASE_URL"], "api.base_url", "", Kind::SecretUrl, "The status API: http://host:port/path; needed to run"),
     both(&["FARSPAN_API_TOKEN"], "api.token", "", Kind::Secret, "Sent to the API as a bearer token"),
-    both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", Kind::Text, "The file that holds the token; else $CREDENTIALS_DIRECTORY/api-token, where it is"),
+    both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", Kind::Text, "The file that holds the token, read again when it changes; else $CREDENTIALS_DIRECTORY/api-token, where it is"),
     both(&["FARSPAN_REDIS_URL"], "redis.url", "", Kind::SecretUrl, "redis://, rediss:// or unix://; unset: no Redis"),
     both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", Kind::Text, "The file that holds that URL; else $CREDENTIALS_DIRECTORY/redis-url, where it is"),
     both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", Kind::Text, "The pub/sub channel of the start events"),
@@ -375,9 +376,35 @@ impl<'a> Resolver<'a> {
         credential: &str,
         parse: impl Fn(&str) -> Result<String, Reason>,
     ) -> Option<Secret> {
+        let found = self.secret_and_file(name, file_name, credential, parse);
+        found.map(|(secret, _)| secret)
+    }
+
+    /// The same of one that is to be read again when its file has changed.
+    pub(super) fn secret_source(
+        &mut self,
+        name: &'static str,
+        file_name: &'static str,
+        credential: &str,
+        parse: impl Fn(&str) -> Result<String, Reason>,
+    ) -> Option<SecretSource> {
+        match self.secret_and_file(name, file_name, credential, parse)? {
+            (secret, Some(path)) => Some(SecretSource::File(path, secret)),
+            (secret, None) => Some(SecretSource::Given(secret)),
+        }
+    }
+
+    /// The secret, and the file that it is in, where it is in one.
+    fn secret_and_file(
+        &mut self,
+        name: &'static str,
+        file_name: &'static str,
+        credential: &str,
+        parse: impl Fn(&str) -> Result<String, Reason>,
+    ) -> Option<(Secret, Option<PathBuf>)> {
         let direct = self.take(name);
         let by_file = self.take(file_name);
-        let found = match (direct, by_file) {
+        let (found, file) = match (direct, by_file) {
             (Some(direct), Some(by_file)) => {
                 let both_env = [&direct, &by_file].map(|it| matches!(it.origin, Origin::Env(_)));
                 if both_env[0] == both_env[1] {
@@ -387,18 +414,18 @@ impl<'a> Resolver<'a> {
                     return None;
                 }
                 if both_env[0] {
-                    direct
+                    (direct, None)
                 } else {
                     self.secret_file(&by_file)?
                 }
             }
-            (Some(direct), None) => direct,
+            (Some(direct), None) => (direct, None),
             (None, Some(by_file)) => self.secret_file(&by_file)?,
             (None, None) => self.credential(credential)?,
         };
         self.show_found(name, Some(&found));
         match parse(&found.text) {
-            Ok(secret) => Some(Secret::new(secret)),
+            Ok(secret) => Some((Secret::new(secret), file)),
             Err(reason) => {
                 self.error(name, &found, &reason);
                 None
@@ -526,12 +553,13 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn secret_file(&mut self, by_file: &Found) -> Option<Found> {
-        match files::read_secret(Path::new(&by_file.text)) {
-            Ok(text) => Some(Found {
-                text,
-                origin: Origin::SecretFile(shown(&by_file.text)),
-            }),
+    fn secret_file(&mut self, by_file: &Found) -> Option<(Found, Option<PathBuf>)> {
+        let path = PathBuf::from(&by_file.text);
+        match files::read_secret(&path) {
+            Ok(text) => {
+                let origin = Origin::SecretFile(shown(&by_file.text));
+                Some((Found { text, origin }, Some(path)))
+            }
             Err(reason) => {
                 let (place, path) = (by_file.origin.place(), shown(&by_file.text));
                 self.errors.push(format!("{place}: '{path}' {reason}"));
@@ -540,17 +568,17 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn credential(&mut self, credential: &str) -> Option<Found> {
+    fn credential(&mut self, credential: &str) -> Option<(Found, Option<PathBuf>)> {
         let path = Path::new(self.env.text("CREDENTIALS_DIRECTORY")?).join(credential);
         if !path.exists() {
             return None;
         }
         let shown_path = shown(&path.to_string_lossy());
         match files::read_secret(&path) {
-            Ok(text) => Some(Found {
-                text,
-                origin: Origin::SecretFile(shown_path),
-            }),
+            Ok(text) => {
+                let origin = Origin::SecretFile(shown_path);
+                Some((Found { text, origin }, Some(path)))
+            }
             Err(reason) => {
                 self.errors
                     .push(format!("$CREDENTIALS_DIRECTORY: '{shown_path}' {reason}"));

@@ -342,7 +342,13 @@ fn secrets_from_files() {
         let secret = |secret: &Secret| secret.expose().to_owned();
         match config {
             Ok(config) => {
-                let token = config.api.and_then(|api| api.token.as_ref().map(secret));
+                let token = config.api.and_then(|api| api.token);
+                let token = token.map(|token| match token {
+                    SecretSource::Given(given) => secret(&given),
+                    SecretSource::File(path, read) => {
+                        scratch.shortened(&format!("{} {}", path.display(), read.expose()))
+                    }
+                });
                 format!(
                     "{token:?} {:?}",
                     config.redis.as_ref().map(|redis| secret(&redis.url))
@@ -375,9 +381,9 @@ fn secrets_from_files() {
     ];
     expect![[r#"
         None None
-        Some("t0k3n") None
-        Some("t0k3n") Some("redis://:pa55@cache")
-        Some("cr3d") Some("redis://:pa55@cache")
+        Some("token t0k3n") None
+        Some("token t0k3n") Some("redis://:pa55@cache")
+        Some("api-token cr3d") Some("redis://:pa55@cache")
         Some("d1r3ct") Some("redis://:pa55@cache")
         FARSPAN_API_TOKEN: FARSPAN_API_TOKEN_FILE is set too; one of them must go
         FARSPAN_API_TOKEN_FILE: 'empty' is empty

@@ -4,7 +4,8 @@
 //! farspan:{<namespace>/<service>}:instance:<name>   <token>/<link>, PX = lease   who is alive
 //!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans,
 //!                                                   n:<sequence>:<monitor> = its finished event
-//!                                :done:<run>        EX 86400                    delivered lately
+//!                                :done:<run>        EX = a day, or a longer      delivered lately
+//!                                                   lookback
 //!                                :runs:<owner>      the runs of an owner        for takeovers
 //!                                :owners            all owners                  for takeovers
 //!                                :share:<owner>     PX = lease                  runs that each heir takes of a dead one
@@ -45,9 +46,11 @@ pub struct Fleet {
     pub instance: String,
     /// An instance that is silent for so long is dead.
     pub lease: Duration,
+    /// How long a run may come again after its end, from a list. It is known to be done for so long at least.
+    pub listed_for: Duration,
 }
 
-/// How long a run is known to be done: longer than anybody is frozen or cut off who then comes back with it.
+/// How long a run is known to be done at least: longer than anybody is frozen or cut off who then comes back with it.
 const DONE_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Runs in one script.
 const RUNS_MAX: usize = 256;
@@ -218,6 +221,8 @@ pub struct RedisStore {
     instance: String,
     token: String,
     lease: Duration,
+    /// How long a run is known to be done.
+    done_kept: Duration,
     link: Option<Link>,
     /// How many links there were; the last one's number is part of what Redis knows us by.
     links: u64,
@@ -322,6 +327,7 @@ impl RedisStore {
             instance: fleet.instance,
             token: new_token(),
             lease: fleet.lease,
+            done_kept: fleet.listed_for.max(DONE_KEPT),
             link: None,
             links: 0,
             version: record::VERSION,
@@ -504,7 +510,7 @@ impl RedisStore {
         // Since a try that failed midway nothing is sure either.
         let now = clock::now();
         let known = match self.sure.map(|sure| silence(sure, now)) {
-            Some(silent) if silent >= DONE_KEPT => "held",
+            Some(silent) if silent >= self.done_kept => "held",
             _ => "whole",
         };
         self.write(runs, known, "whole")
@@ -567,7 +573,7 @@ impl RedisStore {
         let mut runs = runs.peekable();
         while runs.peek().is_some() {
             let mut command = self.script(|link| &link.commit);
-            command.arg(DONE_KEPT.as_secs());
+            command.arg(self.done_kept.as_secs());
             let (mut count, mut bytes) = (0, 0);
             let mut written = Vec::new();
             while let Some((run, changed)) = runs.peek()
@@ -1018,12 +1024,22 @@ mod tests {
         }
 
         fn store(&self, instance: &str, lease: Duration) -> RedisStore {
+            self.store_of_lists(instance, lease, Duration::ZERO)
+        }
+
+        fn store_of_lists(
+            &self,
+            instance: &str,
+            lease: Duration,
+            listed_for: Duration,
+        ) -> RedisStore {
             RedisStore::new(Fleet {
                 url: self.url(),
                 namespace: Some("test".into()),
                 service: "farspan".into(),
                 instance: instance.into(),
                 lease,
+                listed_for,
             })
             .unwrap()
         }
@@ -1291,7 +1307,7 @@ mod tests {
         commit(&mut a, &[put(1, b"first")]);
         let mut stale = a.script(|link| &link.commit);
         let old = by_run(&[put(1, b"stale")]);
-        stale.arg(DONE_KEPT.as_secs());
+        stale.arg(a.done_kept.as_secs());
         old[&key(1)].tell(key(1), "known", &mut stale);
         a.link = None;
         assert!(commit(&mut a, &[put(1, b"second")]).is_plain());
@@ -1487,6 +1503,35 @@ mod tests {
         let committed = commit(&mut a, &[put(1, b"one"), put(2, b"two")]);
         let done = |n| (key(n), Refusal::Done);
         assert_eq!(committed.refused, [done(1), done(2)]);
+    }
+
+    /// A list tells of it for as long, and who starts then must not trace it again.
+    #[test]
+    fn what_is_done_is_known_for_as_long_as_a_list_may_tell_of_it() {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let server = Server::start();
+        for (n, listed_for, kept) in [(1, DAY / 24, DAY), (2, DAY * 3, DAY * 3)] {
+            let name = format!("{n}");
+            let mut store = server.store_of_lists(&name, LONG, listed_for);
+            commit(&mut store, &[put(n, b"one")]);
+            commit(&mut store, &[Change::RemoveWorkflow(key(n))]);
+            let done = format!("{}done:{}", store.prefix, key(n));
+            let left: u64 = server.ask(&["TTL", &done]);
+            assert!(kept.as_secs() - left < 60, "{left} s of {kept:?}");
+            // Whoever was away for less would hear of it: what is gone is not done, Redis has lost it.
+            commit(&mut store, &[put(n + 10, b"two")]);
+            let _: () = server.ask(&["FLUSHALL"]);
+            for (away, is_done) in [(kept - DAY / 24, false), (kept, true)] {
+                let sure = clock::now();
+                let wall = Wall::from_unix_ns(sure.wall.as_unix_ns() - away.as_nanos() as i64);
+                store.sure = Some(Now { wall, ..sure });
+                store.is_whole = false;
+                store.link = None;
+                let refused = commit(&mut store, &[put(n + 10, b"two")]).refused;
+                assert_eq!(!refused.is_empty(), is_done, "{away:?} of {kept:?}");
+                let _: () = server.ask(&["FLUSHALL"]);
+            }
+        }
     }
 
     #[test]

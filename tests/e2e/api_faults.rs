@@ -448,17 +448,28 @@ fn a_lasting_refusal_is_logged_once() {
 #[test]
 fn the_token_may_come_from_a_file() {
     let rig = Rig::new();
-    rig.api.script("guarded", short_story("guarded"));
+    rig.api.script("guarded", [processing("guarded").reply()]);
     let name = format!("farspan-e2e-token-{}", std::process::id());
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, "from-a-file\n").expect("a temporary file");
     let call = rig.call().env("FARSPAN_API_TOKEN_FILE", path.display());
-    let _farspan = rig.start_call(&call);
+    let farspan = rig.start_call(&call);
     rig.submit("guarded");
+    let shown = |token: &str| {
+        let last = rig.api.requests_for("guarded").pop();
+        last.is_some_and(|last| last.header("Authorization") == Some(token))
+    };
+    eventually("the token", SOON, || shown("Bearer from-a-file"));
+    // Kubernetes replaces it now and then, and tells nobody.
+    let newer = path.with_extension("newer");
+    std::fs::write(&newer, "from-a-newer-file\n").expect("a temporary file");
+    std::fs::rename(&newer, &path).expect("the same directory");
+    eventually("the newer one", SOON, || shown("Bearer from-a-newer-file"));
+    rig.api.script("guarded", short_story("guarded"));
     assert_standard(&rig.trace("guarded"));
     std::fs::remove_file(&path).expect("still there");
-    let request = &rig.api.server.requests()[0];
-    assert_eq!(request.header("Authorization"), Some("Bearer from-a-file"));
+    let log = farspan.stop().stderr;
+    assert!(!log.contains("from-a-"), "{log}");
 }
 
 #[test]

@@ -255,13 +255,13 @@ fn check_names_what_each_monitor_lacks_and_which_key_would_mend_it() {
     let url = server.url();
     for line in [
         &format!("FAIL  monitor closed, API {url}/closed: unauthorized: HTTP 403"),
-        "farspan.json: monitors[0].api.auth.token_file right?",
+        "farspan.json: monitors[0] (closed).api.auth.token_file right?",
         &format!(
             "FAIL  monitor lapsed, API {url}/lapsed: unauthorized: no token to show the API: HTTP 401"
         ),
-        "farspan.json: monitors[1].api.auth.body right?",
+        "farspan.json: monitors[1] (lapsed).api.auth.body right?",
         &format!("FAIL  monitor page, API {url}/page: garbage: "),
-        "farspan.json: monitors[2].api.base_url the API's",
+        "farspan.json: monitors[2] (page).api.base_url the API's",
         &format!(
             "ok    monitor open, API {url}/open: answers (HTTP 400 to the invented id farspan-check)"
         ),
@@ -316,11 +316,11 @@ fn check_lists_all_mistakes_of_a_mapping_at_once() {
         let ended = farspan(&[arguments, &["--config", &config]].concat()).output();
         assert_eq!(ended.code(), Some(2), "{ended:?}");
         for place in [
-            "monitors[0].workflow.status: ",
-            "monitors[0].stages[0].id: ",
-            "monitors[0].statuses.done: ",
-            "monitors[0].times.format: ",
-            "monitors[1].preset: ",
+            "monitors[0] (one).workflow.status: ",
+            "monitors[0] (one).stages[0].id: ",
+            "monitors[0] (one).statuses.done: ",
+            "monitors[0] (one).times.format: ",
+            "monitors[1] (two).preset: ",
         ] {
             assert!(ended.stderr.contains(place), "{place}: {}", ended.stderr);
         }

@@ -546,7 +546,7 @@ fn a_monitor_that_is_switched_off_is_not_watched() {
         .output();
     assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("monitors[1].workflow.start"),
+        ended.stderr.contains("monitors[1] (off).workflow.start"),
         "{}",
         ended.stderr
     );

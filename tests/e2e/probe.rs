@@ -413,7 +413,7 @@ fn an_id_is_asked_for_and_everything_on_the_wire_is_shown_but_secrets() {
         1,
         &[
             "FAIL: the poll failed (unauthorized): HTTP 401",
-            "monitors[0].api.auth.token right?",
+            "monitors[0] (builds).api.auth.token right?",
             "it says: who are you?",
         ],
     );

@@ -84,9 +84,17 @@ fn check_mistakes(monitor: &str, expected: Expect) {
     let scratch = Scratch::new(&FILES);
     let text = match load_in(&scratch, &json, &[REDIS]) {
         Ok(_) => "none".to_owned(),
-        Err(errors) => scratch
-            .shortened(&errors)
-            .replace("farspan.json: monitors[0]", ""),
+        Err(errors) => {
+            let shortened = scratch.shortened(&errors);
+            let own = |line: &str| {
+                let own = line.replacen("farspan.json: monitors[0]", "", 1);
+                match own.strip_prefix(" (").and_then(|own| own.split_once(')')) {
+                    Some((_, own)) => own.to_owned(),
+                    None => own,
+                }
+            };
+            shortened.lines().map(own).collect::<Vec<_>>().join("\n")
+        }
     };
     assert!(!text.contains("s3cr3t"), "{text}");
     expected.assert_eq(&text);
@@ -190,7 +198,7 @@ fn a_monitor_that_says_everything() {
             "children": {"list": "parts", "ids": "/parts"}, "stages": [{"from": "steps", "list": "", "id": "/id",
             "number_attempts_by": "/at"}]},
             {"name": "parts", "list": "/parts", "id": "/id", "parent": {"key": "/p", "list": "jobs"}}],
-        "statuses": {"ok": "success", "wait": "pending", "null": "unset"},
+        "statuses": {"ok": "success", "wait": "pending", "Queued": "pending", "null": "unset"},
         "unknown_status": "fail",
         "times": {"format": "epoch_ms", "unset": [0, "1970"]},
         "spans": {"workflow": "Run", "status_ok": "unset", "skipped": true, "queued": true},
@@ -419,7 +427,7 @@ fn a_monitor_that_says_everything() {
         &monitor.discovery,
         &monitor.finished,
     ));
-    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")] }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")] }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] } }, stages: [Stages { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(Children { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [Stages { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, Stages { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(Parent { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, times: Times { format: EpochMillis, unset: [Number(0), Text("1970")] } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
+    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")] }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")] }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] } }, stages: [Stages { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(Children { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [Stages { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, Stages { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(Parent { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("Queued", State(Pending)), ("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, times: Times { format: EpochMillis, unset: [Number(0), Text("1970")] } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
 }
 
 #[test]
@@ -480,11 +488,11 @@ fn secrets_come_from_files_that_are_there() {
     ];
     expect![[r#"
         None
-        Bearer(File("/../secret"))
-        Basic { username: "me", password: File("/../secret") }
-        Header { name: "x-key", value: File("/../secret") }
+        Bearer(File("/../secret", (redacted)))
+        Basic { username: "me", password: File("/../secret", (redacted)) }
+        Header { name: "x-key", value: File("/../secret", (redacted)) }
         OAuth2 { token_url: "https://id.test/t", client_id: "me", client_secret: Given((redacted)), scope: Some("all") }
-        Login { url: "http://api.test/b/auth/token", body: File("/../login.json"), token: Pointer { tokens: ["t"] }, expires_in: Some(Pointer { tokens: ["e"] }), lifetime: 3600s }
+        Login { url: "http://api.test/b/auth/token", body: File("/../login.json", (redacted)), token: Pointer { tokens: ["t"] }, expires_in: Some(Pointer { tokens: ["e"] }), lifetime: 3600s }
         Login { url: "https://id.test/t", body: Given((redacted)), token: Pointer { tokens: ["t"] }, expires_in: None, lifetime: 300s }
     "#]].assert_eq(&all.map(auth).concat());
 }
@@ -680,6 +688,46 @@ fn what_is_missing() {
     }
 }
 
+/// What the preset would have said is not missed, and what goes with some preset is no mistake.
+#[test]
+fn an_unknown_preset_hides_nothing() {
+    let monitor = r#"{"name": "é", "preset": "airfow", "enabled": 1, "api": {"base_url": "ftp://x", "auth": {"body_file": "$D/none", "token": "t"}},
+        "id": "{a}{b}", "events": {"id": {"dag_id": "/d"}, "redis": "c"}, "poll": {"interval": "5", "interval_by_status": {"queued": "1m"}},
+        "discovery": {"enabled": true, "interval": "1y"}, "stages": [{"kind": "k"}], "requests": {"tries": {"for_each": "jobs"}},
+        "spans": {"queued": "yes"}, "polls": {}}"#;
+    check_mistakes(
+        monitor,
+        expect![[r#"
+        .preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark
+        .enabled: is a number, must be true or false
+        .name: 'é' must be 1 to 64 of A-Z a-z 0-9 _ - .
+        .id: '{a}{b}' two parts of an id need something between them
+        .stages[0].list: is missing: a JSON Pointer to the array or object of stages
+        .stages[0].kind: "k" is not a JSON Pointer: it has to begin with a slash
+        .api.base_url: 'ftp://x' must begin with http:// or https://
+        .events.id: the id's pattern has no part {dag_id}
+        .events.redis: no such key; there are redis_channel, redis_stream, id, submitted_at, context
+        .poll.interval: '5' has no unit; write ms, s, m, h or d behind the number
+        .spans.queued: is a string, must be true or false
+        .discovery.interval: '1y' is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+        .requests.tries.for_each: no list of stages has the name "jobs"
+        .polls: no such key; did you mean 'poll'?"#]],
+    );
+    check_mistakes(
+        r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a", "auth": {"token_file": "$D/secret"}}}"#,
+        expect![[
+            r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
+        ]],
+    );
+    check_mistakes(
+        r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a"}, "workflow": {"attributes": {"a": "/a"}}, "discovery": {"enabled": true},
+            "request": {"path": "/dags/{dag_id}/{dag_run_id}"}}"#,
+        expect![[
+            r#".preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
+        ]],
+    );
+}
+
 /// What only the whole definition shows has its place too.
 #[test]
 fn what_does_not_fit_together() {
@@ -707,6 +755,60 @@ fn what_does_not_fit_together() {
     );
 }
 
+/// It could be read, and would watch nothing to its end.
+#[test]
+fn what_would_not_do_what_anybody_wants() {
+    for (more, expected) in [
+        (
+            r#""request": {"path": "/runs/current"}"#,
+            expect![
+                ".request.path: names neither {id} nor a part of it, so that the answer is the same for all workflows; write /runs/{id}"
+            ],
+        ),
+        (
+            r#""request": {"path": "/runs", "method": "POST", "body": {"of": ["{id}"]}}"#,
+            expect!["none"],
+        ),
+        (
+            r#""id": "{a}/{b}", "request": {"path": "/runs?b={b}"}"#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running", "WAITING": "pending"}"#,
+            expect![
+                ".statuses: no word means an end (success, failure, error, timeout, cancellation or skip), and there is no workflow.complete: no workflow would ever end"
+            ],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running"}, "workflow": {"complete": "/done"}"#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running"}, "unknown_status": "success""#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": null, "BUSY": "running"}, "poll": {"gone": {"after": "30s"}}"#,
+            expect!["none"],
+        ),
+        (
+            r#""statuses": {"ok": "succes", "BUSY": "running"}, "poll": {"interval_by_status": {"ok": "1s"}}"#,
+            expect![
+                ".statuses.ok: 'succes' is unknown; write pending, running, success, failure, error, timeout, cancellation, skip or unset"
+            ],
+        ),
+        (
+            r#""statuses": {"QUEUED": "pending", "3": "pending"}, "status_names": {"3": "Held"},
+                "poll": {"interval_by_status": {"queued": "1s", "queue": "1s", "3": "1s", "held": "1s", "a/b": "1s"}}"#,
+            expect![[r#"
+                .poll.interval_by_status.a/b: is not among the statuses; say there what it means
+                .poll.interval_by_status.queue: is not among the statuses; did you mean 'queued'?"#]],
+        ),
+    ] {
+        check_mistakes(&with(more), expected);
+    }
+}
+
 #[test]
 fn what_is_no_list_of_monitors() {
     for (json, expected) in [
@@ -727,14 +829,14 @@ fn what_is_no_list_of_monitors() {
         (
             r#"{"monitors": [{"name": "a", "preset": "airfow"}]}"#,
             expect![[
-                r#"farspan.json: monitors[0].preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
+                r#"farspan.json: monitors[0] (a).preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark"#
             ]],
         ),
         (
             r#"{"monitors": [{"name": "a", "name": "b", "preset": "spark"}]}"#,
             expect![[r#"
-            farspan.json: monitors[0].name: stands there twice
-            farspan.json: monitors[0].api: is missing; it says where to ask: {"base_url": ..}"#]],
+                farspan.json: monitors[0].name: stands there twice
+                farspan.json: monitors[0] (b).api: is missing; it says where to ask: {"base_url": ..}"#]],
         ),
         (
             r#"{"monitor": []}"#,
@@ -787,7 +889,7 @@ fn events_find_their_monitor() {
         (
             &[a, r#""events": {"redis_stream": "a"}"#, a],
             expect![
-                "farspan.json: monitors[2].events.redis_channel: is that of 'm0'; leave it out in both, and let events name their monitor"
+                "farspan.json: monitors[2] (m2).events.redis_channel: is that of 'm0'; leave it out in both, and let events name their monitor"
             ],
         ),
     ] {
@@ -798,7 +900,7 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![
-            "farspan.json: monitors[1].events.redis_channel needs FARSPAN_REDIS_URL (redis.url), which is not set"
+            "farspan.json: monitors[1] (m1).events.redis_channel needs FARSPAN_REDIS_URL (redis.url), which is not set"
         ],
     );
     check(&monitors(&[discovery]), &[], default, expect!["Some(0)"]);
@@ -808,7 +910,7 @@ fn events_find_their_monitor() {
         default,
         expect![[r#"
         farspan.json: monitors[2].name: stands there twice
-        farspan.json: monitors[2].name: 'm0' stands there twice"#]],
+        farspan.json: monitors[2] (m0).name: 'm0' stands there twice"#]],
     );
     let for_all = channel("event.workflow.started");
     check(
@@ -816,7 +918,7 @@ fn events_find_their_monitor() {
         &[REDIS],
         default,
         expect![
-            "farspan.json: monitors[0].events.redis_channel: is redis.channel, which is for all monitors; leave it out"
+            "farspan.json: monitors[0] (m0).events.redis_channel: is redis.channel, which is for all monitors; leave it out"
         ],
     );
     let stream = [r#""events": {"redis_stream": "s"}"#];
@@ -826,7 +928,7 @@ fn events_find_their_monitor() {
         &settings,
         default,
         expect![
-            "farspan.json: monitors[0].events.redis_stream: is redis.stream, which is for all monitors; leave it out"
+            "farspan.json: monitors[0] (m0).events.redis_stream: is redis.stream, which is for all monitors; leave it out"
         ],
     );
     let finished = [a, r#""finished": {"redis_channel": "a"}"#];
@@ -835,7 +937,7 @@ fn events_find_their_monitor() {
         &[REDIS],
         default,
         expect![
-            "farspan.json: monitors[1].finished.redis_channel: is that of 'm0'; it would be taken for a start"
+            "farspan.json: monitors[1] (m1).finished.redis_channel: is that of 'm0'; it would be taken for a start"
         ],
     );
     let finished = [r#""finished": {"redis_stream": "s"}"#];
@@ -844,7 +946,7 @@ fn events_find_their_monitor() {
         &settings,
         default,
         expect![
-            "farspan.json: monitors[0].finished.redis_stream: is redis.stream, where it would be taken for a start"
+            "farspan.json: monitors[0] (m0).finished.redis_stream: is redis.stream, where it would be taken for a start"
         ],
     );
     let finished = [r#""finished": {"redis_stream": "a", "redis_stream_maxlen": 5}"#];
@@ -853,7 +955,7 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![
-            "farspan.json: monitors[0].finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
+            "farspan.json: monitors[0] (m0).finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
         ],
     );
 }

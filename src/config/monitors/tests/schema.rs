@@ -288,6 +288,7 @@ fn asked() -> BTreeSet<String> {
     ASKED.with_borrow(|asked| {
         let asked = asked.iter().map(|(place, key)| {
             let within = place.split_once("]").unwrap().1;
+            let within = within.strip_prefix(" (m)").unwrap_or(within);
             let within = within.replace("[0]", "").replace(".x", ".*");
             format!("{within}.{key}")
         });
