@@ -14,7 +14,7 @@ use crate::core::{Poll, Polled};
 use crate::exchange::Api;
 pub use crate::exchange::{Exchange, TIMEOUTS};
 use crate::http::{self, NameCache, Trust};
-use crate::mapping::{Mapping, Missing};
+use crate::mapping::{Mapping, Missing, Oddity};
 use crossbeam_channel::{Receiver, Sender};
 use requests::Poller;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub struct Probed {
     /// The pointers that found nothing, where there were answers to all requests.
     pub found_nothing: Vec<Missing>,
     /// All that is odd beside what one answer says: of several of them, or of their requests.
-    pub together: Vec<Box<str>>,
+    pub together: Vec<Oddity>,
 }
 
 /// Polls once, on this thread, as a poller would.

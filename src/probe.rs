@@ -411,10 +411,13 @@ impl Seen {
             }
         }
         if let Some(reading) = &self.reading {
-            for what in reading.together.iter().chain(&reading.oddity) {
-                if !all.iter().any(|odd| odd.to_string() == **what) {
-                    let what = what.clone();
-                    all.push(Oddity { place: None, what });
+            let together = reading.together.iter().cloned();
+            let whole = reading.oddity.iter();
+            let whole = whole.map(|what| Oddity::from(what.to_string()));
+            for odd in together.chain(whole) {
+                let told = odd.to_string();
+                if !all.iter().any(|known| known.to_string() == told) {
+                    all.push(odd);
                 }
             }
         }

@@ -41,7 +41,7 @@ pub struct Gather<'m> {
     bodies: Vec<usize>,
     oddity: Option<Box<str>>,
     /// All that is odd when they are put together, where that is to be told.
-    together: Option<Vec<(Kind, Box<str>)>>,
+    together: Option<Vec<(Kind, Oddity)>>,
     found: Found,
     /// Of each request what its answer has, where it is not all that was looked for.
     there: Vec<Option<Box<str>>>,
@@ -53,6 +53,7 @@ enum Kind {
     TooMany,
     Twice,
     Lost,
+    Childless,
     Circles,
     Nowhere,
 }
@@ -323,7 +324,7 @@ impl<'m> Gather<'m> {
     }
 
     /// `None` where the request was not answered.
-    fn nowhere(&self, place: &str, pointers: &[&str], request: usize) -> Option<String> {
+    fn nowhere(&self, place: &str, pointers: &[&str], request: usize) -> Option<Oddity> {
         let there = self.there[request].as_deref()?;
         let name = match &*self.mapping.plan.requests[request].name {
             "" => String::new(),
@@ -334,11 +335,10 @@ impl<'m> Gather<'m> {
             _ => "lead",
         };
         let pointers = cut(&pointers.join(", "), limits::NAME_BYTES_MAX).to_owned();
-        let odd = Oddity {
+        Some(Oddity {
             place: Some(place.into()),
             what: format!("{name}{pointers} {lead} nowhere; {there}").into(),
-        };
-        Some(odd.to_string())
+        })
     }
 
     /// Of one kind.
@@ -349,17 +349,18 @@ impl<'m> Gather<'m> {
         }
     }
 
-    fn odd(&mut self, kind: Kind, what: impl FnOnce() -> String) {
+    fn odd<O: Into<Oddity>>(&mut self, kind: Kind, what: impl FnOnce() -> O) {
         let Some(together) = &mut self.together else {
-            self.oddity.get_or_insert_with(|| what().into());
+            self.oddity
+                .get_or_insert_with(|| what().into().to_string().into());
             return;
         };
         let same = together.iter().filter(|(known, _)| *known == kind);
         if same.count() >= SAME_MAX {
             return;
         }
-        let told: Box<str> = what().into();
-        self.oddity.get_or_insert_with(|| told.clone());
+        let told: Oddity = what().into();
+        self.oddity.get_or_insert_with(|| told.to_string().into());
         if !together.iter().any(|(_, known)| *known == told) {
             together.push((kind, told));
         }
@@ -477,15 +478,42 @@ impl<'m> Gather<'m> {
         let list_of = |element: &Element| &plan.lists[usize::from(element.list)];
         let firsts: HashMap<&str, usize> = (0..count).rev().map(|n| (path(n), n)).collect();
         let mut parents: Vec<Option<usize>> = vec![None; count];
-        let mut lost: Vec<String> = Vec::new();
-        let lost_max = self.count_told();
+        let max = self.count_told();
+        let note = |noted: &mut Vec<Oddity>, what: &dyn Fn() -> Oddity| {
+            if noted.len() < max {
+                let told = what();
+                if !noted.contains(&told) {
+                    noted.push(told);
+                }
+            }
+        };
+        let (mut lost, mut childless) = (Vec::new(), Vec::new());
         for (number, element) in self.elements.iter().enumerate() {
             let list = list_of(element);
             let Some(join) = &element.join else { continue };
             for id in &join.child_ids {
-                let child = list.child_list.map(|child| self.path_of_key(child, id));
+                let Some(child_list) = list.child_list else {
+                    continue;
+                };
+                let child = firsts.get(&*self.path_of_key(child_list, id));
+                // While it runs the child may come.
+                if child.is_none() && has_ended && self.is_whole(child_list) {
+                    note(&mut childless, &|| {
+                        let ids = &plan.slots[usize::from(list.child_ids.start)];
+                        let children = &plan.lists[usize::from(child_list)].pointer;
+                        let id = cut(id, limits::NAME_BYTES_MAX);
+                        Oddity {
+                            place: Some(ids.place.clone()),
+                            what: format!(
+                                "{} has {id:?}, which is no key in {children}",
+                                ids.pointer
+                            )
+                            .into(),
+                        }
+                    });
+                }
                 // Of two that claim it the first.
-                if let Some(child) = child.and_then(|path| firsts.get(&*path)) {
+                if let Some(child) = child {
                     let parent = &mut parents[*child];
                     let first = firsts.get(path(number)).copied();
                     *parent = parent.or(first).filter(|parent| parent != child);
@@ -495,16 +523,13 @@ impl<'m> Gather<'m> {
                 match firsts.get(&*self.path_of_key(of, key)) {
                     Some(parent) if path(number) == path(*parent) => {}
                     Some(parent) => parents[number] = Some(*parent),
-                    None if lost.len() >= lost_max => {}
-                    None => {
-                        let told = format!(
+                    None => note(&mut lost, &|| {
+                        format!(
                             "a stage in {} names the parent {key:?}, which is not there",
                             list.pointer
-                        );
-                        if !lost.contains(&told) {
-                            lost.push(told);
-                        }
-                    }
+                        )
+                        .into()
+                    }),
                 }
             }
         }
@@ -529,9 +554,12 @@ impl<'m> Gather<'m> {
         for lost in lost {
             self.odd(Kind::Lost, || lost);
         }
+        for childless in childless {
+            self.odd(Kind::Childless, || childless);
+        }
         if circles {
             self.odd(Kind::Circles, || {
-                "stages are their own ancestors; some of them have no parent now".into()
+                "stages are their own ancestors; some of them have no parent now".to_owned()
             });
         }
         for (number, parent) in parents.into_iter().enumerate() {
@@ -539,6 +567,14 @@ impl<'m> Gather<'m> {
         }
         self.stages
             .arrange(order.into_iter().filter(|number| is_kept[*number]));
+    }
+
+    /// Whether all its elements are stages that were kept.
+    fn is_whole(&self, list: ListId) -> bool {
+        let plan = &self.mapping.plan;
+        let except = &plan.lists[usize::from(list)].except;
+        let is_there = self.found.list(plan, usize::from(list));
+        is_there && except.is_empty() && self.stages.len() < limits::STAGES_MAX
     }
 
     /// The path of the element of an outermost list that has this key.

@@ -38,7 +38,7 @@ pub struct Reading {
     /// The first thing in the answers that was not understood and was left out: its pointer, what was found, and the key.
     pub oddity: Option<Box<str>>,
     /// For a probe: all that was odd when the answers were put together.
-    pub together: Vec<Box<str>>,
+    pub together: Vec<Oddity>,
 }
 
 /// What was not understood, for whoever writes the definition.
@@ -48,6 +48,16 @@ pub struct Oddity {
     pub place: Option<Box<str>>,
     /// What was found, with its pointer.
     pub what: Box<str>,
+}
+
+/// About no pointer alone.
+impl From<String> for Oddity {
+    fn from(what: String) -> Self {
+        Oddity {
+            place: None,
+            what: what.into(),
+        }
+    }
 }
 
 /// As [`Reading::oddity`] has it.

@@ -12,7 +12,7 @@ use crate::exchange::{
 use crate::http::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
-use crate::mapping::{self, Gather, Missing, Part, Reading, Unreadable};
+use crate::mapping::{self, Gather, Missing, Oddity, Part, Reading, Unreadable};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ struct Progress {
     /// For a probe: the pointers that found nothing.
     found_nothing: Vec<Missing>,
     /// For a probe: all that is odd beside what one answer says.
-    together: Vec<Box<str>>,
+    together: Vec<Oddity>,
 }
 
 /// One request's answer.
@@ -286,8 +286,8 @@ impl Progress {
             return;
         }
         // No more than elements that are asked for.
-        let told: Box<str> = what().into();
-        self.oddity.get_or_insert_with(|| told.clone());
+        let told = Oddity::from(what());
+        self.oddity.get_or_insert_with(|| told.what.clone());
         if !self.together.contains(&told) {
             self.together.push(told);
         }

@@ -125,6 +125,7 @@ fn bodies_of_several_requests_become_one_tree_and_mistakes_are_named_with_what_i
             "  stages[0].list: /job; is /jobs meant?\n",
             "  0 stages\n",
             "status none, which means pending",
+            "\nodd: /stat leads nowhere; the answer has id, state, begun, jobs (workflow.status)\n",
         ],
     );
 }
@@ -317,6 +318,31 @@ fn a_planned_end_is_not_taken() {
             "Workflow 7  5m 00s  … running\n",
         ],
     );
+}
+
+/// A child that is not there may come while the workflow runs.
+#[test]
+fn a_child_that_never_came_is_named() {
+    let files = Files::new();
+    let config = json!({"monitors": [{"name": "runs", "api": {"base_url": "http://ci.example.com"}, "request": {"path": "/{id}"},
+        "workflow": {"status": "/state"}, "statuses": {"busy": "running", "done": "success"},
+        "stages": [{"name": "jobs", "list": "/jobs", "key": "/no", "children": {"list": "steps", "ids": "/steps"}},
+            {"name": "steps", "list": "/steps", "key": "/no"}]}]});
+    let config = files.write("farspan.json", config.to_string());
+    let odd = |state: &str| {
+        let run = json!({"state": state, "jobs": [{"no": 1, "steps": ["a", "nope", "nope", "no"]}], "steps": [{"no": "a"}]});
+        let body = files.write("run.json", run.to_string());
+        let ended = farspan(&["probe", "--config", &config, "--body", &body]).output();
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+        let lines = ended.stdout.lines();
+        let odd = lines.filter_map(|line| line.strip_prefix("odd: "));
+        odd.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(odd("busy"), [""; 0]);
+    let not_there = |id| {
+        format!("/jobs/*/steps has {id:?}, which is no key in /steps (stages[0].children.ids)")
+    };
+    assert_eq!(odd("done"), ["nope", "no"].map(not_there));
 }
 
 /// What is odd only when elements are put together is all told too.

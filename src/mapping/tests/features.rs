@@ -491,13 +491,14 @@ fn children_are_named_by_their_parents() {
         definition,
         body("ok"),
         expect![[r#"
-        ok=success
-          0 pending
-          1 pending
-          ~stages/5 "5" pending
-          ~stages/2 "2" pending in=0
-          ~stages/1#2 "1" pending in=0
-          ~stages/1 "1" pending in=0"#]],
+            ok=success
+              0 pending
+              1 pending
+              ~stages/5 "5" pending
+              ~stages/2 "2" pending in=0
+              ~stages/1#2 "1" pending in=0
+              ~stages/1 "1" pending in=0
+            odd: /jobs/*/stages has "9", which is no key in /stages (stages[0].children.ids)"#]],
     );
 }
 
