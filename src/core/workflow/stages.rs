@@ -249,6 +249,7 @@ impl Workflow {
             return None;
         }
         let previous = earlier().next().copied();
+        let long_gone: Vec<u32> = earlier().skip(1).copied().collect();
         let next = later().next().copied();
         let place = self.stages.len() as u32;
         self.stages.push(Stage {
@@ -262,6 +263,17 @@ impl Workflow {
         let began = stage.progress.queued.or(stage.progress.start);
         if let Some(previous) = previous {
             self.supersede(previous, place, began.unwrap_or(at));
+        }
+        // Where the attempt behind one had no times, this one may say how long it lasted at most.
+        for gone in long_gone {
+            let stage = &mut self.stages[gone as usize];
+            let open = stage.open.as_deref().and_then(OpenStage::superseded);
+            if let (Some(known), Some(began)) = (open, began)
+                && began < known
+            {
+                stage.extra_mut().superseded = Some(began);
+                self.changed = true;
+            }
         }
         if let Some(next) = next {
             let open = self.stages[next as usize].open.as_ref();

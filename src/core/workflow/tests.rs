@@ -1226,6 +1226,13 @@ fn an_attempt_that_nobody_saw_end_ends_before_the_next() {
             @45 Workflow 0..44 ok result=success | Submitted -1 Processing 5 Completed 44
         "#]],
     );
+    // The next one was skipped without times, and is heard of late: the one after it began before that.
+    check(
+        "5  Processing,0.. Run#1=Processing,1..
+         95 Processing,0.. Run#2=Skipped
+         96 Completed,0..44 Run#3=Completed,13..43",
+        &expect![[r#""#]],
+    );
     // Its times come late, as with a list of tries.
     check(
         "5  Processing,0.. Run#1=Processing,1..
