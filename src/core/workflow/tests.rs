@@ -1230,7 +1230,9 @@ fn an_attempt_that_nobody_saw_end_ends_before_the_next() {
     check(
         "5  Processing,0.. Run#1=Processing,1..
          95 Processing,0.. Run#2=Skipped
-         96 Completed,0..44 Run#3=Completed,13..43",
+         96 Completed,0..44 Run#3=Completed,13..43
+         97 Completed,0..44 Run#3=Completed,13..43
+         98 Completed,0..44 Run#3=Completed,13..43",
         &expect![[r#""#]],
     );
     // Its times come late, as with a list of tries.
