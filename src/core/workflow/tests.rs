@@ -1231,9 +1231,12 @@ fn an_attempt_that_nobody_saw_end_ends_before_the_next() {
         "5  Processing,0.. Run#1=Processing,1..
          95 Processing,0.. Run#2=Skipped
          96 Completed,0..44 Run#3=Completed,13..43
-         97 Completed,0..44 Run#3=Completed,13..43
-         98 Completed,0..44 Run#3=Completed,13..43",
-        &expect![[r#""#]],
+         97 Completed,0..44 Run#3=Completed,13..43",
+        &expect![[r#"
+            @96 Run#3 after Run 13..43 ok result=success | Completed 43
+            @97 Run 1..13 error "Superseded by a later attempt" result=failure type=superseded | Processing 5
+            @97 Workflow 0..44 ok result=success | Submitted -1 Processing 5 Completed 44
+        "#]],
     );
     // Its times come late, as with a list of tries.
     check(
