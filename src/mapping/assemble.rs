@@ -388,12 +388,23 @@ impl<'m> Gather<'m> {
         for (number, &place) in numbered.iter().enumerate() {
             let before = number.checked_sub(1).map(|before| numbered[before]);
             let path = |place: usize| self.stages.run(place).0;
-            attempt = match before.is_some_and(|before| path(before) == path(place)) {
-                true => attempt + 1,
-                false => 1,
+            let before = before.filter(|before| path(*before) == path(place));
+            attempt = match before {
+                Some(before) if self.is_on_two_pages(before, place) => attempt,
+                Some(_) => attempt + 1,
+                None => 1,
             };
             self.stages.set_attempt(place, attempt);
         }
+    }
+
+    /// Whether these are one attempt: a list that grew at its beginning while its pages were asked for has its last
+    /// element of a page on the next one too.
+    fn is_on_two_pages(&self, a: usize, b: usize) -> bool {
+        let order = |place: usize| Some(&self.elements[place].join.as_ref()?.order);
+        let id = |place: usize| self.stages.get(place).id;
+        let is_numbered = order(a).is_some_and(|order| *order != Order::Last);
+        is_numbered && order(a) == order(b) && id(a) == id(b) && !self.is_of_one_body(a, b)
     }
 
     /// What is nested and has no attempt of its own is of that of the element around it: the steps of a job that is tried

@@ -797,6 +797,30 @@ fn of_too_many_stages_in_several_answers_too() {
     );
 }
 
+/// A new attempt comes to the front of the list between the first page and the second.
+#[test]
+fn an_attempt_on_two_pages_is_one() {
+    let mapping = compiled(
+        &json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success", "ko": "failure"},
+        "stages": [{"list": "/jobs", "key": "/name", "id": "/id", "status": "/s", "number_attempts_by": "/id"}]}),
+    );
+    let job = |id: u32, name: &str, status: &str| json!({"id": id, "name": name, "s": status});
+    let pages = [
+        json!([job(9, "test", "ko"), job(8, "lint", "ok")]),
+        json!([job(8, "lint", "ok"), job(7, "test", "ko")]),
+    ];
+    let mut gather = mapping.gather("w").unwrap();
+    for jobs in pages {
+        let body = json!({"s": "ok", "jobs": jobs}).to_string();
+        gather.put(0, mapping.read_slice(0, body.as_bytes()).unwrap());
+    }
+    expect![[r#"
+        ok=success
+          test#2 ko=failure id="9"
+          lint ok=success id="8"
+          test ko=failure id="7""#]].assert_eq(&told(&gather.finish()));
+}
+
 #[test]
 fn too_long_a_path_is_cut_to_one_that_tells() {
     let definition = json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"}, "stages": [{"list": "/jobs"}]});
