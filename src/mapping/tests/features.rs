@@ -818,7 +818,8 @@ fn an_attempt_on_two_pages_is_one() {
         ok=success
           test#2 ko=failure id="9"
           lint ok=success id="8"
-          test ko=failure id="7""#]].assert_eq(&told(&gather.finish()));
+          test ko=failure id="7""#]]
+    .assert_eq(&told(&gather.finish()));
 }
 
 #[test]
