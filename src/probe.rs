@@ -580,11 +580,7 @@ fn tell_stage(out: &mut String, depth: usize, stage: &StageView<'_>) {
 }
 
 fn status_of(progress: Progress<&str>) -> String {
-    let meaning = match progress.state {
-        State::Pending => "pending",
-        State::Running => "running",
-        State::Ended(outcome) => outcome.as_str(),
-    };
+    let meaning = progress.state.as_str();
     match progress.status {
         Some(status) => format!("\"{}\", which means {meaning}", escape(status)),
         None => format!("none, which means {meaning}"),

@@ -327,11 +327,7 @@ impl Follower {
 }
 
 fn status_of(progress: Progress<&str>) -> String {
-    let meaning = match progress.state {
-        State::Pending => "pending",
-        State::Running => "running",
-        State::Ended(outcome) => outcome.as_str(),
-    };
+    let meaning = progress.state.as_str();
     match progress.status {
         Some(status) if status.eq_ignore_ascii_case(meaning) => meaning.to_owned(),
         Some(status) => format!("{meaning} ({})", escape(status)),

@@ -1,5 +1,7 @@
 //! How long to leave something alone that has just failed.
 
+use super::limits;
+use super::time::Mono;
 use std::time::Duration;
 
 /// A source of jitter. Seeded, so that a simulation repeats itself: SplitMix64.
@@ -32,6 +34,51 @@ impl Jitter {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// When what could not be delivered goes again.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    at: Mono,
+    at_in_hurry: Mono,
+}
+
+/// The pause after the first failure.
+const RETRY_BASE: Duration = Duration::from_secs(1);
+
+impl Again {
+    /// At once.
+    pub fn at_once(now: Mono) -> Self {
+        Again {
+            at: now,
+            at_in_hurry: now,
+        }
+    }
+
+    /// After so many failures in a row, or after as long as the other side has `asked` for.
+    pub fn after(asked: Option<Duration>, failures: u32, now: Mono, jitter: &mut Jitter) -> Self {
+        let pause = match asked {
+            // "Retry-After: 0" is said, and would have somebody in trouble asked in a tight loop.
+            Some(asked) => asked.clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
+            None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, failures),
+        };
+        let pause_in_hurry = match asked {
+            Some(_) => pause,
+            None => pause.min(RETRY_BASE),
+        };
+        Again {
+            at: now + pause,
+            at_in_hurry: now + pause_in_hurry,
+        }
+    }
+
+    /// When. In a hurry a pause of our own is no longer than the first.
+    pub fn at(self, hurry: bool) -> Mono {
+        match hurry {
+            true => self.at_in_hurry,
+            false => self.at,
+        }
     }
 }
 

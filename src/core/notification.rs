@@ -10,12 +10,13 @@
 //! in which its workflows finished, so a receiver that is down holds up no other. Whoever is told twice, because farspan
 //! ended between the answer and the commit, is told the same bytes.
 
-use super::backoff::Jitter;
+use super::backoff::{Again, Jitter};
 use super::event::Attributes;
 use super::ids::{RunKey, TraceContext};
 use super::limits;
 use super::snapshot::Outcome;
 use super::time::{Mono, Wall};
+use super::trouble::SAME_TROUBLE_NOTED_EVERY;
 use super::workflow::Abandoned;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -147,20 +148,9 @@ struct Queue {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Idle,
-    InFlight {
-        batch: u64,
-    },
-    /// Again at `at`, or at `at_in_hurry`, which is earlier where the pause is our own.
-    Again {
-        at: Mono,
-        at_in_hurry: Mono,
-    },
+    InFlight { batch: u64 },
+    Again(Again),
 }
-
-/// The pause after the first failure.
-const RETRY_BASE: Duration = Duration::from_secs(1);
-/// What keeps happening is worth a note so often.
-const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 impl Notifications {
     /// None yet. `receivers`: the name of each monitor that has a receiver. They are numbered from `first_sequence`.
@@ -288,7 +278,7 @@ impl Notifications {
             _ if queue.waiting.is_empty() => false,
             State::Idle => true,
             State::InFlight { .. } => false,
-            State::Again { at, at_in_hurry } => now >= at || (hurry && now >= at_in_hurry),
+            State::Again(again) => now >= again.at(hurry),
         };
         let mut queues = self.queues.iter_mut().zip(0..);
         let (queue, monitor) = queues
@@ -310,8 +300,7 @@ impl Notifications {
             _ if q.waiting.is_empty() => None,
             // It has by now.
             State::Idle | State::InFlight { .. } => None,
-            State::Again { at_in_hurry, .. } if hurry => Some(at_in_hurry),
-            State::Again { at, .. } => Some(at),
+            State::Again(again) => Some(again.at(hurry)),
         });
         deadlines.min()
     }
@@ -362,18 +351,8 @@ impl Notifications {
                 // Who takes some of them is getting on.
                 let so_far = if done.is_empty() { queue.failures } else { 0 };
                 queue.failures = so_far.saturating_add(1);
-                let pause = match trouble.retry_after {
-                    Some(asked) => asked.clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
-                    None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, queue.failures),
-                };
-                let pause_in_hurry = match trouble.retry_after {
-                    Some(_) => pause,
-                    None => pause.min(RETRY_BASE),
-                };
-                State::Again {
-                    at: now + pause,
-                    at_in_hurry: now + pause_in_hurry,
-                }
+                let asked = trouble.retry_after;
+                State::Again(Again::after(asked, queue.failures, now, jitter))
             }
         };
         self.len -= gone.len();
@@ -387,7 +366,7 @@ impl Notifications {
         let Some(queue) = queue.and_then(Option::as_mut) else {
             return false;
         };
-        let is_old = |at: Mono| now.since(at) >= NOTED_EVERY;
+        let is_old = |at: Mono| now.since(at) >= SAME_TROUBLE_NOTED_EVERY;
         let is_news = queue.refusal_noted.is_none_or(is_old);
         if is_news {
             queue.refusal_noted = Some(now);
@@ -407,8 +386,9 @@ impl Notifications {
         let Some(queue) = queue.and_then(Option::as_mut) else {
             return false;
         };
-        let is_other =
-            |(at, known): &(Mono, Box<str>)| **known != *reason && now.since(*at) >= NOTED_EVERY;
+        let is_other = |(at, known): &(Mono, Box<str>)| {
+            **known != *reason && now.since(*at) >= SAME_TROUBLE_NOTED_EVERY
+        };
         let is_news = !was_troubled || queue.trouble_noted.as_ref().is_none_or(is_other);
         if is_news {
             queue.trouble_noted = Some((now, reason.into()));

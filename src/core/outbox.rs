@@ -10,7 +10,7 @@
 //! stays there until the collector has acknowledged it, so a re-send is the same spans, encoded once, byte for byte.
 //! Nothing is ever dropped: when the outbox is full, the core stops polling.
 
-use super::backoff::Jitter;
+use super::backoff::{Again, Jitter};
 use super::ids::RunKey;
 use super::limits;
 use super::time::Mono;
@@ -132,16 +132,12 @@ enum State {
         batch: u64,
         len: usize,
     },
-    /// The first `len` spans go again at `at`, or at `at_in_hurry`, which is earlier where the pause is our own.
+    /// The first `len` spans go again.
     Again {
         len: usize,
-        at: Mono,
-        at_in_hurry: Mono,
+        again: Again,
     },
 }
-
-/// The pause after the first failure.
-const RETRY_BASE: Duration = Duration::from_secs(1);
 
 impl Outbox {
     /// An empty one, whose spans are numbered from `first_sequence`.
@@ -201,13 +197,7 @@ impl Outbox {
         self.bytes = self.queue.iter().map(|w| w.span.stored_bytes()).sum();
         self.state = match self.state {
             State::InFlight { batch, .. } if kept > 0 => State::InFlight { batch, len: kept },
-            State::Again {
-                at, at_in_hurry, ..
-            } if kept > 0 => State::Again {
-                len: kept,
-                at,
-                at_in_hurry,
-            },
+            State::Again { again, .. } if kept > 0 => State::Again { len: kept, again },
             _ => State::Idle,
         };
     }
@@ -257,8 +247,7 @@ impl Outbox {
     pub fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
         let len = match self.state {
             State::InFlight { .. } => return None,
-            State::Again { at, .. } if !hurry && now < at => return None,
-            State::Again { at_in_hurry, .. } if now < at_in_hurry => return None,
+            State::Again { again, .. } if now < again.at(hurry) => return None,
             State::Again { len, .. } => len,
             State::Idle if self.due(now, hurry) => self.front_len(),
             State::Idle => return None,
@@ -277,8 +266,7 @@ impl Outbox {
     pub fn next_deadline(&self, hurry: bool) -> Option<Mono> {
         match self.state {
             State::InFlight { .. } => None,
-            State::Again { at_in_hurry, .. } if hurry => Some(at_in_hurry),
-            State::Again { at, .. } => Some(at),
+            State::Again { again, .. } => Some(again.at(hurry)),
             State::Idle => Some(self.queue.front()?.since + self.policy.schedule_delay),
         }
     }
@@ -311,8 +299,7 @@ impl Outbox {
                 behind.sort_by_key(|waiting| waiting.span.sequence);
                 self.state = State::Again {
                     len: len / 2,
-                    at: now,
-                    at_in_hurry: now,
+                    again: Again::at_once(now),
                 };
                 Settled::Split
             }
@@ -326,21 +313,9 @@ impl Outbox {
             }
             ExportOutcome::Retry { retry_after, .. } => {
                 self.failures = self.failures.saturating_add(1);
-                let pause = match retry_after {
-                    // "Retry-After: 0" is said, and would have a collector in trouble asked in a tight loop.
-                    Some(asked) => (*asked).clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
-                    None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, self.failures),
-                };
-                let pause_in_hurry = match retry_after {
-                    Some(_) => pause,
-                    None => pause.min(RETRY_BASE),
-                };
-                self.state = State::Again {
-                    len,
-                    at: now + pause,
-                    at_in_hurry: now + pause_in_hurry,
-                };
-                Settled::Later(pause)
+                let again = Again::after(*retry_after, self.failures, now, jitter);
+                self.state = State::Again { len, again };
+                Settled::Later(again.at(false).since(now))
             }
         }
     }

@@ -148,6 +148,17 @@ pub enum State {
     Ended(Outcome),
 }
 
+impl State {
+    /// The word for it; of an end, how it ended.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Running => "running",
+            State::Ended(outcome) => outcome.as_str(),
+        }
+    }
+}
+
 /// How a workflow or a stage ended, in the words of `cicd.pipeline.result`.
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

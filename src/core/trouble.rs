@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
 /// connections and time-outs by turns: each kind of trouble is news once in this time.
-const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
+pub(super) const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
 /// Different oddities of one monitor that are noted before it is enough.
 const ODDITIES_MAX: usize = 64;
 

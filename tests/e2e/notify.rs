@@ -5,7 +5,7 @@ use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Request, Server};
 use crate::support::monitored::Monitored;
-use crate::support::program::farspan;
+use crate::support::program::{Call, farspan};
 use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
 use crate::support::spans::{Seen, hex};
@@ -28,6 +28,12 @@ fn monitored(finished: Value) -> Monitored {
     let monitored = Monitored::by(json!([]));
     let monitors = telling(&monitored.rig, finished);
     with(monitored, monitors)
+}
+
+/// With its state in a file there.
+fn kept_in(directory: &Folder, call: Call) -> Call {
+    call.env("FARSPAN_STATE", "file")
+        .env("FARSPAN_STATE_DIR", directory.path().display())
 }
 
 fn with(monitored: Monitored, monitors: Value) -> Monitored {
@@ -356,10 +362,7 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
     let mut server = Server::stopped(localhost, |_| Answer::new(200).into());
     let directory = Folder::new();
     let mut monitored = monitored(json!({ "url": server.url() }));
-    monitored.call = monitored
-        .call
-        .env("FARSPAN_STATE", "file")
-        .env("FARSPAN_STATE_DIR", directory.path().display());
+    monitored.call = kept_in(&directory, monitored.call);
     let rig = &monitored.rig;
     for id in ["a", "b"] {
         rig.api.script(id, short_story(id));
@@ -428,10 +431,7 @@ fn a_slow_receiver_is_told_nothing_twice_because_of_a_stop() {
     });
     let directory = Folder::new();
     let mut monitored = monitored(json!({ "url": server.url() }));
-    monitored.call = monitored
-        .call
-        .env("FARSPAN_STATE", "file")
-        .env("FARSPAN_STATE_DIR", directory.path().display());
+    monitored.call = kept_in(&directory, monitored.call);
     let rig = &monitored.rig;
     let all: Vec<String> = (0..45).map(|n| format!("w{n}")).collect();
     for id in &all {
@@ -567,10 +567,7 @@ fn what_was_to_be_told_to_nobody_any_more_is_said_and_stays() {
     let mut server = Server::stopped(localhost, |_| Answer::new(200).into());
     let directory = Folder::new();
     let mut telling = monitored(json!({ "url": server.url() }));
-    telling.call = telling
-        .call
-        .env("FARSPAN_STATE", "file")
-        .env("FARSPAN_STATE_DIR", directory.path().display());
+    telling.call = kept_in(&directory, telling.call);
     telling.rig.api.script("w", short_story("w"));
     let farspan = telling.start();
     telling.rig.submit("w");

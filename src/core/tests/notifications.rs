@@ -34,6 +34,20 @@ fn notified(rig: &mut Rig, trouble: Option<NotifyTrouble>) {
     }));
 }
 
+/// The receiver never takes the first of what it is told: of which run that is.
+fn refused(rig: &mut Rig) -> RunKey {
+    let notify = rig.notified.remove(0);
+    let run = notify.notifications[0].run;
+    rig.handle(Input::Notified(Notified {
+        monitor: notify.monitor,
+        batch: notify.batch,
+        taken: Vec::new(),
+        refused: vec![(run, "HTTP 400".into())],
+        trouble: None,
+    }));
+    run
+}
+
 fn put(rig: &mut Rig) -> Notification {
     let mut changes = rig.core.take_changes().into_iter();
     let put = changes.find_map(|change| match change {
@@ -164,35 +178,21 @@ fn trouble_is_noted_once_and_so_is_its_end() {
 fn what_a_receiver_refuses_holds_up_nothing() {
     let mut rig = finished(announcing());
     rig.notes();
-    let notify = rig.notified.remove(0);
-    rig.handle(Input::Notified(Notified {
-        monitor: 0,
-        batch: notify.batch,
-        taken: Vec::new(),
-        refused: vec![(notify.notifications[0].run, "HTTP 400".into())],
-        trouble: None,
-    }));
+    let run = refused(&mut rig);
     assert_eq!(rig.core.notifications_waiting(), 0);
     assert_eq!(rig.core.counters().notifications_refused, 1);
-    let refused = Note::NotifyRefused {
+    let note = Note::NotifyRefused {
         monitor: 0,
-        run: notify.notifications[0].run,
+        run,
         message: "HTTP 400".into(),
     };
-    assert_eq!(rig.notes(), [refused]);
+    assert_eq!(rig.notes(), [note]);
     // One that refuses them all does not fill the log.
     rig.start(0, "v");
     let (_, poll) = rig.next_poll();
     rig.answer(&poll, completed());
     rig.notes();
-    let notify = rig.notified.remove(0);
-    rig.handle(Input::Notified(Notified {
-        monitor: 0,
-        batch: notify.batch,
-        taken: Vec::new(),
-        refused: vec![(notify.notifications[0].run, "HTTP 400".into())],
-        trouble: None,
-    }));
+    refused(&mut rig);
     assert_eq!(rig.notes(), []);
     assert_eq!(rig.core.counters().notifications_refused, 2);
 }

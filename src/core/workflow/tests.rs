@@ -1808,18 +1808,21 @@ fn whatever_the_answers_the_trace_is_whole() {
     .budget_ms(1_000);
 }
 
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let bytes = (0..hex.len()).step_by(2);
+    bytes
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
+}
+
 /// Version 1 as it was released, after the first three answers below: such bytes are in users' stores.
 const RECORD_1: &str = "01047269736b8080a5e6a88ad7de2f027731010255319d0c4a44a2cc3ef02e43117528cb0155319d0c4a44a2cc3ef02e43117528cbb87e9a101a09073503010876656e646f723d31010180d889a1dbb8d5de2f8080e0dae2b8d5de2f0103312d3002046465736b0005726174657304726f7773010d01018080e0dae2b8d5de2f0001036f64640180c88ffb87b9d5de2f000280c88ffb87b9d5de2f0c496e697469616c697a696e6780d8eebbd2b9d5de2f0a50726f63657373696e6701010c496e697469616c697a696e6704044c6f616401000352756e00010000020180a0b9c180b9d5de2f000104736c6f770180c88ffb87b9d5de2f0180e8cdfc9cbad5de2f0280c88ffb87b9d5de2f0c496e697469616c697a696e6780d8eebbd2b9d5de2f0a50726f63657373696e67010109436f6d706c65746564034f7574000004536b697001000180a8b694eab8d5de2f80a0b9c180b9d5de2f";
 
 #[test]
 fn a_record_of_version_1_is_read_for_ever() {
-    let bytes: Vec<u8> = (0..RECORD_1.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&RECORD_1[at..at + 2], 16).unwrap())
-        .collect();
     let mut naming = naming();
     naming.limits.events = 2;
-    let record = record::decode(&bytes).unwrap();
+    let record = record::decode(&bytes_of(RECORD_1)).unwrap();
     assert_eq!((&*record.monitor, record.deadline), ("risk", wall("3600")));
     // What a farspan that reads version 1 as it was has to make of it.
     let mut event = event();
@@ -1973,11 +1976,7 @@ fn a_record_of_version_2_is_read_for_ever() {
     };
     let written = hex(&workflow);
     expect!["03047269736b8080a5e6a88ad7de2f0277310102d58649d10343e263006eebbd19654d0f00010180d889a1dbb8d5de2f8080e0dae2b8d5de2f000002018080e0dae2b8d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0280c88ffb87b9d5de2f0a50726f63657373696e6780c88ffb87b9d5de2f09436f6d706c657465640005036a6f6200010000010180a8b694eab8d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f61010004676174650100036a6f6200010000010180e8e8e1a5b9d5de2f00000180c88ffb87b9d5de2f000180c88ffb87b9d5de2f0a50726f63657373696e6700056a6f622f6200010101620002018090bf9badb9d5de2f00000180c88ffb87b9d5de2f0180c88ffb87b9d5de2f0180c88ffb87b9d5de2f09436f6d706c657465640000010180b0b3e7d3b8d5de2f010155319d0c4a44a2cc3ef02e43117528cbb87e9a101a090735010001010201032f2f7701016200013100040001000101018094cbb7e6b8d5de2f0100000180e8e8e1a5b9d5de2f010180d08ccef1b8d5de2f80f8e287f9b8d5de2f01032f2f6a0104706f6f6c0005736d616c6c00020101000302000100000100010000000000000004020001010001010300000000000000000000"].assert_eq(&written);
-    let bytes: Vec<u8> = (0..RECORD_2.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&RECORD_2[at..at + 2], 16).unwrap())
-        .collect();
-    let record = record::decode(&bytes).unwrap();
+    let record = record::decode(&bytes_of(RECORD_2)).unwrap();
     assert_eq!((&*record.monitor, record.deadline), ("risk", wall("3600")));
     assert_eq!(hex(&record.workflow), written);
 }

@@ -266,14 +266,10 @@ pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
 }
 
 fn told_of(progress: Progress<&str>) -> String {
-    let state = match progress.state {
-        State::Pending => "pending".to_owned(),
-        State::Running => "running".to_owned(),
-        State::Ended(outcome) => outcome.as_str().to_owned(),
-    };
+    let state = progress.state.as_str();
     let mut text = match progress.status {
         Some(status) => format!("{status}={state}"),
-        None => state,
+        None => state.to_owned(),
     };
     // The day goes without saying.
     let time = |t: Wall| t.to_string().replace("2026-11-20T", "");
