@@ -20,8 +20,8 @@ use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
 use farspan::core::{Action, Answer, Core, Input, Monitor, Pace, Poll, Polled, Settings};
+use farspan::deliver::otlp;
 use farspan::mapping::Mapping;
-use farspan::otlp;
 use std::time::{Duration, Instant};
 use support::{body_of, memory_of, row};
 

@@ -12,10 +12,11 @@
 mod support;
 
 use crossbeam_channel::bounded;
+use farspan::api::poller;
 use farspan::config::{Config, Environment, Poll};
 use farspan::core::event::{Sampling, StartEvent};
-use farspan::http::{self, NameCache, Trust};
-use farspan::{poller, run};
+use farspan::http::client::{self, NameCache, Trust};
+use farspan::run;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -82,7 +83,7 @@ fn agent_with_a_cache() -> Agent {
 
 fn agent_of_ours() -> Agent {
     let names = NameCache::default();
-    let agent = http::agent(
+    let agent = client::agent(
         poller::TIMEOUTS,
         "http://127.0.0.1",
         &Trust::default(),

@@ -3,7 +3,7 @@
 //! With a token, whoever does not bring it hears 401. Without one it listens to this host alone, as the configuration
 //! sees to; and what a browser sends for a page is refused, for any page can send something to this host.
 
-use crate::serve::{Request, Response, Server, Serving};
+use crate::http::server::{Request, Response, Server, Serving};
 use sha2::{Digest, Sha256};
 use std::io;
 

@@ -7,7 +7,7 @@ use farspan::config::Redis;
 use farspan::config::{Config, Environment, Errors, Source};
 #[cfg(feature = "demo")]
 use farspan::demo;
-use farspan::logging;
+use farspan::os::logging;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
         Command::Check { config, offline } => {
             let config = Config::load_to_watch(env, config.as_deref())?;
             start_log(&config);
-            Ok(farspan::check::run(&config, offline))
+            Ok(farspan::command::check::run(&config, offline))
         }
         Command::Probe(options) => {
             let file = options.config.as_deref();
@@ -59,13 +59,13 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
                 false => Config::load(env, file)?,
             };
             logging::start(&Log::load_quiet(env)?);
-            let probed = farspan::probe::run(&options, &config, env);
+            let probed = farspan::command::probe::run(&options, &config, env);
             Ok(probed.unwrap_or_else(|mistake| misused(&mistake)))
         }
         Command::Trace(options) => {
             let config = Config::load_to_watch(env, options.config.as_deref())?;
             logging::start(&Log::load_quiet(env)?);
-            let traced = farspan::trace::run(&options, config, env);
+            let traced = farspan::command::trace::run(&options, config, env);
             Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
         #[cfg(feature = "demo")]

@@ -18,7 +18,7 @@ use farspan::intake::message;
 use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
 use farspan::mapping::pointer::Pointer;
 use farspan::mapping::{self, Mapping, Part, Reading, Unreadable};
-use farspan::otlp;
+use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;

@@ -7,7 +7,7 @@ use farspan::core::span::Span;
 use farspan::core::time::Wall;
 use farspan::core::workflow::record::{decode, encode};
 use farspan::core::workflow::{Abandoned, Naming};
-use farspan::otlp;
+use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,7 +3,7 @@
 
 use ::http::{HeaderMap, HeaderValue, header};
 use farspan::core::time::{Mono, Wall};
-use farspan::http;
+use farspan::http::client;
 use jiff::fmt::StdFmtWrite;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use libfuzzer_sys::fuzz_target;
@@ -14,13 +14,13 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let mut headers = HeaderMap::new();
-    assert_eq!(http::date(&headers), None);
+    assert_eq!(client::date(&headers), None);
     headers.insert(header::RETRY_AFTER, value.clone());
     headers.insert(header::DATE, value.clone());
-    let date = http::date(&headers);
+    let date = client::date(&headers);
     for now in [i64::MIN, 0, 1_795_168_560_500_000_000, i64::MAX] {
         let now = Wall::from_unix_ns(now);
-        let asked = http::retry_after(&headers, now);
+        let asked = client::retry_after(&headers, now);
         if let Some(asked) = asked {
             // Whatever is asked for, it can be added to the present.
             assert!(Mono::from_duration(asked) + asked >= Mono::from_duration(asked));
@@ -51,5 +51,5 @@ fn reads_back(date: Wall) {
         .unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(header::DATE, text.parse().unwrap());
-    assert_eq!(http::date(&headers), Some(date), "{text}");
+    assert_eq!(client::date(&headers), Some(date), "{text}");
 }

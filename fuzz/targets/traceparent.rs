@@ -6,7 +6,7 @@ use farspan::core::ids::TraceContext;
 use farspan::core::limits;
 use farspan::core::span::{Link, Parent, Span, SpanStatus};
 use farspan::core::time::Wall;
-use farspan::otlp;
+use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;

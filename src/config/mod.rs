@@ -10,9 +10,9 @@ mod reload;
 mod settings;
 pub(crate) mod values;
 
+use crate::api::credentials::SecretSource;
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
-use crate::credentials::SecretSource;
 use crate::intake::carrier::Formats;
 use log::LevelFilter;
 use monitors::{ForAll, Monitor};
@@ -23,7 +23,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use crate::credentials::Secret;
+pub use crate::api::credentials::Secret;
 pub use reload::{Change, Source};
 pub(crate) use settings::help;
 

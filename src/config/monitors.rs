@@ -10,11 +10,10 @@ use super::json::{Node, Object, kind_of, merge};
 use super::otel::{self, PemKind};
 use super::values::{self, Reason, shown};
 use super::{Api, Pem, Poll, Redis, Secret};
+use crate::api::credentials::{Auth, SecretSource};
 use crate::core::snapshot::{Outcome, State};
 use crate::core::workflow::ContextUse;
 use crate::core::{Adaptive, Pace};
-use crate::credentials::{Auth, SecretSource};
-use crate::files;
 use crate::mapping::Mapping;
 use crate::mapping::definition::{
     Children, Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Request, Stages,
@@ -22,6 +21,7 @@ use crate::mapping::definition::{
 };
 use crate::mapping::pointer::Pointer;
 use crate::mapping::template::{BodyTemplate, IdPattern, Template, push_segment};
+use crate::os::files;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};

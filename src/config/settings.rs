@@ -3,8 +3,8 @@
 use super::json::Node;
 use super::values::{self, Reason, redacted_url, shown};
 use super::{Environment, Errors, Secret};
-use crate::credentials::SecretSource;
-use crate::files;
+use crate::api::credentials::SecretSource;
+use crate::os::files;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};

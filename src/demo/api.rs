@@ -5,11 +5,11 @@
 use super::script::{DotNetTime, Pace, Plan, Rng, Status};
 use super::{complain, fresh_seed, say};
 use crate::cli::ApiOptions;
-use crate::clock;
 use crate::core::limits::{POLLERS_MAX, WORKFLOW_ID_BYTES_MAX, WORKFLOWS_MAX};
 use crate::core::time::{Mono, Now};
-use crate::serve::{Request, Response, Server, Serving};
-use crate::signals;
+use crate::http::server::{Request, Response, Server, Serving};
+use crate::os::clock;
+use crate::os::signals;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;

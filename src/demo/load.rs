@@ -129,8 +129,8 @@ fn draw_parent(rng: &mut Rng) -> TraceContext {
 mod publisher {
     use super::super::{complain, fresh_seed, say};
     use super::{LoadOptions, events};
-    use crate::clock;
     use crate::config;
+    use crate::os::clock;
     use crossbeam_channel::{Receiver, RecvTimeoutError};
     use redis::{Client, Connection, RedisResult};
     use std::convert::Infallible;
@@ -143,7 +143,7 @@ mod publisher {
     ///
     /// Fails when Redis cannot be reached or is lost on the way.
     pub fn run(options: &LoadOptions, redis: &config::Redis) -> ExitCode {
-        let stopped = match crate::signals::stop() {
+        let stopped = match crate::os::signals::stop() {
             Ok(stopped) => stopped,
             Err(error) => {
                 complain(&format!("cannot listen to signals: {error}"));

@@ -7,8 +7,8 @@ pub mod load;
 pub mod script;
 pub mod show;
 
-use crate::clock;
-use crate::console::say;
+use crate::os::clock;
+use crate::terminal::console::say;
 use std::io::{self, Write};
 
 /// A seed that differs from run to run.

@@ -4,7 +4,6 @@
 
 use super::{api, complain, fresh_seed, load, say};
 use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
-use crate::clock;
 use crate::config::{Config, Environment, Errors, Poll};
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::TraceId;
@@ -12,9 +11,10 @@ use crate::core::limits;
 use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
 use crate::demo::script::Plan;
+use crate::os::clock;
+use crate::os::signals;
 use crate::run::{self, Report, SPANS_QUEUE};
-use crate::signals;
-use crate::waterfall;
+use crate::terminal::waterfall;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;

@@ -14,7 +14,9 @@
 use super::document::{Node, Step};
 use super::message::{Dialect, Malformed};
 use super::mistakes::Mistakes;
-use crate::clock;
+use crate::api::exchange::{
+    self, Api, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io,
+};
 use crate::core::backoff::Jitter;
 use crate::core::event::{Attributes, Sampling, StartEvent};
 use crate::core::ids::RunKey;
@@ -22,12 +24,12 @@ use crate::core::limits;
 use crate::core::time::{Mono, Wall};
 use crate::core::workflow::cut;
 use crate::core::{Listing, PollFailure, PollFailureReason};
-use crate::exchange::{self, Api, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io};
-use crate::http::{self, NameCache, Trust};
+use crate::http::client::{self, NameCache, Trust};
 use crate::mapping::definition::{Pages, Request, Times};
 use crate::mapping::pointer::Pointer;
 use crate::mapping::template::{BodyTemplate, Variables};
 use crate::mapping::{BYTE_ORDER_MARK, Page};
+use crate::os::clock;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -95,7 +97,7 @@ pub fn start(
     (trust, names): (&Trust, &NameCache),
     ways: Ways,
 ) -> Result<(), String> {
-    let agent = http::agent(exchange::TIMEOUTS, &api.base_url, trust, names)?;
+    let agent = client::agent(exchange::TIMEOUTS, &api.base_url, trust, names)?;
     let mut discoverer = Discoverer {
         paths: discovery.paths(),
         names_since: discovery.names_since(),
@@ -526,7 +528,7 @@ fn variables(since: Wall) -> Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::{Auth, Credentials};
+    use crate::api::credentials::{Auth, Credentials};
     use crossbeam_channel::{bounded, never, unbounded};
 
     fn discoverer(events: Sender<StartEvent>) -> Discoverer {
@@ -553,7 +555,7 @@ mod tests {
             paths: discovery.paths(),
             names_since: discovery.names_since(),
             discovery,
-            agent: http::agent(exchange::TIMEOUTS, base_url, &trust, &names).unwrap(),
+            agent: client::agent(exchange::TIMEOUTS, base_url, &trust, &names).unwrap(),
             names,
             api: Arc::new(Api {
                 base_url: base_url.to_owned(),

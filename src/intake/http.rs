@@ -11,7 +11,7 @@ use super::carrier::{Carrier, percent_decoded};
 use super::message::{self, Beside, Malformed, Message, Reading};
 use super::mistakes::Mistakes;
 use super::posted::{Admission, Posted};
-use crate::serve::{Request, Response};
+use crate::http::server::{Request, Response};
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! What is wrong with events, in the log: a thousand bad events are a thousand counts and one line.
 
 use super::message::{Malformed, Message};
-use crate::clock;
 use crate::core::time::Mono;
+use crate::os::clock;
 use std::collections::HashMap;
 use std::time::Duration;
 

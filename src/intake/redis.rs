@@ -5,11 +5,11 @@
 
 use super::message;
 use super::mistakes::Mistakes;
-use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
-use crate::link::{self, told};
+use crate::os::clock;
+use crate::redis_client::{self, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use redis::{Client, RedisError, RedisResult};
 use std::convert::Infallible;
@@ -124,7 +124,7 @@ impl Listener {
         deaf_since: &mut Option<Mono>,
         stopped: &Receiver<Infallible>,
     ) -> Result<Ended, Ended> {
-        let mut connection = link::connect(&self.client, CONNECT_TIMEOUT)?;
+        let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
         let mut pubsub = connection.as_pubsub();
         let channels = self.subscription.channels.iter();
         let channels: Vec<&str> = channels.map(|(channel, _)| &**channel).collect();
@@ -195,11 +195,11 @@ pub fn ping(url: &str, keeps: bool) -> Result<String, String> {
     let client = Client::open(url).map_err(|e| told(&e))?;
     let place = client.get_connection_info().addr().to_string();
     let pong = || -> RedisResult<Option<String>> {
-        let mut connection = link::connect(&client, CONNECT_TIMEOUT)?;
+        let mut connection = redis_client::connect(&client, CONNECT_TIMEOUT)?;
         let _: redis::Value = redis::cmd("PING").query(&mut connection)?;
         match keeps {
-            true => link::require_version(&mut connection),
-            false => link::version(&mut connection),
+            true => redis_client::require_version(&mut connection),
+            false => redis_client::version(&mut connection),
         }
     };
     match pong() {

@@ -13,12 +13,12 @@
 
 use super::message::{self, Malformed};
 use super::mistakes::Mistakes;
-use crate::clock;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::time::Mono;
-use crate::link;
+use crate::os::clock;
+use crate::redis_client;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use redis::{Client, Connection, RedisError, RedisResult, Value};
 use std::collections::HashSet;
@@ -140,7 +140,7 @@ pub fn listen(
     settled: Receiver<Settled>,
     stopped: Receiver<Infallible>,
 ) -> Result<Listening, String> {
-    let client = Client::open(stream.url.as_str()).map_err(|e| link::told(&e))?;
+    let client = Client::open(stream.url.as_str()).map_err(|e| redis_client::told(&e))?;
     let (ended, listening) = bounded(0);
     let now = clock::now().mono;
     let mut reader = Reader {
@@ -214,8 +214,8 @@ impl Reader {
             };
             failures += 1;
             let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
-            let (place, key, words) = (&self.place, &self.stream.key, link::told(&error));
-            if link::is_too_old(&error) {
+            let (place, key, words) = (&self.place, &self.stream.key, redis_client::told(&error));
+            if redis_client::is_too_old(&error) {
                 if words != said {
                     log::error!("stream {key} on Redis at {place}: {words}; still trying");
                 }
@@ -235,9 +235,9 @@ impl Reader {
     }
 
     fn work(&mut self, failures: &mut u32) -> Result<(), Ended> {
-        let mut connection = link::connect(&self.client, PATIENCE)?;
+        let mut connection = redis_client::connect(&self.client, PATIENCE)?;
         let connection = &mut connection;
-        link::require_version(connection)?;
+        redis_client::require_version(connection)?;
         self.make_group(connection)?;
         *failures = 0;
         log::info!(
@@ -316,7 +316,7 @@ impl Reader {
         command.arg("STREAMS").arg(&self.stream.key).arg(after);
         let answer: Value = command.query(connection)?;
         // One stream: its name, its entries.
-        let mut stream = link::elements(answer).into_iter();
+        let mut stream = redis_client::elements(answer).into_iter();
         let entries = match stream.next() {
             Some(Value::Array(mut name_and_entries)) => name_and_entries.pop(),
             _ => stream.next(),
@@ -469,8 +469,11 @@ impl Reader {
                 .arg("COUNT")
                 .arg(COUNT)
                 .query(connection)?;
-            let mut answer = link::elements(answer).into_iter();
-            cursor = answer.next().and_then(link::text).unwrap_or_default();
+            let mut answer = redis_client::elements(answer).into_iter();
+            cursor = answer
+                .next()
+                .and_then(redis_client::text)
+                .unwrap_or_default();
             let entries = answer.next().map(read_entries).unwrap_or_default();
             self.take(connection, entries)?;
             if cursor.is_empty() || cursor == "0-0" || self.is_stopped() {
@@ -508,7 +511,7 @@ impl Reader {
                 log::error!(
                     "entry {id} is malformed and cannot be moved to {}.dead: {}",
                     self.stream.key,
-                    link::told(&error)
+                    redis_client::told(&error)
                 );
                 Ok(())
             }
@@ -527,12 +530,14 @@ fn start(bytes: &[u8]) -> &[u8] {
 
 fn read_entries(value: Value) -> Vec<Entry> {
     let read = |entry: Value| {
-        let mut id_and_fields = link::elements(entry).into_iter();
-        let id = id_and_fields.next().and_then(link::text)?.into();
+        let mut id_and_fields = redis_client::elements(entry).into_iter();
+        let id = id_and_fields.next().and_then(redis_client::text)?.into();
         let fields = match id_and_fields.next() {
             None | Some(Value::Nil) => None,
             Some(fields) => {
-                let mut parts = link::elements(fields).into_iter().filter_map(link::bytes);
+                let mut parts = redis_client::elements(fields)
+                    .into_iter()
+                    .filter_map(redis_client::bytes);
                 let mut pairs = Vec::new();
                 while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
                     pairs.push((name, value));
@@ -542,5 +547,8 @@ fn read_entries(value: Value) -> Vec<Entry> {
         };
         Some(Entry { id, fields })
     };
-    link::elements(value).into_iter().filter_map(read).collect()
+    redis_client::elements(value)
+        .into_iter()
+        .filter_map(read)
+        .collect()
 }

@@ -10,11 +10,11 @@
 
 use super::Loop;
 use super::targets::{paces, targets};
-use crate::clock;
 use crate::config::{Config, Errors, Source};
 use crate::core::Input;
-use crate::logging;
-use crate::systemd::{Stage, State, StateRoom, Status, Supervisor};
+use crate::os::clock;
+use crate::os::logging;
+use crate::os::systemd::{Stage, State, StateRoom, Status, Supervisor};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::time::Duration;

@@ -4,8 +4,8 @@ use super::{Loop, targets};
 use crate::config::Config;
 use crate::core::ids::RunKey;
 use crate::core::notification::{Notified, Notify};
-use crate::http::NameCache;
-use crate::notify::Notifier;
+use crate::deliver::notify::Notifier;
+use crate::http::client::NameCache;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::HashSet;
 

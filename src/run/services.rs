@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::config::monitors::{Monitor, Service};
 use crate::core::span;
-use crate::otlp::Envelope;
+use crate::deliver::otlp::Envelope;
 use std::sync::Arc;
 
 const NAME: &str = "service.name";

@@ -5,8 +5,8 @@ use super::stopping;
 use super::{Loop, targets};
 #[cfg(feature = "admin")]
 use crate::admin;
-#[cfg(feature = "redis")]
-use crate::clock;
+use crate::api::exchange::Api;
+use crate::api::poller::Target;
 use crate::config::Config;
 use crate::config::monitors;
 #[cfg(feature = "redis")]
@@ -15,8 +15,9 @@ use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
 use crate::core::{Input, Listing};
-use crate::exchange::Api;
-use crate::http::NameCache;
+use crate::http::client::NameCache;
+#[cfg(feature = "admin")]
+use crate::http::server::{Server, Serving};
 #[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
 use crate::intake::discovery::Ways;
@@ -25,9 +26,8 @@ use crate::intake::posted::{Admission, Posted};
 #[cfg(feature = "redis")]
 use crate::intake::stream::{self, Stream};
 use crate::intake::{discovery, lines};
-use crate::poller::Target;
-#[cfg(feature = "admin")]
-use crate::serve::{Server, Serving};
+#[cfg(feature = "redis")]
+use crate::os::clock;
 #[cfg(feature = "redis")]
 use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};

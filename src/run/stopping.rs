@@ -12,15 +12,15 @@
 //! later by an answer that the store waits for then, and so does its farewell behind them.
 
 use super::{Loop, exported};
-use crate::clock;
-use crate::console::Console;
 use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::outbox::ExportOutcome;
 use crate::core::time::Mono;
 use crate::core::{Input, Polled};
+use crate::os::clock;
+use crate::os::systemd::{Stage, State};
 use crate::store::PATIENCE_MAX;
-use crate::systemd::{Stage, State};
+use crate::terminal::console::Console;
 use crossbeam_channel::{Receiver, never, select};
 use std::time::Duration;
 

@@ -1,16 +1,16 @@
 //! From the configuration's monitors to what pollers ask, and to what the core knows of each.
 
 use super::services;
+use crate::api::credentials::Credentials;
+use crate::api::exchange::{self, Api};
+use crate::api::poller::Target;
 use crate::config::monitors::{self, Finished, Monitor};
 use crate::config::{Config, Pem, Redis};
 use crate::core::ids::RunsBy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace};
-use crate::credentials::Credentials;
-use crate::exchange::{self, Api};
-use crate::http::{self, NameCache, Trust};
-use crate::notify;
-use crate::poller::Target;
+use crate::deliver::notify;
+use crate::http::client::{self, NameCache, Trust};
 use std::collections::HashSet;
 use std::sync::Arc;
 use ureq::http::{HeaderName, HeaderValue, Uri};
@@ -84,7 +84,7 @@ pub(super) fn receiver(
         Finished::Http { url, auth } => {
             let trust = Trust::default();
             notify::Way::Http(Box::new(notify::HttpWay {
-                agent: http::agent(exchange::TIMEOUTS, url, &trust, names)?,
+                agent: client::agent(exchange::TIMEOUTS, url, &trust, names)?,
                 api: Api {
                     base_url: url.clone(),
                     headers: Vec::new(),

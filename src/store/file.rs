@@ -4,12 +4,12 @@
 //! and a new one begun: farspan that cannot start traces nothing at all.
 
 use super::{Committed, Store, StoreError, View};
-use crate::clock;
 use crate::core::ids::RunKey;
 use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::Wall;
 use crate::core::{Change, Stored};
+use crate::os::clock;
 use redb::{
     Database, DatabaseError, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageError, Table, TableDefinition, Value, WriteTransaction,

@@ -18,14 +18,14 @@
 //! `ARCHITECTURE.md`, *Fleet*, has the reasoning.
 
 use super::{Committed, PATIENCE_MAX, Store, StoreError, View};
-use crate::clock;
 use crate::core::ids::RunKey;
 use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::{Mono, Now};
 use crate::core::workflow::record;
 use crate::core::{Change, Refusal, Stored};
-use crate::link;
+use crate::os::clock;
+use crate::redis_client;
 use redis::{Client, Cmd, Connection, RedisError, RedisResult, Value};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -312,8 +312,8 @@ impl RedisStore {
     /// # Errors
     /// The URL is none.
     pub fn new(fleet: Fleet) -> Result<Self, StoreError> {
-        let client =
-            Client::open(fleet.url.as_str()).map_err(|e| StoreError::new(link::told(&e)))?;
+        let client = Client::open(fleet.url.as_str())
+            .map_err(|e| StoreError::new(redis_client::told(&e)))?;
         // One hash tag, so that a cluster keeps all keys in one place.
         let plain = |text: &str| text.replace(['{', '}'], "_");
         let tag = match &fleet.namespace {
@@ -359,10 +359,10 @@ impl RedisStore {
     }
 
     fn connect(&mut self) -> RedisResult<()> {
-        let mut connection = link::connect(&self.client, self.patience())?;
-        link::require_version(&mut connection)?;
-        let [register, commit, look, claim] =
-            [REGISTER, COMMIT, LOOK, CLAIM].map(|text| link::load_script(&mut connection, text));
+        let mut connection = redis_client::connect(&self.client, self.patience())?;
+        redis_client::require_version(&mut connection)?;
+        let [register, commit, look, claim] = [REGISTER, COMMIT, LOOK, CLAIM]
+            .map(|text| redis_client::load_script(&mut connection, text));
         self.link = Some(Link {
             register: register?,
             commit: commit?,
@@ -534,7 +534,9 @@ impl RedisStore {
         let index = format!("{}runs:{}", self.prefix, self.owner());
         let members = redis::cmd("SMEMBERS").arg(index).to_owned();
         let members = self.query(&members)?;
-        let runs = link::elements(members).into_iter().filter_map(link::text);
+        let runs = redis_client::elements(members)
+            .into_iter()
+            .filter_map(redis_client::text);
         let unknown: Vec<String> = runs
             .filter(|hex| run_of(hex).is_some_and(|run| !self.mine.contains(&run)))
             .collect();
@@ -597,12 +599,12 @@ impl RedisStore {
             if count == 0 {
                 return Ok(());
             }
-            let mut refused = link::elements(self.ask(&command)?).into_iter();
+            let mut refused = redis_client::elements(self.ask(&command)?).into_iter();
             let last = written.last().copied();
             self.mine.extend(written);
             while let (Some(run), Some(why)) = (refused.next(), refused.next()) {
-                let run = link::text(run).and_then(|hex| run_of(&hex));
-                let (Some(run), Some(why)) = (run, link::text(why)) else {
+                let run = redis_client::text(run).and_then(|hex| run_of(&hex));
+                let (Some(run), Some(why)) = (run, redis_client::text(why)) else {
                     continue;
                 };
                 if why == "gone" {
@@ -664,13 +666,13 @@ impl RedisStore {
 
     fn look(&mut self) -> Result<(), Trouble> {
         let look = self.script(|link| &link.look);
-        let mut found = link::elements(self.ask(&look)?).into_iter();
+        let mut found = redis_client::elements(self.ask(&look)?).into_iter();
         let mut dead = HashSet::new();
         while let (Some(owner), Some(Value::Int(share)), Some(Value::Int(runs))) =
             (found.next(), found.next(), found.next())
         {
             let (Some(owner), Ok(share), Ok(runs)) =
-                (link::text(owner), share.try_into(), runs.try_into())
+                (redis_client::text(owner), share.try_into(), runs.try_into())
             else {
                 continue;
             };
@@ -699,15 +701,18 @@ impl RedisStore {
         command.arg(&estate.owner).arg(&estate.cursor);
         command.arg(CLAIM_AT_ONCE).arg(estate.share.min(room));
         command.arg(self.version);
-        let mut answer = link::elements(self.ask(&command)?).into_iter();
-        estate.cursor = answer.next().and_then(link::text).unwrap_or("0".into());
+        let mut answer = redis_client::elements(self.ask(&command)?).into_iter();
+        estate.cursor = answer
+            .next()
+            .and_then(redis_client::text)
+            .unwrap_or("0".into());
         let later = match answer.next() {
             Some(Value::Int(later)) => usize::try_from(later).unwrap_or_default(),
             _ => 0,
         };
         let mut claimed = 0;
         while let (Some(run), Some(fields)) = (answer.next(), answer.next()) {
-            if let Some(hex) = link::text(run) {
+            if let Some(hex) = redis_client::text(run) {
                 self.adopt(&hex, fields, committed);
             }
             claimed += 1;
@@ -731,7 +736,9 @@ impl RedisStore {
         self.mine.insert(run);
         let claimed = &mut committed.claimed;
         let mut has_record = false;
-        let mut fields = link::elements(fields).into_iter().filter_map(link::bytes);
+        let mut fields = redis_client::elements(fields)
+            .into_iter()
+            .filter_map(redis_client::bytes);
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
             if name == b"w" {
                 claimed.workflows.push((run, value));
@@ -760,9 +767,10 @@ impl RedisStore {
     fn told(&self, trouble: &Trouble) -> StoreError {
         let (place, instance) = (&self.place, &self.instance);
         match trouble {
-            Trouble::Redis(error) => {
-                StoreError::new(format_args!("Redis at {place}: {}", link::told(error)))
-            }
+            Trouble::Redis(error) => StoreError::new(format_args!(
+                "Redis at {place}: {}",
+                redis_client::told(error)
+            )),
             Trouble::Lapsed => StoreError::new(format_args!(
                 "Redis at {place}: the lease has lapsed; what nobody has taken is written anew"
             )),
@@ -779,7 +787,7 @@ impl RedisStore {
 impl Store for RedisStore {
     fn load(&mut self) -> Result<Stored, StoreError> {
         match self.connect() {
-            Err(error) if link::is_refusal(&error) => Err(self.told(&error.into())),
+            Err(error) if redis_client::is_refusal(&error) => Err(self.told(&error.into())),
             // The first commit connects, registers and takes over.
             _ => Ok(Stored::default()),
         }
@@ -826,7 +834,7 @@ impl Store for RedisStore {
                 .arg(held)
                 .query(&mut link.connection);
             if let Err(error) = left {
-                log::debug!("the lease ends by itself: {}", link::told(&error));
+                log::debug!("the lease ends by itself: {}", redis_client::told(&error));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One farspan of the fleet: the loop of `src/run.rs` around the real core, its store, and its sources of events.
+//! One farspan of the fleet: the loop of `src/run/mod.rs` around the real core, its store, and its sources of events.
 
 use super::client::{Client, Trouble, View, Wire};
 use super::reader::Reader;

@@ -3,22 +3,22 @@
 //! A line for each thing that was tried, with the key that names it and what could help. Nothing is left behind: no span,
 //! no stream, no directory.
 
-use crate::clock;
+use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
 use crate::config::monitors::{Discovery, Finished, Monitor};
 use crate::config::{Config, Otlp, Secret, State};
-use crate::console::say;
 use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
 use crate::core::time::Wall;
-use crate::http::{self, NameCache, Timeouts, Trust};
+use crate::http::client::{self, NameCache, Timeouts, Trust};
 use crate::mapping::definition::Method;
 use crate::mapping::template::Variables;
-use crate::poller;
+use crate::os::clock;
 use crate::run::{self, targets};
-use crate::waterfall::escape;
+use crate::terminal::console::say;
+use crate::terminal::waterfall::escape;
 use std::fmt::Display;
 use std::fs;
 use std::io::Read as _;
@@ -177,7 +177,7 @@ fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
     if !discovery.request.path.render(&variables, &mut url) {
         return Err("discovery.request.path: a variable in it has no value".to_owned());
     }
-    let agent = http::agent(
+    let agent = client::agent(
         TIMEOUTS,
         &url,
         &targets::trust(monitor),
@@ -207,7 +207,7 @@ fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
     };
     let response = response.map_err(|error| {
         let failure = PollFailure {
-            reason: http::reason_of(&error),
+            reason: client::reason_of(&error),
             detail: error.to_string().into(),
             retry_after: None,
         };
@@ -301,12 +301,12 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
     }
     let connection = || -> redis::RedisResult<redis::Connection> {
         let client = redis::Client::open(redis.url.expose())?;
-        crate::link::connect(&client, TIMEOUTS.connect)
+        crate::redis_client::connect(&client, TIMEOUTS.connect)
     };
     for (key, channel) in channels {
         let subscribed = connection().and_then(|mut it| it.as_pubsub().subscribe(&channel));
         let tried = subscribed.map(|()| "may be subscribed to".to_owned());
-        let tried = tried.map_err(|error| format!("{}; {key}", crate::link::told(&error)));
+        let tried = tried.map_err(|error| format!("{}; {key}", crate::redis_client::told(&error)));
         tell(&format!("channel {}", escape(&channel)), tried);
     }
     for (key, stream) in streams {
@@ -318,7 +318,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
             Ok(other) => Err(format!(
                 "is a {other} and no stream; {key} has to name another key"
             )),
-            Err(error) => Err(format!("{}; {key}", crate::link::told(error))),
+            Err(error) => Err(format!("{}; {key}", crate::redis_client::told(error))),
         };
         tell(&format!("stream {}", escape(&stream)), tried);
     }
@@ -380,7 +380,7 @@ fn ask<'h>(
     headers: impl Iterator<Item = (&'h str, String)>,
     trust: &Trust,
 ) -> Result<u16, String> {
-    let agent = http::agent(TIMEOUTS, url, trust, &NameCache::default())?;
+    let agent = client::agent(TIMEOUTS, url, trust, &NameCache::default())?;
     let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(name, value);

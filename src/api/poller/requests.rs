@@ -2,17 +2,17 @@
 
 use super::unchanged::{Unchanged, Validators};
 use super::{Probed, Target};
-use crate::clock;
+use crate::api::exchange::{
+    self, Asking, PAGES_MAX, Place, Record, Reply, Tally, failure, failure_of_io,
+};
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
-use crate::exchange::{
-    self, Asking, PAGES_MAX, Place, Record, Reply, Tally, failure, failure_of_io,
-};
-use crate::http::NameCache;
+use crate::http::client::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
 use crate::mapping::{self, Gather, Missing, Oddity, Part, Reading, Unreadable};
+use crate::os::clock;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;

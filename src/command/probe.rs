@@ -3,11 +3,10 @@
 //! What it prints is for whoever writes a mapping: the snapshot, the trace that it would give, what led nowhere, and what
 //! was there instead. Everything that comes from outside is escaped.
 
+use crate::api::poller::{self, Exchange};
 use crate::cli::ProbeOptions;
-use crate::clock;
 use crate::config::monitors::Monitor;
 use crate::config::{Config, Environment, values};
-use crate::console::say;
 use crate::core::event::{Sampling, StartEvent, Value};
 use crate::core::ids::SpanId;
 use crate::core::limits;
@@ -17,11 +16,12 @@ use crate::core::span::Span;
 use crate::core::time::Wall;
 use crate::core::workflow::{Abandoned, Naming, Verdict, Workflow, cut};
 use crate::core::{Answer, PollFailureReason};
-use crate::http::NameCache;
+use crate::http::client::NameCache;
 use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable, key_of};
-use crate::poller::{self, Exchange};
+use crate::os::clock;
 use crate::run::targets;
-use crate::waterfall::{self, escape};
+use crate::terminal::console::say;
+use crate::terminal::waterfall::{self, escape};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;

@@ -3,14 +3,14 @@
 //! What is in a file is read again when the file has changed. A token that has to be asked for is asked for by one
 //! thread at a time, before it lapses, and again when the API no longer takes it.
 
-use crate::clock;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
 use crate::core::time::Mono;
 use crate::core::workflow::cut;
-use crate::files;
-use crate::http::{self, NameCache, Timeouts, Trust};
+use crate::http::client::{self, NameCache, Timeouts, Trust};
 use crate::mapping::pointer::Pointer;
+use crate::os::clock;
+use crate::os::files;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -180,7 +180,7 @@ impl Credentials {
     /// A text that says what is wrong with the trust.
     pub fn new(auth: Auth, trust: &Trust, names: &NameCache) -> Result<Self, String> {
         let agent = match auth.token_url() {
-            Some(url) => Some(http::agent(TIMEOUTS, url, trust, names)?),
+            Some(url) => Some(client::agent(TIMEOUTS, url, trust, names)?),
             None => None,
         };
         Ok(Credentials {
@@ -396,7 +396,7 @@ impl Credentials {
         };
         let request = request.header(header::ACCEPT, "application/json");
         let response = request.send(body).map_err(|e| PollFailure {
-            reason: http::reason_of(&e),
+            reason: client::reason_of(&e),
             ..failure(&e.to_string())
         })?;
         let status = response.status();
@@ -407,7 +407,7 @@ impl Credentials {
         let reader = response.into_body().into_reader();
         let read = reader.take(BYTES_MAX).read_to_end(&mut answer);
         read.map_err(|e| PollFailure {
-            reason: http::reason_of_io(&e),
+            reason: client::reason_of_io(&e),
             ..failure(&e.to_string())
         })?;
         // serde_json's text could quote the answer.

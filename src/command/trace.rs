@@ -5,16 +5,16 @@
 
 use crate::cli::TraceOptions;
 use crate::config::{Config, Environment, State as Kept};
-use crate::console::say;
 use crate::core::event::{Sampling, StartEvent};
 use crate::core::ids::TraceId;
 use crate::core::snapshot::{Outcome, Progress, Snapshot, State};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Wall};
 use crate::core::{Answer, Note, Polled};
+use crate::os::signals;
 use crate::run::{self, Report, Sight};
-use crate::signals;
-use crate::waterfall::{self, escape};
+use crate::terminal::console::say;
+use crate::terminal::waterfall::{self, escape};
 use crossbeam_channel::{Sender, bounded, select};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

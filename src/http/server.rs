@@ -3,8 +3,8 @@
 //! In scope: keep-alive, pipelining, HEAD, bodies by length or chunked, `Expect: 100-continue` (RFC 9110, 9112).
 //! Out of scope: TLS, compression, streaming answers, upgrades. A request is whole before the handler sees it.
 
-use crate::clock;
 use crate::core::time::{Mono, Wall};
+use crate::os::clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};

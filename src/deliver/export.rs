@@ -3,12 +3,12 @@
 //! OTLP over HTTP, protobuf. It never retries and never drops: the outbox in the core does the one, and nobody the
 //! other. <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp>
 
-use crate::clock;
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::core::workflow::cut;
-use crate::http::{self, NameCache, Timeouts, Trust};
-use crate::otlp::Envelope;
+use crate::deliver::otlp::Envelope;
+use crate::http::client::{self, NameCache, Timeouts, Trust};
+use crate::os::clock;
 use crossbeam_channel::{Receiver, Sender};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -106,7 +106,7 @@ impl Connection {
             total,
         };
         let names = NameCache::default();
-        let agent = http::agent(timeouts, &destination.endpoint, &destination.trust, &names)?;
+        let agent = client::agent(timeouts, &destination.endpoint, &destination.trust, &names)?;
         let agent_name = HeaderValue::from_static(USER_AGENT);
         let mut headers = vec![(header::USER_AGENT, agent_name)];
         for (name, value) in &destination.headers {
@@ -171,7 +171,7 @@ fn retry(reason: &str) -> ExportOutcome {
 /// The specification's table: which statuses to retry, and which never.
 fn outcome_of(response: Response<ureq::Body>) -> ExportOutcome {
     let status = response.status();
-    let retry_after = http::retry_after(response.headers(), clock::now().wall);
+    let retry_after = client::retry_after(response.headers(), clock::now().wall);
     let body = response.into_body().into_with_config();
     let body = body.limit(limits::RESPONSE_BYTES_MAX).read_to_vec();
     match status.as_u16() {

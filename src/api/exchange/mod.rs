@@ -10,15 +10,15 @@ mod redirect;
 pub use pages::{PAGES_MAX, Place};
 pub use record::{Exchange, Record};
 
-use crate::clock;
+use crate::api::credentials::Credentials;
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::cut;
 use crate::core::{PollFailure, PollFailureReason};
-use crate::credentials::Credentials;
-use crate::http::{self, Timeouts};
+use crate::http::client::{self, Timeouts};
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
+use crate::os::clock;
 use record::note_headers;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
 use std::borrow::Cow;
@@ -101,16 +101,16 @@ impl Asking<'_> {
         loop {
             let credential = credentials.header()?;
             let response = self.send(url, credential.as_ref(), tally)?;
-            tally.date = http::date(response.headers());
+            tally.date = client::date(response.headers());
             let status = response.status();
             tally.status = Some(status);
             let now = clock::now().wall;
-            let limited = http::rate_limit(response.headers(), now);
+            let limited = client::rate_limit(response.headers(), now);
             if status.is_success() {
                 tally.pause = tally.pause.max(limited);
                 return Ok(Reply::Found(response));
             }
-            let peace = http::retry_after(response.headers(), now).or(limited);
+            let peace = client::retry_after(response.headers(), now).or(limited);
             tally.let_go(response);
             match status.as_u16() {
                 304 if !self.conditions.is_empty() => {
@@ -281,10 +281,10 @@ pub fn failure(reason: PollFailureReason, detail: &str) -> PollFailure {
 
 /// That a request came to nothing.
 pub fn failure_of(error: &ureq::Error) -> PollFailure {
-    failure(http::reason_of(error), &error.to_string())
+    failure(client::reason_of(error), &error.to_string())
 }
 
 /// That a body could not be read to its end.
 pub fn failure_of_io(error: &io::Error) -> PollFailure {
-    failure(http::reason_of_io(error), &error.to_string())
+    failure(client::reason_of_io(error), &error.to_string())
 }

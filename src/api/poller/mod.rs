@@ -10,10 +10,10 @@
 mod requests;
 mod unchanged;
 
+use crate::api::exchange::Api;
+pub use crate::api::exchange::{Exchange, TIMEOUTS};
 use crate::core::{Poll, Polled};
-use crate::exchange::Api;
-pub use crate::exchange::{Exchange, TIMEOUTS};
-use crate::http::{self, NameCache, Trust};
+use crate::http::client::{self, NameCache, Trust};
 use crate::mapping::{Mapping, Missing, Oddity};
 use crossbeam_channel::{Receiver, Sender};
 use requests::Poller;
@@ -64,7 +64,7 @@ impl Pollers {
         let unchanged = Arc::new(Unchanged::default());
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let agent = |(url, trust): &(String, Trust)| http::agent(TIMEOUTS, url, trust, names);
+            let agent = |(url, trust): &(String, Trust)| client::agent(TIMEOUTS, url, trust, names);
             let agents = apis.iter().map(agent).collect::<Result<_, _>>()?;
             let mut poller = Poller::new(agents, names.clone(), unchanged.clone());
             let (polls, answers) = (polls.clone(), answers.clone());
@@ -103,7 +103,7 @@ pub struct Probed {
 /// A text that says what is wrong with the trust.
 pub fn probe(target: &Target, trust: &Trust, workflow_id: &str) -> Result<Probed, String> {
     let names = NameCache::default();
-    let agent = http::agent(TIMEOUTS, &target.api.base_url, trust, &names)?;
+    let agent = client::agent(TIMEOUTS, &target.api.base_url, trust, &names)?;
     let mut poller = Poller::new(vec![agent], names, Arc::default());
     let poll = Poll {
         slot: 0,

@@ -1,8 +1,8 @@
 //! What a probe sees of an exchange: each request as it was sent, and what came back.
 
 use super::Asking;
-use crate::clock;
 use crate::core::time::Mono;
+use crate::os::clock;
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::Response;

@@ -19,9 +19,8 @@ mod sources;
 mod stopping;
 pub mod targets;
 
-use crate::clock;
+use crate::api::poller::{Ask, Pollers, Target};
 use crate::config::{self, Config, Source};
-use crate::console::Console;
 use crate::core::event::StartEvent;
 use crate::core::ids::RunKey;
 use crate::core::limits;
@@ -31,15 +30,16 @@ use crate::core::time::{Mono, Now};
 use crate::core::{
     Action, Change, Core, Counters, Input, Note, Poll, PollFailureReason, Polled, Settings,
 };
-use crate::export::{Destination, Exporter};
-use crate::http::{NameCache, Trust};
+use crate::deliver::export::{Destination, Exporter};
+use crate::deliver::notify;
+use crate::deliver::otlp;
+use crate::http::client::{NameCache, Trust};
 use crate::intake::posted::{Admission, Posted};
-use crate::notify;
-use crate::otlp;
-use crate::poller::{Ask, Pollers, Target};
-use crate::signals;
+use crate::os::clock;
+use crate::os::signals;
+use crate::os::systemd::{State, Supervisor};
 use crate::store::{Committed, Store, StoreError, View};
-use crate::systemd::{State, Supervisor};
+use crate::terminal::console::Console;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use living::Living;
 use notifying::Receivers;

@@ -1,8 +1,8 @@
 //! farspan's log: lines on standard error. The facade is the crate `log`; nothing else writes there while farspan runs.
 
-use crate::clock;
 use crate::config::{Log, LogFormat};
 use crate::core::time::Wall;
+use crate::os::clock;
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -114,7 +114,7 @@ mod tests {
         let time = Wall::from_unix_ns(1_795_168_621_123_999_999);
         let lines: String = messages
             .iter()
-            .map(|message| line(format, time, Level::Info, "farspan::poller", message))
+            .map(|message| line(format, time, Level::Info, "farspan::api::poller", message))
             .collect();
         expected.assert_eq(&lines);
     }

@@ -6,16 +6,16 @@
 //!
 //! It never retries and never drops: the core does the one, and nobody the other.
 
-use crate::clock;
+use crate::api::exchange::{Api, Asking, Reply, Tally};
 use crate::core::PollFailureReason;
 use crate::core::event::Value;
 use crate::core::limits;
 use crate::core::notification::{FinishedEvent, Notification, Notified, Notify, NotifyTrouble};
 use crate::core::time::Wall;
 use crate::core::workflow::{Abandoned, cut};
-use crate::exchange::{Api, Asking, Reply, Tally};
+use crate::os::clock;
 #[cfg(feature = "redis")]
-use crate::link;
+use crate::redis_client;
 use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -118,7 +118,7 @@ impl Way {
             #[cfg(feature = "redis")]
             Way::Redis(way) => way.tell(notification).map_err(|error| {
                 way.connection = None;
-                later(&link::told(&error), None)
+                later(&redis_client::told(&error), None)
             }),
             Way::Http(way) => way.tell(notification),
         }
@@ -154,7 +154,7 @@ impl RedisWay {
     /// What is wrong with the URL.
     pub fn new(url: &str, name: String, length_max: Option<u32>) -> Result<Self, String> {
         Ok(RedisWay {
-            client: redis::Client::open(url).map_err(|e| link::told(&e))?,
+            client: redis::Client::open(url).map_err(|e| redis_client::told(&e))?,
             connection: None,
             name,
             length_max,
@@ -164,7 +164,7 @@ impl RedisWay {
     fn tell(&mut self, notification: &Notification) -> redis::RedisResult<()> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(link::connect(&self.client, PATIENCE)?),
+            none => none.insert(redis_client::connect(&self.client, PATIENCE)?),
         };
         let Some(length_max) = self.length_max else {
             let mut publish = redis::cmd("PUBLISH");

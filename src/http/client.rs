@@ -3,9 +3,9 @@
 //!
 //! In scope: outgoing, blocking requests over ureq. Out of scope: what is asked for, and what an answer means.
 
-use crate::clock;
 use crate::core::PollFailureReason;
 use crate::core::time::{Mono, Wall};
+use crate::os::clock;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
