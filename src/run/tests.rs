@@ -1,12 +1,16 @@
 //! What the loop does while the store is in trouble, and does not do while it is stuck.
 
+use super::report::{what_happened, what_is_left};
 use super::*;
-use crate::config::Environment;
-use crate::core::Stored;
+use crate::config::{Config, Environment};
+use crate::core::limits;
+use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::core::workflow::Naming;
-use crate::core::{Monitor, Pace};
+use crate::core::{Counters, Monitor, Pace, PollFailureReason, Settings, Stored};
+use crate::os::systemd::Supervisor;
 use crate::store::StoreError;
+use crossbeam_channel::bounded;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::os::unix::net::UnixDatagram;
