@@ -6,7 +6,8 @@ use farspan::core::sampler::SpanLimits;
 use farspan::core::span::Span;
 use farspan::core::time::Wall;
 use farspan::core::workflow::record::{decode, encode};
-use farspan::core::workflow::{Abandoned, Naming};
+use farspan::core::outcome::Abandoned;
+use farspan::core::workflow::Naming;
 use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;
 

@@ -8,14 +8,18 @@
 //! [`Input`], what is to be done goes out as an [`Action`]; nothing here fails, blocks or looks anything up. The loop
 //! drives it in production and a simulation drives it through thousands of hours, and neither can tell.
 
+mod api;
 pub mod backoff;
 pub mod event;
+pub mod finished;
 pub mod ids;
 pub mod lateness;
 pub mod limits;
 mod listing;
+mod note;
 pub mod notification;
 pub mod outbox;
+pub mod outcome;
 pub mod pace;
 pub(crate) mod pieces;
 pub mod poll_failure;
@@ -29,19 +33,21 @@ mod trouble;
 pub mod wheel;
 pub mod workflow;
 
+pub use api::{Action, Answer, Change, Input, Monitor, Poll, Polled, Refusal, Settings, Stored};
 use backoff::Jitter;
 use event::StartEvent;
+use finished::{Notification, Notified};
 use ids::{RunKey, RunsBy};
-use lateness::Histogram;
 pub use listing::Listing;
 use listing::Lists;
-use notification::{FinishedEvent, Notification, Notifications, Notified, Notify};
-use outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome, Outbox, Settled};
+pub use note::{Counters, Note};
+use notification::Notifications;
+use outbox::{EncodedSpan, ExportOutcome, Outbox, Settled};
+use outcome::{Abandoned, Outcome};
 pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
 use rate::{Estimate, Rate};
-use sampler::Sampler;
-use snapshot::{Outcome, Snapshot};
+use snapshot::Snapshot;
 use span::Span;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -51,427 +57,7 @@ use time::{Mono, Now, Wall};
 use trouble::{Noted, Trouble};
 use wheel::Wheel;
 use workflow::record::{self, Record};
-use workflow::{Abandoned, Naming, Verdict, Workflow};
-
-/// What the core is to know from the start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// One for each monitor; an event names its monitor by the place in this list.
-    pub monitors: Vec<Monitor>,
-    /// How many polls may be under way at once, or at a poller's hand.
-    pub pollers: usize,
-    /// How many workflows are watched at once, at most [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
-    pub workflows_max: usize,
-    /// Which traces are recorded.
-    pub sampler: Sampler,
-    /// When batches are sent.
-    pub batch: BatchPolicy,
-    /// Whether there is a store: only then are there [`Change`]s.
-    pub stores: bool,
-    /// From how many bytes in the store on no new workflow is taken under watch.
-    pub state_bytes_max: u64,
-    /// Whether there is a collector: without one a finished span is done with.
-    pub exports: bool,
-    /// Seeds the jitter.
-    pub seed: u64,
-}
-
-/// How one kind of workflow is watched.
-#[derive(Clone, Debug)]
-pub struct Monitor {
-    /// What its spans are called.
-    pub naming: Naming,
-    /// Monitors with the same number ask the same host: they leave it alone together when it asks for that, and share
-    /// its rate, for polls and for lists of runs.
-    pub host: u16,
-    /// When it polls.
-    pub pace: Pace,
-    /// Requests to its host at most; the least of all monitors that ask the same host counts.
-    pub requests_per_second: Option<f64>,
-    /// Whether polls carry the workflow's `traceparent`.
-    pub send_traceparent: bool,
-}
-
-impl Monitor {
-    /// The interval in force for a workflow, when the API's clock says `at`.
-    fn interval_of(&self, workflow: &Workflow, at: Wall) -> Duration {
-        let age = at.since(workflow.began());
-        self.pace.interval_of(workflow.status(), age)
-    }
-}
-
-/// What happens to the core.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A workflow has started.
-    Started(StartEvent),
-    /// A poll was answered.
-    Polled(Polled),
-    /// A poll was taken back before anybody began with it.
-    Recalled(Poll),
-    /// A discovery asks for lists.
-    Listing(Listing),
-    /// The span that the last [`Action::Finished`] held, encoded.
-    Encoded(Arc<[u8]>),
-    /// The event that the last [`Action::Announce`] held, encoded.
-    EncodedEvent(Arc<[u8]>),
-    /// A receiver of finished events was told, or was not.
-    Notified(Notified),
-    /// A batch's export has ended.
-    Exported {
-        /// Which batch.
-        batch: u64,
-        /// How.
-        outcome: ExportOutcome,
-    },
-    /// The store takes nothing, or takes again: meanwhile nothing is polled, for what it would bring could not be kept.
-    StoreTroubled(bool),
-    /// The configuration was read anew: from now on each monitor polls at this pace, in the order of
-    /// [`Settings::monitors`]. It holds for what is under watch too, and cuts short a pause after failures, for what is
-    /// new may be what mends them.
-    Reloaded(Vec<Pace>),
-    /// The store refused what was changed about these runs, because they are not ours.
-    Refused(Vec<(RunKey, Refusal)>),
-    /// Time has passed.
-    Tick,
-    /// Stop: start no poll, send what there is without waiting for more. Events that were heard by then are still taken
-    /// in, a full table or not.
-    Drain,
-}
-
-/// An answer to an [`Action::Poll`].
-#[derive(Clone, Debug)]
-pub struct Polled {
-    /// As in the poll.
-    pub slot: u32,
-    /// As in the poll.
-    pub generation: u32,
-    /// When the request was sent.
-    pub sent: Now,
-    /// When the answer was there.
-    pub received: Now,
-    /// The answer's `Date` header.
-    pub date: Option<Wall>,
-    /// How many requests it took.
-    pub requests: u32,
-    /// How long the host asks to be left alone though it has answered.
-    pub pause: Option<Duration>,
-    /// The answer.
-    pub answer: Answer,
-}
-
-/// What a poll brought.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The workflow's state.
-    Snapshot {
-        /// What the body said.
-        snapshot: Box<Snapshot>,
-        /// Something in it that the mapping did not understand and went on without.
-        oddity: Option<Box<str>>,
-    },
-    /// The API does not know the workflow.
-    NotFound,
-    /// Nothing that helps.
-    Failed(PollFailure),
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Ask the API; answer with [`Input::Polled`]. Never more of them under way than [`Settings::pollers`].
-    Poll(Poll),
-    /// The discovery of this monitor may make the request that it has said to be due.
-    List(u16),
-    /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
-    Finished(Box<Span>),
-    /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
-    Export(Batch),
-    /// A workflow has finished and somebody is to be told: encode it and give it back with [`Input::EncodedEvent`] before
-    /// any other input.
-    Announce(Box<FinishedEvent>),
-    /// Tell a receiver this, once all changes so far are stored; answer with [`Input::Notified`]. One at a time for each
-    /// monitor.
-    Notify(Notify),
-    /// Acknowledge this where it came from, once all changes so far are stored: its spans are delivered, and whoever is
-    /// to be told of its end was.
-    Release(Box<str>),
-    /// This stays unacknowledged where it came from: another instance sees to it.
-    Leave(Box<str>),
-    /// Worth a line in the log.
-    Note(Note),
-}
-
-/// Why a run is not ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Another instance has it.
-    Elsewhere,
-    /// It was finished lately, and all its spans are delivered.
-    Done,
-}
-
-/// Something to store. A [`Change`] that comes later counts over one that came before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A watched workflow is now so.
-    PutWorkflow {
-        /// Names its run.
-        run: RunKey,
-        /// See [`workflow::record`].
-        record: Vec<u8>,
-    },
-    /// It is watched no more.
-    RemoveWorkflow(RunKey),
-    /// A span waits for the collector.
-    PutSpan(EncodedSpan),
-    /// These wait no more.
-    RemoveSpans(Vec<EncodedSpan>),
-    /// Somebody is to be told that a workflow has finished.
-    PutNotification(Notification),
-    /// They were.
-    RemoveNotifications(Vec<Notification>),
-    /// A run has finished at that time.
-    PutFinished(RunKey, Wall),
-    /// That is long ago.
-    RemoveFinished(RunKey),
-}
-
-/// What a store holds, at the start or of another instance that is gone.
-#[derive(Clone, Debug, Default)]
-pub struct Stored {
-    /// Records of watched workflows, by run.
-    pub workflows: Vec<(RunKey, Vec<u8>)>,
-    /// Spans that wait for the collector, in the order of their sequence.
-    pub spans: Vec<EncodedSpan>,
-    /// What nobody has taken yet of who is to be told of finished workflows.
-    pub notifications: Vec<Notification>,
-    /// Runs that have finished, and when.
-    pub finished: Vec<(RunKey, Wall)>,
-}
-
-/// One request to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poll {
-    /// Names the watch, in the answer.
-    pub slot: u32,
-    /// Names this poll of it, in the answer.
-    pub generation: u32,
-    /// Whose API.
-    pub monitor: u16,
-    /// Which workflow.
-    pub workflow_id: Arc<str>,
-    /// What the request is to carry of the workflow's trace, in the W3C's form.
-    pub traceparent: Option<Box<str>>,
-}
-
-/// What somebody who runs farspan wants to read, once for each change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// What was stored is under watch again.
-    Restored {
-        /// Workflows.
-        workflows: usize,
-        /// Spans that wait for the collector.
-        spans: usize,
-        /// Finished events that wait for their receivers.
-        notifications: usize,
-    },
-    /// Stored finished events have no receiver in the configuration; they stay.
-    Stranded {
-        /// The monitor that had one.
-        monitor: Arc<str>,
-        /// How many.
-        notifications: usize,
-    },
-    /// Stored workflows cannot be watched; their records stay.
-    NotRestored {
-        /// How many.
-        workflows: usize,
-        /// Why, and what to do about it.
-        why: Box<str>,
-    },
-    /// An event was of a run whose record stays because it cannot be watched: neither can the run.
-    NotOurs {
-        /// Which.
-        workflow_id: Box<str>,
-        /// Why, and what to do about it.
-        why: Box<str>,
-    },
-    /// A workflow is under watch.
-    Watching {
-        /// Which.
-        workflow_id: Arc<str>,
-        /// Its trace.
-        trace_id: ids::TraceId,
-    },
-    /// An event was of a workflow that is under watch or was lately.
-    Duplicate {
-        /// Which.
-        workflow_id: Box<str>,
-    },
-    /// An event was of a monitor that there is not, or there was no room.
-    Shed {
-        /// Which.
-        workflow_id: Box<str>,
-    },
-    /// So many runs are other instances', or done already.
-    Refused {
-        /// Another instance has them.
-        elsewhere: usize,
-        /// They are done.
-        done: usize,
-    },
-    /// A workflow has ended.
-    Ended {
-        /// Which.
-        workflow_id: Arc<str>,
-        /// Its trace.
-        trace_id: ids::TraceId,
-        /// How.
-        outcome: Outcome,
-        /// Why the watch was given up, if it was.
-        abandoned: Option<Abandoned>,
-    },
-    /// A host is in another kind of trouble than before, or a monitor has trouble of its own with it.
-    HostTroubled {
-        /// The monitor, or one that asks the host.
-        monitor: u16,
-        /// The kind.
-        reason: PollFailureReason,
-        /// More about it.
-        detail: Box<str>,
-    },
-    /// A host answers again, or what a monitor asks of it is answered.
-    HostRecovered {
-        /// A monitor that asks it.
-        monitor: u16,
-    },
-    /// A host asked to be left alone.
-    HostPaused {
-        /// A monitor that asks it.
-        monitor: u16,
-        /// For how long.
-        pause: Duration,
-    },
-    /// An answer held something that was not understood.
-    Odd {
-        /// The monitor.
-        monitor: u16,
-        /// What.
-        what: Box<str>,
-    },
-    /// So much waits to be delivered that polls wait too, or no more.
-    PollsHeld(bool),
-    /// A receiver of finished events does not take them now.
-    NotifyTroubled {
-        /// Whose.
-        monitor: u16,
-        /// Why.
-        reason: Box<str>,
-    },
-    /// It does again.
-    NotifyRecovered {
-        /// Whose.
-        monitor: u16,
-    },
-    /// A receiver will never take an event, which is dropped. Told once a minute at most; the counter has them all.
-    NotifyRefused {
-        /// Whose.
-        monitor: u16,
-        /// The run that it was about.
-        run: RunKey,
-        /// Its words.
-        message: Box<str>,
-    },
-    /// The store holds so much that new workflows have to wait, or no more.
-    StateFull {
-        /// Whether they wait.
-        full: bool,
-        /// What it holds.
-        bytes: u64,
-        /// [`Settings::state_bytes_max`].
-        bytes_max: u64,
-    },
-    /// The collector does not take spans now.
-    ExportTroubled {
-        /// Why.
-        reason: Box<str>,
-        /// How many spans wait.
-        waiting: usize,
-    },
-    /// It does again.
-    ExportRecovered,
-    /// The collector took a batch and threw spans of it away, or warns.
-    ExportPartial {
-        /// Spans thrown away.
-        rejected: u64,
-        /// Its words.
-        message: Box<str>,
-    },
-    /// The collector will never take these.
-    SetAside {
-        /// How many spans.
-        spans: usize,
-        /// Its words.
-        message: Box<str>,
-    },
-    /// A request was too large and goes in halves.
-    ExportSplit,
-}
-
-/// What has happened so far. Nothing here ever goes down but where it says so.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// Events taken in.
-    pub events_accepted: u64,
-    /// Events of workflows already known.
-    pub events_duplicate: u64,
-    /// Runs that were given up because another instance has them, or has had them.
-    pub runs_refused: u64,
-    /// Events for which there was no room or no monitor.
-    pub events_shed: u64,
-    /// Events of runs whose stored record cannot be watched.
-    pub events_not_ours: u64,
-    /// Polls answered, in whichever way.
-    pub polls: u64,
-    /// Polls whose answer was "not found".
-    pub polls_not_found: u64,
-    /// Polls that brought nothing, in the order of [`PollFailureReason::ALL`].
-    pub polls_failed: [u64; PollFailureReason::ALL.len()],
-    /// Answers that came for a watch that had ended.
-    pub answers_stale: u64,
-    /// Workflows that ended.
-    pub workflows_ended: u64,
-    /// Of those, given up at the poll timeout.
-    pub workflows_timed_out: u64,
-    /// Of those, given up as not found.
-    pub workflows_not_found: u64,
-    /// Of those, given up because of a later attempt.
-    pub workflows_superseded: u64,
-    /// Of those, ended with their API.
-    pub workflows_gone: u64,
-    /// Spans finished.
-    pub spans_finished: u64,
-    /// Spans that the collector has acknowledged.
-    pub spans_delivered: u64,
-    /// Spans that the collector refused.
-    pub spans_rejected: u64,
-    /// Export attempts that are to be repeated.
-    pub exports_retried: u64,
-    /// Finished events that their receivers have taken.
-    pub notifications_delivered: u64,
-    /// Finished events that their receivers refused for good.
-    pub notifications_refused: u64,
-    /// How often the state was full, so that new workflows had to wait.
-    pub state_filled: u64,
-    /// What the store holds, in bytes: see [`Core::state_bytes`]. It goes up and down.
-    pub state_bytes: u64,
-    /// How long after its due time each poll was sent.
-    pub lateness: Histogram,
-    /// How long the answers took.
-    pub latency: Histogram,
-}
+use workflow::{Verdict, Workflow};
 
 /// See the module.
 #[derive(Debug)]

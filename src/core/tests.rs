@@ -2,8 +2,12 @@
 
 mod notifications;
 
+use super::finished::{FinishedEvent, Notify};
 use super::ids::RunKey;
+use super::outbox::{Batch, BatchPolicy};
+use super::sampler::Sampler;
 use super::snapshot::{Progress, StageSnapshot, State};
+use super::workflow::Naming;
 use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;

@@ -9,10 +9,11 @@
 use crate::api::exchange::{Api, Asking, Reply, Tally};
 use crate::core::PollFailureReason;
 use crate::core::event::Value;
+use crate::core::finished::{FinishedEvent, Notification, Notified, Notify, NotifyTrouble};
 use crate::core::limits;
-use crate::core::notification::{FinishedEvent, Notification, Notified, Notify, NotifyTrouble};
+use crate::core::outcome::Abandoned;
 use crate::core::time::Wall;
-use crate::core::workflow::{Abandoned, cut};
+use crate::core::workflow::cut;
 use crate::os::clock;
 #[cfg(feature = "redis")]
 use crate::redis_client;
@@ -330,9 +331,9 @@ fn word_of(abandoned: Abandoned) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::finished::Finish;
     use crate::core::ids::{RunKey, TraceContext};
-    use crate::core::notification::Finish;
-    use crate::core::snapshot::Outcome;
+    use crate::core::outcome::Outcome;
     use expect_test::{Expect, expect};
 
     fn event() -> FinishedEvent {

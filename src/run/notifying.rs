@@ -2,8 +2,8 @@
 
 use super::{Loop, targets};
 use crate::config::Config;
+use crate::core::finished::{Notified, Notify};
 use crate::core::ids::RunKey;
-use crate::core::notification::{Notified, Notify};
 use crate::deliver::notify::Notifier;
 use crate::http::client::NameCache;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};

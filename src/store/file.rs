@@ -4,8 +4,8 @@
 //! and a new one begun: farspan that cannot start traces nothing at all.
 
 use super::{Committed, Store, StoreError, View};
+use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
-use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::Wall;
 use crate::core::{Change, Stored};

@@ -18,8 +18,8 @@
 //! `ARCHITECTURE.md`, *Fleet*, has the reasoning.
 
 use super::{Committed, PATIENCE_MAX, Store, StoreError, View};
+use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
-use crate::core::notification::Notification;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::{Mono, Now};
 use crate::core::workflow::record;

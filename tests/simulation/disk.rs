@@ -1,8 +1,8 @@
 //! A store that is a map: all that is left of farspan when it has ended.
 
+use farspan::core::finished::Notification;
 use farspan::core::ids::RunKey;
 use farspan::core::limits;
-use farspan::core::notification::Notification;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::Wall;
 use farspan::core::{Change, Stored};

@@ -2,9 +2,9 @@
 
 use crate::random::Random;
 use crate::scenario::{SECOND, Scenario};
+use farspan::core::finished::{FinishedEvent, Notified, Notify, NotifyTrouble};
 use farspan::core::ids::RunKey;
 use farspan::core::limits;
-use farspan::core::notification::{FinishedEvent, Notified, Notify, NotifyTrouble};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

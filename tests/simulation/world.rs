@@ -9,14 +9,15 @@ use crate::scenario::{
     BEGIN, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, SECOND, Scenario,
 };
 use crate::trace::{self, Ids, Part, Told, hold_exact, hold_span, sampled};
+use farspan::core::finished::{FinishedEvent, Notified, Notify};
 use farspan::core::ids::{RunKey, SpanId};
 use farspan::core::limits;
-use farspan::core::notification::{FinishedEvent, Notified, Notify};
 use farspan::core::outbox::{Batch, ExportOutcome};
+use farspan::core::outcome::Abandoned;
 use farspan::core::snapshot::{Snapshot, State};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
-use farspan::core::workflow::{Abandoned, keys_of};
+use farspan::core::workflow::keys_of;
 use farspan::core::{
     Action, Answer, Change, Core, Input, Monitor, Note, Pace, Poll, Polled, Settings,
 };

@@ -2,6 +2,7 @@
 
 mod stages;
 
+pub use super::outcome::Outcome;
 pub use stages::{Mark, Stages};
 
 use super::event::{Attributes, Value};
@@ -155,43 +156,6 @@ impl State {
             State::Pending => "pending",
             State::Running => "running",
             State::Ended(outcome) => outcome.as_str(),
-        }
-    }
-}
-
-/// How a workflow or a stage ended, in the words of `cicd.pipeline.result`.
-/// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It did what it was to do.
-    Success,
-    /// The work failed.
-    Failure,
-    /// The system failed.
-    Error,
-    /// It took too long.
-    Timeout,
-    /// Somebody called it off.
-    Cancellation,
-    /// It never ran, on purpose.
-    Skip,
-}
-
-impl Outcome {
-    /// Whether somebody would want to know why.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Outcome::Failure | Outcome::Error | Outcome::Timeout)
-    }
-
-    /// The convention's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Success => "success",
-            Outcome::Failure => "failure",
-            Outcome::Error => "error",
-            Outcome::Timeout => "timeout",
-            Outcome::Cancellation => "cancellation",
-            Outcome::Skip => "skip",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who is told that a workflow has finished, and when.
 
 use super::*;
-use crate::core::notification::{Notification, NotifyTrouble};
+use crate::core::finished::{Notification, NotifyTrouble};
 
 fn announcing() -> Settings {
     let mut monitor = monitor(0);

@@ -14,9 +14,10 @@ pub mod record;
 mod stages;
 
 use super::event::{self, Sampling, StartEvent, Value};
+use super::finished::{Finish, FinishedEvent};
 use super::ids::{Edition, RANDOM, RunKey, RunsBy, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
-use super::notification::{Finish, FinishedEvent};
+use super::outcome::Abandoned;
 use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Outcome, Progress, Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent, SpanStatus};
@@ -158,44 +159,6 @@ pub enum Verdict {
     Watching,
     /// All its spans are finished; and why the watch was given up, if it was.
     Ended(Outcome, Option<Abandoned>),
-}
-
-/// Why a watch ends before the workflow is known to have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Abandoned {
-    /// The poll timeout has passed.
-    TimedOut,
-    /// The API does not know the workflow.
-    NotFound,
-    /// The API tells of a later attempt only.
-    Superseded,
-}
-
-impl Abandoned {
-    /// The message on the spans.
-    pub fn message(self) -> &'static str {
-        match self {
-            Abandoned::TimedOut => "Monitor timed out",
-            Abandoned::NotFound => "Workflow not found",
-            Abandoned::Superseded => "Superseded by a later attempt",
-        }
-    }
-
-    fn outcome(self) -> Outcome {
-        match self {
-            Abandoned::TimedOut => Outcome::Timeout,
-            Abandoned::NotFound | Abandoned::Superseded => Outcome::Error,
-        }
-    }
-
-    /// For `error.type`.
-    fn error_type(self) -> &'static str {
-        match self {
-            Abandoned::TimedOut => "timeout",
-            Abandoned::NotFound => "not_found",
-            Abandoned::Superseded => "superseded",
-        }
-    }
 }
 
 impl Workflow {

@@ -3,10 +3,11 @@
 //! A stage is told from others by its path and its attempt. It belongs to the stage that the first answer with it names
 //! as its parent, or to the workflow. Whatever is part of something is finished before it, and lies within its times.
 
-use super::{Abandoned, Attributes, Ending, EventRoom, Naming, Seen, Workflow, merge, status_of};
+use super::{Attributes, Ending, EventRoom, Naming, Seen, Workflow, merge, status_of};
 use crate::core::event;
 use crate::core::ids::{SpanId, TraceContext};
 use crate::core::limits;
+use crate::core::outcome::Abandoned;
 use crate::core::snapshot::{Outcome, Progress, StageView, Stages, State};
 use crate::core::span::{Link, Parent, Span, SpanStatus};
 use crate::core::time::Wall;

@@ -2,8 +2,8 @@
 //! may lose answers.
 
 use super::redis::{Claim, Field, Kind, Late, Mode, Owner, Part, Redis, Run, Script, Sender, Why};
+use farspan::core::finished::Notification;
 use farspan::core::ids::RunKey;
-use farspan::core::notification::Notification;
 use farspan::core::outbox::EncodedSpan;
 use farspan::core::time::{Mono, Now};
 use farspan::core::{Change, Refusal, Stored};

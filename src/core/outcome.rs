@@ -1,0 +1,76 @@
+//! How workflows, stages and watches end.
+
+/// How a workflow or a stage ended, in the words of `cicd.pipeline.result`.
+/// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The work succeeded.
+    Success,
+    /// The work failed.
+    Failure,
+    /// The system failed.
+    Error,
+    /// It took too long.
+    Timeout,
+    /// It was cancelled.
+    Cancellation,
+    /// It was skipped: it never ran.
+    Skip,
+}
+
+impl Outcome {
+    /// Whether its span is an error.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Outcome::Failure | Outcome::Error | Outcome::Timeout)
+    }
+
+    /// The convention's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Failure => "failure",
+            Outcome::Error => "error",
+            Outcome::Timeout => "timeout",
+            Outcome::Cancellation => "cancellation",
+            Outcome::Skip => "skip",
+        }
+    }
+}
+
+/// Why a watch ends though no answer said that the workflow has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// The poll timeout has passed.
+    TimedOut,
+    /// The API does not know the workflow.
+    NotFound,
+    /// The API reports only a later attempt.
+    Superseded,
+}
+
+impl Abandoned {
+    /// The message on the spans.
+    pub fn message(self) -> &'static str {
+        match self {
+            Abandoned::TimedOut => "Monitor timed out",
+            Abandoned::NotFound => "Workflow not found",
+            Abandoned::Superseded => "Superseded by a later attempt",
+        }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Abandoned::TimedOut => Outcome::Timeout,
+            Abandoned::NotFound | Abandoned::Superseded => Outcome::Error,
+        }
+    }
+
+    /// The value of `error.type` on the spans.
+    pub(super) fn error_type(self) -> &'static str {
+        match self {
+            Abandoned::TimedOut => "timeout",
+            Abandoned::NotFound => "not_found",
+            Abandoned::Superseded => "superseded",
+        }
+    }
+}
