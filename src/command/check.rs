@@ -16,7 +16,7 @@ use crate::http::client::{self, NameCache, Timeouts, Trust};
 use crate::mapping::definition::Method;
 use crate::mapping::template::Variables;
 use crate::os::clock;
-use crate::run::{self, targets};
+use crate::run;
 use crate::terminal::console::say;
 use crate::terminal::waterfall::escape;
 use std::fmt::Display;
@@ -113,8 +113,8 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
 fn ask_api(monitor: &Monitor) -> Tried {
     let pattern = monitor.mapping.definition().id.as_ref();
     let id = pattern.map_or_else(|| "farspan-check".to_owned(), |pattern| pattern.example());
-    let target = targets::target(monitor, &NameCache::default())?;
-    let probed = poller::probe(&target, &targets::trust(monitor), &id)?;
+    let target = run::target(monitor, &NameCache::default())?;
+    let probed = poller::probe(&target, &run::trust(monitor), &id)?;
     let status = probed.exchanges.last().and_then(|exchange| exchange.status);
     let status = status.map_or("an answer".to_owned(), |status| format!("HTTP {status}"));
     let reachable = format!("answers ({status} to the invented id {id})");
@@ -164,7 +164,7 @@ fn ask_receiver(url: &str) -> Tried {
 
 /// The first page of the list.
 fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
-    let target = targets::target(monitor, &NameCache::default())?;
+    let target = run::target(monitor, &NameCache::default())?;
     let now = clock::now().wall.as_unix_ns();
     let lookback = i64::try_from(discovery.lookback.as_nanos()).unwrap_or(i64::MAX);
     let since = Wall::from_unix_ns(now.saturating_sub(lookback));
@@ -177,12 +177,7 @@ fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
     if !discovery.request.path.render(&variables, &mut url) {
         return Err("discovery.request.path: a variable in it has no value".to_owned());
     }
-    let agent = client::agent(
-        TIMEOUTS,
-        &url,
-        &targets::trust(monitor),
-        &NameCache::default(),
-    )?;
+    let agent = client::agent(TIMEOUTS, &url, &run::trust(monitor), &NameCache::default())?;
     let credential = target.api.credentials.header();
     let credential = credential.map_err(|failure| remedied(monitor, &failure))?;
     let headers = || target.api.headers.iter().chain(&credential);
@@ -364,7 +359,7 @@ fn ask_collector(otlp: &Otlp) -> Result<String, String> {
     let headers =
         headers.map(|(name, value): &(String, Secret)| (&**name, value.expose().to_owned()));
     // A GET, because the specification forbids an empty export and a real one would leave a span behind.
-    let status = ask(&otlp.endpoint, headers, &run::trust(otlp))?;
+    let status = ask(&otlp.endpoint, headers, &run::collector_trust(otlp))?;
     match status {
         401 | 403 => Err(format!(
             "HTTP {status}; are OTEL_EXPORTER_OTLP_HEADERS right?"

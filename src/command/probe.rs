@@ -20,7 +20,7 @@ use crate::core::{Answer, PollFailureReason};
 use crate::http::client::NameCache;
 use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable, key_of};
 use crate::os::clock;
-use crate::run::targets;
+use crate::run;
 use crate::terminal::console::say;
 use crate::terminal::waterfall::{self, escape};
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ impl Subject {
                 naming: Naming {
                     // It is not exported, so that it goes under no resource.
                     service: None,
-                    ..targets::naming(monitor, config)
+                    ..run::naming(monitor, config)
                 },
             },
             None => Subject {
@@ -110,9 +110,9 @@ struct Seen {
 }
 
 fn ask(monitor: &Monitor, id: &str) -> Result<Seen, String> {
-    let target = targets::target(monitor, &NameCache::default());
+    let target = run::target(monitor, &NameCache::default());
     let target = target.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))?;
-    let probed = poller::probe(&target, &targets::trust(monitor), id)?;
+    let probed = poller::probe(&target, &run::trust(monitor), id)?;
     let mut seen = Seen {
         id: id.to_owned(),
         at: Some(probed.polled.date.unwrap_or(probed.polled.received.wall)),

@@ -1,323 +1,240 @@
-//! From the configuration to the running parts, once.
+//! From the configuration to the parts that run: every translation, in one file.
+//!
+//! Pure but for the parts' own constructors (a TLS identity is parsed, a Redis URL is checked): no thread starts here
+//! and nothing is sent. [`start`](super::start) starts the threads.
 
-use super::living::{self, Living};
-use super::notifying::Receivers;
-use super::sources::{self, Feed};
-use super::{COMMIT_DELAY, Loop, Onlooker, Report, services, stopping, targets};
-use crate::api::poller::Pollers;
-use crate::config::{self, Config, Source};
-use crate::core::event::StartEvent;
-use crate::core::limits;
+use super::resource;
+use crate::api::credentials::Credentials;
+use crate::api::exchange::{self, Api};
+use crate::api::poller::Target;
+use crate::config::monitors::{self, Finished, Monitor};
+use crate::config::{self, Config, Pem, Redis};
+use crate::core::ids::RunsBy;
 use crate::core::outbox::BatchPolicy;
-use crate::core::span::Span;
-use crate::core::{Core, Settings};
-use crate::deliver::export::{Destination, Exporter};
-use crate::http::client::{NameCache, Trust};
-use crate::intake::posted::Posted;
-use crate::os::clock;
-use crate::os::signals;
-use crate::os::systemd::Supervisor;
-use crate::store::Store;
-use crate::terminal::console::Console;
-use crossbeam_channel::{Receiver, Sender, bounded, never};
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::process::ExitCode;
+use crate::core::workflow::Naming;
+use crate::core::{self, Pace, Settings};
+use crate::deliver::export::Destination;
+use crate::deliver::notify;
+use crate::deliver::otlp::Envelope;
+use crate::http::client::{self, NameCache, Trust};
+use crate::intake::discovery::Discovery;
+use crate::intake::message::{Dialect, Reading};
+#[cfg(feature = "redis")]
+use crate::intake::redis::Subscription;
+#[cfg(feature = "redis")]
+use crate::intake::stream::Stream;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
-/// `farspan run`: watches until SIGTERM or SIGINT; on SIGHUP reads the configuration anew from where it came from.
-///
-/// `reads_stdin`: start events come on standard input too; when it has ended, all is traced and nothing else is there to
-/// tell of workflows, that is the end.
-///
-/// Fails when something cannot be started, and when something is left that neither the collector nor a store took.
-/// Whether anybody could tell it of workflows, [`source_missing`] says before.
-pub fn run(config: &Config, source: Source, reads_stdin: bool) -> ExitCode {
-    match start_and_watch(config, source, reads_stdin) {
-        Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(trouble) => {
-            log::error!("{trouble}");
-            ExitCode::FAILURE
-        }
+/// What watches, delivers and stores.
+pub(super) struct Parts {
+    pub(super) settings: Settings,
+    /// How many poller threads there are.
+    pub(super) pollers: usize,
+    /// In the order of the monitors, as all lists here.
+    pub(super) targets: Vec<Arc<Target>>,
+    /// The base URL of each API, and the certificates that are trusted there.
+    pub(super) apis: Vec<(String, Trust)>,
+    /// What the log calls each API.
+    pub(super) titles: Vec<String>,
+    /// `None`: spans are not sent to a collector.
+    pub(super) destination: Option<Destination>,
+    pub(super) envelope: Envelope,
+    /// `None` where a monitor sends no finished events.
+    pub(super) receivers: Vec<Option<notify::Way>>,
+    /// How long a finished run is remembered at least.
+    pub(super) finished_kept: Duration,
+    /// Whether each first poll comes so late that its start event may wait for a shared commit.
+    pub(super) events_wait: bool,
+}
+
+impl Parts {
+    /// `seed` makes the jitter of pauses differ between processes.
+    ///
+    /// # Errors
+    /// A text that names the monitor and says which of its settings cannot be used.
+    pub(super) fn of(config: &Config, names: &NameCache, seed: u64) -> Result<Self, String> {
+        let redis = config.redis.as_ref();
+        let batch = &config.export.batch;
+        let otlp = config.export.otlp.as_ref();
+        Ok(Parts {
+            settings: settings(config, seed),
+            pollers: config.poll.pollers,
+            targets: targets(config, names)?,
+            apis: (config.monitors.iter())
+                .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
+                .collect(),
+            titles: config.monitors.iter().map(title).collect(),
+            destination: otlp.map(|otlp| destination(otlp, batch)),
+            envelope: resource::envelope(config),
+            receivers: (config.monitors.iter())
+                .map(|monitor| in_monitor(monitor, receiver(monitor, redis, names)))
+                .collect::<Result<_, _>>()?,
+            finished_kept: listed_for(config),
+            events_wait: (config.monitors.iter())
+                .all(|monitor| monitor.poll.initial_delay >= super::COMMIT_DELAY * 2),
+        })
     }
 }
 
-fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result<Report, String> {
-    let signals = signals::stop_and_reload();
-    let (stopped, hangups) = signals.map_err(|e| format!("cannot listen to signals: {e}"))?;
-    let supervisor = Supervisor::of(&source.env).unwrap_or_else(|trouble| {
-        log::warn!("the service manager is told nothing: {trouble}");
-        Supervisor::default()
-    });
-    let reloads = living::read_anew(source, hangups)
-        .map_err(|e| format!("cannot start the reader of the configuration: {e}"))?;
-    let living = Living::new(config, supervisor, reloads);
-    let console = match config.export.console {
-        true => Some(bounded(SPANS_QUEUE)),
-        false => None,
-    };
-    let (spans, console) = match console {
-        Some((spans, received)) => {
-            let console = Console::start(received);
-            (
-                vec![spans],
-                Some(console.map_err(|e| format!("cannot start the console: {e}"))?),
-            )
-        }
-        None => (vec![], None),
-    };
-    log::info!(
-        "farspan {} starts; {}",
-        crate::VERSION,
-        match &config.state {
-            config::State::File(directory) => format!("its state is in {}", directory.display()),
-            config::State::Redis { lease } => format!(
-                "its state is in Redis, where it is {} with a lease of {lease:?}",
-                config.instance
-            ),
-            config::State::None =>
-                "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned(),
-        }
-    );
-    let endpoint = sources::Endpoint::bind(config)?;
-    let (events, received) = bounded(limits::INTAKE_QUEUE);
-    let reading = sources::reading(config);
-    let ended = match reads_stdin {
-        true => sources::read_stdin(config, reading.clone(), events.clone())?,
-        false => never(),
-    };
-    let feed = Feed::listen(config, events, &stopped)?;
-    let (answering, posted) = endpoint.start(config, reading)?;
-    let intake = Intake {
-        events: received,
-        posted,
-        ended,
-        feed,
-    };
-    let report = watch_source(config, intake, stopped, spans, living, None)?;
-    answering.end();
-    if let Some(console) = console {
-        stopping::end_console(console);
+/// Where start events come from, apart from standard input and the admin endpoint.
+pub(super) struct Sources {
+    /// The pub/sub channels; `None` without Redis.
+    #[cfg(feature = "redis")]
+    pub(super) subscription: Option<Subscription>,
+    #[cfg(feature = "redis")]
+    pub(super) streams: Vec<Stream>,
+    pub(super) discoveries: Vec<DiscoveryPart>,
+}
+
+/// The discovery of one monitor.
+pub(super) struct DiscoveryPart {
+    /// The monitor's place in the configuration.
+    pub(super) monitor: usize,
+    pub(super) discovery: Discovery,
+    pub(super) api: Api,
+    pub(super) trust: Trust,
+}
+
+impl Sources {
+    /// # Errors
+    /// A text that names the monitor and says which of its settings cannot be used.
+    pub(super) fn of(config: &Config, names: &NameCache) -> Result<Self, String> {
+        Ok(Sources {
+            #[cfg(feature = "redis")]
+            subscription: (config.redis.as_ref()).map(|redis| subscription(config, redis)),
+            #[cfg(feature = "redis")]
+            streams: (config.redis.as_ref())
+                .map(|redis| streams(config, redis))
+                .unwrap_or_default(),
+            discoveries: discoveries(config, names)?,
+        })
     }
-    Ok(report)
 }
 
-/// Why no start event could ever come, if that is so: a mistake in the configuration that no start mends.
-pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str> {
-    let by_redis = cfg!(feature = "redis") && config.redis.is_some();
-    let discovers = config.monitors.iter().any(|m| m.discovery.is_some());
-    let is_there = by_redis || discovers || config.admin.is_some() || reads_stdin;
-    (!is_there).then_some(NO_SOURCE)
-}
-
-const NO_SOURCE: &str = "nothing would tell farspan of workflows: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -";
-
-/// Where the loop hears of workflows.
-struct Intake {
-    events: Receiver<StartEvent>,
-    posted: Receiver<Posted>,
-    /// Disconnects when no more is to come.
-    ended: Receiver<Infallible>,
-    feed: Feed,
-}
-
-/// Finished spans between the loop and whoever shows them.
-pub const SPANS_QUEUE: usize = 4096;
-
-/// Watches the workflows that `events` tells of, and those of the store, until `stopped` disconnects; shows finished
-/// spans to `spans` too.
+/// What pollers ask, in the order of the monitors.
 ///
 /// # Errors
-/// A text that says what could not be started.
-pub fn watch(
-    config: &Config,
-    events: Receiver<StartEvent>,
-    stopped: Receiver<Infallible>,
-    spans: Vec<Sender<Arc<Span>>>,
-) -> Result<Report, String> {
-    watch_source(
-        config,
-        heard_from(events),
-        stopped,
-        spans,
-        quiet(config),
-        None,
+/// As [`target`], with the monitor's name.
+pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Target>>, String> {
+    (config.monitors.iter())
+        .map(|monitor| in_monitor(monitor, target(monitor, names)).map(Arc::new))
+        .collect()
+}
+
+/// What pollers ask of one monitor's API.
+///
+/// # Errors
+/// A text that says which header or certificate cannot be used.
+pub fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
+    Ok(Target {
+        api: api(monitor, names)?.into(),
+        mapping: monitor.mapping.clone(),
+    })
+}
+
+/// How the core names and shapes the spans of one monitor.
+pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
+    let spans = &monitor.spans;
+    Naming {
+        ok: spans.status_ok,
+        skipped: spans.skipped,
+        queued: spans.queued,
+        context: monitor.context.used_as,
+        service: resource::service(config, monitor),
+        notifies: monitor.finished.is_some(),
+        // A run that is listed may be announced too.
+        runs_by: match monitor.discovery {
+            Some(_) => RunsBy::Attempt,
+            None => RunsBy::Event,
+        },
+        ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
+    }
+}
+
+/// The certificates for one monitor's API.
+pub fn trust(monitor: &Monitor) -> Trust {
+    let api = &monitor.api;
+    trust_of(&api.certificate, &api.client_certificate, &api.client_key)
+}
+
+/// The certificates for the collector.
+pub fn collector_trust(otlp: &config::Otlp) -> Trust {
+    trust_of(
+        &otlp.certificate,
+        &otlp.client_certificate,
+        &otlp.client_key,
     )
 }
 
-/// As [`watch`], for somebody who wants to see more than spans.
-///
-/// # Errors
-/// A text that says what could not be started.
-pub fn watch_seen(
-    config: &Config,
-    events: Receiver<StartEvent>,
-    stopped: Receiver<Infallible>,
-    onlooker: Onlooker,
-) -> Result<Report, String> {
-    let (intake, living) = (heard_from(events), quiet(config));
-    watch_source(config, intake, stopped, vec![], living, Some(onlooker))
-}
-
-fn heard_from(events: Receiver<StartEvent>) -> Intake {
-    Intake {
-        events,
-        posted: never(),
-        ended: never(),
-        feed: Feed::default(),
+fn trust_of(authorities: &Option<Pem>, chain: &Option<Pem>, key: &Option<Pem>) -> Trust {
+    let bytes = |pem: &Option<Pem>| pem.as_ref().map(|pem| pem.bytes.clone());
+    Trust {
+        authorities: bytes(authorities),
+        identity: bytes(chain).zip(bytes(key)),
     }
 }
 
-/// Nothing is read anew, and no service manager is told.
-fn quiet(config: &Config) -> Living {
-    Living::new(config, Supervisor::default(), never())
+/// The pace of each monitor: the part of a configuration that a reload hands to the core.
+pub(super) fn paces(config: &Config) -> Vec<Pace> {
+    config.monitors.iter().map(|m| m.poll.clone()).collect()
 }
 
-fn watch_source(
-    config: &Config,
-    intake: Intake,
-    stopped: Receiver<Infallible>,
-    spans: Vec<Sender<Arc<Span>>>,
-    living: Living,
-    onlooker: Option<Onlooker>,
-) -> Result<Report, String> {
-    let Intake {
-        events,
-        posted,
-        ended,
-        feed,
-    } = intake;
-    let names = NameCache::default();
-    let targets = targets::targets(config, &names)?;
-    // First, for it is the likeliest to fail.
-    let store = open_store(config)?;
-    let (polls, polls_received) = bounded(under_way_max(config));
-    let (answers_sent, answers) = bounded(under_way_max(config));
-    let monitors = config.monitors.iter();
-    let apis = monitors.map(|m| (m.api.base_url.clone(), targets::trust(m)));
-    let apis: Vec<_> = apis.collect();
-    let pollers = Pollers::start(
-        config.poll.pollers,
-        &apis,
-        &names,
-        &polls_received,
-        &answers_sent,
-    )?;
-    // What is declared later is dropped sooner: threads end when their channel is closed, and are joined then.
-    let polls = polls;
-    let (outcomes_sent, outcomes) = bounded(1);
-    let (exporter, batches) = match &config.export.otlp {
-        Some(otlp) => {
-            let (batches, received) = bounded(1);
-            let destination = destination(otlp, &config.export.batch);
-            let envelope = services::envelope(config);
-            let exporter = Exporter::start(&destination, envelope, received, outcomes_sent.clone());
-            let exporter = exporter.map_err(|e| format!("the OTLP exporter: {e}"))?;
-            (Some(exporter), Some(batches))
-        }
-        None => (None, None),
+/// How messages of the sources for all monitors are read.
+pub(super) fn reading(config: &Config) -> Reading {
+    let numbered = config.monitors.iter().zip(0_u16..);
+    let dialects = numbered.map(|(monitor, number)| Dialect {
+        monitor: number,
+        name: monitor.name.as_str().into(),
+        baggage: (monitor.context.baggage.iter())
+            .map(|key| key.as_str().into())
+            .collect(),
+        pattern: monitor.mapping.definition().id.clone(),
+        id: monitor.events.id.clone(),
+        submitted_at: monitor.events.submitted_at.clone(),
+        context: monitor.events.context.clone(),
+    });
+    Reading {
+        formats: config.trace.formats,
+        monitors: dialects.collect(),
+        default: monitors::default_of(&config.monitors),
+    }
+}
+
+/// How long after its start a discovery may still list a run.
+fn listed_for(config: &Config) -> Duration {
+    let discoveries = config.monitors.iter().filter_map(|m| m.discovery.as_ref());
+    let longest = discoveries.map(|it| it.lookback + it.interval).max();
+    longest.unwrap_or_default()
+}
+
+/// The fleet that this instance is a member of.
+#[cfg(feature = "redis")]
+pub(super) fn fleet(config: &Config, redis: &Redis, lease: Duration) -> crate::store::redis::Fleet {
+    let attribute = |name: &str| {
+        let mut resource = config.resource.iter();
+        let found = resource.find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
     };
-    let receivers = Receivers::start(config, &names)?;
-    let now = clock::now();
-    let mut core = Core::new(settings(config, now.wall.as_unix_ns() as u64), now);
-    core.keep_finished(sources::listed_for(config));
-    let mut watcher = Loop {
-        core,
-        polls,
-        targets,
-        apis: targets::apis(config),
-        names,
-        polls_at_hand: polls_received,
-        pollers: config.poll.pollers,
-        batches,
-        spans,
-        spans_unshown: 0,
-        onlooker,
-        store,
-        unstored: Vec::new(),
-        commit_at: None,
-        commit_delay: COMMIT_DELAY,
-        events_stored: 0,
-        events_wait: (config.monitors.iter())
-            .all(|monitor| monitor.poll.initial_delay >= COMMIT_DELAY * 2),
-        store_again_at: None,
-        store_error: None,
-        exports: Vec::new(),
-        receivers,
-        living,
-        settled: VecDeque::new(),
-        stored_settled: VecDeque::new(),
-        feed,
-        posted,
-        unanswered: Vec::new(),
-        ended,
-    };
-    watcher.restore()?;
-    watcher.turn_until(&stopped, &events, &answers, &outcomes);
-    watcher.stop(&events, &answers, &outcomes);
-    let (report, receivers) = watcher.finish();
-    if report.report.untold > 0 || report.is_telling {
-        receivers.abandon();
-    }
-    // What did not end in time is left to the end of the process.
-    if report.polls_in_flight > 0 {
-        std::mem::forget(pollers);
-    }
-    if report.report.undelivered > 0 {
-        std::mem::forget(exporter);
-    }
-    Ok(report.report)
-}
-
-/// Twice as many polls again as there are pollers are at their hand, so that none of them waits for the loop when polls
-/// are always due. Where there are several hosts none are: what lay there would wait behind another host's.
-fn under_way_max(config: &Config) -> usize {
-    match targets::hosts(config) {
-        0 | 1 => 3 * config.poll.pollers,
-        _ => config.poll.pollers,
-    }
-}
-
-fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
-    match &config.state {
-        config::State::None => Ok(None),
-        #[cfg(feature = "file")]
-        config::State::File(directory) => {
-            let store = crate::store::file::FileStore::open(directory);
-            Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
-        }
-        #[cfg(not(feature = "file"))]
-        config::State::File(_) => Err("built without the feature `file`".into()),
-        #[cfg(feature = "redis")]
-        config::State::Redis { lease } => {
-            let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
-            let attribute = |name: &str| {
-                let mut resource = config.resource.iter();
-                let found = resource.find(|(key, _)| key == name);
-                found.map(|(_, value)| value.clone())
-            };
-            let fleet = crate::store::redis::Fleet {
-                url: redis.url.expose().to_owned(),
-                namespace: attribute("service.namespace"),
-                service: attribute("service.name").unwrap_or_default(),
-                instance: config.instance.clone(),
-                lease: *lease,
-                listed_for: sources::listed_for(config),
-            };
-            let store = crate::store::redis::RedisStore::new(fleet).map_err(|e| e.to_string())?;
-            Ok(Some(Box::new(store)))
-        }
-        #[cfg(not(feature = "redis"))]
-        config::State::Redis { .. } => Err("built without the feature `redis`".into()),
+    crate::store::redis::Fleet {
+        url: redis.url.expose().to_owned(),
+        namespace: attribute(resource::NAMESPACE),
+        service: attribute(resource::NAME).unwrap_or_default(),
+        instance: config.instance.clone(),
+        lease,
+        listed_for: listed_for(config),
     }
 }
 
 fn settings(config: &Config, seed: u64) -> Settings {
+    let monitors = monitors(config);
+    let hosts: HashSet<u16> = monitors.iter().map(|monitor| monitor.host).collect();
     let batch = &config.export.batch;
     Settings {
-        monitors: targets::monitors(config),
-        pollers: under_way_max(config),
+        pollers: polls_under_way_max(hosts.len(), config.poll.pollers),
+        monitors,
         workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
         batch: BatchPolicy {
@@ -332,24 +249,199 @@ fn settings(config: &Config, seed: u64) -> Settings {
     }
 }
 
-fn destination(otlp: &config::Otlp, batch: &config::Batch) -> Destination {
-    let header =
-        |(name, value): &(String, config::Secret)| (name.clone(), value.expose().to_owned());
-    Destination {
-        endpoint: otlp.endpoint.clone(),
-        headers: otlp.headers.iter().map(header).collect(),
-        timeout: otlp.timeout.min(batch.export_timeout),
-        gzip: otlp.compression == config::Compression::Gzip,
-        trust: trust(otlp),
+/// With one host, two more polls than there are pollers lie ready for each poller, so that no poller waits for the
+/// loop. With several hosts none lie ready: they would wait behind the polls of another host.
+fn polls_under_way_max(hosts: usize, pollers: usize) -> usize {
+    if hosts <= 1 { 3 * pollers } else { pollers }
+}
+
+fn monitors(config: &Config) -> Vec<core::Monitor> {
+    let mut hosts: Vec<String> = Vec::new();
+    let monitors = config.monitors.iter().map(|monitor| {
+        let name = host(&monitor.api.base_url);
+        let known = hosts.iter().position(|known| *known == name);
+        let host = known.unwrap_or_else(|| {
+            hosts.push(name);
+            hosts.len() - 1
+        });
+        core::Monitor {
+            naming: naming(monitor, config),
+            // The configuration allows far fewer monitors.
+            host: u16::try_from(host).unwrap_or(u16::MAX),
+            pace: monitor.poll.clone(),
+            requests_per_second: monitor.api.requests_per_second,
+            send_traceparent: monitor.api.send_traceparent,
+        }
+    });
+    monitors.collect()
+}
+
+/// The scheme, the name and the port.
+fn host(base_url: &str) -> String {
+    let uri: Option<Uri> = base_url.parse().ok();
+    let scheme = uri.as_ref().and_then(Uri::scheme_str).unwrap_or_default();
+    let authority = uri.as_ref().and_then(Uri::authority);
+    let authority = authority.map(|a| a.as_str()).unwrap_or_default();
+    format!("{scheme}://{authority}").to_ascii_lowercase()
+}
+
+fn title(monitor: &Monitor) -> String {
+    match &*monitor.name {
+        monitors::ONLY_NAME => "the API".to_owned(),
+        name => format!("the API of monitor {name}"),
     }
 }
 
-/// Whom the collector's certificate is checked against, and who farspan is to it.
-pub fn trust(otlp: &config::Otlp) -> Trust {
-    let pem = |pem: &config::Pem| pem.bytes.clone();
-    let chain = otlp.client_certificate.as_ref().map(pem);
-    Trust {
-        authorities: otlp.certificate.as_ref().map(pem),
-        identity: chain.zip(otlp.client_key.as_ref().map(pem)),
+fn in_monitor<T>(monitor: &Monitor, built: Result<T, String>) -> Result<T, String> {
+    built.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))
+}
+
+fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
+    let headers = monitor.api.headers.iter().map(|(name, value)| {
+        let name = HeaderName::try_from(name);
+        let value = HeaderValue::try_from(value.expose());
+        match (name, value) {
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                Ok((name, value))
+            }
+            _ => Err("a header that cannot be sent".to_owned()),
+        }
+    });
+    Ok(Api {
+        base_url: monitor.api.base_url.clone(),
+        headers: headers.collect::<Result<_, _>>()?,
+        credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), names)?,
+    })
+}
+
+fn destination(otlp: &config::Otlp, batch: &config::Batch) -> Destination {
+    Destination {
+        endpoint: otlp.endpoint.clone(),
+        headers: (otlp.headers.iter())
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        timeout: otlp.timeout.min(batch.export_timeout),
+        gzip: otlp.compression == config::Compression::Gzip,
+        trust: collector_trust(otlp),
     }
+}
+
+fn receiver(
+    monitor: &Monitor,
+    redis: Option<&Redis>,
+    names: &NameCache,
+) -> Result<Option<notify::Way>, String> {
+    let Some(finished) = &monitor.finished else {
+        return Ok(None);
+    };
+    #[cfg(feature = "redis")]
+    let to_redis = |name: &String, length_max| {
+        let redis = redis.ok_or("finished: FARSPAN_REDIS_URL (redis.url) is not set")?;
+        let way = notify::RedisWay::new(redis.url.expose(), name.clone(), length_max);
+        way.map(|way| notify::Way::Redis(Box::new(way)))
+    };
+    Ok(Some(match finished {
+        #[cfg(feature = "redis")]
+        Finished::RedisChannel(channel) => to_redis(channel, None)?,
+        #[cfg(feature = "redis")]
+        Finished::RedisStream { key, length_max } => to_redis(key, Some(*length_max))?,
+        #[cfg(not(feature = "redis"))]
+        Finished::RedisChannel(_) | Finished::RedisStream { .. } => {
+            let _ = redis;
+            return Err("finished: built without the feature `redis`".to_owned());
+        }
+        Finished::Http { url, auth } => {
+            let trust = Trust::default();
+            notify::Way::Http(Box::new(notify::HttpWay {
+                agent: client::agent(exchange::TIMEOUTS, url, &trust, names)?,
+                api: Api {
+                    base_url: url.clone(),
+                    headers: Vec::new(),
+                    credentials: Credentials::new(auth.clone(), &trust, names)?,
+                },
+            }))
+        }
+    }))
+}
+
+/// The common channel, and each monitor's own.
+#[cfg(feature = "redis")]
+fn subscription(config: &Config, redis: &Redis) -> Subscription {
+    let for_all = reading(config);
+    let own = (config.monitors.iter().enumerate()).filter_map(|(monitor, it)| {
+        let channel = it.events.redis_channel.clone()?;
+        Some((channel, for_one(&for_all, monitor)))
+    });
+    Subscription {
+        url: redis.url.expose().to_owned(),
+        channels: std::iter::once((redis.channel.clone(), for_all.clone()))
+            .chain(own)
+            .collect(),
+    }
+}
+
+/// The common stream, if there is one, and each monitor's own.
+#[cfg(feature = "redis")]
+fn streams(config: &Config, redis: &Redis) -> Vec<Stream> {
+    let for_all = reading(config);
+    let stream = |key: &String, is_named, reading| Stream {
+        url: redis.url.expose().to_owned(),
+        key: key.clone(),
+        consumer: config.instance.clone(),
+        reading,
+        is_named,
+        lease: match config.state {
+            config::State::Redis { lease } => Some(lease),
+            _ => None,
+        },
+        length_max: redis.stream_length_max,
+    };
+    let common = (redis.stream.iter()).map(|key| stream(key, false, for_all.clone()));
+    let own = (config.monitors.iter().enumerate()).filter_map(|(monitor, it)| {
+        let key = it.events.redis_stream.as_ref()?;
+        Some(stream(key, true, for_one(&for_all, monitor)))
+    });
+    common.chain(own).collect()
+}
+
+/// As `for_all`, but an event that names no monitor is for this one.
+#[cfg(feature = "redis")]
+fn for_one(for_all: &Reading, monitor: usize) -> Reading {
+    Reading {
+        default: Some(monitor),
+        ..for_all.clone()
+    }
+}
+
+fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>, String> {
+    let dialects = reading(config).monitors;
+    let mut parts = Vec::new();
+    for ((index, monitor), dialect) in config.monitors.iter().enumerate().zip(dialects.iter()) {
+        let Some(discovery) = &monitor.discovery else {
+            continue;
+        };
+        let definition = monitor.mapping.definition();
+        parts.push(DiscoveryPart {
+            monitor: index,
+            discovery: Discovery {
+                dialect: Dialect {
+                    id: discovery.id.clone(),
+                    ..dialect.clone()
+                },
+                request: discovery.request.clone(),
+                list: discovery.list.clone(),
+                submitted_at: discovery.submitted_at.clone(),
+                attempt: discovery.attempt.clone(),
+                first_attempt: definition.workflow.fields.first_attempt,
+                only: discovery.only.clone(),
+                times: definition.times.clone(),
+                interval: discovery.interval,
+                lookback: discovery.lookback,
+            },
+            api: in_monitor(monitor, api(monitor, names))?,
+            trust: trust(monitor),
+        });
+    }
+    Ok(parts)
 }

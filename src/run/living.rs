@@ -9,7 +9,7 @@
 //! input, and a poller gets its target with each poll.
 
 use super::Loop;
-use super::targets::{paces, targets};
+use super::build::{paces, targets};
 use crate::config::{Config, Errors, Source};
 use crate::core::Input;
 use crate::os::clock;

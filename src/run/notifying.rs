@@ -1,11 +1,9 @@
 //! Who is told of finished workflows: a thread for each monitor that has a receiver.
 
-use super::{Loop, targets};
-use crate::config::Config;
+use super::Loop;
 use crate::core::finished::{Notified, Notify};
 use crate::core::ids::RunKey;
-use crate::deliver::notify::Notifier;
-use crate::http::client::NameCache;
+use crate::deliver::notify::{Notifier, Way};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::HashSet;
 
@@ -23,20 +21,18 @@ pub(super) struct Receivers {
 }
 
 impl Receivers {
-    pub(super) fn start(config: &Config, names: &NameCache) -> Result<Self, String> {
-        let (outcomes, notified) = bounded(config.monitors.len());
+    /// Starts a notifier for each monitor that has a receiver.
+    pub(super) fn start(receivers: Vec<Option<Way>>) -> Result<Self, String> {
+        let (outcomes, notified) = bounded(receivers.len());
         let (mut ways, mut notifiers) = (Vec::new(), Vec::new());
-        for monitor in &config.monitors {
-            let named = |trouble| format!("monitor {}: {trouble}", monitor.name);
-            let receiver = targets::receiver(monitor, config.redis.as_ref(), names);
-            let Some(way_there) = receiver.map_err(named)? else {
+        for receiver in receivers {
+            let Some(way_there) = receiver else {
                 ways.push(None);
                 continue;
             };
             let (way, told) = bounded(1);
             let number = notifiers.len();
-            let notifier = Notifier::start(number, way_there, told, outcomes.clone());
-            notifiers.push(notifier.map_err(named)?);
+            notifiers.push(Notifier::start(number, way_there, told, outcomes.clone())?);
             ways.push(Some(way));
         }
         Ok(Receivers {

@@ -1,16 +1,14 @@
 //! The sources of start events: Redis, lists of runs, standard input and the admin endpoint, and how each is read.
 
+use super::Loop;
+use super::build::{DiscoveryPart, Sources};
 #[cfg(feature = "redis")]
 use super::stopping;
-use super::{Loop, targets};
 #[cfg(feature = "admin")]
 use crate::admin;
 use crate::api::exchange::Api;
 use crate::api::poller::Target;
 use crate::config::Config;
-use crate::config::monitors;
-#[cfg(feature = "redis")]
-use crate::config::{State, monitors::Events};
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
@@ -21,7 +19,7 @@ use crate::http::server::{Server, Serving};
 #[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
 use crate::intake::discovery::Ways;
-use crate::intake::message::{Dialect, Reading};
+use crate::intake::message::Reading;
 use crate::intake::posted::{Admission, Posted};
 #[cfg(feature = "redis")]
 use crate::intake::stream::{self, Stream};
@@ -33,31 +31,6 @@ use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How messages of the sources for all monitors are read.
-pub(super) fn reading(config: &Config) -> Reading {
-    let numbered = config.monitors.iter().zip(0_u16..);
-    let dialects = numbered.map(|(monitor, number)| Dialect {
-        monitor: number,
-        name: monitor.name.as_str().into(),
-        baggage: monitor
-            .context
-            .baggage
-            .iter()
-            .map(|key| key.as_str().into())
-            .collect(),
-        pattern: monitor.mapping.definition().id.clone(),
-        id: monitor.events.id.clone(),
-        submitted_at: monitor.events.submitted_at.clone(),
-        context: monitor.events.context.clone(),
-    });
-    Reading {
-        formats: config.trace.formats,
-        monitors: dialects.collect(),
-        default: monitors::default_of(&config.monitors),
-    }
-}
 
 /// What a source of events that keeps them is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,136 +137,78 @@ impl Feed {
         }
     }
 
-    /// Listens to Redis, if one is configured, and discovers.
+    /// Starts the threads of all `sources`. They end when `stopped` disconnects.
+    ///
+    /// # Errors
+    /// A text that says what cannot be started.
     pub(super) fn listen(
-        config: &Config,
+        sources: Sources,
         events: Sender<StartEvent>,
         stopped: &Receiver<Infallible>,
+        names: &NameCache,
     ) -> Result<Self, String> {
+        let discoveries = Discoveries::start(sources.discoveries, &events, stopped, names)?;
+        #[cfg(feature = "redis")]
+        let streams = (sources.streams.into_iter())
+            .map(|stream| read_stream(stream, &events, stopped))
+            .collect::<Result<_, _>>()?;
+        #[cfg(feature = "redis")]
+        if let Some(subscription) = sources.subscription {
+            intake::redis::listen(subscription, events, stopped.clone())?;
+        }
         Ok(Feed {
-            discoveries: discover(config, &events, stopped)?,
+            discoveries,
             #[cfg(feature = "redis")]
-            streams: listen_to_redis(config, events, stopped)?,
+            streams,
         })
     }
 }
 
-/// How long after its beginning a run may still be listed as new.
-pub(super) fn listed_for(config: &Config) -> Duration {
-    let discoveries = config.monitors.iter().filter_map(|m| m.discovery.as_ref());
-    let longest = discoveries.map(|it| it.lookback + it.interval).max();
-    longest.unwrap_or_default()
-}
-
-/// Starts to ask for lists of runs.
-fn discover(
-    config: &Config,
+#[cfg(feature = "redis")]
+fn read_stream(
+    stream: Stream,
     events: &Sender<StartEvent>,
     stopped: &Receiver<Infallible>,
-) -> Result<Discoveries, String> {
-    let names = NameCache::default();
-    let dialects = reading(config).monitors;
-    let mut all = Vec::new();
-    // Each says that it has made a request, and that the next one is due.
-    let (said, listings) = bounded(2 * config.monitors.len());
-    for (index, monitor) in config.monitors.iter().enumerate() {
-        let Some(discovery) = &monitor.discovery else {
-            continue;
-        };
-        let named = |trouble| format!("monitor {}: {trouble}", monitor.name);
-        let api = targets::api(monitor, &names).map_err(named)?;
-        let ((apis, received), (leaves, granted)) = (bounded(1), bounded(1));
-        let discovery = discovery::Discovery {
-            dialect: Dialect {
-                id: discovery.id.clone(),
-                ..dialects[index].clone()
-            },
-            request: discovery.request.clone(),
-            list: discovery.list.clone(),
-            submitted_at: discovery.submitted_at.clone(),
-            attempt: discovery.attempt.clone(),
-            first_attempt: monitor.mapping.definition().workflow.fields.first_attempt,
-            only: discovery.only.clone(),
-            times: monitor.mapping.definition().times.clone(),
-            interval: discovery.interval,
-            lookback: discovery.lookback,
-        };
-        let unheard = received.clone();
-        let trust = targets::trust(monitor);
-        let trust = (&trust, &names);
-        let ways = Ways {
-            events: events.clone(),
-            listings: said.clone(),
-            leaves: granted,
-            apis: received,
-            stopped: stopped.clone(),
-        };
-        discovery::start(discovery, api.into(), trust, ways).map_err(named)?;
-        all.push(Discovering {
-            index,
-            leaves,
-            apis,
-            unheard,
-        });
-    }
-    let listings = (!all.is_empty()).then_some(listings);
-    Ok(Discoveries { all, listings })
+) -> Result<ReadStream, String> {
+    let key = stream.is_named.then(|| stream.key.clone());
+    let (settle, settled) = bounded(limits::INTAKE_QUEUE);
+    let listening = stream::listen(stream, events.clone(), settled, stopped.clone())?;
+    Ok((key, settle, listening))
 }
 
-/// The streams that it reads.
-#[cfg(feature = "redis")]
-fn listen_to_redis(
-    config: &Config,
-    events: Sender<StartEvent>,
-    stopped: &Receiver<Infallible>,
-) -> Result<Vec<ReadStream>, String> {
-    let Some(redis) = &config.redis else {
-        return Ok(Vec::new());
-    };
-    let for_all = reading(config);
-    let of = |index: usize| Reading {
-        default: Some(index),
-        ..for_all.clone()
-    };
-    let mut channels = vec![(redis.channel.clone(), for_all.clone())];
-    let mut keys: Vec<_> = redis
-        .stream
-        .iter()
-        .map(|key| (key, false, for_all.clone()))
-        .collect();
-    for (index, monitor) in config.monitors.iter().enumerate() {
-        let Events {
-            redis_channel,
-            redis_stream,
-            ..
-        } = &monitor.events;
-        channels.extend(redis_channel.clone().map(|channel| (channel, of(index))));
-        keys.extend(redis_stream.iter().map(|key| (key, true, of(index))));
+impl Discoveries {
+    fn start(
+        parts: Vec<DiscoveryPart>,
+        events: &Sender<StartEvent>,
+        stopped: &Receiver<Infallible>,
+        names: &NameCache,
+    ) -> Result<Self, String> {
+        // Each discovery says that it has made a request, and that the next one is due.
+        let (said, listings) = bounded(2 * parts.len());
+        let mut all = Vec::with_capacity(parts.len());
+        for part in parts {
+            let ((apis, received), (leaves, granted)) = (bounded(1), bounded(1));
+            let discovering = Discovering {
+                index: part.monitor,
+                leaves,
+                apis,
+                unheard: received.clone(),
+            };
+            let ways = Ways {
+                events: events.clone(),
+                listings: said.clone(),
+                leaves: granted,
+                apis: received,
+                stopped: stopped.clone(),
+            };
+            let name = part.discovery.dialect.name.clone();
+            discovery::start(part.discovery, part.api.into(), (&part.trust, names), ways)
+                .map_err(|trouble| format!("monitor {name}: {trouble}"))?;
+            all.push(discovering);
+        }
+        let listings = (!all.is_empty()).then_some(listings);
+        Ok(Discoveries { all, listings })
     }
-    let mut streams = Vec::with_capacity(keys.len());
-    for (key, is_named, reading) in keys {
-        let stream = Stream {
-            url: redis.url.expose().to_owned(),
-            key: key.clone(),
-            consumer: config.instance.clone(),
-            reading,
-            is_named,
-            lease: match config.state {
-                State::Redis { lease } => Some(lease),
-                _ => None,
-            },
-            length_max: redis.stream_length_max,
-        };
-        let (settle, settled) = bounded(limits::INTAKE_QUEUE);
-        let listening = stream::listen(stream, events.clone(), settled, stopped.clone())?;
-        streams.push((is_named.then(|| key.clone()), settle, listening));
-    }
-    let subscription = intake::redis::Subscription {
-        url: redis.url.expose().to_owned(),
-        channels,
-    };
-    intake::redis::listen(subscription, events, stopped.clone())?;
-    Ok(streams)
 }
 
 /// Requests between the admin endpoint and the loop.

@@ -1,5 +1,6 @@
 //! What the loop does while the store is in trouble, and does not do while it is stuck.
 
+use super::build;
 use super::report::{what_happened, what_is_left};
 use super::*;
 use crate::config::{Config, Environment};
@@ -103,12 +104,12 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         store_again_at: None,
         store_error: None,
         exports: Vec::new(),
-        receivers: Receivers::start(&config(), &NameCache::default()).unwrap(),
+        receivers: Receivers::start(vec![None]).unwrap(),
         settled: VecDeque::new(),
         stored_settled: VecDeque::new(),
         feed: Feed::default(),
-        targets: targets::targets(&config(), &NameCache::default()).unwrap(),
-        apis: targets::apis(&config()),
+        targets: build::targets(&config(), &NameCache::default()).unwrap(),
+        apis: vec!["the API".to_owned()],
         names: NameCache::default(),
         posted: never(),
         unanswered: Vec::new(),

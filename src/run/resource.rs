@@ -1,4 +1,4 @@
-//! Whose spans a monitor's are: the process's resource, with what the monitor says otherwise.
+//! The resource of each monitor's spans: the process's resource, with the monitor's own attributes over it.
 
 use crate::config::Config;
 use crate::config::monitors::{Monitor, Service};
@@ -6,10 +6,10 @@ use crate::core::span;
 use crate::deliver::otlp::Envelope;
 use std::sync::Arc;
 
-const NAME: &str = "service.name";
-const NAMESPACE: &str = "service.namespace";
+pub(super) const NAME: &str = "service.name";
+pub(super) const NAMESPACE: &str = "service.namespace";
 
-/// With every resource that there is.
+/// An envelope that knows every monitor's resource.
 pub(super) fn envelope(config: &Config) -> Envelope {
     let mut envelope = Envelope::new(&config.resource);
     for monitor in &config.monitors {
@@ -21,7 +21,7 @@ pub(super) fn envelope(config: &Config) -> Envelope {
     envelope
 }
 
-/// What the core is to know of it.
+/// What the core needs to know of a monitor's resource; `None` where it is the process's.
 pub(super) fn service(config: &Config, monitor: &Monitor) -> Option<Arc<span::Service>> {
     if monitor.service == Service::default() {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn service(config: &Config, monitor: &Monitor) -> Option<Arc<span::Se
     }))
 }
 
-/// What the monitor says counts; keys stay unique, and what is replaced keeps its place.
+/// The monitor's attributes win. Keys stay unique, and a replaced attribute keeps its place.
 fn resource(process: &[(String, String)], service: &Service) -> Vec<(String, String)> {
     let mut resource = process.to_vec();
     let named = |key: &str, value: &Option<String>| Some((key.to_owned(), value.clone()?));

@@ -1,0 +1,345 @@
+//! Starts the threads around the loop, runs the loop, and ends the threads.
+
+use super::build::{self, Parts, Sources};
+use super::living::{self, Living};
+use super::notifying::Receivers;
+use super::sources::{self, Endpoint, Feed};
+use super::{COMMIT_DELAY, Loop, Onlooker, Report, stopping};
+use crate::api::poller::{Ask, Pollers};
+use crate::config::{self, Config, Source};
+use crate::core::event::StartEvent;
+use crate::core::outbox::{Batch, ExportOutcome};
+use crate::core::span::Span;
+use crate::core::{Core, Polled, limits};
+use crate::deliver::export::{Destination, Exporter};
+use crate::deliver::otlp::Envelope;
+use crate::http::client::NameCache;
+use crate::intake::posted::Posted;
+use crate::os::clock;
+use crate::os::signals;
+use crate::os::systemd::Supervisor;
+use crate::store::Store;
+use crate::terminal::console::Console;
+use crossbeam_channel::{Receiver, Sender, bounded, never};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// `farspan run`: watches until SIGTERM or SIGINT, and reads the configuration again on SIGHUP.
+///
+/// `reads_stdin`: start events come on standard input too. The command ends when standard input has ended, all that was
+/// heard is traced, and no other source is configured.
+///
+/// The exit code is a failure if a part cannot be started, or if something is left that neither the collector nor a
+/// store has. Call [`source_missing`] first: it reports a configuration without any source of start events.
+pub fn run(config: &Config, source: Source, reads_stdin: bool) -> ExitCode {
+    match start_and_watch(config, source, reads_stdin) {
+        Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(trouble) => {
+            log::error!("{trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why no start event can ever arrive; `None` if one can.
+pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str> {
+    let by_redis = cfg!(feature = "redis") && config.redis.is_some();
+    let discovers = config.monitors.iter().any(|m| m.discovery.is_some());
+    let is_there = by_redis || discovers || config.admin.is_some() || reads_stdin;
+    (!is_there).then_some(NO_SOURCE)
+}
+
+const NO_SOURCE: &str = "no source of start events is configured: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -";
+
+/// Finished spans that may wait for the console or the demo.
+pub const SPANS_QUEUE: usize = 4096;
+
+/// Watches the workflows that `events` starts, and those in the store, until `stopped` disconnects. Sends finished
+/// spans to each of `spans` too.
+///
+/// # Errors
+/// A text that says what cannot be started.
+pub fn watch(
+    config: &Config,
+    events: Receiver<StartEvent>,
+    stopped: Receiver<Infallible>,
+    spans: Vec<Sender<Arc<Span>>>,
+) -> Result<Report, String> {
+    let around = Surroundings {
+        spans,
+        living: unsupervised(config),
+        onlooker: None,
+    };
+    watch_intake(config, Intake::only(events), stopped, around)
+}
+
+/// As [`watch`], with an `onlooker` that sees polls, answers, spans and notes.
+///
+/// # Errors
+/// A text that says what cannot be started.
+pub fn watch_seen(
+    config: &Config,
+    events: Receiver<StartEvent>,
+    stopped: Receiver<Infallible>,
+    onlooker: Onlooker,
+) -> Result<Report, String> {
+    let around = Surroundings {
+        spans: Vec::new(),
+        living: unsupervised(config),
+        onlooker: Some(onlooker),
+    };
+    watch_intake(config, Intake::only(events), stopped, around)
+}
+
+fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result<Report, String> {
+    let signals = signals::stop_and_reload();
+    let (stopped, hangups) = signals.map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let supervisor = Supervisor::of(&source.env).unwrap_or_else(|trouble| {
+        log::warn!("no message goes to the service manager: {trouble}");
+        Supervisor::default()
+    });
+    let reloads = living::read_anew(source, hangups)
+        .map_err(|e| format!("cannot start the thread that reloads the configuration: {e}"))?;
+    let (console, spans) = if config.export.console {
+        let (spans, received) = bounded(SPANS_QUEUE);
+        let console = Console::start(received);
+        let console = console.map_err(|e| format!("cannot start the console: {e}"))?;
+        (Some(console), vec![spans])
+    } else {
+        (None, Vec::new())
+    };
+    log::info!(
+        "farspan {} starts; {}",
+        crate::VERSION,
+        where_state_is(config)
+    );
+    let (intake, answering) = start_intake(config, &stopped, reads_stdin)?;
+    let around = Surroundings {
+        spans,
+        living: Living::new(config, supervisor, reloads),
+        onlooker: None,
+    };
+    let report = watch_intake(config, intake, stopped, around)?;
+    answering.end();
+    if let Some(console) = console {
+        stopping::end_console(console);
+    }
+    Ok(report)
+}
+
+fn where_state_is(config: &Config) -> String {
+    match &config.state {
+        config::State::File(directory) => format!("its state is in {}", directory.display()),
+        config::State::Redis { lease } => format!(
+            "its state is in Redis, where it is instance {} with a lease of {lease:?}",
+            config.instance
+        ),
+        config::State::None => {
+            "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned()
+        }
+    }
+}
+
+/// Where the loop hears of workflows.
+struct Intake {
+    events: Receiver<StartEvent>,
+    posted: Receiver<Posted>,
+    /// Disconnects when no more start events can come.
+    ended: Receiver<Infallible>,
+    feed: Feed,
+}
+
+impl Intake {
+    fn only(events: Receiver<StartEvent>) -> Self {
+        Intake {
+            events,
+            posted: never(),
+            ended: never(),
+            feed: Feed::default(),
+        }
+    }
+}
+
+fn start_intake(
+    config: &Config,
+    stopped: &Receiver<Infallible>,
+    reads_stdin: bool,
+) -> Result<(Intake, sources::Answering), String> {
+    // Before the other sources: a second farspan on this machine fails here.
+    let endpoint = Endpoint::bind(config)?;
+    let (events_sent, events) = bounded(limits::INTAKE_QUEUE);
+    let reading = build::reading(config);
+    let ended = if reads_stdin {
+        sources::read_stdin(config, reading.clone(), events_sent.clone())?
+    } else {
+        never()
+    };
+    let names = NameCache::default();
+    let feed = Feed::listen(Sources::of(config, &names)?, events_sent, stopped, &names)?;
+    let (answering, posted) = endpoint.start(config, reading)?;
+    let intake = Intake {
+        events,
+        posted,
+        ended,
+        feed,
+    };
+    Ok((intake, answering))
+}
+
+/// What shows, supervises and looks on.
+struct Surroundings {
+    spans: Vec<Sender<Arc<Span>>>,
+    living: Living,
+    onlooker: Option<Onlooker>,
+}
+
+/// Without reloads and without a service manager.
+fn unsupervised(config: &Config) -> Living {
+    Living::new(config, Supervisor::default(), never())
+}
+
+fn watch_intake(
+    config: &Config,
+    intake: Intake,
+    stopped: Receiver<Infallible>,
+    around: Surroundings,
+) -> Result<Report, String> {
+    let now = clock::now();
+    let names = NameCache::default();
+    let parts = Parts::of(config, &names, now.wall.as_unix_ns() as u64)?;
+    // Before any thread starts, because a store is the likeliest part to fail.
+    let store = open_store(config)?;
+    let polling = Polling::start(&parts, &names)?;
+    let exporting = Exporting::start(parts.destination.as_ref(), parts.envelope)?;
+    let receivers = Receivers::start(parts.receivers)?;
+    let mut core = Core::new(parts.settings, now);
+    core.keep_finished(parts.finished_kept);
+    let mut watcher = Loop {
+        core,
+        polls: polling.polls,
+        targets: parts.targets,
+        apis: parts.titles,
+        names,
+        polls_at_hand: polling.polls_at_hand,
+        pollers: parts.pollers,
+        batches: exporting.batches,
+        spans: around.spans,
+        spans_unshown: 0,
+        onlooker: around.onlooker,
+        store,
+        unstored: Vec::new(),
+        commit_at: None,
+        commit_delay: COMMIT_DELAY,
+        events_stored: 0,
+        events_wait: parts.events_wait,
+        store_again_at: None,
+        store_error: None,
+        exports: Vec::new(),
+        receivers,
+        living: around.living,
+        settled: VecDeque::new(),
+        stored_settled: VecDeque::new(),
+        feed: intake.feed,
+        posted: intake.posted,
+        unanswered: Vec::new(),
+        ended: intake.ended,
+    };
+    let (answers, outcomes) = (polling.answers, exporting.outcomes);
+    watcher.restore()?;
+    watcher.turn_until(&stopped, &intake.events, &answers, &outcomes);
+    watcher.stop(&intake.events, &answers, &outcomes);
+    let (finished, receivers) = watcher.finish();
+    // A thread that has not ended in time is left to the end of the process.
+    if finished.report.untold > 0 || finished.is_telling {
+        receivers.abandon();
+    }
+    if finished.polls_in_flight > 0 {
+        std::mem::forget(polling.pollers);
+    }
+    if finished.report.undelivered > 0 {
+        std::mem::forget(exporting.exporter);
+    }
+    Ok(finished.report)
+}
+
+/// The pollers and their channels. Fields are dropped in their order: the channels close before the threads are joined.
+struct Polling {
+    polls: Sender<Ask>,
+    /// The other end of `polls`, to take back polls that no poller has begun.
+    polls_at_hand: Receiver<Ask>,
+    answers: Receiver<Polled>,
+    pollers: Pollers,
+}
+
+impl Polling {
+    fn start(parts: &Parts, names: &NameCache) -> Result<Self, String> {
+        let (polls, polls_at_hand) = bounded(parts.settings.pollers);
+        let (answers_sent, answers) = bounded(parts.settings.pollers);
+        let pollers = Pollers::start(
+            parts.pollers,
+            &parts.apis,
+            names,
+            &polls_at_hand,
+            &answers_sent,
+        )?;
+        Ok(Polling {
+            polls,
+            polls_at_hand,
+            answers,
+            pollers,
+        })
+    }
+}
+
+/// The exporter and its channels, in the order in which they are dropped.
+struct Exporting {
+    batches: Option<Sender<Batch>>,
+    outcomes: Receiver<(u64, ExportOutcome)>,
+    exporter: Option<Exporter>,
+    /// Keeps `outcomes` open where there is no exporter: a closed channel is always ready.
+    _outcomes_sent: Sender<(u64, ExportOutcome)>,
+}
+
+impl Exporting {
+    fn start(destination: Option<&Destination>, envelope: Envelope) -> Result<Self, String> {
+        let (outcomes_sent, outcomes) = bounded(1);
+        let (mut batches, mut exporter) = (None, None);
+        if let Some(destination) = destination {
+            let (sent, received) = bounded(1);
+            let started = Exporter::start(destination, envelope, received, outcomes_sent.clone());
+            exporter = Some(started.map_err(|e| format!("the OTLP exporter: {e}"))?);
+            batches = Some(sent);
+        }
+        Ok(Exporting {
+            batches,
+            outcomes,
+            exporter,
+            _outcomes_sent: outcomes_sent,
+        })
+    }
+}
+
+fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
+    match &config.state {
+        config::State::None => Ok(None),
+        #[cfg(feature = "file")]
+        config::State::File(directory) => {
+            let store = crate::store::file::FileStore::open(directory);
+            Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
+        }
+        #[cfg(not(feature = "file"))]
+        config::State::File(_) => Err("built without the feature `file`".into()),
+        #[cfg(feature = "redis")]
+        config::State::Redis { lease } => {
+            let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
+            let fleet = build::fleet(config, redis, *lease);
+            let store = crate::store::redis::RedisStore::new(fleet).map_err(|e| e.to_string())?;
+            Ok(Some(Box::new(store)))
+        }
+        #[cfg(not(feature = "redis"))]
+        config::State::Redis { .. } => Err("built without the feature `redis`".into()),
+    }
+}
