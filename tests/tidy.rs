@@ -117,9 +117,9 @@ fn only_the_configuration_reads_the_environment() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Every variable that farspan knows stands in the README, and the README promises none that it does not know.
+/// docs/settings.md names every variable that farspan knows, and none that it does not know.
 #[test]
-fn the_readme_knows_every_setting() {
+fn the_page_of_settings_names_every_setting() {
     let help = Command::new(env!("CARGO_BIN_EXE_farspan"))
         .args(["help", "settings"])
         .output()
@@ -127,17 +127,17 @@ fn the_readme_knows_every_setting() {
     let help = String::from_utf8(help.stdout).unwrap();
     let known = variables(&help, "FARSPAN_");
     assert!(known.len() > 10, "{known:?}");
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let told = variables(&readme, "FARSPAN_");
-    let untold: Vec<_> = known.iter().filter(|name| !told.contains(name)).collect();
-    // The README writes a pair as `FARSPAN_X`, or `_FILE`.
-    let untold: Vec<_> = untold
+    let page = fs::read_to_string(root().join("docs/settings.md")).unwrap();
+    let named = variables(&page, "FARSPAN_");
+    let missing: Vec<_> = known.iter().filter(|name| !named.contains(name)).collect();
+    // The page writes a pair as `FARSPAN_X`, or `_FILE`.
+    let missing: Vec<_> = missing
         .iter()
         .filter(|name| !name.ends_with("_FILE") && !name.ends_with("_FORMAT"))
         .collect();
-    assert!(untold.is_empty(), "not in the README: {untold:?}");
-    let invented: Vec<_> = told.iter().filter(|name| !known.contains(name)).collect();
-    assert!(invented.is_empty(), "only in the README: {invented:?}");
+    assert!(missing.is_empty(), "not in docs/settings.md: {missing:?}");
+    let unknown: Vec<_> = named.iter().filter(|name| !known.contains(name)).collect();
+    assert!(unknown.is_empty(), "only in docs/settings.md: {unknown:?}");
 }
 
 /// systemd kills what has not ended by then.
