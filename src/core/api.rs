@@ -3,7 +3,6 @@
 use super::event::StartEvent;
 use super::finished::{FinishedEvent, Notification, Notified, Notify};
 use super::ids::RunKey;
-use super::listing::Listing;
 use super::note::Note;
 use super::outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome};
 use super::pace::Pace;
@@ -137,6 +136,25 @@ pub enum Answer {
     NotFound,
     /// Nothing that helps.
     Failed(PollFailure),
+}
+
+/// What a discovery says about each of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// It has one to make, and waits for its [`Action::List`]. One at a time.
+    Due {
+        /// Whose discovery.
+        monitor: u16,
+    },
+    /// It has made it.
+    Done {
+        /// Whose discovery.
+        monitor: u16,
+        /// How many requests it took, with those that were redirected.
+        requests: u32,
+        /// The pause that the host asks for.
+        pause: Option<Duration>,
+    },
 }
 
 /// What is to be done.

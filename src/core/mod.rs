@@ -12,6 +12,7 @@ mod api;
 pub mod backoff;
 pub mod event;
 pub mod finished;
+mod hosts;
 pub mod ids;
 pub mod lateness;
 pub mod limits;
@@ -33,20 +34,20 @@ mod trouble;
 pub mod wheel;
 pub mod workflow;
 
-pub use api::{Action, Answer, Change, Input, Monitor, Poll, Polled, Refusal, Settings, Stored};
+pub use api::{
+    Action, Answer, Change, Input, Listing, Monitor, Poll, Polled, Refusal, Settings, Stored,
+};
 use backoff::Jitter;
 use event::StartEvent;
 use finished::{Notification, Notified};
+use hosts::{Gate, Hosts, PollTurn};
 use ids::{RunKey, RunsBy};
-pub use listing::Listing;
-use listing::Lists;
 pub use note::{Counters, Note};
 use notification::Notifications;
 use outbox::{EncodedSpan, ExportOutcome, Outbox, Settled};
 use outcome::{Abandoned, Outcome};
 pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
-use rate::{Estimate, Rate};
 use snapshot::Snapshot;
 use span::Span;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -54,7 +55,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::{Phase, Silence, Table, Watch};
 use time::{Mono, Now, Wall};
-use trouble::{Noted, Trouble};
 use wheel::Wheel;
 use workflow::record::{self, Record};
 use workflow::{Verdict, Workflow};
@@ -65,12 +65,7 @@ pub struct Core {
     settings: Settings,
     table: Table,
     wheel: Wheel,
-    in_flight: usize,
-    /// Polls under way for watches that were given up since. No more than all that may be under way.
-    strays: Vec<Stray>,
-    hosts: Vec<Host>,
-    /// What a poll of each monitor needs.
-    estimates: Vec<Estimate>,
+    hosts: Hosts,
     outbox: Outbox,
     notifications: Notifications,
     jitter: Jitter,
@@ -91,8 +86,6 @@ pub struct Core {
     leaving: HashMap<RunKey, Leaving>,
     /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
     not_restored: HashMap<RunKey, NotRestored>,
-    /// What was noted of each monitor.
-    noted: Vec<Noted>,
     actions: VecDeque<Action>,
     counters: Counters,
 }
@@ -112,40 +105,9 @@ struct NotRestored {
     noted: bool,
 }
 
-#[derive(Debug)]
-struct Stray {
-    slot: u32,
-    generation: u32,
-    monitor: u16,
-    expected: u32,
-}
-
-#[derive(Debug, Default)]
-struct Host {
-    /// Slots whose poll is due, the most overdue first.
-    ready: VecDeque<u32>,
-    /// Polls under way, strays too.
-    under_way: usize,
-    lists: Lists,
-    rate: Option<Rate>,
-    paused_until: Option<Mono>,
-    /// How far its clock was ahead of ours at its last answer with a date.
-    skew_ns: i64,
-    trouble: Trouble,
-}
-
 impl Core {
     /// A core that watches nothing yet.
     pub fn new(settings: Settings, now: Now) -> Self {
-        let hosts = settings.monitors.iter().map(|m| m.host + 1).max();
-        let host = |host| {
-            let monitors = settings.monitors.iter().filter(|m| m.host == host);
-            let rates = monitors.filter_map(|m| m.requests_per_second);
-            Host {
-                rate: rates.min_by(f64::total_cmp).map(|r| Rate::new(r, now.mono)),
-                ..Host::default()
-            }
-        };
         let receiver = |m: &Monitor| m.naming.notifies.then(|| (*m.naming.monitor).into());
         let receivers = settings.monitors.iter().map(receiver);
         // Unique among instances too, and after whatever an earlier run has left.
@@ -153,10 +115,7 @@ impl Core {
         Core {
             table: Table::default(),
             wheel: Wheel::new(now.mono),
-            in_flight: 0,
-            strays: Vec::new(),
-            hosts: (0..hosts.unwrap_or(0)).map(host).collect(),
-            estimates: vec![Estimate::default(); settings.monitors.len()],
+            hosts: Hosts::new(&settings.monitors, settings.pollers, now.mono),
             outbox: Outbox::new(settings.batch, first_sequence),
             notifications: Notifications::new(receivers, first_sequence),
             jitter: Jitter::new(settings.seed),
@@ -171,7 +130,6 @@ impl Core {
             encoding: VecDeque::new(),
             leaving: HashMap::new(),
             not_restored: HashMap::new(),
-            noted: settings.monitors.iter().map(|_| Noted::default()).collect(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             settings,
@@ -343,8 +301,7 @@ impl Core {
         let poll = self.wheel.next_deadline();
         let outbox = self.outbox.next_deadline(self.draining);
         let notifications = self.notifications.next_deadline(self.draining);
-        let lists = self.next_list_due();
-        [poll, self.next_balance(), lists, outbox, notifications]
+        [poll, self.hosts.next_deadline(), outbox, notifications]
             .into_iter()
             .flatten()
             .min()
@@ -406,7 +363,7 @@ impl Core {
 
     /// Polls under way.
     pub fn polls_in_flight(&self) -> usize {
-        self.in_flight
+        self.hosts.in_flight()
     }
 
     /// Whether polls wait because so much waits to be delivered.
@@ -436,16 +393,8 @@ impl Core {
 
     /// Holds what must always be true. Debug builds call it after every input.
     pub fn check_invariants(&self) {
-        let under_way = self.in_flight + self.strays.len();
-        assert!(under_way <= self.settings.pollers);
-        let by_host = self.hosts.iter().map(|host| host.under_way);
-        assert_eq!(by_host.sum::<usize>(), under_way);
-        let idle = self.hosts.iter().filter(|host| host.under_way == 0).count();
-        assert!(
-            self.hosts.len() > self.settings.pollers || self.settings.pollers - under_way >= idle,
-            "each host has a poller"
-        );
-        let ready: usize = self.hosts.iter().map(|host| host.ready.len()).sum();
+        self.hosts.check_invariants();
+        let ready = self.hosts.ready();
         assert!(ready <= self.table.len());
         assert!(self.not_restored.len() <= limits::WORKFLOWS_MAX);
         self.outbox.check_invariants();
@@ -466,7 +415,7 @@ impl Core {
         };
         assert_eq!(
             count(|p| matches!(p, Phase::InFlight { .. })),
-            self.in_flight
+            self.hosts.in_flight()
         );
         assert_eq!(count(|p| matches!(p, Phase::Ready { .. })), ready);
         assert_eq!(
@@ -540,16 +489,12 @@ impl Core {
             match watch.phase {
                 Phase::Waiting { timer, .. } => drop(self.wheel.cancel(timer)),
                 Phase::Ready { .. } => drop(unready.insert(slot)),
-                Phase::InFlight { expected, .. } => {
-                    self.leave_under_way(slot, generation, watch.monitor, expected);
-                }
+                Phase::InFlight { .. } => self.hosts.orphan(slot, generation),
             }
             sources.extend(watch.workflow.take_source().map(|s| (*run, s)));
         }
         if !unready.is_empty() {
-            for host in &mut self.hosts {
-                host.ready.retain(|slot| !unready.contains(slot));
-            }
+            self.hosts.withdraw(|slot| unready.contains(&slot));
         }
         if has_items {
             self.outbox.forget(|run| refused.contains_key(&run));
@@ -608,7 +553,7 @@ impl Core {
         }
         let monitor_index = event.monitor;
         let sampler = &self.settings.sampler;
-        let received_at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+        let received_at = self.hosts.clock(monitor_index, now.wall);
         let workflow = Workflow::new(event, &monitor.naming, sampler, received_at);
         let spread = spread(key, monitor.interval_of(&workflow, received_at));
         let deadline = now.mono + monitor.pace.timeout;
@@ -657,16 +602,12 @@ impl Core {
         };
         let (monitor, phase) = (watch.monitor, watch.phase);
         let generation = self.table.generation(slot).unwrap_or_default();
-        let host = self.host_mut(monitor);
-        let at = now.wall.shifted(host.skew_ns);
-        // Out of wherever its next poll waits.
         match phase {
             Phase::Waiting { .. } => {}
-            Phase::Ready { .. } => host.ready.retain(|ready| *ready != slot),
-            Phase::InFlight { expected, .. } => {
-                self.leave_under_way(slot, generation, monitor, expected);
-            }
+            Phase::Ready { .. } => self.hosts.withdraw(|ready| ready == slot),
+            Phase::InFlight { .. } => self.hosts.orphan(slot, generation),
         }
+        let at = self.hosts.clock(monitor, now.wall);
         self.abandon(slot, Abandoned::Superseded, at, now);
     }
 
@@ -766,7 +707,7 @@ impl Core {
                 return Err("it is watched already".into());
             }
             let monitor = &self.settings.monitors[index];
-            let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+            let at = self.hosts.clock(index as u16, now.wall);
             let (mut workflow, naming) = (record.workflow, &monitor.naming);
             let mut spans = Vec::new();
             let why = Abandoned::Superseded;
@@ -777,7 +718,7 @@ impl Core {
             return Ok(());
         }
         let monitor = &self.settings.monitors[index];
-        let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+        let at = self.hosts.clock(index as u16, now.wall);
         let interval = monitor.interval_of(&record.workflow, at);
         let due = now.mono + spread(key, interval);
         // A clock that was set back, or a machine that boots in 1970, would put the timeout off for as long. And what
@@ -810,35 +751,29 @@ impl Core {
     }
 
     fn take_answer(&mut self, polled: Polled, now: Now) {
-        let current = self.table.generation(polled.slot) == Some(polled.generation);
-        let watch = self.table.get_mut(polled.slot).filter(|_| current);
-        let Some(watch) = watch else {
+        if !(self.hosts).back(polled.slot, polled.generation, polled.requests) {
             self.counters.answers_stale += 1;
-            if let Some(stray) = self.take_stray(polled.slot, polled.generation) {
-                self.come_back(stray.monitor, stray.expected, polled.requests);
-            }
+            return;
+        }
+        let Some(watch) = self.table.get_mut(polled.slot) else {
             return;
         };
-        let Phase::InFlight { due, expected } = watch.phase else {
-            self.counters.answers_stale += 1;
+        let Phase::InFlight { due } = watch.phase else {
             return;
         };
         let monitor = watch.monitor;
-        self.in_flight -= 1;
-        self.come_back(monitor, expected, polled.requests);
         if !matches!(polled.answer, Answer::Failed(_)) {
-            self.estimates[monitor as usize].learn(polled.requests);
+            self.hosts.learn_requests(monitor, polled.requests);
         }
         self.counters.polls += 1;
         let lateness = polled.sent.mono.since(due);
         self.counters.lateness.record(lateness);
         let latency = polled.received.mono.since(polled.sent.mono);
         self.counters.latency.record(latency);
-        let host = self.host_mut(monitor);
         if let Some(skew_ns) = skew_ns(&polled) {
-            host.skew_ns = skew_ns;
+            self.hosts.set_skew(monitor, skew_ns);
         }
-        let at = polled.received.wall.shifted(host.skew_ns);
+        let at = self.hosts.clock(monitor, polled.received.wall);
         if let Some(pause) = polled.pause {
             self.pause_host(monitor, pause, now);
         }
@@ -851,14 +786,14 @@ impl Core {
                 if let Some(failure) = mistaken(&snapshot, watch.workflow.id()) {
                     return self.fail(polled.slot, failure, polled.sent.mono, at, now);
                 }
-                self.host_answers(polled.slot);
+                self.host_answers(monitor);
                 if let Some(what) = oddity {
                     self.note_oddity(monitor, what);
                 }
                 self.observe(polled.slot, *snapshot, due, at, now);
             }
             Answer::NotFound => {
-                self.host_answers(polled.slot);
+                self.host_answers(monitor);
                 self.miss(polled.slot, due, polled.sent.mono, at, now);
             }
             Answer::Failed(failure) => {
@@ -869,50 +804,31 @@ impl Core {
 
     /// To the front of the queue, where it came from.
     fn take_back(&mut self, poll: &Poll) {
-        let current = self.table.generation(poll.slot) == Some(poll.generation);
-        let Some(watch) = self.table.get_mut(poll.slot).filter(|_| current) else {
-            if let Some(stray) = self.take_stray(poll.slot, poll.generation) {
-                self.come_back(stray.monitor, stray.expected, 0);
-            }
-            return;
-        };
-        if let Phase::InFlight { due, expected } = watch.phase {
+        if self.hosts.back(poll.slot, poll.generation, 0)
+            && let Some(watch) = self.table.get_mut(poll.slot)
+            && let Phase::InFlight { due } = watch.phase
+        {
             watch.phase = Phase::Ready { due };
-            self.in_flight -= 1;
-            self.come_back(poll.monitor, expected, 0);
-            self.host_mut(poll.monitor).ready.push_front(poll.slot);
+            self.hosts.queue_first(poll.slot, watch.monitor, due);
         }
     }
 
-    fn host_mut(&mut self, monitor: u16) -> &mut Host {
-        let host = self.settings.monitors[monitor as usize].host;
-        &mut self.hosts[host as usize]
-    }
-
-    /// A poller has come back from a host, after so many requests.
-    fn come_back(&mut self, monitor: u16, expected: u32, requests: u32) {
-        let host = self.host_mut(monitor);
-        host.under_way -= 1;
-        if let Some(rate) = &mut host.rate {
-            rate.correct(expected, requests);
+    fn take_listing(&mut self, listing: Listing, now: Now) {
+        let (Listing::Due { monitor } | Listing::Done { monitor, .. }) = listing;
+        if usize::from(monitor) >= self.settings.monitors.len() {
+            return;
         }
-    }
-
-    /// The poll under way is no watch's any more; its poller is still busy.
-    fn leave_under_way(&mut self, slot: u32, generation: u32, monitor: u16, expected: u32) {
-        self.in_flight -= 1;
-        self.strays.push(Stray {
-            slot,
-            generation,
-            monitor,
-            expected,
-        });
-    }
-
-    fn take_stray(&mut self, slot: u32, generation: u32) -> Option<Stray> {
-        let mut strays = self.strays.iter();
-        let place = strays.position(|s| (s.slot, s.generation) == (slot, generation))?;
-        Some(self.strays.swap_remove(place))
+        match listing {
+            Listing::Due { .. } => self.hosts.list_due(monitor, now.mono),
+            Listing::Done {
+                requests, pause, ..
+            } => {
+                self.hosts.list_done(monitor, requests);
+                if let Some(pause) = pause {
+                    self.pause_host(monitor, pause, now);
+                }
+            }
+        }
     }
 
     fn observe(&mut self, slot: u32, snapshot: Snapshot, due: Mono, at: Wall, now: Now) {
@@ -965,13 +881,8 @@ impl Core {
         let (failures, monitor_index) = (watch.failures, watch.monitor);
         let refused = failure.reason == PollFailureReason::Connect;
         let monitor = &self.settings.monitors[monitor_index as usize];
-        let host = monitor.host as usize;
         let interval = monitor.interval_of(&watch.workflow, at);
-        let trouble = match failure.reason.is_of_host() {
-            true => &mut self.hosts[host].trouble,
-            false => &mut self.noted[monitor_index as usize].trouble,
-        };
-        if trouble.is_news(failure.reason, now.mono) {
+        if (self.hosts).failure_is_news(monitor_index, failure.reason, now.mono) {
             self.note(Note::HostTroubled {
                 monitor: monitor_index,
                 reason: failure.reason,
@@ -1074,6 +985,7 @@ impl Core {
 
     /// Whoever would wait longer than the new pace has it is asked after sooner, spread over an interval like a burst.
     fn change_pace(&mut self, paces: Vec<Pace>, now: Now) {
+        self.hosts.set_paces(&paces);
         let mut timeouts_before = Vec::with_capacity(paces.len());
         for (monitor, pace) in self.settings.monitors.iter_mut().zip(paces) {
             timeouts_before.push(monitor.pace.timeout);
@@ -1090,7 +1002,7 @@ impl Core {
                 continue;
             };
             let pace = &monitor.pace;
-            let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+            let at = self.hosts.clock(watch.monitor, now.wall);
             let interval = monitor.interval_of(&watch.workflow, at);
             let before = watch.deadline;
             watch.deadline = moved(before, *timeout_before, pace.timeout);
@@ -1134,8 +1046,7 @@ impl Core {
                 self.time_out(slot, now);
                 continue;
             }
-            let monitor = watch.monitor;
-            self.host_mut(monitor).ready.push_back(slot);
+            self.hosts.queue(slot, watch.monitor, due);
         }
     }
 
@@ -1155,102 +1066,56 @@ impl Core {
         if held != before {
             self.note(Note::PollsHeld(held));
         }
+        self.hosts.set_gate(if self.draining {
+            Gate::Shut
+        } else if held || self.store_troubled {
+            Gate::NoPolls
+        } else {
+            Gate::Open
+        });
         loop {
-            self.let_list(now);
-            let Some(host) = self.next_host(now.mono) else {
+            while let Some(monitor) = self.hosts.next_list(now.mono, &mut self.jitter) {
+                self.actions.push_back(Action::List(monitor));
+            }
+            let Some(turn) = self.hosts.next_poll(now.mono) else {
                 break;
             };
-            let Some(slot) = self.hosts[host].ready.pop_front() else {
-                break;
-            };
-            let Some(watch) = self.table.get_mut(slot) else {
-                continue;
-            };
-            let Phase::Ready { due } = watch.phase else {
-                continue;
-            };
-            if now.mono >= watch.deadline {
+            let (PollTurn::Send { slot } | PollTurn::Defer { slot, .. }) = turn;
+            if self
+                .table
+                .get(slot)
+                .is_none_or(|watch| now.mono >= watch.deadline)
+            {
                 self.time_out(slot, now);
                 continue;
             }
-            let asked = &mut self.hosts[host];
-            if let Some(until) = asked.paused_until {
-                if now.mono < until {
-                    self.put_off(slot, until, now);
-                    continue;
-                }
-                asked.paused_until = None;
+            match turn {
+                PollTurn::Send { slot } => self.send_poll(slot, now),
+                PollTurn::Defer { slot, until } => self.put_off(slot, until, now),
             }
-            let monitor = &self.settings.monitors[watch.monitor as usize];
-            let expected = self.estimates[watch.monitor as usize].expected();
-            if let Some(rate) = &mut asked.rate {
-                rate.take(expected, now.mono);
-            }
-            asked.lists.yielded();
-            asked.under_way += 1;
-            self.in_flight += 1;
-            watch.phase = Phase::InFlight { due, expected };
-            let traceparent = match monitor.send_traceparent {
-                true => Some(watch.workflow.traceparent(&monitor.naming).into()),
-                false => None,
-            };
-            let poll = Poll {
-                slot,
-                generation: 0,
-                monitor: watch.monitor,
-                workflow_id: watch.workflow.id().clone(),
-                traceparent,
-            };
-            let generation = self.table.new_generation(slot);
-            self.actions
-                .push_back(Action::Poll(Poll { generation, ..poll }));
         }
     }
 
-    /// Whose poll goes next, if one may.
-    fn next_host(&self, now: Mono) -> Option<usize> {
-        let due = |host: &Host| {
-            let watch = self.table.get(*host.ready.front()?)?;
-            watch.phase.due()
+    fn send_poll(&mut self, slot: u32, now: Now) {
+        let generation = self.table.new_generation(slot);
+        let Some(watch) = self.table.get_mut(slot) else {
+            return;
         };
-        let may_go = |host: &Host| {
-            let is_paused = host.paused_until.is_some_and(|until| now < until);
-            is_paused || host.rate.as_ref().is_none_or(|rate| rate.has_some(now))
+        let Phase::Ready { due } = watch.phase else {
+            return;
         };
-        let hosts = self.hosts_with_pollers().filter(|(_, host)| may_go(host));
-        let next = hosts.min_by_key(|(_, host)| (host.under_way, due(host)));
-        next.map(|(index, _)| index)
-    }
-
-    /// When the first host whose polls wait for its rate alone may be asked again.
-    fn next_balance(&self) -> Option<Mono> {
-        let rates = self
-            .hosts_with_pollers()
-            .filter_map(|(_, h)| h.rate.as_ref());
-        rates.map(Rate::has_some_at).min()
-    }
-
-    /// The hosts with due polls for which there is a poller. Where there are several hosts, one whose answers take long
-    /// must not have them all: each host keeps one for itself, and a quarter is for others.
-    fn hosts_with_pollers(&self) -> impl Iterator<Item = (usize, &Host)> {
-        let (pollers, hosts) = (self.settings.pollers, self.hosts.len());
-        let stopped = self.draining || self.polls_held() || self.store_troubled;
-        let free = match stopped {
-            true => 0,
-            false => pollers.saturating_sub(self.in_flight + self.strays.len()),
-        };
-        let share_max = match hosts {
-            0 | 1 => pollers,
-            _ => pollers.saturating_sub((hosts - 1).max(pollers / 4)).max(1),
-        };
-        let idle = || self.hosts.iter().filter(|host| host.under_way == 0).count();
-        let idle = if free > 0 && hosts > 1 { idle() } else { 0 };
-        let has_poller = move |host: &Host| match host.under_way {
-            0 => free > 0,
-            under_way => under_way < share_max && free > idle,
-        };
-        let all = self.hosts.iter().enumerate();
-        all.filter(move |(_, host)| !host.ready.is_empty() && has_poller(host))
+        watch.phase = Phase::InFlight { due };
+        self.hosts.sent(slot, generation, watch.monitor, now.mono);
+        let monitor = &self.settings.monitors[watch.monitor as usize];
+        let traceparent = monitor.send_traceparent;
+        let traceparent = traceparent.then(|| watch.workflow.traceparent(&monitor.naming).into());
+        self.actions.push_back(Action::Poll(Poll {
+            slot,
+            generation,
+            monitor: watch.monitor,
+            workflow_id: watch.workflow.id().clone(),
+            traceparent,
+        }));
     }
 
     /// Back into the wheel until the host may be asked again, spread over up to an interval: at random, for a host
@@ -1260,7 +1125,7 @@ impl Core {
             return;
         };
         let monitor = &self.settings.monitors[watch.monitor as usize];
-        let at = now.wall.shifted(self.hosts[monitor.host as usize].skew_ns);
+        let at = self.hosts.clock(watch.monitor, now.wall);
         let interval = monitor.interval_of(&watch.workflow, at);
         let spread_max = interval.min(until.since(now.mono));
         let due = until + self.jitter.up_to(spread_max);
@@ -1269,33 +1134,19 @@ impl Core {
     }
 
     fn pause_host(&mut self, monitor: u16, asked: Duration, now: Now) {
-        let pause = asked.min(limits::RETRY_AFTER_MAX);
-        let host = self.settings.monitors[monitor as usize].host as usize;
-        let until = now.mono + pause;
-        if self.hosts[host]
-            .paused_until
-            .is_none_or(|known| known < now.mono)
-        {
+        if let Some(pause) = self.hosts.pause(monitor, asked, now.mono) {
             self.note(Note::HostPaused { monitor, pause });
         }
-        let known = self.hosts[host].paused_until;
-        self.hosts[host].paused_until = Some(known.map_or(until, |k| k.max(until)));
     }
 
-    fn host_answers(&mut self, slot: u32) {
-        let Some(watch) = self.table.get_mut(slot) else {
-            return;
-        };
-        let monitor = watch.monitor;
-        let host = self.settings.monitors[monitor as usize].host as usize;
-        let own = self.noted[monitor as usize].trouble.ends();
-        if self.hosts[host].trouble.ends() || own {
+    fn host_answers(&mut self, monitor: u16) {
+        if self.hosts.answer_is_news(monitor) {
             self.note(Note::HostRecovered { monitor });
         }
     }
 
     fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
-        if self.noted[monitor as usize].is_odd_news(&what) {
+        if self.hosts.oddity_is_news(monitor, &what) {
             self.note(Note::Odd { monitor, what });
         }
     }
@@ -1304,8 +1155,7 @@ impl Core {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
-        let host = self.settings.monitors[watch.monitor as usize].host;
-        let at = now.wall.shifted(self.hosts[host as usize].skew_ns);
+        let at = self.hosts.clock(watch.monitor, now.wall);
         self.abandon(slot, Abandoned::TimedOut, at, now);
     }
 

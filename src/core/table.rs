@@ -74,20 +74,7 @@ pub enum Phase {
     InFlight {
         /// When it was due.
         due: Mono,
-        /// What was taken off its host's rate for it, in thousandths of a request.
-        expected: u32,
     },
-}
-
-impl Phase {
-    /// When its poll is, or was, due.
-    pub fn due(&self) -> Option<Mono> {
-        match self {
-            Phase::Waiting { due, .. } | Phase::Ready { due } | Phase::InFlight { due, .. } => {
-                Some(*due)
-            }
-        }
-    }
 }
 
 /// See the module.

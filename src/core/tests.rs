@@ -1117,7 +1117,7 @@ fn our_clock_set_during_a_poll_is_not_the_apis_skew() {
             let answer = timeless(State::Ended(Outcome::Success));
             let polled = polled(&rig, &poll, sent, 0, answer);
             rig.handle(Input::Polled(polled));
-            assert_eq!(rig.core.hosts[0].skew_ns, 0);
+            assert_eq!(rig.core.hosts.clock(0, rig.now.wall), rig.now.wall);
         }
     }
 }
@@ -1430,9 +1430,9 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
         assert_eq!((rig.core.watched(), rig.core.polls_in_flight()), (0, 0));
         assert_eq!(std::mem::take(&mut rig.settled), ["leave entry of a"]);
         if let Some(poll) = poll {
-            assert_eq!(rig.core.strays.len(), 1, "its poller is not free yet");
+            assert_eq!(rig.core.hosts.orphans(), 1, "its poller is not free yet");
             rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 3));
-            assert_eq!(rig.core.strays.len(), 0);
+            assert_eq!(rig.core.hosts.orphans(), 0);
         }
         assert!(rig.spans.is_empty(), "nothing of it is told");
         // It may come back, for the other may die.
@@ -1471,7 +1471,7 @@ fn many_runs_are_given_up_at_once() {
         "{:?}",
         phases(&rig)
     );
-    let order = rig.core.hosts[0].ready.clone();
+    let order = rig.core.hosts.ready_slots(0);
     let lost: Vec<(RunKey, Refusal)> = runs_of(&rig)
         .into_iter()
         .step_by(2)
@@ -1489,10 +1489,7 @@ fn many_runs_are_given_up_at_once() {
         .into_iter()
         .filter(|slot| rig.core.table.get(*slot).is_some());
     assert!(
-        rig.core.hosts[0]
-            .ready
-            .iter()
-            .all(|slot| kept.any(|k| k == *slot)),
+        (rig.core.hosts.ready_slots(0).iter()).all(|slot| kept.any(|k| k == *slot)),
         "in their order"
     );
     while !rig.polls.is_empty() {
@@ -1761,9 +1758,12 @@ fn a_poll_of_a_run_given_up_that_is_taken_back_frees_its_poller() {
     let poll = rig.next_poll().1;
     let runs = runs_of(&rig);
     rig.handle(Input::Refused(vec![(runs[0], Refusal::Elsewhere)]));
-    assert_eq!(rig.core.strays.len(), 1);
+    assert_eq!(rig.core.hosts.orphans(), 1);
     rig.handle(Input::Recalled(poll));
-    assert_eq!((rig.core.strays.len(), rig.core.polls_in_flight()), (0, 0));
+    assert_eq!(
+        (rig.core.hosts.orphans(), rig.core.polls_in_flight()),
+        (0, 0)
+    );
 }
 
 #[test]

@@ -1,26 +1,27 @@
-//! What is news: trouble that polls meet, and what is odd in answers.
+//! Which trouble, and which oddity of an answer, is worth a note.
 
 use super::poll_failure::PollFailureReason;
 use super::time::Mono;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// One workflow in trouble among many that are not would fill the log, and so would an outage that shows as refused
-/// connections and time-outs by turns: each kind of trouble is news once in this time.
+/// How often the same trouble is noted at most. One workflow in trouble among many that are not would fill the log, and
+/// so would an outage that shows as refused connections and as timeouts in turn.
 pub(super) const SAME_TROUBLE_NOTED_EVERY: Duration = Duration::from_secs(60);
-/// Different oddities of one monitor that are noted before it is enough.
+/// Different oddities of one monitor that are noted.
 const ODDITIES_MAX: usize = 64;
 
-/// The trouble that a host is in, or that one monitor has with it.
+/// What was noted of the trouble of one host, or of one monitor with its host.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct TroubleNews {
     /// When each kind was noted last, in the order of [`PollFailureReason::ALL`].
     noted: [Option<Mono>; PollFailureReason::ALL.len()],
-    /// Whether a note still waits for its recovery.
+    /// Whether trouble was noted and its end was not.
     lasts: bool,
 }
 
-impl Trouble {
+impl TroubleNews {
+    /// A poll has failed. Whether that is worth a note.
     pub(super) fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
         let noted = &mut self.noted[reason.index()];
         if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
@@ -31,23 +32,22 @@ impl Trouble {
         true
     }
 
-    /// There is an answer. Whether that is news.
+    /// A poll was answered. Whether that is worth a note.
     pub(super) fn ends(&mut self) -> bool {
         std::mem::take(&mut self.lasts)
     }
 }
 
-/// What was noted of one monitor alone.
+/// The oddities that were noted of one monitor.
 #[derive(Debug, Default)]
-pub(super) struct Noted {
-    pub(super) trouble: Trouble,
+pub(super) struct OddityNews {
     /// At most [`ODDITIES_MAX`].
-    oddities: HashSet<Box<str>>,
+    noted: HashSet<Box<str>>,
 }
 
-impl Noted {
-    /// Each is once, and not without end.
-    pub(super) fn is_odd_news(&mut self, what: &str) -> bool {
-        self.oddities.len() < ODDITIES_MAX && self.oddities.insert(what.into())
+impl OddityNews {
+    /// Whether an oddity is worth a note: each is noted once, and not without end.
+    pub(super) fn is_news(&mut self, what: &str) -> bool {
+        self.noted.len() < ODDITIES_MAX && self.noted.insert(what.into())
     }
 }
