@@ -1,165 +1,231 @@
 //! What the log says of the loop: a line for each note of the core, and the report at the end.
 
 use crate::core::{Change, Counters, Note, PollFailureReason};
+use log::Level;
 use std::collections::HashSet;
 
-/// What was watched, and what is left.
+/// What the loop did, and what it left undone.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// All that happened.
+    /// The counters at the end.
     pub counters: Counters,
-    /// Workflows that were under watch at the end.
+    /// Workflows that were watched at the end.
     pub unfinished: usize,
-    /// Spans that the collector had not acknowledged at the end.
+    /// Spans that the collector had not acknowledged.
     pub undelivered: usize,
-    /// Finished events that nobody had taken at the end.
+    /// Finished events that their receivers had not accepted.
     pub untold: usize,
-    /// Changes that no store has; without a store, what was not delivered.
+    /// Changes that no store has. Without a store: spans and finished events that were not delivered.
     pub lost: usize,
-    /// Spans among them that are not delivered either.
+    /// Undelivered spans among the lost changes.
     pub spans_lost: usize,
-    /// Runs that they are of.
+    /// Runs that the lost changes belong to.
     pub runs_lost: usize,
-    /// How many bytes the state may have.
+    /// The limit of the state, in bytes.
     pub state_bytes_max: u64,
 }
 
-/// `apis`: what the API of each monitor is called.
-pub(super) fn log_note(note: Note, apis: &[String]) {
-    let api = |monitor: u16| apis.get(usize::from(monitor)).map_or("the API", |api| api);
+/// Logs a note of the core. `titles`: what the log calls each monitor's API.
+pub(super) fn log_note(note: Note, titles: &[String]) {
+    let (level, line) = line_of(note, titles);
+    log::log!(level, "{line}");
+}
+
+/// The level and the text of a note.
+///
+/// Longer than other functions on purpose: one arm for each note, and the compiler names a missing one.
+fn line_of(note: Note, titles: &[String]) -> (Level, String) {
+    use Level::{Debug, Error, Info, Warn};
+    let api = |monitor: u16| (titles.get(usize::from(monitor))).map_or("the API", String::as_str);
     match note {
         Note::Restored {
             workflows,
             spans,
             notifications,
         } => {
-            let events = match notifications {
-                0 => String::new(),
-                some => format!(" and {some} finished events"),
-            };
-            log::info!(
-                "going on with {workflows} workflows and {spans} spans{events} that were stored"
-            );
+            let events = finished_events(notifications);
+            let line = format!("restored {workflows} workflows and {spans} spans{events}");
+            (Info, line + " from the store")
         }
         Note::Stranded {
             monitor,
             notifications,
-        } => log::error!(
-            "{notifications} finished events of monitor {monitor} are stored and nobody is told of them: give it its `finished` back; they stay until then"
+        } => (
+            Error,
+            format!(
+                "{notifications} stored finished events of monitor {monitor} have no receiver: restore the monitor's \
+                 `finished` setting to deliver them; they stay stored until then"
+            ),
         ),
-        Note::NotRestored { workflows, why } => {
-            log::error!(
-                "{workflows} stored workflows cannot be watched: {why}; their records stay"
-            );
-        }
-        Note::NotOurs { workflow_id, why } => {
-            log::error!(
-                "workflow {workflow_id:?} is not watched, because its stored record cannot be: {why}; the record stays, and so does the event where it is kept"
-            );
-        }
+        Note::NotRestored { workflows, why } => (
+            Error,
+            format!(
+                "{workflows} stored workflows cannot be watched: {why}; their records stay stored"
+            ),
+        ),
+        Note::NotOurs { workflow_id, why } => (
+            Error,
+            format!(
+                "workflow {workflow_id:?} is not watched, because its stored record cannot be used: {why}; the record \
+                 stays stored, and the start event stays in its source"
+            ),
+        ),
+        Note::StateFull {
+            full: true,
+            bytes,
+            bytes_max,
+        } => (
+            Error,
+            format!(
+                "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until \
+                 others have ended; watched workflows go on"
+            ),
+        ),
+        Note::StateFull { bytes, .. } => (
+            Info,
+            format!("the state has room again ({bytes} bytes): new workflows are watched"),
+        ),
         Note::Watching {
             workflow_id,
             trace_id,
-        } => {
-            log::debug!("watching workflow {workflow_id:?}, trace {trace_id}");
-        }
-        Note::Duplicate { workflow_id } => {
-            log::debug!("start event of workflow {workflow_id:?} again; ignored");
-        }
-        Note::Refused { elsewhere, done } => {
-            log::debug!("{elsewhere} workflows are with other instances, {done} are done");
-        }
-        Note::Shed { workflow_id } => {
-            log::error!("no room for workflow {workflow_id:?}; it is not traced");
-        }
+        } => (
+            Debug,
+            format!("watching workflow {workflow_id:?}, trace {trace_id}"),
+        ),
+        Note::Duplicate { workflow_id } => (
+            Debug,
+            format!("duplicate start event of workflow {workflow_id:?}; ignored"),
+        ),
+        Note::Refused { elsewhere, done } => (
+            Debug,
+            format!("{elsewhere} runs belong to other instances, {done} runs are done already"),
+        ),
+        Note::Shed { workflow_id } => (
+            Error,
+            format!("no room for workflow {workflow_id:?}; it is not traced"),
+        ),
         Note::Ended {
             workflow_id,
             trace_id,
             outcome,
             abandoned,
         } => match abandoned {
-            None => log::debug!(
-                "workflow {workflow_id:?} ended: {}, trace {trace_id}",
-                outcome.as_str()
+            None => (
+                Debug,
+                format!(
+                    "workflow {workflow_id:?} ended: {}, trace {trace_id}",
+                    outcome.as_str()
+                ),
             ),
-            Some(why) => log::warn!(
-                "workflow {workflow_id:?}: {}, trace {trace_id}",
-                why.message()
+            Some(why) => (
+                Warn,
+                format!(
+                    "workflow {workflow_id:?}: {}, trace {trace_id}",
+                    why.message()
+                ),
             ),
         },
         Note::HostTroubled {
             monitor,
-            reason: PollFailureReason::Unauthorized,
-            detail,
-        } => {
-            let what = match apis.len() {
-                1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
-                _ => "its api.auth",
-            };
-            log::error!(
-                "{} refuses farspan: {detail}; is {what} right? Still trying",
-                api(monitor)
-            );
-        }
-        Note::HostTroubled {
-            monitor,
             reason,
             detail,
-        } => {
-            let (api, reason) = (api(monitor), reason.as_str());
-            log::warn!("{api} is in trouble ({reason}): {detail}; still trying");
-        }
-        Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
-        Note::HostPaused { monitor, pause } => {
-            log::warn!("{} asks to be left alone for {pause:?}", api(monitor));
-        }
-        Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
-        Note::PollsHeld(true) => log::error!(
-            "the outbox is full because the collector, or a receiver of finished events, takes nothing: polls wait, nothing is lost"
+        } => line_of_trouble(api(monitor), reason, &detail, titles.len()),
+        Note::HostRecovered { monitor } => (Info, format!("{} answers again", api(monitor))),
+        Note::HostPaused { monitor, pause } => (
+            Warn,
+            format!(
+                "{} asked for a pause of {pause:?}; its host gets no request until then",
+                api(monitor)
+            ),
         ),
-        Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
-        Note::NotifyTroubled { monitor, reason } => log::warn!(
-            "nobody takes the finished events about {} now: {reason}; they wait",
-            api(monitor)
+        Note::Odd { monitor, what } => (Warn, format!("in an answer of {}: {what}", api(monitor))),
+        Note::PollsHeld(true) => (
+            Error,
+            "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \
+             nothing is lost"
+                .to_owned(),
         ),
-        Note::NotifyRecovered { monitor } => {
-            log::info!("the finished events about {} are taken again", api(monitor));
-        }
+        Note::PollsHeld(false) => (
+            Info,
+            "the outbox has room again: polls go on".to_owned(),
+        ),
+        Note::NotifyTroubled { monitor, reason } => (
+            Warn,
+            format!(
+                "the receiver of finished events about {} accepts nothing: {reason}; the events wait",
+                api(monitor)
+            ),
+        ),
+        Note::NotifyRecovered { monitor } => (
+            Info,
+            format!(
+                "the receiver of finished events about {} accepts them again",
+                api(monitor)
+            ),
+        ),
         Note::NotifyRefused {
             monitor,
             run,
             message,
-        } => log::error!(
-            "the finished event {run} about {} is refused for good: {message}; it is dropped",
-            api(monitor)
+        } => (
+            Error,
+            format!(
+                "the receiver of finished events about {} refused event {run} for good: {message}; farspan drops the event",
+                api(monitor)
+            ),
         ),
-        Note::StateFull {
-            full: true,
-            bytes,
-            bytes_max,
-        } => log::error!(
-            "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until others have ended; what is watched goes on"
+        Note::ExportTroubled { reason, waiting } => (
+            Warn,
+            format!("the collector accepts no spans: {reason}; {waiting} spans wait"),
         ),
-        Note::StateFull { bytes, .. } => {
-            log::info!("the state has room again, it is {bytes} bytes: new workflows are taken in");
-        }
-        Note::ExportTroubled { reason, waiting } => {
-            log::warn!("the collector does not take spans now: {reason}; {waiting} wait");
-        }
-        Note::ExportRecovered => log::info!("the collector takes spans again"),
+        Note::ExportRecovered => (Info, "the collector accepts spans again".to_owned()),
         Note::ExportPartial {
             rejected: 0,
             message,
-        } => log::warn!("the collector warns: {message}"),
-        Note::ExportPartial { rejected, message } => {
-            log::error!("the collector threw {rejected} spans away: {message}");
-        }
-        Note::SetAside { spans, message } => {
-            log::error!("the collector refused {spans} spans for good: {message}; set aside");
-        }
-        Note::ExportSplit => {
-            log::warn!("a request was too large for the collector; it goes in halves")
-        }
+        } => (
+            Warn,
+            format!("the collector accepted a batch with a warning: {message}"),
+        ),
+        Note::ExportPartial { rejected, message } => (
+            Error,
+            format!("the collector accepted a batch but rejected {rejected} of its spans: {message}"),
+        ),
+        Note::SetAside { spans, message } => (
+            Error,
+            format!("the collector refused {spans} spans for good: {message}; they are not sent again"),
+        ),
+        Note::ExportSplit => (
+            Warn,
+            "a batch was too large for the collector (413); its halves are sent one by one"
+                .to_owned(),
+        ),
+    }
+}
+
+fn line_of_trouble(
+    api: &str,
+    reason: PollFailureReason,
+    detail: &str,
+    monitors: usize,
+) -> (Level, String) {
+    if reason == PollFailureReason::Unauthorized {
+        let setting = match monitors {
+            1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
+            _ => "the monitor's api.auth",
+        };
+        let line = format!("{api} refuses the credentials: {detail}; check {setting}");
+        return (Level::Error, line + "; farspan keeps trying");
+    }
+    let reason = reason.as_str();
+    let line = format!("{api} cannot be polled ({reason}): {detail}; farspan keeps trying");
+    (Level::Warn, line)
+}
+
+/// How a sentence goes on that has named workflows and spans.
+fn finished_events(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(" and {count} finished events"),
     }
 }
 
@@ -170,7 +236,7 @@ pub(super) fn log_report(report: &Report, stored: bool) {
     }
     if stored {
         log::info!(
-            "the state is {} bytes of {} at most; it was full {} times",
+            "the state has {} bytes of at most {}; it was full {} times",
             counters.state_bytes,
             report.state_bytes_max,
             counters.state_filled,
@@ -181,7 +247,7 @@ pub(super) fn log_report(report: &Report, stored: bool) {
     }
 }
 
-/// In two lines. What seldom happens is there where it did.
+/// Two lines: events, workflows and spans; then polls. A rare count is named only if it is not zero.
 pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     let some = |counts: &[(u64, &str)]| -> String {
         let some = counts.iter().filter(|(count, _)| *count > 0);
@@ -190,16 +256,22 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     };
     let events = some(&[
         (counters.events_shed, "without room or monitor"),
-        (counters.events_not_ours, "of runs whose record stays"),
-        (counters.runs_refused, "of other instances' runs"),
+        (
+            counters.events_not_ours,
+            "of runs whose record cannot be used",
+        ),
+        (counters.runs_refused, "of runs that other instances own"),
     ]);
     let workflows = some(&[
-        (counters.workflows_gone, "with their API"),
+        (counters.workflows_gone, "ended with their API"),
         (counters.workflows_superseded, "superseded"),
     ]);
     let exports = some(&[
-        (counters.exports_retried, "exports tried again"),
-        (counters.notifications_delivered, "finished events told"),
+        (counters.exports_retried, "exports retried"),
+        (
+            counters.notifications_delivered,
+            "finished events delivered",
+        ),
         (counters.notifications_refused, "finished events refused"),
     ]);
     let spans = format!(
@@ -219,9 +291,10 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| format!("{count} {}", reason.as_str()))
         .collect();
-    let reasons = match reasons.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", reasons.join(", ")),
+    let reasons = if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", reasons.join(", "))
     };
     let answers = some(&[
         (counters.polls_not_found, "not found"),
@@ -240,43 +313,37 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     [spans, polls]
 }
 
-/// What the next start finds, and what it does not.
-pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(log::Level, String)> {
+/// What the next start will find, or what is lost.
+pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(Level, String)> {
     let (unfinished, undelivered) = (report.unfinished, report.undelivered);
-    let events = match report.untold {
-        0 => String::new(),
-        untold => format!(" and {untold} finished events"),
-    };
+    let events = finished_events(report.untold);
     if stored && report.lost > 0 {
         let (runs, spans) = (report.runs_lost, report.spans_lost);
-        return Some((
-            log::Level::Error,
-            format!(
-                "the state could not be written: there are {unfinished} workflows under watch and {undelivered} spans{events} \
-                 to deliver; {spans} of the spans and the last changes of {runs} workflows are lost, and the next \
-                 start goes on from what was written before"
-            ),
-        ));
+        let line = format!(
+            "the state could not be written: {unfinished} workflows were watched, {undelivered} spans{events} were to be \
+             delivered; {spans} of the spans and the last changes of {runs} workflows are lost, and the next start \
+             goes on from what was written before"
+        );
+        return Some((Level::Error, line));
     }
-    match (stored, unfinished, undelivered + report.untold) {
-        (_, 0, 0) => None,
-        (true, ..) => Some((
-            log::Level::Info,
-            format!(
-                "kept for the next start: {unfinished} workflows under watch, {undelivered} spans{events} to deliver"
-            ),
-        )),
-        (false, ..) => Some((
-            log::Level::Warn,
-            format!(
-                "forgotten, because FARSPAN_STATE=none: {unfinished} workflows under watch, {undelivered} spans{events} not \
-                 delivered in time"
-            ),
-        )),
+    if unfinished + undelivered + report.untold == 0 {
+        return None;
     }
+    Some(if stored {
+        let line = format!(
+            "kept for the next start: {unfinished} workflows, {undelivered} spans{events} to deliver"
+        );
+        (Level::Info, line)
+    } else {
+        let line = format!(
+            "forgotten, because FARSPAN_STATE=none: {unfinished} workflows, {undelivered} spans{events} that were not \
+             delivered in time"
+        );
+        (Level::Warn, line)
+    })
 }
 
-/// How many runs these changes are of, and how many spans they leave to deliver.
+/// How many runs these changes belong to, and how many spans they leave undelivered.
 pub(super) fn touched(changes: &[Change]) -> (usize, usize) {
     let (mut runs, mut spans) = (HashSet::new(), HashSet::new());
     for change in changes {
@@ -296,7 +363,7 @@ pub(super) fn touched(changes: &[Change]) -> (usize, usize) {
             | Change::PutFinished(run, _) => drop(runs.insert(*run)),
             Change::PutNotification(it) => drop(runs.insert(it.run)),
             Change::RemoveNotifications(gone) => runs.extend(gone.iter().map(|it| it.run)),
-            // It was kept against a late duplicate only.
+            // A finished run is stored only to recognise a late duplicate.
             Change::RemoveFinished(_) => {}
         }
     }

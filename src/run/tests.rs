@@ -357,7 +357,7 @@ fn the_last_line_says_what_the_next_start_finds() {
     assert_eq!(level, log::Level::Error);
     assert_eq!(
         line,
-        "the state could not be written: there are 1 workflows under watch and 0 spans to deliver; 0 of the spans and \
+        "the state could not be written: 1 workflows were watched, 0 spans were to be delivered; 0 of the spans and \
          the last changes of 1 workflows are lost, and the next start goes on from what was written before"
     );
 }
@@ -398,6 +398,6 @@ fn the_report_tells_of_what_happened() {
         3 events, 0 duplicates; 3 workflows ended, 0 timed out, 0 not found; 12 spans finished, 12 delivered, 0 rejected
         20 polls, 0 failed; lateness p50 0.0ns, p99 0.0ns, longest 0.0ns; latency p50 0.0ns, p99 0.0ns
 
-        3 events, 1 duplicates, 2 without room or monitor, 3 of runs whose record stays, 4 of other instances' runs; 3 workflows ended, 5 timed out, 6 not found, 7 with their API, 8 superseded; 12 spans finished, 12 delivered, 9 rejected, 10 exports tried again
+        3 events, 1 duplicates, 2 without room or monitor, 3 of runs whose record cannot be used, 4 of runs that other instances own; 3 workflows ended, 5 timed out, 6 not found, 7 ended with their API, 8 superseded; 12 spans finished, 12 delivered, 9 rejected, 10 exports retried
         20 polls, 3 failed (2 timeout, 1 unauthorized), 11 not found, 12 answered too late; lateness p50 0.0ns, p99 0.0ns, longest 0.0ns; latency p50 0.0ns, p99 0.0ns"#]].assert_eq(&text);
 }

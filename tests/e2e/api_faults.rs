@@ -168,7 +168,7 @@ fn an_answer_that_drips_for_ever_is_given_up() {
     assert_standard(&rig.trace("healthy"));
     assert_standard(&rig.trace_within("endless", 3 * SOON));
     let log = farspan.stop().stderr;
-    assert!(log.contains("the API is in trouble (timeout)"), "{log}");
+    assert!(log.contains("the API cannot be polled (timeout)"), "{log}");
 }
 
 /// What is behind the length that an answer claims is nobody's answer, least of all the next one's.

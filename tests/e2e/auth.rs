@@ -327,7 +327,7 @@ fn a_token_endpoint_that_is_down_is_waited_for() {
     let farspan = it.start();
     it.rig.submit("w");
     eventually("a word about it", SOON, || {
-        farspan.stderr().contains("the API of monitor guarded is in trouble (server_error): no token to show the API: HTTP 503")
+        farspan.stderr().contains("the API of monitor guarded cannot be polled (server_error): no token to show the API: HTTP 503")
     });
     let requests = granting.server.requests();
     assert!(
@@ -373,7 +373,7 @@ fn a_token_that_is_never_taken_is_no_endless_loop() {
     eventually("a word about it", SOON, || {
         farspan
             .stderr()
-            .contains("the API of monitor guarded refuses farspan: HTTP 401 Unauthorized")
+            .contains("the API of monitor guarded refuses the credentials: HTTP 401 Unauthorized")
     });
     granting.await_polls(6);
     let (polls, tokens) = (granting.polls(), granting.tokens());
@@ -401,7 +401,7 @@ fn a_login_brings_a_token() {
     eventually("a word about it", SOON, || {
         let log = farspan.stderr();
         match log.contains(
-            "the API of monitor guarded refuses farspan: no token to show the API: HTTP 401",
+            "the API of monitor guarded refuses the credentials: no token to show the API: HTTP 401",
         ) {
             true => Ok(()),
             false => Err(log),
@@ -513,7 +513,7 @@ fn an_api_that_wants_to_see_a_certificate() {
     it.rig.redis.publish("not-shown", br#"{"WorkflowId": "x"}"#);
     eventually("a word about it", SOON, || {
         let log = farspan.stderr();
-        match log.contains("the API of monitor shows-none is in trouble") {
+        match log.contains("the API of monitor shows-none cannot be polled") {
             true => Ok(()),
             false => Err(log),
         }
@@ -547,7 +547,7 @@ fn an_api_elsewhere_is_asked_by_the_proxy_of_the_usual_variables() {
     eventually("a word about it", SOON, || {
         farspan
             .stderr()
-            .contains("the API of monitor elsewhere is in trouble")
+            .contains("the API of monitor elsewhere cannot be polled")
     });
     assert_keeps_secrets(farspan);
     let count = lock(&asked).len();
@@ -557,7 +557,7 @@ fn an_api_elsewhere_is_asked_by_the_proxy_of_the_usual_variables() {
     eventually("a word about it", SOON, || {
         farspan
             .stderr()
-            .contains("the API of monitor elsewhere is in trouble")
+            .contains("the API of monitor elsewhere cannot be polled")
     });
     assert_eq!(lock(&asked).len(), count);
     assert_keeps_secrets(farspan);

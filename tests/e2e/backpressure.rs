@@ -141,7 +141,7 @@ fn events_that_wait_for_room_outlive_a_stop() {
     });
     watched.await_limit();
     let stderr = farspan.stop().stderr;
-    let kept = format!("kept for the next start: {COUNT} workflows under watch");
+    let kept = format!("kept for the next start: {COUNT} workflows");
     assert!(stderr.contains(&kept), "{stderr}");
     watched.let_end();
     let farspan = rig.start_call(&call);

@@ -159,7 +159,7 @@ fn a_clock_that_is_set_between_two_lives_moves_no_deadline_out_and_no_id() {
     clock.set(-DAY);
     let again = wall_ns();
     let farspan = rig.start_call(&hasty);
-    clock.assert_read_by(&farspan, "going on with 2 workflows", -DAY);
+    clock.assert_read_by(&farspan, "restored 2 workflows", -DAY);
     phase.store(2, Ordering::SeqCst);
     let trace = rig.trace("w");
     trace.root.assert_times(START, END);

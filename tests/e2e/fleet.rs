@@ -757,8 +757,7 @@ fn cut_off_from_the_collector_alone_it_keeps_its_runs() {
         .start();
     rig.redis.await_subscribers(CHANNEL, 2);
     eventually("it says so", SOON, || {
-        cut.stderr()
-            .contains("the collector does not take spans now")
+        cut.stderr().contains("the collector accepts no spans")
     });
     let taken = within(LEASE * 2, || {
         !rig.receiver.exports().is_empty() || owned(&rig)["steady"] > 0

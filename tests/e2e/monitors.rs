@@ -239,8 +239,8 @@ fn the_log_says_whose_api_is_in_trouble_where_there_are_several() {
     eventually("the refusal is told", SOON, || {
         farspan
             .stderr()
-            .contains("the API of monitor risk refuses farspan: ")
+            .contains("the API of monitor risk refuses the credentials: ")
     });
-    assert!(farspan.stderr().contains("is its api.auth right?"));
+    assert!(farspan.stderr().contains("check the monitor's api.auth"));
     farspan.stop();
 }

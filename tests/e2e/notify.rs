@@ -124,7 +124,7 @@ fn a_channel_hears_of_an_end_in_the_trace_that_it_belongs_to() {
     );
     root.assert_times(START, END);
     let log = farspan.stop().stderr;
-    assert!(log.contains("1 finished events told"), "{log}");
+    assert!(log.contains("1 finished events delivered"), "{log}");
 }
 
 #[test]
@@ -280,12 +280,12 @@ fn a_receiver_that_is_down_hears_everything_in_order_once_it_is_up() {
     let log = farspan.stop().stderr;
     let count = |words: &str| log.matches(words).count();
     assert_eq!(
-        count("nobody takes the finished events about the API of monitor down"),
+        count("the receiver of finished events about the API of monitor down accepts nothing"),
         1,
         "{log}"
     );
     assert_eq!(
-        count("the finished events about the API of monitor down are taken again"),
+        count("the receiver of finished events about the API of monitor down accepts them again"),
         1,
         "{log}"
     );
@@ -347,11 +347,11 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
     );
     let log = farspan.stop().stderr;
     assert!(
-        log.contains("is refused for good: HTTP 422 Unprocessable Entity; it is dropped"),
+        log.contains("for good: HTTP 422 Unprocessable Entity; farspan drops the event"),
         "{log}"
     );
     assert!(
-        log.contains("1 finished events told, 1 finished events refused"),
+        log.contains("1 finished events delivered, 1 finished events refused"),
         "{log}"
     );
 }
@@ -373,20 +373,18 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
         monitored.spans(id);
     }
     eventually("nobody takes it", SOON, || {
-        farspan
-            .stderr()
-            .contains("nobody takes the finished events")
+        farspan.stderr().contains("accepts nothing")
     });
     farspan.kill();
     // What nobody takes is kept by a stop too.
     let farspan = monitored.start();
     let ended = farspan.stop();
-    let kept = "kept for the next start: 0 workflows under watch, 0 spans and 2 finished events to deliver";
+    let kept = "kept for the next start: 0 workflows, 0 spans and 2 finished events to deliver";
     assert!(ended.stderr.contains(kept), "{}", ended.stderr);
     assert!(
         ended
             .stderr
-            .contains("0 spans and 2 finished events that were stored")
+            .contains("0 spans and 2 finished events from the store")
     );
     server.resume();
     let farspan = monitored.start();
@@ -472,9 +470,7 @@ fn an_entry_is_acknowledged_when_somebody_was_told_of_its_end() {
     rig.redis.add("starts", r#"{"WorkflowId": "w"}"#);
     monitored.spans("w");
     eventually("nobody takes it", SOON, || {
-        farspan
-            .stderr()
-            .contains("nobody takes the finished events")
+        farspan.stderr().contains("accepts nothing")
     });
     assert_eq!(rig.redis.pending("starts"), 1);
     server.resume();
@@ -580,7 +576,7 @@ fn what_was_to_be_told_to_nobody_any_more_is_said_and_stays() {
         .write("plain.json", json!({ "monitors": plain }).to_string());
     let without = telling.call.clone().env("FARSPAN_CONFIG", file);
     let ended = telling.rig.start_call(&without).stop();
-    let said = "1 finished events of monitor risk are stored and nobody is told of them";
+    let said = "1 stored finished events of monitor risk have no receiver";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     server.resume();
     let _farspan = telling.start();

@@ -422,7 +422,7 @@ fn a_host_that_asks_one_monitor_for_peace_has_it_from_all() {
         }
         let log = farspan.stop().stderr;
         assert!(
-            log.contains("the API of monitor one asks to be left alone"),
+            log.contains("the API of monitor one asked for a pause of"),
             "{log}"
         );
     }
@@ -453,7 +453,7 @@ fn of_two_monitors_with_wrong_tokens_both_are_named() {
     };
     submit(&it, "one", "of-one");
     submit(&it, "two", "of-two");
-    says("refuses farspan: HTTP 401");
+    says("refuses the credentials: HTTP 401");
     *lock(&refuses) = false;
     for id in ["of-one", "of-two"] {
         it.spans(id);
