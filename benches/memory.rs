@@ -19,8 +19,8 @@ use farspan::core::outbox::{BatchPolicy, ExportOutcome};
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
-use farspan::core::{Action, Answer, Core, Input, Monitor, Pace, Poll, Polled, Settings};
-use farspan::deliver::otlp;
+use farspan::core::{Action, Answer, Core, Encoders, Input, Monitor, Pace, Poll, Polled, Settings};
+use farspan::deliver::{notify, otlp};
 use farspan::mapping::Mapping;
 use std::time::{Duration, Instant};
 use support::{body_of, memory_of, row};
@@ -100,8 +100,12 @@ impl Bench {
             exports: true,
             seed: 1,
         };
+        let encoders = Encoders {
+            span: otlp::encode,
+            finished_event: notify::encode,
+        };
         Bench {
-            core: Core::new(settings, now),
+            core: Core::new(settings, encoders, now),
             start: now,
             now,
             polls: Vec::new(),
@@ -176,14 +180,9 @@ impl Bench {
                     continue;
                 }
                 // No monitor of this bench has a receiver.
-                Action::Announce(_) | Action::Notify(_) => continue,
+                Action::Notify(_) => continue,
                 Action::List(_) | Action::Release(_) | Action::Leave(_) => continue,
-                Action::Finished(span) => {
-                    let bytes = otlp::encode(&span);
-                    let start = Instant::now();
-                    self.core.handle(Input::Encoded(bytes), self.now);
-                    start
-                }
+                Action::Finished(_) => continue,
                 Action::Export(batch) => {
                     let outcome = ExportOutcome::Delivered {
                         rejected: 0,

@@ -38,6 +38,15 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// How spans and finished events become bytes. Pure functions: the same value gives the same bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoders {
+    /// A span as the collector gets it.
+    pub span: fn(&Span) -> Arc<[u8]>,
+    /// A finished event as its receiver gets it.
+    pub finished_event: fn(&FinishedEvent) -> Arc<[u8]>,
+}
+
 /// How one kind of workflow is watched.
 #[derive(Clone, Debug)]
 pub struct Monitor {
@@ -73,10 +82,6 @@ pub enum Input {
     Recalled(Poll),
     /// A discovery asks for lists.
     Listing(Listing),
-    /// The span that the last [`Action::Finished`] held, encoded.
-    Encoded(Arc<[u8]>),
-    /// The event that the last [`Action::Announce`] held, encoded.
-    EncodedEvent(Arc<[u8]>),
     /// A receiver of finished events was told, or was not.
     Notified(Notified),
     /// A batch's export has ended.
@@ -164,13 +169,10 @@ pub enum Action {
     Poll(Poll),
     /// The discovery of this monitor may make the request that it has said to be due.
     List(u16),
-    /// A span is finished: encode it and give it back with [`Input::Encoded`] before any other input.
+    /// A span is finished: show it. It is exported whether it is shown or not.
     Finished(Box<Span>),
     /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
     Export(Batch),
-    /// A workflow has finished and somebody is to be told: encode it and give it back with [`Input::EncodedEvent`] before
-    /// any other input.
-    Announce(Box<FinishedEvent>),
     /// Tell a receiver this, once all changes so far are stored; answer with [`Input::Notified`]. One at a time for each
     /// monitor.
     Notify(Notify),

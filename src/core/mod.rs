@@ -35,7 +35,8 @@ pub mod wheel;
 pub mod workflow;
 
 pub use api::{
-    Action, Answer, Change, Input, Listing, Monitor, Poll, Polled, Refusal, Settings, Stored,
+    Action, Answer, Change, Encoders, Input, Listing, Monitor, Poll, Polled, Refusal, Settings,
+    Stored,
 };
 use backoff::Jitter;
 use event::StartEvent;
@@ -63,6 +64,7 @@ use workflow::{Verdict, Workflow};
 #[derive(Debug)]
 pub struct Core {
     settings: Settings,
+    encoders: Encoders,
     table: Table,
     wheel: Wheel,
     hosts: Hosts,
@@ -80,8 +82,6 @@ pub struct Core {
     /// Slots whose record is to be written.
     dirty: Vec<u32>,
     changes: Vec<Change>,
-    /// The runs of the spans that are being encoded.
-    encoding: VecDeque<(RunKey, Option<Arc<str>>)>,
     /// Runs with spans on their way to the collector, or with a finished event on its way to its receiver.
     leaving: HashMap<RunKey, Leaving>,
     /// Runs whose stored record cannot be watched: whoever can read it will. At most as many as may be watched.
@@ -107,7 +107,7 @@ struct NotRestored {
 
 impl Core {
     /// A core that watches nothing yet.
-    pub fn new(settings: Settings, now: Now) -> Self {
+    pub fn new(settings: Settings, encoders: Encoders, now: Now) -> Self {
         let receiver = |m: &Monitor| m.naming.notifies.then(|| (*m.naming.monitor).into());
         let receivers = settings.monitors.iter().map(receiver);
         // Unique among instances too, and after whatever an earlier run has left.
@@ -127,11 +127,11 @@ impl Core {
             record_bytes: 0,
             dirty: Vec::new(),
             changes: Vec::new(),
-            encoding: VecDeque::new(),
             leaving: HashMap::new(),
             not_restored: HashMap::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
+            encoders,
             settings,
         }
     }
@@ -149,8 +149,6 @@ impl Core {
             Input::Polled(polled) => self.take_answer(polled, now),
             Input::Recalled(poll) => self.take_back(&poll),
             Input::Listing(listing) => self.take_listing(listing, now),
-            Input::Encoded(bytes) => self.take_encoded(bytes, now),
-            Input::EncodedEvent(bytes) => self.take_encoded_event(bytes),
             Input::Notified(notified) => self.take_notified(notified, now),
             Input::Exported { batch, outcome } => self.settle(batch, outcome, now),
             Input::StoreTroubled(troubled) => self.store_troubled = troubled,
@@ -712,7 +710,7 @@ impl Core {
             let mut spans = Vec::new();
             let why = Abandoned::Superseded;
             let (outcome, abandoned) = workflow.abandon(why, at, naming, &mut spans);
-            self.finish(run, spans);
+            self.finish(run, spans, now);
             self.table.remember(run, now.mono);
             self.conclude(workflow, run, index as u16, (outcome, abandoned), now);
             return Ok(());
@@ -846,7 +844,7 @@ impl Core {
         let verdict = watch.workflow.observe(snapshot, at, naming, &mut spans);
         let run = watch.run();
         self.mark(slot);
-        self.finish(run, spans);
+        self.finish(run, spans, now);
         match verdict {
             Verdict::Ended(outcome, why) => self.end(slot, outcome, why, now),
             Verdict::Watching => self.poll_again(slot, due, at, now),
@@ -951,7 +949,7 @@ impl Core {
         let mut spans = Vec::new();
         let outcome = watch.workflow.vanish(at, naming, &mut spans);
         let run = watch.run();
-        self.finish(run, spans);
+        self.finish(run, spans, now);
         self.counters.workflows_gone += 1;
         self.end(slot, outcome, None, now);
     }
@@ -1167,7 +1165,7 @@ impl Core {
         let mut spans = Vec::new();
         let (outcome, abandoned) = watch.workflow.abandon(why, at, naming, &mut spans);
         let run = watch.run();
-        self.finish(run, spans);
+        self.finish(run, spans, now);
         self.end(slot, outcome, abandoned, now);
     }
 
@@ -1230,15 +1228,10 @@ impl Core {
         let Some(event) = workflow.take_finished(run, name, naming, (outcome, abandoned)) else {
             return;
         };
+        let bytes = (self.encoders.finished_event)(&event);
         self.leaving.entry(run).or_default().items += 1;
-        self.notifications.expect(run, monitor);
-        self.actions.push_back(Action::Announce(Box::new(event)));
-    }
-
-    fn take_encoded_event(&mut self, bytes: Arc<[u8]>) {
-        if let Some(notification) = self.notifications.take_encoded(bytes) {
-            self.change(Change::PutNotification(notification));
-        }
+        let notification = self.notifications.push(run, event.monitor, bytes);
+        self.change(Change::PutNotification(notification));
     }
 
     fn take_notified(&mut self, notified: Notified, now: Now) {
@@ -1279,23 +1272,17 @@ impl Core {
         }
     }
 
-    fn finish(&mut self, run: RunKey, spans: Vec<Span>) {
+    fn finish(&mut self, run: RunKey, spans: Vec<Span>, now: Now) {
         self.counters.spans_finished += spans.len() as u64;
         for span in spans {
             if self.settings.exports {
                 self.leaving.entry(run).or_default().items += 1;
                 let monitor = span.service.as_ref().map(|s| s.monitor.clone());
-                self.encoding.push_back((run, monitor));
+                let bytes = (self.encoders.span)(&span);
+                let encoded = self.outbox.push(run, monitor, bytes, now.mono);
+                self.change(Change::PutSpan(encoded));
             }
             self.actions.push_back(Action::Finished(Box::new(span)));
-        }
-    }
-
-    fn take_encoded(&mut self, bytes: Arc<[u8]>, now: Now) {
-        // Bytes that nobody asked for belong to no run.
-        if let Some((run, monitor)) = self.encoding.pop_front() {
-            let span = self.outbox.push(run, monitor, bytes, now.mono);
-            self.change(Change::PutSpan(span));
         }
     }
 

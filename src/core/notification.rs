@@ -1,7 +1,7 @@
 //! Who is told that a workflow has finished, and what.
 //!
 //! ```text
-//! FinishedEvent -> (encoded) -> Notification -> waiting -> with the notifier -> taken
+//! FinishedEvent -> encoded -> Notification -> waiting -> with the notifier -> taken
 //!                                                  ^             |   |
 //!                                                  +--- again ---+   +-> refused for good
 //! ```
@@ -26,8 +26,6 @@ pub struct Notifications {
     queues: Vec<Option<Queue>>,
     /// What was stored for a receiver that there is not any more. It stays stored.
     stranded: Vec<Notification>,
-    /// Those that are being encoded.
-    encoding: VecDeque<(RunKey, u16)>,
     len: usize,
     bytes: usize,
     /// Of these, those of the stranded.
@@ -68,7 +66,6 @@ impl Notifications {
         Notifications {
             queues: receivers.map(|receiver| receiver.map(queue)).collect(),
             stranded: Vec::new(),
-            encoding: VecDeque::new(),
             len: 0,
             bytes: 0,
             stranded_bytes: 0,
@@ -82,22 +79,16 @@ impl Notifications {
         Some(&self.queue(monitor)?.monitor)
     }
 
-    /// One is about to be encoded.
-    pub fn expect(&mut self, run: RunKey, monitor: u16) {
-        self.encoding.push_back((run, monitor));
-    }
-
-    /// The first of those that are being encoded, which is to be stored. Bytes that nobody asked for are nobody's.
-    pub fn take_encoded(&mut self, bytes: Arc<[u8]>) -> Option<Notification> {
-        let (run, monitor) = self.encoding.pop_front()?;
+    /// Takes an encoded event and gives it its place in the order. It has to be stored.
+    pub fn push(&mut self, run: RunKey, monitor: Arc<str>, bytes: Arc<[u8]>) -> Notification {
         let notification = Notification {
             sequence: self.next_sequence,
             run,
-            monitor: self.receiver(monitor)?.clone(),
+            monitor,
             bytes,
         };
         self.restore(notification.clone());
-        Some(notification)
+        notification
     }
 
     /// Takes one that was stored, by an earlier life or another instance, to its place in the order. Whether there is a
@@ -347,10 +338,10 @@ mod tests {
     }
 
     fn told(all: &mut Notifications, monitor: u16, n: u8) -> Option<Notification> {
-        all.expect(run(n), monitor);
-        let told = all.take_encoded(vec![n; 3].into());
+        let name = all.receiver(monitor)?.clone();
+        let told = all.push(run(n), name, vec![n; 3].into());
         all.check_invariants();
-        told
+        Some(told)
     }
 
     fn runs(notify: &Notify) -> Vec<RunKey> {

@@ -11,6 +11,7 @@ use super::workflow::Naming;
 use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;
+use std::cell::RefCell;
 
 mod announced;
 mod listing;
@@ -18,6 +19,20 @@ mod trouble;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
+
+/// The debug text tells everything apart.
+const ENCODERS: Encoders = Encoders {
+    span: |span| format!("{span:?}").into_bytes().into(),
+    finished_event: |event| {
+        FINISHED_EVENTS.with_borrow_mut(|events| events.push(event.clone()));
+        format!("{event:?}").into_bytes().into()
+    },
+};
+
+thread_local! {
+    /// The finished events that were encoded and that no [`Rig`] has taken yet.
+    static FINISHED_EVENTS: RefCell<Vec<FinishedEvent>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A core with a clock and everything it has asked for.
 struct Rig {
@@ -76,7 +91,7 @@ impl Rig {
             wall: Wall::from_unix_ns(EPOCH_NS),
         };
         Rig {
-            core: Core::new(settings, now),
+            core: Core::new(settings, ENCODERS, now),
             now,
             polls: Vec::new(),
             lists: Vec::new(),
@@ -96,6 +111,7 @@ impl Rig {
 
     fn handle(&mut self, input: Input) {
         self.core.handle(input, self.now);
+        self.announced.extend(FINISHED_EVENTS.take());
         while let Some(action) = self.core.next_action() {
             match action {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
@@ -104,17 +120,7 @@ impl Rig {
                 Action::Note(note) => self.notes.push(note),
                 Action::Release(source) => self.settled.push(format!("release {source}")),
                 Action::Leave(source) => self.settled.push(format!("leave {source}")),
-                Action::Finished(span) => {
-                    let bytes = format!("{span:?}").into_bytes();
-                    self.spans.push(*span);
-                    self.core.handle(Input::Encoded(bytes.into()), self.now);
-                }
-                Action::Announce(event) => {
-                    let bytes = format!("{event:?}").into_bytes();
-                    self.announced.push(*event);
-                    self.core
-                        .handle(Input::EncodedEvent(bytes.into()), self.now);
-                }
+                Action::Finished(span) => self.spans.push(*span),
                 Action::Notify(notify) => self.notified.push(notify),
             }
         }

@@ -27,7 +27,7 @@ use crate::core::ids::RunKey;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Now};
-use crate::core::{Action, Change, Core, Input, Note, Poll, Polled};
+use crate::core::{Action, Change, Core, Encoders, Input, Note, Poll, Polled};
 use crate::deliver::notify;
 use crate::deliver::otlp;
 use crate::http::client::NameCache;
@@ -126,6 +126,11 @@ const TURN_INPUTS_MAX: usize = 256;
 /// acknowledged does not wait.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// OTLP for the collector, JSON for the receivers of finished events.
+const ENCODERS: Encoders = Encoders {
+    span: otlp::encode,
+    finished_event: notify::encode,
+};
 const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 struct Finished {
@@ -267,18 +272,10 @@ impl Loop {
                 }
                 Action::Finished(span) => {
                     self.let_see(Sight::Finished(&span));
-                    let bytes = otlp::encode(&span);
                     self.show(span.into());
-                    if self.batches.is_some() {
-                        self.core.handle(Input::Encoded(bytes), now);
-                    }
                 }
                 Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Export(batch) => self.exports.push(batch),
-                Action::Announce(event) => {
-                    let bytes = notify::encode(&event);
-                    self.core.handle(Input::EncodedEvent(bytes), now);
-                }
                 Action::Notify(notify) => self.receivers.waiting.push(notify),
                 Action::Release(source) => self.settled.push_back(Settled::Release(source)),
                 Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),

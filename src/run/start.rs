@@ -215,7 +215,7 @@ fn watch_intake(
     let polling = Polling::start(&parts, &names)?;
     let exporting = Exporting::start(parts.destination.as_ref(), parts.envelope)?;
     let receivers = Receivers::start(parts.receivers)?;
-    let mut core = Core::new(parts.settings, now);
+    let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
     let mut watcher = Loop {
         core,

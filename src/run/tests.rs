@@ -87,7 +87,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         seed: 1,
     };
     let watcher = Loop {
-        core: Core::new(settings, clock::now()),
+        core: Core::new(settings, ENCODERS, clock::now()),
         polls,
         polls_at_hand,
         pollers: 1,

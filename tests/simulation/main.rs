@@ -24,6 +24,7 @@
 mod api;
 mod collector;
 mod disk;
+mod encoders;
 mod fleet;
 mod pacing;
 mod random;

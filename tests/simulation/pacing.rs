@@ -1,6 +1,7 @@
 //! Who waits for whom: hosts that are slow, and hosts that are to be asked only so often, with pollers for all of them.
 
 use crate::api::{self, ToldStage};
+use crate::encoders::ENCODERS;
 use crate::random::Random;
 use crate::scenario::{EPOCH_NS, MINUTE, MS, SECOND};
 use farspan::core::event::{Sampling, StartEvent};
@@ -118,7 +119,7 @@ fn answered(poll: &Poll, sent: u64, received: u64, requests: u32, answer: Answer
 
 /// Every poll of so long a time, how late it was, and of whom.
 fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
-    let mut core = Core::new(settings(apis, pollers), now_at(0));
+    let mut core = Core::new(settings(apis, pollers), ENCODERS, now_at(0));
     let mut answers = BinaryHeap::new();
     let mut due = BTreeMap::new();
     let (mut asked, mut under_way, mut now) = (Vec::new(), vec![0; apis.len()], 0_u64);
@@ -302,7 +303,7 @@ fn a_workflow_that_takes_its_api_along_ends_as_it_was_seen() {
         let fails = r.chance(0.5);
         let restart_at = r.chance(0.5).then(|| r.between(start, end + after));
         let (mut restart, mut refused_at) = (restart_at, u64::MAX);
-        let mut core = Core::new(settings.clone(), now_at(0));
+        let mut core = Core::new(settings.clone(), ENCODERS, now_at(0));
         let mut stored: BTreeMap<RunKey, Vec<u8>> = BTreeMap::new();
         let (mut now, mut open, mut spans, mut outcome) = (0, None, Vec::new(), None);
         let mut last_seen = None;
@@ -334,7 +335,7 @@ fn a_workflow_that_takes_its_api_along_ends_as_it_was_seen() {
                 .min()
                 .expect("it is watched");
             if restart.take_if(|at| *at <= now).is_some() {
-                core = Core::new(settings.clone(), now_at(now));
+                core = Core::new(settings.clone(), ENCODERS, now_at(now));
                 let workflows = stored.clone().into_iter().collect();
                 core.restore(
                     Stored {

@@ -1,5 +1,6 @@
 //! Who is told of finished workflows, and what holds of whatever they are told.
 
+use crate::encoders::ENCODERS;
 use crate::random::Random;
 use crate::scenario::{SECOND, Scenario};
 use farspan::core::finished::{FinishedEvent, Notified, Notify, NotifyTrouble};
@@ -37,14 +38,13 @@ pub struct Response {
 }
 
 impl Receivers {
-    /// Any bytes will do that tell events apart and are the same each time.
-    pub fn encode(&mut self, monitor: u16, event: &FinishedEvent) -> Arc<[u8]> {
-        let bytes: Arc<[u8]> = format!("{event:?}").into_bytes().into();
+    /// From now on farspan has this event to deliver.
+    pub fn expect(&mut self, monitor: u16, event: &FinishedEvent) {
+        let bytes = (ENCODERS.finished_event)(event);
         let announced = self.announced.entry(monitor).or_default();
         let is_known = announced.iter().any(|(run, _)| *run == event.run);
         assert!(!is_known, "a run has finished twice");
-        announced.push((event.run, bytes.clone()));
-        bytes
+        announced.push((event.run, bytes));
     }
 
     pub fn waiting(&self) -> usize {

@@ -3,6 +3,7 @@
 use crate::api::{self, Rate};
 use crate::collector::Collector;
 use crate::disk::Disk;
+use crate::encoders::{RECORDING, next_finished_event};
 use crate::random::Random;
 use crate::receivers::Receivers;
 use crate::scenario::{
@@ -263,7 +264,11 @@ impl World {
         let mut world = World {
             monitors: scenario.settings.monitors.clone(),
             reloaded_at: 0,
-            core: Core::new(scenario.settings.clone(), clock(&scenario, BEGIN, 0)),
+            core: Core::new(
+                scenario.settings.clone(),
+                RECORDING,
+                clock(&scenario, BEGIN, 0),
+            ),
             now: BEGIN,
             random: Random::new(!scenario.seed),
             happenings: BinaryHeap::new(),
@@ -579,10 +584,6 @@ impl World {
             match action {
                 Action::Poll(poll) => self.polled(poll),
                 Action::Export(batch) => self.exports.push(batch),
-                Action::Announce(event) => {
-                    let bytes = self.announced(&event);
-                    self.handle(Input::EncodedEvent(bytes));
-                }
                 Action::Notify(notify) => self.notifies.push(notify),
                 Action::Note(note) => self.noted(note),
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
@@ -591,8 +592,7 @@ impl World {
                 }
                 Action::Finished(span) => {
                     self.finished(&span);
-                    let bytes = self.collector.encode(*span);
-                    self.handle(Input::Encoded(bytes));
+                    self.collector.expect(*span);
                 }
             }
         }
@@ -715,7 +715,7 @@ impl World {
             monitors: self.monitors.clone(),
             ..scenario.settings.clone()
         };
-        self.core = Core::new(settings, now);
+        self.core = Core::new(settings, RECORDING, now);
         self.core.restore(self.disk.stored(), now);
         self.watched = 0;
         for (plan, watch) in scenario.plans.iter().zip(&mut self.watches) {
@@ -782,8 +782,7 @@ impl World {
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
             Action::List(_) | Action::Release(_) | Action::Leave(_) => (5, 0),
-            Action::Announce(event) => (6, event.run.spread()),
-            Action::Notify(notify) => (7, notify.batch << 32 | notify.notifications.len() as u64),
+            Action::Notify(notify) => (6, notify.batch << 32 | notify.notifications.len() as u64),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;
@@ -941,7 +940,7 @@ impl World {
     }
 
     /// What is told of an end is what its span says, if it has one.
-    fn announced(&mut self, event: &FinishedEvent) -> Arc<[u8]> {
+    fn announced(&mut self, event: &FinishedEvent) {
         let scenario = self.scenario.clone();
         let index = self
             .watch_of(&event.workflow_id)
@@ -971,7 +970,7 @@ impl World {
         }
         self.tally.announced += 1;
         self.unstored_watches.insert(index);
-        self.receivers.encode(plan.monitor as u16, event)
+        self.receivers.expect(plan.monitor as u16, event);
     }
 
     fn finished(&mut self, span: &Span) {
@@ -1034,6 +1033,11 @@ impl World {
         };
         let scenario = self.scenario.clone();
         let index = self.watch_of(&workflow_id).expect("ended twice");
+        if self.monitors[scenario.plans[index].monitor].naming.notifies {
+            let event = next_finished_event().expect("a finished event");
+            assert_eq!(event.workflow_id, workflow_id);
+            self.announced(&event);
+        }
         let plan = &scenario.plans[index];
         self.unstored_watches.insert(index);
         let watch = &mut self.watches[index];

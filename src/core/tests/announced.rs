@@ -60,7 +60,7 @@ fn restart(rig: &mut Rig, settings: &Settings, stored: &mut Stored) {
     let now = rig.now;
     *rig = Rig::new(settings.clone());
     rig.now = now;
-    rig.core = Core::new(settings.clone(), now);
+    rig.core = Core::new(settings.clone(), ENCODERS, now);
     rig.spans = spans;
     rig.core.restore(stored.clone(), now);
     rig.handle(Input::Tick);

@@ -5,24 +5,23 @@ use super::reader::Reader;
 use super::redis::{Late, Redis};
 use super::scenario::{CrashPoint, FleetScenario};
 use crate::api;
+use crate::encoders::ENCODERS;
 use crate::random::Random;
 use farspan::core::event::StartEvent;
-use farspan::core::finished::{FinishedEvent, Notify};
+use farspan::core::finished::Notify;
 use farspan::core::ids::RunKey;
 use farspan::core::outbox::Batch;
 use farspan::core::span::Span;
 use farspan::core::time::{Mono, Now};
 use farspan::core::{Action, Change, Core, Input, Note, Poll, Settings};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What an instance has done that others notice, in its order.
 pub enum Effect {
     Poll(Poll),
     Send(Batch),
-    Finished(Box<Span>, Arc<[u8]>),
-    Announce(Box<FinishedEvent>, Arc<[u8]>),
+    Finished(Box<Span>),
     Tell(Notify),
     Note(Note),
 }
@@ -119,7 +118,7 @@ impl Instance {
             .min();
         Instance {
             events_wait: shortest.is_some_and(|delay| delay >= COMMIT_DELAY * 2),
-            core: Core::new(settings, now),
+            core: Core::new(settings, ENCODERS, now),
             client: Client::new(
                 (name, token),
                 scenario.lease,
@@ -298,17 +297,8 @@ impl Instance {
         while let Some(action) = self.core.next_action() {
             match action {
                 Action::Poll(poll) => around.effects.push(Effect::Poll(poll)),
-                Action::Finished(span) => {
-                    let bytes: Arc<[u8]> = format!("{span:?}").into_bytes().into();
-                    around.effects.push(Effect::Finished(span, bytes.clone()));
-                    self.core.handle(Input::Encoded(bytes), now);
-                }
+                Action::Finished(span) => around.effects.push(Effect::Finished(span)),
                 Action::Export(batch) => self.exports.push(batch),
-                Action::Announce(event) => {
-                    let bytes: Arc<[u8]> = format!("{event:?}").into_bytes().into();
-                    around.effects.push(Effect::Announce(event, bytes.clone()));
-                    self.core.handle(Input::EncodedEvent(bytes), now);
-                }
                 Action::Notify(notify) => self.notifies.push(notify),
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Release(_) | Action::Leave(_) => self.settled.push(action),

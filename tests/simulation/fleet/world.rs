@@ -4,6 +4,7 @@ use super::instance::{Around, Effect, Instance, Known};
 use super::redis::{Kind, Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
+use crate::encoders::ENCODERS;
 use crate::random::Random;
 use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
 use crate::trace::{self, Ids, Part, Spans, hold_exact, hold_span, hold_whole, sampled};
@@ -639,15 +640,8 @@ impl World {
     fn take(&mut self, owner: Owner, effect: Effect) {
         match effect {
             Effect::Poll(poll) => self.polled(owner, poll),
-            Effect::Finished(span, bytes) => self.finished(*span, bytes),
+            Effect::Finished(span) => self.finished(*span),
             Effect::Send(batch) => self.sent(owner, batch),
-            Effect::Announce(event, bytes) => {
-                let plan = &self.scenario.base.plans[self.by_run[&event.run]];
-                let naming = &self.scenario.base.settings.monitors[plan.monitor].naming;
-                assert!(naming.notifies, "nobody wants to know");
-                assert_eq!(*event.workflow_id, *plan.event.workflow_id);
-                assert!(!bytes.is_empty());
-            }
             Effect::Tell(notify) => self.leaves(owner, notify),
             Effect::Note(note) => self.noted(&note),
         }
@@ -686,14 +680,14 @@ impl World {
         self.plan(at, Happening::Answered(owner, polled(reply.answer)));
     }
 
-    fn finished(&mut self, span: Span, bytes: Arc<[u8]>) {
+    fn finished(&mut self, span: Span) {
         let scenario = self.scenario.clone();
         let known = self.parts.get(&span.span_id);
         let (plan, part) = known.unwrap_or_else(|| panic!("a span of nothing: {span:?}"));
         let plan = &scenario.base.plans[*plan];
         hold_span(&span, part, plan, &scenario.base);
         assert!(sampled(plan, &scenario.base));
-        self.spans.insert(bytes, span);
+        self.spans.insert((ENCODERS.span)(&span), span);
     }
 
     /// A batch is handed to the exporter.
@@ -733,6 +727,10 @@ impl World {
         self.digest(3, owner.1 << 32 | notify.notifications.len() as u64);
         let ledger = &self.redis.ledger;
         for it in &notify.notifications {
+            let plan = &self.scenario.base.plans[self.by_run[&it.run]];
+            let naming = &self.scenario.base.settings.monitors[plan.monitor].naming;
+            assert!(naming.notifies, "its monitor sends no finished events");
+            assert_eq!(*it.monitor, *naming.monitor);
             assert!(
                 ledger.stored.contains(&it.bytes),
                 "told before it was stored"
