@@ -24,7 +24,7 @@
 //! | API: a budget of requests is spent | `polite::a_budget_that_is_spent_is_no_wrong_token`, `polite::the_last_request_of_a_budget_is_the_last_one`, `polite::a_refusal_with_a_time_is_no_wrong_token` |
 //! | API: a token lapses, is revoked, cannot be had | `auth::a_token_is_renewed_before_it_lapses`, `auth::a_login_is_renewed_before_its_token_lapses`, `auth::client_credentials_are_asked_for_once_and_again_when_they_are_refused`, `auth::a_token_endpoint_that_is_down_is_waited_for`, `auth::a_token_that_is_never_taken_is_no_endless_loop` |
 //! | API: pages without end, a page that fails | `pages::a_cursor_that_never_ends_does_not_hold_up_the_poll`, `pages::a_page_that_fails_is_asked_for_again_with_the_whole_poll` |
-//! | API: gone with its workflow | `playback::spark_three_ok` |
+//! | API: gone with its workflow | `playback::spark` |
 //! | API, collector: untrusted | `tls::a_certificate_that_nobody_vouches_for_is_refused_and_said`, `tls::check_says_which_certificate_it_does_not_trust` |
 //! | collector: down, away for a burst | `collector::a_collector_that_refuses_connections_gets_everything_once_it_is_up`, `collector::a_collector_that_goes_away_and_comes_back_misses_nothing`, `burst::a_collector_that_is_down_for_a_whole_burst_gets_everything_in_order`, `durable::a_collector_that_is_not_there_at_any_start_gets_everything_in_the_end` |
 //! | collector: 400 and other refusals | `collector::a_rejected_batch_is_set_aside_and_holds_up_nothing` |
@@ -85,8 +85,6 @@ mod notify;
 mod pages;
 mod playback;
 mod polite;
-mod preset_stories;
-mod presets;
 mod probe;
 mod programs;
 mod selftest;

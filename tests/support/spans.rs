@@ -168,6 +168,26 @@ pub fn assert_whole(spans: &[Seen]) -> BTreeMap<String, Trace> {
         .collect()
 }
 
+/// Holds the spans of one run, stages in stages as well, against what makes them one trace: one root, each span inside
+/// its parent, no id twice.
+#[track_caller]
+pub fn assert_nested(spans: &[Seen]) {
+    let by_id: HashMap<&[u8], &Seen> = spans.iter().map(|s| (&*s.span.span_id, s)).collect();
+    assert_eq!(by_id.len(), spans.len(), "a span twice: {spans:#?}");
+    assert_eq!(spans.iter().filter(|span| span.is_root()).count(), 1);
+    for seen in spans {
+        assert_sound(seen);
+        assert_eq!(seen.span.trace_id, spans[0].span.trace_id, "{seen:?}");
+        if !seen.is_root() {
+            let parent = by_id[&*seen.span.parent_span_id];
+            assert!(
+                parent.start() <= seen.start() && seen.end() <= parent.end(),
+                "outside its parent: {seen:?}"
+            );
+        }
+    }
+}
+
 /// What holds for any span by itself.
 #[track_caller]
 fn assert_sound(seen: &Seen) {
@@ -260,12 +280,21 @@ fn assert_trace(id: &str, spans: &[&Seen]) -> Trace {
 }
 
 /// Everything about some spans as text, for goldens. Span ids appear as names, farspan's version as `<version>`; a
-/// trace id only where somebody else chose it.
+/// trace id only where the start event chose it.
 pub fn trace_text(spans: &[Seen]) -> String {
-    let names: HashMap<&[u8], &str> = spans
+    let mut count: HashMap<(String, &str), usize> = HashMap::new();
+    for seen in spans {
+        let name = (seen.workflow_id(), &*seen.span.name);
+        *count.entry(name).or_default() += 1;
+    }
+    let labels: HashMap<&[u8], String> = spans
         .iter()
-        .map(|seen| (&*seen.span.span_id, &*seen.span.name))
+        .map(|seen| {
+            let is_unique = count[&(seen.workflow_id(), &*seen.span.name)] == 1;
+            (&*seen.span.span_id, label(seen, is_unique))
+        })
         .collect();
+    let label = |id: &[u8]| labels.get(id).cloned().unwrap_or_else(|| hex(id));
     let continued: HashSet<&[u8]> = spans
         .iter()
         .filter(|seen| seen.span.flags & PARENT_IS_REMOTE != 0)
@@ -273,7 +302,15 @@ pub fn trace_text(spans: &[Seen]) -> String {
         .collect();
 
     let mut order: Vec<&Seen> = spans.iter().collect();
-    order.sort_by_key(|seen| (seen.workflow_id(), !seen.is_root(), seen.start()));
+    order.sort_by_cached_key(|seen| {
+        let times = (seen.start(), seen.end());
+        (
+            seen.workflow_id(),
+            !seen.is_root(),
+            times,
+            seen.span.name.clone(),
+        )
+    });
     let mut heads = Vec::new();
     let mut out = String::new();
     for seen in order {
@@ -282,20 +319,22 @@ pub fn trace_text(spans: &[Seen]) -> String {
             out += &head;
             heads.push(head);
         }
-        let trace_id: &[u8] = &seen.span.trace_id;
-        let trace = match continued.contains(trace_id) {
-            true => hex(trace_id),
-            false => "own".to_owned(),
-        };
-        let parent: &[u8] = &seen.span.parent_span_id;
-        let parent = match names.get(parent) {
-            Some(name) => (*name).to_owned(),
-            None if parent.is_empty() => "none".to_owned(),
-            None => hex(parent),
-        };
-        out += &span_text(&seen.span, &trace, &parent);
+        out += &span_text(&seen.span, &continued, label);
     }
     out
+}
+
+/// A span's name, and what tells it from others of that name.
+fn label(seen: &Seen, is_unique: bool) -> String {
+    let name = seen.span.name.clone();
+    if is_unique {
+        return name;
+    }
+    let with = |text: String, key: &str| match seen.find(key) {
+        Some(value) => format!("{text} {key}={value}"),
+        None => text,
+    };
+    ["id", "attempt"].into_iter().fold(name, with)
 }
 
 fn head_text(seen: &Seen) -> String {
@@ -311,13 +350,23 @@ fn head_text(seen: &Seen) -> String {
     out
 }
 
-fn span_text(span: &Span, trace: &str, parent: &str) -> String {
+fn span_text(span: &Span, continued: &HashSet<&[u8]>, label: impl Fn(&[u8]) -> String) -> String {
+    let trace = if continued.contains(&*span.trace_id) {
+        hex(&span.trace_id)
+    } else {
+        "own".to_owned()
+    };
+    let parent = if span.parent_span_id.is_empty() {
+        "none".to_owned()
+    } else {
+        label(&span.parent_span_id)
+    };
     let mut out = format!("{} {}\n", span.name, span.kind().as_str_name());
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(out, "  {key}: {value}");
     };
-    line("trace", trace);
-    line("parent", parent);
+    line("trace", &trace);
+    line("parent", &parent);
     line("flags", &format!("{:#05x}", span.flags));
     if !span.trace_state.is_empty() {
         line("tracestate", &span.trace_state);
@@ -341,8 +390,12 @@ fn span_text(span: &Span, trace: &str, parent: &str) -> String {
         line("event", text.trim_end());
     }
     for link in &span.links {
-        let text = format!("{} {}", hex(&link.trace_id), hex(&link.span_id));
-        line("link", &text);
+        let trace = if link.trace_id == span.trace_id {
+            "own".to_owned()
+        } else {
+            hex(&link.trace_id)
+        };
+        line("link", &format!("{trace} {}", label(&link.span_id)));
     }
     for (what, count) in [
         ("attributes", span.dropped_attributes_count),

@@ -1,6 +1,5 @@
 //! The mapping, feature by feature: a definition and bodies in, a snapshot as text out.
 
-mod captures;
 mod features;
 mod mistakes;
 mod model;
