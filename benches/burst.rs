@@ -1,15 +1,9 @@
 //! The run that farspan is made for: 500 workflows at once, polled every 10 s, each answer 200 ms away, all else by
 //! default; real programs, a real Redis, and a receiver that looks closely.
 #![allow(
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a bench measures real time, prints, and may fail loudly"
+    reason = "a bench may fail loudly"
 )]
 
 #[path = "../tests/support/mod.rs"]

@@ -6,13 +6,9 @@
 //! as a stream, and only up to 64 KiB from memory, where `IgnoredAny` goes over texts in words of 8 bytes and whoever looks
 //! at them cannot.
 #![allow(
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    dead_code,
-    unreachable_pub,
-    reason = "a bench measures real time, prints, and may fail loudly"
+    reason = "a bench may fail loudly"
 )]
 
 mod support;

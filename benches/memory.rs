@@ -2,13 +2,9 @@
 //!
 //! Memory is what is resident, so it has the allocator's own share in it. A counting allocator would need `unsafe`.
 #![allow(
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    dead_code,
-    unreachable_pub,
-    reason = "a bench measures real time, prints, and may fail loudly"
+    reason = "a bench may fail loudly"
 )]
 
 mod support;

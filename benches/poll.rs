@@ -1,12 +1,8 @@
 //! CPU of a whole poll (request, parse, transition) against that of a bare GET of the same body, in one run.
 #![allow(
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    dead_code,
-    unreachable_pub,
-    reason = "a bench measures real time, prints, and may fail loudly"
+    reason = "a bench may fail loudly"
 )]
 
 mod support;

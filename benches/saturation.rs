@@ -1,15 +1,9 @@
 //! Requests a second when polls are always due: `farspan run` with 16 pollers against wrk with 16 connections, in turns
 //! against one nginx.
 #![allow(
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a bench measures real time, prints, and may fail loudly"
+    reason = "a bench may fail loudly"
 )]
 
 #[path = "../tests/support/mod.rs"]

@@ -1,14 +1,8 @@
 //! How long farspan takes to be there, and to be gone: the built binary, idle.
 #![allow(
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a bench measures real time, prints, and may fail loudly"
+    reason = "a bench may fail loudly"
 )]
 
 #[path = "../tests/support/mod.rs"]

@@ -6,15 +6,9 @@
 //! FARSPAN_BENCH_WORKFLOWS=500 FARSPAN_BENCH_SECONDS=150 FARSPAN_BENCH_SPEED=1 cargo bench --bench store  # as in real life
 //! ```
 #![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    reason = "a measurement stands on what the tests stand on"
+    clippy::restriction,
+    clippy::disallowed_methods,
+    reason = "a bench may fail loudly"
 )]
 
 #[path = "../tests/support/mod.rs"]

@@ -1,4 +1,5 @@
-//! What the benches stand on: nginx as the API, what a process has used, and rows of the README's table.
+//! For all benches: nginx as the API, the time and memory that a process has used, and rows of the README's table.
+#![allow(dead_code, unreachable_pub, reason = "each bench uses a part of this")]
 
 use std::fmt::Display;
 use std::fs;
