@@ -17,7 +17,7 @@ use farspan::core::limits::STAGES_MAX;
 use farspan::core::snapshot::{Outcome, State};
 use farspan::mapping::Mapping;
 use farspan::mapping::definition::{Definition, Fields, Meaning, Stages};
-use farspan::mapping::pointer::Pointer;
+use farspan::syntax::pointer::Pointer;
 use peak_alloc::PeakAlloc;
 use serde::de::IgnoredAny;
 use std::fmt::Write;

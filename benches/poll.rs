@@ -9,9 +9,10 @@ mod support;
 
 use crossbeam_channel::bounded;
 use farspan::api::poller;
-use farspan::config::{Config, Environment, Poll};
+use farspan::config::{Config, Poll};
 use farspan::core::event::{Sampling, StartEvent};
 use farspan::http::client::{self, NameCache, Trust};
+use farspan::os::environment::Environment;
 use farspan::run;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The command line: one table that the parser and the help are both made from.
 
-use crate::config::values::{self, Reason};
 use crate::core::limits;
+use crate::syntax::values::{self, Reason};
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};

@@ -21,6 +21,7 @@ pub mod os;
 pub mod redis_client;
 pub mod run;
 pub mod store;
+pub mod syntax;
 pub mod terminal;
 
 /// farspan's version, as `--version` and the instrumentation scope say it.

@@ -1,13 +1,14 @@
 //! farspan's one binary: the command line in, an exit code out.
 
 use farspan::cli::{self, Command};
-use farspan::config::Log;
 #[cfg(feature = "demo")]
 use farspan::config::Redis;
-use farspan::config::{Config, Environment, Errors, Source};
+use farspan::config::{Config, Errors, Source};
 #[cfg(feature = "demo")]
 use farspan::demo;
+use farspan::os::environment::Environment;
 use farspan::os::logging;
+use farspan::os::logging::Log;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;

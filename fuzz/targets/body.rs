@@ -17,7 +17,7 @@ use farspan::core::workflow::{Naming, Verdict, Workflow};
 use farspan::intake::carrier::Formats;
 use farspan::intake::message;
 use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
-use farspan::mapping::pointer::Pointer;
+use farspan::syntax::pointer::Pointer;
 use farspan::mapping::{self, Mapping, Part, Reading, Unreadable};
 use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;

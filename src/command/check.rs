@@ -6,7 +6,7 @@
 use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
-use crate::config::monitors::{Discovery, Finished, Monitor};
+use crate::config::monitor::{Discovery, Finished, Monitor};
 use crate::config::{Config, Otlp, Secret, State};
 use crate::core::Answer;
 use crate::core::limits;

@@ -5,8 +5,8 @@
 
 use crate::api::poller::{self, Exchange};
 use crate::cli::ProbeOptions;
-use crate::config::monitors::Monitor;
-use crate::config::{Config, Environment, values};
+use crate::config::Config;
+use crate::config::monitor::Monitor;
 use crate::core::event::{Sampling, StartEvent, Value};
 use crate::core::ids::SpanId;
 use crate::core::limits;
@@ -18,9 +18,11 @@ use crate::core::time::Wall;
 use crate::core::workflow::{Naming, Verdict, Workflow, cut};
 use crate::core::{Answer, PollFailureReason};
 use crate::http::client::NameCache;
-use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable, key_of};
+use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable};
 use crate::os::clock;
+use crate::os::environment::Environment;
 use crate::run;
+use crate::syntax::values;
 use crate::terminal::console::say;
 use crate::terminal::waterfall::{self, escape};
 use std::borrow::Cow;
@@ -453,7 +455,7 @@ impl Seen {
                 "" => String::new(),
                 name => format!(" (requests.{name})"),
             };
-            let (place, pointer) = (key_of(&missing.place), escape(&missing.pointer));
+            let (place, pointer) = (&missing.place, escape(&missing.pointer));
             let meant = meant.map_or(String::new(), |key| format!("; is {} meant?", escape(&key)));
             line(&mut lines, format_args!("  {place}: {pointer}{of}{meant}"));
         }
@@ -647,7 +649,7 @@ fn keys_in(mapping: &Mapping, text: &str) -> String {
         .map(|word| word.trim_end_matches([':', ',']))
         .collect();
     let named = mapping.pointers().filter(|p| words.contains(&*p.pointer));
-    let keys: Vec<String> = named.map(|pointer| key_of(&pointer.place)).collect();
+    let keys: Vec<String> = named.map(|pointer| pointer.place.to_string()).collect();
     match keys.is_empty() {
         true => String::new(),
         false => format!(" ({})", keys.join(", ")),
@@ -683,7 +685,7 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<
         let says = format!("{UNKNOWN_STATUS}{:?}", cut(word, 64));
         let places = odd.iter().filter(|odd| odd.what.ends_with(&says));
         let keys: Vec<String> = places
-            .filter_map(|odd| odd.place.as_deref().map(key_of))
+            .filter_map(|odd| odd.place.as_ref().map(ToString::to_string))
             .collect();
         let keys = match keys.is_empty() {
             true => String::new(),

@@ -4,13 +4,14 @@
 //! loop waits for nobody who reads.
 
 use crate::cli::TraceOptions;
-use crate::config::{Config, Environment, State as Kept};
+use crate::config::{Config, State as Kept};
 use crate::core::event::{Sampling, StartEvent};
 use crate::core::ids::TraceId;
 use crate::core::snapshot::{Outcome, Progress, Snapshot, State};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Wall};
 use crate::core::{Answer, Note, Polled};
+use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::run::{self, Report, Sight};
 use crate::terminal::console::say;

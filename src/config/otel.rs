@@ -4,12 +4,16 @@
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
-use super::settings::{Origin, Resolver};
-use super::values::{self, Reason, http_url, integer, number, one_of, percent_decoded, shown};
-use super::{Batch, Compression, Environment, Export, Otlp, Pem, Secret, Trace};
+use super::resolver::{Origin, Resolver};
+use super::{Batch, Compression, Export, Otlp, Pem, Secret, Trace};
 use crate::core::limits;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::intake::carrier::Formats;
+use crate::os::environment::Environment;
+use crate::syntax::mistake::Place;
+use crate::syntax::values::{
+    self, Reason, http_url, integer, number, one_of, percent_decoded, shown,
+};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -163,9 +167,11 @@ fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
     let name = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
     let client_certificate = pem(resolver, name, PemKind::Certificate);
     let client_key = pem(resolver, "OTEL_EXPORTER_OTLP_CLIENT_KEY", PemKind::Key);
-    if resolver.errors.is_empty() && client_certificate.is_some() != client_key.is_some() {
-        let error = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY must both be set";
-        resolver.errors.push(error.to_owned());
+    if resolver.mistakes.count() == 0 && client_certificate.is_some() != client_key.is_some() {
+        let place = Place::named("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
+        let what =
+            "must be set together with OTEL_EXPORTER_OTLP_CLIENT_KEY; one of the two is not set";
+        resolver.mistakes.add(place, what);
     }
     Some(Otlp {
         endpoint: endpoint?,

@@ -1,6 +1,8 @@
 //! The configuration, read again while farspan runs: what may change does, and everything else is named.
 
-use super::{Config, Environment, Errors, Row};
+use super::resolver::Row;
+use super::{Config, Errors};
+use crate::os::environment::Environment;
 use std::path::PathBuf;
 
 /// Where a configuration was read, so that it can be read again. The environment of a process never changes, so what
@@ -32,12 +34,21 @@ pub struct Change {
     pub in_force: bool,
 }
 
+impl Change {
+    pub(super) fn after_restart(text: String) -> Change {
+        Change {
+            text,
+            in_force: false,
+        }
+    }
+}
+
 impl Config {
     /// Takes over from a newer configuration what can change while farspan runs: the API's token, the delays and the
     /// timeout of polls, the log's level, and of each monitor what it says of polls and its secrets. Says what is new,
     /// and which new warnings there are.
     pub fn take_over(&mut self, newer: Config) -> (Vec<Change>, Vec<String>) {
-        let changes = self.changes(&newer);
+        let mut changes = self.changes(&newer);
         for row in &mut self.rows {
             let newer = newer.rows.iter().find(|newer| newer.name == row.name);
             if let Some(newer) = newer.filter(|newer| newer.is_reloaded()) {
@@ -47,25 +58,16 @@ impl Config {
         if let (Some(api), Some(newer)) = (&mut self.api, newer.api) {
             api.token = newer.token;
         }
-        let mut changes = changes;
         for new in &newer.monitors {
             match self.monitors.iter_mut().find(|old| old.name == new.name) {
-                Some(old) => {
-                    let told = old.take_over(new).into_iter();
-                    changes.extend(told.map(|(text, in_force)| Change { text, in_force }));
-                }
-                None => changes.push(Change {
-                    text: format!("{} is new", new.title()),
-                    in_force: false,
-                }),
+                Some(old) => changes.extend(old.take_over(new)),
+                None => changes.push(Change::after_restart(format!("{} is new", new.title()))),
             }
         }
         for old in &self.monitors {
             if !newer.monitors.iter().any(|new| new.name == old.name) {
-                changes.push(Change {
-                    text: format!("{} is no longer there", old.title()),
-                    in_force: false,
-                });
+                let text = format!("{} is no longer there", old.title());
+                changes.push(Change::after_restart(text));
             }
         }
         self.poll.initial_delay = newer.poll.initial_delay;
@@ -92,10 +94,8 @@ impl Config {
         }
         for old in &self.rows {
             if !newer.rows.iter().any(|new| new.name == old.name) {
-                changes.push(Change {
-                    text: format!("{} is no longer used", old.title()),
-                    in_force: false,
-                });
+                let text = format!("{} is no longer used", old.title());
+                changes.push(Change::after_restart(text));
             }
         }
         changes
@@ -115,7 +115,7 @@ fn told(old: Option<&Row>, new: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Api, SecretSource};
+    use crate::config::{DefaultApi, SecretSource};
     use expect_test::{Expect, expect};
     use std::fs;
 
@@ -187,7 +187,7 @@ mod tests {
                 restart FARSPAN_LOG_FORMAT (log.format): 'json', before 'text'
             "#]],
         );
-        let Some(Api {
+        let Some(DefaultApi {
             token: Some(SecretSource::File(path, read)),
             ..
         }) = &config.api

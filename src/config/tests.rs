@@ -1,5 +1,7 @@
 use super::*;
+use crate::os::environment::Environment;
 use expect_test::{Expect, expect};
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const API: (&str, &str) = ("FARSPAN_API_BASE_URL", "http://api.test");
@@ -255,11 +257,11 @@ fn mistakes_come_all_at_once() {
             farspan.json: poll.interval: is a number, must be a string, such as "10s"
             farspan.json: poll.pollers: is a string, must be a number, such as 16
             farspan.json: poll.timeout: is null, must be a string, such as "24h"
-            farspan.json: poll.timeout: stands there twice
+            farspan.json: poll.timeout: duplicate key: it is in this object twice
             farspan.json: poll.initial_delay: is an array, must be a string, such as "5s"
             farspan.json: poll.interval: write the groups as nested objects
             farspan.json: zebra: no such key; see 'farspan help settings'
-            farspan.json: api.base_url: 'http://(redacted)@file.test/' must not have a user or password; give a token in FARSPAN_API_TOKEN
+            farspan.json: api.base_url: 'http://(redacted)@file.test/' must not have a user or password; write a token in FARSPAN_API_TOKEN
             farspan.json: redis.url: 'http://(redacted)@cache/1' must begin with redis://, rediss:// or unix://
             FARSPAN_POLLERS: '1025' is not a whole number from 1 to 1024
             FARSPAN_INSTANCE: 'a\u{7}' must be 1 to 256 bytes without control characters
@@ -310,7 +312,7 @@ fn values_out_of_range() {
         ],
         |_| String::new(),
         expect![[r#"
-            FARSPAN_API_BASE_URL: 'http://(redacted)@api.test' must not have a user or password; give a token in FARSPAN_API_TOKEN
+            FARSPAN_API_BASE_URL: 'http://(redacted)@api.test' must not have a user or password; write a token in FARSPAN_API_TOKEN
             FARSPAN_API_TOKEN: the value has a line break or another control character within
             FARSPAN_POLL_INITIAL_DELAY: '25h' is out of range; it may be 0s to 24h
             FARSPAN_POLL_INTERVAL: '10' has no unit; write ms, s, m, h or d behind the number
@@ -385,7 +387,7 @@ fn secrets_from_files() {
         Some("token t0k3n") Some("redis://:pa55@cache")
         Some("api-token cr3d") Some("redis://:pa55@cache")
         Some("d1r3ct") Some("redis://:pa55@cache")
-        FARSPAN_API_TOKEN: FARSPAN_API_TOKEN_FILE is set too; one of them must go
+        FARSPAN_API_TOKEN: FARSPAN_API_TOKEN_FILE is set too; remove one of the two
         FARSPAN_API_TOKEN_FILE: 'empty' is empty
         file two: the value has a line break or another control character within
         FARSPAN_API_TOKEN_FILE: 'missing' cannot be read: No such file or directory (os error 2)
@@ -408,7 +410,7 @@ fn the_environment_beats_the_file_in_secrets_too() {
         r#"{"api": {"token": "a", "token_file": "b"}}"#,
         &[],
         expect![
-            "farspan.json: api.token: farspan.json: api.token_file is set too; one of them must go"
+            "farspan.json: api.token: farspan.json: api.token_file is set too; remove one of the two"
         ],
     );
 }
@@ -693,7 +695,7 @@ fn certificates_are_read() {
         &[client_certificate],
         |_| String::new(),
         expect![
-            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY must both be set"
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: must be set together with OTEL_EXPORTER_OTLP_CLIENT_KEY; one of the two is not set"
         ],
     );
     let wrong = ("OTEL_EXPORTER_OTLP_CERTIFICATE", key.as_str());
@@ -858,8 +860,8 @@ fn what_the_state_may_take() {
         &nowhere,
         show,
         expect![[r#"
-        None 67108864
-        FARSPAN_STATE_MAX_BYTES: counts for nothing with FARSPAN_STATE=none"#]],
+            None 67108864
+            FARSPAN_STATE_MAX_BYTES: has no effect with FARSPAN_STATE=none"#]],
     );
     check(
         &[API, (name, "1GB")],

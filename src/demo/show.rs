@@ -4,7 +4,7 @@
 
 use super::{api, complain, fresh_seed, load, say};
 use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
-use crate::config::{Config, Environment, Errors, Poll};
+use crate::config::{Config, Errors, Poll};
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::TraceId;
 use crate::core::limits;
@@ -12,6 +12,7 @@ use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
 use crate::demo::script::Plan;
 use crate::os::clock;
+use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::run::{self, Report, SPANS_QUEUE};
 use crate::terminal::waterfall;

@@ -2,7 +2,7 @@
 //!
 //! Pure: no I/O.
 
-use crate::mapping::pointer::Pointer;
+use crate::syntax::pointer::Pointer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

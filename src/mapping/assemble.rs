@@ -1,7 +1,6 @@
 //! What the answers of one poll said, put together.
 
 use super::plan::{ListId, PlannedList, PlannedSlot};
-use super::pointer::escaped;
 use super::read::{Element, Found, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
 use super::{Mapping, Oddity, Reading, Unreadable};
@@ -9,6 +8,8 @@ use crate::core::limits;
 use crate::core::pieces::{Pieces, Place};
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
 use crate::core::workflow::cut;
+use crate::syntax::mistake::Path;
+use crate::syntax::pointer::escaped;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -65,7 +66,7 @@ const SAME_MAX: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// Where it stands in the definition.
-    pub place: Box<str>,
+    pub place: Path,
     /// Where it leads, from the beginning of its answer; `*` is any element.
     pub pointer: Box<str>,
     /// The request whose answers do not have it; empty for the main one.
@@ -255,19 +256,19 @@ impl<'m> Gather<'m> {
             let mut requests = plan.requests.iter();
             requests.position(|r| of(&r.total) || of(&r.next))
         };
-        let missing = |place: &str, pointer: &str, request: usize| Missing {
-            place: place.into(),
+        let missing = |place: Path, pointer: &str, request: usize| Missing {
+            place,
             pointer: pointer.into(),
             request: plan.requests[request].name.clone(),
         };
         let slots = slots.map(|(number, slot): (usize, &PlannedSlot)| {
             let request = page_of(number).unwrap_or_else(|| request_of(slot.list));
-            missing(&slot.place, &slot.pointer, request)
+            missing(slot.place.clone(), &slot.pointer, request)
         });
         let lists = plan.lists.iter().enumerate();
         let lists = lists.filter(|(id, list)| is_read(list.outer) && !self.found.list(plan, *id));
-        let lists = lists
-            .map(|(_, list)| missing(&format!("{}/list", list.place), &list.pointer, list.request));
+        let lists =
+            lists.map(|(_, list)| missing(list.place.then("list"), &list.pointer, list.request));
         slots.chain(lists).collect()
     }
 
@@ -286,8 +287,8 @@ impl<'m> Gather<'m> {
             let slots = fields.status.clone().chain(fields.complete.clone());
             let slots: Vec<_> = slots.map(|slot| &plan.slots[usize::from(slot)]).collect();
             let pointers: Vec<&str> = slots.iter().map(|slot| &*slot.pointer).collect();
-            let place = slots.first().map_or("", |slot| &slot.place);
-            let odd = self.nowhere(place, &pointers, 0);
+            let place = slots.first().map(|slot| slot.place.clone());
+            let odd = self.nowhere(place.unwrap_or_default(), &pointers, 0);
             // Nothing else that is odd is as bad.
             if let Some(odd) = odd {
                 self.oddity = None;
@@ -304,8 +305,8 @@ impl<'m> Gather<'m> {
             let lists = plan.outermost(request).map(usize::from);
             for list in lists.filter(|list| is_due && !self.found.list(plan, *list)) {
                 let list = &plan.lists[list];
-                let place = format!("{}/list", list.place);
-                nowhere.extend(self.nowhere(&place, &[&list.pointer], request));
+                let place = list.place.then("list");
+                nowhere.extend(self.nowhere(place, &[&list.pointer], request));
             }
         }
         for odd in nowhere {
@@ -324,7 +325,7 @@ impl<'m> Gather<'m> {
     }
 
     /// `None` where the request was not answered.
-    fn nowhere(&self, place: &str, pointers: &[&str], request: usize) -> Option<Oddity> {
+    fn nowhere(&self, place: Path, pointers: &[&str], request: usize) -> Option<Oddity> {
         let there = self.there[request].as_deref()?;
         let name = match &*self.mapping.plan.requests[request].name {
             "" => String::new(),
@@ -336,7 +337,7 @@ impl<'m> Gather<'m> {
         };
         let pointers = cut(&pointers.join(", "), limits::NAME_BYTES_MAX).to_owned();
         Some(Oddity {
-            place: Some(place.into()),
+            place: Some(place),
             what: format!("{name}{pointers} {lead} nowhere; {there}").into(),
         })
     }

@@ -3,9 +3,9 @@
 //! [`Mapping::compile`](super::Mapping::compile) makes a mapping of it and finds the mistakes that take more than one
 //! value to see. What a single text holds (a pointer, a template) is parsed before, by whoever read the text.
 
-use super::pointer::Pointer;
 use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
+use crate::syntax::pointer::Pointer;
 
 /// One monitor's API.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -305,13 +305,4 @@ pub enum UnsetTime {
     Number(i64),
     /// Any text that begins so.
     Text(Box<str>),
-}
-
-/// A mistake in a definition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
-    /// Where, as a JSON Pointer into the monitor: `/stages/0/from`.
-    pub place: String,
-    /// What is wrong, and what would be right.
-    pub what: String,
 }

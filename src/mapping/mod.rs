@@ -12,8 +12,8 @@
 
 mod assemble;
 pub mod definition;
+pub(crate) mod from_json;
 mod plan;
-pub mod pointer;
 mod read;
 pub mod template;
 mod time_format;
@@ -24,7 +24,8 @@ pub use read::{Page, Part};
 use crate::core::limits;
 use crate::core::snapshot::Snapshot;
 use crate::core::workflow::cut;
-use definition::{Definition, Mistake, Request};
+use crate::syntax::mistake::{Mistake, Path};
+use definition::{Definition, Request};
 use plan::Plan;
 use std::fmt;
 use std::io;
@@ -45,7 +46,7 @@ pub struct Reading {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Oddity {
     /// The place of its pointer in the definition, where it is about one.
-    pub place: Option<Box<str>>,
+    pub place: Option<Path>,
     /// What was found, with its pointer.
     pub what: Box<str>,
 }
@@ -65,23 +66,9 @@ impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             None => f.write_str(&self.what),
-            Some(place) => write!(f, "{} ({})", self.what, key_of(place)),
+            Some(place) => write!(f, "{} ({place})", self.what),
         }
     }
-}
-
-/// A place in a definition as people write keys: `stages[0].status`.
-pub fn key_of(place: &str) -> String {
-    let mut key = String::new();
-    for token in place.split('/').skip(1) {
-        let name = token.replace("~1", "/").replace("~0", "~");
-        match name.parse::<usize>() {
-            Ok(number) => key.push_str(&format!("[{number}]")),
-            Err(_) if key.is_empty() => key.push_str(&name),
-            Err(_) => key.extend([".", &name]),
-        }
-    }
-    key
 }
 
 /// Why a body says nothing.
@@ -159,18 +146,17 @@ impl Mapping {
             slots,
             ..
         } = &self.plan;
-        let pointer = |place: &str, pointer: &str, list: Option<&plan::PlannedList>| Missing {
-            place: place.into(),
+        let pointer = |place: Path, pointer: &str, list: Option<&plan::PlannedList>| Missing {
+            place,
             pointer: pointer.into(),
             request: requests[list.map_or(0, |list| list.request)].name.clone(),
         };
-        let of_lists = lists.iter().map(move |list| {
-            let place = format!("{}/list", list.place);
-            pointer(&place, &list.pointer, Some(list))
-        });
+        let of_lists = lists
+            .iter()
+            .map(move |list| pointer(list.place.then("list"), &list.pointer, Some(list)));
         let of_slots = slots.iter().map(move |slot| {
             let list = slot.list.map(|list| &lists[usize::from(list)]);
-            pointer(&slot.place, &slot.pointer, list)
+            pointer(slot.place.clone(), &slot.pointer, list)
         });
         of_lists.chain(of_slots)
     }

@@ -5,12 +5,14 @@
 //! places, made beforehand: whoever reads is always in one state.
 
 use super::definition::{
-    Definition, Fields, Meaning, Method, Mistake, Pages, Parent, Pointers, Request, Stages,
-    UnknownStatus, WorkflowFields,
+    Definition, Fields, Meaning, Method, Pages, Parent, Pointers, Request, Stages, UnknownStatus,
+    WorkflowFields,
 };
-use super::pointer::{Pointer, TOKENS_MAX, index};
 use super::template::{BodyTemplate, Template};
 use crate::core::limits;
+use crate::syntax::json::DUPLICATE;
+use crate::syntax::mistake::{Mistake, Path, Place};
+use crate::syntax::pointer::{Pointer, TOKENS_MAX, index};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -76,7 +78,7 @@ pub(super) struct PlannedFields {
 pub(super) struct PlannedList {
     pub(super) name: Option<Box<str>>,
     /// Its place in the definition.
-    pub(super) place: String,
+    pub(super) place: Path,
     /// From the answer's beginning, for people.
     pub(super) pointer: Box<str>,
     /// The request whose answer has it.
@@ -112,7 +114,7 @@ pub(super) struct PlannedSlot {
     /// From the answer's beginning, for people.
     pub(super) pointer: Box<str>,
     /// The field's place in the definition.
-    pub(super) place: Box<str>,
+    pub(super) place: Path,
     /// The list that it is in.
     pub(super) list: Option<ListId>,
 }
@@ -170,7 +172,7 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     planner.add_requests(&definition);
     let main = &definition.workflow;
     let main_start = planner.requests[0].start;
-    let place = Place::root().then("workflow");
+    let place = Path::default().then("workflow");
     let at = planner.go(main_start, &main.root);
     let workflow = planner.fields(&place, &main.fields, at, &main.root, None);
     if main.fields.status.is_empty() && main.fields.complete.is_empty() {
@@ -179,7 +181,7 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
             "nothing says when a workflow has ended",
         );
     }
-    let stages = Place::root().then("stages");
+    let stages = Path::default().then("stages");
     for (number, list) in definition.stages.iter().enumerate() {
         planner.list(&stages.at(number), list, None, number);
     }
@@ -200,7 +202,14 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     if !mistakes.is_empty() {
         mistakes.sort();
         mistakes.dedup();
-        return Err(mistakes);
+        let at = |path: &Path| Place::default().join(path);
+        let mistakes = mistakes.into_iter();
+        return Err(mistakes
+            .map(|(path, what)| Mistake {
+                place: at(&path),
+                what,
+            })
+            .collect());
     }
     // Nobody refers to a request by its number any more but the lists.
     let mut lists = lists;
@@ -230,24 +239,6 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     })
 }
 
-/// A place in the definition, as a JSON Pointer.
-#[derive(Clone, Debug)]
-struct Place(String);
-
-impl Place {
-    fn root() -> Self {
-        Place(String::new())
-    }
-
-    fn then(&self, key: &str) -> Place {
-        Place(format!("{}/{}", self.0, super::pointer::escaped(key)))
-    }
-
-    fn at(&self, number: usize) -> Place {
-        self.then(&number.to_string())
-    }
-}
-
 type NodeId = usize;
 
 /// A place in the trie of one request.
@@ -266,15 +257,12 @@ struct Planner {
     requests: Vec<PlannedRequest>,
     lists: Vec<PlannedList>,
     slots: Vec<PlannedSlot>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<(Path, String)>,
 }
 
 impl Planner {
-    fn mistake(&mut self, place: &Place, what: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            place: place.0.clone(),
-            what: what.into(),
-        });
+    fn mistake(&mut self, place: &Path, what: impl Into<String>) {
+        self.mistakes.push((place.clone(), what.into()));
     }
 
     fn node(&mut self, depth: usize) -> NodeId {
@@ -329,7 +317,7 @@ impl Planner {
 
     fn slots(
         &mut self,
-        place: &Place,
+        place: &Path,
         pointers: &[Pointer],
         kind: SlotKind,
         (at, before, list): (NodeId, &Pointer, Option<ListId>),
@@ -354,7 +342,7 @@ impl Planner {
             self.slots.push(PlannedSlot {
                 kind,
                 pointer: readable(&before.join(pointer)),
-                place: place.0.as_str().into(),
+                place: place.clone(),
                 list,
             });
         }
@@ -363,7 +351,7 @@ impl Planner {
 
     fn fields(
         &mut self,
-        place: &Place,
+        place: &Path,
         fields: &Fields,
         at: NodeId,
         before: &Pointer,
@@ -399,7 +387,7 @@ impl Planner {
                 self.mistake(&place, format!("a name has 1 to {max} bytes"));
             }
             if attributes.iter().any(|(known, _)| known == name) {
-                self.mistake(&place, "stands there twice");
+                self.mistake(&place, DUPLICATE);
             }
             let context = (at, before, list);
             let slots = self.slots(&place, pointers, SlotKind::Attribute, context);
@@ -412,7 +400,7 @@ impl Planner {
     }
 
     /// `number` is its place among its siblings.
-    fn list(&mut self, place: &Place, list: &Stages, outer: Option<ListId>, number: usize) {
+    fn list(&mut self, place: &Path, list: &Stages, outer: Option<ListId>, number: usize) {
         if self.lists.len() >= LISTS_MAX {
             self.mistake(place, format!("more than {LISTS_MAX} lists of stages"));
             return;
@@ -444,7 +432,7 @@ impl Planner {
         self.nodes[at].any.push((element, Some(id)));
         self.lists.push(PlannedList {
             name: list.name.clone(),
-            place: place.0.clone(),
+            place: place.clone(),
             pointer: readable(&pointer),
             request,
             outer,
@@ -537,10 +525,7 @@ impl Planner {
             let Some(pages) = pages else { continue };
             let context = (start, &Pointer::default(), None);
             match &pages {
-                Pages::Offset { total, size, .. } | Pages::Page { total, size, .. } => {
-                    if *size == 0 {
-                        self.mistake(&place.then("size"), "a page has at least one element");
-                    }
+                Pages::Offset { total, .. } | Pages::Page { total, .. } => {
                     let total = total.as_slice();
                     let place = place.then("total");
                     let total = self.slots(&place, total, SlotKind::Total, context);
@@ -576,7 +561,7 @@ impl Planner {
             let above = planned.request.when_attempt_above;
             let Some(name) = planned.request.for_each.clone() else {
                 if above.is_some() {
-                    let what = "says something only beside for_each";
+                    let what = "has a meaning only with for_each";
                     self.mistake(&place.then("when_attempt_above"), what);
                 }
                 if number > 0 && !self.lists.iter().any(|list| list.request == number) {
@@ -608,7 +593,7 @@ impl Planner {
             }
         }
         let mut pairs = Vec::new();
-        let stages = Place::root().then("stages");
+        let stages = Path::default().then("stages");
         pair(&stages, &definition.stages, &mut pairs);
         for (id, (place, stages)) in pairs.into_iter().enumerate() {
             self.connect_list(&place, id, stages, &named);
@@ -617,7 +602,7 @@ impl Planner {
 
     fn connect_list(
         &mut self,
-        place: &Place,
+        place: &Path,
         id: usize,
         stages: &Stages,
         named: &HashMap<Box<str>, ListId>,
@@ -646,7 +631,7 @@ impl Planner {
             }
             _ => {}
         }
-        let find = |planner: &mut Planner, place: Place, name: &str| {
+        let find = |planner: &mut Planner, place: Path, name: &str| {
             let found = named.get(name).copied();
             if found.is_none() {
                 let what = format!("no list of stages has the name {name:?}");
@@ -677,14 +662,14 @@ impl Planner {
     }
 
     /// A key alone leads to an element only there.
-    fn outermost(&mut self, place: &Place, list: Option<ListId>) {
+    fn outermost(&mut self, place: &Path, list: Option<ListId>) {
         if list.is_some_and(|list| self.lists[usize::from(list)].outer.is_some()) {
             self.mistake(place, "that list is within the elements of another");
         }
     }
 
     fn check_words(&mut self, definition: &Definition) {
-        let place = Place::root().then("statuses");
+        let place = Path::default().then("statuses");
         let any = self.slots.iter().any(|s| s.kind == SlotKind::Status);
         if any && definition.statuses.is_empty() {
             self.mistake(&place, "is empty, so that no status means anything");
@@ -693,11 +678,11 @@ impl Planner {
         for (word, meaning) in &definition.statuses {
             let before = known.insert(word.to_ascii_lowercase(), *meaning);
             if before.is_some_and(|before| before != *meaning) {
-                let what = "stands there twice, with two meanings (upper and lower case are one)";
+                let what = "has two meanings: upper and lower case are one word";
                 self.mistake(&place.then(word), what);
             }
         }
-        let place = Place::root().then("status_names");
+        let place = Path::default().then("status_names");
         for (word, _) in &definition.status_names {
             if !known.contains_key(&word.to_ascii_lowercase()) {
                 self.mistake(&place.then(word), "is not among the statuses");
@@ -740,17 +725,11 @@ impl Planner {
                 self.mistake(&place.then("path"), "is missing");
             }
             for name in request.path.names().filter(|name| !is_known(name)) {
-                self.mistakes.push(Mistake {
-                    place: place.then("path").0,
-                    what: unknown(name),
-                });
+                self.mistake(&place.then("path"), unknown(name));
             }
             let names = request.body.as_ref().map(BodyTemplate::names);
             for name in names.iter().flatten().filter(|name| !is_known(name)) {
-                self.mistakes.push(Mistake {
-                    place: place.then("body").0,
-                    what: unknown(name),
-                });
+                self.mistake(&place.then("body"), unknown(name));
             }
             if request.body.is_some() && request.method == Method::Get {
                 self.mistake(&place.then("body"), "a GET has none; \"method\": \"POST\"");
@@ -802,7 +781,7 @@ impl Planner {
         let mut states: Vec<State> = Vec::new();
         while states.len() < sets.len() {
             if sets.len() > STATES_MAX {
-                let place = Place::root().then("stages");
+                let place = Path::default().then("stages");
                 self.mistake(&place, "pointers lead into each other's lists too often");
                 break;
             }
@@ -867,10 +846,10 @@ fn readable(pointer: &Pointer) -> Box<str> {
     pointer.to_string().into()
 }
 
-fn place_of_request(name: &str) -> Place {
+fn place_of_request(name: &str) -> Path {
     match name {
-        "" => Place::root().then("request"),
-        name => Place::root().then("requests").then(name),
+        "" => Path::default().then("request"),
+        name => Path::default().then("requests").then(name),
     }
 }
 
@@ -880,7 +859,7 @@ fn known_names(definition: &Definition) -> BTreeSet<&str> {
 }
 
 /// All lists in the order in which they were planned.
-fn pair<'d>(place: &Place, stages: &'d [Stages], pairs: &mut Vec<(Place, &'d Stages)>) {
+fn pair<'d>(place: &Path, stages: &'d [Stages], pairs: &mut Vec<(Path, &'d Stages)>) {
     for (number, list) in stages.iter().enumerate() {
         let place = place.at(number);
         pairs.push((place.clone(), list));

@@ -4,7 +4,6 @@ use super::definition::{Meaning, Times, UnknownStatus};
 use super::plan::{
     ListId, Plan, PlannedFields, PlannedList, SlotId, SlotKind, Slots, State as Place, StateId,
 };
-use super::pointer::escaped;
 use super::time_format::Told;
 use super::{Oddity, Unreadable};
 use crate::core::event::{Attributes, Value};
@@ -13,6 +12,7 @@ use crate::core::pieces::{self, Pieces};
 use crate::core::snapshot::{Mark, Outcome, Progress, StageSnapshot, Stages, State};
 use crate::core::time::Wall;
 use crate::core::workflow::cut;
+use crate::syntax::pointer::escaped;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -456,7 +456,7 @@ impl<'p> Reader<'p> {
                     .first()
                     .map(|list| &self.plan.lists[usize::from(*list)]);
                 let odd = Oddity {
-                    place: list.map(|list| format!("{}/list", list.place).into()),
+                    place: list.map(|list| list.place.then("list")),
                     what: self.odd.told(&what).into(),
                 };
                 return Err(odd.to_string());

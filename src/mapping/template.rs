@@ -1,5 +1,6 @@
 //! Texts with variables: paths and bodies of requests; and the pattern that takes an id apart.
 
+use crate::syntax::values::Reason;
 use std::fmt::Write;
 
 /// The values of variables, by name.
@@ -82,10 +83,10 @@ impl Template {
     /// Reads `/api/v2/dags/{dag_id}/dagRuns?limit=10`.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// What is wrong with it, as the rest of a sentence that begins with `text`.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
         if !text.starts_with('/') {
-            return Err(format!("{text:?} has to begin with a slash"));
+            return Err("has to begin with a slash".into());
         }
         let pieces = pieces(text);
         for piece in &pieces {
@@ -96,7 +97,7 @@ impl Template {
                 .chars()
                 .find(|c| !c.is_ascii_graphic() || matches!(c, '{' | '}' | '#'))
             {
-                return Err(format!("{wrong:?} cannot stand in a path as it is"));
+                return Err(format!("has {wrong:?}, which has to be percent-encoded").into());
             }
         }
         Ok(Template { pieces })
@@ -212,27 +213,25 @@ impl IdPattern {
     /// Reads `{dag_id}/{dag_run_id}`.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// What is wrong with it, as the rest of a sentence that begins with `text`.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
         let pieces = pieces(text);
         let mut known: Vec<&str> = Vec::new();
         for name in names(&pieces) {
             if known.contains(&name) {
-                return Err(format!("{{{name}}} stands in it twice"));
+                return Err(format!("has {{{name}}} twice").into());
             }
             if name == "id" || name.starts_with("stage.") {
-                return Err(format!(
-                    "{{{name}}} has a meaning of its own; call it otherwise"
-                ));
+                return Err(format!("has {{{name}}}, which is reserved; use another name").into());
             }
             known.push(name);
         }
         if known.is_empty() {
-            return Err(format!("{text:?} names no part of an id: {{name}}"));
+            return Err("has no part such as {name}".into());
         }
         let adjacent = |two: &[Piece]| matches!(two, [Piece::Variable(_), Piece::Variable(_)]);
         if pieces.windows(2).any(adjacent) {
-            return Err("two parts of an id need something between them".into());
+            return Err("has two parts with nothing between them".into());
         }
         Ok(IdPattern { pieces })
     }

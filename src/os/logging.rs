@@ -1,12 +1,29 @@
 //! farspan's log: lines on standard error. The facade is the crate `log`; nothing else writes there while farspan runs.
 
-use crate::config::{Log, LogFormat};
 use crate::core::time::Wall;
 use crate::os::clock;
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// This level and the graver ones.
+    pub level: LevelFilter,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Takes the log over, for the whole process. A second call changes nothing.
 pub fn start(log: &Log) {

@@ -1,6 +1,7 @@
 //! The operating system: the clock, files, signals, the log, and the service manager.
 
 pub mod clock;
+pub mod environment;
 pub mod files;
 pub mod logging;
 pub mod signals;

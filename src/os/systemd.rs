@@ -7,8 +7,8 @@
 //! `MONOTONIC_USEC`, which belongs to `RELOADING=1` under `Type=notify-reload`, is not sent: that type needs systemd 253,
 //! Debian 12 and RHEL 9 have 252, and the standard library does not tell `CLOCK_MONOTONIC`. Hence `Type=notify`.
 
-use crate::config::Environment;
 use crate::core::time::Mono;
+use crate::os::environment::Environment;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;

@@ -7,7 +7,7 @@ use super::resource;
 use crate::api::credentials::Credentials;
 use crate::api::exchange::{self, Api};
 use crate::api::poller::Target;
-use crate::config::monitors::{self, Finished, Monitor};
+use crate::config::monitor::{self, Finished, Monitor};
 use crate::config::{self, Config, Pem, Redis};
 use crate::core::ids::RunsBy;
 use crate::core::outbox::BatchPolicy;
@@ -199,7 +199,7 @@ pub(super) fn reading(config: &Config) -> Reading {
     Reading {
         formats: config.trace.formats,
         monitors: dialects.collect(),
-        default: monitors::default_of(&config.monitors),
+        default: monitor::default_of(&config.monitors),
     }
 }
 
@@ -287,7 +287,7 @@ fn host(base_url: &str) -> String {
 
 fn title(monitor: &Monitor) -> String {
     match &*monitor.name {
-        monitors::ONLY_NAME => "the API".to_owned(),
+        monitor::ONLY_NAME => "the API".to_owned(),
         name => format!("the API of monitor {name}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The resource of each monitor's spans: the process's resource, with the monitor's own attributes over it.
 
 use crate::config::Config;
-use crate::config::monitors::{Monitor, Service};
+use crate::config::monitor::{Monitor, Service};
 use crate::core::span;
 use crate::deliver::otlp::Envelope;
 use std::sync::Arc;

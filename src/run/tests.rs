@@ -3,12 +3,13 @@
 use super::build;
 use super::report::{what_happened, what_is_left};
 use super::*;
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::core::workflow::Naming;
 use crate::core::{Counters, Monitor, Pace, PollFailureReason, Settings, Stored};
+use crate::os::environment::Environment;
 use crate::os::systemd::Supervisor;
 use crate::store::StoreError;
 use crossbeam_channel::bounded;

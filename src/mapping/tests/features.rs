@@ -10,7 +10,7 @@ fn check(definition: Value, body: Value, expected: Expect) {
         Some(statuses) => statuses.clone(),
         None => {
             json!({"queued": "pending", "running": "running", "ok": "success", "failed": "failure",
-            "off": "cancellation", "skipped": "skip", "none": "none"})
+            "off": "cancellation", "skipped": "skip", "none": "unset"})
         }
     };
     let mapping = compiled(&definition);
@@ -506,7 +506,7 @@ fn children_are_named_by_their_parents() {
 fn parents_are_named_by_their_children() {
     check(
         json!({"workflow": {"status": "/s"}, "stages": [
-            {"list": "/nodes", "kind": "/title", "status": "/s", "parent": ["/boundary", "/within"]}]}),
+            {"list": "/nodes", "kind": "/title", "status": "/s", "parent": {"key": ["/boundary", "/within"]}}]}),
         json!({"s": "ok", "nodes": {
             "pod": {"title": "step", "within": "group", "s": "ok"}, "group": {"boundary": "root", "s": "ok"},
             "root": {"boundary": "", "s": "ok"}, "lost": {"boundary": "nobody"}, "self": {"boundary": "self"}}}),
@@ -520,7 +520,7 @@ fn parents_are_named_by_their_children() {
             odd: a stage in /nodes names the parent "nobody", which is not there"#]],
     );
     check(
-        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/nodes", "key": "/k", "parent": "/p"}]}),
+        json!({"workflow": {"status": "/s"}, "stages": [{"list": "/nodes", "key": "/k", "parent": {"key": "/p"}}]}),
         json!({"s": "ok", "nodes": [{"k": "a", "p": "b"}, {"k": "b", "p": "c"}, {"k": "c", "p": "a"}, {"k": "d", "p": "c"}]}),
         expect![[r#"
             ok=success
@@ -532,7 +532,7 @@ fn parents_are_named_by_their_children() {
     );
     check(
         json!({"workflow": {"status": "/s"}, "stages": [
-            {"name": "jobs", "list": "/jobs", "key": "/k"}, {"list": "/steps", "key": "/k", "parent": "/job", "parent_of": "jobs"}]}),
+            {"name": "jobs", "list": "/jobs", "key": "/k"}, {"list": "/steps", "key": "/k", "parent": {"key": "/job", "list": "jobs"}}]}),
         json!({"s": "ok", "steps": [{"k": "s", "job": "j/1"}, {"k": "t"}], "jobs": [{"k": "j/1"}]}),
         expect![[r#"
             ok=success
@@ -897,12 +897,12 @@ fn what_found_nothing_is_known() {
         .map(|m| format!("{} {} in {:?}", m.place, m.pointer, m.request))
         .collect();
     expect![[r#"
-        /workflow/start /a in ""
-        /stages/0/url /jobs/*/u in "jobs"
-        /request/pages/next /next in ""
-        /requests/jobs/pages/total /total in "jobs"
-        /stages/0/stages/0/list /jobs/*/steps in "jobs"
-        /stages/1/list /more in """#]]
+        workflow.start /a in ""
+        stages[0].url /jobs/*/u in "jobs"
+        request.pages.next /next in ""
+        requests.jobs.pages.total /total in "jobs"
+        stages[0].stages[0].list /jobs/*/steps in "jobs"
+        stages[1].list /more in """#]]
     .assert_eq(&missing.join("\n"));
 }
 

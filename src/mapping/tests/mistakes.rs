@@ -13,7 +13,7 @@ fn mistakes(definition: &Value) -> String {
 fn all_mistakes_are_told_at_once() {
     let definition = json!({
         "id": "{project}/{run}",
-        "request": {"path": "/x/{projct}", "body": {"q": "{stage.id}"}, "pages": {"by": "offset", "size": 0}, "for_each": "jobs"},
+        "request": {"path": "/x/{projct}", "body": {"q": "{stage.id}"}, "pages": {"by": "offset"}, "for_each": "jobs"},
         "requests": {
             "jobs": {"path": "/jobs/{stage.key}/{run}"},
             "logs": {"path": "/logs/{stage.key.1}/{stage.kind}", "for_each": "job"},
@@ -22,39 +22,38 @@ fn all_mistakes_are_told_at_once() {
         "workflow": {"start": "/at"},
         "statuses": {"Done": "success", "done": "failure"},
         "stages": [
-            {"name": "jobs", "from": "job", "list": "/jobs", "parent": [], "parent_of": "nobody", "attributes": {"": "/x"},
+            {"name": "jobs", "from": "job", "list": "/jobs", "parent": {"list": "nobody"}, "attributes": {"": "/x"},
                 "stages": [{"name": "steps", "list": "/steps", "from": "jobs"}]},
             {"name": "jobs", "from": "tries", "list": "/x", "children": {"list": "steps", "ids": "/ids"}},
             {"from": "logs", "list": "/y", "children": {"list": "none", "ids": "/ids"}}],
     });
     expect![[r#"
-        /request/body: a GET has none; "method": "POST"
-        /request/for_each: the main request is asked once
-        /request/pages/size: a page has at least one element
-        /request/path: {projct} is not known: there is {id}, {project}, {run}
-        /requests/jobs/path: {stage.key} is known only beside for_each
-        /requests/logs/for_each: no list of stages has the name "job"
-        /requests/tries/for_each: needs an answer that needs its own
-        /requests/tries/path: {stage.key.1} is not known: there are {stage.key}, {stage.key.0} to {stage.key.0}, {stage.id}, {stage.name} and {stage.attempt}
-        /requests/tries/when_attempt_above: the elements of "jobs" have no attempt
-        /requests/unread: no list of stages is in its answer
-        /requests/unread/when_attempt_above: says something only beside for_each
-        /stages/0/attributes/: a name has 1 to 256 bytes
-        /stages/0/from: there is no request "job" among "requests"
-        /stages/0/parent/key: leads nowhere
-        /stages/0/parent/list: no list of stages has the name "nobody"
-        /stages/0/stages/0/from: a list within a list comes from a request for each element of the outer one
-        /stages/1/children/list: that list is within the elements of another
-        /stages/1/name: another list has this name
-        /stages/2/children/list: no list of stages has the name "none"
-        /statuses/done: stands there twice, with two meanings (upper and lower case are one)
-        /workflow/status: nothing says when a workflow has ended"#]].assert_eq(&mistakes(&definition));
+        request.body: a GET has none; "method": "POST"
+        request.for_each: the main request is asked once
+        request.path: {projct} is not known: there is {id}, {project}, {run}
+        requests.jobs.path: {stage.key} is known only beside for_each
+        requests.logs.for_each: no list of stages has the name "job"
+        requests.tries.for_each: needs an answer that needs its own
+        requests.tries.path: {stage.key.1} is not known: there are {stage.key}, {stage.key.0} to {stage.key.0}, {stage.id}, {stage.name} and {stage.attempt}
+        requests.tries.when_attempt_above: the elements of "jobs" have no attempt
+        requests.unread: no list of stages is in its answer
+        requests.unread.when_attempt_above: has a meaning only with for_each
+        stages[0].attributes.: a name has 1 to 256 bytes
+        stages[0].from: there is no request "job" among "requests"
+        stages[0].parent.key: leads nowhere
+        stages[0].parent.list: no list of stages has the name "nobody"
+        stages[0].stages[0].from: a list within a list comes from a request for each element of the outer one
+        stages[1].children.list: that list is within the elements of another
+        stages[1].name: another list has this name
+        stages[2].children.list: no list of stages has the name "none"
+        statuses.done: has two meanings: upper and lower case are one word
+        workflow.status: nothing says when a workflow has ended"#]].assert_eq(&mistakes(&definition));
 }
 
 #[test]
 fn no_statuses_for_what_is_read_as_one() {
     let definition = json!({"workflow": {"status": "/s"}});
-    expect!["/statuses: is empty, so that no status means anything"]
+    expect!["statuses: is empty, so that no status means anything"]
         .assert_eq(&mistakes(&definition));
 }
 
@@ -66,8 +65,8 @@ fn requests_that_wait_for_each_other() {
         "stages": [{"name": "a", "from": "a", "list": ""}, {"name": "b", "from": "b", "list": ""}],
     });
     expect![[r#"
-        /requests/a/for_each: needs an answer that needs its own
-        /requests/b/for_each: needs an answer that needs its own"#]]
+        requests.a.for_each: needs an answer that needs its own
+        requests.b.for_each: needs an answer that needs its own"#]]
     .assert_eq(&mistakes(&definition));
 }
 
@@ -81,19 +80,19 @@ fn more_than_there_may_be() {
     for (definition, expected) in [
         (
             json!({"workflow": {"root": deep, "complete": deep}}),
-            expect!["/workflow/complete: deeper than 32 steps"],
+            expect!["workflow.complete: deeper than 32 steps"],
         ),
         (
             json!({"workflow": {"complete": "/c", "start": many}}),
-            expect!["/workflow/start: more than 1024 pointers in all"],
+            expect!["workflow.start: more than 1024 pointers in all"],
         ),
         (
             json!({"workflow": {"complete": "/c", "attributes": attributes}}),
-            expect!["/workflow/attributes: more than 64 attributes"],
+            expect!["workflow.attributes: more than 64 attributes"],
         ),
         (
             json!({"workflow": {"complete": "/c"}, "stages": lists}),
-            expect!["/stages/64: more than 64 lists of stages"],
+            expect!["stages[64]: more than 64 lists of stages"],
         ),
     ] {
         expected.assert_eq(&mistakes(&definition));

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::core::snapshot::StageSnapshot;
-use crate::mapping::pointer::{escaped, index};
 use crate::mapping::time_format::Told;
+use crate::syntax::pointer::{escaped, index};
 use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,9 @@
 mod presets;
 mod schema;
 
-use crate::config::{Config, Environment, reload::Source};
+use crate::config::{Config, reload::Source};
+use crate::os::environment::Environment;
+use crate::syntax::mistake::Mistakes;
 use expect_test::{Expect, expect};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -105,11 +107,11 @@ fn with(more: &str) -> String {
     let mut monitor = serde_json::json!({"name": "m", "api": {"base_url": "http://api.test"}, "request": {"path": "/runs/{id}"},
             "workflow": {"status": "/state"}, "statuses": {"ok": "success"}});
     let more = serde_json::from_str(&format!("{{{more}}}")).unwrap();
-    crate::config::json::merge(&mut monitor, more);
+    crate::syntax::json::merge(&mut monitor, more);
     monitor.to_string()
 }
 
-fn one(json: &str) -> crate::config::monitors::Monitor {
+fn one(json: &str) -> crate::config::monitor::Monitor {
     let json = format!(r#"{{"monitors": [{json}]}}"#);
     load(&json, &[REDIS]).unwrap().monitors.remove(0)
 }
@@ -542,32 +544,32 @@ fn all_mistakes_at_once_each_at_its_place() {
         expect![[r#"
             .enabled: is a string, must be true or false
             .name: 'a b' must be 1 to 64 of A-Z a-z 0-9 _ - .
-            .id: '{a}{b}' two parts of an id need something between them
+            .id: '{a}{b}' has two parts with nothing between them
             .requests.steps.pages.next: is missing: a JSON Pointer to the next page's token
             .request.method: 'PUT' is unknown; write GET or POST
             .request.path: 'runs' has to begin with a slash
             .request.pages.size: 0 is not a whole number from 1 to 10000
             .request.pages.next: no such key; there are by, offset, limit, size, total
-            .workflow.root: "x" is not a JSON Pointer: it has to begin with a slash
+            .workflow.root: 'x' is not a JSON Pointer: it has to begin with a slash
             .workflow.status: must be a JSON Pointer, or an array of them
             .workflow.first_attempt: 2 is not a whole number from 0 to 1
-            .workflow.attributes.a: "b" is not a JSON Pointer: it has to begin with a slash
+            .workflow.attributes.a: 'b' is not a JSON Pointer: it has to begin with a slash
             .stages[2]: is a number, must be an object
             .stages[0].list: is missing: a JSON Pointer to the array or object of stages
             .stages[0].lst: no such key; did you mean 'list'?
-            .stages[1].list: "tasks" is not a JSON Pointer: it has to begin with a slash
+            .stages[1].list: 'tasks' is not a JSON Pointer: it has to begin with a slash
             .stages[1].except./z: must be a string, or an array of them
-            .stages[1].except.x: "x" is not a JSON Pointer: it has to begin with a slash
+            .stages[1].except.x: 'x' is not a JSON Pointer: it has to begin with a slash
             .statuses.no: is a number, must be a string
             .statuses.ok: 'good' is unknown; write pending, running, success, failure, error, timeout, cancellation, skip or unset
             .unknown_status: 'oops' is unknown; write fail, pending, running, success, failure, error, timeout, cancellation, skip or unset
             .times.format: 'iso' is unknown; write auto, rfc3339, epoch_s, epoch_ms, epoch_us or epoch_ns
             .times.unset: each must be a whole number or a string
-            .api.base_url: 'http://(redacted)@api.test' must not have a user or password; api.auth is the place for it
+            .api.base_url: 'http://(redacted)@api.test' must not have a user or password; write it in api.auth
             .api.headers.Host: is a header that farspan sets
-            .api.headers.X-A: the value cannot stand in a header
+            .api.headers.X-A: the value has a character that a header cannot have
             .api.headers.X-B: is a number, must be a string
-            .api.headers.bad name: is no header's name
+            .api.headers.bad name: is not the name of a header
             .api.auth.token: the value has a line break or another control character within
             .api.certificate_file: 'none' cannot be read: No such file or directory (os error 2)
             .api.client_key_file: 'empty.pem' holds no PEM private key
@@ -592,7 +594,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .discovery.request.for_each: a discovery asks once
             .discovery.id: is missing: a JSON Pointer to a run's id in its element
             .discovery.list: is missing: a JSON Pointer to the array of runs
-            .discovery.only.x: "x" is not a JSON Pointer: it has to begin with a slash
+            .discovery.only.x: 'x' is not a JSON Pointer: it has to begin with a slash
             .finished.redis_stream_maxlen: 0 is not a whole number from 1 to 4294967295
             .finished.url: 'ftp://(redacted)@y' must begin with http:// or https://
             .finished.auth.url: must begin with http:// or https://
@@ -607,10 +609,10 @@ fn what_is_missing() {
     check_mistakes(
         r#"{}"#,
         expect![[r#"
-        .name: is missing
-        .request: is missing: {"path": "/runs/{id}"}, or name a preset
-        .workflow: is missing: {"status": "/state", ..}, or name a preset
-        .api: is missing; it says where to ask: {"base_url": ..}"#]],
+            .name: is missing
+            .request: is missing: {"path": "/runs/{id}"}, or name a preset
+            .workflow: is missing: {"status": "/state", ..}, or name a preset
+            .api: is missing; write {"base_url": "http://host:port/path"}"#]],
     );
     check_mistakes(
         r#"{"name": "m", "preset": "airflow"}"#,
@@ -628,7 +630,7 @@ fn what_is_missing() {
             .discovery.request: is missing: {"path": "/runs?since={since}"}
             .discovery.id: is missing: a JSON Pointer to a run's id in its element
             .discovery.list: is missing: a JSON Pointer to the array of runs
-            .finished: says one of redis_channel, redis_stream and url"#]],
+            .finished: must have one of redis_channel, redis_stream and url"#]],
     );
     for (auth, expected) in [
         ("{}", expect![".api.auth.type: is missing"]),
@@ -652,27 +654,27 @@ fn what_is_missing() {
             r#"{"type": "basic", "username": "a:b", "password": "s3cr3t", "password_file": "$D/secret"}"#,
             expect![[r#"
             .api.auth.username: 'a:b' has a colon, which RFC 7617 does not allow
-            .api.auth.password: password_file is set too; one of them must go"#]],
+            .api.auth.password: password_file is set too; remove one of the two"#]],
         ),
         (
             r#"{"type": "header", "name": "", "value_file": "$CREDENTIALS_DIRECTORY/x"}"#,
             expect![[r#"
-            .api.auth.name: '' is no header's name
-            .api.auth.value_file: CREDENTIALS_DIRECTORY is not set; systemd sets it"#]],
+                .api.auth.name: '' is not the name of a header
+                .api.auth.value_file: CREDENTIALS_DIRECTORY is not set; systemd sets it"#]],
         ),
         (
             r#"{"type": "oauth2", "token_url": "https://a:s3cr3t@b", "client_id": "", "client_secret_file": "$D/none"}"#,
             expect![[r#"
-            .api.auth.token_url: 'https://(redacted)@b' must not have a user or password; api.auth is the place for it
-            .api.auth.client_id: '' must be 1 to 256 bytes without control characters
-            .api.auth.client_secret_file: 'none' cannot be read: No such file or directory (os error 2)"#]],
+                .api.auth.token_url: 'https://(redacted)@b' must not have a user or password; write it in api.auth
+                .api.auth.client_id: '' must be 1 to 256 bytes without control characters
+                .api.auth.client_secret_file: 'none' cannot be read: No such file or directory (os error 2)"#]],
         ),
         (
             r#"{"type": "login", "url": "auth", "token": "t", "body": "s3cr3t", "body_file": "$D/login.json"}"#,
             expect![[r#"
-            .api.auth.url: 'auth' must begin with http:// or https://
-            .api.auth.body: body_file is set too; one of them must go
-            .api.auth.token: "t" is not a JSON Pointer: it has to begin with a slash"#]],
+                .api.auth.url: 'auth' must begin with http:// or https://
+                .api.auth.body: body_file is set too; remove one of the two
+                .api.auth.token: 't' is not a JSON Pointer: it has to begin with a slash"#]],
         ),
         (
             r#"{"type": "login", "url": "/auth", "lifetime": "1s", "password": "s3cr3t"}"#,
@@ -698,20 +700,20 @@ fn an_unknown_preset_hides_nothing() {
     check_mistakes(
         monitor,
         expect![[r#"
-        .preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark
-        .enabled: is a number, must be true or false
-        .name: 'é' must be 1 to 64 of A-Z a-z 0-9 _ - .
-        .id: '{a}{b}' two parts of an id need something between them
-        .stages[0].list: is missing: a JSON Pointer to the array or object of stages
-        .stages[0].kind: "k" is not a JSON Pointer: it has to begin with a slash
-        .api.base_url: 'ftp://x' must begin with http:// or https://
-        .events.id: the id's pattern has no part {dag_id}
-        .events.redis: no such key; there are redis_channel, redis_stream, id, submitted_at, context
-        .poll.interval: '5' has no unit; write ms, s, m, h or d behind the number
-        .spans.queued: is a string, must be true or false
-        .discovery.interval: '1y' is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
-        .requests.tries.for_each: no list of stages has the name "jobs"
-        .polls: no such key; did you mean 'poll'?"#]],
+            .preset: "airfow" is unknown; there are farspan, airflow, argo-workflows, buildbot, databricks, github-actions, gitlab, spark
+            .enabled: is a number, must be true or false
+            .name: 'é' must be 1 to 64 of A-Z a-z 0-9 _ - .
+            .id: '{a}{b}' has two parts with nothing between them
+            .stages[0].list: is missing: a JSON Pointer to the array or object of stages
+            .stages[0].kind: 'k' is not a JSON Pointer: it has to begin with a slash
+            .api.base_url: 'ftp://x' must begin with http:// or https://
+            .events.id: the id's pattern has no part {dag_id}
+            .events.redis: no such key; there are redis_channel, redis_stream, id, submitted_at, context
+            .poll.interval: '5' has no unit; write ms, s, m, h or d behind the number
+            .spans.queued: is a string, must be true or false
+            .discovery.interval: '1y' is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m
+            .requests.tries.for_each: no list of stages has the name "jobs"
+            .polls: no such key; did you mean 'poll'?"#]],
     );
     check_mistakes(
         r#"{"name": "m", "preset": "airfow", "api": {"base_url": "http://a", "auth": {"token_file": "$D/secret"}}}"#,
@@ -801,7 +803,7 @@ fn what_would_not_do_what_anybody_wants() {
             r#""statuses": {"QUEUED": "pending", "3": "pending"}, "status_names": {"3": "Held"},
                 "poll": {"interval_by_status": {"queued": "1s", "queue": "1s", "3": "1s", "held": "1s", "a/b": "1s"}}"#,
             expect![[r#"
-                .poll.interval_by_status.a/b: is not among the statuses; say there what it means
+                .poll.interval_by_status.a/b: is not among the statuses; add it there with its meaning
                 .poll.interval_by_status.queue: is not among the statuses; did you mean 'queued'?"#]],
         ),
     ] {
@@ -835,8 +837,8 @@ fn what_is_no_list_of_monitors() {
         (
             r#"{"monitors": [{"name": "a", "name": "b", "preset": "spark"}]}"#,
             expect![[r#"
-                farspan.json: monitors[0].name: stands there twice
-                farspan.json: monitors[0] (b).api: is missing; it says where to ask: {"base_url": ..}"#]],
+                farspan.json: monitors[0].name: duplicate key: it is in this object twice
+                farspan.json: monitors[0] (b).api: is missing; write {"base_url": "http://host:port/path"}"#]],
         ),
         (
             r#"{"monitor": []}"#,
@@ -882,8 +884,8 @@ fn events_find_their_monitor() {
         (
             &[nothing, nothing, a],
             expect![[r#"
-            None
-            the monitors m0, m1 have no events.redis_channel, events.redis_stream or discovery: they hear only of events that name their monitor"#]],
+                None
+                the monitors m0, m1 have no events.redis_channel, events.redis_stream or discovery: they get only events that name their monitor"#]],
         ),
         (&[nothing, r#""enabled": false"#], expect!["Some(0)"]),
         (
@@ -900,7 +902,7 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![
-            "farspan.json: monitors[1] (m1).events.redis_channel needs FARSPAN_REDIS_URL (redis.url), which is not set"
+            "farspan.json: monitors[1] (m1).events.redis_channel: needs FARSPAN_REDIS_URL (redis.url), which is not set"
         ],
     );
     check(&monitors(&[discovery]), &[], default, expect!["Some(0)"]);
@@ -909,8 +911,8 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![[r#"
-        farspan.json: monitors[2].name: stands there twice
-        farspan.json: monitors[2] (m0).name: 'm0' stands there twice"#]],
+        farspan.json: monitors[2].name: duplicate key: it is in this object twice
+        farspan.json: monitors[2] (m0).name: 'm0': another monitor has this name"#]],
     );
     let for_all = channel("event.workflow.started");
     check(
@@ -937,7 +939,7 @@ fn events_find_their_monitor() {
         &[REDIS],
         default,
         expect![
-            "farspan.json: monitors[1] (m1).finished.redis_channel: is that of 'm0'; it would be taken for a start"
+            "farspan.json: monitors[1] (m1).finished.redis_channel: is that of 'm0'; it would be read as a start event"
         ],
     );
     let finished = [r#""finished": {"redis_stream": "s"}"#];
@@ -946,7 +948,7 @@ fn events_find_their_monitor() {
         &settings,
         default,
         expect![
-            "farspan.json: monitors[0] (m0).finished.redis_stream: is redis.stream, where it would be taken for a start"
+            "farspan.json: monitors[0] (m0).finished.redis_stream: is redis.stream, where it would be read as a start event"
         ],
     );
     let finished = [r#""finished": {"redis_stream": "a", "redis_stream_maxlen": 5}"#];
@@ -955,7 +957,7 @@ fn events_find_their_monitor() {
         &[],
         default,
         expect![
-            "farspan.json: monitors[0] (m0).finished.redis_stream needs FARSPAN_REDIS_URL (redis.url), which is not set"
+            "farspan.json: monitors[0] (m0).finished.redis_stream: needs FARSPAN_REDIS_URL (redis.url), which is not set"
         ],
     );
 }
@@ -987,7 +989,7 @@ fn farspan_config_shows_the_monitors_without_secrets() {
             plain, preset farspan  farspan.json: monitors[2]
               api: {"base_url":"http://api.test"}
 
-            the monitors gh, login, plain have no events.redis_channel, events.redis_stream or discovery: they hear only of events that name their monitor"#]],
+            the monitors gh, login, plain have no events.redis_channel, events.redis_stream or discovery: they get only events that name their monitor"#]],
     );
 }
 
@@ -1038,10 +1040,10 @@ fn a_reload_takes_what_is_about_polls_and_secrets() {
         expect![[r#"
             now     FARSPAN_POLL_INTERVAL (poll.interval): '20s', before '10s'
             now     monitors[0] (b).api.auth has another secret
-            restart monitors[0] (b).api.headers is otherwise
-            restart monitors[0] (b).request is otherwise
+            restart monitors[0] (b).api.headers has changed
+            restart monitors[0] (b).request has changed
             restart monitors[1] (a).api.auth has another secret
-            restart monitors[1] (a).api.base_url is otherwise
+            restart monitors[1] (a).api.base_url has changed
             now     monitors[1] (a).poll.interval: "1s", before "5s"
             now     monitors[1] (a).poll.timeout: "1h", before unset
             restart monitors[2] (d) is new
@@ -1055,7 +1057,7 @@ fn a_reload_takes_what_is_about_polls_and_secrets() {
         r#"{"monitors": [{"name": "a", "preset": "farspan", "api": {"auth": {"type": "bearer", "token": "s3cr3t"}}}]}"#,
         r#"{"monitors": [{"name": "a", "preset": "farspan", "api": {"auth": {"type": "basic", "username": "u", "password": "s3cr3t"}}}]}"#,
         expect![[r#"
-            restart monitors[0] (a).api.auth is otherwise
+            restart monitors[0] (a).api.auth has changed
             a: 10s Bearer(Given((redacted)))
         "#]],
     );
@@ -1110,15 +1112,19 @@ fn whatever_a_file_says_it_is_read() {
                 _ => words[u.choose_index(words.len())?].into(),
             };
         }
-        let for_all = super::ForAll {
+        let defaults = super::Defaults {
             api: None,
             poll: Config::load(&Environment::default(), None).unwrap().poll,
             credentials: None,
         };
         let node = serde_json::from_value(serde_json::json!([monitor])).unwrap();
-        let (_, found) = super::read(node, "f: monitors", &for_all);
-        for mistake in found {
-            assert!(mistake.starts_with("f: monitors[0]"), "{mistake}");
+        let mistakes = Mistakes::default();
+        super::read(Some(("f".into(), node)), &defaults, &mistakes);
+        for mistake in mistakes.into_vec() {
+            assert!(
+                mistake.to_string().starts_with("f: monitors[0]"),
+                "{mistake}"
+            );
         }
         Ok(())
     });

@@ -24,7 +24,7 @@ fn needed(preset: &str) -> &'static str {
     }
 }
 
-fn preset(name: &str) -> crate::config::monitors::Monitor {
+fn preset(name: &str) -> crate::config::monitor::Monitor {
     one(&format!(
         r#"{{"name": "m", "preset": "{name}", {}}}"#,
         needed(name)

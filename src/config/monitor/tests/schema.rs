@@ -2,9 +2,10 @@
 
 use super::super::PRESETS;
 use super::*;
-use crate::config::json::{ASKED, merge};
-use crate::config::{settings, values};
-use crate::mapping::pointer::Pointer;
+use crate::config::settings;
+use crate::syntax::json::{ASKED, merge};
+use crate::syntax::pointer::Pointer;
+use crate::syntax::values;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -197,7 +198,7 @@ fn fits_pattern(pattern: &str, text: &str) -> bool {
     match pattern {
         "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$" => values::duration(text).is_ok(),
         "^(/([^/~]|~[01])*)*$" => Pointer::parse(text).is_ok(),
-        "^[A-Za-z0-9_.-]{1,64}$" => super::super::monitor_name(text).is_ok(),
+        "^[A-Za-z0-9_.-]{1,64}$" => super::super::read::monitor_name(text).is_ok(),
         "^[0-9]+(KiB|MiB|GiB)?$" => values::bytes_within(text, 0..=u64::MAX, "").is_ok(),
         "^/" => text.starts_with('/'),
         "^[Hh][Tt][Tt][Pp][Ss]?://" => text.to_ascii_lowercase().starts_with("http"),
@@ -286,13 +287,9 @@ fn asked() -> BTreeSet<String> {
     ASKED.with_borrow_mut(BTreeSet::clear);
     let _ = load(&json!({"monitors": monitors}).to_string(), &[]);
     ASKED.with_borrow(|asked| {
-        let asked = asked.iter().map(|(place, key)| {
-            let within = place.split_once("]").unwrap().1;
-            let within = within.strip_prefix(" (m)").unwrap_or(within);
-            let within = within.replace("[0]", "").replace(".x", ".*");
-            format!("{within}.{key}")
-        });
-        asked.collect()
+        let asked = asked.iter().map(ToString::to_string);
+        let asked = asked.map(|key| key.replace("[0]", "").replace(".x", ".*"));
+        asked.map(|key| format!(".{key}")).collect()
     })
 }
 

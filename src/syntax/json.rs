@@ -1,16 +1,20 @@
-//! JSON as the configuration file has it, and objects of it read member by member, so that every mistake is found and
-//! has its place.
+//! JSON objects read member by member, so that every mistake is found and has its place.
 
+use super::mistake::{Mistakes, Path, Place};
+use super::pointer::Pointer;
 use super::values::{self, Reason, shown};
-use crate::mapping::pointer::Pointer;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::RangeInclusive;
 
-/// Not `serde_json::Value`, which would keep the last of two equal keys and say nothing.
+/// What is wrong with a key that an object has twice.
+pub(crate) const DUPLICATE: &str = "duplicate key: it is in this object twice";
+
+/// JSON as it was written. Not `serde_json::Value`, which keeps the last of two equal keys and reports nothing.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Group(Vec<(String, Node)>),
     List(Vec<Node>),
     Text(String),
@@ -20,7 +24,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Node::Group(_) => "an object",
             Node::Text(_) => "a string",
@@ -31,26 +35,24 @@ impl Node {
         }
     }
 
-    /// The value, with the last of equal keys; that there are such is a mistake.
-    pub(super) fn into_value(self, place: &str, mistakes: &RefCell<Vec<String>>) -> Value {
+    /// The value. Of two equal keys the last one counts, and the first one is a mistake.
+    pub(crate) fn into_value(self, place: &Place, mistakes: &Mistakes) -> Value {
         match self {
             Node::Group(entries) => {
                 let mut members = Map::new();
                 for (key, node) in entries {
-                    let place = format!("{place}.{}", shown(&key));
+                    let place = place.key(&key);
                     let value = node.into_value(&place, mistakes);
                     if members.insert(key, value).is_some() {
-                        let twice = format!("{place}: stands there twice");
-                        mistakes.borrow_mut().push(twice);
+                        mistakes.add(place, DUPLICATE);
                     }
                 }
                 Value::Object(members)
             }
             Node::List(nodes) => {
                 let nodes = nodes.into_iter().enumerate();
-                let value = |(index, node): (usize, Node)| {
-                    node.into_value(&format!("{place}[{index}]"), mistakes)
-                };
+                let value =
+                    |(index, node): (usize, Node)| node.into_value(&place.index(index), mistakes);
                 Value::Array(nodes.map(value).collect())
             }
             Node::Text(text) => Value::String(text),
@@ -118,7 +120,7 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-pub(super) fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -129,22 +131,18 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// An object that is being read. Members are asked for by name; [`close`](Self::close) says which were not. `null` is
-/// as good as absent.
-pub(super) struct Object<'v> {
-    place: String,
+/// An object that is being read. Members are asked for by name; [`close`](Self::close) reports those that were not.
+/// A member that is `null` counts as absent.
+pub(crate) struct Object<'v> {
+    place: Place,
     members: &'v Map<String, Value>,
     asked: RefCell<Vec<&'static str>>,
-    mistakes: &'v RefCell<Vec<String>>,
+    mistakes: &'v Mistakes,
 }
 
 impl<'v> Object<'v> {
-    /// Reads `value`; that it is no object is a mistake.
-    pub(super) fn of(
-        value: &'v Value,
-        place: String,
-        mistakes: &'v RefCell<Vec<String>>,
-    ) -> Option<Self> {
+    /// Reads `value`. `None`, and a mistake, where it is no object.
+    pub(crate) fn of(value: &'v Value, place: Place, mistakes: &'v Mistakes) -> Option<Self> {
         match value {
             Value::Object(members) => Some(Object {
                 place,
@@ -153,49 +151,69 @@ impl<'v> Object<'v> {
                 mistakes,
             }),
             other => {
-                let error = format!("{place}: is {}, must be an object", kind_of(other));
-                mistakes.borrow_mut().push(error);
+                mistakes.add(
+                    place,
+                    format_args!("is {}, must be an object", kind_of(other)),
+                );
                 None
             }
         }
     }
 
-    pub(super) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
-    /// The place of a member.
-    pub(super) fn place_of(&self, key: &str) -> String {
-        format!("{}.{}", self.place, shown(key))
+    pub(crate) fn mistakes(&self) -> &'v Mistakes {
+        self.mistakes
     }
 
     /// Something is wrong with a member.
-    pub(super) fn mistake(&self, key: &str, what: impl fmt::Display) {
-        let error = format!("{}: {what}", self.place_of(key));
-        self.mistakes.borrow_mut().push(error);
+    pub(crate) fn mistake(&self, key: &str, what: impl fmt::Display) {
+        self.mistakes.add(self.place.key(key), what);
+    }
+
+    /// Something is wrong further inside.
+    pub(crate) fn mistake_at(&self, path: &Path, what: impl fmt::Display) {
+        self.mistakes.add(self.place.join(path), what);
     }
 
     /// Something is wrong with the object.
-    pub(super) fn mistaken(&self, what: impl fmt::Display) {
-        let error = format!("{}: {what}", self.place);
-        self.mistakes.borrow_mut().push(error);
+    pub(crate) fn mistaken(&self, what: impl fmt::Display) {
+        self.mistakes.add(self.place.clone(), what);
     }
 
-    pub(super) fn value(&self, key: &'static str) -> Option<&'v Value> {
+    pub(crate) fn value(&self, key: &'static str) -> Option<&'v Value> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
             asked.push(key);
         }
         #[cfg(test)]
-        record(&self.place, key);
+        ASKED.with_borrow_mut(|asked| asked.insert(self.place.path.then(key)));
         self.members.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn has(&self, key: &'static str) -> bool {
+    /// Members that mean nothing to farspan.
+    pub(crate) fn ignore(&self, keys: &[&'static str]) {
+        for key in keys {
+            self.value(key);
+        }
+    }
+
+    pub(crate) fn has(&self, key: &'static str) -> bool {
         self.value(key).is_some()
     }
 
-    pub(super) fn text(&self, key: &'static str) -> Option<&'v str> {
+    /// Whether the member is there. That it is not is a mistake, with `how` to write it.
+    pub(crate) fn require(&self, key: &'static str, how: &str) -> bool {
+        let has = self.has(key);
+        if !has {
+            self.mistake(key, format_args!("is missing{how}"));
+        }
+        has
+    }
+
+    pub(crate) fn text(&self, key: &'static str) -> Option<&'v str> {
         match self.value(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -205,65 +223,62 @@ impl<'v> Object<'v> {
         }
     }
 
-    /// A text that means something.
-    pub(super) fn parsed<T>(
+    /// A text that `parse` understands.
+    pub(crate) fn parsed<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Option<T> {
-        self.parsed_as(key, parse, shown)
+        self.parsed_at(&Path::of(&[key]), self.text(key)?, parse, shown)
     }
 
-    /// The same for a URL, which may hold a password.
-    pub(super) fn parsed_url<T>(
+    /// A text that must be there.
+    pub(crate) fn required<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Option<T> {
-        self.parsed_as(key, parse, |url| shown(&values::redacted_url(url)))
+        self.require(key, "");
+        self.parsed(key, parse)
+    }
+
+    /// A URL. A password in it is not shown.
+    pub(crate) fn parsed_url<T>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
+        let show = |url: &str| shown(&values::redacted_url(url));
+        self.parsed_at(&Path::of(&[key]), self.text(key)?, parse, show)
     }
 
     /// A URL that must be there.
-    pub(super) fn required_url<T>(
+    pub(crate) fn required_url<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Option<T> {
-        if !self.has(key) {
-            self.mistake(key, "is missing");
-        }
+        self.require(key, "");
         self.parsed_url(key, parse)
     }
 
-    fn parsed_as<T>(
+    fn parsed_at<T>(
         &self,
-        key: &'static str,
+        path: &Path,
+        text: &str,
         parse: impl Fn(&str) -> Result<T, Reason>,
         show: impl Fn(&str) -> String,
     ) -> Option<T> {
-        let text = self.text(key)?;
         match parse(text) {
             Ok(value) => Some(value),
             Err(reason) => {
-                self.mistake(key, format_args!("'{}' {reason}", show(text)));
+                self.mistake_at(path, format_args!("'{}' {reason}", show(text)));
                 None
             }
         }
     }
 
-    /// A text that must be there.
-    pub(super) fn required<T>(
-        &self,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<T, Reason>,
-    ) -> Option<T> {
-        if !self.has(key) {
-            self.mistake(key, "is missing");
-        }
-        self.parsed(key, parse)
-    }
-
-    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
         match self.value(key)? {
             Value::Bool(truth) => Some(*truth),
             other => {
@@ -274,51 +289,46 @@ impl<'v> Object<'v> {
         }
     }
 
-    /// A number between two bounds.
-    pub(super) fn number(
-        &self,
-        key: &'static str,
-        range: std::ops::RangeInclusive<f64>,
-    ) -> Option<f64> {
+    /// A number within these bounds.
+    pub(crate) fn number(&self, key: &'static str, bounds: RangeInclusive<f64>) -> Option<f64> {
         let value = self.value(key)?;
-        let number = value.as_f64().filter(|number| range.contains(number));
+        let number = value.as_f64().filter(|number| bounds.contains(number));
         if number.is_none() {
-            let (least, most) = range.into_inner();
+            let (least, most) = bounds.into_inner();
             let what = format!("{value} is not a number from {least} to {most}");
             self.mistake(key, what);
         }
         number
     }
 
-    /// A whole number between two bounds.
-    pub(super) fn integer(
-        &self,
-        key: &'static str,
-        range: std::ops::RangeInclusive<u32>,
-    ) -> Option<u32> {
+    /// A whole number within these bounds.
+    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<u32> {
         let value = self.value(key)?;
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-        let number = number.filter(|number| range.contains(number));
+        let number = number.filter(|number| bounds.contains(number));
         if number.is_none() {
-            let (least, most) = range.into_inner();
+            let (least, most) = bounds.into_inner();
             let what = format!("{value} is not a whole number from {least} to {most}");
             self.mistake(key, what);
         }
         number
     }
 
-    pub(super) fn object(&self, key: &'static str) -> Option<Object<'v>> {
-        Object::of(self.value(key)?, self.place_of(key), self.mistakes)
+    pub(crate) fn object(&self, key: &'static str) -> Option<Object<'v>> {
+        Object::of(self.value(key)?, self.place.key(key), self.mistakes)
     }
 
-    /// An entry as an object.
-    pub(super) fn entry(&self, key: &str, name: &str, value: &'v Value) -> Option<Object<'v>> {
-        let place = format!("{}.{}", self.place_of(key), shown(name));
-        Object::of(value, place, self.mistakes)
+    /// The objects in an object whose keys are the user's words.
+    pub(crate) fn named_objects(&self, key: &'static str) -> Vec<(&'v str, Object<'v>)> {
+        let objects = self.entries(key).into_iter().filter_map(|(name, value)| {
+            let place = self.place.key(key).key(name);
+            Some((name, Object::of(value, place, self.mistakes)?))
+        });
+        objects.collect()
     }
 
-    /// The objects of an array; none at all is an empty one.
-    pub(super) fn objects(&self, key: &'static str) -> Vec<Object<'v>> {
+    /// The objects in an array.
+    pub(crate) fn objects(&self, key: &'static str) -> Vec<Object<'v>> {
         let values = match self.value(key) {
             None => return Vec::new(),
             Some(Value::Array(values)) => values,
@@ -329,14 +339,13 @@ impl<'v> Object<'v> {
             }
         };
         let objects = values.iter().enumerate().filter_map(|(index, value)| {
-            let place = format!("{}[{index}]", self.place_of(key));
-            Object::of(value, place, self.mistakes)
+            Object::of(value, self.place.key(key).index(index), self.mistakes)
         });
         objects.collect()
     }
 
     /// The members of an object whose keys are the user's words.
-    pub(super) fn entries(&self, key: &'static str) -> Vec<(&'v str, &'v Value)> {
+    pub(crate) fn entries(&self, key: &'static str) -> Vec<(&'v str, &'v Value)> {
         match self.value(key) {
             None => Vec::new(),
             Some(Value::Object(members)) => {
@@ -351,94 +360,109 @@ impl<'v> Object<'v> {
         }
     }
 
-    /// Those entries whose values are texts that mean something.
-    pub(super) fn parsed_entries<T>(
+    /// The members of such an object, where each is a text that `parse` understands.
+    pub(crate) fn parsed_entries<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Vec<(Box<str>, T)> {
-        let mut parsed = Vec::new();
+        let mut entries = Vec::new();
         for (name, value) in self.entries(key) {
-            let place = format!("{key}.{name}");
-            match value.as_str().map(|text| (text, parse(text))) {
-                Some((_, Ok(value))) => parsed.push((name.into(), value)),
-                Some((text, Err(reason))) => {
-                    self.mistake(&place, format_args!("'{}' {reason}", shown(text)));
-                }
-                None => {
-                    let what = format_args!("is {}, must be a string", kind_of(value));
-                    self.mistake(&place, what);
-                }
+            let path = Path::of(&[key, name]);
+            if let Some(text) = value.as_str() {
+                let parsed = self.parsed_at(&path, text, &parse, shown);
+                entries.extend(parsed.map(|value| (name.into(), value)));
+            } else {
+                let what = format_args!("is {}, must be a string", kind_of(value));
+                self.mistake_at(&path, what);
             }
         }
-        parsed
+        entries
     }
 
-    /// A JSON Pointer.
-    pub(super) fn pointer(&self, key: &'static str) -> Option<Pointer> {
-        match Pointer::parse(self.text(key)?) {
-            Ok(pointer) => Some(pointer),
-            Err(what) => {
-                self.mistake(key, what);
-                None
-            }
-        }
-    }
-
-    /// A JSON Pointer, or several in order of preference.
-    pub(super) fn pointers(&self, key: &'static str) -> Vec<Pointer> {
-        match self.value(key) {
-            None => Vec::new(),
-            Some(value) => self.pointers_in(key, value),
-        }
-    }
-
-    /// The same, of an entry.
-    pub(super) fn pointers_in(&self, key: &str, value: &Value) -> Vec<Pointer> {
-        let texts = match value {
-            Value::Array(values) => values.as_slice(),
-            value => std::slice::from_ref(value),
-        };
-        let mut pointers = Vec::new();
-        for text in texts {
-            match text.as_str().map(Pointer::parse) {
-                Some(Ok(pointer)) => pointers.push(pointer),
-                Some(Err(what)) => self.mistake(key, what),
-                None => {
-                    let what = "must be a JSON Pointer, or an array of them";
-                    self.mistake(key, what);
-                }
-            }
-        }
-        pointers
-    }
-
-    /// Texts in an array, or one alone.
-    pub(super) fn texts<T>(
+    /// Texts in an array, or one text.
+    pub(crate) fn texts<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Vec<T> {
-        let values = match self.value(key) {
-            None => return Vec::new(),
-            Some(Value::Array(values)) => values.as_slice(),
-            Some(value) => std::slice::from_ref(value),
-        };
-        let mut texts = Vec::new();
-        for value in values {
-            match value.as_str().map(|text| (text, parse(text))) {
-                Some((_, Ok(value))) => texts.push(value),
-                Some((text, Err(reason))) => {
-                    self.mistake(key, format_args!("'{}' {reason}", shown(text)));
-                }
-                None => self.mistake(key, "must be a string, or an array of them"),
-            }
+        let what = "must be a string, or an array of them";
+        match self.value(key) {
+            None => Vec::new(),
+            Some(value) => self.several(&Path::of(&[key]), value, what, parse),
         }
-        texts
     }
 
-    /// Says which members nobody asked for.
-    pub(super) fn close(self) {
+    /// A JSON Pointer.
+    pub(crate) fn pointer(&self, key: &'static str) -> Option<Pointer> {
+        self.parsed(key, Pointer::parse)
+    }
+
+    /// A JSON Pointer, or several in order of preference.
+    pub(crate) fn pointers(&self, key: &'static str) -> Vec<Pointer> {
+        match self.value(key) {
+            None => Vec::new(),
+            Some(value) => self.pointers_at(&Path::of(&[key]), value),
+        }
+    }
+
+    /// A JSON Pointer, or several in order of preference, in a value further inside.
+    pub(crate) fn pointers_at(&self, path: &Path, value: &Value) -> Vec<Pointer> {
+        let what = "must be a JSON Pointer, or an array of them";
+        self.several(path, value, what, Pointer::parse)
+    }
+
+    fn several<T>(
+        &self,
+        path: &Path,
+        value: &Value,
+        what: &str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Vec<T> {
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        let mut all = Vec::new();
+        for value in values {
+            match value.as_str() {
+                Some(text) => all.extend(self.parsed_at(path, text, &parse, shown)),
+                None => self.mistake_at(path, what),
+            }
+        }
+        all
+    }
+
+    /// Pointers as keys, each with a value or several.
+    pub(crate) fn values_at_pointers(&self, key: &'static str) -> Vec<(Pointer, Vec<Box<str>>)> {
+        let mut all = Vec::new();
+        for (pointer, value) in self.entries(key) {
+            let path = Path::of(&[key, pointer]);
+            let values = match value {
+                Value::Array(values) => values.as_slice(),
+                value => std::slice::from_ref(value),
+            };
+            let texts = values.iter().map(|value| match value {
+                Value::String(text) => Some(text.as_str().into()),
+                Value::Number(_) | Value::Bool(_) => Some(value.to_string().into()),
+                _ => None,
+            });
+            match (
+                self.parsed_at(&path, pointer, Pointer::parse, shown),
+                texts.collect(),
+            ) {
+                (Some(pointer), Some(texts)) => all.push((pointer, texts)),
+                (Some(_), None) => {
+                    self.mistake_at(&path, "must be a string, or an array of them");
+                }
+                (None, _) => {}
+            }
+        }
+        all
+    }
+
+    /// Reports the members that were not asked for.
+    pub(crate) fn close(self) {
         let asked = self.asked.borrow();
         for key in self.members.keys() {
             if asked.iter().any(|asked| asked == key) {
@@ -458,7 +482,7 @@ impl<'v> Object<'v> {
 }
 
 /// RFC 7396: `over` is merged into `value`; what is null there goes.
-pub(super) fn merge(value: &mut Value, over: Value) {
+pub(crate) fn merge(value: &mut Value, over: Value) {
     let Value::Object(over) = over else {
         *value = over;
         return;
@@ -480,11 +504,6 @@ pub(super) fn merge(value: &mut Value, over: Value) {
 
 #[cfg(test)]
 thread_local! {
-    /// Every key that was asked for on this thread, behind the place of its object.
-    pub(super) static ASKED: RefCell<std::collections::BTreeSet<(String, &'static str)>> = RefCell::default();
-}
-
-#[cfg(test)]
-fn record(place: &str, key: &'static str) {
-    ASKED.with_borrow_mut(|asked| asked.insert((place.to_owned(), key)));
+    /// Every key that was asked for on this thread.
+    pub(crate) static ASKED: RefCell<std::collections::BTreeSet<Path>> = RefCell::default();
 }

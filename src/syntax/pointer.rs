@@ -1,5 +1,6 @@
 //! JSON Pointers, RFC 6901.
 
+use super::values::Reason;
 use std::fmt;
 
 /// A path into a JSON document: `/builds/0/state`. The empty one is the document itself.
@@ -8,34 +9,28 @@ pub struct Pointer {
     tokens: Vec<Box<str>>,
 }
 
-/// Tokens of one pointer: deeper than any body that anybody wrote on purpose.
+/// Tokens of one pointer at most: deeper than any real answer.
 pub const TOKENS_MAX: usize = 32;
 
 impl Pointer {
     /// Reads a pointer: empty, or `/` before each token, `~1` for a slash in a key and `~0` for a tilde.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// What is wrong with it, as the rest of a sentence that begins with `text`.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
         if text.is_empty() {
             return Ok(Pointer::default());
         }
         let Some(rest) = text.strip_prefix('/') else {
-            return Err(format!(
-                "{text:?} is not a JSON Pointer: it has to begin with a slash"
-            ));
+            return Err("is not a JSON Pointer: it has to begin with a slash".into());
         };
         let tokens: Vec<_> = rest
             .split('/')
             .map(unescaped)
             .collect::<Option<_>>()
-            .ok_or_else(|| {
-                format!(
-                    "{text:?} is not a JSON Pointer: behind ~ stands 0 (a tilde) or 1 (a slash)"
-                )
-            })?;
+            .ok_or("is not a JSON Pointer: ~ must be followed by 0 (a tilde) or 1 (a slash)")?;
         if tokens.len() > TOKENS_MAX {
-            return Err(format!("a JSON Pointer of more than {TOKENS_MAX} steps"));
+            return Err(format!("has more than {TOKENS_MAX} steps").into());
         }
         Ok(Pointer { tokens })
     }
@@ -70,13 +65,13 @@ impl fmt::Display for Pointer {
     }
 }
 
-/// `token` with what a pointer may not hold as it is.
-pub(super) fn escaped(token: &str) -> String {
+/// `token` as a pointer has it: `~` as `~0`, `/` as `~1`.
+pub(crate) fn escaped(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// The inverse; `None` where a tilde is followed by anything else.
-pub(super) fn unescaped(token: &str) -> Option<Box<str>> {
+/// `token` as [`escaped`] had it. `None` where a tilde is followed by anything but 0 or 1.
+pub(crate) fn unescaped(token: &str) -> Option<Box<str>> {
     let mut parts = token.split('~');
     let mut whole = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -92,7 +87,7 @@ pub(super) fn unescaped(token: &str) -> Option<Box<str>> {
 }
 
 /// The array index that a token is, where it is one: digits, and no zero before others.
-pub(super) fn index(token: &str) -> Option<usize> {
+pub(crate) fn index(token: &str) -> Option<usize> {
     let plain = token == "0" || !token.starts_with('0');
     let digits = token.bytes().all(|b| b.is_ascii_digit());
     (plain && digits).then(|| token.parse().ok())?

@@ -1,0 +1,481 @@
+//! From the environment and the file to a [`Config`].
+
+use super::monitor::{self, Defaults, Monitor};
+use super::otel;
+use super::resolver::{Origin, Resolver};
+use super::{Admin, Config, DefaultApi, Errors, Poll, Redis, Secret, State};
+use crate::core::limits;
+use crate::os::environment::Environment;
+use crate::os::logging::{Log, LogFormat};
+use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
+use crate::syntax::values;
+use log::LevelFilter;
+use std::path;
+use std::time::Duration;
+
+impl Config {
+    /// Reads the configuration from the environment and from a file: this one, else the one in `FARSPAN_CONFIG`.
+    pub fn load(env: &Environment, file: Option<&path::Path>) -> Result<Config, Errors> {
+        load(env, file, false)
+    }
+
+    /// As [`load`](Self::load). It is a mistake too that no API is set.
+    pub fn load_to_watch(env: &Environment, file: Option<&path::Path>) -> Result<Config, Errors> {
+        load(env, file, true)
+    }
+
+    /// For a command that watches this API, as the demo does. Only the `OTEL_*` variables and those of the instance and
+    /// the log are read. Spans are sent to a collector only if an endpoint is set, and no state is stored.
+    pub fn for_api(env: &Environment, base_url: &str) -> Result<Config, Errors> {
+        let has_endpoint = [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        ]
+        .iter()
+        .any(|name| env.text(name).is_some());
+        let env = env.only(|name| {
+            let otlp = name.starts_with("OTEL_EXPORTER_OTLP_");
+            is_for_all_commands(name) || name.starts_with("OTEL_") && (has_endpoint || !otlp)
+        });
+        let mut config = load(&env, None, false)?;
+        let base_url = values::base_url(base_url, INSTEAD_OF_USERINFO).map_err(|reason| {
+            Errors(vec![Mistake {
+                place: Place::named("the API's URL"),
+                what: format!("'{}' {reason}", values::shown(base_url)),
+            }])
+        })?;
+        let api = DefaultApi {
+            base_url,
+            token: None,
+        };
+        let defaults = Defaults {
+            api: Some(&api),
+            poll: config.poll,
+            credentials: None,
+        };
+        config.monitors = monitor::read(None, &defaults, &Mistakes::default());
+        config.api = Some(api);
+        config.state = State::None;
+        config.admin = None;
+        if !has_endpoint {
+            config.export.otlp = None;
+        }
+        Ok(config)
+    }
+}
+
+impl Log {
+    /// For the commands that read no other setting.
+    pub fn load(env: &Environment) -> Result<Log, Errors> {
+        Ok(load(&env.only(is_for_all_commands), None, false)?.log)
+    }
+
+    /// For a command that prints a report: only warnings are logged, unless `FARSPAN_LOG` is set.
+    pub fn load_quiet(env: &Environment) -> Result<Log, Errors> {
+        let mut log = Log::load(env)?;
+        if env.text("FARSPAN_LOG").is_none() {
+            log.level = LevelFilter::Warn;
+        }
+        Ok(log)
+    }
+}
+
+impl Redis {
+    /// For the load generator: the Redis of its options, else the configured one, else the one on this host.
+    pub fn for_load(
+        env: &Environment,
+        url: Option<&str>,
+        channel: Option<&str>,
+    ) -> Result<Redis, Errors> {
+        const ON_THIS_HOST: &str = "redis://127.0.0.1:6379";
+        let mut resolver = Resolver::new(env, None);
+        let configured_url = redis_url(&mut resolver);
+        let configured_channel = redis_channel(&mut resolver);
+        let option = |name: &str, parsed: Result<String, values::Reason>| match parsed {
+            Ok(text) => text,
+            Err(reason) => {
+                let what = format!("the value {reason}");
+                resolver.mistakes.add(Place::named(name), what);
+                String::new()
+            }
+        };
+        let url = match url {
+            Some(url) => Secret::new(option("--redis-url", values::redis_url(url))),
+            None => configured_url.unwrap_or_else(|| Secret::new(ON_THIS_HOST)),
+        };
+        let channel = match channel {
+            Some(channel) => option("--channel", values::label(channel)),
+            None => configured_channel,
+        };
+        resolver.finish()?;
+        Ok(Redis {
+            url,
+            channel,
+            stream: None,
+            stream_length_max: None,
+        })
+    }
+}
+
+fn is_for_all_commands(name: &str) -> bool {
+    [
+        "FARSPAN_INSTANCE",
+        "FARSPAN_LOG",
+        "FARSPAN_LOG_FORMAT",
+        "HOSTNAME",
+    ]
+    .contains(&name)
+}
+
+fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<Config, Errors> {
+    let mut resolver = Resolver::new(env, file);
+    let it = &mut resolver;
+    let api = api(it, to_watch && !it.has_monitors());
+    let (url, channel) = (redis_url(it), redis_channel(it));
+    let poll = poll(it);
+    let workflows_max = workflows_max(it);
+    let instance = instance(it, env);
+    let log = log(it);
+    let export = otel::export(it);
+    let resource = otel::resource(it, env, &instance);
+    let trace = otel::trace(it);
+    let state = state(it, env);
+    let admin = admin(it);
+    let state_bytes_max = state_bytes_max(it, state != State::None);
+    let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
+    let unset = |it: &mut Resolver<'_>| {
+        let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
+        names.into_iter().all(|name| it.take(name).is_none())
+    };
+    if url.is_none() && unset(it) {
+        let needs = |it: &mut Resolver<'_>, what: &str| {
+            it.mistakes.add(
+                Place::named(what),
+                "needs FARSPAN_REDIS_URL (redis.url), which is not set",
+            );
+        };
+        if matches!(state, State::Redis { .. }) {
+            needs(it, "FARSPAN_STATE (state)");
+        }
+        if stream.is_some() {
+            needs(it, "FARSPAN_REDIS_STREAM (redis.stream)");
+        }
+    }
+    let redis = url.map(|url| Redis {
+        url,
+        channel,
+        stream,
+        stream_length_max,
+    });
+    let monitors = monitors(it, env, api.as_ref(), poll, to_watch);
+    let mistakes = monitors
+        .iter()
+        .flat_map(|monitor| monitor.mistakes_of_redis(redis.as_ref()));
+    it.mistakes.extend(mistakes);
+    if to_watch {
+        let warnings = warnings_of(&monitors, redis.is_some() || admin.is_some());
+        it.warnings.extend(warnings);
+    }
+    let (rows, warnings) = resolver.finish()?;
+    Ok(Config {
+        api,
+        monitors,
+        state,
+        state_bytes_max,
+        redis,
+        poll,
+        workflows_max,
+        export,
+        trace,
+        resource,
+        log,
+        admin,
+        instance,
+        warnings,
+        rows,
+    })
+}
+
+/// Monitors that get no start events, or those of others.
+fn warnings_of(monitors: &[Monitor], has_source: bool) -> Vec<String> {
+    let without = monitor::without_source(monitors);
+    let mut warnings = Vec::new();
+    if !has_source && !without.is_empty() {
+        let warning =
+            "FARSPAN_REDIS_URL (redis.url): is not set; start events can come by --events - alone";
+        warnings.push(warning.to_owned());
+    }
+    if without.len() > 1 {
+        let names: Vec<_> = without.iter().map(|n| &*monitors[*n].name).collect();
+        warnings.push(format!(
+            "the monitors {} have no events.redis_channel, events.redis_stream or discovery: they get only \
+             events that name their monitor",
+            names.join(", ")
+        ));
+    }
+    warnings
+}
+
+/// The monitors of the file. A file without any has one, which asks the settings' API.
+fn monitors(
+    resolver: &mut Resolver<'_>,
+    env: &Environment,
+    api: Option<&DefaultApi>,
+    poll: Poll,
+    to_watch: bool,
+) -> Vec<Monitor> {
+    let in_file = resolver.take_monitors();
+    if in_file.is_none() && api.is_none() {
+        // The missing API is a mistake already, where it matters.
+        return Vec::new();
+    }
+    let list =
+        (in_file.as_ref()).map(|(file, _)| Place::in_file(file.clone(), Path::of(&["monitors"])));
+    let defaults = Defaults {
+        api,
+        poll,
+        credentials: env.text("CREDENTIALS_DIRECTORY").map(path::Path::new),
+    };
+    let before = resolver.mistakes.count();
+    let monitors = monitor::read(in_file, &defaults, &resolver.mistakes);
+    let has_none = monitors.is_empty() && resolver.mistakes.count() == before;
+    if let Some(list) = list.filter(|_| has_none && to_watch) {
+        let what = "none is enabled; there is nothing to watch";
+        resolver.mistakes.add(list, what);
+    }
+    monitors
+}
+
+const INSTEAD_OF_USERINFO: &str = "write a token in FARSPAN_API_TOKEN";
+
+fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<DefaultApi> {
+    const NAME: &str = "FARSPAN_API_BASE_URL";
+    if needed && resolver.take(NAME).is_none() {
+        let what = "is not set; write the status API's URL, http://host:port/path";
+        resolver
+            .mistakes
+            .add(Place::named(format!("{NAME} (api.base_url)")), what);
+    }
+    let base_url = resolver.strict(NAME, |text| values::base_url(text, INSTEAD_OF_USERINFO));
+    let token = resolver.secret_source(
+        "FARSPAN_API_TOKEN",
+        "FARSPAN_API_TOKEN_FILE",
+        "api-token",
+        values::token,
+    );
+    Some(DefaultApi {
+        base_url: base_url?,
+        token,
+    })
+}
+
+fn admin(resolver: &mut Resolver<'_>) -> Option<Admin> {
+    const NAME: &str = "FARSPAN_ADMIN_LISTEN";
+    let listen = resolver.strict(NAME, |text| match text {
+        "none" => Ok(None),
+        _ if cfg!(not(feature = "admin")) => {
+            Err("needs a farspan that was built with the feature `admin`; set none".into())
+        }
+        text => values::listen_address(text).map(Some),
+    });
+    let token = resolver.secret(
+        "FARSPAN_ADMIN_TOKEN",
+        "FARSPAN_ADMIN_TOKEN_FILE",
+        "admin-token",
+        values::token,
+    );
+    let listen = listen.flatten()?;
+    if token.is_none() && !values::is_this_host(&listen) {
+        resolver.error_in(
+            NAME,
+            "can be reached from other hosts: set FARSPAN_ADMIN_TOKEN, or listen on 127.0.0.1",
+        );
+    }
+    Some(Admin {
+        listen,
+        token,
+        is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
+    })
+}
+
+fn redis_url(resolver: &mut Resolver<'_>) -> Option<Secret> {
+    resolver.secret(
+        "FARSPAN_REDIS_URL",
+        "FARSPAN_REDIS_URL_FILE",
+        "redis-url",
+        values::redis_url,
+    )
+}
+
+fn redis_channel(resolver: &mut Resolver<'_>) -> String {
+    resolver
+        .strict("FARSPAN_REDIS_CHANNEL", values::label)
+        .unwrap_or_default()
+}
+
+fn redis_stream(resolver: &mut Resolver<'_>) -> Option<String> {
+    resolver.strict("FARSPAN_REDIS_STREAM", values::label)
+}
+
+fn redis_stream_length_max(resolver: &mut Resolver<'_>) -> Option<u64> {
+    resolver.strict("FARSPAN_REDIS_STREAM_MAXLEN", |text| {
+        values::integer(text, 0..=u64::from(u32::MAX))
+    })
+}
+
+fn poll(resolver: &mut Resolver<'_>) -> Poll {
+    const MOMENT: Duration = Duration::from_millis(10);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let mut duration = |name, least: Duration, most: Duration, bounds| {
+        let found = resolver.strict(name, |text| {
+            values::duration_within(text, least..=most, bounds)
+        });
+        found.unwrap_or_default()
+    };
+    let initial_delay = duration(
+        "FARSPAN_POLL_INITIAL_DELAY",
+        Duration::ZERO,
+        DAY,
+        "it may be 0s to 24h",
+    );
+    let interval = duration(
+        "FARSPAN_POLL_INTERVAL",
+        MOMENT,
+        DAY,
+        "it may be 10ms to 24h",
+    );
+    let timeout = duration(
+        "FARSPAN_POLL_TIMEOUT",
+        MOMENT,
+        DAY * 10_000,
+        "it may be 10ms to 10000d",
+    );
+    let most = limits::POLLERS_MAX as u64;
+    let pollers = resolver.strict("FARSPAN_POLLERS", |text| values::integer(text, 1..=most));
+    let pollers = usize::try_from(pollers.unwrap_or_default()).unwrap_or_default();
+    Poll {
+        initial_delay,
+        interval,
+        timeout,
+        pollers,
+    }
+}
+
+fn workflows_max(resolver: &mut Resolver<'_>) -> usize {
+    let most = limits::WORKFLOWS_MAX as u64;
+    let found = resolver.strict("FARSPAN_WORKFLOWS_MAX", |text| {
+        values::integer(text, 1..=most)
+    });
+    usize::try_from(found.unwrap_or_default()).unwrap_or_default()
+}
+
+fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
+    const DIRECTORY: &str = "FARSPAN_STATE_DIR";
+    let kept = resolver.strict("FARSPAN_STATE", |text| match text {
+        "file" if cfg!(not(feature = "file")) => {
+            Err("needs a farspan that was built with the feature `file`".into())
+        }
+        "redis" if cfg!(not(feature = "redis")) => {
+            Err("needs a farspan that was built with the feature `redis`".into())
+        }
+        text => values::one_of(
+            text,
+            &[
+                ("file", Kept::File),
+                ("redis", Kept::Redis),
+                ("none", Kept::Nowhere),
+            ],
+        ),
+    });
+    let lease = lease(resolver, kept == Some(Kept::Redis));
+    let written = resolver.take(DIRECTORY).map(|found| found.text);
+    // A unit with several state directories has them here, separated by colons.
+    let of_systemd = || {
+        env.text("STATE_DIRECTORY")?
+            .split(':')
+            .next()
+            .map(str::to_owned)
+    };
+    let directory = written.unwrap_or_else(|| {
+        let (directory, origin) = match of_systemd() {
+            Some(directory) => (directory, Origin::Env("STATE_DIRECTORY")),
+            None => ("./farspan-state".to_owned(), Origin::Default),
+        };
+        resolver.show(DIRECTORY, values::shown(&directory), origin);
+        directory
+    });
+    match kept {
+        Some(Kept::File) => State::File(directory.into()),
+        Some(Kept::Redis) => State::Redis { lease },
+        Some(Kept::Nowhere) | None => State::None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    File,
+    Redis,
+    Nowhere,
+}
+
+fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
+    const NAME: &str = "FARSPAN_LEASE";
+    let within = Duration::from_secs(1)..=Duration::from_secs(3600);
+    let written = resolver.take(NAME);
+    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+        resolver.warnings.push(format!(
+            "{}: has an effect only with FARSPAN_STATE=redis",
+            written.origin.place()
+        ));
+    }
+    let lease = resolver.strict(NAME, |text| {
+        values::duration_within(text, within.clone(), "it may be 1s to 1h")
+    });
+    lease.unwrap_or_default()
+}
+
+fn state_bytes_max(resolver: &mut Resolver<'_>, counts: bool) -> u64 {
+    const NAME: &str = "FARSPAN_STATE_MAX_BYTES";
+    let written = resolver.take(NAME);
+    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+        resolver.warnings.push(format!(
+            "{}: has no effect with FARSPAN_STATE=none",
+            written.origin.place()
+        ));
+    }
+    let least = limits::STATE_BYTES_LEAST;
+    let parse = |text: &str| values::bytes_within(text, least..=u64::MAX, "it may be 1MiB or more");
+    resolver.strict(NAME, parse).unwrap_or_default()
+}
+
+fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
+    const NAME: &str = "FARSPAN_INSTANCE";
+    resolver.strict(NAME, values::label).unwrap_or_else(|| {
+        let host_name = env.host_name().unwrap_or("unknown");
+        resolver.show(NAME, values::shown(host_name), Origin::Default);
+        host_name.to_owned()
+    })
+}
+
+fn log(resolver: &mut Resolver<'_>) -> Log {
+    let level = resolver.strict("FARSPAN_LOG", |text| {
+        let levels = [
+            ("error", LevelFilter::Error),
+            ("warn", LevelFilter::Warn),
+            ("info", LevelFilter::Info),
+            ("debug", LevelFilter::Debug),
+            ("trace", LevelFilter::Trace),
+        ];
+        values::one_of(text, &levels)
+    });
+    let format = resolver.strict("FARSPAN_LOG_FORMAT", |text| {
+        values::one_of(
+            text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )
+    });
+    Log {
+        level: level.unwrap_or(LevelFilter::Info),
+        format: format.unwrap_or(LogFormat::Text),
+    }
+}

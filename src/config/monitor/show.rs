@@ -1,0 +1,136 @@
+//! A monitor for people: as `farspan config` prints it, and the keys that a message names.
+
+use super::{Monitor, Written};
+use crate::api::credentials::{Auth, SecretSource};
+use crate::syntax::mistake::Within;
+use crate::syntax::values::{self, shown};
+use serde_json::{Map, Value};
+use std::fmt;
+
+impl Monitor {
+    /// The key that has the base URL of its API.
+    pub fn base_url_key(&self) -> String {
+        if self.written.has_in_api("base_url") {
+            format!("{}.api.base_url", self.written.place)
+        } else {
+            "FARSPAN_API_BASE_URL (api.base_url)".to_owned()
+        }
+    }
+
+    /// The key that has the credential for its API.
+    pub fn credential_key(&self) -> String {
+        let place = &self.written.place;
+        if self.written.has_in_api("auth") {
+            let key = self.secret_key().map(|key| format!(".{key}"));
+            return format!("{place}.api.auth{}", key.unwrap_or_default());
+        }
+        let of_settings = match &self.api.auth {
+            // A setting names the file, or it is one of systemd's credentials.
+            Auth::Bearer(SecretSource::File(path, _)) => {
+                let path = path.to_string_lossy();
+                format!("FARSPAN_API_TOKEN (api.token) in '{}'", shown(&path))
+            }
+            _ => "FARSPAN_API_TOKEN (api.token)".to_owned(),
+        };
+        if self.written.is_added() {
+            of_settings
+        } else if self.api.auth == Auth::None {
+            format!("{place}.api.auth")
+        } else {
+            format!("{of_settings}, which {place} takes over,")
+        }
+    }
+
+    /// The key in `auth` that has the secret, or the name of its file.
+    fn secret_key(&self) -> Option<&'static str> {
+        let (source, keys) = match &self.api.auth {
+            Auth::None => return None,
+            Auth::Bearer(token) => (token, ["token", "token_file"]),
+            Auth::Basic { password, .. } => (password, ["password", "password_file"]),
+            Auth::Header { value, .. } => (value, ["value", "value_file"]),
+            Auth::OAuth2 { client_secret, .. } => {
+                (client_secret, ["client_secret", "client_secret_file"])
+            }
+            Auth::Login { body, .. } => (body, ["body", "body_file"]),
+        };
+        Some(keys[usize::from(matches!(source, SecretSource::File(..)))])
+    }
+}
+
+/// As `farspan config` shows it: its keys over those of its preset, without secrets.
+impl fmt::Display for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written {
+            place,
+            preset,
+            members,
+        } = &self.written;
+        write!(f, "monitor {}", self.name)?;
+        if let Some(preset) = preset {
+            write!(f, ", preset {preset}")?;
+        }
+        match &place.within {
+            Within::Monitor {
+                file: Some(file),
+                index,
+                ..
+            } => writeln!(f, "  {file}: monitors[{index}]")?,
+            _ => writeln!(f, "  default")?,
+        }
+        let mut members = members.clone();
+        members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
+        if let Some(finished) = members.get_mut("finished") {
+            if let Some(auth) = finished.get_mut("auth") {
+                *auth = redacted_auth(auth);
+            }
+            if let Some(url) = finished.get_mut("url") {
+                *url = values::redacted_url(url.as_str().unwrap_or_default()).into();
+            }
+        }
+        let mut group = |key: &str, fill: &dyn Fn(&mut Map<String, Value>)| {
+            let group = members.entry(key).or_insert(Value::Null);
+            if !group.is_object() {
+                *group = Value::Object(Map::new());
+            }
+            group.as_object_mut().into_iter().for_each(fill);
+        };
+        group("api", &|api| {
+            if let Some(auth) = api.get_mut("auth") {
+                *auth = redacted_auth(auth);
+            }
+            let headers = api.get_mut("headers").and_then(Value::as_object_mut);
+            for header in headers.into_iter().flat_map(Map::values_mut) {
+                *header = Value::from("(redacted)");
+            }
+            api.insert("base_url".to_owned(), self.api.base_url.as_str().into());
+        });
+        // What the settings give to it.
+        group("poll", &|poll| {
+            for (key, duration) in [
+                ("initial_delay", self.poll.initial_delay),
+                ("interval", self.poll.interval),
+                ("timeout", self.poll.timeout),
+            ] {
+                let default = || Value::from(format!("{duration:?}"));
+                poll.entry(key).or_insert_with(default);
+            }
+        });
+        for (key, value) in members {
+            writeln!(f, "  {key}: {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `auth` without its secrets.
+pub(super) fn redacted_auth(auth: &Value) -> Value {
+    let mut auth = auth.clone();
+    for key in ["token", "password", "value", "client_secret", "body"] {
+        // In a login `token` is a pointer into the answer.
+        let is_login = auth.get("type").is_some_and(|kind| kind == "login");
+        if let Some(secret) = auth.get_mut(key).filter(|_| !(is_login && key == "token")) {
+            *secret = Value::from("(redacted)");
+        }
+    }
+    auth
+}

@@ -1,0 +1,548 @@
+//! How a value is found for each setting: the environment beats the file, the file beats the default.
+
+use super::settings::{Kind, MONITORS, RELOADED, SETTINGS, Setting, setting};
+use super::{Errors, Secret};
+use crate::api::credentials::SecretSource;
+use crate::os::environment::Environment;
+use crate::os::files;
+use crate::syntax::json::{DUPLICATE, Node};
+use crate::syntax::mistake::{Mistakes, Path, Place};
+use crate::syntax::values::{self, Reason, shown};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{self, PathBuf};
+use std::sync::Arc;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    Env(&'static str),
+    /// The file and the key.
+    Key(Arc<str>, &'static str),
+    /// A file that holds nothing but this value.
+    SecretFile(String),
+    Option(&'static str),
+    Default,
+}
+
+/// As `farspan config` says it.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Env(name) => write!(f, "env {name}"),
+            Origin::Key(file, key) => write!(f, "{file}: {key}"),
+            Origin::SecretFile(path) => write!(f, "file {path}"),
+            Origin::Option(name) => write!(f, "option {name}"),
+            Origin::Default => write!(f, "default"),
+        }
+    }
+}
+
+impl Origin {
+    /// The place of a mistake in it.
+    pub(super) fn place(&self) -> Place {
+        match self {
+            Origin::Env(name) => Place::named(*name),
+            Origin::Key(file, key) => {
+                let keys: Vec<&str> = key.split('.').collect();
+                Place::in_file(file.clone(), Path::of(&keys))
+            }
+            other => Place::named(other.to_string()),
+        }
+    }
+}
+
+/// A value as it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// A line of `farspan config`, redacted.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) origin: Origin,
+    /// As it was written, or what the file that it names holds; empty: nothing. To be compared, never to be shown.
+    written: Secret,
+}
+
+impl Row {
+    /// The setting's name and its key in the file.
+    pub(super) fn title(&self) -> String {
+        match setting(self.name).key {
+            Some(key) => format!("{} ({key})", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+
+    /// Whether it says the same as another row of its setting, wherever the value came from.
+    pub(super) fn is_same(&self, other: &Row) -> bool {
+        self.value == other.value && self.written == other.written
+    }
+
+    /// Whether a reload takes it anew.
+    pub(super) fn is_reloaded(&self) -> bool {
+        RELOADED.contains(&self.name)
+    }
+}
+
+/// Finds values and gathers what is wrong with them.
+pub(super) struct Resolver<'a> {
+    env: &'a Environment,
+    file: BTreeMap<&'static str, Found>,
+    /// The name of the file, and its monitors.
+    monitors: Option<(Arc<str>, Node)>,
+    rows: Vec<Row>,
+    pub(super) mistakes: Mistakes,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Resolver<'a> {
+    /// Reads the file and looks through the names of the environment.
+    pub(super) fn new(env: &'a Environment, file: Option<&path::Path>) -> Self {
+        let mut resolver = Resolver {
+            env,
+            file: BTreeMap::new(),
+            monitors: None,
+            rows: Vec::new(),
+            mistakes: Mistakes::default(),
+            warnings: Vec::new(),
+        };
+        resolver.check_environment();
+        if let Some(path) = file {
+            let path_shown = shown(&path.to_string_lossy());
+            resolver.show("FARSPAN_CONFIG", path_shown, Origin::Option("--config"));
+            resolver.read_file(path);
+        } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
+            resolver.read_file(path::Path::new(&path.text));
+        }
+        resolver
+    }
+
+    /// The name of the file, and its monitors as they are written there.
+    pub(super) fn take_monitors(&mut self) -> Option<(Arc<str>, Node)> {
+        self.monitors.take()
+    }
+
+    /// Whether the file has monitors.
+    pub(super) fn has_monitors(&self) -> bool {
+        self.monitors.is_some()
+    }
+
+    /// What was gathered: the rows of `farspan config` and the warnings, or all mistakes.
+    pub(super) fn finish(self) -> Result<(Vec<Row>, Vec<String>), Errors> {
+        let mistakes = self.mistakes.into_vec();
+        if !mistakes.is_empty() {
+            return Err(Errors(mistakes));
+        }
+        let mut rows = self.rows;
+        let place = |row: &Row| {
+            SETTINGS
+                .iter()
+                .position(|setting| setting.name() == row.name)
+        };
+        rows.sort_by_key(place);
+        Ok((rows, self.warnings))
+    }
+
+    /// The value of a setting as it was written, its default if it was not. The name is the setting's last variable.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<Found> {
+        let found = self
+            .written(name)
+            .into_iter()
+            .next()
+            .or_else(|| default(name));
+        self.show_found(name, found.as_ref());
+        found
+    }
+
+    /// A setting whose mistakes are errors.
+    pub(super) fn strict<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
+        let found = self.take(name)?;
+        match parse(&found.text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.error(name, &found, &reason);
+                None
+            }
+        }
+    }
+
+    /// A setting whose mistakes are ignored and warned of, as the OpenTelemetry specification asks: the next weaker
+    /// value holds. <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
+    pub(super) fn lenient<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
+        for found in self.written(name).into_iter().chain(default(name)) {
+            match parse(&found.text) {
+                Ok(value) => {
+                    self.show_found(name, Some(&found));
+                    return Some(value);
+                }
+                Err(reason) => {
+                    let place = found.origin.place();
+                    let value = setting(name).redacted(&found.text);
+                    self.warnings
+                        .push(format!("{place}: '{value}' {reason}; it is ignored"));
+                }
+            }
+        }
+        self.show_found(name, None);
+        None
+    }
+
+    /// A secret that stands in one setting, or in the file that another one names, or in the credential that systemd
+    /// hands over. The environment beats the file here too.
+    pub(super) fn secret(
+        &mut self,
+        name: &'static str,
+        file_name: &'static str,
+        credential: &str,
+        parse: impl Fn(&str) -> Result<String, Reason>,
+    ) -> Option<Secret> {
+        let found = self.secret_and_file(name, file_name, credential, parse);
+        found.map(|(secret, _)| secret)
+    }
+
+    /// The same of one that is to be read again when its file has changed.
+    pub(super) fn secret_source(
+        &mut self,
+        name: &'static str,
+        file_name: &'static str,
+        credential: &str,
+        parse: impl Fn(&str) -> Result<String, Reason>,
+    ) -> Option<SecretSource> {
+        match self.secret_and_file(name, file_name, credential, parse)? {
+            (secret, Some(path)) => Some(SecretSource::File(path, secret)),
+            (secret, None) => Some(SecretSource::Given(secret)),
+        }
+    }
+
+    /// The secret, and the file that it is in, where it is in one.
+    fn secret_and_file(
+        &mut self,
+        name: &'static str,
+        file_name: &'static str,
+        credential: &str,
+        parse: impl Fn(&str) -> Result<String, Reason>,
+    ) -> Option<(Secret, Option<PathBuf>)> {
+        let direct = self.take(name);
+        let by_file = self.take(file_name);
+        let (found, file) = match (direct, by_file) {
+            (Some(direct), Some(by_file)) => {
+                let both_env = [&direct, &by_file].map(|it| matches!(it.origin, Origin::Env(_)));
+                if both_env[0] == both_env[1] {
+                    let (one, other) = (direct.origin.place(), by_file.origin.place());
+                    let what = format!("{other} is set too; remove one of the two");
+                    self.mistakes.add(one, what);
+                    return None;
+                }
+                if both_env[0] {
+                    (direct, None)
+                } else {
+                    self.secret_file(&by_file)?
+                }
+            }
+            (Some(direct), None) => (direct, None),
+            (None, Some(by_file)) => self.secret_file(&by_file)?,
+            (None, None) => self.credential(credential)?,
+        };
+        self.show_found(name, Some(&found));
+        match parse(&found.text) {
+            Ok(secret) => Some((Secret::new(secret), file)),
+            Err(reason) => {
+                self.error(name, &found, &reason);
+                None
+            }
+        }
+    }
+
+    /// The file that a setting names, whole.
+    pub(super) fn bytes_of(&mut self, name: &'static str) -> Option<(Found, Vec<u8>)> {
+        let found = self.take(name)?;
+        match files::read(path::Path::new(&found.text)) {
+            Ok(bytes) => {
+                self.set_written(name, &String::from_utf8_lossy(&bytes));
+                Some((found, bytes))
+            }
+            Err(reason) => {
+                self.error(name, &found, &reason);
+                None
+            }
+        }
+    }
+
+    /// A mistake in a value that was found.
+    pub(super) fn error(&mut self, name: &'static str, found: &Found, reason: &str) {
+        let what = match setting(name).kind {
+            Kind::Secret => format!("the value {reason}"),
+            _ => format!("'{}' {reason}", setting(name).redacted(&found.text)),
+        };
+        self.mistakes.add(found.origin.place(), what);
+    }
+
+    /// A mistake in the value that is in force.
+    pub(super) fn error_in(&mut self, name: &'static str, reason: &str) {
+        if let Some(row) = self.rows.iter().find(|row| row.name == name) {
+            let what = format!("'{}' {reason}", row.value);
+            self.mistakes.add(row.origin.place(), what);
+        }
+    }
+
+    /// Where the value in force came from, once it was asked for.
+    pub(super) fn origin_of(&self, name: &str) -> Option<&Origin> {
+        self.rows
+            .iter()
+            .find(|row| row.name == name)
+            .map(|row| &row.origin)
+    }
+
+    /// Puts a value into `farspan config`, in the place of the one that was written.
+    pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
+        let before = self.rows.iter().position(|row| row.name == name);
+        let written = before.map(|at| self.rows.swap_remove(at).written);
+        self.rows.push(Row {
+            name,
+            value,
+            origin,
+            written: written.unwrap_or(Secret::new("")),
+        });
+    }
+
+    fn set_written(&mut self, name: &'static str, text: &str) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+            row.written = Secret::new(text);
+        }
+    }
+
+    fn show_found(&mut self, name: &'static str, found: Option<&Found>) {
+        match found {
+            Some(found) => {
+                let value = setting(name).redacted(&found.text);
+                self.show(name, value, found.origin.clone());
+                self.set_written(name, &found.text);
+            }
+            None => {
+                self.show(name, "(unset)".to_owned(), Origin::Default);
+                self.set_written(name, "");
+            }
+        }
+    }
+
+    /// What was written for a setting, the strongest first.
+    fn written(&self, name: &'static str) -> Vec<Found> {
+        let setting = setting(name);
+        let mut written = Vec::new();
+        for name in setting.env {
+            if let Some(text) = self.env.text(name) {
+                // A secret is taken as it is, so that a stray line break in it is found and said.
+                let text = if setting.kind == Kind::Secret {
+                    text
+                } else {
+                    text.trim()
+                };
+                written.push(Found {
+                    text: text.to_owned(),
+                    origin: Origin::Env(name),
+                });
+            }
+        }
+        written.extend(setting.key.and_then(|key| self.file.get(key)).cloned());
+        written
+    }
+
+    fn check_environment(&mut self) {
+        let known = || {
+            SETTINGS
+                .iter()
+                .flat_map(|setting| setting.env.iter().copied())
+        };
+        for (name, value) in self.env.iter() {
+            let is_known = known().any(|known| known == name);
+            if is_known && value.is_none() {
+                self.mistakes
+                    .add(Place::named(name), "the value is not UTF-8");
+            }
+            let Some(short) = name.strip_prefix("FARSPAN_").filter(|_| !is_known) else {
+                continue;
+            };
+            if is_service_link(name, value.unwrap_or_default()) {
+                continue;
+            }
+            let known = known().filter_map(|known| known.strip_prefix("FARSPAN_"));
+            let meant = values::nearest(short, known).map(|meant| format!("FARSPAN_{meant}"));
+            let place = Place::named(shown(name));
+            self.mistakes
+                .add(place, unknown("setting", meant.as_deref()));
+        }
+    }
+
+    fn secret_file(&mut self, by_file: &Found) -> Option<(Found, Option<PathBuf>)> {
+        let path = PathBuf::from(&by_file.text);
+        match files::read_secret(&path) {
+            Ok(text) => {
+                let origin = Origin::SecretFile(shown(&by_file.text));
+                Some((Found { text, origin }, Some(path)))
+            }
+            Err(reason) => {
+                let (place, path) = (by_file.origin.place(), shown(&by_file.text));
+                self.mistakes.add(place, format_args!("'{path}' {reason}"));
+                None
+            }
+        }
+    }
+
+    fn credential(&mut self, credential: &str) -> Option<(Found, Option<PathBuf>)> {
+        let path = path::Path::new(self.env.text("CREDENTIALS_DIRECTORY")?).join(credential);
+        if !path.exists() {
+            return None;
+        }
+        let shown_path = shown(&path.to_string_lossy());
+        match files::read_secret(&path) {
+            Ok(text) => {
+                let origin = Origin::SecretFile(shown_path);
+                Some((Found { text, origin }, Some(path)))
+            }
+            Err(reason) => {
+                let place = Place::named("$CREDENTIALS_DIRECTORY");
+                self.mistakes
+                    .add(place, format_args!("'{shown_path}' {reason}"));
+                None
+            }
+        }
+    }
+
+    fn read_file(&mut self, path: &path::Path) {
+        let name: Arc<str> = shown(&path.to_string_lossy()).into();
+        let place = Place::in_file(name.clone(), Path::default());
+        let bytes = match files::read(path) {
+            Ok(bytes) => bytes,
+            Err(reason) => return self.mistakes.add(place, reason),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(Node::Group(entries)) => self.read_group(&name, "", &place, entries),
+            Ok(_) => self.mistakes.add(place, "is not a JSON object"),
+            // serde_json's own text ends with line and column.
+            Err(error) => self
+                .mistakes
+                .add(place, format_args!("is not JSON: {error}")),
+        }
+    }
+
+    /// `group` is the dotted key of the object that has these entries; empty for the whole file.
+    fn read_group(
+        &mut self,
+        file: &Arc<str>,
+        group: &str,
+        within: &Place,
+        entries: Vec<(String, Node)>,
+    ) {
+        let mut seen: Vec<String> = Vec::new();
+        for (entry, node) in entries {
+            let place = within.key(&entry);
+            let key = if group.is_empty() {
+                entry.clone()
+            } else {
+                format!("{group}.{entry}")
+            };
+            if seen.contains(&entry) {
+                self.mistakes.add(place.clone(), DUPLICATE);
+            }
+            match key.as_str() {
+                "$schema" => {}
+                MONITORS => self.monitors = Some((file.clone(), node)),
+                key => self.read_key(file, key, &place, entry.contains('.'), node),
+            }
+            seen.push(entry);
+        }
+    }
+
+    fn read_key(&mut self, file: &Arc<str>, key: &str, place: &Place, is_dotted: bool, node: Node) {
+        let known_keys = || SETTINGS.iter().filter_map(|setting| setting.key);
+        let setting = SETTINGS.iter().find(|setting| setting.key == Some(key));
+        let is_in =
+            |known: &str| (known.strip_prefix(key)).is_some_and(|rest| rest.starts_with('.'));
+        let is_group = known_keys().any(is_in);
+        match (setting, node) {
+            (Some(setting), node) if !is_dotted => self.read_value(file, place, setting, node),
+            (None, Node::Group(entries)) if is_group => {
+                self.read_group(file, key, place, entries);
+            }
+            (None, _) if is_group => self.mistakes.add(place.clone(), "must be an object"),
+            (Some(_), _) => {
+                self.mistakes
+                    .add(place.clone(), "write the groups as nested objects");
+            }
+            (None, _) => {
+                let groups = known_keys().filter_map(|key| key.split('.').next());
+                let known = known_keys().chain(groups).chain([MONITORS]);
+                let meant = values::nearest(key, known);
+                self.mistakes.add(place.clone(), unknown("key", meant));
+            }
+        }
+    }
+
+    fn read_value(
+        &mut self,
+        file: &Arc<str>,
+        place: &Place,
+        setting: &'static Setting,
+        node: Node,
+    ) {
+        let Some(key) = setting.key else { return };
+        let text = match (setting.kind, node) {
+            (Kind::Number | Kind::Size, Node::Number(number)) => number.to_string(),
+            (kind, Node::Text(text)) if kind != Kind::Number => text,
+            (kind, other) => {
+                let right = match (kind, setting.default) {
+                    (Kind::Number, default) => format!("a number, such as {default}"),
+                    (_, "") => "a string".to_owned(),
+                    (_, default) => format!("a string, such as \"{default}\""),
+                };
+                let what = format!("is {}, must be {right}", other.kind());
+                return self.mistakes.add(place.clone(), what);
+            }
+        };
+        let origin = Origin::Key(file.clone(), key);
+        self.file.insert(key, Found { text, origin });
+    }
+}
+
+/// Kubernetes sets `FARSPAN_SERVICE_HOST`, `FARSPAN_PORT_9464_TCP` and the like where a service is named farspan.
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let has_port_number = name
+        .split_once("_PORT_")
+        .is_some_and(|(_, rest)| rest.starts_with(|char: char| char.is_ascii_digit()));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && is_url
+        || has_port_number
+}
+
+fn unknown(what: &str, meant: Option<&str>) -> String {
+    match meant {
+        Some(meant) => format!("no such {what}; did you mean '{meant}'?"),
+        None => format!("no such {what}; see 'farspan help settings'"),
+    }
+}
+
+fn default(name: &str) -> Option<Found> {
+    let text = setting(name).default;
+    (!text.is_empty()).then(|| Found {
+        text: text.to_owned(),
+        origin: Origin::Default,
+    })
+}
