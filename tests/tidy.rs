@@ -16,7 +16,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
         &["http", "mapping", "redis_client", "terminal/waterfall"],
     ),
     ("the monitored APIs", &["api"]),
-    ("edges", &["admin", "deliver", "intake", "store", "terminal"]),
+    (
+        "edges",
+        &["admin", "deliver", "intake", "store", "terminal"],
+    ),
     ("the configuration", &["config"]),
     ("the service and the command line", &["cli", "run"]),
     ("commands", &["command", "demo"]),
