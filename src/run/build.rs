@@ -212,13 +212,13 @@ fn listed_for(config: &Config) -> Duration {
 
 /// The fleet that this instance is a member of.
 #[cfg(feature = "redis")]
-pub(super) fn fleet(config: &Config, redis: &Redis, lease: Duration) -> crate::store::redis::Fleet {
+pub(super) fn fleet(config: &Config, redis: &Redis, lease: Duration) -> crate::store::fleet::Fleet {
     let attribute = |name: &str| {
         let mut resource = config.resource.iter();
         let found = resource.find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone())
     };
-    crate::store::redis::Fleet {
+    crate::store::fleet::Fleet {
         url: redis.url.expose().to_owned(),
         namespace: attribute(resource::NAMESPACE),
         service: attribute(resource::NAME).unwrap_or_default(),

@@ -336,7 +336,7 @@ fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
         config::State::Redis { lease } => {
             let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
             let fleet = build::fleet(config, redis, *lease);
-            let store = crate::store::redis::RedisStore::new(fleet).map_err(|e| e.to_string())?;
+            let store = crate::store::fleet::RedisStore::new(&fleet).map_err(|e| e.to_string())?;
             Ok(Some(Box::new(store)))
         }
         #[cfg(not(feature = "redis"))]

@@ -6,8 +6,7 @@
 
 #[cfg(feature = "file")]
 pub mod file;
-#[cfg(feature = "redis")]
-pub mod redis;
+pub mod fleet;
 
 use crate::core::ids::RunKey;
 use crate::core::time::{Mono, Now};

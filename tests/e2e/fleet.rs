@@ -141,7 +141,7 @@ fn one_killed_one_frozen_and_nothing_lost() {
     }
     assert!(frozen.stop().stderr.contains("the lease has lapsed"));
     assert!(
-        steady.stop().stderr.contains("that were stored"),
+        steady.stop().stderr.contains("from the store"),
         "it took nothing over"
     );
 }
@@ -439,7 +439,7 @@ fn one_killed_and_each_monitors_stream_is_acknowledged_for_itself() {
     await_nothing_stored(&rig);
     let log = heir.stop().stderr;
     assert!(
-        log.contains("that were stored"),
+        log.contains("from the store"),
         "it took nothing over: {log}"
     );
     let spans = unique(&rig.receiver);

@@ -1,9 +1,10 @@
 //! One farspan of the fleet: the loop of `src/run/mod.rs` around the real core, its store, and its sources of events.
 
-use super::client::{Client, Trouble, View, Wire};
+use super::member::Member;
 use super::reader::Reader;
 use super::redis::{Late, Redis};
 use super::scenario::{CrashPoint, FleetScenario};
+use super::wire::Wire;
 use crate::api;
 use crate::encoders::ENCODERS;
 use crate::random::Random;
@@ -14,6 +15,8 @@ use farspan::core::outbox::Batch;
 use farspan::core::span::Span;
 use farspan::core::time::{Mono, Now};
 use farspan::core::{Action, Change, Core, Input, Note, Poll, Settings};
+use farspan::store::fleet::CommitFailure;
+use farspan::store::{Committed, View};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -50,7 +53,7 @@ pub struct Known {
 
 pub struct Instance {
     pub core: Core,
-    pub client: Client,
+    pub member: Member,
     pub reader: Option<Reader>,
 
     /// Between the sources and the loop.
@@ -119,13 +122,7 @@ impl Instance {
         Instance {
             events_wait: shortest.is_some_and(|delay| delay >= COMMIT_DELAY * 2),
             core: Core::new(settings, ENCODERS, now),
-            client: Client::new(
-                (name, token),
-                scenario.lease,
-                scenario.runs_max,
-                scenario.parts_max,
-                now,
-            ),
+            member: Member::new((name, token), scenario, now),
             reader: (scenario.has_stream).then(|| Reader::new(name, scenario.lease, now.mono)),
 
             events: VecDeque::new(),
@@ -171,7 +168,7 @@ impl Instance {
         let store = match self.store_again_at {
             Some(at) => Some(at),
             None => {
-                let due = Some(self.client.next_deadline());
+                let due = Some(self.member.protocol.next_deadline());
                 [self.commit_at, due].into_iter().flatten().min()
             }
         };
@@ -192,7 +189,7 @@ impl Instance {
             && self.events.is_empty()
             && self.unstored.is_empty()
             && self.exports.is_empty()
-            && self.client.mine.is_empty()
+            && self.member.protocol.owned() == 0
             && reader.is_none_or(|reader| reader.held.is_empty() && reader.releases.is_empty())
     }
 
@@ -209,11 +206,11 @@ impl Instance {
     }
 
     pub fn is_unfenced(&self, at: u64) -> bool {
-        self.client.may_export(self.clock(at))
+        self.member.protocol.may_export(self.clock(at))
     }
 
     pub fn is_sure(&self) -> bool {
-        self.client.is_whole && self.store_again_at.is_none()
+        self.member.protocol.is_complete() && self.store_again_at.is_none()
     }
 
     pub fn knows(&self, at: u64) -> Known {
@@ -325,7 +322,7 @@ impl Instance {
                 _ => panic!("nobody gave it"),
             }
         }
-        if !self.client.may_export(self.clock(around.at)) {
+        if !self.member.protocol.may_export(self.clock(around.at)) {
             return;
         }
         let leaves = !self.exports.is_empty() || !self.notifies.is_empty();
@@ -360,7 +357,7 @@ impl Instance {
             )
         };
         now < commit_at
-            && now < self.client.next_deadline()
+            && now < self.member.protocol.next_deadline()
             && self.exports.is_empty()
             && self.notifies.is_empty()
             && events_wait
@@ -370,7 +367,7 @@ impl Instance {
     /// Whether the store has taken the changes.
     fn persist(&mut self, around: &mut Around<'_>) -> bool {
         let now = self.clock(around.at);
-        let is_due = self.client.next_deadline() <= now.mono;
+        let is_due = self.member.protocol.next_deadline() <= now.mono;
         if self.unstored.is_empty() && !is_due && self.store_again_at.is_none() {
             return true;
         }
@@ -396,7 +393,7 @@ impl Instance {
             everything: &|| self.core.everything(now),
             room: self.core.room(),
         };
-        let tried = self.client.commit(&self.unstored, &view, &mut wire, now);
+        let tried = (self.member).commit(self.unstored.as_slice().into(), &view, &mut wire, now);
         self.loses = loses;
         if has_lost && self.strike(CrashPoint::WithinCommit) {
             return false;
@@ -416,7 +413,11 @@ impl Instance {
                 true
             }
             Err(trouble) => {
-                assert_ne!(trouble, Trouble::Twin, "nobody else has its name");
+                assert_ne!(
+                    trouble,
+                    CommitFailure::NameTaken,
+                    "nobody else has its name"
+                );
                 self.store_again_at = Some(now.mono + STORE_AGAIN_AFTER);
                 if !troubled {
                     self.handle(Input::StoreTroubled(true), around);
@@ -426,7 +427,7 @@ impl Instance {
         }
     }
 
-    fn take_committed(&mut self, committed: super::client::Committed, around: &mut Around<'_>) {
+    fn take_committed(&mut self, committed: Committed, around: &mut Around<'_>) {
         if !committed.refused.is_empty() {
             let lost: BTreeSet<RunKey> = committed.refused.iter().map(|(run, _)| *run).collect();
             self.refused += lost.len() as u64;
@@ -447,15 +448,20 @@ impl Instance {
 
     /// The end that somebody asked for.
     pub fn leave(&mut self, around: &mut Around<'_>) {
-        let sender = self.client.sender();
         let mut reader = self.reader.take();
         let (mut loses, mut has_lost) = (None, false);
         let mut unused = Unused::default();
-        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut unused);
-        // Cut off, the lease ends by itself and the entries come again.
-        if self.client.is_connected {
-            let _ = wire.call(|redis, at| redis.leave(sender, at));
-        }
+        let mut wire = Wire {
+            redis: around.redis,
+            at: around.at,
+            is_cut: around.at < self.cut_until,
+            loses: &mut loses,
+            has_lost: &mut has_lost,
+            loses_claim: &mut unused.loses_claim,
+            gives_up: &mut unused.gives_up,
+            late: &mut unused.late,
+        };
+        self.member.leave(&mut wire);
         if let Some(reader) = &mut reader {
             let _ = reader.acknowledge(&mut wire);
         }
@@ -470,3 +476,5 @@ impl Instance {
         strikes
     }
 }
+
+pub const DONE_KEPT: Duration = Duration::from_secs(24 * 3600);

@@ -6,11 +6,12 @@
 //! sender's. Liveness, when the faults are over: every workflow that was accepted is one whole trace, nothing is
 //! pending, nothing is owned by the dead.
 
-mod client;
 mod instance;
+mod member;
 mod reader;
 mod redis;
 mod scenario;
+mod wire;
 mod world;
 
 pub use scenario::FleetScenario;

@@ -1,6 +1,6 @@
 //! An instance's side of the stream: the `Reader` of `src/intake/stream.rs`, step by step.
 
-use super::client::{Trouble, Wire};
+use super::wire::{NoAnswer, Wire};
 use farspan::core::event::StartEvent;
 use farspan::core::time::Mono;
 use std::collections::{BTreeSet, VecDeque};
@@ -66,7 +66,7 @@ impl Reader {
         wire: &mut Wire<'_>,
         now: Mono,
         to: &mut VecDeque<StartEvent>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), NoAnswer> {
         let consumer = self.consumer;
         if !self.is_connected {
             wire.call(|redis, _| redis.stream.make_group())?;
@@ -87,10 +87,10 @@ impl Reader {
             self.claim_at = now + self.lease / 2;
             let idle_min = self.lease.as_nanos() as u64;
             let claimed = wire.call(|redis, at| redis.stream.claim(consumer, idle_min, at))?;
-            self.take(claimed.ok_or(Trouble::Redis)?, to);
+            self.take(claimed.ok_or(NoAnswer)?, to);
         }
         let entries = wire.call(|redis, at| redis.stream.read(consumer, at, COUNT))?;
-        self.take(entries.ok_or(Trouble::Redis)?, to);
+        self.take(entries.ok_or(NoAnswer)?, to);
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl Reader {
         }
     }
 
-    pub fn acknowledge(&mut self, wire: &mut Wire<'_>) -> Result<(), Trouble> {
+    pub fn acknowledge(&mut self, wire: &mut Wire<'_>) -> Result<(), NoAnswer> {
         if !self.releases.is_empty() {
             wire.call(|redis, _| redis.stream.acknowledge(&self.releases))?;
             self.releases.clear();

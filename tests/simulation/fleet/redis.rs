@@ -1,8 +1,13 @@
 //! Redis, as far as a fleet uses it: the scripts of `src/store/redis.rs` and the stream commands of
 //! `src/intake/stream.rs`, branch by branch. What it holds goes with [`Redis::flush_all`].
 
+use farspan::core::Refusal;
 use farspan::core::event::StartEvent;
 use farspan::core::ids::RunKey;
+use farspan::store::fleet::{
+    CLAIM_BEGIN, ClaimCall, Claimed, ExpiredOwner, FleetCommand, FleetReply, Owner as OwnerName,
+    RunField, RunWrite, StoredRun, WriteMode, WriteVerdict,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -27,17 +32,7 @@ pub struct Redis {
 #[derive(Clone)]
 pub struct Run {
     pub owner: Owner,
-    pub record: Option<Vec<u8>>,
-    pub items: BTreeMap<Field, Arc<[u8]>>,
-}
-
-/// A span's or a finished event's: its sequence, and its monitor.
-pub type Field = (Kind, u64, Option<Arc<str>>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    Span,
-    Notification,
+    pub fields: BTreeMap<RunField, Arc<[u8]>>,
 }
 
 /// What the simulation knows of Redis and nobody else.
@@ -63,63 +58,13 @@ pub struct Sender {
     pub lease: u64,
 }
 
-/// A dead owner, and an heir's share of what it has left.
-#[derive(Clone, Copy)]
-pub struct Left {
-    pub owner: Owner,
-    pub share: usize,
-}
-
-/// What one script takes of the dead.
-#[derive(Clone, Copy)]
-pub struct Claim {
-    pub of: Owner,
-    /// Behind which run to go on.
-    pub cursor: Option<RunKey>,
-    /// How many to look at.
-    pub count: usize,
-    pub room: usize,
-}
-
-/// A script on its way after its sender has given it up.
+/// A call on its way after its sender has given it up.
 pub struct Late {
     pub sender: Sender,
-    pub script: Script,
+    pub command: FleetCommand,
 }
 
-pub enum Script {
-    Commit(Vec<Part>),
-    Claim(Claim),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    New,
-    Known,
-    Whole,
-    Held,
-}
-
-/// What is to become of one run, as one part of a call.
-#[derive(Clone)]
-pub struct Part {
-    pub run: RunKey,
-    pub mode: Mode,
-    pub record: Option<Vec<u8>>,
-    pub items: Vec<(Field, Arc<[u8]>)>,
-    pub record_goes: bool,
-    pub items_gone: Vec<Field>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    Elsewhere,
-    Done,
-    Gone,
-    Over,
-}
-
-const DONE_KEPT: u64 = super::client::DONE_KEPT.as_nanos() as u64;
+const DONE_KEPT: u64 = super::instance::DONE_KEPT.as_nanos() as u64;
 
 impl Redis {
     fn held(&self, name: usize, now: u64) -> Option<(u64, u64)> {
@@ -136,7 +81,7 @@ impl Redis {
         self.instances.insert(name, (token, link, now + lease));
     }
 
-    pub fn register(&mut self, sender: Sender, pushes_aside: bool, now: u64) -> bool {
+    fn register(&mut self, sender: Sender, pushes_aside: bool, now: u64) -> bool {
         let held = self.held(sender.owner.0, now);
         if held.is_some_and(|(token, _)| token != sender.owner.1) && !pushes_aside {
             return false;
@@ -154,68 +99,91 @@ impl Redis {
         holds
     }
 
-    pub fn commit(
-        &mut self,
-        sender: Sender,
-        parts: &[Part],
-        now: u64,
-    ) -> Option<Vec<(RunKey, Why)>> {
+    /// Executes a call of that sender. `None`: the lease has lapsed, or belongs to a later connection.
+    pub fn execute(&mut self, sender: Sender, command: &FleetCommand, now: u64) -> FleetReply {
+        let reply = match command {
+            FleetCommand::Connect => Some(FleetReply::Connected),
+            FleetCommand::Register { replaces } => Some(FleetReply::Registered(
+                self.register(sender, *replaces, now),
+            )),
+            FleetCommand::Commit(writes) => self.commit(sender, writes, now),
+            FleetCommand::Look => self.look(sender, now),
+            FleetCommand::Claim(claim) => self.claim(sender, claim, now),
+            FleetCommand::OwnRuns => {
+                let runs = self.runs_of.get(&sender.owner).cloned().unwrap_or_default();
+                Some(FleetReply::OwnRuns(runs.into_iter().collect()))
+            }
+            FleetCommand::Read(runs) => {
+                let there = runs.iter().filter_map(|run| self.stored(*run));
+                Some(FleetReply::Runs(there.collect()))
+            }
+            FleetCommand::Leave => {
+                self.leave(sender, now);
+                Some(FleetReply::Left)
+            }
+        };
+        reply.unwrap_or(FleetReply::Lapsed)
+    }
+
+    fn stored(&self, run: RunKey) -> Option<StoredRun> {
+        let fields = self.runs.get(&run)?.fields.clone();
+        Some(StoredRun {
+            run,
+            fields: fields.into_iter().collect(),
+        })
+    }
+
+    fn commit(&mut self, sender: Sender, writes: &[RunWrite], now: u64) -> Option<FleetReply> {
         if !self.renew(sender, now) {
             return None;
         }
-        let mut refused = Vec::new();
-        for part in parts {
-            if let Some(why) = self.commit_part(sender.owner, part, now) {
-                refused.push((part.run, why));
+        let mut verdicts = Vec::new();
+        for write in writes {
+            if let Some(verdict) = self.write(sender.owner, write, now) {
+                verdicts.push((write.run, verdict));
             }
         }
-        Some(refused)
+        Some(FleetReply::Committed(verdicts))
     }
 
-    fn commit_part(&mut self, owner: Owner, part: &Part, now: u64) -> Option<Why> {
-        let run = part.run;
-        let sets = part.items.len() + usize::from(part.record.is_some());
+    fn write(&mut self, owner: Owner, write: &RunWrite, now: u64) -> Option<WriteVerdict> {
+        let run = write.run;
+        let sets = !write.set.is_empty();
         let done = self.done.get(&run).is_some_and(|expires| now < *expires);
         let is_new = !self.runs.contains_key(&run);
+        let refused = |why| Some(WriteVerdict::Refused(why));
         match self.runs.get(&run) {
-            Some(there) if there.owner != owner => return Some(Why::Elsewhere),
+            Some(there) if there.owner != owner => return refused(Refusal::Elsewhere),
             Some(_) => {}
-            None if sets > 0 && done => return Some(Why::Done),
-            None if sets > 0 && part.mode == Mode::Held => return Some(Why::Done),
-            None if sets > 0 && part.mode == Mode::Known => return Some(Why::Gone),
+            None if sets && done => return refused(Refusal::Done),
+            None if sets && write.mode == WriteMode::LateRewrite => return refused(Refusal::Done),
+            None if sets && write.mode == WriteMode::Owned => return Some(WriteVerdict::Missing),
             None => {}
         }
-        if matches!(part.mode, Mode::Whole | Mode::Held) {
+        if matches!(write.mode, WriteMode::Rewrite | WriteMode::LateRewrite) {
             self.runs.remove(&run);
         }
         let mut there = self.runs.remove(&run).unwrap_or(Run {
             owner,
-            record: None,
-            items: BTreeMap::new(),
+            fields: BTreeMap::new(),
         });
-        if let Some(record) = &part.record {
-            there.record = Some(record.clone());
-        }
         // One that a later attempt ends at once has no record, only spans.
-        if sets > 0 {
+        if sets {
             self.ledger.accepted.insert(run);
         }
-        for (field, item) in &part.items {
-            there.items.insert(field.clone(), item.clone());
-            self.ledger.stored.insert(item.clone());
+        for (field, value) in &write.set {
+            there.fields.insert(field.clone(), value.clone());
+            self.ledger.stored.insert(value.clone());
         }
-        if part.record_goes {
-            there.record = None;
-        }
-        for field in &part.items_gone {
-            there.items.remove(field);
+        for field in &write.removed {
+            there.fields.remove(field);
         }
         self.ledger.written(run, owner);
-        if sets == 0 && there.record.is_none() && there.items.is_empty() {
+        if !sets && there.fields.is_empty() {
             self.runs_of.entry(owner).or_default().remove(&run);
             self.done.insert(run, now + DONE_KEPT);
             self.ledger.over.insert(run);
-            return Some(Why::Over);
+            return Some(WriteVerdict::Over);
         }
         let again = is_new && self.ledger.over.contains(&run);
         assert!(
@@ -228,16 +196,16 @@ impl Redis {
         None
     }
 
-    pub fn look(&mut self, sender: Sender, now: u64) -> Option<Vec<Left>> {
+    fn look(&mut self, sender: Sender, now: u64) -> Option<FleetReply> {
         if !self.renew(sender, now) {
             return None;
         }
         let others = self.owners.iter().copied();
         let others = others.filter(|other| *other != sender.owner);
-        let (living, dead): (Vec<Owner>, Vec<Owner>) =
+        let (valid, expired): (Vec<Owner>, Vec<Owner>) =
             others.partition(|other| self.lives(*other, now));
         let mut found = Vec::new();
-        for other in dead {
+        for other in expired {
             let runs = self.runs_of.get(&other).map_or(0, BTreeSet::len);
             if runs == 0 {
                 self.owners.remove(&other);
@@ -249,64 +217,66 @@ impl Redis {
                 _ if other.0 == sender.owner.0 => runs,
                 Some((share, _)) => *share,
                 None => {
-                    let share = runs.div_ceil(living.len() + 1);
+                    let share = runs.div_ceil(valid.len() + 1);
                     self.shares.insert(other, (share, now + sender.lease));
                     share
                 }
             };
-            found.push(Left {
-                owner: other,
+            found.push(ExpiredOwner {
+                owner: name_of(other),
                 share,
+                runs,
             });
         }
-        Some(found)
+        Some(FleetReply::Expired(found))
     }
 
-    /// Answers with where to go on.
-    #[expect(clippy::type_complexity, reason = "the answer of a script")]
-    pub fn claim(
-        &mut self,
-        sender: Sender,
-        claim: Claim,
-        now: u64,
-    ) -> Option<(Option<RunKey>, Vec<(RunKey, Run)>)> {
+    fn claim(&mut self, sender: Sender, claim: &ClaimCall, now: u64) -> Option<FleetReply> {
         if !self.renew(sender, now) {
             return None;
         }
-        if self.lives(claim.of, now) {
-            return Some((None, Vec::new()));
+        let expired = owner_of(&claim.owner);
+        let mut claimed = Claimed {
+            cursor: CLAIM_BEGIN.into(),
+            unread: 0,
+            runs: Vec::new(),
+        };
+        if self.lives(expired, now) {
+            return Some(FleetReply::Claimed(claimed));
         }
-        let theirs = self.runs_of.entry(claim.of).or_default();
-        let rest = theirs.iter().filter(|run| Some(**run) > claim.cursor);
+        let behind = run_of_cursor(&claim.cursor);
+        let theirs = self.runs_of.entry(expired).or_default();
+        let rest = theirs.iter().filter(|run| Some(**run) > behind);
         let mut rest = rest.copied().peekable();
         let looked_at: Vec<RunKey> = rest.by_ref().take(claim.count).collect();
-        let cursor = rest.peek().and(looked_at.last().copied());
-        let mut claimed = Vec::new();
+        if let (Some(_), Some(last)) = (rest.peek(), looked_at.last()) {
+            claimed.cursor = last.to_string().into();
+        }
         for run in looked_at {
-            match self.runs.get_mut(&run).filter(|r| r.owner == claim.of) {
+            match self.runs.get_mut(&run).filter(|r| r.owner == expired) {
                 None => drop(theirs.remove(&run)),
-                Some(there) if claimed.len() < claim.room => {
+                Some(there) if claimed.runs.len() < claim.room => {
                     theirs.remove(&run);
                     there.owner = sender.owner;
-                    claimed.push((run, there.clone()));
+                    claimed.runs.push(StoredRun {
+                        run,
+                        fields: there.fields.clone().into_iter().collect(),
+                    });
                 }
                 Some(_) => {}
             }
         }
-        let mine = self.runs_of.entry(sender.owner).or_default();
-        mine.extend(claimed.iter().map(|(run, _)| *run));
-        Some((cursor, claimed))
+        let ours = self.runs_of.entry(sender.owner).or_default();
+        ours.extend(claimed.runs.iter().map(|it| it.run));
+        Some(FleetReply::Claimed(claimed))
     }
 
-    /// What was given up comes after all; nobody hears the answer. Whether it did something.
-    pub fn arrives_late(&mut self, late: Late, now: u64) -> bool {
-        match late.script {
-            Script::Claim(claim) => self.claim(late.sender, claim, now).is_some(),
-            Script::Commit(parts) => self.commit(late.sender, &parts, now).is_some(),
-        }
+    /// What was given up comes after all; the answer goes nowhere. Whether it did something.
+    pub fn arrives_late(&mut self, late: &Late, now: u64) -> bool {
+        self.execute(late.sender, &late.command, now) != FleetReply::Lapsed
     }
 
-    pub fn leave(&mut self, sender: Sender, now: u64) {
+    fn leave(&mut self, sender: Sender, now: u64) {
         if self.held(sender.owner.0, now) == Some((sender.owner.1, sender.link)) {
             self.instances.remove(&sender.owner.0);
         }
@@ -345,6 +315,29 @@ impl Redis {
             assert!(self.owners.contains(&there.owner));
         }
     }
+}
+
+/// The name and the token of an owner, as the protocol writes it.
+pub fn name_of((name, token): Owner) -> OwnerName {
+    OwnerName::new(&name.to_string(), &token.to_string())
+}
+
+fn owner_of(name: &OwnerName) -> Owner {
+    let parts = name.0.split_once('/');
+    let numbers = parts.map(|(name, token)| (name.parse().ok(), token.parse().ok()));
+    match numbers {
+        Some((Some(name), Some(token))) => (name, token),
+        _ => panic!("not an owner: {name}"),
+    }
+}
+
+/// The run that a cursor stands behind.
+fn run_of_cursor(cursor: &str) -> Option<RunKey> {
+    if cursor == CLAIM_BEGIN {
+        return None;
+    }
+    let number = u128::from_str_radix(cursor, 16).expect("a cursor is a run");
+    Some(RunKey::from_bytes(number.to_be_bytes()))
 }
 
 impl Ledger {

@@ -14,8 +14,6 @@ pub struct FleetScenario {
     pub lease: Duration,
     /// Runs in one script.
     pub runs_max: usize,
-    /// Scripts after which a commit leaves the rest to the next.
-    pub parts_max: usize,
     pub has_stream: bool,
     pub has_channel: bool,
     /// An instance does not hear a message of the channel.
@@ -139,10 +137,6 @@ impl FleetScenario {
             instances,
             lease: Duration::from_nanos(lease),
             runs_max: r.magnitude(1, 64) as usize,
-            parts_max: match r.chance(0.3) {
-                true => r.between(1, 3) as usize,
-                false => usize::MAX,
-            },
             has_stream: source != 0,
             has_channel: source != 1,
             deaf: r.probability(0.3),

@@ -1,7 +1,7 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
 use super::instance::{Around, Effect, Instance, Known};
-use super::redis::{Kind, Late, Owner, Redis};
+use super::redis::{Late, Owner, Redis};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::encoders::ENCODERS;
@@ -15,6 +15,7 @@ use farspan::core::outcome::Abandoned;
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::workflow::keys_of;
 use farspan::core::{Input, Note, Poll, Polled};
+use farspan::store::fleet::RunField;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -46,8 +47,6 @@ pub struct FleetTally {
     pub refused: u64,
     pub claimed: u64,
     pub rejoined: u64,
-    /// Commits that left something to the next.
-    pub unfinished: u64,
     /// Batches that were held back because the lease was not fresh, or that left before and arrived after.
     pub late_batches: u64,
     /// Runs that Redis has lost for good.
@@ -67,11 +66,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 21] {
+    fn numbers(mut self) -> [u64; 20] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 21] {
+    fn numbers_mut(&mut self) -> [&mut u64; 20] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -91,7 +90,6 @@ impl FleetTally {
             &mut self.refused,
             &mut self.claimed,
             &mut self.rejoined,
-            &mut self.unfinished,
             &mut self.late_batches,
             &mut self.excused,
         ]
@@ -109,7 +107,7 @@ impl std::fmt::Display for FleetTally {
             f,
             "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; {} ends told, {} told again; \
              {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
-             refused, {} taken over, {} times everything written anew, {} commits that left something to the next, {} late batches, {} runs excused",
+             refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
             self.runs,
             self.simulated_ns / HOUR,
             self.workflows,
@@ -130,7 +128,6 @@ impl std::fmt::Display for FleetTally {
             self.refused,
             self.claimed,
             self.rejoined,
-            self.unfinished,
             self.late_batches,
             self.excused
         )
@@ -301,10 +298,10 @@ impl World {
             let reader = it.reader.as_ref();
             format!(
                 "{:?}: {} watched, {} spans wait, {} mine, {} entries held, asleep {:?}; ",
-                it.client.owner,
+                it.member.owner,
                 it.core.watched(),
                 it.core.spans_waiting(),
-                it.client.mine.len(),
+                it.member.protocol.owned(),
                 reader.map_or(0, |reader| reader.held.len()),
                 it.asleep_until
             )
@@ -338,7 +335,7 @@ impl World {
 
     fn of_life(&self, owner: Owner) -> Option<&Instance> {
         let there = self.instances[owner.0].as_ref();
-        there.filter(|it| it.client.owner == owner)
+        there.filter(|it| it.member.owner == owner)
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -364,7 +361,7 @@ impl World {
                 }
             }
             Happening::Fault(fault) => self.fault(fault),
-            Happening::Late(late) => match self.redis.arrives_late(late, self.now) {
+            Happening::Late(late) => match self.redis.arrives_late(&late, self.now) {
                 true => self.tally.late_scripts += 1,
                 false => self.tally.stale_scripts += 1,
             },
@@ -481,7 +478,7 @@ impl World {
             effects: Vec::new(),
         };
         it.turn(inputs, &mut around);
-        let (owner, struck, stopped) = (it.client.owner, it.struck, it.has_stopped(self.now));
+        let (owner, struck, stopped) = (it.member.owner, it.struck, it.has_stopped(self.now));
         let effects = around.effects;
         for late in std::mem::take(&mut it.late) {
             let lease = nanos(self.scenario.lease);
@@ -514,7 +511,7 @@ impl World {
             return;
         };
         self.count(&it);
-        self.redis.ledger.died(it.client.owner);
+        self.redis.ledger.died(it.member.owner);
         let last = self.gone.iter().filter(|gone| !**gone).count() == 1;
         match self.stopping[who].take() {
             Some(down) => self.plan(self.now + down, Happening::Start(who)),
@@ -526,8 +523,7 @@ impl World {
     fn count(&mut self, it: &Instance) {
         self.tally.refused += it.refused;
         self.tally.claimed += it.claimed;
-        self.tally.rejoined += it.client.rejoined.saturating_sub(1);
-        self.tally.unfinished += it.client.unfinished;
+        self.tally.rejoined += it.member.rewrites.saturating_sub(1);
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -552,7 +548,7 @@ impl World {
         let Some(it) = &mut self.instances[who] else {
             return;
         };
-        let owner = it.client.owner;
+        let owner = it.member.owner;
         if it.stops_at.is_some() {
             return;
         }
@@ -623,7 +619,7 @@ impl World {
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
             (it.loses_claim, it.gives_up) = (false, None);
-            known.push((it.client.owner, it.knows(now)));
+            known.push((it.member.owner, it.knows(now)));
         }
         let known_by = |run: RunKey, is_done: bool| {
             let knows = |known: &Known| match is_done {
@@ -707,8 +703,11 @@ impl World {
             let there = self.redis.runs.get(&span.run);
             // Of two lives of one name the newer has pushed the older aside.
             let is_ours = there.is_some_and(|there| {
-                let field = (Kind::Span, span.sequence, span.monitor.clone());
-                there.owner == owner && there.items.get(&field) == Some(&span.bytes)
+                let field = RunField::Span {
+                    sequence: span.sequence,
+                    monitor: span.monitor.clone(),
+                };
+                there.owner == owner && there.fields.get(&field) == Some(&span.bytes)
             });
             assert!(
                 is_ours || lost(&span.run),
@@ -737,8 +736,11 @@ impl World {
             );
             let lost = ledger.exposed.contains_key(&it.run) || ledger.excused.contains(&it.run);
             let is_ours = self.redis.runs.get(&it.run).is_some_and(|there| {
-                let field = (Kind::Notification, it.sequence, Some(it.monitor.clone()));
-                there.owner == owner && there.items.get(&field) == Some(&it.bytes)
+                let field = RunField::FinishedEvent {
+                    sequence: it.sequence,
+                    monitor: it.monitor.clone(),
+                };
+                there.owner == owner && there.fields.get(&field) == Some(&it.bytes)
             });
             assert!(is_ours || lost, "told, and in the store it is another's");
         }
@@ -928,7 +930,7 @@ impl World {
     fn hold_at_the_end(&mut self) {
         for it in std::mem::take(&mut self.instances).into_iter().flatten() {
             self.count(&it);
-            let owner = it.client.owner;
+            let owner = it.member.owner;
             assert!(self.redis.lives(owner, self.now), "{owner:?} lives");
             self.redis.owners.remove(&owner);
         }
