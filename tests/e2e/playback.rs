@@ -7,7 +7,7 @@ use crate::support::http::{Answer, Reply, Request};
 use crate::support::monitored::Monitored;
 use crate::support::playback::{Gate, Playback};
 use crate::support::program::Farspan;
-use crate::support::spans::{Seen, assert_nested, trace_text};
+use crate::support::spans::{Seen, assert_nested, brief_text};
 use crate::support::{SOON, eventually, ns, rfc3339};
 use expect_test::expect_file;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ impl Watching {
     fn assert_trace(&self) {
         let spans = self.it.spans(&self.id);
         assert_nested(&spans);
-        expect_file![self.playback.trace_file()].assert_eq(&text(&spans));
+        expect_file![self.playback.trace_file()].assert_eq(&brief_text(&spans));
         self.playback.assert_nothing_stray();
     }
 
@@ -92,7 +92,10 @@ impl Watching {
             let lines = text.lines().filter(|line| !line.starts_with("  event: "));
             lines.map(str::to_owned).collect()
         };
-        assert_eq!(without_events(&text(&spans)), without_events(&expected));
+        assert_eq!(
+            without_events(&brief_text(&spans)),
+            without_events(&expected)
+        );
         self.playback.assert_nothing_stray();
     }
 
@@ -102,30 +105,6 @@ impl Watching {
         let main = requests.iter().filter(|r| r.target.ends_with(&self.id));
         main.count()
     }
-}
-
-/// Some spans as text, without what is the same in every recording.
-fn text(spans: &[Seen]) -> String {
-    let text = trace_text(spans);
-    let (_, text) = text.split_once("\nscope ").expect("a scope");
-    let (_, text) = text.split_once('\n').expect("spans");
-    let mut out = String::new();
-    let mut is_root = false;
-    for line in text.lines() {
-        is_root = line == "  parent: none" || is_root && line.starts_with("  ");
-        let is_same = ["trace: own", "flags: ", "attribute: cicd.pipeline.run.id="];
-        let (is_id, is_same) = match line.strip_prefix("  ") {
-            Some(line) => (
-                line.starts_with("attribute: workflowId="),
-                is_same.iter().any(|same| line.starts_with(same)),
-            ),
-            None => (false, false),
-        };
-        if !is_same && (is_root || !is_id) {
-            out += &format!("{line}\n");
-        }
-    }
-    out
 }
 
 /// The preset of `captures/airflow/three_ok` is `airflow`.
@@ -191,7 +170,7 @@ fn play_list(case: &str, count: usize, parameters: &Value) {
         trace.push(seen.clone());
     }
     traces.values().for_each(|spans| assert_nested(spans));
-    expect_file![watching.playback.trace_file()].assert_eq(&text(&spans));
+    expect_file![watching.playback.trace_file()].assert_eq(&brief_text(&spans));
     watching.playback.assert_nothing_stray();
 }
 

@@ -324,6 +324,28 @@ pub fn trace_text(spans: &[Seen]) -> String {
     out
 }
 
+/// The spans of `trace_text` alone, without what is the same in all of them.
+pub fn brief_text(spans: &[Seen]) -> String {
+    let text = trace_text(spans);
+    let (_, text) = text.split_once("\nscope ").expect("a scope");
+    let (_, text) = text.split_once('\n').expect("spans");
+    let mut out = String::new();
+    let mut is_root = false;
+    for line in text.lines() {
+        is_root = line == "  parent: none" || is_root && line.starts_with("  ");
+        let is_left_out = match line.trim_start().split_once(['=', ' ']) {
+            Some(("trace:", "own") | ("flags:", _)) => true,
+            Some(("attribute:", of)) if of.starts_with("cicd.pipeline.run.id=") => true,
+            Some(("attribute:", of)) if of.starts_with("workflowId=") => !is_root,
+            _ => false,
+        };
+        if !is_left_out {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+    out
+}
+
 /// A span's name, and what tells it from others of that name.
 fn label(seen: &Seen, is_unique: bool) -> String {
     let name = seen.span.name.clone();
