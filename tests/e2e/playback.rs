@@ -205,7 +205,7 @@ const AIRFLOW: [(&str, &str); 3] = [
 #[test]
 fn airflow() {
     AIRFLOW.iter().for_each(|(case, id)| play(case, id));
-    play_list("presets/airflow/list", 2, &json!({}));
+    play_list("presets/airflow/list", 3, &json!({}));
 }
 
 #[test]

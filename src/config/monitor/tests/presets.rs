@@ -42,6 +42,9 @@ fn each_is_there_and_needs_only_what_it_says() {
         assert!(is_tested != is_told, "{name}: {description}");
         let monitor = preset(name);
         assert!(monitor.discovery.is_none(), "{name} discovers unasked");
+        // The id in an answer is compared with the one that was asked for.
+        let workflow = &monitor.mapping.definition().workflow;
+        assert!(!workflow.fields.id.is_empty(), "{name}");
         // With what it needs said, discovery works too.
         let json = format!(r#"{{"name": "m", "preset": "{name}", {}}}"#, needed(name));
         let mut json: Value = serde_json::from_str(&json).unwrap();
@@ -63,9 +66,14 @@ fn every_word_of_every_system_means_something() {
     let mut text = String::new();
     for (name, _) in PRESETS {
         let monitor = preset(name);
-        let statuses = &monitor.mapping.definition().statuses;
-        let mut by_meaning: Vec<(String, Vec<&str>)> = Vec::new();
-        for (word, meaning) in statuses {
+        let definition = monitor.mapping.definition();
+        let mut by_meaning: Vec<(String, Vec<String>)> = Vec::new();
+        for (word, meaning) in &definition.statuses {
+            let mut names = definition.status_names.iter();
+            let word = match names.find(|(of, _)| of == word) {
+                Some((_, name)) => format!("{word}={name}"),
+                None => word.to_string(),
+            };
             let meaning = match meaning {
                 Meaning::Unset => "unset".to_owned(),
                 Meaning::State(state) => format!("{state:?}"),
@@ -101,12 +109,12 @@ fn every_word_of_every_system_means_something() {
           Pending: Pending
           Running: Running
         buildbot
-          Ended(Cancellation): 6
-          Ended(Error): 4 5
-          Ended(Failure): 2
-          Ended(Skip): 3
-          Ended(Success): 0 1
-          Running: false
+          Ended(Cancellation): 6=cancelled
+          Ended(Error): 4=exception 5=retry
+          Ended(Failure): 2=failure
+          Ended(Skip): 3=skipped
+          Ended(Success): 0=success 1=warnings
+          Running: false=running
           unset: true
         databricks
           Ended(Cancellation): CANCELED
@@ -138,8 +146,8 @@ fn every_word_of_every_system_means_something() {
         spark
           Ended(Failure): FAILED
           Ended(Skip): SKIPPED
-          Ended(Success): COMPLETE SUCCEEDED true
+          Ended(Success): COMPLETE SUCCEEDED true=COMPLETED
           Pending: PENDING
-          Running: ACTIVE RUNNING UNKNOWN false
+          Running: ACTIVE RUNNING UNKNOWN false=RUNNING
     "#]].assert_eq(&text);
 }
