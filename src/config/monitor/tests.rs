@@ -1129,3 +1129,21 @@ fn whatever_a_file_says_it_is_read() {
         Ok(())
     });
 }
+
+#[test]
+fn a_format_of_times_is_the_one_of_its_name() {
+    use crate::mapping::definition::TimeFormat as Format;
+    for (name, format) in [
+        ("auto", Format::Auto),
+        ("rfc3339", Format::Rfc3339),
+        ("epoch_s", Format::EpochSeconds),
+        ("epoch_ms", Format::EpochMillis),
+        ("epoch_us", Format::EpochMicros),
+        ("epoch_ns", Format::EpochNanos),
+    ] {
+        let monitor = one(&format!(
+            r#"{{"name": "m", "preset": "farspan", "api": {{"base_url": "http://api.test"}}, "times": {{"format": "{name}"}}}}"#
+        ));
+        assert_eq!(monitor.mapping.definition().times.format, format);
+    }
+}
