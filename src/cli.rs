@@ -692,7 +692,7 @@ fn help_on(parser: &mut Parser) -> Result<Command, UsageError> {
 
 fn help() -> String {
     let mut text = String::from(
-        "farspan gives distributed traces to work that runs in somebody else's system.\n\n\
+        "farspan gives distributed traces to work in systems that you cannot instrument.\n\n\
          Usage: farspan COMMAND [OPTION]...\n\nCommands:\n",
     );
     let commands = COMMANDS.iter().filter(|command| !command.about.is_empty());
@@ -998,7 +998,7 @@ mod tests {
             &["--help"],
             expect![[r#"
                 --help
-                farspan gives distributed traces to work that runs in somebody else's system.
+                farspan gives distributed traces to work in systems that you cannot instrument.
 
                 Usage: farspan COMMAND [OPTION]...
 

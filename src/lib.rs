@@ -1,4 +1,4 @@
-//! farspan gives distributed traces to work that runs in somebody else's system.
+//! farspan gives distributed traces to work in systems that you cannot instrument.
 //!
 //! It hears that a workflow has started, polls the system's status API until the workflow ends, and exports what it
 //! saw as one OpenTelemetry trace. `ARCHITECTURE.md` has the picture and says which room imports which.
