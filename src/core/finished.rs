@@ -2,7 +2,6 @@
 
 use super::event::Attributes;
 use super::ids::{RunKey, TraceContext};
-use super::limits;
 use super::outcome::{Abandoned, Outcome};
 use super::time::Wall;
 use std::sync::Arc;
@@ -59,13 +58,6 @@ pub struct Notification {
     pub monitor: Arc<str>,
     /// What it is told.
     pub bytes: Arc<[u8]>,
-}
-
-impl Notification {
-    /// What it takes where it is stored, beside [`limits::STORED_KEYS_BYTES`].
-    pub fn stored_bytes(&self) -> usize {
-        self.bytes.len() + self.monitor.len() + limits::STORED_SEQUENCE_BYTES
-    }
 }
 
 /// What a receiver is to be told now.

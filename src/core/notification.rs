@@ -1,319 +1,233 @@
-//! Who is told that a workflow has finished, and what.
+//! Finished events that their receivers have not accepted.
 //!
 //! ```text
-//! FinishedEvent -> encoded -> Notification -> waiting -> with the notifier -> taken
+//! FinishedEvent -> (encoded) -> Notification -> waiting -> with the notifier -> accepted
 //!                                                  ^             |   |
 //!                                                  +--- again ---+   +-> refused for good
 //! ```
 //!
-//! One for each run, kept like a span until its receiver has taken it. Each monitor has a queue of its own, in the order
-//! in which its workflows finished, so a receiver that is down holds up no other. Whoever is told twice, because farspan
-//! ended between the answer and the commit, is told the same bytes.
+//! There is one for each run, stored like a span until its receiver has accepted it. Each monitor has a [`Lane`] of its
+//! own, in the order in which its workflows finished, so that a receiver that is down delays no other. An event may
+//! arrive twice, when farspan ended between the answer and the commit; it is then the same bytes.
 
-use super::backoff::{Again, Jitter};
+use super::backoff::Jitter;
 use super::finished::{Notification, Notified, Notify};
 use super::ids::RunKey;
+use super::lane::{Lane, LaneItem, Sequence};
 use super::limits;
 use super::time::Mono;
-use super::trouble::SAME_TROUBLE_NOTED_EVERY;
-use std::collections::{HashSet, VecDeque};
+use super::trouble::ReceiverNews;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// All that wait for their receivers.
+/// See the module.
 #[derive(Debug)]
-pub struct Notifications {
-    /// In the order of the monitors; of those that have a receiver.
-    queues: Vec<Option<Queue>>,
-    /// What was stored for a receiver that there is not any more. It stays stored.
-    stranded: Vec<Notification>,
-    len: usize,
-    bytes: usize,
-    /// Of these, those of the stranded.
-    stranded_bytes: usize,
-    next_sequence: u64,
-    next_batch: u64,
+pub(super) struct Notifications {
+    /// In the order of the monitors; `None` for a monitor without a receiver.
+    receivers: Vec<Option<Receiver>>,
+    /// Stored events whose receiver is not configured any more. They stay stored.
+    stranded: Lane<Notification>,
+    sequence: Sequence,
+}
+
+/// What became of the events of one [`Notify`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SettledEvents {
+    /// Accepted, or refused for good.
+    pub(super) gone: Vec<Notification>,
+    /// Whether the receiver was in trouble before.
+    pub(super) was_troubled: bool,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct Receiver {
+    /// The monitor's name.
     monitor: Arc<str>,
-    waiting: VecDeque<Notification>,
-    state: State,
-    failures: u32,
-    /// When it was noted last that it refuses some, and what trouble there was.
-    refusal_noted: Option<Mono>,
-    trouble_noted: Option<(Mono, Box<str>)>,
+    lane: Lane<Notification>,
+    news: ReceiverNews,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Idle,
-    InFlight { batch: u64 },
-    Again(Again),
+impl LaneItem for Notification {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn run(&self) -> RunKey {
+        self.run
+    }
+
+    fn stored_bytes(&self) -> usize {
+        self.bytes.len() + self.monitor.len() + limits::STORED_SEQUENCE_BYTES
+    }
 }
 
 impl Notifications {
-    /// None yet. `receivers`: the name of each monitor that has a receiver. They are numbered from `first_sequence`.
-    pub fn new(receivers: impl Iterator<Item = Option<Arc<str>>>, first_sequence: u64) -> Self {
-        let queue = |monitor| Queue {
+    /// None yet. `receivers`: the name of each monitor that has a receiver. Events are numbered from `first_sequence`.
+    pub(super) fn new(
+        receivers: impl Iterator<Item = Option<Arc<str>>>,
+        first_sequence: u64,
+    ) -> Self {
+        let receiver = |monitor| Receiver {
             monitor,
-            waiting: VecDeque::new(),
-            state: State::Idle,
-            failures: 0,
-            refusal_noted: None,
-            trouble_noted: None,
+            lane: Lane::new(),
+            news: ReceiverNews::default(),
         };
         Notifications {
-            queues: receivers.map(|receiver| receiver.map(queue)).collect(),
-            stranded: Vec::new(),
-            len: 0,
-            bytes: 0,
-            stranded_bytes: 0,
-            next_sequence: first_sequence,
-            next_batch: 0,
+            receivers: receivers.map(|name| name.map(receiver)).collect(),
+            stranded: Lane::new(),
+            sequence: Sequence::from(first_sequence),
         }
     }
 
-    /// The name of a monitor that has a receiver.
-    pub fn receiver(&self, monitor: u16) -> Option<&Arc<str>> {
-        Some(&self.queue(monitor)?.monitor)
+    /// The name of a monitor, if it has a receiver.
+    pub(super) fn name_of(&self, monitor: u16) -> Option<&Arc<str>> {
+        let receiver = self.receivers.get(usize::from(monitor))?.as_ref();
+        receiver.map(|receiver| &receiver.monitor)
     }
 
-    /// Takes an encoded event and gives it its place in the order. It has to be stored.
-    pub fn push(&mut self, run: RunKey, monitor: Arc<str>, bytes: Arc<[u8]>) -> Notification {
+    /// Takes an encoded finished event and gives it its place.
+    pub(super) fn push(
+        &mut self,
+        run: RunKey,
+        monitor: Arc<str>,
+        bytes: Arc<[u8]>,
+        now: Mono,
+    ) -> Notification {
         let notification = Notification {
-            sequence: self.next_sequence,
+            sequence: self.sequence.next(),
             run,
             monitor,
             bytes,
         };
-        self.restore(notification.clone());
+        self.restore(notification.clone(), now);
         notification
     }
 
-    /// Takes one that was stored, by an earlier life or another instance, to its place in the order. Whether there is a
-    /// receiver for it.
-    pub fn restore(&mut self, notification: Notification) -> bool {
-        self.next_sequence = self
-            .next_sequence
-            .max(notification.sequence.saturating_add(1));
-        self.len += 1;
-        self.bytes += notification.stored_bytes();
-        let mut queues = self.queues.iter_mut().flatten();
-        let Some(queue) = queues.find(|q| q.monitor == notification.monitor) else {
-            self.stranded_bytes += notification.stored_bytes();
-            self.stranded.push(notification);
-            return false;
-        };
-        let mut place = queue.waiting.len();
-        while place > 0 && queue.waiting[place - 1].sequence > notification.sequence {
-            place -= 1;
+    /// Takes an event that was stored, by an earlier start or another instance, to its place in the order. False: it has
+    /// no receiver.
+    pub(super) fn restore(&mut self, notification: Notification, now: Mono) -> bool {
+        self.sequence.seen(notification.sequence);
+        let mut receivers = self.receivers.iter_mut().flatten();
+        let receiver = receivers.find(|receiver| receiver.monitor == notification.monitor);
+        let has_receiver = receiver.is_some();
+        let lane = receiver.map_or(&mut self.stranded, |receiver| &mut receiver.lane);
+        lane.insert(notification, now);
+        has_receiver
+    }
+
+    /// Forgets the events of runs that another instance owns.
+    pub(super) fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
+        for receiver in self.receivers.iter_mut().flatten() {
+            receiver.lane.forget(&is_lost);
         }
-        queue.waiting.insert(place, notification);
-        true
+        self.stranded.forget(is_lost);
     }
 
-    /// Forgets those of runs that are another's now.
-    pub fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
-        for queue in self.queues.iter_mut().flatten() {
-            queue.waiting.retain(|it| !is_lost(it.run));
-        }
-        self.stranded.retain(|it| !is_lost(it.run));
-        self.count();
+    /// All events, those without a receiver too.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Notification> {
+        self.lanes().chain([&self.stranded]).flat_map(Lane::iter)
     }
 
-    /// All that nobody has taken.
-    pub fn iter(&self) -> impl Iterator<Item = &Notification> {
-        let waiting = self.queues.iter().flatten().flat_map(|q| &q.waiting);
-        waiting.chain(&self.stranded)
+    /// How many events there are.
+    pub(super) fn len(&self) -> usize {
+        self.waiting() + self.stranded.len()
     }
 
-    /// How many nobody has taken.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// How many wait for a receiver that there is.
-    pub fn waiting(&self) -> usize {
-        self.len - self.stranded.len()
+    /// How many events have a receiver.
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes().map(Lane::len).sum()
     }
 
     /// Their bytes, as they are stored.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting_bytes() + self.stranded.bytes()
     }
 
     /// Whether so much waits for receivers that nothing should be added.
-    pub fn is_full(&self) -> bool {
-        self.bytes - self.stranded_bytes >= limits::NOTIFICATIONS_BYTES_MAX
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting_bytes() >= limits::NOTIFICATIONS_BYTES_MAX
     }
 
     /// Whether enough has gone for polls to go on.
-    pub fn has_room_again(&self) -> bool {
-        self.bytes - self.stranded_bytes <= limits::NOTIFICATIONS_BYTES_MAX / 2
+    pub(super) fn has_room_again(&self) -> bool {
+        self.waiting_bytes() <= limits::NOTIFICATIONS_BYTES_MAX / 2
     }
 
-    /// Whether a receiver is being told something.
-    pub fn any_in_flight(&self) -> bool {
-        let mut queues = self.queues.iter().flatten();
-        queues.any(|queue| matches!(queue.state, State::InFlight { .. }))
+    /// Whether events are with a notifier.
+    pub(super) fn any_in_flight(&self) -> bool {
+        self.lanes().any(Lane::is_in_flight)
     }
 
-    /// What is to be told next. `hurry`: wait no longer between two attempts than after the first failure, unless the
-    /// receiver asked for it.
-    pub fn next(&mut self, now: Mono, hurry: bool) -> Option<Notify> {
-        let may_go = |queue: &Queue| match queue.state {
-            _ if queue.waiting.is_empty() => false,
-            State::Idle => true,
-            State::InFlight { .. } => false,
-            State::Again(again) => now >= again.at(hurry),
-        };
-        let mut queues = self.queues.iter_mut().zip(0..);
-        let (queue, monitor) = queues
-            .find_map(|(queue, monitor)| Some((queue.as_mut().filter(|q| may_go(q))?, monitor)))?;
-        let batch = self.next_batch;
-        self.next_batch += 1;
-        queue.state = State::InFlight { batch };
-        let first = queue.waiting.iter().take(limits::NOTIFICATIONS_AT_ONCE);
-        Some(Notify {
-            monitor,
-            batch,
-            notifications: first.cloned().collect(),
+    /// The next events for a notifier, if there are any. `hurry`: between two attempts wait for no longer than after the
+    /// first failure, unless the receiver asked for it.
+    pub(super) fn next(&mut self, now: Mono, hurry: bool) -> Option<Notify> {
+        let mut receivers = (0..).zip(&mut self.receivers);
+        receivers.find_map(|(monitor, receiver)| {
+            let lane = &mut receiver.as_mut()?.lane;
+            let new_len = |lane: &Lane<Notification>| lane.len().min(limits::NOTIFICATIONS_AT_ONCE);
+            let (batch, notifications) = lane.next(now, hurry, new_len)?;
+            Some(Notify {
+                monitor,
+                batch,
+                notifications,
+            })
         })
     }
 
-    /// When [`next`](Self::next) has something, as far as is known now.
-    pub fn next_deadline(&self, hurry: bool) -> Option<Mono> {
-        let deadlines = self.queues.iter().flatten().filter_map(|q| match q.state {
-            _ if q.waiting.is_empty() => None,
-            // It has by now.
-            State::Idle | State::InFlight { .. } => None,
-            State::Again(again) => Some(again.at(hurry)),
-        });
-        deadlines.min()
+    /// When [`next`](Self::next) has something after a pause.
+    pub(super) fn next_deadline(&self, hurry: bool) -> Option<Mono> {
+        let lanes = self.lanes().filter(|lane| lane.len() > 0);
+        lanes.filter_map(|lane| lane.again_at(hurry)).min()
     }
 
-    /// Takes in what became of a [`Notify`]. What comes back is done with: taken, or refused for good; and whether its
-    /// receiver was in trouble before. `None`: nobody waited for that.
-    pub fn settle(
+    /// Takes in what became of a [`Notify`]. `None`: it was not under way.
+    pub(super) fn settle(
         &mut self,
         notified: &Notified,
         now: Mono,
         jitter: &mut Jitter,
-    ) -> Option<(Vec<Notification>, bool)> {
-        let queue = self
-            .queues
-            .get_mut(usize::from(notified.monitor))?
-            .as_mut()?;
-        match queue.state {
-            State::InFlight { batch } if batch == notified.batch => {}
-            _ => return None,
-        }
+    ) -> Option<SettledEvents> {
+        let receiver = self.receivers.get_mut(usize::from(notified.monitor))?;
+        let lane = &mut receiver.as_mut()?.lane;
+        let len = lane.end_batch(notified.batch)?;
         let refused = notified.refused.iter().map(|(run, _)| *run);
         let done: HashSet<RunKey> = notified.taken.iter().copied().chain(refused).collect();
-        let was_troubled = queue.failures > 0;
         if done.is_empty() && notified.trouble.is_none() {
-            // All of it was forgotten on its way, and its receiver has heard nothing.
-            queue.state = State::Idle;
-            return Some((Vec::new(), false));
+            // Its runs were all forgotten on the way, and the receiver has heard nothing.
+            let (gone, was_troubled) = (Vec::new(), false);
+            return Some(SettledEvents { gone, was_troubled });
         }
-        let (mut gone, mut passed) = (Vec::with_capacity(done.len()), Vec::new());
-        // It was the front; what was restored meanwhile may stand between.
-        while gone.len() < done.len()
-            && let Some(first) = queue.waiting.pop_front()
-        {
-            match done.contains(&first.run) {
-                true => gone.push(first),
-                false => passed.push(first),
-            }
+        let was_troubled = lane.failures() > 0;
+        let gone = lane.take(len, |event| done.contains(&event.run));
+        if !done.is_empty() {
+            // A receiver that accepts some of them is recovering.
+            lane.succeeded();
         }
-        for first in passed.into_iter().rev() {
-            queue.waiting.push_front(first);
+        if let Some(trouble) = &notified.trouble {
+            lane.failed(0, trouble.retry_after, now, jitter);
         }
-        queue.state = match &notified.trouble {
-            None => {
-                queue.failures = 0;
-                State::Idle
-            }
-            Some(trouble) => {
-                // Who takes some of them is getting on.
-                let so_far = if done.is_empty() { queue.failures } else { 0 };
-                queue.failures = so_far.saturating_add(1);
-                let asked = trouble.retry_after;
-                State::Again(Again::after(asked, queue.failures, now, jitter))
-            }
-        };
-        self.len -= gone.len();
-        self.bytes -= gone.iter().map(Notification::stored_bytes).sum::<usize>();
-        Some((gone, was_troubled))
+        Some(SettledEvents { gone, was_troubled })
     }
 
-    /// Whether it is worth a note that a receiver refuses an event: once in a while, for it may refuse them all.
-    pub fn refusal_is_news(&mut self, monitor: u16, now: Mono) -> bool {
-        let queue = self.queues.get_mut(usize::from(monitor));
-        let Some(queue) = queue.and_then(Option::as_mut) else {
-            return false;
-        };
-        let is_old = |at: Mono| now.since(at) >= SAME_TROUBLE_NOTED_EVERY;
-        let is_news = queue.refusal_noted.is_none_or(is_old);
-        if is_news {
-            queue.refusal_noted = Some(now);
-        }
-        is_news
-    }
-
-    /// The same of a receiver that takes nothing now: when that begins, and when there is another reason.
-    pub fn trouble_is_news(
-        &mut self,
-        monitor: u16,
-        reason: &str,
-        was_troubled: bool,
-        now: Mono,
-    ) -> bool {
-        let queue = self.queues.get_mut(usize::from(monitor));
-        let Some(queue) = queue.and_then(Option::as_mut) else {
-            return false;
-        };
-        let is_other = |(at, known): &(Mono, Box<str>)| {
-            **known != *reason && now.since(*at) >= SAME_TROUBLE_NOTED_EVERY
-        };
-        let is_news = !was_troubled || queue.trouble_noted.as_ref().is_none_or(is_other);
-        if is_news {
-            queue.trouble_noted = Some((now, reason.into()));
-        }
-        is_news
+    /// What was noted of a receiver's trouble.
+    pub(super) fn news_mut(&mut self, monitor: u16) -> Option<&mut ReceiverNews> {
+        let receiver = self.receivers.get_mut(usize::from(monitor))?;
+        receiver.as_mut().map(|receiver| &mut receiver.news)
     }
 
     /// Holds what must always be true.
-    pub fn check_invariants(&self) {
-        assert_eq!(self.iter().count(), self.len, "they are counted");
-        let bytes = self.iter().map(Notification::stored_bytes);
-        assert_eq!(bytes.sum::<usize>(), self.bytes, "their bytes are counted");
-        let stranded = self.stranded.iter().map(Notification::stored_bytes);
-        assert_eq!(stranded.sum::<usize>(), self.stranded_bytes);
-        for queue in self.queues.iter().flatten() {
-            let mut pairs = queue.waiting.iter().zip(queue.waiting.iter().skip(1));
-            // Two instances may have given the same number, to two runs.
-            assert!(pairs.all(|(a, b)| a.sequence <= b.sequence));
+    pub(super) fn check_invariants(&self) {
+        for lane in self.lanes().chain([&self.stranded]) {
+            lane.check_invariants();
         }
     }
 
-    fn count(&mut self) {
-        let (len, bytes) = self.iter().fold((0, 0), |(len, bytes), it| {
-            (len + 1, bytes + it.stored_bytes())
-        });
-        (self.len, self.bytes) = (len, bytes);
-        let stranded = self.stranded.iter().map(Notification::stored_bytes);
-        self.stranded_bytes = stranded.sum();
+    fn lanes(&self) -> impl Iterator<Item = &Lane<Notification>> {
+        self.receivers.iter().flatten().map(|receiver| &receiver.lane)
     }
 
-    fn queue(&self, monitor: u16) -> Option<&Queue> {
-        self.queues.get(usize::from(monitor))?.as_ref()
+    fn waiting_bytes(&self) -> usize {
+        self.lanes().map(Lane::bytes).sum()
     }
 }
 
@@ -338,8 +252,8 @@ mod tests {
     }
 
     fn told(all: &mut Notifications, monitor: u16, n: u8) -> Option<Notification> {
-        let name = all.receiver(monitor)?.clone();
-        let told = all.push(run(n), name, vec![n; 3].into());
+        let name = all.name_of(monitor)?.clone();
+        let told = all.push(run(n), name, vec![n; 3].into(), secs(0));
         all.check_invariants();
         Some(told)
     }
@@ -367,7 +281,7 @@ mod tests {
         };
         let settled = all.settle(&notified, secs(at), &mut Jitter::new(1));
         all.check_invariants();
-        settled.map(|(gone, troubled)| (gone.len(), troubled))
+        settled.map(|settled| (settled.gone.len(), settled.was_troubled))
     }
 
     #[test]
@@ -411,7 +325,7 @@ mod tests {
         let again = all.next(secs(1), false).unwrap();
         assert_eq!(again.notifications, first.notifications[1..]);
         assert_eq!(settled(&mut all, &again, &[2, 3], None, 1), Some((2, true)));
-        assert!(all.is_empty());
+        assert_eq!(all.len(), 0);
         assert_eq!((all.bytes(), all.next_deadline(false)), (0, None));
     }
 
@@ -445,8 +359,8 @@ mod tests {
             monitor: monitor.into(),
             bytes: vec![n].into(),
         };
-        assert!(all.restore(stored(7, 7, "a")));
-        assert!(!all.restore(stored(8, 8, "gone")));
+        assert!(all.restore(stored(7, 7, "a"), secs(0)));
+        assert!(!all.restore(stored(8, 8, "gone"), secs(0)));
         assert_eq!((all.len(), all.waiting()), (3, 2));
         assert_eq!(runs(&all.next(secs(0), false).unwrap()), [run(7), run(1)]);
         assert_eq!(all.iter().count(), 3, "it stays stored");

@@ -1,39 +1,45 @@
-//! The outbox: finished spans on their way to the collector.
+//! The outbox: finished spans that the collector has not acknowledged.
 //!
 //! ```text
 //! push -> waiting -> batch in flight -> delivered
 //!            ^            |   |
-//!            +-- retry ---+   +-> set aside (the collector will never take it)
+//!            +-- retry ---+   +-> refused for good
 //! ```
 //!
-//! Spans leave in the order in which they were finished, one batch at a time. A batch is the front of the queue and
-//! stays there until the collector has acknowledged it, so a re-send is the same spans, encoded once, byte for byte.
-//! Nothing is ever dropped: when the outbox is full, the core stops polling.
+//! Spans leave in the order in which they were finished, in one [`Lane`]. No span is dropped because there are too many:
+//! when the outbox is full, the core stops polling.
 
-use super::backoff::{Again, Jitter};
+use super::backoff::Jitter;
 use super::ids::RunKey;
+use super::lane::{LaneItem, Lane, Sequence};
 use super::limits;
 use super::time::Mono;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A finished span as it goes onto the wire.
+/// A finished span, encoded for OTLP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedSpan {
-    /// Its place in the order of completion; also its name where it is stored.
+    /// Its place in the order of completion. It is part of its key in the store.
     pub sequence: u64,
     /// The run it belongs to.
     pub run: RunKey,
-    /// The monitor under whose resource it goes; none: under the process's.
+    /// The monitor whose resource it is exported with. `None`: farspan's own resource.
     pub monitor: Option<Arc<str>>,
     /// The encoded span. It never changes.
     pub bytes: Arc<[u8]>,
 }
 
-impl EncodedSpan {
-    /// What it takes where it is stored, beside [`limits::STORED_KEYS_BYTES`].
-    pub fn stored_bytes(&self) -> usize {
+impl LaneItem for EncodedSpan {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn run(&self) -> RunKey {
+        self.run
+    }
+
+    fn stored_bytes(&self) -> usize {
         let named = |monitor: &Arc<str>| monitor.len() + limits::STORED_SEQUENCE_BYTES;
         self.bytes.len() + self.monitor.as_ref().map_or(0, named)
     }
@@ -42,7 +48,7 @@ impl EncodedSpan {
 /// Spans that go to the collector in one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Which batch an [`ExportOutcome`] speaks of.
+    /// Its number.
     pub id: u64,
     /// Not empty, in the order of completion.
     pub spans: Vec<EncodedSpan>,
@@ -51,28 +57,28 @@ pub struct Batch {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportOutcome {
-    /// The collector has it; `rejected` spans of it were thrown away there (OTLP partial success), with a message.
+    /// The collector has it, and dropped `rejected` spans of it (OTLP partial success).
     Delivered {
-        /// Spans the collector took and threw away.
+        /// How many spans the collector dropped.
         rejected: u64,
         /// The collector's reason or warning; may be empty.
         message: Box<str>,
     },
     /// The request was too large for the collector (413).
     TooLarge {
-        /// What it said.
+        /// The collector's answer, or what is wrong.
         message: Box<str>,
     },
     /// The collector will never take this batch.
     Rejected {
-        /// What it said.
+        /// The collector's answer, or what is wrong.
         message: Box<str>,
     },
-    /// It may take it later.
+    /// The collector may take it later.
     Retry {
         /// What went wrong.
         reason: Box<str>,
-        /// When the collector wants to be asked again.
+        /// The pause that the collector asks for.
         retry_after: Option<Duration>,
     },
 }
@@ -80,92 +86,45 @@ pub enum ExportOutcome {
 /// When batches are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPolicy {
-    /// How long a span waits for company.
+    /// How long a span waits for others to share its request.
     pub schedule_delay: Duration,
     /// Spans in one request, at least 1.
     pub spans_max: usize,
-    /// Spans that may wait before polls do.
+    /// With so many spans in the outbox polls wait.
     pub queue_max: usize,
-}
-
-/// What an outcome came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// These may be forgotten.
-    Delivered(Vec<EncodedSpan>),
-    /// These were set aside.
-    SetAside(Vec<EncodedSpan>),
-    /// The batch is halved and goes again.
-    Split,
-    /// It goes again after this pause.
-    Later(Duration),
-    /// The outcome was of no batch in flight.
-    Stale,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     policy: BatchPolicy,
-    queue: VecDeque<Waiting>,
-    bytes: usize,
-    next_sequence: u64,
-    next_batch: u64,
-    state: State,
-    /// Halved by a 413, grows again with each delivery.
+    lane: Lane<EncodedSpan>,
+    sequence: Sequence,
+    /// Spans in one request: halved by a 413, grows again with each delivery.
     spans_max: usize,
-    failures: u32,
-    set_aside: VecDeque<EncodedSpan>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    span: EncodedSpan,
-    since: Mono,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum State {
-    Idle,
-    /// The first `len` spans are with the exporter.
-    InFlight {
-        batch: u64,
-        len: usize,
-    },
-    /// The first `len` spans go again.
-    Again {
-        len: usize,
-        again: Again,
-    },
 }
 
 impl Outbox {
     /// An empty one, whose spans are numbered from `first_sequence`.
-    pub fn new(policy: BatchPolicy, first_sequence: u64) -> Self {
+    pub(super) fn new(policy: BatchPolicy, first_sequence: u64) -> Self {
         Outbox {
             policy,
-            queue: VecDeque::new(),
-            bytes: 0,
-            next_sequence: first_sequence,
-            next_batch: 0,
-            state: State::Idle,
+            lane: Lane::new(),
+            sequence: Sequence::from(first_sequence),
             spans_max: policy.spans_max,
-            failures: 0,
-            set_aside: VecDeque::new(),
         }
     }
 
     /// Takes a finished span, encoded, and gives it its place.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         run: RunKey,
         monitor: Option<Arc<str>>,
         bytes: Arc<[u8]>,
         now: Mono,
     ) -> EncodedSpan {
-        let sequence = self.next_sequence;
         let span = EncodedSpan {
-            sequence,
+            sequence: self.sequence.next(),
             run,
             monitor,
             bytes,
@@ -174,203 +133,127 @@ impl Outbox {
         span
     }
 
-    /// Takes a span that was stored, by an earlier run or another instance, to its place in the order.
-    pub fn restore(&mut self, span: EncodedSpan, now: Mono) {
-        self.next_sequence = self.next_sequence.max(span.sequence.saturating_add(1));
-        self.bytes += span.stored_bytes();
-        // A batch that was made stays as it is.
-        let batch = self.batch_len();
-        let mut place = self.queue.len();
-        while place > batch && self.queue[place - 1].span.sequence > span.sequence {
-            place -= 1;
-        }
-        self.queue.insert(place, Waiting { span, since: now });
+    /// Takes a span that was stored, by an earlier start or another instance, to its place in the order.
+    pub(super) fn restore(&mut self, span: EncodedSpan, now: Mono) {
+        self.sequence.seen(span.sequence);
+        self.lane.insert(span, now);
     }
 
-    /// Forgets the spans of runs that are another's now. A batch with the exporter is less these: they are the same
-    /// bytes wherever they come from, and nothing is said here of what becomes of them.
-    pub fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
-        let batch = self.batch_len();
-        let lost = |w: &Waiting| is_lost(w.span.run);
-        let kept = batch - self.queue.iter().take(batch).filter(|w| lost(w)).count();
-        self.queue.retain(|w| !lost(w));
-        self.bytes = self.queue.iter().map(|w| w.span.stored_bytes()).sum();
-        self.state = match self.state {
-            State::InFlight { batch, .. } if kept > 0 => State::InFlight { batch, len: kept },
-            State::Again { again, .. } if kept > 0 => State::Again { len: kept, again },
-            _ => State::Idle,
-        };
+    /// Forgets the spans of runs that another instance owns, those of a batch with the exporter too: they are the same
+    /// bytes whoever sends them.
+    pub(super) fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
+        self.lane.forget(is_lost);
+        self.lane.end_empty_batch();
     }
 
-    /// All that is not acknowledged, in its order.
-    pub fn iter(&self) -> impl Iterator<Item = &EncodedSpan> {
-        self.queue.iter().map(|w| &w.span)
+    /// All spans, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &EncodedSpan> {
+        self.lane.iter()
     }
 
-    /// Spans not yet acknowledged.
-    pub fn len(&self) -> usize {
-        self.queue.len()
+    /// How many spans there are.
+    pub(super) fn len(&self) -> usize {
+        self.lane.len()
     }
 
-    /// Whether everything was acknowledged.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Bytes not yet acknowledged, as they are stored.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Their bytes, as they are stored.
+    pub(super) fn bytes(&self) -> usize {
+        self.lane.bytes()
     }
 
     /// Whether so much waits that nothing should be added.
-    pub fn is_full(&self) -> bool {
-        self.bytes >= limits::OUTBOX_BYTES_MAX || self.queue.len() >= self.policy.queue_max
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes() >= limits::OUTBOX_BYTES_MAX || self.len() >= self.policy.queue_max
     }
 
     /// Whether enough has gone for polls to go on: well below full, or they would stop and go with every batch.
-    pub fn has_room_again(&self) -> bool {
-        self.bytes <= limits::OUTBOX_BYTES_MAX / 2 && self.queue.len() <= self.policy.queue_max / 2
+    pub(super) fn has_room_again(&self) -> bool {
+        self.bytes() <= limits::OUTBOX_BYTES_MAX / 2 && self.len() <= self.policy.queue_max / 2
     }
 
-    /// Attempts in a row that failed.
-    pub fn failures(&self) -> u32 {
-        self.failures
+    /// Whether the last attempt to deliver failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.lane.failures() > 0
     }
 
-    /// The spans that the collector refused for good, the latest [`limits::SET_ASIDE_MAX`] of them.
-    pub fn set_aside(&self) -> impl ExactSizeIterator<Item = &EncodedSpan> {
-        self.set_aside.iter()
-    }
-
-    /// The batch that is due, if one is. `hurry`: do not wait for company, and for no longer between two attempts
-    /// than after the first failure, unless the collector asked for it.
-    pub fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
-        let len = match self.state {
-            State::InFlight { .. } => return None,
-            State::Again { again, .. } if now < again.at(hurry) => return None,
-            State::Again { len, .. } => len,
-            State::Idle if self.due(now, hurry) => self.front_len(),
-            State::Idle => return None,
+    /// The batch that is due, if one is. `hurry`: wait for no other spans, and between two attempts for no longer than
+    /// after the first failure, unless the collector asked for it.
+    pub(super) fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
+        let (policy, spans_max) = (self.policy, self.spans_max);
+        let new_len = |lane: &Lane<EncodedSpan>| {
+            let is_due = |since: Mono| {
+                hurry
+                    || lane.len() >= spans_max
+                    || lane.bytes() >= limits::BATCH_BYTES_MAX
+                    || now >= since + policy.schedule_delay
+            };
+            if lane.first_since().is_some_and(is_due) {
+                front_len(lane, spans_max)
+            } else {
+                0
+            }
         };
-        let id = self.next_batch;
-        self.next_batch += 1;
-        self.state = State::InFlight { batch: id, len };
-        let spans = self.queue.iter().take(len).map(|w| w.span.clone());
-        Some(Batch {
-            id,
-            spans: spans.collect(),
-        })
+        let (id, spans) = self.lane.next(now, hurry, new_len)?;
+        Some(Batch { id, spans })
     }
 
     /// When [`next_batch`](Self::next_batch) has something next, as far as is known now.
-    pub fn next_deadline(&self, hurry: bool) -> Option<Mono> {
-        match self.state {
-            State::InFlight { .. } => None,
-            State::Again { again, .. } => Some(again.at(hurry)),
-            State::Idle => Some(self.queue.front()?.since + self.policy.schedule_delay),
+    pub(super) fn next_deadline(&self, hurry: bool) -> Option<Mono> {
+        if self.lane.is_in_flight() {
+            return None;
         }
+        self.lane
+            .again_at(hurry)
+            .or_else(|| Some(self.lane.first_since()? + self.policy.schedule_delay))
     }
 
-    /// Takes in what became of a batch.
-    pub fn settle(
+    /// Takes in what became of a batch. Returns the spans that the collector has, or will never take; none when they go
+    /// again. `None`: no such batch is in flight.
+    pub(super) fn settle(
         &mut self,
         batch: u64,
         outcome: &ExportOutcome,
         now: Mono,
         jitter: &mut Jitter,
-    ) -> Settled {
-        let len = match self.state {
-            State::InFlight { batch: id, len } if id == batch => len,
-            _ => return Settled::Stale,
-        };
-        self.state = State::Idle;
+    ) -> Option<Vec<EncodedSpan>> {
+        let len = self.lane.end_batch(batch)?;
         match outcome {
-            ExportOutcome::Delivered { .. } => {
-                self.failures = 0;
-                // Slowly: a collector whose limit stays would else refuse every second request.
-                let growth = (self.policy.spans_max / 32).max(1);
-                self.spans_max = (self.spans_max + growth).min(self.policy.spans_max);
-                Settled::Delivered(self.take_front(len))
-            }
             ExportOutcome::TooLarge { .. } if len > 1 => {
                 self.spans_max = len / 2;
-                // What was restored meanwhile stands behind the whole batch.
-                let behind = &mut self.queue.make_contiguous()[len / 2..];
-                behind.sort_by_key(|waiting| waiting.span.sequence);
-                self.state = State::Again {
-                    len: len / 2,
-                    again: Again::at_once(now),
-                };
-                Settled::Split
-            }
-            ExportOutcome::TooLarge { .. } | ExportOutcome::Rejected { .. } => {
-                self.failures = 0;
-                let spans = self.take_front(len);
-                self.set_aside.extend(spans.iter().cloned());
-                let excess = self.set_aside.len().saturating_sub(limits::SET_ASIDE_MAX);
-                self.set_aside.drain(..excess);
-                Settled::SetAside(spans)
+                self.lane.shorten(len / 2, now);
+                return Some(Vec::new());
             }
             ExportOutcome::Retry { retry_after, .. } => {
-                self.failures = self.failures.saturating_add(1);
-                let again = Again::after(*retry_after, self.failures, now, jitter);
-                self.state = State::Again { len, again };
-                Settled::Later(again.at(false).since(now))
+                self.lane.failed(len, *retry_after, now, jitter);
+                return Some(Vec::new());
+            }
+            ExportOutcome::TooLarge { .. } | ExportOutcome::Rejected { .. } => {}
+            ExportOutcome::Delivered { .. } => {
+                // Slowly: a collector whose limit stays would otherwise refuse every second request.
+                let growth = (self.policy.spans_max / 32).max(1);
+                self.spans_max = (self.spans_max + growth).min(self.policy.spans_max);
             }
         }
+        self.lane.succeeded();
+        Some(self.lane.take(len, |_| true))
     }
 
     /// Holds what must always be true.
-    pub fn check_invariants(&self) {
-        let bytes: usize = self.queue.iter().map(|w| w.span.stored_bytes()).sum();
-        assert_eq!(bytes, self.bytes, "the bytes are counted");
-        let batch = self.batch_len();
-        let sequences = || self.iter().map(|span| span.sequence);
-        // Two instances may have given the same number, to spans of two runs.
-        let in_order = |(a, b): (u64, u64)| a <= b;
-        let mut behind = sequences().skip(batch).zip(sequences().skip(batch + 1));
-        assert!(behind.all(in_order));
-        if let State::InFlight { len, .. } | State::Again { len, .. } = self.state {
-            assert!(len >= 1 && len <= self.queue.len(), "a batch is the front");
-            assert!(len <= self.policy.spans_max);
-        }
+    pub(super) fn check_invariants(&self) {
+        self.lane.check_invariants();
+        assert!(self.lane.batch_len() <= self.policy.spans_max);
         assert!(self.spans_max >= 1 && self.spans_max <= self.policy.spans_max);
-        assert!(self.set_aside.len() <= limits::SET_ASIDE_MAX);
     }
+}
 
-    /// Spans at the front that are a batch already.
-    fn batch_len(&self) -> usize {
-        match self.state {
-            State::Idle => 0,
-            State::InFlight { len, .. } | State::Again { len, .. } => len,
-        }
-    }
-
-    fn due(&self, now: Mono, hurry: bool) -> bool {
-        let Some(first) = self.queue.front() else {
-            return false;
-        };
-        hurry
-            || self.queue.len() >= self.spans_max
-            || self.bytes >= limits::BATCH_BYTES_MAX
-            || now >= first.since + self.policy.schedule_delay
-    }
-
-    fn front_len(&self) -> usize {
-        let mut bytes = 0;
-        let fits = self.queue.iter().take(self.spans_max).take_while(|w| {
-            bytes += w.span.bytes.len();
-            bytes <= limits::BATCH_BYTES_MAX
-        });
-        // A span larger than a batch may be goes alone.
-        fits.count().max(1)
-    }
-
-    fn take_front(&mut self, len: usize) -> Vec<EncodedSpan> {
-        let spans: Vec<EncodedSpan> = self.queue.drain(..len).map(|w| w.span).collect();
-        self.bytes -= spans.iter().map(EncodedSpan::stored_bytes).sum::<usize>();
-        spans
-    }
+/// How many spans from the front make a batch: as many as its bounds allow. A span larger than a batch may be goes alone.
+fn front_len(lane: &Lane<EncodedSpan>, spans_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = lane.iter().take(spans_max).take_while(|span| {
+        bytes += span.bytes.len();
+        bytes <= limits::BATCH_BYTES_MAX
+    });
+    fits.count().max(1)
 }
 
 #[cfg(test)]
@@ -403,10 +286,10 @@ mod tests {
         spans.iter().map(|s| s.sequence).collect()
     }
 
-    fn settle(outbox: &mut Outbox, batch: &Batch, outcome: ExportOutcome, now: Mono) -> Settled {
+    fn settle(outbox: &mut Outbox, batch: &Batch, outcome: ExportOutcome, now: Mono) -> Vec<EncodedSpan> {
         let settled = outbox.settle(batch.id, &outcome, now, &mut Jitter::new(0));
         outbox.check_invariants();
-        settled
+        settled.unwrap()
     }
 
     fn delivered() -> ExportOutcome {
@@ -439,7 +322,7 @@ mod tests {
         assert_eq!(sequences(&batch.spans), [0, 1, 1]);
         assert_eq!(batch.spans[2], other);
         settle(&mut outbox, &batch, delivered(), secs(5));
-        assert!(outbox.is_empty());
+        assert_eq!(outbox.len(), 0);
     }
 
     #[test]
@@ -532,14 +415,14 @@ mod tests {
             message: "413".into(),
         };
         let four = outbox.next_batch(secs(0), false).unwrap();
-        assert_eq!(settle(&mut outbox, &four, large(), secs(0)), Settled::Split);
+        assert_eq!(settle(&mut outbox, &four, large(), secs(0)), []);
         let two = outbox.next_batch(secs(0), false).unwrap();
         assert_eq!(sequences(&two.spans), [0, 1]);
         settle(&mut outbox, &two, large(), secs(0));
         let one = outbox.next_batch(secs(0), false).unwrap();
         assert_eq!(sequences(&one.spans), [0]);
-        let aside = settle(&mut outbox, &one, large(), secs(0));
-        assert!(matches!(aside, Settled::SetAside(spans) if sequences(&spans) == [0]));
+        let refused = settle(&mut outbox, &one, large(), secs(0));
+        assert_eq!(sequences(&refused), [0]);
         let next = outbox.next_batch(secs(0), false).unwrap();
         assert_eq!(sequences(&next.spans), [1]);
         settle(&mut outbox, &next, delivered(), secs(0));
@@ -554,8 +437,7 @@ mod tests {
         let outcome = ExportOutcome::Rejected {
             message: "400".into(),
         };
-        settle(&mut outbox, &first, outcome, secs(0));
-        assert_eq!(outbox.set_aside().len(), 4);
+        assert_eq!(settle(&mut outbox, &first, outcome, secs(0)).len(), 4);
         assert_eq!(
             sequences(&outbox.next_batch(secs(0), true).unwrap().spans),
             [4]
@@ -567,10 +449,8 @@ mod tests {
         let mut outbox = outbox_of(1);
         let batch = outbox.next_batch(secs(0), true).unwrap();
         settle(&mut outbox, &batch, retry(None), secs(0));
-        assert_eq!(
-            settle(&mut outbox, &batch, delivered(), secs(0)),
-            Settled::Stale
-        );
+        let late = outbox.settle(batch.id, &delivered(), secs(0), &mut Jitter::new(0));
+        assert_eq!(late, None);
         assert_eq!(outbox.len(), 1);
     }
 
@@ -588,7 +468,7 @@ mod tests {
         assert_eq!(outbox.next_batch(secs(0), false).unwrap().spans.len(), 1);
     }
 
-    /// Whatever the collector does, every span is delivered once or set aside once, in order.
+    /// Whatever the collector does, every span is delivered or refused once, in order.
     #[test]
     fn nothing_is_lost_doubled_or_reordered() {
         arbtest::arbtest(|u| {
@@ -614,19 +494,12 @@ mod tests {
                     2 => ExportOutcome::TooLarge { message: "".into() },
                     _ => ExportOutcome::Rejected { message: "".into() },
                 };
-                match settle(&mut outbox, &batch, outcome, secs(now)) {
-                    Settled::Delivered(spans) | Settled::SetAside(spans) => done.extend(spans),
-                    Settled::Split | Settled::Later(_) => {}
-                    Settled::Stale => panic!("it was in flight"),
-                }
+                done.extend(settle(&mut outbox, &batch, outcome, secs(now)));
             }
-            while !outbox.is_empty() {
+            while outbox.len() > 0 {
                 now += 100;
                 let batch = outbox.next_batch(secs(now), true).unwrap();
-                match settle(&mut outbox, &batch, delivered(), secs(now)) {
-                    Settled::Delivered(spans) => done.extend(spans),
-                    other => panic!("{other:?}"),
-                }
+                done.extend(settle(&mut outbox, &batch, delivered(), secs(now)));
             }
             assert_eq!(sequences(&done), (0..pushed).collect::<Vec<u64>>());
             Ok(())

@@ -51,3 +51,35 @@ impl OddityNews {
         self.noted.len() < ODDITIES_MAX && self.noted.insert(what.into())
     }
 }
+
+/// What was noted of the trouble of one receiver of finished events.
+#[derive(Debug, Default)]
+pub(super) struct ReceiverNews {
+    refusal: Option<Mono>,
+    trouble: Option<(Mono, Box<str>)>,
+}
+
+impl ReceiverNews {
+    /// The receiver has refused an event for good. Whether that is worth a note: it may refuse them all.
+    pub(super) fn refusal_is_news(&mut self, now: Mono) -> bool {
+        let is_news = self
+            .refusal
+            .is_none_or(|at| now.since(at) >= SAME_TROUBLE_NOTED_EVERY);
+        if is_news {
+            self.refusal = Some(now);
+        }
+        is_news
+    }
+
+    /// The receiver accepts nothing now. Whether that is worth a note: when it begins, and when there is another reason.
+    pub(super) fn trouble_is_news(&mut self, reason: &str, was_troubled: bool, now: Mono) -> bool {
+        let is_other = |(at, known): &(Mono, Box<str>)| {
+            **known != *reason && now.since(*at) >= SAME_TROUBLE_NOTED_EVERY
+        };
+        let is_news = !was_troubled || self.trouble.as_ref().is_none_or(is_other);
+        if is_news {
+            self.trouble = Some((now, reason.into()));
+        }
+        is_news
+    }
+}

@@ -1,0 +1,261 @@
+//! A lane: items on their way to one receiver, in order, one batch at a time.
+//!
+//! ```text
+//! insert -> waiting -> the batch under way -> taken
+//!              ^                 |
+//!              +----- again -----+
+//! ```
+//!
+//! A batch is the front of the lane and stays there until its receiver has taken it, so that what goes again is the same
+//! items, encoded once, byte for byte.
+
+use super::backoff::{Again, Jitter};
+use super::ids::RunKey;
+use super::time::Mono;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What travels in a lane.
+pub(super) trait LaneItem: Clone {
+    /// Its place in the order.
+    fn sequence(&self) -> u64;
+    /// The run that it is about.
+    fn run(&self) -> RunKey;
+    /// What it takes in the store, beside [`STORED_KEYS_BYTES`](super::limits::STORED_KEYS_BYTES).
+    fn stored_bytes(&self) -> usize;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lane<T> {
+    queue: VecDeque<Waiting<T>>,
+    bytes: usize,
+    next_batch: u64,
+    front: Front,
+    /// Attempts in a row that failed.
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    item: T,
+    since: Mono,
+}
+
+/// What the first items of a lane are doing.
+#[derive(Clone, Copy, Debug)]
+enum Front {
+    /// They wait like the others.
+    Idle,
+    /// The first `len` are under way. None is left of a batch whose runs were all forgotten.
+    InFlight { batch: u64, len: usize },
+    /// The first `len` go again, as one batch. 0: the next batch is made anew.
+    Again { len: usize, again: Again },
+}
+
+impl<T: LaneItem> Lane<T> {
+    /// An empty lane.
+    pub(super) fn new() -> Self {
+        Lane {
+            queue: VecDeque::new(),
+            bytes: 0,
+            next_batch: 0,
+            front: Front::Idle,
+            failures: 0,
+        }
+    }
+
+    /// Takes an item to its place in the order, behind the batch.
+    pub(super) fn insert(&mut self, item: T, now: Mono) {
+        self.bytes += item.stored_bytes();
+        let batch = self.batch_len();
+        let mut place = self.queue.len();
+        while place > batch && self.queue[place - 1].item.sequence() > item.sequence() {
+            place -= 1;
+        }
+        self.queue.insert(place, Waiting { item, since: now });
+    }
+
+    /// Forgets the items of these runs, those of the batch too. Its receiver may have them all the same.
+    pub(super) fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
+        let (batch, mut place, mut left) = (self.batch_len(), 0, 0);
+        self.queue.retain(|waiting| {
+            let kept = !is_lost(waiting.item.run());
+            left += usize::from(kept && place < batch);
+            place += 1;
+            kept
+        });
+        self.bytes = self.iter().map(LaneItem::stored_bytes).sum();
+        self.front = match self.front {
+            Front::InFlight { batch, .. } => Front::InFlight { batch, len: left },
+            Front::Again { again, .. } if left > 0 || batch == 0 => Front::Again { len: left, again },
+            Front::Again { .. } | Front::Idle => Front::Idle,
+        };
+    }
+
+    /// All items, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.queue.iter().map(|waiting| &waiting.item)
+    }
+
+    /// How many items there are.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Their bytes, as they are stored.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Since when the first item waits.
+    pub(super) fn first_since(&self) -> Option<Mono> {
+        self.queue.front().map(|waiting| waiting.since)
+    }
+
+    /// Attempts in a row that failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether a batch is under way.
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.front, Front::InFlight { .. })
+    }
+
+    /// Items at the front that are a batch.
+    pub(super) fn batch_len(&self) -> usize {
+        match self.front {
+            Front::Idle => 0,
+            Front::InFlight { len, .. } | Front::Again { len, .. } => len,
+        }
+    }
+
+    /// The next batch and its number, if one may go. `len_of`: how many items a new batch has, 0 if none is due. `hurry`
+    /// makes our own pauses after failures short.
+    pub(super) fn next(
+        &mut self,
+        now: Mono,
+        hurry: bool,
+        len_of: impl FnOnce(&Self) -> usize,
+    ) -> Option<(u64, Vec<T>)> {
+        let len = match self.front {
+            Front::InFlight { .. } => return None,
+            Front::Again { again, .. } if now < again.at(hurry) => return None,
+            Front::Again { len, .. } if len > 0 => len,
+            Front::Again { .. } | Front::Idle => len_of(self),
+        };
+        if len == 0 {
+            return None;
+        }
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.front = Front::InFlight { batch, len };
+        let items = self.iter().take(len).cloned();
+        Some((batch, items.collect()))
+    }
+
+    /// When the pause after a failure ends.
+    pub(super) fn again_at(&self, hurry: bool) -> Option<Mono> {
+        match self.front {
+            Front::Again { again, .. } => Some(again.at(hurry)),
+            Front::Idle | Front::InFlight { .. } => None,
+        }
+    }
+
+    /// The batch of this number is under way no more: how many items are left of it. `None`: it was not under way.
+    pub(super) fn end_batch(&mut self, batch: u64) -> Option<usize> {
+        match self.front {
+            Front::InFlight { batch: id, len } if id == batch => {
+                self.front = Front::Idle;
+                Some(len)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives up the batch under way if nothing is left of it.
+    pub(super) fn end_empty_batch(&mut self) {
+        if let Front::InFlight { len: 0, .. } = self.front {
+            self.front = Front::Idle;
+        }
+    }
+
+    /// Takes those of the first `len` items out that are done.
+    pub(super) fn take(&mut self, len: usize, is_done: impl Fn(&T) -> bool) -> Vec<T> {
+        let front = self.queue.drain(..len);
+        let (done, left): (Vec<_>, Vec<_>) = front.partition(|waiting| is_done(&waiting.item));
+        let is_part = !left.is_empty();
+        for waiting in left.into_iter().rev() {
+            self.queue.push_front(waiting);
+        }
+        if is_part {
+            self.sort(0);
+        }
+        let done: Vec<T> = done.into_iter().map(|waiting| waiting.item).collect();
+        self.bytes -= done.iter().map(LaneItem::stored_bytes).sum::<usize>();
+        done
+    }
+
+    /// The receiver takes items.
+    pub(super) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The receiver takes nothing now: the first `len` items go again together after a pause, which may be `asked` for.
+    pub(super) fn failed(
+        &mut self,
+        len: usize,
+        asked: Option<Duration>,
+        now: Mono,
+        jitter: &mut Jitter,
+    ) {
+        self.failures = self.failures.saturating_add(1);
+        let again = Again::after(asked, self.failures, now, jitter);
+        self.front = Front::Again { len, again };
+    }
+
+    /// The first `len` items go again at once; what was behind them in their batch is no batch any more.
+    pub(super) fn shorten(&mut self, len: usize, now: Mono) {
+        // What was inserted meanwhile stands behind the whole batch.
+        self.sort(len);
+        let again = Again::at_once(now);
+        self.front = Front::Again { len, again };
+    }
+
+    /// Holds what must always be true.
+    pub(super) fn check_invariants(&self) {
+        let bytes = self.iter().map(LaneItem::stored_bytes);
+        assert_eq!(bytes.sum::<usize>(), self.bytes, "the bytes are counted");
+        let batch = self.batch_len();
+        assert!(batch <= self.queue.len(), "a batch is the front");
+        // Two instances may have given the same number, to items of two runs.
+        let sequences = || self.iter().skip(batch).map(LaneItem::sequence);
+        assert!(sequences().zip(sequences().skip(1)).all(|(a, b)| a <= b));
+    }
+
+    fn sort(&mut self, from: usize) {
+        self.queue.make_contiguous()[from..].sort_by_key(|waiting| waiting.item.sequence());
+    }
+}
+
+/// Numbers for the items of one or more lanes: each is greater than all before it.
+#[derive(Debug)]
+pub(super) struct Sequence(u64);
+
+impl Sequence {
+    /// The first number.
+    pub(super) fn from(first: u64) -> Self {
+        Sequence(first)
+    }
+
+    /// The next number. It counts once it was [`seen`](Self::seen).
+    pub(super) fn next(&self) -> u64 {
+        self.0
+    }
+
+    /// An item has this number.
+    pub(super) fn seen(&mut self, number: u64) {
+        self.0 = self.0.max(number.saturating_add(1));
+    }
+}
