@@ -88,7 +88,9 @@ impl<T: LaneItem> Lane<T> {
         self.bytes = self.iter().map(LaneItem::stored_bytes).sum();
         self.front = match self.front {
             Front::InFlight { batch, .. } => Front::InFlight { batch, len: left },
-            Front::Again { again, .. } if left > 0 || batch == 0 => Front::Again { len: left, again },
+            Front::Again { again, .. } if left > 0 || batch == 0 => {
+                Front::Again { len: left, again }
+            }
             Front::Again { .. } | Front::Idle => Front::Idle,
         };
     }
@@ -257,5 +259,137 @@ impl Sequence {
     /// An item has this number.
     pub(super) fn seen(&mut self, number: u64) {
         self.0 = self.0.max(number.saturating_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Parcel {
+        sequence: u64,
+        run: u8,
+        bytes: usize,
+    }
+
+    impl LaneItem for Parcel {
+        fn sequence(&self) -> u64 {
+            self.sequence
+        }
+
+        fn run(&self) -> RunKey {
+            RunKey::from_bytes([self.run; 16])
+        }
+
+        fn stored_bytes(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    /// What a lane should hold: the batch, and what waits behind it in the order of the numbers.
+    #[derive(Default)]
+    struct Model {
+        batch: Vec<Parcel>,
+        behind: Vec<Parcel>,
+        in_flight: Option<u64>,
+    }
+
+    impl Model {
+        fn new_batch(&mut self, len: usize) -> Vec<Parcel> {
+            if self.batch.is_empty() {
+                self.batch = self.behind.drain(..len).collect();
+            }
+            self.batch.clone()
+        }
+
+        /// The batch is no batch beyond its first `len` items.
+        fn shorten(&mut self, len: usize) {
+            let mut rest = self.batch.split_off(len);
+            rest.append(&mut self.behind);
+            rest.sort_by_key(|parcel| parcel.sequence);
+            self.behind = rest;
+        }
+
+        fn all(&self) -> Vec<&Parcel> {
+            self.batch.iter().chain(&self.behind).collect()
+        }
+    }
+
+    fn secs(secs: u64) -> Mono {
+        Mono::from_duration(Duration::from_secs(secs))
+    }
+
+    /// Whatever a receiver answers, and whatever is inserted and forgotten meanwhile, every item leaves once, a batch
+    /// that goes again is the same, and the order is that of the numbers.
+    #[test]
+    fn a_lane_does_what_its_model_does() {
+        arbtest::arbtest(|u| {
+            let (mut lane, mut model) = (Lane::new(), Model::default());
+            let (mut now, mut jitter) = (0, Jitter::new(u.arbitrary()?));
+            for _ in 0..u.int_in_range(0..=60)? {
+                match u.int_in_range(0..=4)? {
+                    0 | 1 => {
+                        let parcel = Parcel {
+                            sequence: u.int_in_range(0..=20)?,
+                            run: u.int_in_range(0..=3)?,
+                            bytes: u.int_in_range(0..=9)?,
+                        };
+                        lane.insert(parcel.clone(), secs(now));
+                        model.behind.push(parcel);
+                        model.behind.sort_by_key(|it| it.sequence);
+                    }
+                    2 => {
+                        let lost = u.int_in_range(0..=3)?;
+                        lane.forget(|run| run == RunKey::from_bytes([lost; 16]));
+                        model.batch.retain(|it| it.run != lost);
+                        model.behind.retain(|it| it.run != lost);
+                    }
+                    3 => {
+                        // Beyond every pause.
+                        now += 60;
+                        let len = u.int_in_range(0..=4)?.min(model.behind.len());
+                        let next = lane.next(secs(now), u.arbitrary()?, |_| len);
+                        if model.in_flight.is_some() {
+                            assert_eq!(next, None, "one at a time");
+                        } else {
+                            let expected = model.new_batch(len);
+                            let (id, parcels) = next.unzip();
+                            assert_eq!(parcels.unwrap_or_default(), expected);
+                            model.in_flight = id;
+                        }
+                    }
+                    _ => {
+                        let Some(id) = model.in_flight.take() else {
+                            assert_eq!(lane.end_batch(u.int_in_range(0..=9)?), None);
+                            continue;
+                        };
+                        assert_eq!(lane.end_batch(id + 1), None);
+                        let len = lane.end_batch(id).unwrap();
+                        assert_eq!(len, model.batch.len());
+                        match u.int_in_range(0..=2)? {
+                            0 if len > 0 => {
+                                lane.failed(len, None, secs(now), &mut jitter);
+                                assert_eq!(lane.next(secs(now), true, |_| 1), None, "a pause");
+                            }
+                            1 if len > 1 => {
+                                lane.shorten(len / 2, secs(now));
+                                model.shorten(len / 2);
+                            }
+                            _ => {
+                                let taken = u.int_in_range(0..=3)?;
+                                let done = lane.take(len, |it| it.run <= taken);
+                                let expected = model.batch.extract_if(.., |it| it.run <= taken);
+                                assert_eq!(done, expected.collect::<Vec<_>>());
+                                model.shorten(0);
+                            }
+                        }
+                    }
+                }
+                lane.check_invariants();
+                assert_eq!(lane.iter().collect::<Vec<_>>(), model.all());
+            }
+            Ok(())
+        });
     }
 }

@@ -152,7 +152,7 @@ pub enum Note {
         message: Box<str>,
     },
     /// The collector will never take these.
-    SetAside {
+    SpansRefused {
         /// How many spans.
         spans: usize,
         /// Its words.

@@ -223,7 +223,10 @@ impl Notifications {
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane<Notification>> {
-        self.receivers.iter().flatten().map(|receiver| &receiver.lane)
+        self.receivers
+            .iter()
+            .flatten()
+            .map(|receiver| &receiver.lane)
     }
 
     fn waiting_bytes(&self) -> usize {

@@ -11,7 +11,7 @@
 
 use super::backoff::Jitter;
 use super::ids::RunKey;
-use super::lane::{LaneItem, Lane, Sequence};
+use super::lane::{Lane, LaneItem, Sequence};
 use super::limits;
 use super::time::Mono;
 use std::sync::Arc;
@@ -286,7 +286,12 @@ mod tests {
         spans.iter().map(|s| s.sequence).collect()
     }
 
-    fn settle(outbox: &mut Outbox, batch: &Batch, outcome: ExportOutcome, now: Mono) -> Vec<EncodedSpan> {
+    fn settle(
+        outbox: &mut Outbox,
+        batch: &Batch,
+        outcome: ExportOutcome,
+        now: Mono,
+    ) -> Vec<EncodedSpan> {
         let settled = outbox.settle(batch.id, &outcome, now, &mut Jitter::new(0));
         outbox.check_invariants();
         settled.unwrap()

@@ -1,5 +1,7 @@
 //! How often a workflow is asked after.
 
+use super::ids::RunKey;
+use super::time::Mono;
 use std::time::Duration;
 
 /// When a monitor polls: all of it can change while the core runs.
@@ -65,6 +67,23 @@ fn is_same(one: &str, other: &str) -> bool {
     let lower = |text: &str| -> Vec<char> { text.chars().flat_map(char::to_lowercase).collect() };
     one.eq_ignore_ascii_case(other)
         || (!(one.is_ascii() && other.is_ascii()) && lower(one) == lower(other))
+}
+
+/// A workflow's place within an interval: what starts together is not polled together.
+pub(super) fn spread(key: RunKey, interval: Duration) -> Duration {
+    let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(key.spread() % interval_ns.max(1))
+}
+
+/// A deadline that was set with one timeout, as another timeout would have set it.
+pub(super) fn moved(deadline: Mono, timeout_before: Duration, timeout: Duration) -> Mono {
+    match timeout.checked_sub(timeout_before) {
+        Some(longer) => deadline + longer,
+        None => {
+            let since_start = deadline.since(Mono::default());
+            Mono::from_duration(since_start.saturating_sub(timeout_before.saturating_sub(timeout)))
+        }
+    }
 }
 
 #[cfg(test)]

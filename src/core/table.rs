@@ -1,76 +1,67 @@
-//! The table: every workflow under watch, found by its slot or by its key.
+//! The table: every workflow under watch, found by its slot or by its key, and when its next poll is due.
 //!
-//! A slot is used again and again; its generation tells one use, and one poll, from the next, so that an answer that
-//! comes too late finds that it is stale.
+//! ```text
+//! insert -> Waiting -> collect_due -> Ready -> send -> InFlight -> wait -> Waiting
+//! ```
+//!
+//! A slot is used again and again. Its generation tells one use, and one poll, from the next, so that an answer that
+//! comes too late is recognised.
 
 use super::ids::RunKey;
 use super::limits;
 use super::time::{Mono, Wall};
-use super::wheel::Timer;
+use super::wheel::{Timer, Wheel};
 use super::workflow::Workflow;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Duration;
+use std::collections::HashMap;
 
 /// A workflow with what the core needs to watch it.
 #[derive(Debug)]
-pub struct Watch {
-    /// The workflow.
-    pub workflow: Workflow,
-    /// Which monitor's it is.
-    pub monitor: u16,
-    /// Finds this watch by workflow id.
-    pub key: RunKey,
-    /// Whether a poll is coming, queued or under way.
-    pub phase: Phase,
-    /// When the poll timeout strikes.
-    pub deadline: Mono,
-    /// The same by the wall clock, for whoever takes the watch over.
-    pub deadline_wall: Wall,
+pub(super) struct Watch {
+    pub(super) workflow: Workflow,
+    pub(super) monitor: u16,
+    /// Its workflow id and monitor; finds this watch in the table.
+    pub(super) key: RunKey,
+    phase: Phase,
+    /// When the poll timeout ends the watch.
+    pub(super) deadline: Mono,
+    /// The deadline by the wall clock, for an instance that takes the watch over.
+    pub(super) deadline_wall: Wall,
     /// Whether its record waits to be written.
-    pub dirty: bool,
+    is_dirty: bool,
     /// How long its record was when it was written last.
-    pub record_bytes: u32,
+    record_bytes: u32,
     /// Failed polls in a row.
-    pub failures: u32,
-    /// What polls have brought in the place of the workflow.
-    pub silence: Silence,
+    pub(super) failures: u32,
+    pub(super) silence: Silence,
 }
 
-/// What every poll brings, and since when.
+/// What every poll brings in the place of an answer, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// None: an answer, or something that passes.
+pub(super) enum Silence {
+    /// There was an answer, or a failure that passes.
     None,
-    /// The API says "not found": at first since the event came, later since it first said so again.
+    /// The API says "not found": since the event came, or since it first said so again.
     NotFound(Mono),
     /// An API that goes away with its workflow takes no connection.
     Refused(Mono),
 }
 
-impl Watch {
-    /// Finds its run in the table, among those lately finished and in the store. Made anew each time, to keep a watch
-    /// small.
-    pub fn run(&self) -> RunKey {
-        self.workflow.run_key(self.key)
-    }
-}
-
 /// Where a watch stands between two polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The timer rings when the poll is due.
+pub(super) enum Phase {
+    /// Its poll will be due.
     Waiting {
-        /// In the wheel.
+        /// Set to `due`, or to the deadline if that comes first.
         timer: Timer,
         /// When the poll is due.
         due: Mono,
     },
-    /// Due, and in the queue for a free poller.
+    /// Its poll is due, and waits for its host and for a poller.
     Ready {
         /// Since when.
         due: Mono,
     },
-    /// With a poller.
+    /// Its poll is with a poller.
     InFlight {
         /// When it was due.
         due: Mono,
@@ -79,29 +70,16 @@ pub enum Phase {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_key: HashMap<RunKey, u32>,
     by_run: HashMap<RunKey, u32>,
-    finished: HashSet<RunKey>,
-    finished_order: VecDeque<(Mono, RunKey)>,
-    /// For so long, as long as they are not too many.
-    finished_kept: Duration,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Table {
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_key: HashMap::new(),
-            by_run: HashMap::new(),
-            finished: HashSet::new(),
-            finished_order: VecDeque::new(),
-            finished_kept: limits::FINISHED_KEPT,
-        }
-    }
+    wheel: Wheel,
+    /// Slots whose record is to be written.
+    dirty: Vec<u32>,
+    /// What the records of all watches take in the store, without their keys.
+    record_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -110,99 +88,165 @@ struct Slot {
     watch: Option<Box<Watch>>,
 }
 
+impl Watch {
+    /// A watch that has not been polled.
+    pub(super) fn new(
+        workflow: Workflow,
+        monitor: u16,
+        key: RunKey,
+        (deadline, deadline_wall): (Mono, Wall),
+        silence: Silence,
+    ) -> Self {
+        Watch {
+            workflow,
+            monitor,
+            key,
+            phase: Phase::Ready { due: deadline },
+            deadline,
+            deadline_wall,
+            is_dirty: false,
+            record_bytes: 0,
+            failures: 0,
+            silence,
+        }
+    }
+
+    /// Its run: its key in the store. Computed each time, to keep a watch small.
+    pub(super) fn run(&self) -> RunKey {
+        self.workflow.run_key(self.key)
+    }
+
+    /// Where it stands.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When its poll is due, or was.
+    pub(super) fn due(&self) -> Mono {
+        let (Phase::Waiting { due, .. } | Phase::Ready { due } | Phase::InFlight { due }) =
+            self.phase;
+        due
+    }
+}
+
 impl Table {
+    /// An empty table.
+    pub(super) fn new(now: Mono) -> Self {
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            by_run: HashMap::new(),
+            wheel: Wheel::new(now),
+            dirty: Vec::new(),
+            record_bytes: 0,
+        }
+    }
+
     /// How many workflows are under watch.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    /// Whether this workflow is under watch, or this run of it was until lately.
-    pub fn knows(&self, key: RunKey, run: RunKey) -> bool {
-        self.by_key.contains_key(&key) || self.finished.contains(&run)
-    }
-
-    /// The slot that [`insert`](Self::insert) will use.
-    pub fn next_slot(&self) -> u32 {
-        self.free.last().copied().unwrap_or(self.slots.len() as u32)
-    }
-
-    /// Puts a workflow under watch.
-    pub fn insert(&mut self, watch: Watch) -> u32 {
-        let slot = self.next_slot();
-        if self.free.pop().is_none() {
+    /// Puts a workflow under watch. Its first poll is due then.
+    pub(super) fn insert(&mut self, watch: Watch, due: Mono) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
-        }
+            self.slots.len() as u32 - 1
+        });
         self.by_key.insert(watch.key, slot);
         self.by_run.insert(watch.run(), slot);
         self.slots[slot as usize].watch = Some(Box::new(watch));
+        self.wait(slot, due);
         slot
     }
 
     /// The watch of a workflow.
-    pub fn find(&mut self, key: RunKey) -> Option<(u32, &mut Watch)> {
+    pub(super) fn find(&mut self, key: RunKey) -> Option<(u32, &mut Watch)> {
         let slot = *self.by_key.get(&key)?;
         Some((slot, self.get_mut(slot)?))
     }
 
+    /// Whether a workflow is under watch.
+    pub(super) fn contains(&self, key: RunKey) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
     /// The slot of a run that is under watch.
-    pub fn slot_of(&self, run: RunKey) -> Option<u32> {
+    pub(super) fn slot_of(&self, run: RunKey) -> Option<u32> {
         self.by_run.get(&run).copied()
     }
 
     /// The watch in a slot.
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Watch> {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Watch> {
         self.slots.get_mut(slot as usize)?.watch.as_deref_mut()
     }
 
-    /// The same, to look at.
-    pub fn get(&self, slot: u32) -> Option<&Watch> {
+    /// The watch in a slot, to look at.
+    pub(super) fn get(&self, slot: u32) -> Option<&Watch> {
         self.slots.get(slot as usize)?.watch.as_deref()
     }
 
-    /// The slot's generation, which the next [`new_generation`](Self::new_generation) ends.
-    pub fn generation(&self, slot: u32) -> Option<u32> {
+    /// The generation of the slot's last poll.
+    pub(super) fn generation(&self, slot: u32) -> Option<u32> {
         Some(self.slots.get(slot as usize)?.generation)
     }
 
-    /// Makes every answer that is still on its way to this slot stale.
-    pub fn new_generation(&mut self, slot: u32) -> u32 {
-        let slot = &mut self.slots[slot as usize];
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.generation
-    }
-
-    /// Remembers a run that finished before farspan started.
-    pub fn remember(&mut self, run: RunKey, since: Mono) {
-        if self.finished.insert(run) {
-            self.finished_order.push_back((since, run));
+    /// The next poll of a watch is due then. Its timer is set to that, or to its deadline if that comes first.
+    pub(super) fn wait(&mut self, slot: u32, due: Mono) {
+        let watch = self.slots.get_mut(slot as usize);
+        if let Some(watch) = watch.and_then(|slot| slot.watch.as_deref_mut()) {
+            if let Phase::Waiting { timer, .. } = watch.phase {
+                self.wheel.cancel(timer);
+            }
+            let timer = self.wheel.insert(due.min(watch.deadline), slot);
+            watch.phase = Phase::Waiting { timer, due };
         }
     }
 
-    /// Remembers finished runs for that long, if it is longer than they are remembered anyway.
-    pub fn keep_finished(&mut self, kept: Duration) {
-        self.finished_kept = self.finished_kept.max(kept);
+    /// Makes the watches ready whose poll is due, or whose deadline has passed.
+    pub(super) fn collect_due(&mut self, now: Mono) -> Vec<u32> {
+        let mut slots = Vec::new();
+        self.wheel.advance(now, |slot| slots.push(slot));
+        for slot in &slots {
+            if let Some(watch) = self.get_mut(*slot) {
+                let due = watch.due();
+                watch.phase = Phase::Ready { due };
+            }
+        }
+        slots
     }
 
-    /// Ends the watch in a slot and remembers its run for a while.
-    pub fn finish(&mut self, slot: u32, now: Mono) -> Option<Box<Watch>> {
-        let watch = self.remove(slot)?;
-        self.remember(watch.run(), now);
+    /// When the next watch is due.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.wheel.next_deadline()
+    }
+
+    /// The poll of a ready watch goes to a poller. Returns its generation, which makes every earlier poll of the slot
+    /// stale.
+    pub(super) fn send(&mut self, slot: u32) -> u32 {
+        if let Some(watch) = self.get_mut(slot) {
+            let due = watch.due();
+            watch.phase = Phase::InFlight { due };
+        }
+        self.new_generation(slot)
+    }
+
+    /// The poll of a watch comes back from a poller that has not begun it.
+    pub(super) fn recall(&mut self, slot: u32) -> Option<&Watch> {
+        let watch = self.get_mut(slot)?;
+        let due = watch.due();
+        watch.phase = Phase::Ready { due };
         Some(watch)
     }
 
-    /// Whether this run finished lately.
-    pub fn has_finished(&self, run: RunKey) -> bool {
-        self.finished.contains(&run)
-    }
-
-    /// Takes a watch out as if it had never been.
-    pub fn remove(&mut self, slot: u32) -> Option<Box<Watch>> {
+    /// Ends the watch in a slot.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Watch>> {
         let watch = self.slots.get_mut(slot as usize)?.watch.take()?;
+        if let Phase::Waiting { timer, .. } = watch.phase {
+            self.wheel.cancel(timer);
+        }
+        self.record_bytes -= u64::from(watch.record_bytes);
         self.new_generation(slot);
         self.free.push(slot);
         self.by_key.remove(&watch.key);
@@ -210,49 +254,64 @@ impl Table {
         Some(watch)
     }
 
-    /// Remembers those runs no more.
-    pub fn forget_all(&mut self, runs: impl Iterator<Item = RunKey>) {
-        let known = self.finished.len();
-        for run in runs {
-            self.finished.remove(&run);
-        }
-        if self.finished.len() < known {
-            let finished = &self.finished;
-            self.finished_order
-                .retain(|(_, run)| finished.contains(run));
+    /// If the record of a watch has changed it is to be written.
+    pub(super) fn mark(&mut self, slot: u32) {
+        if let Some(watch) = self.get_mut(slot)
+            && watch.workflow.take_changed()
+            && !std::mem::replace(&mut watch.is_dirty, true)
+        {
+            self.dirty.push(slot);
         }
     }
 
-    /// How many runs finished lately.
-    pub fn finished_len(&self) -> usize {
-        self.finished.len()
+    /// Whether a record is to be written.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
-    /// Runs that finished lately.
-    pub fn finished(&self) -> impl Iterator<Item = RunKey> {
-        self.finished_order.iter().map(|(_, run)| *run)
+    /// The slots whose record is to be written.
+    pub(super) fn take_dirty(&mut self) -> Vec<u32> {
+        let mut slots = std::mem::take(&mut self.dirty);
+        slots.retain(|slot| {
+            let watch = self.get_mut(*slot);
+            watch.is_some_and(|watch| std::mem::take(&mut watch.is_dirty))
+        });
+        slots
     }
 
-    /// The next run that finished long enough ago to be forgotten.
-    pub fn forget(&mut self, now: Mono) -> Option<RunKey> {
-        let &(since, run) = self.finished_order.front()?;
-        let enough = self.finished_order.len() > limits::FINISHED_MAX
-            || now.since(since) >= self.finished_kept;
-        enough.then(|| {
-            self.finished_order.pop_front();
-            self.finished.remove(&run);
-            run
-        })
+    /// The record of a watch is so long now.
+    pub(super) fn set_record_bytes(&mut self, slot: u32, bytes: usize) {
+        if let Some(watch) = self.get_mut(slot) {
+            // `limits::RECORD_BYTES_MAX` is far below.
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let before = std::mem::replace(&mut watch.record_bytes, bytes);
+            self.record_bytes = self.record_bytes + u64::from(bytes) - u64::from(before);
+        }
+    }
+
+    /// What the records of all watches take in the store, without their keys.
+    pub(super) fn record_bytes(&self) -> u64 {
+        self.record_bytes
     }
 
     /// The watches, in no order that means anything.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Watch)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Watch)> {
         let numbered = (0..).zip(&self.slots);
         numbered.filter_map(|(slot, s)| Some((slot, s.watch.as_deref()?)))
     }
 
+    /// How many watches are ready, and how many in flight.
+    pub(super) fn count_phases(&self) -> (usize, usize) {
+        self.iter()
+            .fold((0, 0), |(ready, in_flight), (_, watch)| match watch.phase {
+                Phase::Waiting { .. } => (ready, in_flight),
+                Phase::Ready { .. } => (ready + 1, in_flight),
+                Phase::InFlight { .. } => (ready, in_flight + 1),
+            })
+    }
+
     /// Holds what must always be true.
-    pub fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         assert!(self.len() <= limits::WORKFLOWS_HELD_MAX);
         assert_eq!(self.slots.len(), self.len() + self.free.len());
         assert_eq!(self.by_run.len(), self.len());
@@ -265,7 +324,23 @@ impl Table {
             assert_eq!(self.by_key.get(&watch.key), Some(&slot));
             watch.workflow.check_invariants();
         }
-        assert_eq!(self.finished.len(), self.finished_order.len());
-        assert!(self.finished.len() <= limits::FINISHED_MAX);
+        let (ready, in_flight) = self.count_phases();
+        assert_eq!(
+            self.len() - ready - in_flight,
+            self.wheel.len(),
+            "every other watch has one timer"
+        );
+        let records = self.iter().map(|(_, w)| u64::from(w.record_bytes));
+        assert_eq!(
+            records.sum::<u64>(),
+            self.record_bytes,
+            "records are weighed"
+        );
+    }
+
+    fn new_generation(&mut self, slot: u32) -> u32 {
+        let slot = &mut self.slots[slot as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation
     }
 }

@@ -2,9 +2,9 @@
 
 mod notifications;
 
-use super::finished::{FinishedEvent, Notify};
+use super::finished::{FinishedEvent, Notified, Notify};
 use super::ids::RunKey;
-use super::outbox::{Batch, BatchPolicy};
+use super::outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome};
 use super::sampler::Sampler;
 use super::snapshot::{Progress, StageSnapshot, State};
 use super::workflow::Naming;
@@ -12,6 +12,7 @@ use super::*;
 use expect_test::{Expect, expect};
 use sampler::SpanLimits;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 mod announced;
 mod listing;
@@ -1254,12 +1255,12 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
     check(
         &rig.notes(),
         &expect![[r#"
-        ExportTroubled { reason: "503", waiting: 12 }
-        ExportRecovered
-        ExportTroubled { reason: "503", waiting: 2 }
-        ExportRecovered
-        SetAside { spans: 2, message: "400" }
-    "#]],
+            ExportTroubled { reason: "503", waiting: 12 }
+            ExportRecovered
+            ExportTroubled { reason: "503", waiting: 2 }
+            ExportRecovered
+            SpansRefused { spans: 2, message: "400" }
+        "#]],
     );
     assert_eq!(rig.core.counters().spans_delivered, 10);
     assert_eq!(rig.core.counters().spans_rejected, 2);
@@ -1462,7 +1463,7 @@ fn many_runs_are_given_up_at_once() {
     rig.pass(secs(11.0));
     let phases = |rig: &Rig| {
         let count = |wanted: fn(&Phase) -> bool| {
-            let of_it = rig.core.table.iter().filter(|(_, w)| wanted(&w.phase));
+            let of_it = rig.core.table.iter().filter(|(_, w)| wanted(&w.phase()));
             of_it.count()
         };
         (
@@ -1861,12 +1862,17 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
         let poll = rig.next_poll().1;
         rig.answer(&poll, answer_of(State::Ended(Outcome::Success), 1));
     }
-    let named: Vec<Option<Arc<str>>> = rig.core.outbox.iter().map(|s| s.monitor.clone()).collect();
+    let named: Vec<Option<Arc<str>>> = rig
+        .core
+        .delivery
+        .spans()
+        .map(|s| s.monitor.clone())
+        .collect();
     assert_eq!(named.iter().flatten().count(), 2, "{named:?}");
     assert_eq!(named.len(), 4);
-    let bytes: usize = rig.core.outbox.iter().map(|s| s.bytes.len()).sum();
+    let bytes: usize = rig.core.delivery.spans().map(|s| s.bytes.len()).sum();
     let names = 2 * ("monitor1".len() + limits::STORED_SEQUENCE_BYTES);
-    assert_eq!(rig.core.outbox.bytes(), bytes + names);
+    assert_eq!(rig.core.delivery.stored_bytes(), bytes + names);
     let spans: Vec<Change> = (rig.core.everything(rig.now).into_iter())
         .filter(|change| matches!(change, Change::PutSpan(_)))
         .collect();
@@ -1889,7 +1895,7 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
             ..Stored::default()
         };
         later.core.restore(stored, later.now);
-        let kept: Vec<&EncodedSpan> = later.core.outbox.iter().collect();
+        let kept: Vec<&EncodedSpan> = later.core.delivery.spans().collect();
         assert!(kept.iter().map(|s| &s.monitor).eq(&named));
         let names: Vec<&Arc<str>> = kept.iter().filter_map(|s| s.monitor.as_ref()).collect();
         assert!(Arc::ptr_eq(names[0], names[1]));

@@ -190,7 +190,7 @@ fn line_of(note: Note, titles: &[String]) -> (Level, String) {
             Error,
             format!("the collector accepted a batch but rejected {rejected} of its spans: {message}"),
         ),
-        Note::SetAside { spans, message } => (
+        Note::SpansRefused { spans, message } => (
             Error,
             format!("the collector refused {spans} spans for good: {message}; they are not sent again"),
         ),

@@ -1,0 +1,381 @@
+//! Delivery: spans on their way to the collector and finished events on their way to their receivers.
+//!
+//! ```text
+//! push_spans, push_event -> (encoded, stored) -> send_due -> settle_export, settle_events
+//!                                                                       |
+//!                              the run has ended and its last item is delivered: its source is acknowledged
+//! ```
+
+use super::api::{Action, Change, Encoders, Settings};
+use super::backoff::Jitter;
+use super::finished::{FinishedEvent, Notification, Notified};
+use super::ids::RunKey;
+use super::note::Note;
+use super::notification::{Notifications, SettledEvents};
+use super::out::Out;
+use super::outbox::{EncodedSpan, ExportOutcome, Outbox};
+use super::span::Span;
+use super::time::{Mono, Now};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    encoders: Encoders,
+    /// Whether there is a collector.
+    exports: bool,
+    outbox: Outbox,
+    notifications: Notifications,
+    /// Runs with a span or a finished event that is not delivered.
+    runs: HashMap<RunKey, Undelivered>,
+    /// Whether polls wait because too many spans wait.
+    is_full_of_spans: bool,
+    /// Whether polls wait because too many finished events wait.
+    is_full_of_events: bool,
+}
+
+/// What is not delivered of one run.
+#[derive(Debug, Default)]
+struct Undelivered {
+    /// Its spans, and its finished event.
+    items: usize,
+    ended: bool,
+    /// The source that waits to be acknowledged.
+    source: Option<Box<str>>,
+}
+
+impl Delivery {
+    /// Nothing is under way yet.
+    pub(super) fn new(settings: &Settings, encoders: Encoders, now: Now) -> Self {
+        let receivers = settings.monitors.iter().map(|monitor| {
+            let naming = &monitor.naming;
+            naming.notifies.then(|| (*naming.monitor).into())
+        });
+        // Greater than the numbers of an earlier start, and different among instances.
+        let first_sequence = now.wall.as_unix_ns().unsigned_abs();
+        Delivery {
+            encoders,
+            exports: settings.exports,
+            outbox: Outbox::new(settings.batch, first_sequence),
+            notifications: Notifications::new(receivers, first_sequence),
+            runs: HashMap::new(),
+            is_full_of_spans: false,
+            is_full_of_events: false,
+        }
+    }
+
+    /// Takes in finished spans of a run.
+    pub(super) fn push_spans(&mut self, run: RunKey, spans: Vec<Span>, now: Mono, out: &mut Out) {
+        out.counters.spans_finished += spans.len() as u64;
+        for span in spans {
+            if self.exports {
+                self.runs.entry(run).or_default().items += 1;
+                let monitor = span.service.as_ref().map(|s| s.monitor.clone());
+                let bytes = (self.encoders.span)(&span);
+                let encoded = self.outbox.push(run, monitor, bytes, now);
+                out.change(Change::PutSpan(encoded));
+            }
+            out.act(Action::Finished(Box::new(span)));
+        }
+    }
+
+    /// The name of a monitor, if its finished events have a receiver.
+    pub(super) fn receiver(&self, monitor: u16) -> Option<&Arc<str>> {
+        self.notifications.name_of(monitor)
+    }
+
+    /// Takes in the finished event of a run.
+    pub(super) fn push_event(&mut self, event: &FinishedEvent, now: Mono, out: &mut Out) {
+        let run = event.run;
+        self.runs.entry(run).or_default().items += 1;
+        let bytes = (self.encoders.finished_event)(event);
+        let monitor = event.monitor.clone();
+        let notification = self.notifications.push(run, monitor, bytes, now);
+        out.change(Change::PutNotification(notification));
+    }
+
+    /// A run has ended. Its source is acknowledged once all of it is delivered.
+    pub(super) fn end_run(&mut self, run: RunKey, source: Option<Box<str>>, out: &mut Out) {
+        let undelivered = self.runs.entry(run).or_default();
+        undelivered.ended = true;
+        undelivered.source = source;
+        self.done_with(run, 0, out);
+    }
+
+    /// The source of a run that has ended announces it again, as after a restart. True: it will be acknowledged with the
+    /// run.
+    pub(super) fn hold_source(&mut self, run: RunKey, source: &str) -> bool {
+        let Some(undelivered) = self.runs.get_mut(&run) else {
+            return false;
+        };
+        let known = undelivered.source.get_or_insert_with(|| source.into());
+        **known == *source
+    }
+
+    /// Whether something of a run is not delivered.
+    pub(super) fn has(&self, run: RunKey) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    /// Sends what is due. `hurry`: wait for no other spans, and keep our own pauses short.
+    pub(super) fn send_due(&mut self, now: Mono, hurry: bool, out: &mut Out) {
+        if let Some(batch) = self.outbox.next_batch(now, hurry) {
+            out.act(Action::Export(batch));
+        }
+        while let Some(notify) = self.notifications.next(now, hurry) {
+            out.act(Action::Notify(notify));
+        }
+    }
+
+    /// When [`send_due`](Self::send_due) has something next, as far as is known now.
+    pub(super) fn next_deadline(&self, hurry: bool) -> Option<Mono> {
+        let spans = self.outbox.next_deadline(hurry);
+        let events = self.notifications.next_deadline(hurry);
+        spans.into_iter().chain(events).min()
+    }
+
+    /// Takes in what became of a batch of spans.
+    pub(super) fn settle_export(
+        &mut self,
+        batch: u64,
+        outcome: ExportOutcome,
+        now: Mono,
+        jitter: &mut Jitter,
+        out: &mut Out,
+    ) {
+        let was_failing = self.outbox.is_failing();
+        let Some(gone) = self.outbox.settle(batch, &outcome, now, jitter) else {
+            return;
+        };
+        if was_failing && !self.outbox.is_failing() {
+            out.note(Note::ExportRecovered);
+        }
+        let spans = gone.len();
+        match outcome {
+            ExportOutcome::Delivered { rejected, message } => {
+                let rejected_here = rejected.min(spans as u64);
+                out.counters.spans_delivered += spans as u64 - rejected_here;
+                out.counters.spans_rejected += rejected_here;
+                if rejected > 0 || !message.is_empty() {
+                    out.note(Note::ExportPartial { rejected, message });
+                }
+            }
+            ExportOutcome::Retry { reason, .. } => {
+                out.counters.exports_retried += 1;
+                if !was_failing {
+                    let waiting = self.outbox.len();
+                    out.note(Note::ExportTroubled { reason, waiting });
+                }
+            }
+            ExportOutcome::TooLarge { .. } if spans == 0 => out.note(Note::ExportSplit),
+            ExportOutcome::TooLarge { message } | ExportOutcome::Rejected { message } => {
+                out.counters.spans_rejected += spans as u64;
+                out.note(Note::SpansRefused { spans, message });
+            }
+        }
+        if !gone.is_empty() {
+            for span in &gone {
+                self.done_with(span.run, 1, out);
+            }
+            out.change(Change::RemoveSpans(gone));
+        }
+    }
+
+    /// Takes in what became of finished events.
+    pub(super) fn settle_events(
+        &mut self,
+        notified: Notified,
+        now: Mono,
+        jitter: &mut Jitter,
+        out: &mut Out,
+    ) {
+        let settled = self.notifications.settle(&notified, now, jitter);
+        let Some(SettledEvents { gone, was_troubled }) = settled else {
+            return;
+        };
+        let monitor = notified.monitor;
+        out.counters.notifications_delivered += notified.taken.len() as u64;
+        out.counters.notifications_refused += notified.refused.len() as u64;
+        if let Some(news) = self.notifications.news_mut(monitor) {
+            for (run, message) in notified.refused {
+                if news.refusal_is_news(now) {
+                    out.note(Note::NotifyRefused {
+                        monitor,
+                        run,
+                        message,
+                    });
+                }
+            }
+            match notified.trouble {
+                Some(trouble) => {
+                    let reason = trouble.reason;
+                    if news.trouble_is_news(&reason, was_troubled, now) {
+                        out.note(Note::NotifyTroubled { monitor, reason });
+                    }
+                }
+                None if was_troubled => out.note(Note::NotifyRecovered { monitor }),
+                None => {}
+            }
+        }
+        if !gone.is_empty() {
+            for event in &gone {
+                self.done_with(event.run, 1, out);
+            }
+            out.change(Change::RemoveNotifications(gone));
+        }
+    }
+
+    /// Forgets runs that another instance owns or has delivered. Returns the sources that waited for them.
+    pub(super) fn disown(&mut self, runs: &[RunKey]) -> Vec<(RunKey, Box<str>)> {
+        let (mut sources, mut lost) = (Vec::new(), HashSet::new());
+        for run in runs {
+            if let Some(undelivered) = self.runs.remove(run) {
+                if undelivered.items > 0 {
+                    lost.insert(*run);
+                }
+                sources.extend(undelivered.source.map(|source| (*run, source)));
+            }
+        }
+        if !lost.is_empty() {
+            self.outbox.forget(|run| lost.contains(&run));
+            self.notifications.forget(|run| lost.contains(&run));
+        }
+        sources
+    }
+
+    /// Goes on with spans that were stored. `services`: the names of the monitors with a service of their own.
+    pub(super) fn restore_spans(
+        &mut self,
+        mut spans: Vec<EncodedSpan>,
+        services: impl Iterator<Item = Arc<str>>,
+        now: Mono,
+    ) {
+        spans.sort_unstable_by_key(|span| span.sequence);
+        // Each name is in memory once, those of monitors that are not configured any more too.
+        let mut names: HashSet<Arc<str>> = services.collect();
+        for mut span in spans {
+            span.monitor = span.monitor.map(|name| {
+                let known = names.get(&name).cloned();
+                known.unwrap_or_else(|| {
+                    names.insert(name.clone());
+                    name
+                })
+            });
+            self.runs.entry(span.run).or_default().items += 1;
+            self.outbox.restore(span, now);
+        }
+    }
+
+    /// Goes on with finished events that were stored.
+    pub(super) fn restore_events(
+        &mut self,
+        mut events: Vec<Notification>,
+        now: Mono,
+        out: &mut Out,
+    ) {
+        events.sort_unstable_by_key(|event| event.sequence);
+        let mut stranded: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for event in events {
+            self.runs.entry(event.run).or_default().items += 1;
+            let monitor = event.monitor.clone();
+            if !self.notifications.restore(event, now) {
+                *stranded.entry(monitor).or_default() += 1;
+            }
+        }
+        for (monitor, notifications) in stranded {
+            out.note(Note::Stranded {
+                monitor,
+                notifications,
+            });
+        }
+    }
+
+    /// Runs that are not watched have ended: the collector may be down for longer than a finished run is remembered.
+    pub(super) fn end_unwatched(&mut self, is_watched: impl Fn(RunKey) -> bool) {
+        for (run, undelivered) in &mut self.runs {
+            undelivered.ended |= !is_watched(*run);
+        }
+    }
+
+    /// Looks again whether so much waits that polls have to wait too, and notes when that changes.
+    pub(super) fn update_hold(&mut self, out: &mut Out) {
+        let before = self.holds_polls();
+        self.is_full_of_spans = if self.is_full_of_spans {
+            !self.outbox.has_room_again()
+        } else {
+            self.outbox.is_full()
+        };
+        self.is_full_of_events = if self.is_full_of_events {
+            !self.notifications.has_room_again()
+        } else {
+            self.notifications.is_full()
+        };
+        if self.holds_polls() != before {
+            out.note(Note::PollsHeld(!before));
+        }
+    }
+
+    /// Whether so much waits that polls wait too.
+    pub(super) fn holds_polls(&self) -> bool {
+        self.is_full_of_spans || self.is_full_of_events
+    }
+
+    /// Spans that the collector has not acknowledged, in order.
+    pub(super) fn spans(&self) -> impl Iterator<Item = &EncodedSpan> {
+        self.outbox.iter()
+    }
+
+    /// How many spans the collector has not acknowledged.
+    pub(super) fn spans_len(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Finished events that no receiver has accepted.
+    pub(super) fn events(&self) -> impl Iterator<Item = &Notification> {
+        self.notifications.iter()
+    }
+
+    /// How many finished events wait for a receiver that is configured.
+    pub(super) fn events_waiting(&self) -> usize {
+        self.notifications.waiting()
+    }
+
+    /// Whether finished events are with a notifier.
+    pub(super) fn events_in_flight(&self) -> bool {
+        self.notifications.any_in_flight()
+    }
+
+    /// How many items are stored.
+    pub(super) fn stored_items(&self) -> usize {
+        self.outbox.len() + self.notifications.len()
+    }
+
+    /// Their bytes, as they are stored.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.outbox.bytes() + self.notifications.bytes()
+    }
+
+    /// Holds what must always be true.
+    pub(super) fn check_invariants(&self) {
+        self.outbox.check_invariants();
+        self.notifications.check_invariants();
+    }
+
+    /// So many items of a run are done with. After the last one of a run that has ended its source is acknowledged.
+    fn done_with(&mut self, run: RunKey, done: usize, out: &mut Out) {
+        let Some(undelivered) = self.runs.get_mut(&run) else {
+            return;
+        };
+        undelivered.items = undelivered.items.saturating_sub(done);
+        if undelivered.items > 0 {
+            return;
+        }
+        if let Some(undelivered) = self.runs.remove(&run)
+            && undelivered.ended
+            && let Some(source) = undelivered.source
+        {
+            out.act(Action::Release(source));
+        }
+    }
+}
