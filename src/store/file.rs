@@ -26,13 +26,11 @@ pub const FILE_NAME: &str = "farspan.redb";
 
 /// Records of watched workflows by run: [`record`](crate::core::workflow::record).
 const WORKFLOWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("workflows");
-/// Encoded spans by sequence, behind the 16 bytes of their run.
-const SPANS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("spans");
-/// The monitors under whose resource spans go, by sequence, of those that do not go under the process's. A former
-/// farspan knows nothing of it.
-const MONITORS: TableDefinition<'_, u64, &str> = TableDefinition::new("span_monitors");
-/// Finished events that nobody has taken yet, by run: their sequence, their monitor and what it is that is told. A former
-/// farspan knows nothing of it either.
+/// Spans that the collector has not acknowledged, by sequence.
+const SPANS: TableDefinition<'_, u64, StoredSpan<'_>> = TableDefinition::new("spans");
+/// The span's run, the monitor whose resource it has (`None`: the resource of this process), and the encoded span.
+type StoredSpan<'a> = ([u8; 16], Option<&'a str>, &'a [u8]);
+/// Finished events that no receiver has accepted yet, by run: their sequence, their monitor and their text.
 const NOTIFICATIONS: TableDefinition<'_, [u8; 16], (u64, &str, &[u8])> =
     TableDefinition::new("notifications");
 /// Finished runs, and when, in nanoseconds since the Unix epoch.
@@ -248,12 +246,11 @@ fn content_bytes(database: &Database) -> Result<u64, redb::Error> {
     let workflows = transaction.open_table(WORKFLOWS)?.stats()?.stored_bytes();
     let spans = transaction.open_table(SPANS)?.stats()?.stored_bytes();
     let finished = transaction.open_table(FINISHED)?.stats()?.stored_bytes();
-    let monitors = transaction.open_table(MONITORS)?.stats()?.stored_bytes();
     let notifications = transaction
         .open_table(NOTIFICATIONS)?
         .stats()?
         .stored_bytes();
-    Ok(workflows + spans + monitors + notifications + finished)
+    Ok(workflows + spans + notifications + finished)
 }
 
 /// redb says so of a file that is none of its own or is cut short; the system says it of other things.
@@ -280,17 +277,7 @@ fn layout(database: &Database) -> Result<u64, redb::Error> {
     match found {
         None | Some(LAYOUT) => {
             transaction.open_table(WORKFLOWS)?;
-            let spans = transaction.open_table(SPANS)?;
-            // A former farspan may have removed spans and not these.
-            let mut gone = Ok(());
-            transaction.open_table(MONITORS)?.retain(|sequence, _| {
-                let span = spans.get(sequence);
-                let stays = !matches!(span, Ok(None));
-                gone = std::mem::replace(&mut gone, Ok(())).and(span.map(drop));
-                stays
-            })?;
-            gone?;
-            drop(spans);
+            transaction.open_table(SPANS)?;
             transaction.open_table(NOTIFICATIONS)?;
             transaction.open_table(FINISHED)?;
             transaction.commit()?;
@@ -308,17 +295,13 @@ fn load(database: &Database) -> Result<Stored, redb::Error> {
         let run = RunKey::from_bytes(run.value());
         stored.workflows.push((run, record.value().to_vec()));
     }
-    let monitors = transaction.open_table(MONITORS)?;
     for entry in transaction.open_table(SPANS)?.iter()? {
         let (sequence, span) = entry?;
-        let monitor = monitors.get(sequence.value())?;
-        let Some((run, bytes)) = span.value().split_first_chunk() else {
-            continue;
-        };
+        let (run, monitor, bytes) = span.value();
         stored.spans.push(EncodedSpan {
             sequence: sequence.value(),
-            run: RunKey::from_bytes(*run),
-            monitor: monitor.map(|name| name.value().into()),
+            run: RunKey::from_bytes(run),
+            monitor: monitor.map(Into::into),
             bytes: bytes.into(),
         });
     }
@@ -351,7 +334,7 @@ fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
 
 /// Opens the tables that something goes into: an open table is written back with the commit.
 fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
-    let (mut workflows, mut spans, mut monitors) = (None, None, None);
+    let (mut workflows, mut spans) = (None, None);
     let (mut notifications, mut finished) = (None, None);
     for change in changes {
         match change {
@@ -363,20 +346,13 @@ fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb:
                 open_once(&mut workflows, transaction, WORKFLOWS)?.remove(run.to_bytes())?;
             }
             Change::PutSpan(span) => {
-                let value = [&span.run.to_bytes(), &*span.bytes].concat();
-                open_once(&mut spans, transaction, SPANS)?.insert(span.sequence, &*value)?;
-                if let Some(monitor) = &span.monitor {
-                    open_once(&mut monitors, transaction, MONITORS)?
-                        .insert(span.sequence, &**monitor)?;
-                }
+                let value = (span.run.to_bytes(), span.monitor.as_deref(), &*span.bytes);
+                open_once(&mut spans, transaction, SPANS)?.insert(span.sequence, value)?;
             }
             Change::RemoveSpans(removed) => {
                 let spans = open_once(&mut spans, transaction, SPANS)?;
                 for span in removed {
                     spans.remove(span.sequence)?;
-                    if span.monitor.is_some() {
-                        open_once(&mut monitors, transaction, MONITORS)?.remove(span.sequence)?;
-                    }
                 }
             }
             Change::PutNotification(it) => {
@@ -529,59 +505,12 @@ mod tests {
             )
             .unwrap();
         drop(store);
-        assert_eq!(names(&folder), [12], "a name goes with its span");
         let stored = folder.store().unwrap().load().unwrap();
         assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
         assert_eq!(stored.spans, [span(11), span(12)]);
         assert!(stored.spans[1].monitor.is_some());
         assert_eq!(stored.notifications, [notification(6)]);
         assert_eq!(stored.finished, [(key(3), Wall::from_unix_ns(33))]);
-    }
-
-    /// The spans that are named after a monitor.
-    fn names(folder: &Folder) -> Vec<u64> {
-        let database = Database::create(folder.0.join(FILE_NAME)).unwrap();
-        let table = database.begin_read().unwrap().open_table(MONITORS).unwrap();
-        let names = table.iter().unwrap().map(|entry| entry.unwrap().0.value());
-        names.collect()
-    }
-
-    /// What the former version's `apply` and `layout` did.
-    #[test]
-    fn a_file_of_the_former_version_is_read_and_one_it_went_on_with_too() {
-        let folder = Folder::new("former");
-        fs::create_dir_all(&folder.0).unwrap();
-        type Spans<'t> = Table<'t, u64, &'static [u8]>;
-        let formerly = |change: &dyn Fn(&mut Spans<'_>)| {
-            let database = Database::create(folder.0.join(FILE_NAME)).unwrap();
-            let transaction = database.begin_write().unwrap();
-            let mut meta = transaction.open_table(META).unwrap();
-            meta.insert("layout", LAYOUT).unwrap();
-            drop(meta);
-            transaction.open_table(WORKFLOWS).unwrap();
-            change(&mut transaction.open_table(SPANS).unwrap());
-            transaction.open_table(FINISHED).unwrap();
-            transaction.commit().unwrap();
-        };
-        let value = [&[7; 16], &b"span"[..]].concat();
-        formerly(&|spans| drop(spans.insert(7, &*value).unwrap()));
-        let mut store = folder.store().unwrap();
-        let old = EncodedSpan {
-            sequence: 7,
-            run: key(7),
-            monitor: None,
-            bytes: b"span"[..].into(),
-        };
-        assert_eq!(store.load().unwrap().spans, std::slice::from_ref(&old));
-        let more = [span(9), span(12)].map(Change::PutSpan);
-        store.commit(&more, &NOTHING).unwrap();
-        drop(store);
-        formerly(&|spans| drop(spans.remove(9).unwrap()));
-        assert_eq!(names(&folder), [9, 12]);
-        let mut store = folder.store().unwrap();
-        assert_eq!(store.load().unwrap().spans, [old, span(12)]);
-        drop(store);
-        assert_eq!(names(&folder), [12], "nothing stays for good");
     }
 
     #[test]
