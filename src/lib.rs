@@ -23,6 +23,7 @@ pub mod run;
 pub mod store;
 pub mod syntax;
 pub mod terminal;
+pub mod text;
 
 /// farspan's version, as `--version` and the instrumentation scope say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

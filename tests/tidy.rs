@@ -7,7 +7,8 @@ use std::process::Command;
 
 /// From the bottom up. A module imports from the layers below its own: edges do not know each other. A name with a
 /// slash is one file of a module.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
+    ("texts", &["text"]),
     ("how people write values", &["syntax"]),
     ("core", &["core"]),
     ("the host", &["os"]),

@@ -18,8 +18,9 @@ use farspan::intake::carrier::Formats;
 use farspan::intake::message;
 use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
 use farspan::syntax::pointer::Pointer;
-use farspan::mapping::{self, Mapping, Part, Reading, Unreadable};
+use farspan::mapping::{Mapping, Part, Reading, Unreadable};
 use farspan::deliver::otlp;
+use farspan::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
@@ -94,7 +95,7 @@ fn read(body: &[u8]) -> Result<Reading, Unreadable> {
     let mapping = &*ORIGINAL;
     let reading = |part: Result<Part, Unreadable>| mapping.reading("w", part?);
     let sliced = reading(mapping.read_slice(0, body));
-    let body = body.strip_prefix(mapping::BYTE_ORDER_MARK).unwrap_or(body);
+    let body = without_byte_order_mark(body);
     let streamed = reading(mapping.read_stream(0, body));
     let broken = reading(mapping.read_stream(0, body.chain(Broken)));
     match (&sliced, &streamed) {
@@ -121,7 +122,7 @@ fn read(body: &[u8]) -> Result<Reading, Unreadable> {
 fn read_widely(body: &[u8]) {
     static WIDE: LazyLock<Mapping> = LazyLock::new(|| Mapping::compile(wide()).unwrap());
     let sliced = WIDE.read_slice(0, body);
-    let body = body.strip_prefix(mapping::BYTE_ORDER_MARK).unwrap_or(body);
+    let body = without_byte_order_mark(body);
     match (sliced, WIDE.read_stream(0, body)) {
         (Ok(part), Ok(same)) => {
             assert_eq!(part, same);

@@ -5,7 +5,7 @@ use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::limits;
 use farspan::intake::carrier::Formats;
 use farspan::intake::message::{self, Malformed, Message, Reading};
-use farspan::mapping::BYTE_ORDER_MARK;
+use farspan::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value as Json, json};
 
@@ -57,7 +57,7 @@ fn check_refusal(bytes: &[u8], malformed: &Malformed) {
     // The reason goes into a log line and a dead-letter stream.
     assert!(malformed.to_string().len() <= limits::NAME_BYTES_MAX + "not JSON: ".len());
     // serde_json refuses more than we do: it builds the fields that we skip.
-    let unmarked = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let unmarked = without_byte_order_mark(bytes);
     let json: Option<Json> = serde_json::from_slice(unmarked).ok();
     let object = json.as_ref().and_then(Json::as_object);
     match malformed {

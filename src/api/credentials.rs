@@ -6,11 +6,12 @@
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
 use crate::core::time::Mono;
-use crate::core::workflow::cut;
 use crate::http::client::{self, NameCache, Timeouts, Trust};
 use crate::os::clock;
 use crate::os::files;
+use crate::os::threads::lock;
 use crate::syntax::pointer::Pointer;
+use crate::text::{cut, segment};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -241,8 +242,7 @@ impl Credentials {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        // Whoever panicked did so between two whole changes.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     fn of_secret(
@@ -355,7 +355,7 @@ impl Credentials {
             } => {
                 let secret = text_of(client_secret)?;
                 // RFC 6749 section 2.3.1: encoded as in a form before it is encoded as base64.
-                let pair = format!("{}:{}", form(client_id), form(&secret));
+                let pair = format!("{}:{}", segment(client_id), segment(&secret));
                 let basic = value(&format!("Basic {}", STANDARD.encode(pair)));
                 let basic = basic.ok_or_else(|| failure("the client's secret"))?;
                 let request = agent
@@ -365,7 +365,7 @@ impl Credentials {
                 let mut body = "grant_type=client_credentials".to_owned();
                 if let Some(scope) = scope {
                     body.push_str("&scope=");
-                    body.push_str(&form(scope));
+                    body.push_str(&segment(scope));
                 }
                 (
                     request,
@@ -469,13 +469,6 @@ fn look(path: &Path, at: Mono) -> Look {
 
 fn read_secret(path: &Path) -> Result<String, PollFailure> {
     files::read_secret(path).map_err(|why| failure(&format!("'{}' {why}", path.display())))
-}
-
-/// As `application/x-www-form-urlencoded` has it, for all but the space, which may be either.
-fn form(text: &str) -> String {
-    let mut encoded = String::new();
-    crate::mapping::template::push_segment(&mut encoded, text);
-    encoded
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::mapping::template::Variables;
 use crate::os::clock;
 use crate::run;
 use crate::terminal::console::say;
-use crate::terminal::waterfall::escape;
+use crate::text::escape;
 use std::fmt::Display;
 use std::fs;
 use std::io::Read as _;

@@ -15,16 +15,18 @@ use crate::core::sampler::Sampler;
 use crate::core::snapshot::{Progress, Snapshot, StageView, State};
 use crate::core::span::Span;
 use crate::core::time::Wall;
-use crate::core::workflow::{Naming, Verdict, Workflow, cut};
+use crate::core::workflow::{Naming, Verdict, Workflow};
 use crate::core::{Answer, PollFailureReason};
 use crate::http::client::NameCache;
-use crate::mapping::{BYTE_ORDER_MARK, Mapping, Missing, Oddity, Reading, Unreadable};
+use crate::mapping::{Mapping, Missing, Oddity, Reading, Unreadable};
+
 use crate::os::clock;
 use crate::os::environment::Environment;
 use crate::run;
 use crate::syntax::values;
 use crate::terminal::console::say;
-use crate::terminal::waterfall::{self, escape};
+use crate::terminal::waterfall;
+use crate::text::{cut, escape, without_byte_order_mark};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -430,7 +432,7 @@ impl Seen {
     fn tell_missing(&self, mapping: &Mapping, out: &mut String) {
         let mut bodies: HashMap<&str, Vec<serde_json::Value>> = HashMap::new();
         for body in &self.bodies {
-            if let Ok(json) = serde_json::from_slice(without_mark(&body.bytes)) {
+            if let Ok(json) = serde_json::from_slice(without_byte_order_mark(&body.bytes)) {
                 bodies.entry(&body.request).or_default().push(json);
             }
         }
@@ -858,13 +860,11 @@ fn end_of<'v>(
     (tokens.len(), at)
 }
 
-fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
-}
-
 fn tell_shape(out: &mut String, body: &Body) {
     let source = escape(&body.source);
-    let Ok(json) = serde_json::from_slice::<serde_json::Value>(without_mark(&body.bytes)) else {
+    let Ok(json) =
+        serde_json::from_slice::<serde_json::Value>(without_byte_order_mark(&body.bytes))
+    else {
         let excerpt = excerpt(&body.bytes);
         line(out, format_args!("{source} begins with: {excerpt}"));
         return;

@@ -13,9 +13,11 @@ use crate::core::time::{Mono, Wall};
 use crate::core::{Answer, Note, Polled};
 use crate::os::environment::Environment;
 use crate::os::signals;
+use crate::os::threads;
 use crate::run::{self, Report, Sight};
 use crate::terminal::console::say;
-use crate::terminal::waterfall::{self, escape};
+use crate::terminal::waterfall;
+use crate::text::escape;
 use crossbeam_channel::{Sender, bounded, select};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -91,22 +93,20 @@ fn watch(
         drop(events.try_send(event));
     }
     let (lines, to_print) = bounded::<String>(LINES_QUEUE);
-    let printing = std::thread::Builder::new()
-        .name("progress".into())
-        .spawn(move || to_print.iter().for_each(|line| say(&line)))
-        .map_err(|e| format!("cannot start to print: {e}"))?;
+    let printing = threads::spawn("progress", threads::STACK_BYTES, move || {
+        to_print.iter().for_each(|line| say(&line));
+    });
+    let printing = printing.map_err(|e| format!("cannot start the thread that prints: {e}"))?;
     let (done, all_done) = bounded::<Infallible>(0);
     let (stop, stopped) = bounded::<Infallible>(0);
-    std::thread::Builder::new()
-        .name("ends".into())
-        .spawn(move || {
-            select! {
-                recv(all_done) -> _ => {}
-                recv(interrupted) -> _ => {}
-            }
-            drop(stop);
-        })
-        .map_err(|e| format!("cannot wait for the end: {e}"))?;
+    threads::spawn("ends", threads::STACK_BYTES, move || {
+        select! {
+            recv(all_done) -> _ => {}
+            recv(interrupted) -> _ => {}
+        }
+        drop(stop);
+    })
+    .map_err(|e| format!("cannot start the thread that waits for the end: {e}"))?;
     let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
     // <https://no-color.org>
     let colour = io::stdout().is_terminal() && env.text("NO_COLOR").is_none();

@@ -421,7 +421,7 @@ fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, Reason> {
             return Err("has an empty key".into());
         }
         attributes.retain(|(earlier, _)| *earlier != key);
-        attributes.push((key, value));
+        attributes.push((key.into_owned(), value.into_owned()));
     }
     Ok(attributes)
 }

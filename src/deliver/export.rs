@@ -5,10 +5,11 @@
 
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
-use crate::core::workflow::cut;
 use crate::deliver::otlp::Envelope;
 use crate::http::client::{self, NameCache, Timeouts, Trust};
 use crate::os::clock;
+use crate::os::threads;
+use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -70,8 +71,7 @@ impl Exporter {
                 }
             }
         };
-        let builder = std::thread::Builder::new().name("exporter".into());
-        let thread = builder.stack_size(512 * 1024).spawn(run);
+        let thread = threads::spawn("exporter", threads::STACK_BYTES, run);
         let thread = thread.map_err(|e| format!("cannot start the exporter: {e}"))?;
         Ok(Exporter {
             thread: Some(thread),

@@ -13,10 +13,11 @@ use crate::core::finished::{FinishedEvent, Notification, Notified, Notify, Notif
 use crate::core::limits;
 use crate::core::outcome::Abandoned;
 use crate::core::time::Wall;
-use crate::core::workflow::cut;
 use crate::os::clock;
+use crate::os::threads;
 #[cfg(feature = "redis")]
 use crate::redis_client;
+use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -59,8 +60,7 @@ impl Notifier {
                 }
             }
         };
-        let builder = std::thread::Builder::new().name(format!("notify-{number}"));
-        let thread = builder.stack_size(512 * 1024).spawn(run);
+        let thread = threads::spawn(format!("notify-{number}"), threads::STACK_BYTES, run);
         let thread =
             thread.map_err(|e| format!("cannot start to tell of finished workflows: {e}"))?;
         Ok(Notifier {

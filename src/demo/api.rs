@@ -10,6 +10,8 @@ use crate::core::time::{Mono, Now};
 use crate::http::server::{Request, Response, Server, Serving};
 use crate::os::clock;
 use crate::os::signals;
+use crate::os::threads::lock;
+use crate::text::{percent_decoded, segment};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -19,7 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How many workflows `GET /workflows` lists, the latest first.
@@ -193,7 +195,7 @@ impl System {
     }
 
     fn status(&self, segment: &str, now: Now) -> Response {
-        match percent_decode(segment) {
+        match percent_decoded(segment) {
             Some(id) if id.len() <= WORKFLOW_ID_BYTES_MAX => match self.find_or_start(&id, now) {
                 Some((run, _)) => Response::json(200, run.body(now.mono)),
                 None => full(),
@@ -225,7 +227,7 @@ impl System {
         match self.find_or_start(&id, now) {
             Some((run, is_new)) => {
                 Response::json(if is_new { 201 } else { 200 }, run.body(now.mono))
-                    .with_header("Location", format!("/workflows/{}", percent_encode(&id)))
+                    .with_header("Location", format!("/workflows/{}", segment(&id)))
             }
             None => full(),
         }
@@ -264,11 +266,8 @@ impl System {
         Some((run, true))
     }
 
-    /// A handler that panicked has left nothing half done here that matters to a script.
     fn workflows(&self) -> MutexGuard<'_, Workflows> {
-        self.workflows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.workflows)
     }
 }
 
@@ -337,36 +336,6 @@ fn not_allowed(allow: &str) -> Response {
 
 fn full() -> Response {
     error(503, "too many workflows are running").with_header("Retry-After", "10")
-}
-
-/// RFC 3986, 2.1. `None` for a `%` without two hexadecimal digits, and for what is not UTF-8.
-fn percent_decode(segment: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'%' {
-            bytes.push(byte);
-            rest = after;
-            continue;
-        }
-        let (digits, after) = after.split_at_checked(2)?;
-        let hex = |digit: u8| char::from(digit).to_digit(16);
-        bytes.push(u8::try_from(hex(digits[0])? * 16 + hex(digits[1])?).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// All but RFC 3986's unreserved characters.
-fn percent_encode(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 #[cfg(test)]

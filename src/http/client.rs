@@ -6,9 +6,10 @@
 use crate::core::PollFailureReason;
 use crate::core::time::{Mono, Wall};
 use crate::os::clock;
+use crate::os::threads::lock;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
@@ -238,8 +239,7 @@ impl NameCache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
-        // Whoever panicked did so between two whole changes.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -5,12 +5,13 @@
 
 use crate::core::time::{Mono, Wall};
 use crate::os::clock;
+use crate::os::threads;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The longest head of a request, in bytes. Beyond: 431.
@@ -137,10 +138,9 @@ impl Server {
         let socket = shutdown_handle(&self.listener)?;
         let (stop, stopped) = bounded(0);
         let (listener, bounds, handler) = (self.listener, self.bounds, Arc::new(handler));
-        let acceptor = thread::Builder::new()
-            .name("serve-accept".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || accept(&listener, bounds, &handler, &stopped))?;
+        let acceptor = threads::spawn("serve-accept", STACK_BYTES, move || {
+            accept(&listener, bounds, &handler, &stopped);
+        })?;
         Ok(Serving {
             local_addr: self.local_addr,
             socket,
@@ -283,20 +283,17 @@ fn accept<H>(
         }
         let weak = Arc::downgrade(&stream);
         let (handler, stopped, alive) = (Arc::clone(handler), stopped.clone(), alive.clone());
-        let spawned = thread::Builder::new()
-            .name("serve".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let _alive = alive;
-                let mut connection = Connection {
-                    stream: &stream,
-                    buffer: Vec::new(),
-                    bounds,
-                };
-                if let Err(error) = connection.serve(&*handler, &stopped) {
-                    log::debug!("connection ended: {error}");
-                }
-            });
+        let spawned = threads::spawn("serve", STACK_BYTES, move || {
+            let _alive = alive;
+            let mut connection = Connection {
+                stream: &stream,
+                buffer: Vec::new(),
+                bounds,
+            };
+            if let Err(error) = connection.serve(&*handler, &stopped) {
+                log::debug!("connection ended: {error}");
+            }
+        });
         match spawned {
             Ok(thread) => open.push((thread, weak)),
             Err(error) => log::warn!("cannot start a thread for a connection: {error}"),
@@ -940,7 +937,7 @@ mod tests {
         in_handler.recv().unwrap();
         let addr = server.local_addr();
         let before = clock::now().mono;
-        let stopper = thread::spawn(move || drop(server));
+        let stopper = std::thread::spawn(move || drop(server));
         let answer = read_to_end(busy);
         assert!(
             answer.ends_with("GET /busy - \n") && answer.contains("Connection: close"),

@@ -12,7 +12,7 @@
 use crate::core::event::Sampling;
 use crate::core::ids::{SAMPLED, SpanId, TraceContext, TraceId};
 use crate::core::limits;
-use crate::core::workflow::cut;
+use crate::text::{cut, percent_decoded_lossy};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
@@ -324,11 +324,11 @@ impl<'a> Carrier<'a> {
             let Some((key, value)) = pair.split_once('=') else {
                 continue;
             };
-            let key = percent_decoded(key.trim());
+            let key = percent_decoded_lossy(key.trim());
             if wanted.iter().any(|wanted| **wanted == *key)
                 && !found.iter().any(|(known, _)| **known == *key)
             {
-                let value = percent_decoded(value.trim());
+                let value = percent_decoded_lossy(value.trim());
                 found.push((key.into(), cut(&value, limits::ATTRIBUTE_BYTES_MAX).into()));
             }
         }
@@ -399,7 +399,7 @@ fn b3_span_id(text: &str) -> Option<u64> {
 
 /// `{trace}:{span}:{parent}:{flags}`, in an HTTP header percent-encoded.
 fn jaeger(text: &str) -> Option<Inherited> {
-    let text = percent_decoded(text);
+    let text = percent_decoded_lossy(text);
     let parts: Vec<&str> = text.splitn(5, ':').collect();
     let [trace, span, parent, flags] = parts[..] else {
         return None;
@@ -499,29 +499,6 @@ fn decimal(text: &str) -> Option<u64> {
     text.parse()
         .ok()
         .filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// What is no percent-encoding stands for itself; what is no UTF-8 becomes U+FFFD, as the W3C asks of baggage.
-pub(super) fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return text.into();
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let digit = |at: usize| char::from(*behind.get(at)?).to_digit(16);
-        match (*first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high << 4 | low) as u8);
-                rest = &behind[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 #[cfg(test)]

@@ -22,14 +22,15 @@ use crate::core::event::{Attributes, Sampling, StartEvent};
 use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::time::{Mono, Wall};
-use crate::core::workflow::cut;
 use crate::core::{Listing, PollFailure, PollFailureReason};
 use crate::http::client::{self, NameCache, Trust};
+use crate::mapping::Page;
 use crate::mapping::definition::{Pages, Request, Times};
 use crate::mapping::template::{BodyTemplate, Variables};
-use crate::mapping::{BYTE_ORDER_MARK, Page};
 use crate::os::clock;
+use crate::os::threads;
 use crate::syntax::pointer::Pointer;
+use crate::text::{BYTE_ORDER_MARK, cut};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -112,10 +113,7 @@ pub fn start(
         mistakes: Mistakes::default(),
     };
     let name = format!("discovery-{}", discoverer.discovery.dialect.monitor);
-    let builder = std::thread::Builder::new().name(name);
-    let thread = builder
-        .stack_size(512 * 1024)
-        .spawn(move || discoverer.run());
+    let thread = threads::spawn(name, threads::STACK_BYTES, move || discoverer.run());
     thread
         .map(drop)
         .map_err(|e| format!("cannot start the discovery: {e}"))

@@ -7,14 +7,16 @@
 //! 202 says that the events are stored. Whoever hears anything else, or nothing, posts again: an event that came twice
 //! is one.
 
-use super::carrier::{Carrier, percent_decoded};
+use super::carrier::Carrier;
 use super::message::{self, Beside, Malformed, Message, Reading};
 use super::mistakes::Mistakes;
 use super::posted::{Admission, Posted};
 use crate::http::server::{Request, Response};
+use crate::os::threads::lock;
+use crate::text::percent_decoded_lossy;
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use serde_json::json;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// So long a request waits for the loop to take its events.
@@ -85,13 +87,12 @@ impl Entrance {
     }
 
     fn mistakes(&self) -> MutexGuard<'_, Mistakes> {
-        // Whoever panicked did so between two whole changes.
-        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.mistakes)
     }
 
     fn read(&self, request: &Request) -> Result<Messages, (Option<usize>, Malformed)> {
         let media_type = media_type(request);
-        let attribute = |name: &str| request.header(name).map(percent_decoded);
+        let attribute = |name: &str| request.header(name).map(percent_decoded_lossy);
         let mut beside = Beside::default();
         let mut body = request.body.as_slice();
         // Binary mode: the attributes are headers, and the body is the data.
@@ -101,7 +102,7 @@ impl Entrance {
                     .get(..3)
                     .filter(|it| it.eq_ignore_ascii_case("ce-"))
                     .and(name.get(3..))?;
-                Some((name, percent_decoded(value)))
+                Some((name, percent_decoded_lossy(value)))
             });
             beside.carriers.push(Carrier::of(attributes));
             beside.subject = attribute("ce-subject");

@@ -7,6 +7,7 @@ use super::message::{self, Malformed, Reading};
 use super::mistakes::Mistakes;
 use crate::core::event::StartEvent;
 use crate::core::limits;
+use crate::os::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -22,8 +23,7 @@ pub fn listen(
     events: Sender<StartEvent>,
 ) -> io::Result<Receiver<Infallible>> {
     let (ended, over) = bounded(0);
-    let builder = std::thread::Builder::new().name("lines".into());
-    builder.stack_size(512 * 1024).spawn(move || {
+    threads::spawn("lines", threads::STACK_BYTES, move || {
         let told = read(&reading, BufReader::new(input), &events);
         match told {
             Ok(told) => log::info!("standard input has ended: {told}"),

@@ -20,9 +20,9 @@ use super::document::{Node, base64_decoded};
 use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
-use crate::core::workflow::cut;
 use crate::mapping::template::{IdPattern, Variables};
 use crate::syntax::pointer::Pointer;
+use crate::text::{cut, without_byte_order_mark};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -252,7 +252,7 @@ pub fn read_beside(
     if bytes.len() > limits::EVENT_BYTES_MAX {
         return Err(Malformed::TooLong);
     }
-    let bytes = unmarked(bytes);
+    let bytes = without_byte_order_mark(bytes);
     if bytes.is_empty() && beside.subject.is_some() {
         return read_node(&Node::Object(Vec::new()), beside, reading);
     }
@@ -270,7 +270,7 @@ pub fn read_all(
     beside: &Beside<'_>,
     reading: &Reading,
 ) -> Result<Vec<Message>, (usize, Malformed)> {
-    let nodes = Node::parse_all(unmarked(bytes), &|key| reading.wants(key));
+    let nodes = Node::parse_all(without_byte_order_mark(bytes), &|key| reading.wants(key));
     let nodes = nodes.map_err(|e| (0, not_json(&e)))?;
     let read = |(at, node)| read_node(node, beside, reading).map_err(|malformed| (at, malformed));
     nodes.iter().enumerate().map(read).collect()
@@ -336,11 +336,6 @@ fn is_named(key: &str, name: &str) -> bool {
     letters.map(|b| b.to_ascii_lowercase()).eq(name.bytes())
 }
 
-/// A byte order mark may be ignored, says RFC 8259 section 8.1, and .NET likes to write one.
-fn unmarked(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
-}
-
 fn not_json(error: &serde_json::Error) -> Malformed {
     match error.is_data() {
         true => Malformed::NotAnObject,
@@ -366,7 +361,7 @@ fn data_of(node: &Node) -> Option<Cow<'_, Node>> {
     let decoded = field("database64")
         .and_then(Node::text)
         .and_then(base64_decoded);
-    let data = decoded.and_then(|bytes| Node::parse(unmarked(&bytes)).ok());
+    let data = decoded.and_then(|bytes| Node::parse(without_byte_order_mark(&bytes)).ok());
     Some(Cow::Owned(data.unwrap_or(NOTHING)))
 }
 

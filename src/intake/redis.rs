@@ -9,6 +9,7 @@ use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
 use crate::os::clock;
+use crate::os::threads;
 use crate::redis_client::{self, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use redis::{Client, RedisError, RedisResult};
@@ -50,10 +51,8 @@ pub fn listen(
         events,
         mistakes: Mistakes::default(),
     };
-    let builder = std::thread::Builder::new().name("redis-pubsub".into());
-    let thread = builder
-        .stack_size(512 * 1024)
-        .spawn(move || listener.run(&stopped));
+    let run = move || listener.run(&stopped);
+    let thread = threads::spawn("redis-pubsub", threads::STACK_BYTES, run);
     thread
         .map(drop)
         .map_err(|e| format!("cannot start the Redis listener: {e}"))

@@ -18,6 +18,7 @@ use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::os::clock;
+use crate::os::threads;
 use crate::redis_client;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use redis::{Client, Connection, RedisError, RedisResult, Value};
@@ -157,8 +158,7 @@ pub fn listen(
         trim_at: now,
         mistakes: Mistakes::default(),
     };
-    let builder = std::thread::Builder::new().name("redis-stream".into());
-    let thread = builder.stack_size(512 * 1024).spawn(move || {
+    let thread = threads::spawn("redis-stream", threads::STACK_BYTES, move || {
         reader.run();
         drop(ended);
     });

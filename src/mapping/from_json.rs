@@ -5,11 +5,12 @@ use super::definition::{
     Children, Definition, Fields, Meaning, Method, Pages, Parent, Request, Stages, TimeFormat,
     Times, UnknownStatus, UnsetTime, WorkflowFields,
 };
-use super::template::{BodyTemplate, IdPattern, Template, push_segment};
+use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
 use crate::syntax::json::Object;
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values::{self, Reason};
+use crate::text::segment;
 use serde_json::Value;
 
 impl Definition {
@@ -62,9 +63,7 @@ pub(crate) fn request(object: Object<'_>, parameters: &[(Box<str>, String)]) -> 
     let path = object.required("path", |text| {
         let mut text = text.to_owned();
         for (name, value) in parameters {
-            let mut segment = String::new();
-            push_segment(&mut segment, value);
-            text = text.replace(&format!("{{{name}}}"), &segment);
+            text = text.replace(&format!("{{{name}}}"), &segment(value));
         }
         Template::parse(&text)
     });

@@ -23,8 +23,8 @@ pub use read::{Page, Part};
 
 use crate::core::limits;
 use crate::core::snapshot::Snapshot;
-use crate::core::workflow::cut;
 use crate::syntax::mistake::{Mistake, Path};
+use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
 use plan::Plan;
 use std::fmt;
@@ -101,9 +101,6 @@ impl Unreadable {
     }
 }
 
-/// May be ignored, says RFC 8259 section 8.1, and .NET likes to write one. A stream is to begin behind it.
-pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// How one monitor's API is asked and understood. Does not change, so that pollers share it.
 #[derive(Debug)]
 pub struct Mapping {
@@ -175,7 +172,7 @@ impl Mapping {
     /// # Errors
     /// As [`Unreadable`] says; never [`Unreadable::Io`].
     pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, Unreadable> {
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let body = without_byte_order_mark(body);
         let json = serde_json::Deserializer::from_slice(body);
         read::read(&self.plan, request, json)
     }
@@ -192,7 +189,7 @@ impl Mapping {
     /// Everything in a body that is not understood: some values of each pointer. Of a body that is not read to its end,
     /// what stands before.
     pub fn oddities(&self, request: usize, body: &[u8]) -> Vec<Oddity> {
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let body = without_byte_order_mark(body);
         let json = serde_json::Deserializer::from_slice(body);
         read::oddities(&self.plan, request, json)
     }

@@ -1,7 +1,7 @@
 //! Texts with variables: paths and bodies of requests; and the pattern that takes an id apart.
 
 use crate::syntax::values::Reason;
-use std::fmt::Write;
+use crate::text::push_segment;
 
 /// The values of variables, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -122,20 +122,6 @@ impl Template {
             }
         }
         true
-    }
-}
-
-/// One path segment, whatever the value is: everything but RFC 3986's unreserved characters is encoded, and so are the
-/// dots of `.` and `..`, which would otherwise be steps.
-pub fn push_segment(url: &mut String, value: &str) {
-    let steps = matches!(value, "." | "..");
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => url.push(byte.into()),
-            b'.' if !steps => url.push('.'),
-            // A String takes everything.
-            _ => drop(write!(url, "%{byte:02X}")),
-        }
     }
 }
 

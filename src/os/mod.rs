@@ -6,3 +6,4 @@ pub mod files;
 pub mod logging;
 pub mod signals;
 pub mod systemd;
+pub mod threads;

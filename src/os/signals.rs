@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT stop, SIGHUP reloads.
 
+use super::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -51,8 +52,6 @@ fn listen(reload: Option<Sender<()>>) -> io::Result<Receiver<Infallible>> {
         drop(stop);
     };
     // Not joined: it waits for a signal that may never come.
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(listen)?;
+    threads::spawn("signals", threads::STACK_BYTES, listen)?;
     Ok(stopped)
 }

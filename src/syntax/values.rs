@@ -1,5 +1,6 @@
 //! The texts that settings are written in. Pure; an error says what is wrong with the text, its place stands before it.
 
+pub(crate) use crate::text::{percent_decoded, shown};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -227,40 +228,6 @@ pub(crate) fn redis_url(text: &str) -> Result<String, Reason> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("is not a URL such as redis://user:password@host:6379/0".into()),
     }
-}
-
-/// `%41` and the like decoded; `None` where a `%` begins nothing, or where the result is not UTF-8.
-pub(crate) fn percent_decoded(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let high = char::from(bytes.next()?).to_digit(16)?;
-        let low = char::from(bytes.next()?).to_digit(16)?;
-        decoded.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(decoded).ok()
-}
-
-/// A text as an error may show it: cut to a bound, control characters escaped.
-pub(crate) fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    let mut shown = String::new();
-    for (index, char) in text.chars().enumerate() {
-        if index == CHARS_MAX {
-            shown.push('…');
-            break;
-        }
-        if char.is_control() {
-            shown.extend(char.escape_default());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
 }
 
 /// A URL without what it may keep secret: all before the last `@`, and a query, where `unix://` has its password.
@@ -583,26 +550,11 @@ mod tests {
                 redis_url(text),
                 token(text),
             );
-            let _ = (percent_decoded(text), nearest(text, ["poll.interval"]));
-            let _ = (shown(text), redacted_url(text), number(text, 0.0..=1.0));
+            let _ = nearest(text, ["poll.interval"]);
+            let _ = (redacted_url(text), number(text, 0.0..=1.0));
             Ok(())
         })
         .budget_ms(100);
-    }
-
-    #[test]
-    fn percent_decoding() {
-        for (text, decoded) in [
-            ("a%20b%2Cc", Some("a b,c")),
-            ("%C3%A4", Some("ä")),
-            ("%", None),
-            ("%4", None),
-            ("%zz", None),
-            ("%+1", None),
-            ("%FF", None),
-        ] {
-            assert_eq!(percent_decoded(text).as_deref(), decoded, "{text}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
+use crate::os::threads;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
@@ -39,9 +40,7 @@ impl Console {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("console".into())
-            .spawn(write)?;
+        let thread = threads::spawn("console", threads::STACK_BYTES, write)?;
         Ok(Console { thread, ended })
     }
 

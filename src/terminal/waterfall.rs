@@ -6,6 +6,7 @@ use crate::core::event::Value;
 use crate::core::ids::SpanId;
 use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
+use crate::text::escape;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -210,18 +211,6 @@ fn bar(start: Wall, end: Wall, root: &Span, width: usize) -> (usize, usize) {
     let last = cells(end).div_ceil(total) as usize;
     let first = first.min(width - 1);
     (first, last.clamp(first + 1, width) - first)
-}
-
-/// Everything a terminal would act on becomes visible: control and format characters, combining marks too.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\'' | '\\' => escaped.push(c),
-            _ => escaped.extend(c.escape_debug()),
-        }
-    }
-    escaped
 }
 
 /// At most that many columns, with an ellipsis where something was cut.

@@ -5,7 +5,7 @@ use super::redirect::next_page;
 use crate::core::{PollFailure, PollFailureReason};
 use crate::mapping::Page;
 use crate::mapping::definition::Pages;
-use crate::mapping::template::push_segment;
+use crate::text::push_segment;
 use ureq::http::HeaderMap;
 
 /// Pages of one answer.

@@ -15,6 +15,7 @@ pub use crate::api::exchange::{Exchange, TIMEOUTS};
 use crate::core::{Poll, Polled};
 use crate::http::client::{self, NameCache, Trust};
 use crate::mapping::{Mapping, Missing, Oddity};
+use crate::os::threads;
 use crossbeam_channel::{Receiver, Sender};
 use requests::Poller;
 use std::sync::Arc;
@@ -68,16 +69,13 @@ impl Pollers {
             let agents = apis.iter().map(agent).collect::<Result<_, _>>()?;
             let mut poller = Poller::new(agents, names.clone(), unchanged.clone());
             let (polls, answers) = (polls.clone(), answers.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("poller-{number}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || {
-                    for Ask { poll, target } in polls {
-                        if answers.send(poller.poll(&poll, &target)).is_err() {
-                            break;
-                        }
+            let thread = threads::spawn(format!("poller-{number}"), STACK_BYTES, move || {
+                for Ask { poll, target } in polls {
+                    if answers.send(poller.poll(&poll, &target)).is_err() {
+                        break;
                     }
-                });
+                }
+            });
             threads.push(thread.map_err(|e| format!("cannot start poller {number}: {e}"))?);
         }
         Ok(Pollers { threads })

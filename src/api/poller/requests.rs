@@ -11,8 +11,9 @@ use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
 use crate::http::client::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
-use crate::mapping::{self, Gather, Missing, Oddity, Part, Reading, Unreadable};
+use crate::mapping::{Gather, Missing, Oddity, Part, Reading, Unreadable};
 use crate::os::clock;
+use crate::text::without_byte_order_mark;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,10 +263,7 @@ impl Poller {
             mapping.read_slice(asked.number, &self.body)
         } else {
             let rest = io::BufReader::with_capacity(WHOLE_BODY_BYTES, body);
-            let begun = &self.body[..];
-            let begun = begun
-                .strip_prefix(mapping::BYTE_ORDER_MARK)
-                .unwrap_or(begun);
+            let begun = without_byte_order_mark(&self.body);
             mapping.read_stream(asked.number, begun.chain(rest))
         };
         let part = Arc::new(part.map_err(unreadable)?);

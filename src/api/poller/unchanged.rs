@@ -3,8 +3,9 @@
 //! Shared by all pollers, for any of them may ask next. It is only a cache: what is not there is asked for whole.
 
 use crate::mapping::Part;
+use crate::os::threads::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Answers by monitor and URL.
@@ -120,8 +121,7 @@ impl Unchanged {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        // Whoever panicked did so between two whole changes.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 }
 

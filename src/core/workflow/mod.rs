@@ -22,6 +22,7 @@ use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Outcome, Progress, Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent, SpanStatus};
 use super::time::Wall;
+use crate::text::cut;
 use stages::{Stage, limited};
 use std::sync::Arc;
 
@@ -710,11 +711,6 @@ pub fn keys_of(event: &StartEvent, naming: &Naming) -> (RunKey, RunKey) {
 /// What found the same run while its monitor told runs by their events.
 pub fn former_run_of(event: &StartEvent, key: RunKey) -> RunKey {
     key.of_edition(RunsBy::Event.edition(event.attempt, event.submitted_at))
-}
-
-/// `text` cut to a bound, at a character's boundary.
-pub fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// A key that only the API, or farspan itself, may speak under: an event's `endTime` would pass for the API's where it

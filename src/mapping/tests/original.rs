@@ -72,7 +72,11 @@ fn the_original_body() {
 
 #[test]
 fn a_byte_order_mark_is_ignored() {
-    let body = [BYTE_ORDER_MARK, br#"{"workflowStatus": "Failed"}"#].concat();
+    let body = [
+        crate::text::BYTE_ORDER_MARK,
+        br#"{"workflowStatus": "Failed"}"#,
+    ]
+    .concat();
     assert!(read_slice(&body).is_ok());
 }
 
