@@ -6,6 +6,7 @@
 pub mod carrier;
 pub mod discovery;
 mod document;
+pub mod entries;
 #[cfg(feature = "admin")]
 pub mod http;
 pub mod lines;

@@ -3,26 +3,25 @@
 //! ```text
 //! XADD -> (undelivered) -> XREADGROUP -> pending, held -> [its spans are delivered] -> XACK
 //!                                           |   |
-//!                                           |   +-> [another has its run] -> pending, let go -> XAUTOCLAIM by anyone
+//!                                           |   +-> [its run is another's] -> pending, left -> XAUTOCLAIM by any consumer
 //!                                           +-> malformed -> `<stream>.dead` and XACK, in one transaction
 //! ```
 //!
-//! An entry is pending from the moment it is read until all spans of its workflow are with the collector, so nothing
-//! that was published is lost with farspan. What is pending from before comes first, at the start and after each new
-//! connection. While the loop has no room nothing is read: Redis keeps it.
+//! An entry is pending from its reading until all spans of its workflow are with the collector, so no event that was
+//! published is lost with farspan. Pending entries come first, at the start and after each new connection. While the loop has
+//! no room, nothing is read: Redis keeps the entries. Which call is next decides `entries.rs` (pure).
 
+use super::entries::{Entries, EntryId, StreamCall};
 use super::message::{self, Malformed};
 use super::mistakes::Mistakes;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::limits;
-use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
 use crate::redis_client;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use redis::{Client, Connection, RedisError, RedisResult, Value};
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -40,16 +39,16 @@ pub struct Stream {
     pub consumer: String,
     /// How its entries are read.
     pub reading: message::Reading,
-    /// Whether its events name it: `<stream>|<entry id>`. Those of one stream have the plain id.
+    /// Whether its events name the stream: `<stream>|<entry id>`. Events of the common stream have the plain entry id.
     pub is_named: bool,
-    /// In a fleet: entries that nobody has renewed for so long are taken over. `None`: entries wait for their own
-    /// consumer, whose store alone has their history.
+    /// In a fleet: entries that no consumer has renewed for so long are claimed. `None`: entries wait for their own
+    /// consumer, because its file alone has their history.
     pub lease: Option<Duration>,
     /// Entries to keep; older ones are trimmed, but none that any group still has to read or acknowledge.
     pub length_max: Option<u64>,
 }
 
-/// The stream, where a source names it, and the entry's id, in which no `|` is.
+/// The stream, if the source names it, and the entry's id, which contains no `|`.
 pub fn stream_and_entry(source: &str) -> (Option<&str>, &str) {
     match source.rsplit_once('|') {
         Some((stream, entry)) => (Some(stream), entry),
@@ -62,7 +61,7 @@ pub fn stream_and_entry(source: &str) -> (Option<&str>, &str) {
 pub enum Settled {
     /// Its spans are delivered: acknowledge it.
     Release(Box<str>),
-    /// Its run is another instance's: leave it pending, and do not keep it from others.
+    /// Its run is another instance's: leave it pending, so that others can claim it.
     Leave(Box<str>),
 }
 
@@ -71,65 +70,31 @@ pub enum Settled {
 pub struct Listening(Receiver<Infallible>);
 
 impl Listening {
-    /// Waits until all that was settled is acknowledged, once the channel it comes by is closed; not longer than that.
+    /// Waits until all released entries are acknowledged, once the channel of settled entries is closed. Waits no longer than
+    /// `patience`.
     pub fn finish(self, patience: Duration) {
         if self.0.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            log::warn!("entries of the stream could not be acknowledged; they come again");
+            log::warn!("entries of the stream could not be acknowledged: they will be read again");
         }
     }
 }
 
 /// Entries of one read.
 const COUNT: usize = 64;
-/// So long a read waits for entries; also how soon an acknowledgement or a stop is heard.
+/// How long a read waits for entries, and so how soon an acknowledgement or a stop is heard.
 const BLOCK: Duration = Duration::from_millis(100);
-/// The loop is asked again so soon whether it has room.
+/// How soon the loop is asked again whether it has room.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(5);
 const RECONNECT_BASE: Duration = Duration::from_millis(200);
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
-const TRIM_EVERY: Duration = Duration::from_secs(5);
-/// Ids in one command.
-const IDS_MAX: usize = 500;
 /// Malformed entries that are kept, about.
 const DEAD_MAX: usize = 10_000;
 /// Fields of a malformed entry that are kept.
 const DEAD_FIELDS_MAX: usize = 64;
 
-/// Sets the idle time of those entries to nothing that are still ours, and answers with the others.
-const RENEW: &str = r"
-local lost = {}
-for i = 3, #ARGV do
-  local id = ARGV[i]
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])
-  if #pending == 1 then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'JUSTID')
-  else
-    lost[#lost + 1] = id
-  end
-end
-return lost";
-
-/// Trims up to 200 of the oldest entries beyond `ARGV[1]`, but none that a group has yet to read or to acknowledge.
-const TRIM: &str = r"
-local excess = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[1])
-if excess <= 0 then return 0 end
-local function before(a, b)
-  local a1, a2 = a:match('^(%d+)%-(%d+)$')
-  local b1, b2 = b:match('^(%d+)%-(%d+)$')
-  a1, a2, b1, b2 = tonumber(a1), tonumber(a2), tonumber(b1), tonumber(b2)
-  return a1 < b1 or (a1 == b1 and a2 < b2)
-end
-local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(excess, 200) + 1)
-local cut = oldest[#oldest][1]
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local about = {}
-  for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
-  if before(about['last-delivered-id'], cut) then cut = about['last-delivered-id'] end
-  local pending = redis.call('XPENDING', KEYS[1], about['name'])
-  if pending[2] and before(pending[2], cut) then cut = pending[2] end
-end
-return redis.call('XTRIM', KEYS[1], 'MINID', '=', cut)";
+const RENEW: &str = include_str!("stream/renew.lua");
+const TRIM: &str = include_str!("stream/trim.lua");
 
 /// Reads until `stopped` disconnects or the channel of events is closed, and acknowledges until `settled` is closed.
 ///
@@ -143,19 +108,16 @@ pub fn listen(
 ) -> Result<Listening, String> {
     let client = Client::open(stream.url.as_str()).map_err(|e| redis_client::told(&e))?;
     let (ended, listening) = bounded(0);
-    let now = clock::now().mono;
+    let trims = stream.length_max.is_some();
     let mut reader = Reader {
         place: client.get_connection_info().addr().to_string(),
         client,
+        entries: Entries::new(stream.lease, trims, clock::now().mono),
         stream,
         events,
         settled,
         stopped,
-        held: HashSet::new(),
-        releases: Vec::new(),
-        renew_at: now,
-        claim_at: now,
-        trim_at: now,
+        pending: 0,
         mistakes: Mistakes::default(),
     };
     let thread = threads::spawn("redis-stream", threads::STACK_BYTES, move || {
@@ -175,17 +137,13 @@ struct Reader {
     events: Sender<StartEvent>,
     settled: Receiver<Settled>,
     stopped: Receiver<Infallible>,
-    /// Entries that the loop has.
-    held: HashSet<Box<str>>,
-    /// Entries to acknowledge.
-    releases: Vec<Box<str>>,
-    renew_at: Mono,
-    claim_at: Mono,
-    trim_at: Mono,
+    entries: Entries,
+    /// Entries that were pending for this consumer when the connection was made.
+    pending: usize,
     mistakes: Mistakes,
 }
 
-/// Nobody wants anything any more, or Redis is away.
+/// Why reading has ended: the loop has closed its channels, or the connection is lost.
 enum Ended {
     Closed,
     Lost(RedisError),
@@ -197,7 +155,7 @@ impl From<RedisError> for Ended {
     }
 }
 
-/// An entry as Redis tells it. No fields: it was trimmed away while it was pending.
+/// An entry as Redis has it. Without fields: it was trimmed while it was pending.
 struct Entry {
     id: Box<str>,
     fields: Option<Vec<(Vec<u8>, Vec<u8>)>>,
@@ -246,30 +204,80 @@ impl Reader {
             self.place,
             self.stream.consumer
         );
-        self.take_pending(connection)?;
+        self.entries.connected();
+        self.pending = 0;
         while !self.is_stopped() {
-            self.do_chores(connection)?;
-            let entries = self.read(connection, ">", true)?;
-            self.take(connection, entries)?;
+            self.take_settled(Duration::ZERO)?;
+            let call = self.entries.next_call(clock::now().mono);
+            self.make(connection, call)?;
         }
         loop {
             let more = self.take_settled(BLOCK);
-            self.acknowledge(connection)?;
+            while let Some(acknowledge) = self.entries.next_acknowledgement() {
+                self.make(connection, acknowledge)?;
+            }
             more?;
         }
     }
 
-    /// What tells an event's entry from all others. It is in the workflow's record, so that whoever reads that later
-    /// knows where to acknowledge.
+    fn make(&mut self, connection: &mut Connection, call: StreamCall) -> Result<(), Ended> {
+        match call {
+            StreamCall::ReadPending(behind) => {
+                let entries = self.read(connection, &behind, false)?;
+                let last = entries.last().map(|entry| entry.id.clone());
+                self.pending += entries.len();
+                if last.is_none() && self.pending > 0 {
+                    let (pending, key) = (self.pending, &self.stream.key);
+                    log::info!("{pending} entries of stream {key} were pending for this consumer");
+                }
+                self.entries.read_pending(last);
+                self.take(connection, entries)
+            }
+            StreamCall::Read => {
+                let entries = self.read(connection, ">", true)?;
+                self.take(connection, entries)
+            }
+            StreamCall::Acknowledge(ids) => {
+                let mut command = redis::cmd("XACK");
+                command.arg(&self.stream.key).arg(GROUP);
+                add_ids(&mut command, &ids);
+                let _: i64 = command.query(connection)?;
+                self.entries.acknowledged(ids.len());
+                Ok(())
+            }
+            StreamCall::Renew(ids) => {
+                let mut command = redis::cmd("EVAL");
+                command.arg(RENEW).arg(1).arg(&self.stream.key);
+                command.arg(GROUP).arg(&self.stream.consumer);
+                add_ids(&mut command, &ids);
+                let lost: Vec<String> = command.query(connection)?;
+                let lost: Vec<EntryId> = lost.into_iter().map(Into::into).collect();
+                self.entries.lost(&lost);
+                Ok(())
+            }
+            StreamCall::Claim(cursor) => self.claim(connection, &cursor),
+            StreamCall::Trim => {
+                let mut command = redis::cmd("EVAL");
+                command.arg(TRIM).arg(1).arg(&self.stream.key);
+                command.arg(self.stream.length_max);
+                let _: i64 = command.query(connection)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The name of an entry in its event. It is kept in the workflow's record, so that the owner of the run, whichever
+    /// instance it is then, knows what to acknowledge.
     fn source(&self, entry: &str) -> Box<str> {
-        match self.stream.is_named {
-            true => format!("{}|{entry}", self.stream.key).into(),
-            false => entry.into(),
+        if self.stream.is_named {
+            format!("{}|{entry}", self.stream.key).into()
+        } else {
+            entry.into()
         }
     }
 
     fn make_group(&self, connection: &mut Connection) -> RedisResult<()> {
-        // From the beginning: what was published before the first farspan came is for it too.
+        // From the beginning: what was published before the first farspan started is traced too.
         let made: RedisResult<()> = redis::cmd("XGROUP")
             .arg("CREATE")
             .arg(&self.stream.key)
@@ -281,24 +289,6 @@ impl Reader {
             Err(error) if error.code() == Some("BUSYGROUP") => Ok(()),
             made => made,
         }
-    }
-
-    /// What this consumer has read and not acknowledged.
-    fn take_pending(&mut self, connection: &mut Connection) -> Result<(), Ended> {
-        let mut after: Box<str> = "0".into();
-        let mut count = 0;
-        loop {
-            let entries = self.read(connection, &after, false)?;
-            let Some(last) = entries.last() else { break };
-            after = last.id.clone();
-            count += entries.len();
-            self.take(connection, entries)?;
-            self.do_chores(connection)?;
-        }
-        if count > 0 {
-            log::info!("{count} entries of the stream were pending for this consumer");
-        }
-        Ok(())
     }
 
     fn read(
@@ -326,14 +316,14 @@ impl Reader {
 
     fn take(&mut self, connection: &mut Connection, entries: Vec<Entry>) -> Result<(), Ended> {
         for entry in entries {
-            if self.held.contains(&entry.id) || self.releases.contains(&entry.id) {
+            if !self.entries.is_new(&entry.id) {
                 continue;
             }
             let Some(fields) = entry.fields else {
                 let id = &entry.id;
                 let trimmed = || format!("entry {id} was trimmed before it was read");
                 self.mistakes.note("trimmed", trimmed);
-                self.releases.push(entry.id);
+                self.entries.release(entry.id);
                 continue;
             };
             match message::read_fields(&fields, &self.stream.reading) {
@@ -342,7 +332,7 @@ impl Reader {
                     let mut event = message.event;
                     event.source = Some(self.source(&entry.id));
                     self.hand_over(connection, event)?;
-                    self.held.insert(entry.id);
+                    self.entries.hold(entry.id);
                 }
                 Err(malformed) => self.bury(connection, &entry.id, &fields, &malformed)?,
             }
@@ -350,7 +340,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits for room. Meanwhile what is delivered is acknowledged, and what is held stays ours.
+    /// Hands an event to the loop, and waits until the loop has room. Meanwhile entries are acknowledged and renewed.
     fn hand_over(
         &mut self,
         connection: &mut Connection,
@@ -363,16 +353,17 @@ impl Reader {
                 Err(TrySendError::Full(event)) => event,
             };
             self.take_settled(FULL_PAUSE)?;
-            self.acknowledge(connection)?;
-            self.renew(connection)?;
+            while let Some(upkeep) = self.entries.next_upkeep(clock::now().mono) {
+                self.make(connection, upkeep)?;
+            }
             if self.is_stopped() {
-                // It stays pending, and comes again.
+                // The entry stays pending, and is read again.
                 return Ok(());
             }
         }
     }
 
-    /// Hears what became of entries, for so long if nothing comes.
+    /// Takes in what became of entries. Waits so long for the first one.
     fn take_settled(&mut self, patience: Duration) -> Result<(), Ended> {
         let mut next = match self.settled.recv_timeout(patience) {
             Ok(settled) => Some(settled),
@@ -381,108 +372,35 @@ impl Reader {
         };
         while let Some(settled) = next {
             match settled {
-                Settled::Release(id) => {
-                    self.held.remove(&id);
-                    self.releases.push(id);
-                }
-                Settled::Leave(id) => {
-                    self.held.remove(&id);
-                }
+                Settled::Release(id) => self.entries.release(id),
+                Settled::Leave(id) => self.entries.leave(&id),
             }
             next = self.settled.try_recv().ok();
         }
         Ok(())
     }
 
-    fn acknowledge(&mut self, connection: &mut Connection) -> RedisResult<()> {
-        while !self.releases.is_empty() {
-            let count = self.releases.len().min(IDS_MAX);
-            let mut command = redis::cmd("XACK");
-            command.arg(&self.stream.key).arg(GROUP);
-            self.releases[..count].iter().for_each(|id| {
-                command.arg(&**id);
-            });
-            let _: i64 = command.query(connection)?;
-            self.releases.drain(..count);
-        }
-        Ok(())
+    /// Claims entries that no consumer has renewed, ours too: an entry that was left because another instance has its run is
+    /// tried again.
+    fn claim(&mut self, connection: &mut Connection, cursor: &str) -> Result<(), Ended> {
+        let lease = self.stream.lease.unwrap_or_default();
+        let answer: Value = redis::cmd("XAUTOCLAIM")
+            .arg(&self.stream.key)
+            .arg(GROUP)
+            .arg(&self.stream.consumer)
+            .arg(lease.as_millis() as u64)
+            .arg(cursor)
+            .arg("COUNT")
+            .arg(COUNT)
+            .query(connection)?;
+        let mut answer = redis_client::elements(answer).into_iter();
+        let cursor = answer.next().and_then(redis_client::text);
+        self.entries.claimed(&cursor.unwrap_or_default());
+        let entries = answer.next().map(read_entries).unwrap_or_default();
+        self.take(connection, entries)
     }
 
-    fn do_chores(&mut self, connection: &mut Connection) -> Result<(), Ended> {
-        self.take_settled(Duration::ZERO)?;
-        self.acknowledge(connection)?;
-        self.renew(connection)?;
-        let now = clock::now().mono;
-        if let Some(lease) = self.stream.lease
-            && now >= self.claim_at
-        {
-            self.claim_at = now + lease / 3;
-            self.claim(connection, lease)?;
-        }
-        if let Some(length_max) = self.stream.length_max
-            && now >= self.trim_at
-        {
-            self.trim_at = now + TRIM_EVERY;
-            let _: i64 = redis::cmd("EVAL")
-                .arg(TRIM)
-                .arg(1)
-                .arg(&self.stream.key)
-                .arg(length_max)
-                .query(connection)?;
-        }
-        Ok(())
-    }
-
-    /// In a fleet an entry that is not renewed is anybody's.
-    fn renew(&mut self, connection: &mut Connection) -> RedisResult<()> {
-        let now = clock::now().mono;
-        let Some(lease) = self.stream.lease.filter(|_| now >= self.renew_at) else {
-            return Ok(());
-        };
-        self.renew_at = now + lease / 3;
-        let held: Vec<Box<str>> = self.held.iter().cloned().collect();
-        for ids in held.chunks(IDS_MAX) {
-            let mut command = redis::cmd("EVAL");
-            command.arg(RENEW).arg(1).arg(&self.stream.key);
-            command.arg(GROUP).arg(&self.stream.consumer);
-            ids.iter().for_each(|id| {
-                command.arg(&**id);
-            });
-            let lost: Vec<String> = command.query(connection)?;
-            for id in lost {
-                self.held.remove(&*id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Entries that nobody has renewed, ours too: one that was let go because another has its run is tried again.
-    fn claim(&mut self, connection: &mut Connection, lease: Duration) -> Result<(), Ended> {
-        let mut cursor = "0-0".to_owned();
-        loop {
-            let answer: Value = redis::cmd("XAUTOCLAIM")
-                .arg(&self.stream.key)
-                .arg(GROUP)
-                .arg(&self.stream.consumer)
-                .arg(lease.as_millis() as u64)
-                .arg(&cursor)
-                .arg("COUNT")
-                .arg(COUNT)
-                .query(connection)?;
-            let mut answer = redis_client::elements(answer).into_iter();
-            cursor = answer
-                .next()
-                .and_then(redis_client::text)
-                .unwrap_or_default();
-            let entries = answer.next().map(read_entries).unwrap_or_default();
-            self.take(connection, entries)?;
-            if cursor.is_empty() || cursor == "0-0" || self.is_stopped() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Keeps a malformed entry where somebody can look at it.
+    /// Moves a malformed entry to `<stream>.dead`, where an operator can look at it.
     fn bury(
         &mut self,
         connection: &mut Connection,
@@ -506,7 +424,7 @@ impl Reader {
         let mut both = redis::pipe();
         both.atomic().add_command(add).add_command(acknowledge);
         match both.query::<Value>(connection) {
-            // It stays pending: one bad entry is no reason to read no other.
+            // The entry stays pending; the others are read.
             Err(error) if error.code().is_some() => {
                 log::error!(
                     "entry {id} is malformed and cannot be moved to {}.dead: {}",
@@ -521,6 +439,12 @@ impl Reader {
 
     fn is_stopped(&self) -> bool {
         self.stopped.try_recv() == Err(TryRecvError::Disconnected)
+    }
+}
+
+fn add_ids(command: &mut redis::Cmd, ids: &[EntryId]) {
+    for id in ids {
+        command.arg(&**id);
     }
 }
 

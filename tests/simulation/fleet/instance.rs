@@ -190,7 +190,7 @@ impl Instance {
             && self.unstored.is_empty()
             && self.exports.is_empty()
             && self.member.protocol.owned() == 0
-            && reader.is_none_or(|reader| reader.held.is_empty() && reader.releases.is_empty())
+            && reader.is_none_or(|reader| reader.entries.held() + reader.entries.released() == 0)
     }
 
     /// Whether its loop, at the stop, waits for nothing any more.
@@ -317,8 +317,8 @@ impl Instance {
         }
         for settled in std::mem::take(&mut self.settled) {
             match (&mut self.reader, settled) {
-                (Some(reader), Action::Release(source)) => reader.release(&source),
-                (Some(reader), Action::Leave(source)) => reader.leave(&source),
+                (Some(reader), Action::Release(source)) => reader.entries.release(source),
+                (Some(reader), Action::Leave(source)) => reader.entries.leave(&source),
                 _ => panic!("nobody gave it"),
             }
         }

@@ -302,7 +302,7 @@ impl World {
                 it.core.watched(),
                 it.core.spans_waiting(),
                 it.member.protocol.owned(),
-                reader.map_or(0, |reader| reader.held.len()),
+                reader.map_or(0, |reader| reader.entries.held()),
                 it.asleep_until
             )
         };
