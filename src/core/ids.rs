@@ -1,6 +1,6 @@
 //! Identity: trace and span ids, and the W3C trace context they travel in.
 //!
-//! Ids are computed, not drawn: whoever sees the same run gives it the same ids, before and after a restart.
+//! Ids are computed, not random: every instance gives the same run the same ids, before and after a restart.
 
 use super::time::Wall;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::num::{NonZeroU64, NonZeroU128};
 /// A trace id. All-zero is invalid and cannot be expressed.
 /// <https://www.w3.org/TR/trace-context/#trace-id>
 ///
-/// Packed, because the 16 bytes to which a `u128` is aligned would be lost in everything that holds one.
+/// Packed: a `u128` is aligned to 16 bytes, which would waste room in every type that holds one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(Rust, packed(8))]
 pub struct TraceId(NonZeroU128);
@@ -19,16 +19,16 @@ pub struct TraceId(NonZeroU128);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpanId(NonZeroU64);
 
-/// Where in whose trace: what a `traceparent` and a `tracestate` carry.
+/// A span's trace context: what the headers `traceparent` and `tracestate` carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     /// The trace.
     pub trace_id: TraceId,
-    /// The span that is the parent of whatever is done with this context.
+    /// The span that the context names.
     pub span_id: SpanId,
     /// The flags, bit 0 `sampled`, bit 1 `random`.
     pub trace_flags: u8,
-    /// Vendors' own fields, passed on unchanged.
+    /// Fields of tracing vendors, passed on unchanged.
     pub trace_state: Option<Box<str>>,
 }
 
@@ -83,44 +83,44 @@ impl fmt::Debug for SpanId {
 }
 
 impl TraceId {
-    /// The id of a run's own trace, where no parent gives it one: the first 16 bytes of the hash of what names the
-    /// run. All of it is hashed, so the right-most 56 bits are as good as random.
+    /// The id of a run's own trace, for a run without a parent: the first 16 bytes of a hash over monitor, workflow id
+    /// and run version. Its right-most 56 bits are as good as random.
     /// <https://www.w3.org/TR/trace-context-2/#randomness-of-trace-id>
-    pub fn of_run(monitor: &str, workflow_id: &str, edition: Edition) -> Self {
-        let hash = Fields::new()
+    pub fn of_run(monitor: &str, workflow_id: &str, version: RunVersion) -> Self {
+        let hash = FieldHash::new()
             .text(monitor)
             .text(workflow_id)
-            .bytes(&edition.to_bytes())
+            .bytes(&version.to_bytes())
             .finish();
         TraceId::from_bytes(first_bytes(&hash)).unwrap_or(TraceId(NonZeroU128::MIN))
     }
 }
 
 impl SpanId {
-    /// The id of a run's span (`stage` is `None`) or of one stage's. The trace is part of it, and so is the run: many
-    /// workflows may share one parent's trace.
+    /// The id of the span of a run (`stage` is `None`) or of a stage, given by its path and attempt. The run is part of
+    /// the hash, because many workflows may share the trace of one parent.
     pub fn of_span(
         trace_id: TraceId,
         monitor: &str,
         workflow_id: &str,
-        edition: Edition,
+        version: RunVersion,
         stage: Option<(&str, u32)>,
     ) -> Self {
-        SpanId::of(span_fields(trace_id, monitor, workflow_id, edition, stage))
+        SpanId::of(span_fields(trace_id, monitor, workflow_id, version, stage))
     }
 
-    /// The id of the span that shows the wait for the start of the run, or of the stage: one field more is hashed.
+    /// The id of the span that shows how long the run, or the stage, waited for its start.
     pub fn of_wait(
         trace_id: TraceId,
         monitor: &str,
         workflow_id: &str,
-        edition: Edition,
+        version: RunVersion,
         stage: Option<(&str, u32)>,
     ) -> Self {
-        SpanId::of(span_fields(trace_id, monitor, workflow_id, edition, stage).text("queued"))
+        SpanId::of(span_fields(trace_id, monitor, workflow_id, version, stage).text("queued"))
     }
 
-    fn of(fields: Fields) -> Self {
+    fn of(fields: FieldHash) -> Self {
         SpanId::from_bytes(first_bytes(&fields.finish())).unwrap_or(SpanId(NonZeroU64::MIN))
     }
 }
@@ -129,36 +129,36 @@ fn span_fields(
     trace_id: TraceId,
     monitor: &str,
     workflow_id: &str,
-    edition: Edition,
+    version: RunVersion,
     stage: Option<(&str, u32)>,
-) -> Fields {
+) -> FieldHash {
     let (path, attempt) = stage.unwrap_or_default();
-    Fields::new()
+    FieldHash::new()
         .bytes(&trace_id.to_bytes())
         .text(monitor)
         .text(workflow_id)
-        .bytes(&edition.to_bytes())
+        .bytes(&version.to_bytes())
         .text(path)
         .bytes(&attempt.to_be_bytes())
 }
 
 /// What tells two runs of one workflow id apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edition {
-    /// Nothing is known: there is one.
+pub enum RunVersion {
+    /// Neither attempt nor submission time is known: the workflow id has one run.
     Only,
-    /// The attempt, where the event names it.
+    /// The attempt in the start event.
     Attempt(u32),
-    /// Else the time of submission.
+    /// The submission time, for a start event without an attempt.
     Submitted(Wall),
 }
 
-impl Edition {
+impl RunVersion {
     fn to_bytes(self) -> [u8; 9] {
         let (tag, number) = match self {
-            Edition::Only => (0, 0),
-            Edition::Attempt(attempt) => (1, i64::from(attempt)),
-            Edition::Submitted(at) => (2, at.as_unix_ns()),
+            RunVersion::Only => (0, 0),
+            RunVersion::Attempt(attempt) => (1, i64::from(attempt)),
+            RunVersion::Submitted(at) => (2, at.as_unix_ns()),
         };
         let mut bytes = [tag; 9];
         bytes[1..].copy_from_slice(&number.to_be_bytes());
@@ -166,48 +166,50 @@ impl Edition {
     }
 }
 
-/// What tells a monitor's runs of one workflow id apart.
+/// The rule by which a monitor tells the runs of one workflow id apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RunsBy {
-    /// What their events say: the attempt, else the time of submission.
+pub enum RunIdentity {
+    /// By the attempt in the start event, else by its submission time.
     #[default]
     Event,
-    /// The attempt alone, where none is the first: what announces one run in several ways may not know the attempt in
-    /// each, nor the same time of submission.
+    /// By the attempt alone; an event without one means the first. For runs that several sources announce: not every
+    /// source knows the attempt, and each may know another submission time.
     Attempt,
 }
 
-impl RunsBy {
-    /// The edition of a run that was announced so.
-    pub fn edition(self, attempt: Option<u32>, submitted_at: Option<Wall>) -> Edition {
+impl RunIdentity {
+    /// The version of the run that has this attempt and submission time.
+    pub fn version(self, attempt: Option<u32>, submitted_at: Option<Wall>) -> RunVersion {
         match (self, self.attempt(attempt), submitted_at) {
-            (RunsBy::Attempt, None | Some(1), _) | (RunsBy::Event, None, None) => Edition::Only,
-            (_, Some(attempt), _) => Edition::Attempt(attempt),
-            (RunsBy::Event, None, Some(at)) => Edition::Submitted(at),
+            (RunIdentity::Attempt, None | Some(1), _) | (RunIdentity::Event, None, None) => {
+                RunVersion::Only
+            }
+            (_, Some(attempt), _) => RunVersion::Attempt(attempt),
+            (RunIdentity::Event, None, Some(at)) => RunVersion::Submitted(at),
         }
     }
 
-    /// The edition of the attempt before this one.
-    pub fn before(self, attempt: u32) -> Option<Edition> {
-        (attempt > 1).then(|| self.edition(Some(attempt - 1), None))
+    /// The version of the run that is the attempt before this one. `None` for the first.
+    pub fn before(self, attempt: u32) -> Option<RunVersion> {
+        (attempt > 1).then(|| self.version(Some(attempt - 1), None))
     }
 
-    /// Whether one attempt is known to come before another of the same id.
+    /// Whether one attempt is known to come before another of the same workflow id.
     pub fn is_earlier(self, attempt: Option<u32>, than: Option<u32>) -> bool {
         let attempts = self.attempt(attempt).zip(self.attempt(than));
         attempts.is_some_and(|(attempt, than)| attempt < than)
     }
 
-    /// What counts as its number.
+    /// The number that counts for comparisons.
     fn attempt(self, attempt: Option<u32>) -> Option<u32> {
         match self {
-            RunsBy::Event => attempt,
-            RunsBy::Attempt => Some(attempt.unwrap_or(1).max(1)),
+            RunIdentity::Event => attempt,
+            RunIdentity::Attempt => Some(attempt.unwrap_or(1).max(1)),
         }
     }
 }
 
-/// What finds a watched run: 16 bytes of a hash over monitor and workflow id.
+/// The key of a workflow (a hash over monitor and workflow id) or of one run of it (with the run version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunKey([u8; 16]);
 
@@ -215,16 +217,16 @@ impl RunKey {
     /// The key of a workflow.
     pub fn of(monitor: &str, workflow_id: &str) -> Self {
         RunKey(first_bytes(
-            &Fields::new().text(monitor).text(workflow_id).finish(),
+            &FieldHash::new().text(monitor).text(workflow_id).finish(),
         ))
     }
 
-    /// The key of one edition of it.
-    pub fn of_edition(self, edition: Edition) -> Self {
+    /// The key of one run of this workflow.
+    pub fn of_version(self, version: RunVersion) -> Self {
         RunKey(first_bytes(
-            &Fields::new()
+            &FieldHash::new()
                 .bytes(&self.0)
-                .bytes(&edition.to_bytes())
+                .bytes(&version.to_bytes())
                 .finish(),
         ))
     }
@@ -239,25 +241,25 @@ impl RunKey {
         RunKey(bytes)
     }
 
-    /// A number to spread polls by.
+    /// A number that spreads the first polls of many workflows over time.
     pub fn spread(self) -> u64 {
         u64::from_be_bytes(first_bytes(&self.0))
     }
 }
 
-/// In hexadecimal digits.
+/// 32 hexadecimal digits.
 impl fmt::Display for RunKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
-/// SHA-256 over fields, each behind its length, so that no two lists of fields hash the same bytes.
-struct Fields(sha2::Sha256);
+/// SHA-256 over fields, each after its length, so that no two lists of fields hash the same bytes.
+struct FieldHash(sha2::Sha256);
 
-impl Fields {
+impl FieldHash {
     fn new() -> Self {
-        Fields(sha2::Sha256::default())
+        FieldHash(sha2::Sha256::default())
     }
 
     fn bytes(mut self, bytes: &[u8]) -> Self {
@@ -282,8 +284,8 @@ fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 impl TraceContext {
-    /// Reads the W3C headers. `None` for a `traceparent` that the specification calls invalid; a `tracestate` that is
-    /// no good is left out and the rest stands, as the specification asks.
+    /// Reads the W3C headers. `None` for a `traceparent` that the specification calls invalid. An invalid `tracestate`
+    /// is left out and the rest counts, as the specification asks.
     /// <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
     pub fn from_w3c(traceparent: &str, tracestate: Option<&str>) -> Option<TraceContext> {
         let bytes = traceparent.trim_matches([' ', '\t']).as_bytes();
@@ -292,7 +294,7 @@ impl TraceContext {
             return None;
         };
         let version = hex::<1>(&[*v1, *v2])?[0];
-        // A later version may add fields behind the flags; version 00 has none.
+        // A later version may add fields after the flags; version 00 has none.
         if version == 0xff
             || (version == 0 && !later.is_empty())
             || !matches!(later.first(), None | Some(b'-'))
@@ -317,7 +319,7 @@ impl TraceContext {
         format!("00-{trace_id}-{span_id}-{:02x}", self.trace_flags)
     }
 
-    /// Whether the submitter records its part of the trace.
+    /// The flag `sampled`: the submitter records its part of the trace.
     pub fn sampled(&self) -> bool {
         self.trace_flags & SAMPLED != 0
     }
@@ -326,7 +328,7 @@ impl TraceContext {
 /// Bit 0 of the trace flags.
 /// <https://www.w3.org/TR/trace-context/#sampled-flag>
 pub const SAMPLED: u8 = 1;
-/// Bit 1 of the trace flags: the trace id is random. Passed on as it came.
+/// Bit 1 of the trace flags: the trace id is random. farspan passes it on unchanged.
 /// <https://www.w3.org/TR/trace-context-2/#random-trace-id-flag>
 pub const RANDOM: u8 = 2;
 
@@ -352,7 +354,7 @@ fn valid_trace_state(text: &str) -> Option<&str> {
     const MEMBERS_MAX: usize = 32;
     let text = text.trim_matches([' ', '\t']);
     let members = text.split(',').map(|m| m.trim_matches([' ', '\t']));
-    // Empty members are allowed, and do not count.
+    // Empty members are allowed and do not count.
     let members = || members.clone().filter(|m| !m.is_empty());
     let member_ok = |member: &str| {
         let (key, value) = member.split_once('=')?;
@@ -441,10 +443,10 @@ mod tests {
         });
     }
 
-    /// These values are in users' backends: they may never change.
+    /// These values will be in users' backends: they may never change.
     #[test]
-    fn ids_are_what_they_always_were() {
-        let submitted = Edition::Submitted(Wall::from_unix_ns(1_720_162_671_073_740_700));
+    fn ids_never_change() {
+        let submitted = RunVersion::Submitted(Wall::from_unix_ns(1_720_162_671_073_740_700));
         let trace = TraceId::of_run("default", "704c0b60", submitted);
         let root = SpanId::of_span(trace, "default", "704c0b60", submitted, None);
         let stage = SpanId::of_span(
@@ -458,7 +460,6 @@ mod tests {
             .assert_eq(&format!("{trace} {root} {stage}"));
     }
 
-    /// As long as nothing else announces a monitor's runs, its ids are those.
     #[test]
     fn a_run_is_told_by_its_event_or_by_its_attempt() {
         let at = Wall::from_unix_ns(1);
@@ -470,10 +471,10 @@ mod tests {
             (Some(2), None),
             (Some(2), Some(at)),
         ];
-        let editions = |by: RunsBy| announced.map(|(attempt, at)| by.edition(attempt, at));
-        use Edition::{Attempt, Only, Submitted};
+        let versions = |by: RunIdentity| announced.map(|(attempt, at)| by.version(attempt, at));
+        use RunVersion::{Attempt, Only, Submitted};
         assert_eq!(
-            editions(RunsBy::Event),
+            versions(RunIdentity::Event),
             [
                 Only,
                 Submitted(at),
@@ -484,43 +485,47 @@ mod tests {
             ]
         );
         assert_eq!(
-            editions(RunsBy::Attempt),
+            versions(RunIdentity::Attempt),
             [Only, Only, Only, Only, Attempt(2), Attempt(2)]
         );
-        for (by, before_second) in [(RunsBy::Event, Attempt(1)), (RunsBy::Attempt, Only)] {
+        for (by, before_second) in [
+            (RunIdentity::Event, Attempt(1)),
+            (RunIdentity::Attempt, Only),
+        ] {
             let before = [0, 1, 2, 3].map(|attempt| by.before(attempt));
             assert_eq!(before, [None, None, Some(before_second), Some(Attempt(2))]);
         }
-        let earlier = |by: RunsBy| announced.map(|(attempt, _)| by.is_earlier(attempt, Some(2)));
+        let earlier =
+            |by: RunIdentity| announced.map(|(attempt, _)| by.is_earlier(attempt, Some(2)));
         let are = [false, false, true, true, false, false];
-        assert_eq!(earlier(RunsBy::Event), are);
+        assert_eq!(earlier(RunIdentity::Event), are);
         let are = [true, true, true, true, false, false];
-        assert_eq!(earlier(RunsBy::Attempt), are);
-        assert!(!RunsBy::Event.is_earlier(Some(1), None));
-        assert!(!RunsBy::Attempt.is_earlier(Some(2), None));
+        assert_eq!(earlier(RunIdentity::Attempt), are);
+        assert!(!RunIdentity::Event.is_earlier(Some(1), None));
+        assert!(!RunIdentity::Attempt.is_earlier(Some(2), None));
     }
 
     #[test]
     fn every_field_is_part_of_an_id() {
-        let base = Edition::Attempt(1);
+        let base = RunVersion::Attempt(1);
         let mut ids = vec![
             TraceId::of_run("m", "w", base),
             TraceId::of_run("mw", "", base),
             TraceId::of_run("", "mw", base),
-            TraceId::of_run("m", "w", Edition::Attempt(2)),
-            TraceId::of_run("m", "w", Edition::Only),
-            TraceId::of_run("m", "w", Edition::Submitted(Wall::from_unix_ns(1))),
+            TraceId::of_run("m", "w", RunVersion::Attempt(2)),
+            TraceId::of_run("m", "w", RunVersion::Only),
+            TraceId::of_run("m", "w", RunVersion::Submitted(Wall::from_unix_ns(1))),
         ];
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 6);
-        let span = |edition, stage| SpanId::of_span(ids[0], "m", "w", edition, stage);
+        let span = |version, stage| SpanId::of_span(ids[0], "m", "w", version, stage);
         let mut spans = vec![
             span(base, None),
             span(base, Some(("a", 1))),
             span(base, Some(("a", 2))),
             span(base, Some(("b", 1))),
-            span(Edition::Attempt(2), None),
+            span(RunVersion::Attempt(2), None),
             SpanId::of_wait(ids[0], "m", "w", base, None),
             SpanId::of_wait(ids[0], "m", "w", base, Some(("a", 1))),
         ];

@@ -54,7 +54,7 @@ use delivery::Delivery;
 use event::StartEvent;
 use finished_runs::FinishedRuns;
 use hosts::{Gate, Hosts, PollTurn};
-use ids::{RunKey, RunsBy};
+use ids::{RunIdentity, RunKey};
 use out::Out;
 use outcome::{Abandoned, Outcome};
 use snapshot::Snapshot;
@@ -401,9 +401,9 @@ impl Core {
         let Some(monitor) = self.settings.monitors.get(usize::from(event.monitor)) else {
             return self.shed(event);
         };
-        let runs_by = monitor.naming.runs_by;
+        let run_identity = monitor.naming.run_identity;
         let (key, run) = workflow::keys_of(&event, &monitor.naming);
-        let runs = [run, workflow::former_run_of(&event, key)];
+        let runs = [run, workflow::run_by_event(&event, key)];
         if let Some(run) = runs.iter().find(|run| self.unreadable.contains(**run)) {
             return self.skip_unreadable(event, *run);
         }
@@ -411,7 +411,7 @@ impl Core {
         if runs.into_iter().any(is_done) {
             return self.take_duplicate(event, key, run);
         }
-        if let Some(slot) = self.superseded_by(key, event.attempt, runs_by) {
+        if let Some(slot) = self.superseded_by(key, event.attempt, run_identity) {
             self.supersede(slot, now);
         }
         if self.table.contains(key) || self.finished.contains(run) {
@@ -458,9 +458,14 @@ impl Core {
 
     /// The watch of an earlier attempt at the same run. The API answers about the later attempt from now on, so nothing
     /// more can be learned about the earlier one.
-    fn superseded_by(&mut self, key: RunKey, attempt: Option<u32>, runs_by: RunsBy) -> Option<u32> {
+    fn superseded_by(
+        &mut self,
+        key: RunKey,
+        attempt: Option<u32>,
+        run_identity: RunIdentity,
+    ) -> Option<u32> {
         let (slot, watch) = self.table.find(key)?;
-        let earlier = runs_by.is_earlier(watch.workflow.attempt(), attempt);
+        let earlier = run_identity.is_earlier(watch.workflow.attempt(), attempt);
         earlier.then_some(slot)
     }
 
@@ -581,12 +586,12 @@ impl Core {
         }
         let at = self.hosts.clock(index, now.wall);
         let interval = monitor.interval_of(&record.workflow, at);
-        let (timeout, runs_by) = (monitor.pace.timeout, monitor.naming.runs_by);
+        let (timeout, run_identity) = (monitor.pace.timeout, monitor.naming.run_identity);
         let attempt = record.workflow.attempt();
-        if let Some(slot) = self.superseded_by(key, attempt, runs_by) {
+        if let Some(slot) = self.superseded_by(key, attempt, run_identity) {
             self.supersede(slot, now);
         } else if let Some((_, watch)) = self.table.find(key) {
-            if !runs_by.is_earlier(attempt, watch.workflow.attempt()) {
+            if !run_identity.is_earlier(attempt, watch.workflow.attempt()) {
                 return Err("it is watched already".into());
             }
             self.end_superseded(record.workflow, index, run, now);

@@ -9,7 +9,7 @@ use crate::api::exchange::{self, Api};
 use crate::api::poller::Target;
 use crate::config::monitor::{self, Finished, Monitor};
 use crate::config::{self, Config, Pem, Redis};
-use crate::core::ids::RunsBy;
+use crate::core::ids::RunIdentity;
 use crate::core::outbox::BatchPolicy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace, Settings};
@@ -146,9 +146,9 @@ pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
         service: resource::service(config, monitor),
         notifies: monitor.finished.is_some(),
         // A run that is listed may be announced too.
-        runs_by: match monitor.discovery {
-            Some(_) => RunsBy::Attempt,
-            None => RunsBy::Event,
+        run_identity: match monitor.discovery {
+            Some(_) => RunIdentity::Attempt,
+            None => RunIdentity::Event,
         },
         ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
     }

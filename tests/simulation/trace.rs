@@ -3,11 +3,11 @@
 use crate::api::{self, ToldStage};
 use crate::scenario::{Course, DistortionKind, Key, Plan, Scenario};
 use farspan::core::event::Value;
-use farspan::core::ids::{Edition, SpanId, TraceId};
+use farspan::core::ids::{RunVersion, SpanId, TraceId};
 use farspan::core::limits;
 use farspan::core::snapshot::{Outcome, Progress, Snapshot, State};
 use farspan::core::span::{Span, SpanStatus};
-use farspan::core::workflow::{Naming, edition_of};
+use farspan::core::workflow::{Naming, run_version_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub fn parts(scenario: &Scenario) -> BTreeMap<SpanId, (usize, Part)> {
 pub struct Ids<'a> {
     monitor: &'a str,
     workflow_id: &'a str,
-    edition: Edition,
+    version: RunVersion,
     pub trace: TraceId,
 }
 
@@ -64,15 +64,15 @@ impl<'a> Ids<'a> {
     pub fn of(plan: &'a Plan, scenario: &'a Scenario) -> Self {
         let naming = &scenario.settings.monitors[plan.monitor].naming;
         let (monitor, workflow_id) = (&*naming.monitor, &*plan.event.workflow_id);
-        let edition = edition_of(&plan.event, naming);
+        let version = run_version_of(&plan.event, naming);
         let trace = match &plan.event.parent {
             Some(parent) => parent.trace_id,
-            None => TraceId::of_run(monitor, workflow_id, edition),
+            None => TraceId::of_run(monitor, workflow_id, version),
         };
         Ids {
             monitor,
             workflow_id,
-            edition,
+            version,
             trace,
         }
     }
@@ -88,7 +88,7 @@ impl<'a> Ids<'a> {
             self.trace,
             self.monitor,
             self.workflow_id,
-            self.edition,
+            self.version,
             stage,
         )
     }
@@ -104,11 +104,11 @@ pub fn sampled(plan: &Plan, scenario: &Scenario) -> bool {
 fn attempt_before(plan: &Plan, scenario: &Scenario) -> Option<(TraceId, SpanId)> {
     let before = plan.event.attempt.filter(|attempt| *attempt > 1)? - 1;
     let ids = Ids::of(plan, scenario);
-    let edition = Edition::Attempt(before);
-    let trace = TraceId::of_run(ids.monitor, ids.workflow_id, edition);
+    let version = RunVersion::Attempt(before);
+    let trace = TraceId::of_run(ids.monitor, ids.workflow_id, version);
     let has_own = plan.event.parent.is_none();
     let is_there = has_own && scenario.settings.sampler.sampled(trace, None);
-    let span = || SpanId::of_span(trace, ids.monitor, ids.workflow_id, edition, None);
+    let span = || SpanId::of_span(trace, ids.monitor, ids.workflow_id, version, None);
     is_there.then(|| (trace, span()))
 }
 

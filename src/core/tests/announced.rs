@@ -1,11 +1,11 @@
 //! A run that is announced in several ways is one run.
 
 use super::*;
-use ids::RunsBy;
+use ids::RunIdentity;
 
-fn settings_by(runs_by: RunsBy) -> Settings {
+fn settings_by(run_identity: RunIdentity) -> Settings {
     let mut monitor = monitor(0);
-    monitor.naming.runs_by = runs_by;
+    monitor.naming.run_identity = run_identity;
     settings(vec![monitor])
 }
 
@@ -68,7 +68,7 @@ fn restart(rig: &mut Rig, settings: &Settings, stored: &mut Stored) {
 
 #[test]
 fn an_event_and_a_list_announce_one_run_in_any_order_and_across_restarts() {
-    let settings = settings_by(RunsBy::Attempt);
+    let settings = settings_by(RunIdentity::Attempt);
     let mut ids = Vec::new();
     let ways = [
         EVENT,
@@ -111,25 +111,25 @@ fn an_event_and_a_list_announce_one_run_in_any_order_and_across_restarts() {
 /// An instance hears the event, another finds it listed: the store takes it from one, for it is one run.
 #[test]
 fn instances_that_hear_of_a_run_in_different_ways_claim_the_same() {
-    let claimed = |runs_by, how| {
-        let mut rig = Rig::new(settings_by(runs_by));
+    let claimed = |run_identity, how| {
+        let mut rig = Rig::new(settings_by(run_identity));
         start(&mut rig, how);
         runs_of(&rig)
     };
     assert_eq!(
-        claimed(RunsBy::Attempt, EVENT),
-        claimed(RunsBy::Attempt, LISTED)
+        claimed(RunIdentity::Attempt, EVENT),
+        claimed(RunIdentity::Attempt, LISTED)
     );
     assert_ne!(
-        claimed(RunsBy::Event, EVENT),
-        claimed(RunsBy::Event, LISTED)
+        claimed(RunIdentity::Event, EVENT),
+        claimed(RunIdentity::Event, LISTED)
     );
 }
 
 #[test]
 fn a_later_attempt_that_is_listed_ends_the_watch_of_an_event_that_named_none() {
     for restarts in [false, true] {
-        let settings = settings_by(RunsBy::Attempt);
+        let settings = settings_by(RunIdentity::Attempt);
         let mut rig = Rig::new(settings.clone());
         start(&mut rig, EVENT);
         if restarts {
@@ -157,7 +157,7 @@ fn a_later_attempt_that_is_listed_ends_the_watch_of_an_event_that_named_none() {
 /// Two instances had one each, and a third takes over both.
 #[test]
 fn of_an_attempt_without_a_number_and_a_later_one_that_are_restored_the_first_ends() {
-    let settings = settings_by(RunsBy::Attempt);
+    let settings = settings_by(RunIdentity::Attempt);
     let stored = |how| {
         let mut rig = Rig::new(settings.clone());
         start(&mut rig, how);
@@ -190,7 +190,7 @@ fn what_a_second_announcement_knows_of_the_attempt_counts() {
         }
         answer
     };
-    let mut rig = Rig::new(settings_by(RunsBy::Attempt));
+    let mut rig = Rig::new(settings_by(RunIdentity::Attempt));
     start(&mut rig, EVENT);
     for (about, listed, ended) in [(2, None, 0), (1, Some(LISTED), 0), (2, None, 1)] {
         if let Some(listed) = listed {
@@ -202,11 +202,13 @@ fn what_a_second_announcement_knows_of_the_attempt_counts() {
     }
 }
 
-/// The discovery was switched on, or farspan was replaced by one that tells runs so: what was watched keeps its ids, and
-/// what was finished is not traced again.
+/// A discovery was added to the configuration: watched runs keep their ids, and finished runs are not traced again.
 #[test]
-fn a_run_of_the_time_before_is_not_another_one() {
-    let (before, settings) = (settings_by(RunsBy::Event), settings_by(RunsBy::Attempt));
+fn a_run_from_before_a_discovery_was_added_stays_the_same_run() {
+    let (before, settings) = (
+        settings_by(RunIdentity::Event),
+        settings_by(RunIdentity::Attempt),
+    );
     for is_over in [false, true] {
         for how in [EVENT, LISTED, (None, None)] {
             let mut rig = Rig::new(before.clone());

@@ -15,7 +15,7 @@ mod stages;
 
 use super::event::{self, Sampling, StartEvent, Value};
 use super::finished::{Finish, FinishedEvent};
-use super::ids::{Edition, RANDOM, RunKey, RunsBy, SAMPLED, SpanId, TraceContext, TraceId};
+use super::ids::{RANDOM, RunIdentity, RunKey, RunVersion, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::outcome::Abandoned;
 use super::sampler::{Sampler, SpanLimits};
@@ -32,7 +32,7 @@ pub struct Naming {
     /// The monitor's name. It is part of every id.
     pub monitor: Box<str>,
     /// What tells runs of one workflow id apart.
-    pub runs_by: RunsBy,
+    pub run_identity: RunIdentity,
     /// The name of a workflow's span, and `cicd.pipeline.name`.
     pub workflow: Box<str>,
     /// What a span may hold.
@@ -68,7 +68,7 @@ impl Naming {
     pub fn new(monitor: &str, workflow: &str, limits: SpanLimits) -> Self {
         Naming {
             monitor: monitor.into(),
-            runs_by: RunsBy::Event,
+            run_identity: RunIdentity::Event,
             workflow: workflow.into(),
             limits,
             ok: true,
@@ -86,7 +86,7 @@ impl Naming {
 pub struct Workflow {
     id: Arc<str>,
     /// As its monitor had it when the run was announced: ids stay when a configuration changes.
-    runs_by: RunsBy,
+    run_identity: RunIdentity,
     attempt: Option<u32>,
     trace_id: TraceId,
     parent: Option<Box<TraceContext>>,
@@ -165,23 +165,23 @@ pub enum Verdict {
 impl Workflow {
     /// A workflow that was announced and not yet asked after.
     pub fn new(event: StartEvent, naming: &Naming, sampler: &Sampler, received_at: Wall) -> Self {
-        let edition = edition_of(&event, naming);
+        let version = run_version_of(&event, naming);
         let (parent, submitter) = match naming.context {
             ContextUse::Parent => (event.parent, None),
             ContextUse::Link => (None, event.parent.map(|context| *context)),
             ContextUse::Ignore => (None, None),
         };
-        let own_trace = |edition| TraceId::of_run(&naming.monitor, &event.workflow_id, edition);
+        let own_trace = |version| TraceId::of_run(&naming.monitor, &event.workflow_id, version);
         let trace_id = match &parent {
             Some(parent) => parent.trace_id,
-            None => own_trace(edition),
+            None => own_trace(version),
         };
         let parent_sampled = parent.as_ref().map(|p| p.sampled());
         // Another submitter's trace cannot be known, and nobody looks for one that was not recorded.
         let follows = parent.is_none()
             && (event
                 .attempt
-                .and_then(|attempt| naming.runs_by.before(attempt)))
+                .and_then(|attempt| naming.run_identity.before(attempt)))
             .is_some_and(|before| sampler.sampled(own_trace(before), None));
         let extra = Extra {
             submitter,
@@ -195,7 +195,7 @@ impl Workflow {
         };
         Workflow {
             id: event.workflow_id.into(),
-            runs_by: naming.runs_by,
+            run_identity: naming.run_identity,
             attempt: event.attempt,
             trace_id,
             sampled: sampler.sampled(trace_id, parent_sampled),
@@ -270,14 +270,14 @@ impl Workflow {
         }
     }
 
-    fn edition(&self) -> Edition {
-        self.runs_by.edition(self.attempt, self.submitted_at)
+    fn version(&self) -> RunVersion {
+        self.run_identity.version(self.attempt, self.submitted_at)
     }
 
     /// Its run was announced once more, perhaps by something that knows more of it.
     pub fn announced_again(&mut self, event: &StartEvent) {
         // Elsewhere these are part of its ids.
-        if self.runs_by != RunsBy::Attempt {
+        if self.run_identity != RunIdentity::Attempt {
             return;
         }
         let known = (self.attempt, self.submitted_at);
@@ -288,7 +288,7 @@ impl Workflow {
 
     /// What finds its run, made from what finds itself.
     pub fn run_key(&self, key: RunKey) -> RunKey {
-        key.of_edition(self.edition())
+        key.of_version(self.version())
     }
 
     /// Which attempt it is, where its event said so.
@@ -311,10 +311,10 @@ impl Workflow {
     ) -> Verdict {
         match (self.attempt, snapshot.attempt) {
             // The answer lags behind the event.
-            (ours @ Some(_), theirs @ Some(_)) if self.runs_by.is_earlier(theirs, ours) => {
+            (ours @ Some(_), theirs @ Some(_)) if self.run_identity.is_earlier(theirs, ours) => {
                 return Verdict::Watching;
             }
-            (ours @ Some(_), theirs @ Some(_)) if self.runs_by.is_earlier(ours, theirs) => {
+            (ours @ Some(_), theirs @ Some(_)) if self.run_identity.is_earlier(ours, theirs) => {
                 let began = snapshot.progress.queued.or(snapshot.progress.start);
                 let end = began.map_or(at, |began| began.min(at));
                 let (outcome, why) = self.abandon(Abandoned::Superseded, end, naming, spans);
@@ -614,10 +614,10 @@ impl Workflow {
         let mut attributes = Attributes::new(&naming.limits);
         self.add_run(&mut attributes, naming);
         let (attributes, dropped_attributes) = attributes.finish();
-        let (trace_id, edition) = (self.trace_id, self.edition());
+        let (trace_id, version) = (self.trace_id, self.version());
         Span {
             trace_id,
-            span_id: SpanId::of_wait(trace_id, &naming.monitor, &self.id, edition, stage),
+            span_id: SpanId::of_wait(trace_id, &naming.monitor, &self.id, version, stage),
             parent: Some(Parent {
                 span_id: parent,
                 remote: false,
@@ -639,11 +639,11 @@ impl Workflow {
     }
 
     fn link_to_attempt_before(&self, naming: &Naming) -> Option<Link> {
-        let edition = self.runs_by.before(self.attempt?)?;
-        let trace_id = TraceId::of_run(&naming.monitor, &self.id, edition);
+        let version = self.run_identity.before(self.attempt?)?;
+        let trace_id = TraceId::of_run(&naming.monitor, &self.id, version);
         let context = TraceContext {
             trace_id,
-            span_id: SpanId::of_span(trace_id, &naming.monitor, &self.id, edition, None),
+            span_id: SpanId::of_span(trace_id, &naming.monitor, &self.id, version, None),
             trace_flags: SAMPLED,
             trace_state: None,
         };
@@ -682,7 +682,7 @@ impl Workflow {
             self.trace_id,
             &naming.monitor,
             &self.id,
-            self.edition(),
+            self.version(),
             None,
         )
     }
@@ -697,20 +697,23 @@ impl Workflow {
     }
 }
 
-/// What tells an event's run from other runs of its workflow id.
-pub fn edition_of(event: &StartEvent, naming: &Naming) -> Edition {
-    naming.runs_by.edition(event.attempt, event.submitted_at)
+/// The run version of a start event.
+pub fn run_version_of(event: &StartEvent, naming: &Naming) -> RunVersion {
+    naming
+        .run_identity
+        .version(event.attempt, event.submitted_at)
 }
 
-/// What finds an event's workflow, and its run.
+/// The keys of a start event's workflow and of its run.
 pub fn keys_of(event: &StartEvent, naming: &Naming) -> (RunKey, RunKey) {
     let key = RunKey::of(&naming.monitor, &event.workflow_id);
-    (key, key.of_edition(edition_of(event, naming)))
+    (key, key.of_version(run_version_of(event, naming)))
 }
 
-/// What found the same run while its monitor told runs by their events.
-pub fn former_run_of(event: &StartEvent, key: RunKey) -> RunKey {
-    key.of_edition(RunsBy::Event.edition(event.attempt, event.submitted_at))
+/// The key of a start event's run by [`RunIdentity::Event`]. A monitor that gets a discovery changes to
+/// [`RunIdentity::Attempt`]; its stored runs keep the keys they had.
+pub fn run_by_event(event: &StartEvent, key: RunKey) -> RunKey {
+    key.of_version(RunIdentity::Event.version(event.attempt, event.submitted_at))
 }
 
 /// A key that only the API, or farspan itself, may speak under: an event's `endTime` would pass for the API's where it

@@ -9,7 +9,7 @@
 use super::stages::{Fate, OpenStage, Stage, StageExtra};
 use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
 use crate::core::event::{Attributes, Value};
-use crate::core::ids::{RunsBy, SpanId, TraceContext, TraceId};
+use crate::core::ids::{RunIdentity, SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::snapshot::{Outcome, State};
 use crate::core::span::SpanEvent;
@@ -227,7 +227,7 @@ impl Writer {
     }
 
     fn version_3(&mut self, workflow: &Workflow) {
-        self.bool(workflow.runs_by == RunsBy::Attempt);
+        self.bool(workflow.run_identity == RunIdentity::Attempt);
     }
 
     /// What is left of an API that goes away with its workflow. The stages that have failed by their places.
@@ -280,7 +280,7 @@ impl Reader<'_> {
         }
         let mut workflow = Workflow {
             id: id.into(),
-            runs_by: RunsBy::Event,
+            run_identity: RunIdentity::Event,
             attempt: self.option(Self::small)?,
             trace_id: TraceId::from_bytes(self.array()?)?,
             parent: self.option(Self::context)?.map(Box::new),
@@ -519,9 +519,9 @@ impl Reader<'_> {
     }
 
     fn version_3(&mut self, workflow: &mut Workflow) -> Option<()> {
-        workflow.runs_by = match self.bool()? {
-            true => RunsBy::Attempt,
-            false => RunsBy::Event,
+        workflow.run_identity = match self.bool()? {
+            true => RunIdentity::Attempt,
+            false => RunIdentity::Event,
         };
         Some(())
     }
@@ -585,7 +585,7 @@ mod tests {
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {
         let naming = Naming {
             skipped: u.arbitrary()?,
-            runs_by: *u.choose(&[RunsBy::Event, RunsBy::Attempt])?,
+            run_identity: *u.choose(&[RunIdentity::Event, RunIdentity::Attempt])?,
             context: *u.choose(&[ContextUse::Parent, ContextUse::Link])?,
             ..Naming::new("default", "Workflow", SpanLimits::default())
         };

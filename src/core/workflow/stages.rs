@@ -770,9 +770,9 @@ impl Workflow {
 
     fn stage_span_id(&self, index: usize, naming: &Naming) -> SpanId {
         let Stage { path, attempt, .. } = &self.stages[index];
-        let (trace_id, edition) = (self.trace_id, self.edition());
+        let (trace_id, version) = (self.trace_id, self.version());
         let stage = Some((&**path, *attempt));
-        SpanId::of_span(trace_id, &naming.monitor, &self.id, edition, stage)
+        SpanId::of_span(trace_id, &naming.monitor, &self.id, version, stage)
     }
 }
 

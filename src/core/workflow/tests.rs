@@ -1192,9 +1192,9 @@ fn an_attempt_is_part_of_the_id() {
         "5 Completed,0..24 Run#1=Failed,1..2 Run#2=Completed,3..4",
     );
     let expected = [("Run", 1), ("Run", 2)].map(|stage| {
-        let edition = edition_of(&event(), &naming());
-        let trace_id = TraceId::of_run("risk", "w1", edition);
-        SpanId::of_span(trace_id, "risk", "w1", edition, Some(stage))
+        let version = run_version_of(&event(), &naming());
+        let trace_id = TraceId::of_run("risk", "w1", version);
+        SpanId::of_span(trace_id, "risk", "w1", version, Some(stage))
     });
     assert_eq!([finished[0].1.span_id, finished[1].1.span_id], expected);
     let task_run_id = |place: usize| {
