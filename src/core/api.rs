@@ -15,30 +15,30 @@ use super::workflow::{Naming, Workflow};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the core is to know from the start.
+/// What the core has to know from the start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// One for each monitor; an event names its monitor by the place in this list.
+    /// All monitors. A monitor is named by its index in this list.
     pub monitors: Vec<Monitor>,
-    /// How many polls may be under way at once, or at a poller's hand.
+    /// The largest number of polls under way at once, with those that wait in a poller's channel.
     pub pollers: usize,
-    /// How many workflows are watched at once, at most [`WORKFLOWS_MAX`](super::limits::WORKFLOWS_MAX).
+    /// The largest number of workflows under watch at once, at most [`WORKFLOWS_MAX`](super::limits::WORKFLOWS_MAX).
     pub workflows_max: usize,
     /// Which traces are recorded.
     pub sampler: Sampler,
-    /// When batches are sent.
+    /// When batches of spans are sent.
     pub batch: BatchPolicy,
-    /// Whether there is a store: only then are there [`Change`]s.
+    /// Whether there is a store. Without one there are no [`Change`]s.
     pub stores: bool,
-    /// From how many bytes in the store on no new workflow is taken under watch.
+    /// With so many bytes in the store no new workflow is taken under watch.
     pub state_bytes_max: u64,
-    /// Whether there is a collector: without one a finished span is done with.
+    /// Whether there is a collector. Without one a finished span is only shown.
     pub exports: bool,
-    /// Seeds the jitter.
+    /// The seed of the jitter.
     pub seed: u64,
 }
 
-/// How spans and finished events become bytes. Pure functions: the same value gives the same bytes.
+/// How spans and finished events become bytes. Both are pure functions: the same value gives the same bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoders {
     /// A span as the collector gets it.
@@ -50,21 +50,20 @@ pub struct Encoders {
 /// How one kind of workflow is watched.
 #[derive(Clone, Debug)]
 pub struct Monitor {
-    /// What its spans are called.
+    /// What its spans are called, and how its runs are told apart.
     pub naming: Naming,
-    /// Monitors with the same number ask the same host: they leave it alone together when it asks for that, and share
-    /// its rate, for polls and for lists of runs.
+    /// The index of its host. Monitors with the same host share its pause and its rate, for polls and for listings.
     pub host: u16,
-    /// When it polls.
+    /// When its workflows are polled.
     pub pace: Pace,
-    /// Requests to its host at most; the least of all monitors that ask the same host counts.
+    /// The rate limit of its host. The lowest of all monitors with the same host counts.
     pub requests_per_second: Option<f64>,
     /// Whether polls carry the workflow's `traceparent`.
     pub send_traceparent: bool,
 }
 
 impl Monitor {
-    /// The interval in force for a workflow, when the API's clock says `at`.
+    /// The interval in force for a workflow, when the API's clock shows `at`.
     pub(super) fn interval_of(&self, workflow: &Workflow, at: Wall) -> Duration {
         let age = at.since(workflow.began());
         self.pace.interval_of(workflow.status(), age)
@@ -78,52 +77,51 @@ pub enum Input {
     Started(StartEvent),
     /// A poll was answered.
     Polled(Polled),
-    /// A poll was taken back before anybody began with it.
+    /// A poll comes back from the pollers' channel. No poller has begun it.
     Recalled(Poll),
-    /// A discovery asks for lists.
+    /// A discovery wants to make a listing, or has made one.
     Listing(Listing),
-    /// A receiver of finished events was told, or was not.
+    /// A receiver has answered to finished events, or has not.
     Notified(Notified),
     /// A batch's export has ended.
     Exported {
-        /// Which batch.
+        /// [`Batch::id`].
         batch: u64,
-        /// How.
+        /// How it has ended.
         outcome: ExportOutcome,
     },
-    /// The store takes nothing, or takes again: meanwhile nothing is polled, for what it would bring could not be kept.
+    /// Whether the store is in trouble. While it is, nothing is polled, because the answers could not be stored.
     StoreTroubled(bool),
-    /// The configuration was read anew: from now on each monitor polls at this pace, in the order of
-    /// [`Settings::monitors`]. It holds for what is under watch too, and cuts short a pause after failures, for what is
-    /// new may be what mends them.
+    /// The configuration was reloaded. The paces are in the order of [`Settings::monitors`]. They hold for workflows under
+    /// watch too, and shorten a pause after failures, because the new configuration may have ended their cause.
     Reloaded(Vec<Pace>),
-    /// The store refused what was changed about these runs, because they are not ours.
+    /// The store has refused the changes of these runs.
     Refused(Vec<(RunKey, Refusal)>),
     /// Time has passed.
     Tick,
-    /// Stop: start no poll, send what there is without waiting for more. Events that were heard by then are still taken
-    /// in, a full table or not.
+    /// Begin to stop: send no poll, and send spans without waiting for others. Events that were heard by then are still
+    /// taken in, even if the table is full.
     Drain,
 }
 
 /// An answer to an [`Action::Poll`].
 #[derive(Clone, Debug)]
 pub struct Polled {
-    /// As in the poll.
+    /// [`Poll::slot`].
     pub slot: u32,
-    /// As in the poll.
+    /// [`Poll::generation`].
     pub generation: u32,
-    /// When the request was sent.
+    /// When the first request was sent.
     pub sent: Now,
-    /// When the answer was there.
+    /// When the answer was complete.
     pub received: Now,
     /// The answer's `Date` header.
     pub date: Option<Wall>,
-    /// How many requests it took.
+    /// How many requests it took, with redirects and further pages.
     pub requests: u32,
-    /// How long the host asks to be left alone though it has answered.
+    /// The pause that the host asks for although it has answered.
     pub pause: Option<Duration>,
-    /// The answer.
+    /// What it has brought.
     pub answer: Answer,
 }
 
@@ -132,118 +130,118 @@ pub struct Polled {
 pub enum Answer {
     /// The workflow's state.
     Snapshot {
-        /// What the body said.
+        /// What the mapping has read in the body.
         snapshot: Box<Snapshot>,
-        /// Something in it that the mapping did not understand and went on without.
+        /// What the mapping has not understood and left out, as text for the log.
         oddity: Option<Box<str>>,
     },
     /// The API does not know the workflow.
     NotFound,
-    /// Nothing that helps.
+    /// The poll has failed.
     Failed(PollFailure),
 }
 
-/// What a discovery says about each of its requests.
+/// What a discovery reports about each of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// It has one to make, and waits for its [`Action::List`]. One at a time.
+    /// A request is due, and waits for its permit ([`Action::List`]). One at a time.
     Due {
-        /// Whose discovery.
+        /// The monitor of the discovery.
         monitor: u16,
     },
-    /// It has made it.
+    /// The request has ended.
     Done {
-        /// Whose discovery.
+        /// The monitor of the discovery.
         monitor: u16,
-        /// How many requests it took, with those that were redirected.
+        /// How many requests it took, with redirects.
         requests: u32,
         /// The pause that the host asks for.
         pause: Option<Duration>,
     },
 }
 
-/// What is to be done.
+/// What the core wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Ask the API; answer with [`Input::Polled`]. Never more of them under way than [`Settings::pollers`].
+    /// Poll the API. The answer is an [`Input::Polled`]. At most [`Settings::pollers`] polls are under way.
     Poll(Poll),
-    /// The discovery of this monitor may make the request that it has said to be due.
+    /// The permit for the discovery of this monitor to make the request that is due.
     List(u16),
-    /// A span is finished: show it. It is exported whether it is shown or not.
+    /// Show a finished span. It is exported whether it is shown or not.
     Finished(Box<Span>),
-    /// Send this to the collector, once all changes so far are stored; answer with [`Input::Exported`]. One at a time.
+    /// Send this to the collector, once all changes so far are stored. The answer is an [`Input::Exported`]. One at a time.
     Export(Batch),
-    /// Tell a receiver this, once all changes so far are stored; answer with [`Input::Notified`]. One at a time for each
-    /// monitor.
+    /// Send this to a receiver, once all changes so far are stored. The answer is an [`Input::Notified`]. One at a time for
+    /// each monitor.
     Notify(Notify),
-    /// Acknowledge this where it came from, once all changes so far are stored: its spans are delivered, and whoever is
-    /// to be told of its end was.
+    /// Acknowledge this start event to its source, once all changes so far are stored: its spans and its finished event
+    /// are delivered.
     Release(Box<str>),
-    /// This stays unacknowledged where it came from: another instance sees to it.
+    /// Leave this start event unacknowledged in its source: its run belongs to another instance.
     Leave(Box<str>),
-    /// Worth a line in the log.
+    /// Write this to the log.
     Note(Note),
 }
 
-/// Why a run is not ours.
+/// Why the store has refused the changes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Another instance has it.
+    /// Another instance owns it.
     Elsewhere,
-    /// It was finished lately, and all its spans are delivered.
+    /// It has finished lately, and all its spans are delivered.
     Done,
 }
 
-/// Something to store. A [`Change`] that comes later counts over one that came before.
+/// One write to the store. A later change of the same key replaces an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A watched workflow is now so.
+    /// The record of a watched workflow has changed.
     PutWorkflow {
-        /// Names its run.
+        /// The key of the record.
         run: RunKey,
-        /// See [`workflow::record`].
+        /// Encoded; see [`workflow::record`].
         record: Vec<u8>,
     },
-    /// It is watched no more.
+    /// A workflow is watched no more.
     RemoveWorkflow(RunKey),
     /// A span waits for the collector.
     PutSpan(EncodedSpan),
-    /// These wait no more.
+    /// Spans are delivered, or refused for good.
     RemoveSpans(Vec<EncodedSpan>),
-    /// Somebody is to be told that a workflow has finished.
+    /// A finished event waits for its receiver.
     PutNotification(Notification),
-    /// They were.
+    /// Finished events are delivered, or refused for good.
     RemoveNotifications(Vec<Notification>),
-    /// A run has finished at that time.
+    /// A run has finished at this time.
     PutFinished(RunKey, Wall),
-    /// That is long ago.
+    /// A run has finished so long ago that it is forgotten.
     RemoveFinished(RunKey),
 }
 
-/// What a store holds, at the start or of another instance that is gone.
+/// What a store holds: at the start, or of an expired owner.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Records of watched workflows, by run.
     pub workflows: Vec<(RunKey, Vec<u8>)>,
     /// Spans that wait for the collector, in the order of their sequence.
     pub spans: Vec<EncodedSpan>,
-    /// What nobody has taken yet of who is to be told of finished workflows.
+    /// Finished events that no receiver has accepted yet.
     pub notifications: Vec<Notification>,
     /// Runs that have finished, and when.
     pub finished: Vec<(RunKey, Wall)>,
 }
 
-/// One request to make.
+/// One poll of one workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// Names the watch, in the answer.
+    /// The watch in the table. The answer repeats it.
     pub slot: u32,
-    /// Names this poll of it, in the answer.
+    /// Tells this poll from other polls of the slot. The answer repeats it.
     pub generation: u32,
-    /// Whose API.
+    /// The index of the monitor.
     pub monitor: u16,
-    /// Which workflow.
+    /// The workflow's id, as its API knows it.
     pub workflow_id: Arc<str>,
-    /// What the request is to carry of the workflow's trace, in the W3C's form.
+    /// The `traceparent` header of the request (W3C Trace Context).
     pub traceparent: Option<Box<str>>,
 }

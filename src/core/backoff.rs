@@ -1,29 +1,29 @@
-//! How long to leave something alone that has just failed.
+//! How long to wait after a failure.
 
 use super::limits;
 use super::time::Mono;
 use std::time::Duration;
 
-/// A source of jitter. Seeded, so that a simulation repeats itself: SplitMix64.
+/// A source of random numbers (SplitMix64). It has a seed, so that a simulation can be repeated.
 /// <https://prng.di.unimi.it/splitmix64.c>
 #[derive(Clone, Debug)]
 pub struct Jitter(u64);
 
 impl Jitter {
-    /// The same seed gives the same jitter.
+    /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         Jitter(seed)
     }
 
-    /// A pause after so many failures in a row: `base` doubled with each, at most `max`, and up to half of it taken
-    /// off at random, so that what failed together does not come back together.
+    /// A pause after so many failures in a row: `base`, doubled with each further failure, at most `max`, less up to half
+    /// of it at random, so that requests which failed together are not repeated together.
     pub fn pause(&mut self, base: Duration, max: Duration, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let pause = base.saturating_mul(1 << doublings).min(max);
         pause - pause.mul_f64(self.fraction() / 2.0)
     }
 
-    /// Anything from nothing up to `max`.
+    /// A random duration from zero to `max`.
     pub fn up_to(&mut self, max: Duration) -> Duration {
         max.mul_f64(self.fraction())
     }
@@ -37,7 +37,7 @@ impl Jitter {
     }
 }
 
-/// When what could not be delivered goes again.
+/// When a failed delivery is tried again.
 #[derive(Clone, Copy, Debug)]
 pub struct Again {
     at: Mono,
@@ -56,10 +56,10 @@ impl Again {
         }
     }
 
-    /// After so many failures in a row, or after as long as the other side has `asked` for.
+    /// After so many failures in a row, or after the pause that the other side has `asked` for.
     pub fn after(asked: Option<Duration>, failures: u32, now: Mono, jitter: &mut Jitter) -> Self {
         let pause = match asked {
-            // "Retry-After: 0" is said, and would have somebody in trouble asked in a tight loop.
+            // Some servers in trouble answer "Retry-After: 0". They would be asked in a tight loop.
             Some(asked) => asked.clamp(RETRY_BASE, limits::RETRY_AFTER_MAX),
             None => jitter.pause(RETRY_BASE, limits::EXPORT_BACKOFF_MAX, failures),
         };
@@ -73,12 +73,9 @@ impl Again {
         }
     }
 
-    /// When. In a hurry a pause of our own is no longer than the first.
+    /// The time of the next attempt. With `hurry` a pause that was not asked for is no longer than the first one.
     pub fn at(self, hurry: bool) -> Mono {
-        match hurry {
-            true => self.at_in_hurry,
-            false => self.at,
-        }
+        if hurry { self.at_in_hurry } else { self.at }
     }
 }
 

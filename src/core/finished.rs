@@ -1,4 +1,4 @@
-//! Finished events: the messages that a workflow has finished, and what becomes of them.
+//! The words for finished events: what they say, how they are sent, and what their receivers answer.
 
 use super::event::Attributes;
 use super::ids::{RunKey, TraceContext};
@@ -7,39 +7,39 @@ use super::time::Wall;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A workflow has finished.
+/// The message that a workflow has finished.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinishedEvent {
-    /// Its run: what is told twice is told apart by it.
+    /// The run. An event that arrives twice has the same run.
     pub run: RunKey,
-    /// Its monitor's name.
+    /// The monitor's name.
     pub monitor: Arc<str>,
-    /// Its id.
+    /// The workflow's id.
     pub workflow_id: Arc<str>,
-    /// Which attempt at the run it was, where anybody said so.
+    /// The attempt, if the start event or the API numbered it.
     pub attempt: Option<u32>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why the watch was given up, if it was: then nobody has said that it ended.
+    /// Why the watch ended although no answer said that the workflow has ended.
     pub abandoned: Option<Abandoned>,
-    /// When it was submitted, where its start event said so.
+    /// When the workflow was submitted, if its start event said so.
     pub submitted_at: Option<Wall>,
-    /// What is known of its end.
+    /// Its times and its error.
     pub finish: Finish,
-    /// Where somebody can look at the run.
+    /// The URL of the run in the monitored system.
     pub url: Option<Box<str>>,
-    /// Its span, for whoever goes on in its trace.
+    /// The context of its span, so that a consumer can continue the trace.
     pub context: TraceContext,
-    /// What its start event said that its span is to have.
+    /// The attributes that its start event gave to its span.
     pub attributes: Attributes,
 }
 
-/// How a workflow was when its span was finished.
+/// How a workflow has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finish {
-    /// As its span has it, less a wait that has a span of its own.
+    /// When it began to run: the start of its span, or the end of the wait before it.
     pub start: Wall,
-    /// As its span has it.
+    /// The end of its span.
     pub end: Wall,
     /// The message of a failure; may be empty.
     pub error: Box<str>,
@@ -54,43 +54,43 @@ pub struct Notification {
     pub sequence: u64,
     /// The run that it is about.
     pub run: RunKey,
-    /// The monitor whose receiver is told.
+    /// The name of the monitor to whose receiver it goes.
     pub monitor: Arc<str>,
-    /// What it is told.
+    /// The encoded event.
     pub bytes: Arc<[u8]>,
 }
 
-/// What a receiver is to be told now.
+/// Finished events that go to a receiver now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
-    /// Whose receiver: an index into the configured monitors.
+    /// The index of the monitor to whose receiver they go.
     pub monitor: u16,
-    /// Which [`Notified`] is about it.
+    /// The number of this batch. The answer repeats it.
     pub batch: u64,
-    /// In their order. Only where runs were given up after it was made it may have come to be empty.
+    /// In order. Empty only if all its runs were disowned after the batch was made.
     pub notifications: Vec<Notification>,
 }
 
 /// What became of a [`Notify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notified {
-    /// As in the [`Notify`].
+    /// [`Notify::monitor`].
     pub monitor: u16,
-    /// As in the [`Notify`].
+    /// [`Notify::batch`].
     pub batch: u64,
-    /// The receiver has them.
+    /// The receiver has accepted the events of these runs.
     pub taken: Vec<RunKey>,
-    /// The receiver will never take these, in its words.
+    /// The receiver will never accept the events of these runs, and its reasons.
     pub refused: Vec<(RunKey, Box<str>)>,
-    /// Why the others have to wait.
+    /// Why the other events have to wait.
     pub trouble: Option<NotifyTrouble>,
 }
 
-/// Why a receiver takes nothing now.
+/// Why a receiver accepts nothing now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyTrouble {
-    /// For people.
+    /// The reason, for the log.
     pub reason: Box<str>,
-    /// When the receiver wants to be told again.
+    /// The pause that the receiver asks for.
     pub retry_after: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! A histogram of durations that is small, exact to an eighth and never grows.
+//! A histogram of durations: small, exact to an eighth, of a fixed size.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Histogram {
         self.longest
     }
 
-    /// A duration that the given share of all (0 to 1) did not exceed, rounded up by an eighth at most.
+    /// The duration that a share (0 to 1) of all durations does not exceed, rounded up by an eighth at most.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.total as f64 * share).ceil() as u64;
         let mut seen = 0;

@@ -1,6 +1,4 @@
-//! Every bound in one place, with what must hold between them.
-//!
-//! Nothing in farspan grows without one of these in the way.
+//! Every bound in one place, with the relations that must hold between them. Whatever grows in farspan has a bound here.
 
 use std::time::Duration;
 
@@ -16,10 +14,9 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 2048;
 pub const NAME_BYTES_MAX: usize = 256;
 /// The longest W3C `tracestate` that is passed on, in bytes.
 pub const TRACE_STATE_BYTES_MAX: usize = 4096;
-/// The longest W3C `baggage` that is read, in bytes, and the most members of it: what the specification says that
-/// everybody has to take.
+/// The longest W3C `baggage` that is read, in bytes: the specification's minimum.
 pub const BAGGAGE_BYTES_MAX: usize = 8192;
-/// See [`BAGGAGE_BYTES_MAX`].
+/// The most members of a W3C `baggage` that are read: the specification's minimum.
 pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 
 /// The longest status body, in bytes.
@@ -28,58 +25,57 @@ pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const STAGES_MAX: usize = 10_000;
 /// Attempts at one stage.
 pub const STAGE_ATTEMPTS_MAX: usize = 256;
-/// How many stages a stage may be part of, one within another. What is deeper is part of the workflow alone.
+/// How deeply stages may be nested. A stage that is deeper becomes a child of the workflow.
 pub const STAGE_DEPTH_MAX: usize = 64;
-/// Attributes that answers may add to one span.
+/// Attributes that the API's answers may add to one span.
 pub const ANSWERED_ATTRIBUTES_MAX: usize = 64;
-/// What a workflow and its open stages may keep of such attributes and of URLs, in bytes.
+/// Attributes and URLs from the API's answers that one workflow and its open stages keep, in bytes.
 pub const ANSWERED_ATTRIBUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Workflows watched at once: the setting's default and its largest value.
 pub const WORKFLOWS_MAX: usize = 100_000;
-/// Workflows in the table. Those that were heard of when it stops and those that a store held are taken in beyond the
-/// setting, for they are nowhere else.
+/// Workflows in the table. At the stop events that were heard are taken in beyond the setting, and at the start so are
+/// stored workflows, because they are nowhere else.
 pub const WORKFLOWS_HELD_MAX: usize = WORKFLOWS_MAX + INTAKE_QUEUE;
 /// Lately finished runs that are remembered, so that a late duplicate of their event is not traced again.
 pub const FINISHED_MAX: usize = 16_384;
-/// How long they are remembered.
+/// How long finished runs are remembered.
 pub const FINISHED_KEPT: Duration = Duration::from_secs(3600);
-/// What the store may hold, in bytes, before new workflows wait: the setting's least value and its default.
+/// The least value of the setting for the bytes that the store may hold before new workflows wait.
 pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
-/// See [`STATE_BYTES_LEAST`].
+/// The default of that setting.
 pub const STATE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
-/// Beside its record or its bytes, what an item of the store takes at most: its keys, or a finished run and its time.
+/// The bytes that an item of the store takes beside its record or its encoded bytes, at most: its keys, or a finished run
+/// and its time.
 pub const STORED_KEYS_BYTES: u64 = 24;
-/// What it takes to store a span's or a finished event's monitor, beside its name.
+/// The bytes that a span's or a finished event's monitor takes in the store, beside its name.
 pub const STORED_SEQUENCE_BYTES: usize = 8;
-/// The longest record of a workflow, in bytes: what the other bounds leave possible.
+/// The longest record of a workflow, in bytes: no less than the other bounds make possible.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Changes of status of one workflow and its stages that wait for their spans. Later ones are counted, not kept.
+/// Status events of one workflow and its stages that wait for their spans. Later ones are counted, not kept.
 pub const OBSERVED_EVENTS_MAX: usize = 32_768;
 /// Threads that poll.
 pub const POLLERS_MAX: usize = 1024;
 
-/// How long "not found" is taken for a lag of the API.
+/// For how long an API may answer "not found" before the watch ends: it may know a new workflow late.
 pub const NOT_FOUND_TOLERATED: Duration = Duration::from_secs(60);
-/// Polls after a workflow's end that wait for its stages, and after a stage's end that wait for its end time.
+/// Further polls after a workflow's end that wait for its stages, and after a stage's end that wait for its end time.
 pub const SETTLE_POLLS: u8 = 2;
 /// The longest pause between two polls of a workflow whose API is in trouble, unless the interval is longer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Encoded spans that wait for the collector, in bytes. Beyond it polls wait, so that nothing has to be dropped.
+/// Encoded spans that wait for the collector, in bytes. Beyond this, polls wait, so that no span has to be dropped.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The encoded spans of one export request, in bytes; a single larger span goes alone.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest pause between two attempts at one batch, unless the collector asks for more.
 pub const EXPORT_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Finished events that wait for their receivers, in bytes. Beyond it polls wait, so that nothing has to be dropped.
+/// Finished events that wait for their receivers, in bytes. Beyond this, polls wait, so that no event has to be dropped.
 pub const NOTIFICATIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Finished events that a receiver is told in one go.
+/// Finished events that go to a receiver in one batch.
 pub const NOTIFICATIONS_AT_ONCE: usize = 64;
-/// Rejected spans that are kept for inspection.
-pub const SET_ASIDE_MAX: usize = 256;
 /// The largest export request, in bytes before compression (OTLP specification).
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest answer of a collector, in bytes (OTLP specification).
@@ -96,9 +92,9 @@ const _: () = assert!(BATCH_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
 const _: () = assert!(FINISHED_MAX <= WORKFLOWS_MAX);
 const _: () = assert!(INTAKE_QUEUE <= WORKFLOWS_MAX);
-// Finished runs go by their age, which only what happens lets pass: they alone must never fill the state.
+// Finished runs are forgotten by their age, when something else happens: alone they must never fill the state.
 const _: () = assert!(FINISHED_MAX as u64 * STORED_KEYS_BYTES < STATE_BYTES_LEAST / 2);
-// A record at its worst: every stage open, each text as long as it may be, and as many events as may be.
+// The longest record: every stage open, each text of its largest length, and the most status events.
 const STAGE_BYTES_MAX: usize =
     3 * NAME_BYTES_MAX + WORKFLOW_ID_BYTES_MAX + ATTRIBUTE_BYTES_MAX + 200;
 const _: () = assert!(

@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// Runs of the store that are not watched, because their records cannot be.
-    pub fn not_restored(&self) -> impl Iterator<Item = RunKey> {
+    pub fn unreadable_runs(&self) -> impl Iterator<Item = RunKey> {
         self.unreadable.iter()
     }
 
@@ -488,13 +488,13 @@ impl Core {
     /// A run whose record cannot be read is not begun again: that would overwrite the record, and repeat the spans that
     /// it says are exported.
     fn skip_unreadable(&mut self, event: StartEvent, run: RunKey) {
-        self.out.counters.events_not_ours += 1;
+        self.out.counters.events_unreadable += 1;
         if let Some(source) = event.source {
             self.out.act(Action::Leave(source));
         }
         if let Some(why) = self.unreadable.reason_if_new(run) {
             let workflow_id = event.workflow_id;
-            self.out.note(Note::NotOurs { workflow_id, why });
+            self.out.note(Note::RunUnreadable { workflow_id, why });
         }
     }
 
@@ -557,7 +557,7 @@ impl Core {
         }
         for (why, workflows) in reasons {
             let why = (*why).into();
-            self.out.note(Note::NotRestored { workflows, why });
+            self.out.note(Note::RecordsUnreadable { workflows, why });
         }
         restored
     }

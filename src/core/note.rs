@@ -7,210 +7,210 @@ use super::poll_failure::PollFailureReason;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What somebody who runs farspan wants to read, once for each change.
+/// Something worth a log line. Each is noted once for each change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// What was stored is under watch again.
+    /// What was stored is watched and delivered again.
     Restored {
-        /// Workflows.
+        /// Workflows under watch.
         workflows: usize,
         /// Spans that wait for the collector.
         spans: usize,
         /// Finished events that wait for their receivers.
         notifications: usize,
     },
-    /// Stored finished events have no receiver in the configuration; they stay.
+    /// Stored finished events have no receiver in the configuration. They stay stored.
     Stranded {
-        /// The monitor that had one.
+        /// The name of the monitor that had a receiver.
         monitor: Arc<str>,
-        /// How many.
+        /// How many events.
         notifications: usize,
     },
-    /// Stored workflows cannot be watched; their records stay.
-    NotRestored {
-        /// How many.
+    /// Stored workflows cannot be watched. Their records stay stored.
+    RecordsUnreadable {
+        /// How many workflows.
         workflows: usize,
-        /// Why, and what to do about it.
+        /// The reason, and what to do about it.
         why: Box<str>,
     },
-    /// An event was of a run whose record stays because it cannot be watched: neither can the run.
-    NotOurs {
-        /// Which.
+    /// An event announced a run whose stored record cannot be watched. Its source keeps the event.
+    RunUnreadable {
+        /// The workflow's id.
         workflow_id: Box<str>,
-        /// Why, and what to do about it.
+        /// The reason, and what to do about it.
         why: Box<str>,
     },
     /// A workflow is under watch.
     Watching {
-        /// Which.
+        /// The workflow's id.
         workflow_id: Arc<str>,
         /// Its trace.
         trace_id: TraceId,
     },
-    /// An event was of a workflow that is under watch or was lately.
+    /// An event announced a workflow that is under watch or was lately.
     Duplicate {
-        /// Which.
+        /// The workflow's id.
         workflow_id: Box<str>,
     },
-    /// An event was of a monitor that there is not, or there was no room.
+    /// An event was dropped: its monitor is not configured, or the table is full.
     Shed {
-        /// Which.
+        /// The workflow's id.
         workflow_id: Box<str>,
     },
-    /// So many runs are other instances', or done already.
+    /// The store has refused runs.
     Refused {
-        /// Another instance has them.
+        /// How many are owned by other instances.
         elsewhere: usize,
-        /// They are done.
+        /// How many have finished already.
         done: usize,
     },
-    /// A workflow has ended.
+    /// A watch has ended.
     Ended {
-        /// Which.
+        /// The workflow's id.
         workflow_id: Arc<str>,
         /// Its trace.
         trace_id: TraceId,
-        /// How.
+        /// How the workflow has ended.
         outcome: Outcome,
-        /// Why the watch was given up, if it was.
+        /// Why the watch ended early, if it did.
         abandoned: Option<Abandoned>,
     },
-    /// A host is in another kind of trouble than before, or a monitor has trouble of its own with it.
+    /// A host is in another kind of trouble than before, or one monitor is in trouble with its host.
     HostTroubled {
-        /// The monitor, or one that asks the host.
+        /// The monitor whose poll failed.
         monitor: u16,
-        /// The kind.
+        /// The kind of trouble.
         reason: PollFailureReason,
         /// More about it.
         detail: Box<str>,
     },
-    /// A host answers again, or what a monitor asks of it is answered.
+    /// A host answers again.
     HostRecovered {
-        /// A monitor that asks it.
+        /// The monitor whose poll was answered.
         monitor: u16,
     },
-    /// A host asked to be left alone.
+    /// A host asked for a pause.
     HostPaused {
-        /// A monitor that asks it.
+        /// The monitor whose request was answered so.
         monitor: u16,
-        /// For how long.
+        /// For how long no request is sent to the host.
         pause: Duration,
     },
-    /// An answer held something that was not understood.
+    /// An answer held something that the mapping has not understood.
     Odd {
-        /// The monitor.
+        /// The monitor whose answer it was.
         monitor: u16,
-        /// What.
+        /// The oddity.
         what: Box<str>,
     },
-    /// So much waits to be delivered that polls wait too, or no more.
+    /// Whether so much waits to be delivered that polls wait too.
     PollsHeld(bool),
-    /// A receiver of finished events does not take them now.
+    /// A receiver of finished events accepts nothing now.
     NotifyTroubled {
-        /// Whose.
+        /// The monitor of the receiver.
         monitor: u16,
-        /// Why.
+        /// The reason.
         reason: Box<str>,
     },
-    /// It does again.
+    /// A receiver of finished events accepts them again.
     NotifyRecovered {
-        /// Whose.
+        /// The monitor of the receiver.
         monitor: u16,
     },
-    /// A receiver will never take an event, which is dropped. Told once a minute at most; the counter has them all.
+    /// A receiver will never accept an event, which is dropped. Noted once a minute at most; the counter counts all.
     NotifyRefused {
-        /// Whose.
+        /// The monitor of the receiver.
         monitor: u16,
-        /// The run that it was about.
+        /// The run that the event is about.
         run: RunKey,
-        /// Its words.
+        /// The receiver's reason.
         message: Box<str>,
     },
-    /// The store holds so much that new workflows have to wait, or no more.
+    /// Whether the store holds so much that new workflows have to wait.
     StateFull {
         /// Whether they wait.
         full: bool,
-        /// What it holds.
+        /// What the store holds.
         bytes: u64,
-        /// [`super::Settings::state_bytes_max`].
+        /// [`Settings::state_bytes_max`](super::Settings::state_bytes_max).
         bytes_max: u64,
     },
-    /// The collector does not take spans now.
+    /// The collector takes no spans now.
     ExportTroubled {
-        /// Why.
+        /// The reason.
         reason: Box<str>,
         /// How many spans wait.
         waiting: usize,
     },
-    /// It does again.
+    /// The collector takes spans again.
     ExportRecovered,
-    /// The collector took a batch and threw spans of it away, or warns.
+    /// The collector took a batch and dropped spans of it, or warns (OTLP partial success).
     ExportPartial {
-        /// Spans thrown away.
+        /// How many spans it dropped.
         rejected: u64,
-        /// Its words.
+        /// The collector's message.
         message: Box<str>,
     },
-    /// The collector will never take these.
+    /// The collector will never take these spans. They are dropped.
     SpansRefused {
         /// How many spans.
         spans: usize,
-        /// Its words.
+        /// The collector's message.
         message: Box<str>,
     },
-    /// A request was too large and goes in halves.
+    /// A request was too large for the collector. Its halves are sent one by one.
     ExportSplit,
 }
 
-/// What has happened so far. Nothing here ever goes down but where it says so.
+/// Counts since the start. They only grow, unless a field says otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// Events taken in.
     pub events_accepted: u64,
-    /// Events of workflows already known.
+    /// Events of workflows that are known already.
     pub events_duplicate: u64,
-    /// Runs that were given up because another instance has them, or has had them.
+    /// Runs that the store has refused.
     pub runs_refused: u64,
-    /// Events for which there was no room or no monitor.
+    /// Events that were dropped: no room, or no such monitor.
     pub events_shed: u64,
     /// Events of runs whose stored record cannot be watched.
-    pub events_not_ours: u64,
-    /// Polls answered, in whichever way.
+    pub events_unreadable: u64,
+    /// Polls that have come back, failed ones too.
     pub polls: u64,
     /// Polls whose answer was "not found".
     pub polls_not_found: u64,
-    /// Polls that brought nothing, in the order of [`PollFailureReason::ALL`].
+    /// Polls that have failed, in the order of [`PollFailureReason::ALL`].
     pub polls_failed: [u64; PollFailureReason::ALL.len()],
-    /// Answers that came for a watch that had ended.
+    /// Answers whose watch had ended.
     pub answers_stale: u64,
-    /// Workflows that ended.
+    /// Watches that have ended.
     pub workflows_ended: u64,
-    /// Of those, given up at the poll timeout.
+    /// Of the ended watches: those whose poll timeout has passed.
     pub workflows_timed_out: u64,
-    /// Of those, given up as not found.
+    /// Of the ended watches: those whose workflow the API does not know.
     pub workflows_not_found: u64,
-    /// Of those, given up because of a later attempt.
+    /// Of the ended watches: those of an earlier attempt.
     pub workflows_superseded: u64,
-    /// Of those, ended with their API.
+    /// Of the ended watches: those whose API has gone with the workflow.
     pub workflows_gone: u64,
-    /// Spans finished.
+    /// Finished spans.
     pub spans_finished: u64,
     /// Spans that the collector has acknowledged.
     pub spans_delivered: u64,
     /// Spans that the collector refused.
     pub spans_rejected: u64,
-    /// Export attempts that are to be repeated.
+    /// Exports that have failed and are repeated.
     pub exports_retried: u64,
-    /// Finished events that their receivers have taken.
+    /// Finished events that their receivers have accepted.
     pub notifications_delivered: u64,
     /// Finished events that their receivers refused for good.
     pub notifications_refused: u64,
     /// How often the state was full, so that new workflows had to wait.
     pub state_filled: u64,
-    /// What the store holds, in bytes: see [`super::Core::state_bytes`]. It goes up and down.
+    /// What the store holds, in bytes: see [`Core::state_bytes`](super::Core::state_bytes). It grows and shrinks.
     pub state_bytes: u64,
-    /// How long after its due time each poll was sent.
+    /// How long after it was due each poll was sent.
     pub lateness: Histogram,
-    /// How long the answers took.
+    /// How long each answer took.
     pub latency: Histogram,
 }

@@ -1,39 +1,39 @@
-//! How often a workflow is asked after.
+//! How often a workflow is polled.
 
 use super::ids::RunKey;
 use super::time::Mono;
 use std::time::Duration;
 
-/// When a monitor polls: all of it can change while the core runs.
+/// When a monitor polls. A reload of the configuration can change all of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pace {
-    /// From the event to the first poll, at least; up to an interval is added, to spread a burst.
+    /// The time from the start event to the first poll. Up to an interval is added, to spread a burst of events.
     pub initial_delay: Duration,
-    /// From poll to poll, unless something below says otherwise.
+    /// The time from poll to poll, unless a field below replaces it.
     pub interval: Duration,
-    /// From the event to giving up.
+    /// The time from the start event to the end of the watch, if the workflow has not ended by then.
     pub timeout: Duration,
-    /// In the place of the interval while the workflow has such a status, in whichever case.
+    /// Intervals for statuses, compared without case. They replace the interval.
     pub interval_by_status: Vec<(Box<str>, Duration)>,
-    /// In the place of the interval otherwise.
+    /// An interval that grows with the workflow's age. It replaces the interval for all other statuses.
     pub adaptive: Option<Adaptive>,
-    /// For so long connections may be refused once the workflow was seen; then it has ended.
+    /// For an API that goes away with its workflow: after connections were refused for so long, the workflow has ended.
     pub gone_after: Option<Duration>,
 }
 
-/// An interval that grows with the workflow.
+/// An interval that grows with the workflow's age.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adaptive {
-    /// This share of what has passed since the start.
+    /// The share of the age.
     pub share: f64,
-    /// But no less.
+    /// The shortest interval.
     pub min: Duration,
-    /// And no more.
+    /// The longest interval.
     pub max: Duration,
 }
 
 impl Pace {
-    /// The same interval always.
+    /// A pace whose interval never changes.
     pub fn new(initial_delay: Duration, interval: Duration, timeout: Duration) -> Self {
         Pace {
             initial_delay,
@@ -45,7 +45,7 @@ impl Pace {
         }
     }
 
-    /// The interval in force for a workflow of that status, so long after its start.
+    /// The interval in force for a workflow of this status and age.
     pub fn interval_of(&self, status: &str, age: Duration) -> Duration {
         let mut by_status = self.interval_by_status.iter();
         if let Some((_, interval)) = by_status.find(|(of, _)| is_same(of, status)) {
@@ -54,7 +54,7 @@ impl Pace {
         match self.adaptive {
             Some(Adaptive { share, min, max }) => {
                 let grown = age.as_secs_f64() * share;
-                // No bound is beyond what a duration holds, so neither is what lies between them.
+                // An age times a share may be more than a duration holds. Both bounds are durations.
                 let grown = Duration::try_from_secs_f64(grown).unwrap_or(max);
                 grown.min(max).max(min)
             }

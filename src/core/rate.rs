@@ -1,21 +1,21 @@
-//! How many requests a second a host is asked at most.
+//! The rate limit of a host, in requests per second.
 //!
-//! A token bucket that may go into debt: whoever takes from it says what it will need about, and what it needed in truth
-//! comes later. It is kept as one time, that at which nothing is owed.
+//! A token bucket that may go into debt: a poll takes what it is expected to need, and is corrected when it has come back.
+//! The bucket is kept as one time: the time at which its balance is zero.
 
 use super::time::Mono;
 use std::time::Duration;
 
-/// A thousandth of a request, for the estimates.
+/// One request, in thousandths.
 pub const REQUEST: u32 = 1000;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Rate {
     ns_per_request: i64,
-    /// What a full bucket is worth: a second's requests, at least one.
+    /// The balance of a full bucket: a second's requests, at least one.
     burst_ns: i64,
-    /// Then the balance is, or was, nothing.
+    /// When the balance is, or was, zero.
     even_at_ns: i64,
 }
 
@@ -23,7 +23,7 @@ impl Rate {
     /// A full bucket.
     pub fn new(requests_per_second: f64, now: Mono) -> Self {
         let second_ns = Duration::from_secs(1).as_nanos() as f64;
-        // A cast of what is too large, or no number, gives the bound or nothing.
+        // A cast of a number that is too large gives the bound; a cast of NaN gives zero.
         let ns_per_request = (second_ns / requests_per_second) as i64;
         let ns_per_request = ns_per_request.clamp(1, i64::MAX / 1024);
         let burst_ns = ns_per_request.max(second_ns as i64);
@@ -39,13 +39,13 @@ impl Rate {
         ns(now) > self.even_at_ns
     }
 
-    /// When it is, if nobody takes from it.
+    /// When the balance is positive, if nothing is taken until then.
     pub fn has_some_at(&self) -> Mono {
         let after = self.even_at_ns.saturating_add(1);
         Mono::from_ns(u64::try_from(after).unwrap_or(0))
     }
 
-    /// Takes so many thousandths of a request.
+    /// Takes what a poll is expected to need, in thousandths of a request.
     pub fn take(&mut self, expected: u32, now: Mono) {
         let full = ns(now) - self.burst_ns;
         self.even_at_ns = self
@@ -54,7 +54,7 @@ impl Rate {
             .saturating_add(self.cost(expected));
     }
 
-    /// They were so many requests in truth.
+    /// Corrects what was taken for a poll: it has needed so many requests.
     pub fn correct(&mut self, expected: u32, requests: u32) {
         let needed = self.ns_per_request.saturating_mul(requests.into());
         let more = needed.saturating_sub(self.cost(expected));
@@ -71,18 +71,17 @@ fn ns(at: Mono) -> i64 {
     i64::try_from(at.as_ns()).unwrap_or(i64::MAX)
 }
 
-/// How many thousandths of a request the polls of a monitor need, as the last ones did. The first tells all, the later
-/// ones a quarter.
+/// How many requests a poll of a monitor needs: an average in which the last poll counts a quarter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Estimate(Option<u32>);
 
 impl Estimate {
-    /// What the next poll is taken to need.
+    /// What the next poll is expected to need, in thousandths of a request.
     pub fn expected(self) -> u32 {
         self.0.unwrap_or(REQUEST)
     }
 
-    /// A poll needed so many requests.
+    /// A poll has needed so many requests.
     pub fn learn(&mut self, requests: u32) {
         let needed = requests.saturating_mul(REQUEST);
         self.0 = Some(match self.0 {
@@ -101,7 +100,7 @@ mod tests {
         Mono::from_duration(Duration::from_secs_f64(seconds))
     }
 
-    /// When somebody who always wants one, of so many requests each, gets it.
+    /// When a caller that always wants a poll, of so many requests each, gets it.
     fn taken(rate: f64, requests: u32, count: usize) -> Vec<f64> {
         let mut now = mono(100.0);
         let (mut rate, mut estimate) = (Rate::new(rate, now), Estimate::default());

@@ -1646,7 +1646,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
     assert_eq!((kept.workflows.len(), kept.spans.len()), (3, 1));
     let mut rig = restarted(kept.clone(), Duration::from_secs(60));
     assert_eq!(rig.core.watched(), 1);
-    let mut left: Vec<RunKey> = rig.core.not_restored().collect();
+    let mut left: Vec<RunKey> = rig.core.unreadable_runs().collect();
     left.sort_unstable();
     let mut expected: Vec<RunKey> = (names.iter())
         .filter(|(_, name)| name != "whole")
@@ -1671,7 +1671,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
         ]
     );
     assert_eq!(rig.core.watched(), 2);
-    assert_eq!(rig.core.counters().events_not_ours, 4);
+    assert_eq!(rig.core.counters().events_unreadable, 4);
     rig.answer_all(secs(100.0), secs(0.1), &completed());
     let untouched = rig
         .core
@@ -1687,18 +1687,18 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
     check(
         &notes,
         &expect![[r#"
-            NotRestored { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
-            NotRestored { workflows: 1, why: "it is damaged" }
+            RecordsUnreadable { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
+            RecordsUnreadable { workflows: 1, why: "it is damaged" }
             Restored { workflows: 1, spans: 1, notifications: 0 }
-            NotOurs { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
-            NotOurs { workflow_id: "damaged", why: "it is damaged" }
+            RunUnreadable { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
+            RunUnreadable { workflow_id: "damaged", why: "it is damaged" }
             Duplicate { workflow_id: "whole" }
         "#]],
     );
     // Once it is said to be another's, or done, it is as any other.
     let given: Vec<(RunKey, Refusal)> = left.iter().map(|run| (*run, Refusal::Elsewhere)).collect();
     rig.handle(Input::Refused(given));
-    assert_eq!(rig.core.not_restored().count(), 0);
+    assert_eq!(rig.core.unreadable_runs().count(), 0);
 }
 
 #[test]
@@ -1709,7 +1709,7 @@ fn a_record_of_a_run_that_is_watched_is_no_reason_to_leave_it_alone() {
     rig.core.restore(kept, rig.now);
     rig.handle(Input::Tick);
     assert_eq!(
-        (rig.core.watched(), rig.core.not_restored().count()),
+        (rig.core.watched(), rig.core.unreadable_runs().count()),
         (1, 0)
     );
 }

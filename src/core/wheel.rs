@@ -1,16 +1,16 @@
-//! The timer wheel: when is which workflow due?
+//! The timer wheel: which watch is due when.
 //!
 //! Six levels of 64 slots, each with a bitmap of the slots in use; a slot is a doubly linked list through one slab, so
 //! that insert and cancel are O(1) and time that holds nothing costs nothing. A tick is a millisecond; deadlines are
 //! rounded up to it, so that a timer is never early. A deadline further away than the top level reaches (2 years) goes
 //! round again.
 //!
-//! Pure: it is told the time, it does not know it.
+//! Pure: the time is an argument.
 
 use super::time::Mono;
 use std::time::Duration;
 
-/// A handle to cancel a timer by. One that has fired or was cancelled cancels nothing.
+/// A handle to cancel a timer by. The handle of a timer that has fired or was cancelled does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
     index: u32,
@@ -25,13 +25,13 @@ pub struct Wheel {
     heads: [[u32; SLOTS]; LEVELS],
     /// Bit `s` of level `l` is set where `heads[l][s]` is not empty.
     occupied: [u64; LEVELS],
-    nodes: Vec<Node>,
+    nodes: Vec<TimerNode>,
     first_free: u32,
     len: usize,
 }
 
 #[derive(Debug)]
-struct Node {
+struct TimerNode {
     deadline: u64,
     key: u32,
     generation: u32,
@@ -170,7 +170,7 @@ impl Wheel {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node {
+        let TimerNode {
             next, prev, place, ..
         } = self.nodes[index as usize];
         let (level, slot) = (place as usize / SLOTS, place as usize % SLOTS);
@@ -189,7 +189,7 @@ impl Wheel {
 
     fn take_node(&mut self) -> u32 {
         if self.first_free == NONE {
-            self.nodes.push(Node {
+            self.nodes.push(TimerNode {
                 deadline: 0,
                 key: 0,
                 generation: 0,

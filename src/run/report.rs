@@ -57,13 +57,13 @@ fn line_of(note: Note, titles: &[String]) -> (Level, String) {
                  `finished` setting to deliver them; they stay stored until then"
             ),
         ),
-        Note::NotRestored { workflows, why } => (
+        Note::RecordsUnreadable { workflows, why } => (
             Error,
             format!(
                 "{workflows} stored workflows cannot be watched: {why}; their records stay stored"
             ),
         ),
-        Note::NotOurs { workflow_id, why } => (
+        Note::RunUnreadable { workflow_id, why } => (
             Error,
             format!(
                 "workflow {workflow_id:?} is not watched, because its stored record cannot be used: {why}; the record \
@@ -257,7 +257,7 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     let events = some(&[
         (counters.events_shed, "without room or monitor"),
         (
-            counters.events_not_ours,
+            counters.events_unreadable,
             "of runs whose record cannot be used",
         ),
         (counters.runs_refused, "of runs that other instances own"),

@@ -380,7 +380,7 @@ fn the_report_tells_of_what_happened() {
     let eventful = Counters {
         events_duplicate: 1,
         events_shed: 2,
-        events_not_ours: 3,
+        events_unreadable: 3,
         runs_refused: 4,
         workflows_timed_out: 5,
         workflows_not_found: 6,

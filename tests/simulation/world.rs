@@ -1019,7 +1019,7 @@ impl World {
     }
 
     fn noted(&mut self, note: Note) {
-        if let Note::NotRestored { why, .. } = &note {
+        if let Note::RecordsUnreadable { why, .. } = &note {
             panic!("not restored: {why}");
         }
         let Note::Ended {

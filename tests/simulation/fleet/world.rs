@@ -870,7 +870,7 @@ impl World {
 
     fn noted(&mut self, note: &Note) {
         match note {
-            Note::NotRestored { why, .. } => panic!("not restored: {why}"),
+            Note::RecordsUnreadable { why, .. } => panic!("not restored: {why}"),
             Note::Watching {
                 workflow_id,
                 trace_id,
