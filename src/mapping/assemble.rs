@@ -1,9 +1,10 @@
 //! What the answers of one poll said, put together.
 
+use super::oddity::{Oddity, OddityKind};
 use super::plan::{ListId, PlannedList, PlannedSlot};
-use super::read::{Element, Found, Order, Part, WorkflowPart, unescaped_key};
+use super::read::{Element, Matches, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
-use super::{Mapping, Oddity, Reading, Unreadable};
+use super::{Mapping, Reading, Unreadable};
 use crate::core::limits;
 use crate::core::pieces::{Pieces, Place};
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 /// One poll: what its answers have said so far.
@@ -40,26 +42,16 @@ pub struct Gather<'m> {
     elements: Pieces<Element>,
     /// Where those of each body begin.
     bodies: Vec<usize>,
-    oddity: Option<Box<str>>,
-    /// All that is odd when they are put together, where that is to be told.
-    together: Option<Vec<(Kind, Oddity)>>,
-    found: Found,
+    /// The first one.
+    oddity: Option<Box<Oddity>>,
+    /// For a probe: the oddities that only show when the answers are put together.
+    together: Option<Vec<Oddity>>,
+    found: Matches,
     /// Of each request what its answer has, where it is not all that was looked for.
     there: Vec<Option<Box<str>>>,
 }
 
-/// What may be odd about several answers, or elements of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    TooMany,
-    Twice,
-    Lost,
-    Childless,
-    Circles,
-    Nowhere,
-}
-
-/// Of one kind, for a probe.
+/// Oddities of one kind that a probe reports.
 const SAME_MAX: usize = 5;
 
 /// A pointer that led nowhere.
@@ -85,13 +77,13 @@ impl<'m> Gather<'m> {
             bodies: Vec::new(),
             oddity: None,
             together: None,
-            found: Found::default(),
+            found: Matches::default(),
             there: vec![None; mapping.plan.requests.len()],
         }
     }
 
-    /// Has the reading tell all that is odd when the answers are put together.
-    pub fn tell_all(&mut self) {
+    /// For a probe: gathers the oddities that only show when the answers are put together.
+    pub fn gather_oddities(&mut self) {
         self.together.get_or_insert_default();
     }
 
@@ -113,7 +105,10 @@ impl<'m> Gather<'m> {
             if stage.attempt.max(1) <= above || !known.insert(stage.path) {
                 continue;
             }
-            let key = element.join.as_ref().and_then(|join| join.key.as_deref());
+            let key = element
+                .links
+                .as_ref()
+                .and_then(|links| links.key.as_deref());
             let key = key.unwrap_or(stage.path);
             let mut variables = self.variables.clone();
             if plan.plain {
@@ -164,9 +159,7 @@ impl<'m> Gather<'m> {
         let room = limits::STAGES_MAX - from;
         if stages.len() > room {
             let max = limits::STAGES_MAX;
-            self.odd(Kind::TooMany, || {
-                format!("more than {max} stages: only the first {max} are watched")
-            });
+            self.odd(|| Oddity::of_all(OddityKind::TooManyStages(max)));
             stages.arrange(0..room);
         }
         self.stages.append(stages);
@@ -215,7 +208,7 @@ impl<'m> Gather<'m> {
         self.merge();
         let has_ended = matches!(workflow.progress.state, State::Ended(_));
         self.connect(has_ended);
-        self.tell_nowhere(&workflow.progress);
+        self.note_nowhere(&workflow.progress);
         let WorkflowPart {
             id,
             progress,
@@ -232,10 +225,8 @@ impl<'m> Gather<'m> {
                 attributes,
                 stages: self.stages,
             },
-            oddity: self.oddity,
-            together: (self.together.into_iter().flatten())
-                .map(|(_, what)| what)
-                .collect(),
+            oddity: self.oddity.map(|oddity| oddity.text()),
+            together: self.together.unwrap_or_default(),
         })
     }
 
@@ -274,7 +265,7 @@ impl<'m> Gather<'m> {
 
     /// What led nowhere though it ought to be there by now. Some APIs leave out what they have nothing for yet: a status
     /// may come with the first stage or time, and stages until the workflow has succeeded.
-    fn tell_nowhere(&mut self, progress: &Progress) {
+    fn note_nowhere(&mut self, progress: &Progress) {
         let plan = &self.mapping.plan;
         if plan.absent_is_null || self.there.iter().all(Option::is_none) {
             return;
@@ -292,7 +283,7 @@ impl<'m> Gather<'m> {
             // Nothing else that is odd is as bad.
             if let Some(odd) = odd {
                 self.oddity = None;
-                self.odd(Kind::Nowhere, || odd);
+                self.odd(|| odd);
             }
         }
         let mut nowhere = Vec::new();
@@ -310,7 +301,7 @@ impl<'m> Gather<'m> {
             }
         }
         for odd in nowhere {
-            self.odd(Kind::Nowhere, || odd);
+            self.odd(|| odd);
         }
     }
 
@@ -326,45 +317,33 @@ impl<'m> Gather<'m> {
 
     /// `None` where the request was not answered.
     fn nowhere(&self, place: Path, pointers: &[&str], request: usize) -> Option<Oddity> {
-        let there = self.there[request].as_deref()?;
-        let name = match &*self.mapping.plan.requests[request].name {
-            "" => String::new(),
-            name => format!("{name}: "),
-        };
-        let lead = match pointers.len() {
-            1 => "leads",
-            _ => "lead",
-        };
-        let pointers = cut(&pointers.join(", "), limits::NAME_BYTES_MAX).to_owned();
         Some(Oddity {
+            request: self.mapping.plan.requests[request].name.clone(),
+            pointer: cut(&pointers.join(", "), limits::NAME_BYTES_MAX).into(),
             place: Some(place),
-            what: format!("{name}{pointers} {lead} nowhere; {there}").into(),
+            kind: OddityKind::Nowhere {
+                count: pointers.len(),
+                there: self.there[request].clone()?,
+            },
         })
     }
 
-    /// Of one kind.
-    fn count_told(&self) -> usize {
-        match self.together {
-            Some(_) => SAME_MAX,
-            None => 1,
-        }
-    }
-
-    fn odd<O: Into<Oddity>>(&mut self, kind: Kind, what: impl FnOnce() -> O) {
-        let Some(together) = &mut self.together else {
-            self.oddity
-                .get_or_insert_with(|| what().into().to_string().into());
-            return;
-        };
-        let same = together.iter().filter(|(known, _)| *known == kind);
-        if same.count() >= SAME_MAX {
+    fn odd(&mut self, oddity: impl FnOnce() -> Oddity) {
+        if self.together.is_none() && self.oddity.is_some() {
             return;
         }
-        let told: Oddity = what().into();
-        self.oddity.get_or_insert_with(|| told.to_string().into());
-        if !together.iter().any(|(_, known)| *known == told) {
-            together.push((kind, told));
+        let oddity = oddity();
+        if let Some(together) = &mut self.together {
+            let kind = discriminant(&oddity.kind);
+            let same = together.iter().filter(|it| discriminant(&it.kind) == kind);
+            if same.count() >= SAME_MAX {
+                return;
+            }
+            if !together.contains(&oddity) {
+                together.push(oddity.clone());
+            }
         }
+        self.oddity.get_or_insert_with(|| oddity.into());
     }
 
     /// Elements with one path and no attempt are attempts in the order that the list says.
@@ -377,8 +356,8 @@ impl<'m> Gather<'m> {
             }
         }
         let path = |place: usize| self.stages.run(place).0;
-        let order = |place: usize| match &self.elements[place].join {
-            Some(join) => &join.order,
+        let order = |place: usize| match &self.elements[place].links {
+            Some(links) => &links.order,
             None => &Order::Last,
         };
         numbered.sort_by(|&a, &b| {
@@ -402,7 +381,7 @@ impl<'m> Gather<'m> {
     /// Whether these are one attempt: a list that grew at its beginning while its pages were asked for has its last
     /// element of a page on the next one too.
     fn is_on_two_pages(&self, a: usize, b: usize) -> bool {
-        let order = |place: usize| Some(&self.elements[place].join.as_ref()?.order);
+        let order = |place: usize| Some(&self.elements[place].links.as_ref()?.order);
         let id = |place: usize| self.stages.get(place).id;
         let is_numbered = order(a).is_some_and(|order| *order != Order::Last);
         is_numbered && order(a) == order(b) && id(a) == id(b) && !self.is_of_one_body(a, b)
@@ -441,16 +420,16 @@ impl<'m> Gather<'m> {
                 into = earlier;
             }
             let newer: StageSnapshot = self.stages.get(later).into();
-            let join = self.elements[later].join.take();
+            let links = self.elements[later].links.take();
             if self.is_of_one_body(earlier, later) {
-                self.tell_twice(&newer.path, later);
+                self.note_duplicate(&newer.path, later);
                 self.stages.replace(into, newer);
-                self.elements[into].join = join;
+                self.elements[into].links = links;
             } else {
                 let merged = merged(self.stages.get(into), newer);
                 self.stages.replace(into, merged);
-                let joined = &mut self.elements[into].join;
-                *joined = join.or(joined.take());
+                let joined = &mut self.elements[into].links;
+                *joined = links.or(joined.take());
             }
             is_gone[later] = true;
         }
@@ -470,79 +449,90 @@ impl<'m> Gather<'m> {
         of(a) == of(b)
     }
 
-    fn tell_twice(&mut self, path: &str, number: usize) {
-        let list = usize::from(self.elements[number].list);
-        let pointer = &self.mapping.plan.lists[list].pointer;
-        self.odd(Kind::Twice, || {
-            format!("two stages in {pointer} have the key {path:?}; one is left out")
-        });
+    fn note_duplicate(&mut self, path: &str, number: usize) {
+        let list = &self.mapping.plan.lists[usize::from(self.elements[number].list)];
+        self.odd(|| of_list(list, OddityKind::DuplicateKey(path.into())));
     }
 
-    /// Parents, where elements name them or their children.
+    /// Gives stages their parents, where elements name them or their children.
     fn connect(&mut self, has_ended: bool) {
-        let plan = &self.mapping.plan;
-        let joins = |list: &PlannedList| list.parent_list.is_some() || list.child_list.is_some();
-        if !plan.lists.iter().any(joins) {
+        let lists = &self.mapping.plan.lists;
+        let connects = |list: &PlannedList| list.parent_list.is_some() || list.child_list.is_some();
+        if !lists.iter().any(connects) {
             return;
         }
-        let count = self.stages.len();
+        let (mut parents, oddities) = self.named_parents(has_ended);
+        let (depths, has_circle) = depths(&mut parents);
+        for oddity in oddities {
+            self.odd(|| oddity);
+        }
+        if has_circle {
+            self.odd(|| Oddity::of_all(OddityKind::Circle));
+        }
+        let mut order: Vec<usize> = (0..parents.len()).collect();
+        order.sort_by_key(|number| depths[*number]);
+        let mut is_kept = vec![false; parents.len()];
+        for number in &order {
+            is_kept[*number] = match parents[*number] {
+                Some(parent) => is_kept[parent],
+                // Its parent may not have been there yet when it was listed: the next answer has both.
+                None => has_ended || !self.list_of(*number).is_claimed,
+            };
+        }
+        for (number, parent) in parents.into_iter().enumerate() {
+            self.stages.set_parent(number, parent);
+        }
+        self.stages
+            .arrange(order.into_iter().filter(|number| is_kept[*number]));
+    }
+
+    /// Of each stage its parent: the one that it names, that names it, or that it is nested in.
+    fn named_parents(&self, has_ended: bool) -> (Vec<Option<usize>>, Vec<Oddity>) {
         let path = |place: usize| self.stages.run(place).0;
-        let list_of = |element: &Element| &plan.lists[usize::from(element.list)];
-        let firsts: HashMap<&str, usize> = (0..count).rev().map(|n| (path(n), n)).collect();
-        let mut parents: Vec<Option<usize>> = vec![None; count];
-        let max = self.count_told();
-        let note = |noted: &mut Vec<Oddity>, what: &dyn Fn() -> Oddity| {
-            if noted.len() < max {
-                let told = what();
-                if !noted.contains(&told) {
-                    noted.push(told);
-                }
-            }
-        };
+        let places = (0..self.stages.len()).rev();
+        let firsts: HashMap<&str, usize> = places.map(|n| (path(n), n)).collect();
+        let mut parents: Vec<Option<usize>> = vec![None; self.stages.len()];
+        let most = if self.together.is_some() { SAME_MAX } else { 1 };
         let (mut lost, mut childless) = (Vec::new(), Vec::new());
         for (number, element) in self.elements.iter().enumerate() {
-            let list = list_of(element);
-            let Some(join) = &element.join else { continue };
-            for id in &join.child_ids {
-                let Some(child_list) = list.child_list else {
-                    continue;
-                };
-                let child = firsts.get(&*self.path_of_key(child_list, id));
-                // While it runs the child may come.
-                if child.is_none() && has_ended && self.is_whole(child_list) {
-                    note(&mut childless, &|| {
-                        let ids = &plan.slots[usize::from(list.child_ids.start)];
-                        let children = &plan.lists[usize::from(child_list)].pointer;
-                        let id = cut(id, limits::NAME_BYTES_MAX);
-                        Oddity {
-                            place: Some(ids.place.clone()),
-                            what: format!(
-                                "{} has {id:?}, which is no key in {children}",
-                                ids.pointer
-                            )
-                            .into(),
-                        }
-                    });
+            let list = self.list_of(number);
+            let Some(links) = &element.links else {
+                continue;
+            };
+            let children = list.child_list.into_iter();
+            for (children, id) in
+                children.flat_map(|c| links.child_ids.iter().map(move |id| (c, id)))
+            {
+                let child = firsts.get(&*self.path_of_key(children, id));
+                // While the workflow runs, the child may still come.
+                let is_lost = child.is_none() && has_ended && self.is_whole(children);
+                if is_lost && childless.len() < most {
+                    let oddity = self.lost_child(list, id, children);
+                    if !childless.contains(&oddity) {
+                        childless.push(oddity);
+                    }
                 }
-                // Of two that claim it the first.
+                // Of two stages that name it as their child, the first is the parent.
                 if let Some(child) = child {
-                    let parent = &mut parents[*child];
                     let first = firsts.get(path(number)).copied();
+                    let parent = &mut parents[*child];
                     *parent = parent.or(first).filter(|parent| parent != child);
                 }
             }
-            if let (Some(of), Some(key)) = (list.parent_list, &join.parent) {
-                match firsts.get(&*self.path_of_key(of, key)) {
-                    Some(parent) if path(number) == path(*parent) => {}
-                    Some(parent) => parents[number] = Some(*parent),
-                    None => note(&mut lost, &|| {
-                        format!(
-                            "a stage in {} names the parent {key:?}, which is not there",
-                            list.pointer
-                        )
-                        .into()
-                    }),
+            let (Some(of), Some(key)) = (list.parent_list, &links.parent) else {
+                continue;
+            };
+            match firsts.get(&*self.path_of_key(of, key)) {
+                Some(parent) if path(number) == path(*parent) => {}
+                Some(parent) => parents[number] = Some(*parent),
+                None if lost.len() < most => {
+                    let key = cut(key, limits::NAME_BYTES_MAX).into();
+                    let oddity = of_list(list, OddityKind::LostParent(key));
+                    if !lost.contains(&oddity) {
+                        lost.push(oddity);
+                    }
                 }
+                None => {}
             }
         }
         for (number, stage) in self.stages.iter().enumerate() {
@@ -552,33 +542,26 @@ impl<'m> Gather<'m> {
             let first = firsts.get(stage.path).copied();
             parents[number] = parents[number].or_else(|| parents[first?]);
         }
-        let (depths, circles) = depths(&mut parents);
-        let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by_key(|number| depths[*number]);
-        let mut is_kept = vec![false; count];
-        for number in &order {
-            is_kept[*number] = match parents[*number] {
-                Some(parent) => is_kept[parent],
-                // It may have been seen before its parent was: the next answer tells.
-                None => has_ended || !list_of(&self.elements[*number]).is_claimed,
-            };
+        lost.append(&mut childless);
+        (parents, lost)
+    }
+
+    fn lost_child(&self, list: &PlannedList, id: &str, children: ListId) -> Oddity {
+        let plan = &self.mapping.plan;
+        let ids = &plan.slots[usize::from(list.child_ids.start)];
+        Oddity {
+            request: "".into(),
+            pointer: ids.pointer.clone(),
+            place: Some(ids.place.clone()),
+            kind: OddityKind::LostChild {
+                id: cut(id, limits::NAME_BYTES_MAX).into(),
+                children: plan.lists[usize::from(children)].pointer.clone(),
+            },
         }
-        for lost in lost {
-            self.odd(Kind::Lost, || lost);
-        }
-        for childless in childless {
-            self.odd(Kind::Childless, || childless);
-        }
-        if circles {
-            self.odd(Kind::Circles, || {
-                "stages are their own ancestors; some of them have no parent now".to_owned()
-            });
-        }
-        for (number, parent) in parents.into_iter().enumerate() {
-            self.stages.set_parent(number, parent);
-        }
-        self.stages
-            .arrange(order.into_iter().filter(|number| is_kept[*number]));
+    }
+
+    fn list_of(&self, number: usize) -> &PlannedList {
+        &self.mapping.plan.lists[usize::from(self.elements[number].list)]
     }
 
     /// Whether all its elements are stages that were kept.
@@ -591,12 +574,22 @@ impl<'m> Gather<'m> {
 
     /// The path of the element of an outermost list that has this key.
     fn path_of_key(&self, list: ListId, key: &str) -> String {
-        let key = match self.mapping.plan.plain {
-            true => key.into(),
-            false => escaped(key),
+        let key = if self.mapping.plan.plain {
+            key.into()
+        } else {
+            escaped(key)
         };
         let prefix = &self.mapping.plan.lists[usize::from(list)].prefix;
         joined(None, prefix.as_deref(), &key).into_owned()
+    }
+}
+
+fn of_list(list: &PlannedList, kind: OddityKind) -> Oddity {
+    Oddity {
+        request: "".into(),
+        pointer: list.pointer.clone(),
+        place: Some(list.place.then("list")),
+        kind,
     }
 }
 
@@ -665,9 +658,10 @@ fn merged(older: StageView<'_>, newer: StageSnapshot) -> StageSnapshot {
     StageSnapshot {
         id: newer.id.or(older.id.map(Into::into)),
         url: newer.url.or(older.url.map(Into::into)),
-        attributes: match newer.attributes.is_empty() {
-            true => older.attributes.into(),
-            false => newer.attributes,
+        attributes: if newer.attributes.is_empty() {
+            older.attributes.into()
+        } else {
+            newer.attributes
         },
         progress: Progress {
             queued: new.queued.or(old.queued),

@@ -13,12 +13,14 @@
 mod assemble;
 pub mod definition;
 pub(crate) mod from_json;
+mod oddity;
 mod plan;
 mod read;
 pub mod template;
 mod time_format;
 
 pub use assemble::{Gather, Missing};
+pub use oddity::{Oddity, OddityKind};
 pub use read::{Page, Part};
 
 use crate::core::limits;
@@ -27,7 +29,6 @@ use crate::syntax::mistake::{Mistake, Path};
 use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
 use plan::Plan;
-use std::fmt;
 use std::io;
 use template::Variables;
 
@@ -40,35 +41,6 @@ pub struct Reading {
     pub oddity: Option<Box<str>>,
     /// For a probe: all that was odd when the answers were put together.
     pub together: Vec<Oddity>,
-}
-
-/// What was not understood, for whoever writes the definition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Oddity {
-    /// The place of its pointer in the definition, where it is about one.
-    pub place: Option<Path>,
-    /// What was found, with its pointer.
-    pub what: Box<str>,
-}
-
-/// About no pointer alone.
-impl From<String> for Oddity {
-    fn from(what: String) -> Self {
-        Oddity {
-            place: None,
-            what: what.into(),
-        }
-    }
-}
-
-/// As [`Reading::oddity`] has it.
-impl fmt::Display for Oddity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            None => f.write_str(&self.what),
-            Some(place) => write!(f, "{} ({place})", self.what),
-        }
-    }
 }
 
 /// Why a body says nothing.

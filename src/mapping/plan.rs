@@ -1,8 +1,8 @@
 //! A definition compiled: all its pointers as one automaton, which reads a body in one pass.
 //!
 //! Each pointer is a path in a trie of its request; a list of stages is a step that any element takes. A pointer may
-//! lead into a list (`/jobs/0/url`), and then a value is in two places of the trie at once. So the states are sets of
-//! places, made beforehand: whoever reads is always in one state.
+//! lead into a list (`/jobs/0/url`), and then a value is at two places of the trie at once. So the nodes of the plan are
+//! sets of places of the trie, made beforehand: a reader is always at one node.
 
 use super::definition::{
     Definition, Fields, Meaning, Method, Pages, Parent, Pointers, Request, Stages, UnknownStatus,
@@ -20,10 +20,10 @@ use std::ops::Range;
 const POINTERS_MAX: usize = 1024;
 /// Lists of one definition.
 const LISTS_MAX: usize = 64;
-/// States of one definition. A definition whose pointers do not lead into its lists has one for each step.
-const STATES_MAX: usize = 16 * 1024;
+/// Nodes of one definition. A definition whose pointers do not lead into its lists has one for each step.
+const NODES_MAX: usize = 16 * 1024;
 
-pub(super) type StateId = u32;
+pub(super) type NodeId = u32;
 pub(super) type ListId = u16;
 pub(super) type SlotId = u16;
 /// The pointers of one field, in order of preference.
@@ -38,7 +38,7 @@ pub(super) struct Plan {
     pub(super) workflow: PlannedFields,
     pub(super) lists: Vec<PlannedList>,
     pub(super) slots: Vec<PlannedSlot>,
-    pub(super) states: Vec<State>,
+    pub(super) nodes: Vec<Node>,
     /// Whether paths are keys as they are: there is one list, whose keys are one text each.
     pub(super) plain: bool,
     /// Whether an answer may lack a status and stages: in the default shape what is absent is null.
@@ -52,9 +52,9 @@ pub(super) struct PlannedRequest {
     /// The list whose elements it is for.
     pub(super) for_each: Option<ListId>,
     /// Where its answer begins.
-    pub(super) start: StateId,
+    pub(super) start: NodeId,
     /// Where the workflow is in it, if not there.
-    pub(super) root: Option<StateId>,
+    pub(super) root: Option<NodeId>,
     pub(super) total: Slots,
     pub(super) next: Slots,
 }
@@ -139,10 +139,10 @@ pub(super) enum SlotKind {
 
 /// Where a value is.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct Node {
     pub(super) members: Box<[Member]>,
     /// Where any other element leads.
-    pub(super) other: Option<StateId>,
+    pub(super) other: Option<NodeId>,
     /// The lists whose elements the elements of this value are.
     pub(super) lists: Box<[ListId]>,
     /// What this value is taken for.
@@ -151,7 +151,7 @@ pub(super) struct State {
     pub(super) pointer: Box<str>,
 }
 
-impl State {
+impl Node {
     /// Whether what it names is within an array or an object.
     pub(super) fn is_inner(&self) -> bool {
         !self.members.is_empty() || self.other.is_some()
@@ -164,7 +164,7 @@ pub(super) struct Member {
     pub(super) key: Box<str>,
     /// In an array.
     pub(super) index: Option<usize>,
-    pub(super) to: StateId,
+    pub(super) to: NodeId,
 }
 
 pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
@@ -189,7 +189,7 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     planner.check_words(&definition);
     planner.connect(&definition);
     planner.check_templates(&definition);
-    let states = planner.states();
+    let nodes = planner.nodes();
     let plain = planner.lists.len() <= 1 && planner.lists.iter().all(|list| list.key.len() <= 1);
     let order = planner.order();
     let Planner {
@@ -225,7 +225,7 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
         .filter_map(|number| requests[*number].take())
         .collect();
     for main in requests.iter_mut().take(1) {
-        main.root = root_of(&states, main.start, &definition.workflow.root);
+        main.root = root_of(&nodes, main.start, &definition.workflow.root);
     }
     Ok(Plan {
         absent_is_null: is_as_original(&definition),
@@ -234,26 +234,26 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
         workflow,
         lists,
         slots,
-        states,
+        nodes,
         plain,
     })
 }
 
-type NodeId = usize;
+type TrieId = usize;
 
 /// A place in the trie of one request.
 #[derive(Debug, Default)]
-struct Node {
-    children: BTreeMap<Box<str>, NodeId>,
+struct TrieNode {
+    children: BTreeMap<Box<str>, TrieId>,
     /// Where each element leads, and of which list it is one.
-    any: Vec<(NodeId, Option<ListId>)>,
+    any: Vec<(TrieId, Option<ListId>)>,
     slots: Vec<SlotId>,
     depth: usize,
 }
 
 #[derive(Default)]
 struct Planner {
-    nodes: Vec<Node>,
+    nodes: Vec<TrieNode>,
     requests: Vec<PlannedRequest>,
     lists: Vec<PlannedList>,
     slots: Vec<PlannedSlot>,
@@ -265,19 +265,19 @@ impl Planner {
         self.mistakes.push((place.clone(), what.into()));
     }
 
-    fn node(&mut self, depth: usize) -> NodeId {
-        self.nodes.push(Node {
+    fn node(&mut self, depth: usize) -> TrieId {
+        self.nodes.push(TrieNode {
             depth,
-            ..Node::default()
+            ..TrieNode::default()
         });
         self.nodes.len() - 1
     }
 
-    fn go(&mut self, from: StateId, pointer: &Pointer) -> NodeId {
-        self.walk(from as NodeId, pointer)
+    fn go(&mut self, from: NodeId, pointer: &Pointer) -> TrieId {
+        self.walk(from as TrieId, pointer)
     }
 
-    fn walk(&mut self, from: NodeId, pointer: &Pointer) -> NodeId {
+    fn walk(&mut self, from: TrieId, pointer: &Pointer) -> TrieId {
         let mut at = from;
         for token in pointer.tokens() {
             at = match self.nodes[at].children.get(token) {
@@ -307,7 +307,7 @@ impl Planner {
                 request: request.clone(),
                 for_each: None,
                 // For now the place in the trie.
-                start: start as StateId,
+                start: start as NodeId,
                 root: None,
                 total: 0..0,
                 next: 0..0,
@@ -320,7 +320,7 @@ impl Planner {
         place: &Path,
         pointers: &[Pointer],
         kind: SlotKind,
-        (at, before, list): (NodeId, &Pointer, Option<ListId>),
+        (at, before, list): (TrieId, &Pointer, Option<ListId>),
     ) -> Slots {
         let first = self.slots.len();
         if first + pointers.len() > POINTERS_MAX {
@@ -353,7 +353,7 @@ impl Planner {
         &mut self,
         place: &Path,
         fields: &Fields,
-        at: NodeId,
+        at: TrieId,
         before: &Pointer,
         list: Option<ListId>,
     ) -> PlannedFields {
@@ -424,7 +424,7 @@ impl Planner {
         };
         let (start, before) = match within {
             Some(outer) => self.elements_of(outer),
-            None => (self.requests[request].start as NodeId, Pointer::default()),
+            None => (self.requests[request].start as TrieId, Pointer::default()),
         };
         let pointer = before.join(&list.list);
         let at = self.walk(start, &list.list);
@@ -507,7 +507,7 @@ impl Planner {
     }
 
     /// Where an element of a list begins, in the trie and for people.
-    fn elements_of(&self, list: ListId) -> (NodeId, Pointer) {
+    fn elements_of(&self, list: ListId) -> (TrieId, Pointer) {
         let mut any = self.nodes.iter().flat_map(|node| &node.any);
         let element = any.find(|(_, of)| *of == Some(list));
         let pointer = &self.lists[usize::from(list)].pointer;
@@ -521,7 +521,7 @@ impl Planner {
         for number in 0..self.requests.len() {
             let planned = &self.requests[number];
             let place = place_of_request(&planned.name).then("pages");
-            let (start, pages) = (planned.start as NodeId, planned.request.pages.clone());
+            let (start, pages) = (planned.start as TrieId, planned.request.pages.clone());
             let Some(pages) = pages else { continue };
             let context = (start, &Pointer::default(), None);
             match &pages {
@@ -764,31 +764,31 @@ impl Planner {
         order
     }
 
-    /// The automaton: each reachable set of places in the trie is a state.
-    fn states(&mut self) -> Vec<State> {
-        let mut known: HashMap<BTreeSet<NodeId>, StateId> = HashMap::new();
-        let mut sets: Vec<(BTreeSet<NodeId>, Pointer)> = Vec::new();
-        let mut enter = |set: BTreeSet<NodeId>, pointer: Pointer, sets: &mut Vec<_>| {
+    /// The automaton: each reachable set of places in the trie is a node.
+    fn nodes(&mut self) -> Vec<Node> {
+        let mut known: HashMap<BTreeSet<TrieId>, NodeId> = HashMap::new();
+        let mut sets: Vec<(BTreeSet<TrieId>, Pointer)> = Vec::new();
+        let mut enter = |set: BTreeSet<TrieId>, pointer: Pointer, sets: &mut Vec<_>| {
             *known.entry(set.clone()).or_insert_with(|| {
                 sets.push((set, pointer));
-                (sets.len() - 1) as StateId
+                (sets.len() - 1) as NodeId
             })
         };
         for planned in &mut self.requests {
-            let start = BTreeSet::from([planned.start as NodeId]);
+            let start = BTreeSet::from([planned.start as TrieId]);
             planned.start = enter(start, Pointer::default(), &mut sets);
         }
-        let mut states: Vec<State> = Vec::new();
-        while states.len() < sets.len() {
-            if sets.len() > STATES_MAX {
+        let mut planned: Vec<Node> = Vec::new();
+        while planned.len() < sets.len() {
+            if sets.len() > NODES_MAX {
                 let place = Path::default().then("stages");
                 self.mistake(&place, "pointers lead into each other's lists too often");
                 break;
             }
-            let (set, pointer) = sets[states.len()].clone();
+            let (set, pointer) = sets[planned.len()].clone();
             let nodes: Vec<_> = set.iter().map(|node| &self.nodes[*node]).collect();
             let any: BTreeSet<_> = nodes.iter().flat_map(|n| &n.any).map(|(n, _)| *n).collect();
-            let mut tokens: BTreeMap<&str, BTreeSet<NodeId>> = BTreeMap::new();
+            let mut tokens: BTreeMap<&str, BTreeSet<TrieId>> = BTreeMap::new();
             for node in &nodes {
                 for (token, to) in &node.children {
                     tokens
@@ -806,7 +806,7 @@ impl Planner {
             let members = members.collect();
             let other = (!any.is_empty()).then(|| enter(any, step(ANY), &mut sets));
             let lists = nodes.iter().flat_map(|node| &node.any);
-            states.push(State {
+            planned.push(Node {
                 members,
                 other,
                 lists: lists.filter_map(|(_, list)| *list).collect(),
@@ -814,15 +814,15 @@ impl Planner {
                 pointer: readable(&pointer),
             });
         }
-        states
+        planned
     }
 }
 
-fn root_of(states: &[State], start: StateId, root: &Pointer) -> Option<StateId> {
+fn root_of(nodes: &[Node], start: NodeId, root: &Pointer) -> Option<NodeId> {
     let mut tokens = root.tokens().peekable();
     tokens.peek()?;
     tokens.try_fold(start, |at, token| {
-        let mut members = states[at as usize].members.iter();
+        let mut members = nodes[at as usize].members.iter();
         Some(members.find(|member| *member.key == *token)?.to)
     })
 }

@@ -4,22 +4,22 @@ use super::definition::{TimeFormat, Times, UnsetTime};
 use crate::core::time::Wall;
 use std::io::Write;
 
-/// What a value says of a time.
+/// A value read as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ParsedTime {
     At(Wall),
-    /// A count that puts it where no workflow is: of another unit, perhaps.
+    /// A time when no workflow was running: the count may be of another unit.
     Unlikely(Wall),
     Unset,
     /// It is not a time.
     Nonsense,
 }
 
-impl Told {
+impl ParsedTime {
     fn time(self) -> Option<Wall> {
         match self {
-            Told::At(time) | Told::Unlikely(time) => Some(time),
-            Told::Unset | Told::Nonsense => None,
+            ParsedTime::At(time) | ParsedTime::Unlikely(time) => Some(time),
+            ParsedTime::Unset | ParsedTime::Nonsense => None,
         }
     }
 }
@@ -28,34 +28,34 @@ impl Told {
 const LIKELY_S: std::ops::Range<i64> = 94_694_400..7_258_118_400;
 
 impl Times {
-    /// The time that a text says, if it is one and is set.
+    /// The time in a text. `None`: it is unset or not a time.
     pub fn in_text(&self, text: &str) -> Option<Wall> {
         self.of_text(text).time()
     }
 
-    /// The same for a number.
+    /// The time in a number. `None`: it is unset or not a time.
     pub fn in_number(&self, number: &serde_json::Number) -> Option<Wall> {
         let told = match (number.as_i64(), number.as_f64()) {
             (Some(count), _) => self.of_int(count),
             (None, Some(count)) => self.of_float(count),
-            (None, None) => Told::Nonsense,
+            (None, None) => ParsedTime::Nonsense,
         };
         told.time()
     }
 
-    pub(super) fn of_text(&self, text: &str) -> Told {
+    pub(super) fn of_text(&self, text: &str) -> ParsedTime {
         let text = text.trim_ascii();
         // .NET's unset time.
         if text.is_empty() || begins(text, "0001-01-01") || self.is_unset_text(text) {
-            return Told::Unset;
+            return ParsedTime::Unset;
         }
         let written = match self.format {
             TimeFormat::Auto | TimeFormat::Rfc3339 => rfc3339(text),
             _ => None,
         };
         match (written, self.format) {
-            (Some(time), _) => Told::At(time),
-            (None, TimeFormat::Rfc3339) => Told::Nonsense,
+            (Some(time), _) => ParsedTime::At(time),
+            (None, TimeFormat::Rfc3339) => ParsedTime::Nonsense,
             (None, _) => self.of_decimal(text),
         }
     }
@@ -74,45 +74,45 @@ impl Times {
         Some(name)
     }
 
-    pub(super) fn of_int(&self, count: i64) -> Told {
+    pub(super) fn of_int(&self, count: i64) -> ParsedTime {
         if self.unset_numbers().any(|unset| unset == count) {
-            return Told::Unset;
+            return ParsedTime::Unset;
         }
         match unit_ns(self.format, count) {
             Some(unit_ns) => told(i128::from(count) * i128::from(unit_ns)),
-            None => Told::Nonsense,
+            None => ParsedTime::Nonsense,
         }
     }
 
     /// By its shortest decimal, which is what the API has written: a float of seconds is off by a quarter of a
     /// microsecond.
-    pub(super) fn of_float(&self, count: f64) -> Told {
+    pub(super) fn of_float(&self, count: f64) -> ParsedTime {
         const DIGITS_MAX: usize = 48;
         let mut digits = [0; DIGITS_MAX];
         let mut rest = &mut digits[..];
         if write!(rest, "{count}").is_err() {
-            return Told::Nonsense;
+            return ParsedTime::Nonsense;
         }
         let free = rest.len();
         match std::str::from_utf8(&digits[..DIGITS_MAX - free]) {
             Ok(text) => self.of_decimal(text),
-            Err(_) => Told::Nonsense,
+            Err(_) => ParsedTime::Nonsense,
         }
     }
 
     /// `[-]digits[.digits]`, exactly.
-    fn of_decimal(&self, text: &str) -> Told {
+    fn of_decimal(&self, text: &str) -> ParsedTime {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits = fraction.bytes().all(|b| b.is_ascii_digit());
         let count = whole.parse::<i64>().ok().filter(|_| digits);
         let Some(count) = count.filter(|_| !whole.starts_with('+')) else {
-            return Told::Nonsense;
+            return ParsedTime::Nonsense;
         };
         if fraction.bytes().all(|b| b == b'0') {
             return self.of_int(count);
         }
         let Some(unit_ns) = unit_ns(self.format, count) else {
-            return Told::Nonsense;
+            return ParsedTime::Nonsense;
         };
         let mut fraction_ns = 0;
         let mut digit_ns = unit_ns;
@@ -151,13 +151,13 @@ fn begins(text: &str, with: &str) -> bool {
     }
 }
 
-fn told(ns: i128) -> Told {
+fn told(ns: i128) -> ParsedTime {
     match i64::try_from(ns) {
         Ok(ns) if LIKELY_S.contains(&ns.div_euclid(1_000_000_000)) => {
-            Told::At(Wall::from_unix_ns(ns))
+            ParsedTime::At(Wall::from_unix_ns(ns))
         }
-        Ok(ns) => Told::Unlikely(Wall::from_unix_ns(ns)),
-        Err(_) => Told::Nonsense,
+        Ok(ns) => ParsedTime::Unlikely(Wall::from_unix_ns(ns)),
+        Err(_) => ParsedTime::Nonsense,
     }
 }
 
@@ -204,10 +204,10 @@ fn without_zone(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn at(told: Told) -> String {
+    fn at(told: ParsedTime) -> String {
         match told {
-            Told::At(time) => time.to_string(),
-            Told::Unlikely(time) => format!("{time}?"),
+            ParsedTime::At(time) => time.to_string(),
+            ParsedTime::Unlikely(time) => format!("{time}?"),
             other => format!("{other:?}"),
         }
     }
@@ -353,7 +353,7 @@ mod tests {
             ("epoch_us", EpochMicros, 1_000_000),
             ("epoch_ns", EpochNanos, 1_000_000_000),
         ];
-        let likely = |format, count| matches!(times(format).of_int(count), Told::At(_));
+        let likely = |format, count| matches!(times(format).of_int(count), ParsedTime::At(_));
         for second in [
             94_694_399,
             94_694_400,

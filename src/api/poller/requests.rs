@@ -11,7 +11,7 @@ use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
 use crate::http::client::NameCache;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
-use crate::mapping::{Gather, Missing, Oddity, Part, Reading, Unreadable};
+use crate::mapping::{Gather, Missing, Oddity, OddityKind, Part, Reading, Unreadable};
 use crate::os::clock;
 use crate::text::without_byte_order_mark;
 use std::io::{self, Read};
@@ -45,7 +45,7 @@ struct Progress {
     oddity: Option<Box<str>>,
     /// For a probe: the pointers that found nothing.
     found_nothing: Vec<Missing>,
-    /// For a probe: all that is odd beside what one answer says.
+    /// For a probe: the oddities that no answer alone shows.
     together: Vec<Oddity>,
 }
 
@@ -118,16 +118,15 @@ impl Poller {
             return Err(failure(PollFailureReason::Shape, why));
         };
         if progress.tally.record.is_some() {
-            gather.tell_all();
+            gather.gather_oddities();
         }
         for (number, (name, request)) in mapping.requests().enumerate() {
             let mut each = gather.each(number);
             if each.len() > EACH_MAX {
-                progress.odd(|| {
-                    format!(
-                        "requests.{name}: only the first {EACH_MAX} of {}",
-                        each.len()
-                    )
+                progress.odd(OddityKind::TooManyRequests {
+                    name: name.into(),
+                    made: EACH_MAX,
+                    elements: each.len(),
                 });
                 each.truncate(EACH_MAX);
             }
@@ -144,8 +143,7 @@ impl Poller {
                     return Ok(Answer::NotFound);
                 }
                 if !found {
-                    progress
-                        .odd(|| format!("requests.{name}: HTTP 404, taken for nothing there yet"));
+                    progress.odd(OddityKind::NotFound(name.into()));
                 }
             }
         }
@@ -194,8 +192,10 @@ impl Poller {
                 Some(next) => url = next,
             }
         }
-        let name = asked.title();
-        progress.odd(|| format!("{name}: more than {PAGES_MAX} pages, the rest is left out"));
+        progress.odd(OddityKind::TooManyPages {
+            request: asked.title().into(),
+            made: PAGES_MAX as usize,
+        });
         Ok(true)
     }
 
@@ -278,16 +278,12 @@ impl Poller {
 }
 
 impl Progress {
-    fn odd(&mut self, what: impl FnOnce() -> String) {
-        if self.tally.record.is_none() {
-            self.oddity.get_or_insert_with(|| what().into());
-            return;
-        }
-        // No more than elements that are asked for.
-        let told = Oddity::from(what());
-        self.oddity.get_or_insert_with(|| told.what.clone());
-        if !self.together.contains(&told) {
-            self.together.push(told);
+    fn odd(&mut self, kind: OddityKind) {
+        let oddity = Oddity::of_all(kind);
+        self.oddity.get_or_insert_with(|| oddity.text());
+        // A probe reports no more of them than there are requests.
+        if self.tally.record.is_some() && !self.together.contains(&oddity) {
+            self.together.push(oddity);
         }
     }
 }

@@ -269,7 +269,7 @@ fn stages_are_an_array_or_an_object_of_them() {
             pending
               1 ok=success id="1"
               two pending id="two"
-            odd: what is in /jobs has no key and no id; left out"#]],
+            odd: what is in /jobs has no key and no id; left out (stages[0].list)"#]],
     );
     for (jobs, expected) in [
         (json!(null), expect!["pending"]),
@@ -284,19 +284,19 @@ fn stages_are_an_array_or_an_object_of_them() {
         (
             json!([7]),
             expect![[
-                r#"Shape("what is in /jobs is neither an object nor null at line 1 column 11")"#
+                r#"Shape("what is in /jobs is neither an object nor null (stages[0].list) at line 1 column 11")"#
             ]],
         ),
         (
             json!([[7]]),
             expect![[
-                r#"Shape("what is in /jobs is neither an object nor null at line 1 column 13")"#
+                r#"Shape("what is in /jobs is neither an object nor null (stages[0].list) at line 1 column 13")"#
             ]],
         ),
         (
             json!({"a": "b"}),
             expect![[
-                r#"Shape("what is in /jobs is neither an object nor null at line 1 column 17")"#
+                r#"Shape("what is in /jobs is neither an object nor null (stages[0].list) at line 1 column 17")"#
             ]],
         ),
     ] {
@@ -317,7 +317,7 @@ fn a_key_is_one_field_or_several_else_the_objects_else_the_id() {
               a/0 "a" pending
               a~10/ "a/0" pending
               b~0/ "b~" pending
-            odd: what is in /tasks has no key and no id; left out"#]],
+            odd: what is in /tasks has no key and no id; left out (stages[0].list)"#]],
     );
 }
 
@@ -331,7 +331,7 @@ fn two_of_one_key_are_told_and_the_later_one_counts() {
             ok=success
               a pending id="2"
               b pending
-            odd: two stages in /jobs have the key "a"; one is left out"#]],
+            odd: two stages in /jobs have the key "a"; one is left out (stages[0].list)"#]],
     );
 }
 
@@ -517,7 +517,7 @@ fn parents_are_named_by_their_children() {
               self pending
               group ok=success in=root
               pod "step" ok=success in=group
-            odd: a stage in /nodes names the parent "nobody", which is not there"#]],
+            odd: a stage in /nodes names the parent "nobody", which is not there (stages[0].list)"#]],
     );
     check(
         json!({"workflow": {"status": "/s"}, "stages": [{"list": "/nodes", "key": "/k", "parent": {"key": "/p"}}]}),
@@ -862,13 +862,11 @@ fn what_is_odd_in_a_further_answer_is_told_with_its_name() {
     .assert_eq(&read(json!([{"k": 1, "e": "never"}])));
     expect![[r#"
         ok=success
-        odd: jobs: what is in the answer has no key and no id; left out"#]]
+        odd: jobs: what is in the answer has no key and no id; left out (stages[0].list)"#]]
     .assert_eq(&read(json!([{"s": "ok"}])));
     expect![[r#"Shape("jobs: the answer is neither an array nor an object (stages[0].list) at line 1 column 4")"#]]
         .assert_eq(&read(json!("no")));
-    expect![[
-        r#"Shape("jobs: what is in the answer is neither an object nor null at line 1 column 13")"#
-    ]]
+    expect![[r#"Shape("jobs: what is in the answer is neither an object nor null (stages[0].list) at line 1 column 13")"#]]
     .assert_eq(&read(json!({"error": 404})));
     expect!["ok=success"].assert_eq(&read(json!(null)));
 }

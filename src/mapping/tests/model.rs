@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::snapshot::StageSnapshot;
-use crate::mapping::time_format::Told;
+use crate::mapping::time_format::ParsedTime;
 use crate::syntax::pointer::{escaped, index};
 use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ impl Model {
                 _ => return None,
             };
             match told {
-                Told::At(time) | Told::Unlikely(time) => Some(time),
+                ParsedTime::At(time) | ParsedTime::Unlikely(time) => Some(time),
                 _ => None,
             }
         })

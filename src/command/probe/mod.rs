@@ -1,0 +1,348 @@
+//! `farspan probe`: one poll, or saved answers, and what the mapping makes of them.
+//!
+//! It is for a person who writes a mapping. It prints the snapshot, the trace that it would give, the oddities, and the
+//! pointers that led nowhere with what is there instead. Text that comes from outside is escaped.
+
+mod report;
+mod shape;
+
+use crate::api::poller::{self, Exchange};
+use crate::cli::ProbeOptions;
+use crate::config::Config;
+use crate::config::monitor::Monitor;
+use crate::core::limits;
+use crate::core::time::Wall;
+use crate::core::workflow::Naming;
+use crate::core::{Answer, PollFailureReason};
+use crate::http::client::NameCache;
+use crate::mapping::definition::Request;
+use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, Unreadable};
+use crate::os::environment::Environment;
+use crate::run;
+use crate::syntax::values;
+use crate::terminal::console::say;
+use crate::text::escape;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Polls once, or reads saved bodies, and prints what the mapping makes of them. Fails where the mapping does not fit.
+///
+/// # Errors
+/// What is wrong with the command line, or that a body cannot be read.
+pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result<ExitCode, String> {
+    let monitor = match (config.monitors.is_empty(), &options.monitor) {
+        (true, None) => None,
+        (_, wanted) => Some(&config.monitors[config.monitor(wanted.as_deref())?]),
+    };
+    let subject = Subject::new(monitor, config);
+    let findings = match (&options.id, monitor) {
+        (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id)?,
+        _ => read(&subject, options)?,
+    };
+    say(report::of(&findings, &subject, env).trim_end());
+    Ok(if findings.fits {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The monitor whose answers are read.
+struct Subject {
+    name: String,
+    mapping: Arc<Mapping>,
+    naming: Naming,
+}
+
+impl Subject {
+    /// Without a monitor: the default shape.
+    fn new(monitor: Option<&Monitor>, config: &Config) -> Self {
+        let limits = config.trace.limits;
+        match monitor {
+            Some(monitor) => Subject {
+                name: monitor.name.clone(),
+                mapping: monitor.mapping.clone(),
+                naming: Naming {
+                    // The trace is not exported, and needs no resource.
+                    service: None,
+                    ..run::naming(monitor, config)
+                },
+            },
+            None => Subject {
+                name: "default".to_owned(),
+                mapping: Arc::new(Mapping::original()),
+                naming: Naming::new("default", "Workflow", limits),
+            },
+        }
+    }
+}
+
+/// The body of an answer.
+struct Body {
+    request: Box<str>,
+    /// The file or the URL that it came from.
+    source: String,
+    bytes: Vec<u8>,
+}
+
+/// What the report is made of.
+struct Findings {
+    id: String,
+    /// The time of the answer in the API's clock. `None`: it may be long ago.
+    at: Option<Wall>,
+    exchanges: Vec<Exchange>,
+    bodies: Vec<Body>,
+    reading: Option<Reading>,
+    missing: Vec<Missing>,
+    /// What went wrong, a line each.
+    failures: Vec<String>,
+    /// The sources of the bodies that do not fit.
+    unfit: Vec<String>,
+    /// What else to know, a line each.
+    notes: Vec<String>,
+    fits: bool,
+}
+
+impl Findings {
+    fn new(id: &str) -> Self {
+        Findings {
+            id: id.to_owned(),
+            at: None,
+            exchanges: Vec::new(),
+            bodies: Vec::new(),
+            reading: None,
+            missing: Vec::new(),
+            failures: Vec::new(),
+            unfit: Vec::new(),
+            notes: Vec::new(),
+            fits: false,
+        }
+    }
+
+    /// The oddities of each body, and those of all bodies together; each once.
+    fn oddities(&self, mapping: &Mapping) -> Vec<Oddity> {
+        let mut all: Vec<Oddity> = Vec::new();
+        for body in &self.bodies {
+            let mut names = mapping.requests().map(|(name, _)| name);
+            let number = names.position(|name| *name == *body.request);
+            let odd = number.map(|number| mapping.oddities(number, &body.bytes));
+            all.extend(odd.into_iter().flatten());
+        }
+        let together = self.reading.iter().flat_map(|reading| &reading.together);
+        all.extend(together.cloned());
+        let mut known = HashSet::new();
+        all.retain(|oddity| known.insert(oddity.clone()));
+        all
+    }
+}
+
+fn ask(monitor: &Monitor, id: &str) -> Result<Findings, String> {
+    let target = run::target(monitor, &NameCache::default());
+    let target = target.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))?;
+    let probed = poller::probe(&target, &run::trust(monitor), id)?;
+    let mut findings = Findings {
+        at: Some(probed.polled.date.unwrap_or(probed.polled.received.wall)),
+        bodies: bodies_of(&probed.exchanges),
+        exchanges: probed.exchanges,
+        missing: probed.found_nothing,
+        ..Findings::new(id)
+    };
+    match probed.polled.answer {
+        Answer::Snapshot { snapshot, oddity } => {
+            let theirs = snapshot.workflow_id.as_deref();
+            findings.fits = theirs.is_none_or(|theirs| theirs == id);
+            if let Some(theirs) = theirs.filter(|theirs| *theirs != id) {
+                findings.failures.push(format!(
+                    "the answer is about \"{}\": either workflow.id leads to something else than the id, or the API \
+                     answers for another workflow; farspan run would refuse it",
+                    escape(theirs)
+                ));
+            }
+            let snapshot = *snapshot;
+            findings.reading = Some(Reading {
+                snapshot,
+                oddity,
+                together: probed.together,
+            });
+        }
+        Answer::NotFound => {
+            let trouble =
+                "the API does not know this workflow (HTTP 404), or request.path is wrong";
+            findings.failures.push(trouble.to_owned());
+        }
+        Answer::Failed(failure) => {
+            let remedy = remedy(monitor, failure.reason);
+            findings.failures.push(format!(
+                "the poll failed ({}): {}{remedy}",
+                failure.reason.as_str(),
+                escape(&failure.detail)
+            ));
+            // The bodies before the last one were read.
+            let last = findings.exchanges.last().filter(|e| !e.body.is_empty());
+            findings.unfit.extend(last.map(|last| last.url.clone()));
+        }
+    }
+    Ok(findings)
+}
+
+fn remedy(monitor: &Monitor, reason: PollFailureReason) -> String {
+    match reason {
+        PollFailureReason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
+        PollFailureReason::Connect | PollFailureReason::Protocol => {
+            format!("; is api.base_url right? It is {}", monitor.api.base_url)
+        }
+        PollFailureReason::Tls => "; api.certificate_file names the roots to trust".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn bodies_of(exchanges: &[Exchange]) -> Vec<Body> {
+    let with_body = exchanges.iter().filter(|e| !e.body.is_empty());
+    let body = |exchange: &Exchange| Body {
+        request: exchange.request.clone(),
+        source: exchange.url.clone(),
+        bytes: exchange.body.clone(),
+    };
+    with_body.map(body).collect()
+}
+
+/// Puts saved bodies together as a poll does.
+fn read(subject: &Subject, options: &ProbeOptions) -> Result<Findings, String> {
+    let mapping = &*subject.mapping;
+    let bodies = saved(&options.bodies, mapping)?;
+    let id = options.id.clone().unwrap_or_else(|| {
+        let pattern = mapping.definition().id.as_ref();
+        pattern.map_or_else(|| "example".to_owned(), |pattern| pattern.example())
+    });
+    let Some(mut gather) = mapping.gather(&id) else {
+        return Err(format!(
+            "the id '{}' is not made of the parts that the monitor's \"id\" names",
+            values::shown(&id)
+        ));
+    };
+    gather.gather_oddities();
+    let mut findings = Findings::new(&id);
+    for (number, (name, request)) in mapping.requests().enumerate() {
+        let answers: Vec<&Body> = bodies.iter().filter(|b| *b.request == *name).collect();
+        read_answers(
+            &mut findings,
+            &mut gather,
+            mapping,
+            (number, name, request),
+            &answers,
+        );
+    }
+    let given: HashSet<&str> = bodies.iter().map(|body| &*body.request).collect();
+    findings.missing = gather.found_nothing();
+    findings
+        .missing
+        .retain(|missing| given.contains(&*missing.request));
+    if findings.unfit.is_empty() {
+        match gather.finish() {
+            Ok(reading) => findings.reading = Some(reading),
+            Err(unreadable) => findings.failures.push(reason(&unreadable)),
+        }
+    }
+    if let (None, Some(reading)) = (&options.id, &findings.reading)
+        && let Some(id) = &reading.snapshot.workflow_id
+    {
+        findings.id = id.to_string();
+    }
+    findings.fits = findings.failures.is_empty();
+    findings.bodies = bodies;
+    Ok(findings)
+}
+
+/// Reads the saved answers to one request.
+fn read_answers(
+    findings: &mut Findings,
+    gather: &mut Gather<'_>,
+    mapping: &Mapping,
+    (number, name, request): (usize, &str, &Request),
+    answers: &[&Body],
+) {
+    let each = gather.each(number).len();
+    if answers.is_empty() && each > 0 {
+        findings.notes.push(match name {
+            "" => "no answer to the main request: give one with --body FILE".to_owned(),
+            name => format!(
+                "requests.{name} was left out, and so was what its answer has: give it with --body {name}=FILE"
+            ),
+        });
+    }
+    for (place, body) in answers.iter().enumerate() {
+        let element = if request.for_each.is_some() { place } else { 0 };
+        if element >= each {
+            let why = match each {
+                0 => "no element needs it".to_owned(),
+                _ => format!("only {each} elements need one"),
+            };
+            findings
+                .notes
+                .push(format!("{}: left out, {why}", body.source));
+            continue;
+        }
+        match mapping.read_slice(number, &body.bytes) {
+            Ok(part) => gather.put(element, part),
+            Err(unreadable) => {
+                let why = reason(&unreadable);
+                findings.failures.push(format!("{}: {why}", body.source));
+                findings.unfit.push(body.source.clone());
+            }
+        }
+    }
+}
+
+fn saved(written: &[String], mapping: &Mapping) -> Result<Vec<Body>, String> {
+    let names: Vec<&str> = mapping.requests().map(|(name, _)| name).collect();
+    let mut bodies = Vec::new();
+    let mut has_stdin = false;
+    for text in written {
+        let named = text.split_once('=');
+        let named = named.filter(|(name, _)| names.contains(name) && !name.is_empty());
+        let (request, path) = named.unwrap_or(("", text));
+        let mut bytes = Vec::new();
+        let most = limits::BODY_BYTES_MAX;
+        let read = match path {
+            "-" if std::mem::replace(&mut has_stdin, true) => {
+                return Err("--body: there is one standard input".to_owned());
+            }
+            "-" => io::stdin().lock().take(most + 1).read_to_end(&mut bytes),
+            path => File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)),
+        };
+        read.map_err(|error| {
+            let others: Vec<_> = names.iter().filter(|name| !name.is_empty()).collect();
+            let hint = match text.split_once('=') {
+                Some((name, _)) if named.is_none() => format!(
+                    "; the monitor has no request '{}', only {others:?}",
+                    values::shown(name)
+                ),
+                _ => String::new(),
+            };
+            format!("--body: {}: {error}{hint}", values::shown(path))
+        })?;
+        if bytes.len() as u64 > most {
+            return Err(format!(
+                "--body: {} has over {most} bytes",
+                values::shown(path)
+            ));
+        }
+        bodies.push(Body {
+            request: request.into(),
+            source: values::shown(path),
+            bytes,
+        });
+    }
+    Ok(bodies)
+}
+
+fn reason(unreadable: &Unreadable) -> String {
+    match unreadable {
+        Unreadable::Io(error) => error.to_string(),
+        Unreadable::Garbage(what) => format!("not JSON: {}", escape(what)),
+        Unreadable::Shape(what) => format!("of another shape: {}", escape(what)),
+    }
+}

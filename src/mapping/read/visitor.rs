@@ -1,0 +1,204 @@
+//! serde's visitors: they walk the nodes of the plan as the body is read.
+
+use super::super::plan::{ListId, Node, NodeId};
+use super::scratch::Scalar;
+use super::{JsonKind, Reader};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// Reads a value at a node of the plan.
+pub(super) struct ValueVisitor<'r, 'p> {
+    pub(super) reader: &'r mut Reader<'p>,
+    pub(super) node: NodeId,
+}
+
+impl<'p> ValueVisitor<'_, 'p> {
+    fn at(&self) -> &'p Node {
+        &self.reader.plan.nodes[self.node as usize]
+    }
+
+    fn scalar<E: de::Error>(self, value: Scalar<'_>) -> Result<JsonKind, E> {
+        let at = self.at();
+        self.reader.scalar(at, value).map_err(E::custom)?;
+        Ok(match value {
+            Scalar::Null => JsonKind::Null,
+            _ => JsonKind::Scalar,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueVisitor<'_, '_> {
+    type Value = JsonKind;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<JsonKind, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
+    type Value = JsonKind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<JsonKind, E> {
+        self.scalar(Scalar::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<JsonKind, E> {
+        self.scalar(Scalar::Bool(truth))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<JsonKind, E> {
+        self.scalar(Scalar::Int(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<JsonKind, E> {
+        let whole = i64::try_from(number).map(Scalar::Int);
+        self.scalar(whole.unwrap_or(Scalar::Float(number as f64)))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<JsonKind, E> {
+        self.scalar(Scalar::Float(number))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<JsonKind, E> {
+        self.scalar(Scalar::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<JsonKind, A::Error> {
+        let at = self.at();
+        let Self { reader, .. } = self;
+        reader.inner(at).map_err(de::Error::custom)?;
+        for index in 0.. {
+            let member = at.members.iter().find(|m| m.index == Some(index));
+            let descent = Descent::of(at, member.map(|m| m.to), reader);
+            let is_there = match descent {
+                Descent::Skip => seq.next_element::<IgnoredAny>()?.is_some(),
+                Descent::Into(node) => seq
+                    .next_element_seed(ElementVisitor {
+                        reader,
+                        lists: &at.lists,
+                        node,
+                        is_keyed: false,
+                    })?
+                    .is_some(),
+            };
+            if !is_there {
+                break;
+            }
+            reader.count(at, matches!(descent, Descent::Skip));
+        }
+        Ok(JsonKind::Array)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonKind, A::Error> {
+        let at = self.at();
+        let Self { reader, node } = self;
+        reader.inner(at).map_err(de::Error::custom)?;
+        loop {
+            let is_noted = reader.notes_keys_of(node);
+            let key = KeyVisitor {
+                at,
+                copy: (is_noted || !at.lists.is_empty()).then_some(&mut reader.key),
+            };
+            let Some(member) = map.next_key_seed(key)? else {
+                break;
+            };
+            if is_noted {
+                reader.there.note(&reader.key, node);
+            }
+            let descent = Descent::of(at, member, reader);
+            match descent {
+                Descent::Skip => drop(map.next_value::<IgnoredAny>()?),
+                Descent::Into(node) => map.next_value_seed(ElementVisitor {
+                    reader,
+                    lists: &at.lists,
+                    node,
+                    is_keyed: true,
+                })?,
+            }
+            reader.count(at, matches!(descent, Descent::Skip));
+        }
+        Ok(JsonKind::Object)
+    }
+}
+
+/// Whether an element is skipped or read.
+#[derive(Clone, Copy)]
+enum Descent {
+    Skip,
+    Into(NodeId),
+}
+
+impl Descent {
+    fn of(at: &Node, member: Option<NodeId>, reader: &Reader<'_>) -> Descent {
+        // Beyond the bound no element is kept.
+        let others_count = at.lists.is_empty() || !reader.is_full();
+        let other = at.other.filter(|_| others_count);
+        member.or(other).map_or(Descent::Skip, Descent::Into)
+    }
+}
+
+/// Reads an element of an array or an object.
+struct ElementVisitor<'r, 'p> {
+    reader: &'r mut Reader<'p>,
+    /// The lists that it is an element of.
+    lists: &'r [ListId],
+    node: NodeId,
+    /// Whether it has a key in an object.
+    is_keyed: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for ElementVisitor<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let ElementVisitor { reader, lists, .. } = self;
+        let mark = reader.begin(lists, self.is_keyed);
+        let visitor = ValueVisitor {
+            reader,
+            node: self.node,
+        };
+        let at = visitor.at();
+        let was = json.deserialize_any(visitor)?;
+        let ended = reader.end(lists, at, was, mark);
+        ended.map_err(de::Error::custom)
+    }
+}
+
+/// Matches a key with the members of a node.
+struct KeyVisitor<'k> {
+    at: &'k Node,
+    /// Where it is copied to.
+    copy: Option<&'k mut String>,
+}
+
+impl<'de> DeserializeSeed<'de> for KeyVisitor<'_> {
+    type Value = Option<NodeId>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for KeyVisitor<'_> {
+    type Value = Option<NodeId>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        if let Some(copy) = self.copy {
+            copy.clear();
+            copy.push_str(key);
+        }
+        // Most keys that are as long end otherwise, and need not be compared whole.
+        let last = key.as_bytes().last();
+        let is_key = |other: &str| other.as_bytes().last() == last && other == key;
+        let mut members = self.at.members.iter();
+        Ok(members.find(|m| is_key(&m.key)).map(|m| m.to))
+    }
+}
