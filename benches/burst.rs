@@ -10,14 +10,14 @@
 mod servers;
 mod support;
 
+use servers::demo::{DemoApi, publish_load};
+use servers::eventually;
 use servers::folder::Folder;
 use servers::program::farspan;
 use servers::receiver::Receiver;
 use servers::redis::{CHANNEL, RedisServer};
 use servers::reported::{assert_as_reported, get};
 use servers::spans::assert_whole;
-use servers::{SOON, eventually, free_port};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use support::{cpu_of, memory_of, row};
 
@@ -30,16 +30,9 @@ fn main() {
     let redis = RedisServer::start();
     let receiver = Receiver::start();
     let state = Folder::new();
-    let address = format!("127.0.0.1:{}", free_port());
-    let api = ["api", "--listen", &address, "--latency", "200ms"];
-    let _api = farspan(&[&api[..], &["--speed", SPEED, "--seed", "7"]].concat())
-        .env("FARSPAN_LOG", "warn")
-        .start();
-    eventually("the API listens", SOON, || {
-        TcpStream::connect(&address).map_err(|error| error.to_string())
-    });
+    let api = DemoApi::logging("warn", &format!("--latency 200ms --speed {SPEED} --seed 7"));
     let watcher = farspan(&["run"])
-        .env("FARSPAN_API_BASE_URL", format!("http://{address}"))
+        .env("FARSPAN_API_BASE_URL", api.base_url())
         .env("FARSPAN_REDIS_URL", redis.url())
         .env("FARSPAN_STATE_DIR", state.path().display())
         .env("FARSPAN_ADMIN_LISTEN", "none")
@@ -48,19 +41,8 @@ fn main() {
     redis.await_subscribers(CHANNEL, 1);
 
     let (cpu, start) = (cpu_of(watcher.id()), Instant::now());
-    let count = WORKFLOWS.to_string();
-    let load = farspan(&[
-        "load",
-        "--workflows",
-        &count,
-        "--batch",
-        &count,
-        "--spread",
-        "0s",
-    ])
-    .env("FARSPAN_REDIS_URL", redis.url())
-    .start();
-    assert_eq!(load.wait(SOON).code(), Some(0));
+    let options = format!("--workflows {WORKFLOWS} --batch {WORKFLOWS} --spread 0s");
+    publish_load(&redis, &options);
     eventually("every workflow's end", LONGEST, || {
         // The receiver decodes everything anew; once a second is enough of that on two cores.
         std::thread::sleep(Duration::from_secs(1));
@@ -78,7 +60,7 @@ fn main() {
     receiver.assert_each_span_once();
     let mut asking = Vec::new();
     for (id, trace) in traces {
-        let address = address.clone();
+        let address = api.address.clone();
         // Each answer takes its 200 ms.
         asking.push(std::thread::spawn(move || {
             assert_as_reported(&trace, &get(&address, &format!("/workflows/{id}")));

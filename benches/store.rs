@@ -14,45 +14,33 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::net::TcpStream;
 use std::time::Duration;
+use support::demo::{DemoApi, publish_load};
 use support::folder::Folder;
+use support::pause;
 use support::program::farspan;
 use support::receiver::Receiver;
 use support::redis::{CHANNEL, RedisServer};
-use support::{SOON, eventually, free_port, pause};
 
 fn main() {
     let workflows = number("FARSPAN_BENCH_WORKFLOWS", 500);
     let seconds = number("FARSPAN_BENCH_SECONDS", 120);
     let speed = number("FARSPAN_BENCH_SPEED", 100);
     // `cargo test --all-targets` runs benches too, to see that they do.
-    let (workflows, seconds) = match std::env::args().any(|a| a == "--bench") {
-        true => (workflows, seconds),
-        false => (5, 1),
+    let is_bench = std::env::args().any(|a| a == "--bench");
+    let (workflows, seconds) = if is_bench {
+        (workflows, seconds)
+    } else {
+        (5, 1)
     };
     let (redis, state) = (RedisServer::start(), Folder::new());
-    let address = format!("127.0.0.1:{}", free_port());
-    let speed = speed.to_string();
-    let _api = farspan(&[
-        "api",
-        "--listen",
-        &address,
-        "--speed",
-        &speed,
-        "--latency",
-        "200ms",
-        "--seed",
-        "1",
-    ])
-    .env("FARSPAN_LOG", "error")
-    .start();
-    eventually("the API listens", SOON, || {
-        TcpStream::connect(&address).map_err(|error| error.to_string())
-    });
+    let api = DemoApi::logging(
+        "error",
+        &format!("--speed {speed} --latency 200ms --seed 1"),
+    );
     let watch = |kind: &str, receiver: &Receiver| {
         farspan(&["run"])
-            .env("FARSPAN_API_BASE_URL", format!("http://{address}"))
+            .env("FARSPAN_API_BASE_URL", api.base_url())
             .env("FARSPAN_REDIS_URL", redis.url())
             .env("FARSPAN_STATE", kind)
             .env("FARSPAN_STATE_DIR", state.path().display())
@@ -71,19 +59,8 @@ fn main() {
         })
     };
     let before = ticks();
-    let count = workflows.to_string();
-    let load = farspan(&[
-        "load",
-        "--workflows",
-        &count,
-        "--batch",
-        &count,
-        "--seed",
-        "1",
-    ])
-    .env("FARSPAN_REDIS_URL", redis.url())
-    .start();
-    load.wait(SOON);
+    let options = format!("--workflows {workflows} --batch {workflows} --seed 1");
+    publish_load(&redis, &options);
     pause(Duration::from_secs(seconds));
     let after = ticks();
     let used: [u64; 3] = std::array::from_fn(|index| after[index] - before[index]);

@@ -1,5 +1,6 @@
 //! A collector that is down for the whole of a burst of 500.
 
+use crate::support::demo::{DemoApi, publish_load};
 use crate::support::folder::Folder;
 use crate::support::program::{Call, Farspan, farspan};
 use crate::support::receiver::Receiver;
@@ -9,7 +10,6 @@ use crate::support::{SOON, eventually, free_port};
 use serde_json::json;
 use std::collections::HashSet;
 use std::io::Write;
-use std::net::TcpStream;
 
 const WORKFLOWS: usize = 500;
 /// A debug build without load takes about 20 MiB; the spans that wait are less than 2 MiB.
@@ -28,17 +28,10 @@ fn the_same_with_a_kill_before_it_is_back() {
 fn a_burst(state: Option<&Folder>) {
     let redis = RedisServer::start();
     let mut receiver = Receiver::stopped();
-    let address = format!("127.0.0.1:{}", free_port());
-    let _api = farspan(&[
-        "api", "--listen", &address, "--speed", "7200", "--seed", "11",
-    ])
-    .start();
-    eventually("the API listens", SOON, || {
-        TcpStream::connect(&address).map_err(|error| error.to_string())
-    });
+    let api = DemoApi::start("--speed 7200 --seed 11");
     let admin = format!("127.0.0.1:{}", free_port());
     let mut call = farspan(&["run"])
-        .env("FARSPAN_API_BASE_URL", format!("http://{address}"))
+        .env("FARSPAN_API_BASE_URL", api.base_url())
         .env("FARSPAN_REDIS_URL", redis.url())
         .env("FARSPAN_POLL_INITIAL_DELAY", "50ms")
         .env("FARSPAN_POLL_INTERVAL", "1s")
@@ -53,18 +46,7 @@ fn a_burst(state: Option<&Folder>) {
             .env("FARSPAN_STATE_DIR", folder.path().display());
     }
     let mut watcher = start(&call, &redis);
-    let load = farspan(&[
-        "load",
-        "--workflows",
-        "500",
-        "--batch",
-        "500",
-        "--spread",
-        "1s",
-    ])
-    .env("FARSPAN_REDIS_URL", redis.url())
-    .start();
-    assert_eq!(load.wait(SOON).code(), Some(0));
+    publish_load(&redis, "--workflows 500 --batch 500 --spread 1s");
     eventually("every workflow's end", 4 * SOON, || {
         match ended(&watcher).len() {
             WORKFLOWS => Ok(()),

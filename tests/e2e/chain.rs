@@ -1,15 +1,15 @@
 //! `examples/chain`: the two programs, and between them a farspan with the configuration that stands beside them.
 
+use crate::support::SOON;
+use crate::support::demo::DemoApi;
 use crate::support::program::{Call, farspan, program};
 use crate::support::receiver::Receiver;
 use crate::support::redis::RedisServer;
 use crate::support::reported::{assert_as_reported, get};
 use crate::support::spans::{Seen, assert_whole};
-use crate::support::{SOON, eventually, free_port};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -55,15 +55,10 @@ fn one_trace_runs_from_the_submitter_through_the_workflow_into_the_consumer() {
     let redis = RedisServer::start();
     let receiver = Receiver::start();
     receiver.any_agent();
-    let address = format!("127.0.0.1:{}", free_port());
-    let said = ["--speed", "3600", "--seed", "7", "--fail-rate", "0"];
-    let _api = farspan(&[&["api", "--listen", &address], &said[..]].concat()).start();
-    eventually("the API listens", SOON, || {
-        TcpStream::connect(&address).map_err(|error| error.to_string())
-    });
+    let api = DemoApi::start("--speed 3600 --seed 7 --fail-rate 0");
     // Where the three find each other; everything else is as the example has it.
     let placed = |call: Call| {
-        call.env("FARSPAN_API_BASE_URL", format!("http://{address}"))
+        call.env("FARSPAN_API_BASE_URL", api.base_url())
             .env("FARSPAN_REDIS_URL", redis.url())
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
     };
@@ -100,7 +95,7 @@ fn one_trace_runs_from_the_submitter_through_the_workflow_into_the_consumer() {
     let (submit, report) = (&desk[0], &reports[0]);
     let id = submit.attribute("workflowId");
     let workflow = assert_whole(&engine).remove(&id).expect("its workflow");
-    assert_as_reported(&workflow, &get(&address, &format!("/workflows/{id}")));
+    assert_as_reported(&workflow, &get(&api.address, &format!("/workflows/{id}")));
     assert_eq!(
         workflow.stage_names(),
         ["DataLoader", "OutputGenerator", "Processor"]

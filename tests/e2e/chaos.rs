@@ -7,6 +7,7 @@
 //!
 //! Once with its state in a file and once with it in that Redis, which keeps what it acknowledged.
 
+use crate::support::demo::DemoApi;
 use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Server};
@@ -15,11 +16,10 @@ use crate::support::receiver::Receiver;
 use crate::support::redis::{CHANNEL, RedisServer};
 use crate::support::reported::{assert_as_reported, get};
 use crate::support::spans::{assert_whole, hex};
-use crate::support::{SOON, eventually, free_port, pause, within};
+use crate::support::{SOON, eventually, pause, within};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
-use std::net::TcpStream;
 use std::time::Duration;
 
 #[test]
@@ -55,8 +55,7 @@ struct Chaos {
     receiver: Receiver,
     /// Who wants to know of each end.
     next: Server,
-    api: Farspan,
-    address: String,
+    api: DemoApi,
     call: Call,
     watcher: Option<Farspan>,
     ids: Vec<String>,
@@ -77,21 +76,13 @@ impl Chaos {
             _ => RedisServer::start(),
         };
         let receiver = Receiver::start();
-        let address = format!("127.0.0.1:{}", free_port());
         // The longest workflow takes five hours; the kills are spread over about half of that.
         let seconds = (kills as f64 * 1.2).clamp(6.0, 90.0);
         let speed = format!("{:.0}", 5.0 * 3600.0 / seconds);
-        let seeded = seed.to_string();
-        let api = farspan(&[
-            "api", "--listen", &address, "--speed", &speed, "--seed", &seeded,
-        ]);
-        let api = api.start();
-        eventually("the API listens", SOON, || {
-            TcpStream::connect(&address).map_err(|error| error.to_string())
-        });
+        let api = DemoApi::start(&format!("--speed {speed} --seed {seed}"));
         let state = Folder::new();
         let (next, files) = (Server::start(|_| Answer::new(204).into()), Files::new());
-        let monitor = json!({ "name": "chaos", "preset": "farspan", "api": { "base_url": format!("http://{address}") },
+        let monitor = json!({ "name": "chaos", "preset": "farspan", "api": { "base_url": api.base_url() },
             "finished": { "url": next.url() } });
         let config = json!({ "monitors": [monitor] }).to_string();
         let call = farspan(&["run"])
@@ -118,7 +109,6 @@ impl Chaos {
             receiver,
             next,
             api,
-            address,
             call,
             watcher: Some(watcher),
             ids: (0..workflows)
@@ -164,7 +154,7 @@ impl Chaos {
 
     /// The API logs each workflow that it plans, when it is first asked after.
     fn asked_after(&self) -> HashSet<String> {
-        let log = self.api.stderr();
+        let log = self.api.running.stderr();
         let planned = log.lines().filter(|line| line.contains("planned: "));
         let ids = planned.filter_map(|line| line.split('"').nth(1));
         ids.map(str::to_owned).collect()
@@ -303,7 +293,7 @@ impl Chaos {
         let traces = assert_whole(&spans);
         assert_eq!(traces.len(), self.ids.len());
         for (id, trace) in &traces {
-            let body: Value = get(&self.address, &format!("/workflows/{id}"));
+            let body: Value = get(&self.api.address, &format!("/workflows/{id}"));
             assert_as_reported(trace, &body);
             assert_eq!(trace.root.attribute("desk"), *id);
         }

@@ -1,13 +1,13 @@
 //! farspan's own programs together: the scripted API, the load, the watcher, and the demo that is all of them.
 
+use crate::support::demo::{DemoApi, publish_load};
 use crate::support::program::farspan;
 use crate::support::receiver::Receiver;
 use crate::support::redis::{CHANNEL, RedisServer};
 use crate::support::reported::{assert_as_reported, get};
 use crate::support::spans::assert_whole;
-use crate::support::{SOON, eventually, free_port};
+use crate::support::{SOON, eventually};
 use std::collections::HashSet;
-use std::net::TcpStream;
 
 const WORKFLOWS: usize = 150;
 
@@ -15,17 +15,10 @@ const WORKFLOWS: usize = 150;
 fn a_burst_through_the_real_programs_is_whole_and_exact() {
     let redis = RedisServer::start();
     let receiver = Receiver::start();
-    let address = format!("127.0.0.1:{}", free_port());
     // At this speed a workflow takes between half a second and six.
-    let _api = farspan(&[
-        "api", "--listen", &address, "--speed", "3600", "--seed", "7",
-    ])
-    .start();
-    eventually("the API listens", SOON, || {
-        TcpStream::connect(&address).map_err(|error| error.to_string())
-    });
+    let api = DemoApi::start("--speed 3600 --seed 7");
     let watcher = farspan(&["run"])
-        .env("FARSPAN_API_BASE_URL", format!("http://{address}"))
+        .env("FARSPAN_API_BASE_URL", api.base_url())
         .env("FARSPAN_REDIS_URL", redis.url())
         .env("FARSPAN_POLL_INITIAL_DELAY", "50ms")
         .env("FARSPAN_POLL_INTERVAL", "300ms")
@@ -36,21 +29,8 @@ fn a_burst_through_the_real_programs_is_whole_and_exact() {
         .start();
     redis.await_subscribers(CHANNEL, 1);
 
-    let count = WORKFLOWS.to_string();
-    let load = farspan(&[
-        "load",
-        "--workflows",
-        &count,
-        "--batch",
-        "50",
-        "--batch-wait",
-        "500ms",
-        "--with-parent",
-    ])
-    .env("FARSPAN_REDIS_URL", redis.url())
-    .start();
-    let ended = load.wait(SOON);
-    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    let options = format!("--workflows {WORKFLOWS} --batch 50 --batch-wait 500ms --with-parent");
+    publish_load(&redis, &options);
 
     eventually("every workflow's end", 3 * SOON, || {
         match receiver.count_roots(|_| true) {
@@ -74,7 +54,7 @@ fn a_burst_through_the_real_programs_is_whole_and_exact() {
 
     let mut failed = 0;
     for (id, trace) in &traces {
-        let body = get(&address, &format!("/workflows/{id}"));
+        let body = get(&api.address, &format!("/workflows/{id}"));
         assert_as_reported(trace, &body);
         failed += usize::from(trace.root.error().is_some());
     }
