@@ -15,7 +15,9 @@ use farspan::core::outbox::{BatchPolicy, ExportOutcome};
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
-use farspan::core::{Action, Answer, Core, Encoders, Input, Monitor, Pace, Poll, Polled, Settings};
+use farspan::core::{
+    Action, Answer, Core, Encoders, Input, Monitor, Outgoing, Pace, Poll, Polled, Settings,
+};
 use farspan::deliver::{notify, otlp};
 use farspan::mapping::Mapping;
 use std::time::{Duration, Instant};
@@ -176,10 +178,9 @@ impl Bench {
                     continue;
                 }
                 // No monitor of this bench has a receiver.
-                Action::Notify(_) => continue,
-                Action::List(_) | Action::Release(_) | Action::Leave(_) => continue,
+                Action::List(_) => continue,
                 Action::Finished(_) => continue,
-                Action::Export(batch) => {
+                Action::Send(Outgoing::Export(batch)) => {
                     let outcome = ExportOutcome::Delivered {
                         rejected: 0,
                         message: "".into(),
@@ -190,7 +191,7 @@ impl Bench {
                     self.core.handle(input, self.now);
                     start
                 }
-                Action::Note(_) => continue,
+                Action::Send(_) | Action::Note(_) => continue,
             };
             spent += start.elapsed();
         }

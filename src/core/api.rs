@@ -169,18 +169,25 @@ pub enum Action {
     List(u16),
     /// Show a finished span. It is exported whether it is shown or not.
     Finished(Box<Span>),
-    /// Send this to the collector, once all changes so far are stored. The answer is an [`Input::Exported`]. One at a time.
-    Export(Batch),
-    /// Send this to a receiver, once all changes so far are stored. The answer is an [`Input::Notified`]. One at a time for
-    /// each monitor.
-    Notify(Notify),
-    /// Acknowledge this start event to its source, once all changes so far are stored: its spans and its finished event
-    /// are delivered.
-    Release(Box<str>),
-    /// Leave this start event unacknowledged in its source: its run belongs to another instance.
-    Leave(Box<str>),
+    /// Send this, once all changes so far are stored: see [`turn`](super::turn).
+    Send(Outgoing),
     /// Write this to the log.
     Note(Note),
+}
+
+/// Something that leaves only after the changes before it are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Send this batch to the collector and answer with [`Input::Exported`]. One at a time.
+    Export(Batch),
+    /// Send these finished events to their receiver and answer with [`Input::Notified`]. One at a time for each monitor.
+    Notify(Notify),
+    /// Acknowledge this start event at its source: its run has ended and everything about it is delivered.
+    Acknowledge(Box<str>),
+    /// Leave this start event pending at its source: its run is another instance's.
+    LeavePending(Box<str>),
+    /// Answer the HTTP request with this number: its start events are stored.
+    Accept(u64),
 }
 
 /// Why the store has refused the changes of a run.
@@ -229,6 +236,37 @@ pub struct Stored {
     pub notifications: Vec<Notification>,
     /// Runs that have finished, and when.
     pub finished: Vec<(RunKey, Wall)>,
+}
+
+impl Stored {
+    /// Every run that something is stored of. A run may come several times.
+    pub fn runs(&self) -> impl Iterator<Item = RunKey> {
+        let workflows = self.workflows.iter().map(|(run, _)| *run);
+        let spans = self.spans.iter().map(|span| span.run);
+        let notifications = self.notifications.iter().map(|it| it.run);
+        let finished = self.finished.iter().map(|(run, _)| *run);
+        (workflows.chain(spans))
+            .chain(notifications)
+            .chain(finished)
+    }
+}
+
+/// What a commit changed beyond storing its changes.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// The runs that are not ours. Nothing of them was written.
+    pub refused: Vec<(RunKey, Refusal)>,
+    /// What was taken over from other instances.
+    pub claimed: Stored,
+}
+
+impl Committed {
+    /// Whether no run was refused or claimed.
+    pub fn is_plain(&self) -> bool {
+        let claimed = &self.claimed;
+        let waits = claimed.spans.len() + claimed.notifications.len();
+        self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
+    }
 }
 
 /// One poll of one workflow.

@@ -6,7 +6,7 @@
 //!                              the run has ended and its last item is delivered: its source is acknowledged
 //! ```
 
-use super::api::{Action, Change, Encoders, Settings};
+use super::api::{Action, Change, Encoders, Outgoing, Settings};
 use super::backoff::Jitter;
 use super::finished::{FinishedEvent, Notification, Notified};
 use super::ids::RunKey;
@@ -121,10 +121,10 @@ impl Delivery {
     /// Sends what is due. `hurry`: wait for no other spans, and keep our own pauses short.
     pub(super) fn send_due(&mut self, now: Mono, hurry: bool, out: &mut Out) {
         if let Some(batch) = self.outbox.next_batch(now, hurry) {
-            out.act(Action::Export(batch));
+            out.act(Action::Send(Outgoing::Export(batch)));
         }
         while let Some(notify) = self.notifications.next(now, hurry) {
-            out.act(Action::Notify(notify));
+            out.act(Action::Send(Outgoing::Notify(notify)));
         }
     }
 
@@ -375,7 +375,7 @@ impl Delivery {
             && undelivered.ended
             && let Some(source) = undelivered.source
         {
-            out.act(Action::Release(source));
+            out.act(Action::Send(Outgoing::Acknowledge(source)));
         }
     }
 }

@@ -76,6 +76,12 @@ pub const EXPORT_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const NOTIFICATIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Finished events that go to a receiver in one batch.
 pub const NOTIFICATIONS_AT_ONCE: usize = 64;
+/// How long a change waits for others to share its commit.
+pub const COMMIT_DELAY: Duration = Duration::from_millis(200);
+/// How long a commit may take before polls wait for it.
+pub const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
+/// After a commit has failed, the next one begins so much later.
+pub const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The largest export request, in bytes before compression (OTLP specification).
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest answer of a collector, in bytes (OTLP specification).

@@ -37,13 +37,14 @@ mod state_size;
 mod table;
 pub mod time;
 mod trouble;
+pub mod turn;
 mod unreadable;
 pub mod wheel;
 pub mod workflow;
 
 pub use api::{
-    Action, Answer, Change, Encoders, Input, Listing, Monitor, Poll, Polled, Refusal, Settings,
-    Stored,
+    Action, Answer, Change, Committed, Encoders, Input, Listing, Monitor, Outgoing, Poll, Polled,
+    Refusal, Settings, Stored,
 };
 pub use note::{Counters, Note};
 pub use pace::{Adaptive, Pace};
@@ -385,9 +386,9 @@ impl Core {
         self.forget_finished(now);
         for (run, source) in sources {
             self.out.act(if is_elsewhere(&run) {
-                Action::Leave(source)
+                Action::Send(Outgoing::LeavePending(source))
             } else {
-                Action::Release(source)
+                Action::Send(Outgoing::Acknowledge(source))
             });
         }
         self.out.counters.runs_refused += refusals.len() as u64;
@@ -490,7 +491,7 @@ impl Core {
     fn skip_unreadable(&mut self, event: StartEvent, run: RunKey) {
         self.out.counters.events_unreadable += 1;
         if let Some(source) = event.source {
-            self.out.act(Action::Leave(source));
+            self.out.act(Action::Send(Outgoing::LeavePending(source)));
         }
         if let Some(why) = self.unreadable.reason_if_new(run) {
             let workflow_id = event.workflow_id;
@@ -519,7 +520,7 @@ impl Core {
         let workflow_id = event.workflow_id;
         self.out.note(Note::Duplicate { workflow_id });
         if let Some(source) = source {
-            self.out.act(Action::Release(source));
+            self.out.act(Action::Send(Outgoing::Acknowledge(source)));
         }
     }
 

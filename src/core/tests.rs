@@ -117,13 +117,20 @@ impl Rig {
             match action {
                 Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
                 Action::List(monitor) => self.lists.push((self.now.mono, monitor)),
-                Action::Export(batch) => self.batches.push((self.now.mono, batch)),
                 Action::Note(note) => self.notes.push(note),
-                Action::Release(source) => self.settled.push(format!("release {source}")),
-                Action::Leave(source) => self.settled.push(format!("leave {source}")),
                 Action::Finished(span) => self.spans.push(*span),
-                Action::Notify(notify) => self.notified.push(notify),
+                Action::Send(outgoing) => self.send(outgoing),
             }
+        }
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Export(batch) => self.batches.push((self.now.mono, batch)),
+            Outgoing::Notify(notify) => self.notified.push(notify),
+            Outgoing::Acknowledge(source) => self.settled.push(format!("acknowledge {source}")),
+            Outgoing::LeavePending(source) => self.settled.push(format!("leave {source}")),
+            Outgoing::Accept(request) => panic!("the core has no request {request}"),
         }
     }
 
@@ -1448,7 +1455,10 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
         // Done is done: the next one is a duplicate.
         rig.handle(Input::Refused(vec![(runs[0], Refusal::Done)]));
         rig.handle(from_entry("a"));
-        assert_eq!(rig.settled, ["release entry of a", "release entry of a"]);
+        assert_eq!(
+            rig.settled,
+            ["acknowledge entry of a", "acknowledge entry of a"]
+        );
         assert_eq!(rig.core.watched(), 0);
     }
 }
@@ -1577,7 +1587,8 @@ fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_deliver
     };
     rig.core.handle(outcome, rig.now);
     let released = std::iter::from_fn(|| rig.core.next_action());
-    let released = released.filter(|action| matches!(action, Action::Release(_)));
+    let released =
+        released.filter(|action| matches!(action, Action::Send(Outgoing::Acknowledge(_))));
     assert_eq!(released.count(), 1);
 }
 
@@ -1590,7 +1601,7 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     let (_, poll) = rig.next_poll();
     rig.answer(&poll, completed());
     exported(&mut rig, delivered());
-    assert_eq!(rig.settled, ["release entry of w"]);
+    assert_eq!(rig.settled, ["acknowledge entry of w"]);
     let mut kept = stored(&mut rig);
     let lens = (kept.workflows.len(), kept.spans.len(), kept.finished.len());
     assert_eq!(lens, (0, 0, 1));
@@ -1598,7 +1609,7 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     let away = limits::FINISHED_KEPT * 30;
     let mut rig = restarted(kept.clone(), away);
     rig.handle(from_entry("w"));
-    assert_eq!(rig.settled, ["release entry of w"]);
+    assert_eq!(rig.settled, ["acknowledge entry of w"]);
     assert_eq!(rig.core.watched(), 0);
     assert_eq!(rig.core.take_changes(), []);
     // From here on it ages as if it had finished now.
@@ -1728,7 +1739,11 @@ fn a_second_entry_does_not_take_the_place_of_the_first_while_its_spans_leave() {
     rig.answer(&poll, completed());
     for id in ["2-0", "1-0"] {
         rig.handle(entry(id));
-        assert_eq!(rig.settled, ["release 2-0"], "the first waits for its span");
+        assert_eq!(
+            rig.settled,
+            ["acknowledge 2-0"],
+            "the first waits for its span"
+        );
     }
     rig.pass(Duration::from_secs(10));
     let (_, batch) = rig.batches.pop().expect("its span");
@@ -1739,7 +1754,7 @@ fn a_second_entry_does_not_take_the_place_of_the_first_while_its_spans_leave() {
             message: "".into(),
         },
     });
-    assert_eq!(rig.settled, ["release 2-0", "release 1-0"]);
+    assert_eq!(rig.settled, ["acknowledge 2-0", "acknowledge 1-0"]);
 }
 
 #[test]
@@ -1813,7 +1828,7 @@ fn a_batch_under_way_is_less_what_was_lost() {
         batch: again.id,
         outcome,
     });
-    assert_eq!(rig.settled, ["leave entry of a", "release entry of b"]);
+    assert_eq!(rig.settled, ["leave entry of a", "acknowledge entry of b"]);
 }
 
 #[test]

@@ -11,8 +11,9 @@ use crate::config::monitor::{self, Finished, Monitor};
 use crate::config::{self, Config, Pem, Redis};
 use crate::core::ids::RunIdentity;
 use crate::core::outbox::BatchPolicy;
+use crate::core::turn::TurnPolicy;
 use crate::core::workflow::Naming;
-use crate::core::{self, Pace, Settings};
+use crate::core::{self, Pace, Settings, limits};
 use crate::deliver::export::Destination;
 use crate::deliver::notify;
 use crate::deliver::otlp::Envelope;
@@ -46,8 +47,7 @@ pub(super) struct Parts {
     pub(super) receivers: Vec<Option<notify::Way>>,
     /// How long a finished run is remembered at least.
     pub(super) finished_kept: Duration,
-    /// Whether each first poll comes so late that its start event may wait for a shared commit.
-    pub(super) events_wait: bool,
+    pub(super) turn: TurnPolicy,
 }
 
 impl Parts {
@@ -73,8 +73,7 @@ impl Parts {
                 .map(|monitor| in_monitor(monitor, receiver(monitor, redis, names)))
                 .collect::<Result<_, _>>()?,
             finished_kept: listed_for(config),
-            events_wait: (config.monitors.iter())
-                .all(|monitor| monitor.poll.initial_delay >= super::COMMIT_DELAY * 2),
+            turn: turn(config),
         })
     }
 }
@@ -246,6 +245,16 @@ fn settings(config: &Config, seed: u64) -> Settings {
         state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
         seed,
+    }
+}
+
+fn turn(config: &Config) -> TurnPolicy {
+    let polls = config.monitors.iter().map(|monitor| &monitor.poll);
+    let first_poll = polls.map(|pace| pace.initial_delay).min();
+    TurnPolicy {
+        stores: config.state != config::State::None,
+        commit_delay: limits::COMMIT_DELAY,
+        events_wait: first_poll.is_none_or(|delay| delay >= limits::COMMIT_DELAY * 2),
     }
 }
 

@@ -23,27 +23,27 @@ mod stopping;
 
 use crate::api::poller::{Ask, Target};
 use crate::core::event::StartEvent;
-use crate::core::ids::RunKey;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::core::span::Span;
-use crate::core::time::{Mono, Now};
-use crate::core::{Action, Change, Core, Encoders, Input, Note, Poll, Polled};
+use crate::core::time::Mono;
+use crate::core::turn::{Step, StoreTerms, Turn};
+use crate::core::{Action, Change, Core, Encoders, Input, Note, Outgoing, Poll, Polled};
 use crate::deliver::notify;
 use crate::deliver::otlp;
 use crate::http::client::NameCache;
 use crate::intake::posted::{Admission, Posted};
 use crate::os::clock;
 use crate::os::systemd::State;
-use crate::store::{Committed, Store, StoreError, View};
+use crate::store::{Store, View};
 pub use build::{collector_trust, naming, target, trust};
 use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 use living::Living;
 use notifying::Receivers;
 pub use report::Report;
-use report::{log_note, log_report, touched};
+use report::{log_note, log_report, log_store, touched};
 use sources::{Feed, Settled};
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,43 +89,25 @@ struct Loop {
     spans_unshown: u64,
     onlooker: Option<Onlooker>,
     store: Option<Box<dyn Store>>,
-    /// Changes that the store has not taken yet, in their order.
-    unstored: Vec<Change>,
-    /// When they are to be committed at the latest.
-    commit_at: Option<Mono>,
-    commit_delay: Duration,
-    /// Events whose workflows the store has.
-    events_stored: u64,
-    /// Whether an event may wait for company too: it is stored long before anybody is asked after its workflow. Whoever
-    /// publishes it hears nothing of farspan either way, and the API is its only sign that somebody has.
-    events_wait: bool,
-    /// When the store is tried again, after it has failed.
-    store_again_at: Option<Mono>,
-    /// Why it has.
-    store_error: Option<StoreError>,
-    /// Batches that wait for the changes before them to be stored.
-    exports: Vec<Batch>,
+    turn: Turn,
+    /// When the turn goes on though nothing happens.
+    turn_due: Option<Mono>,
     receivers: Receivers,
     living: Living,
-    /// The same for what the source is to be told.
-    settled: VecDeque<Settled>,
-    /// What the source had no room for yet.
-    stored_settled: VecDeque<Settled>,
+    /// Acknowledgements that their source had no room for yet.
+    unsettled: VecDeque<Settled>,
     feed: Feed,
     posted: Receiver<Posted>,
-    /// Who wait to hear that what they posted is stored.
-    unanswered: Vec<Sender<Admission>>,
+    /// HTTP requests whose start events are not stored yet, by number.
+    unanswered: HashMap<u64, Sender<Admission>>,
+    /// How many HTTP requests there were.
+    requests: u64,
     /// Disconnects when no more events are to come: then what is heard is brought to its end, and that is all.
     ended: Receiver<Infallible>,
 }
 
 /// Inputs that share a turn, and so a commit.
 const TURN_INPUTS_MAX: usize = 256;
-/// How long what was observed may wait for company before it is committed, if nothing that is exported depends on it:
-/// a commit costs more than the poll that caused it, and what a crash takes is observed again. What the collector has
-/// acknowledged does not wait.
-const COMMIT_DELAY: Duration = Duration::from_millis(200);
-const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// OTLP for the collector, JSON for the receivers of finished events.
 const ENCODERS: Encoders = Encoders {
     span: otlp::encode,
@@ -240,19 +222,13 @@ impl Loop {
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let store = match self.store_again_at {
-            Some(at) => Some(at),
-            None => {
-                let due = self.store.as_ref().and_then(|s| s.next_deadline());
-                [self.commit_at, due].into_iter().flatten().min()
-            }
-        };
-        let deadlines = [self.core.next_deadline(), store];
+        let deadlines = [self.core.next_deadline(), self.turn_due];
         let deadline = deadlines.into_iter().flatten().min();
         let patience = deadline.map_or(LONG, |at| at.since(clock::now().mono));
-        match self.stored_settled.is_empty() {
-            true => patience,
-            false => patience.min(SETTLE_AGAIN_AFTER),
+        if self.unsettled.is_empty() {
+            patience
+        } else {
+            patience.min(SETTLE_AGAIN_AFTER)
         }
     }
 
@@ -262,6 +238,11 @@ impl Loop {
             self.let_see(Sight::Answered(polled));
         }
         self.core.handle(input, now);
+        self.act();
+    }
+
+    /// Does what the core wants done at once, and keeps the rest for the turn.
+    fn act(&mut self) {
         while let Some(action) = self.core.next_action() {
             match action {
                 // The core never has more polls under way than there are places.
@@ -275,13 +256,10 @@ impl Loop {
                     self.show(span.into());
                 }
                 Action::List(monitor) => self.feed.let_list(monitor),
-                Action::Export(batch) => self.exports.push(batch),
-                Action::Notify(notify) => self.receivers.waiting.push(notify),
-                Action::Release(source) => self.settled.push_back(Settled::Release(source)),
-                Action::Leave(source) => self.settled.push_back(Settled::Leave(source)),
+                Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Note(note) => {
                     if let Note::HostPaused { .. } = note {
-                        self.recall(now);
+                        self.recall();
                     }
                     self.let_see(Sight::Noted(&note));
                     log_note(note, &self.apis);
@@ -300,137 +278,76 @@ impl Loop {
         Ok(())
     }
 
-    /// Persist, then export and acknowledge.
+    /// What the turn decides is done, until it waits.
     fn end_turn(&mut self) {
         loop {
-            self.unstored.append(&mut self.core.take_changes());
-            if self.may_wait() || !self.persist() {
-                return;
+            let now = clock::now();
+            let terms = StoreTerms {
+                due: self.store.as_ref().and_then(|store| store.next_deadline()),
+                may_export: self
+                    .store
+                    .as_ref()
+                    .is_none_or(|store| store.may_export(now)),
+            };
+            match self.turn.next(&mut self.core, terms, now) {
+                Step::Commit(changes) => self.commit(&changes),
+                Step::Leave(outgoing) => self.send(outgoing),
+                Step::Report(news) => log_store(&news),
+                Step::Wait(until) => {
+                    self.turn_due = until;
+                    break;
+                }
             }
-            // What the store had to say may have changed something, as may that it takes changes again.
-            if !self.core.has_changes() {
-                break;
-            }
+            self.act();
         }
-        self.answer_posted();
-        self.stored_settled.append(&mut self.settled);
-        while let Some(settled) = self.stored_settled.front()
-            && self.feed.try_settle(settled)
-        {
-            self.stored_settled.pop_front();
-        }
-        let now = clock::now();
-        if self.store.as_ref().is_some_and(|s| !s.may_export(now)) {
-            return;
-        }
-        if let Some(batches) = &self.batches {
-            for batch in self.exports.drain(..) {
-                // One at a time, and there is one place.
-                drop(batches.try_send(batch));
-            }
-        }
-        self.receivers.tell();
+        self.settle();
     }
 
-    /// Whether the changes so far may wait for others to share their commit.
-    fn may_wait(&mut self) -> bool {
-        if self.unstored.is_empty() {
-            return false;
-        }
-        let now = clock::now().mono;
-        let commit_at = *self.commit_at.get_or_insert(now + self.commit_delay);
-        let accepted = self.core.counters().events_accepted;
-        let events_wait = self.events_wait || accepted == self.events_stored;
-        // A crash before the deletion would send again what the collector has.
-        let acknowledged = |change: &Change| {
-            matches!(
-                change,
-                Change::RemoveSpans(_) | Change::RemoveNotifications(_)
-            )
-        };
-        let store_due = self.store.as_ref().and_then(|s| s.next_deadline());
-        now < commit_at
-            && store_due.is_none_or(|at| now < at)
-            && self.exports.is_empty()
-            && self.receivers.waiting.is_empty()
-            && self.unanswered.is_empty()
-            && events_wait
-            && !self.unstored.iter().any(acknowledged)
-    }
-
-    /// Whether the store has taken the changes, or there is none.
-    fn persist(&mut self) -> bool {
-        let Some(store) = &mut self.store else {
-            self.unstored.clear();
-            self.commit_at = None;
-            return true;
-        };
+    fn commit(&mut self, changes: &[Change]) {
+        let Some(store) = &mut self.store else { return };
         let now = clock::now();
-        let is_due = store.next_deadline().is_some_and(|at| at <= now.mono);
-        if self.unstored.is_empty() && !is_due && self.store_again_at.is_none() {
-            return true;
-        }
-        if self.store_again_at.is_some_and(|at| now.mono < at) {
-            return false;
-        }
-        let troubled = self.store_again_at.is_some();
         let view = View {
             everything: &|| self.core.everything(now),
             room: self.core.room(),
         };
-        match store.commit(&self.unstored, &view) {
-            Ok(committed) => {
-                self.unstored.clear();
-                self.commit_at = None;
-                self.events_stored = self.core.counters().events_accepted;
-                self.store_again_at = None;
-                self.store_error = None;
-                self.take_committed(committed, now);
-                if troubled {
-                    log::info!("the state can be written again: polls go on");
-                    self.handle(Input::StoreTroubled(false));
+        let result = store.commit(changes, &view);
+        let result = result.map_err(|error| error.to_string().into());
+        if let Some(news) = self.turn.committed(&mut self.core, result, clock::now()) {
+            log_store(&news);
+        }
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            // One at a time, and there is one place.
+            Outgoing::Export(batch) => drop(self.batches.as_ref().map(|to| to.try_send(batch))),
+            Outgoing::Notify(notify) => self.receivers.send(notify),
+            Outgoing::Acknowledge(source) => self.unsettled.push_back(Settled::Release(source)),
+            Outgoing::LeavePending(source) => self.unsettled.push_back(Settled::Leave(source)),
+            Outgoing::Accept(request) => {
+                if let Some(answer) = self.unanswered.remove(&request) {
+                    // The client may have gone.
+                    let _ = answer.try_send(Admission::Accepted);
                 }
-                true
             }
-            Err(error) => {
-                self.store_again_at = Some(clock::now().mono + STORE_AGAIN_AFTER);
-                if !troubled {
-                    log::error!(
-                        "the state cannot be written: {error}; polls and exports wait, nothing is lost; trying again"
-                    );
-                    self.handle(Input::StoreTroubled(true));
-                } else if self.store_error.as_ref() != Some(&error) {
-                    log::error!("the state still cannot be written: {error}");
-                }
-                self.store_error = Some(error);
-                false
-            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(settled) = self.unsettled.front()
+            && self.feed.try_settle(settled)
+        {
+            self.unsettled.pop_front();
         }
     }
 
     /// Takes back the polls that no poller has begun with; the core knows better by now.
-    fn recall(&mut self, now: Now) {
+    fn recall(&mut self) {
+        let now = clock::now();
         let asks: Vec<Ask> = self.polls_at_hand.try_iter().collect();
         for ask in asks.into_iter().rev() {
             self.core.handle(Input::Recalled(ask.poll), now);
         }
-    }
-
-    fn take_committed(&mut self, committed: Committed, now: Now) {
-        if committed.is_plain() {
-            return;
-        }
-        if !committed.refused.is_empty() {
-            let lost: HashSet<RunKey> = committed.refused.iter().map(|(run, _)| *run).collect();
-            for batch in &mut self.exports {
-                batch.spans.retain(|span| !lost.contains(&span.run));
-            }
-            self.exports.retain(|batch| !batch.spans.is_empty());
-            self.receivers.forget(&lost);
-            self.handle(Input::Refused(committed.refused));
-        }
-        self.core.restore(committed.claimed, now);
-        self.handle(Input::Tick);
     }
 
     fn let_see(&mut self, sight: Sight<'_>) {
@@ -458,8 +375,8 @@ impl Loop {
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
         let untold = self.core.notifications_waiting();
-        let unstored = self.unstored.len();
-        let (runs_lost, spans_lost) = touched(&self.unstored);
+        let unstored = self.turn.unstored().count();
+        let (runs_lost, spans_lost) = touched(self.turn.unstored());
         let report = Report {
             unfinished: self.core.watched(),
             undelivered,
@@ -474,9 +391,7 @@ impl Loop {
             counters,
         };
         log_report(&report, self.store.is_some());
-        while let Some(settled) = self.stored_settled.pop_front()
-            && self.feed.try_settle(&settled)
-        {}
+        self.settle();
         self.feed.finish();
         let finished = Finished {
             report,

@@ -2,18 +2,14 @@
 
 use super::Loop;
 use crate::core::finished::{Notified, Notify};
-use crate::core::ids::RunKey;
 use crate::deliver::notify::{Notifier, Way};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::collections::HashSet;
 
 /// The ways to the receivers, and what waits to go.
 pub(super) struct Receivers {
     /// In the order of the monitors. Closed before the threads are joined.
     ways: Vec<Option<Sender<Notify>>>,
     notifiers: Vec<Notifier>,
-    /// What waits for the changes before it to be stored.
-    pub(super) waiting: Vec<Notify>,
     /// What became of what went.
     pub(super) notified: Receiver<Notified>,
     /// Without it the channel would be closed, and so always ready, where nobody is told.
@@ -38,31 +34,21 @@ impl Receivers {
         Ok(Receivers {
             ways,
             notifiers,
-            waiting: Vec::new(),
             notified,
             _outcomes: outcomes,
         })
     }
 
-    /// All that waits may go.
-    pub(super) fn tell(&mut self) {
-        for notify in self.waiting.drain(..) {
-            if let Some(Some(way)) = self.ways.get(usize::from(notify.monitor)) {
-                // One at a time, and there is one place.
-                if let Err(TrySendError::Disconnected(notify)) = way.try_send(notify) {
-                    let number = notify.monitor;
-                    log::error!(
-                        "the thread that tells of monitor {number} has ended: nobody is told before a restart"
-                    );
-                }
+    /// Hands this to the thread of its receiver.
+    pub(super) fn send(&self, notify: Notify) {
+        if let Some(Some(way)) = self.ways.get(usize::from(notify.monitor)) {
+            // One at a time, and there is one place.
+            if let Err(TrySendError::Disconnected(notify)) = way.try_send(notify) {
+                let number = notify.monitor;
+                log::error!(
+                    "the thread that sends the finished events of monitor {number} has ended: restart farspan to send them"
+                );
             }
-        }
-    }
-
-    /// These runs are others'.
-    pub(super) fn forget(&mut self, lost: &HashSet<RunKey>) {
-        for notify in &mut self.waiting {
-            notify.notifications.retain(|it| !lost.contains(&it.run));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the log says of the loop: a line for each note of the core, and the report at the end.
 
-use crate::core::{Change, Counters, Note, PollFailureReason};
+use crate::core::turn::StoreNews;
+use crate::core::{Change, Counters, Note, PollFailureReason, limits};
 use log::Level;
 use std::collections::HashSet;
 
@@ -29,6 +30,21 @@ pub struct Report {
 pub(super) fn log_note(note: Note, titles: &[String]) {
     let (level, line) = line_of(note, titles);
     log::log!(level, "{line}");
+}
+
+/// Logs what happened to the store.
+pub(super) fn log_store(news: &StoreNews) {
+    match news {
+        StoreNews::Slow => log::error!(
+            "the state is slow: a commit has had no answer for {:?}; polls and exports wait, nothing is lost",
+            limits::COMMIT_PATIENCE
+        ),
+        StoreNews::Failed(why) => log::error!(
+            "the state cannot be written: {why}; polls and exports wait, nothing is lost; trying again"
+        ),
+        StoreNews::StillFailing(why) => log::error!("the state still cannot be written: {why}"),
+        StoreNews::Recovered => log::info!("the state can be written again: polls go on"),
+    }
 }
 
 /// The level and the text of a note.
@@ -344,7 +360,7 @@ pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(Level, Stri
 }
 
 /// How many runs these changes belong to, and how many spans they leave undelivered.
-pub(super) fn touched(changes: &[Change]) -> (usize, usize) {
+pub(super) fn touched<'a>(changes: impl Iterator<Item = &'a Change>) -> (usize, usize) {
     let (mut runs, mut spans) = (HashSet::new(), HashSet::new());
     for change in changes {
         match change {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
-use crate::core::{Input, Listing};
+use crate::core::{Input, Listing, Outgoing};
 use crate::http::client::NameCache;
 #[cfg(feature = "admin")]
 use crate::http::server::{Server, Serving};
@@ -324,14 +324,9 @@ impl Loop {
         for event in posted.events {
             self.handle(Input::Started(event));
         }
-        self.unanswered.push(posted.answer);
-    }
-
-    /// All that was admitted is stored.
-    pub(super) fn answer_posted(&mut self) {
-        for answer in self.unanswered.drain(..) {
-            let _ = answer.try_send(Admission::Accepted);
-        }
+        self.requests += 1;
+        self.unanswered.insert(self.requests, posted.answer);
+        self.turn.hold(Outgoing::Accept(self.requests));
     }
 
     /// Whether nothing is left to be done.
@@ -339,7 +334,6 @@ impl Loop {
         events.is_empty()
             && self.core.watched() == 0
             && self.undelivered() == 0
-            && self.unstored.is_empty()
-            && self.unanswered.is_empty()
+            && self.turn.is_done()
     }
 }

@@ -4,12 +4,13 @@ use super::build::{self, Parts, Sources};
 use super::living::{self, Living};
 use super::notifying::Receivers;
 use super::sources::{self, Endpoint, Feed};
-use super::{COMMIT_DELAY, Loop, Onlooker, Report, stopping};
+use super::{Loop, Onlooker, Report, stopping};
 use crate::api::poller::{Ask, Pollers};
 use crate::config::{self, Config, Source};
 use crate::core::event::StartEvent;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::core::span::Span;
+use crate::core::turn::Turn;
 use crate::core::{Core, Polled, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::otlp::Envelope;
@@ -21,7 +22,7 @@ use crate::os::systemd::Supervisor;
 use crate::store::Store;
 use crate::terminal::console::Console;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -230,21 +231,15 @@ fn watch_intake(
         spans_unshown: 0,
         onlooker: around.onlooker,
         store,
-        unstored: Vec::new(),
-        commit_at: None,
-        commit_delay: COMMIT_DELAY,
-        events_stored: 0,
-        events_wait: parts.events_wait,
-        store_again_at: None,
-        store_error: None,
-        exports: Vec::new(),
+        turn: Turn::new(parts.turn),
+        turn_due: None,
         receivers,
         living: around.living,
-        settled: VecDeque::new(),
-        stored_settled: VecDeque::new(),
+        unsettled: VecDeque::new(),
         feed: intake.feed,
         posted: intake.posted,
-        unanswered: Vec::new(),
+        unanswered: HashMap::new(),
+        requests: 0,
         ended: intake.ended,
     };
     let (answers, outcomes) = (polling.answers, exporting.outcomes);

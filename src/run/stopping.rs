@@ -55,7 +55,7 @@ const WAIT_DELIVERY: Wait = Wait {
     what: "spans and finished events to deliver",
     within: DELIVERY,
     // What a store in trouble does not take yet is not done either.
-    left: |it| it.undelivered() + it.unstored.len(),
+    left: |it| it.undelivered() + it.turn.unstored().count(),
     stage: |_, within| Stage::Delivering { within },
 };
 
@@ -77,7 +77,7 @@ impl Loop {
         self.living.say(State::Stopping);
         // Whoever posts from now on is told so at once.
         self.posted = never();
-        self.commit_delay = Duration::ZERO;
+        self.turn.hurry();
         self.handle(Input::Drain);
         // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes
         // only from a source that does not hear the stop.
@@ -94,7 +94,7 @@ impl Loop {
             self.core.spans_waiting(),
             self.core.notifications_waiting()
         );
-        self.recall(clock::now());
+        self.recall();
         self.end_turn();
         self.living.stage = Stage::EndingPolls {
             left: self.core.polls_in_flight(),

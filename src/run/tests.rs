@@ -4,11 +4,15 @@ use super::build;
 use super::report::{what_happened, what_is_left};
 use super::*;
 use crate::config::Config;
+use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::core::turn::TurnPolicy;
 use crate::core::workflow::Naming;
-use crate::core::{Counters, Monitor, Pace, PollFailureReason, Settings, Stored};
+use crate::core::{
+    Change, Committed, Counters, Monitor, Pace, PollFailureReason, Settings, Stored,
+};
 use crate::os::environment::Environment;
 use crate::os::systemd::Supervisor;
 use crate::store::StoreError;
@@ -27,7 +31,6 @@ struct Mood {
     refusals: u32,
     workflows: usize,
     spans: HashSet<u64>,
-    due: Option<Mono>,
 }
 
 impl Store for Moody {
@@ -50,12 +53,7 @@ impl Store for Moody {
                 _ => {}
             }
         }
-        mood.due = None;
         Ok(Committed::default())
-    }
-
-    fn next_deadline(&self) -> Option<Mono> {
-        self.0.borrow().due
     }
 }
 
@@ -87,6 +85,11 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         exports: true,
         seed: 1,
     };
+    let policy = TurnPolicy {
+        stores: true,
+        commit_delay: limits::COMMIT_DELAY,
+        events_wait: false,
+    };
     let watcher = Loop {
         core: Core::new(settings, ENCODERS, clock::now()),
         polls,
@@ -97,27 +100,29 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         spans_unshown: 0,
         onlooker: None,
         store: Some(store),
-        unstored: Vec::new(),
-        commit_at: None,
-        commit_delay: COMMIT_DELAY,
-        events_stored: 0,
-        events_wait: false,
-        store_again_at: None,
-        store_error: None,
-        exports: Vec::new(),
+        turn: Turn::new(policy),
+        turn_due: None,
         receivers: Receivers::start(vec![None]).unwrap(),
-        settled: VecDeque::new(),
-        stored_settled: VecDeque::new(),
+        unsettled: VecDeque::new(),
         feed: Feed::default(),
         targets: build::targets(&config(), &NameCache::default()).unwrap(),
         apis: vec!["the API".to_owned()],
         names: NameCache::default(),
         posted: never(),
-        unanswered: Vec::new(),
+        unanswered: HashMap::new(),
+        requests: 0,
         ended: never(),
         living: Living::new(&config(), Supervisor::default(), never()),
     };
     (watcher, batches_received)
+}
+
+/// Until the store has taken all changes after a refusal.
+fn turn_until_recovered(watcher: &mut Loop) {
+    while watcher.turn.unstored().next().is_some() {
+        let _ = never::<()>().recv_timeout(watcher.patience());
+        watcher.end_turn();
+    }
 }
 
 fn config() -> Config {
@@ -156,8 +161,7 @@ fn what_ends_while_the_store_comes_back_is_stored_before_it_is_exported() {
         watcher.end_turn();
     }
     assert_eq!(store.0.borrow().workflows, 0, "it was refused");
-    watcher.store_again_at = Some(Mono::default());
-    watcher.end_turn();
+    turn_until_recovered(&mut watcher);
     let batch = batches.try_recv().expect("the workflow's span");
     let stored = &store.0.borrow().spans;
     assert!(batch.spans.iter().all(|s| stored.contains(&s.sequence)));
@@ -172,40 +176,6 @@ fn a_stop_waits_for_a_store_that_comes_back() {
     watcher.stop(&never(), &never(), &never());
     assert_eq!(watcher.finish().0.report.lost, 0);
     assert_eq!(store.0.borrow().workflows, 1);
-}
-
-#[test]
-fn what_may_wait_for_company_does_not_wait_long() {
-    let store = Moody::default();
-    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
-    watcher.events_wait = true;
-    watcher.handle(started());
-    watcher.end_turn();
-    assert_eq!(store.0.borrow().workflows, 0);
-    assert!(watcher.patience() <= COMMIT_DELAY);
-    let waited = clock::now().mono + COMMIT_DELAY;
-    while clock::now().mono <= waited {
-        watcher.end_turn();
-    }
-    // A busy machine may let the time pass between a turn and the look at the clock.
-    watcher.end_turn();
-    assert_eq!(store.0.borrow().workflows, 1);
-    assert_eq!(watcher.commit_at, None);
-}
-
-#[test]
-fn what_waits_for_company_does_not_hold_back_a_store_that_is_due() {
-    let store = Moody::default();
-    let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
-    (watcher.events_wait, watcher.commit_delay) = (true, Duration::from_secs(3600));
-    watcher.handle(started());
-    watcher.end_turn();
-    assert_eq!(store.0.borrow().workflows, 0, "it waits");
-    store.0.borrow_mut().due = Some(clock::now().mono);
-    assert_eq!(watcher.patience(), Duration::ZERO);
-    watcher.end_turn();
-    assert_eq!(store.0.borrow().workflows, 1);
-    assert_eq!(store.0.borrow().due, None, "it was seen to");
 }
 
 /// Posts these; whether the sender has heard of it is in the channel.
@@ -243,7 +213,11 @@ fn what_is_posted_together_is_accepted_together_or_not_at_all() {
 fn what_is_posted_is_answered_when_it_is_stored_and_waits_for_no_company() {
     let store = Moody::default();
     let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
-    (watcher.events_wait, watcher.commit_delay) = (true, Duration::from_secs(3600));
+    watcher.turn = Turn::new(TurnPolicy {
+        stores: true,
+        commit_delay: Duration::from_secs(3600),
+        events_wait: true,
+    });
     assert_eq!(post(&mut watcher, "a").try_recv(), Ok(Admission::Accepted));
     assert_eq!(store.0.borrow().workflows, 1);
     // Again: it is stored already.
@@ -253,8 +227,7 @@ fn what_is_posted_is_answered_when_it_is_stored_and_waits_for_no_company() {
     let waits = post(&mut watcher, "b");
     assert!(waits.try_recv().is_err(), "it is not stored");
     assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::NoRoom));
-    watcher.store_again_at = Some(Mono::default());
-    watcher.end_turn();
+    turn_until_recovered(&mut watcher);
     assert_eq!(waits.try_recv(), Ok(Admission::Accepted));
     assert_eq!(store.0.borrow().workflows, 2);
     assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::Accepted));
@@ -342,8 +315,8 @@ fn the_last_line_says_what_the_next_start_finds() {
         Change::PutSpan(span(2, 3)),
         Change::RemoveSpans(vec![span(2, 2), span(3, 7)]),
     ];
-    assert_eq!(touched(&unstored), (3, 2));
-    assert_eq!(touched(&[]), (0, 0));
+    assert_eq!(touched(unstored.iter()), (3, 2));
+    assert_eq!(touched([].iter()), (0, 0));
     let store = Moody::default();
     let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
     store.0.borrow_mut().refusals = u32::MAX;

@@ -3,12 +3,12 @@
 //! A commit is an fsync. The file is opened exclusively. One that is damaged is set aside under another name, loudly,
 //! and a new one begun: farspan that cannot start traces nothing at all.
 
-use super::{Committed, Store, StoreError, View};
+use super::{Store, StoreError, View};
 use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
 use crate::core::outbox::EncodedSpan;
 use crate::core::time::Wall;
-use crate::core::{Change, Stored};
+use crate::core::{Change, Committed, Stored};
 use crate::os::clock;
 use redb::{
     Database, DatabaseError, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,

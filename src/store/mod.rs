@@ -8,9 +8,8 @@
 pub mod file;
 pub mod fleet;
 
-use crate::core::ids::RunKey;
 use crate::core::time::{Mono, Now};
-use crate::core::{Change, Refusal, Stored};
+use crate::core::{Change, Committed, Stored};
 use std::fmt;
 use std::time::Duration;
 
@@ -54,24 +53,6 @@ pub struct View<'a> {
     pub everything: &'a dyn Fn() -> Vec<Change>,
     /// How many more workflows can be taken under watch.
     pub room: usize,
-}
-
-/// What a commit came to, beside being made.
-#[derive(Debug, Default)]
-pub struct Committed {
-    /// Runs that are not ours. Nothing of them was written.
-    pub refused: Vec<(RunKey, Refusal)>,
-    /// What another instance had, and is ours now.
-    pub claimed: Stored,
-}
-
-impl Committed {
-    /// Whether there is nothing to be done about it.
-    pub fn is_plain(&self) -> bool {
-        let claimed = &self.claimed;
-        let waits = claimed.spans.len() + claimed.notifications.len();
-        self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
-    }
 }
 
 /// Why a store does not do what it is to.

@@ -26,9 +26,12 @@ pub struct Collector {
     arrived: Vec<u32>,
     /// Every span that was ever sent, by its id, through all of farspan's lives.
     sent: BTreeMap<SpanId, Arc<[u8]>>,
-    /// What of the above farspan's store knows: how many are finished, how many of them settled.
-    stored: (usize, usize),
+    /// What of the above farspan's store knows.
+    stored: Mark,
 }
+
+/// How many spans are finished, and how many of them settled.
+pub type Mark = (usize, usize);
 
 /// What the collector says, and after how long.
 pub struct Response {
@@ -59,9 +62,14 @@ impl Collector {
         missing as u64 <= self.rejected
     }
 
-    /// All that is finished and settled so far is in farspan's store.
-    pub fn store(&mut self) {
-        self.stored = (self.finished.len(), self.settled);
+    /// What is finished and settled so far.
+    pub fn mark(&self) -> Mark {
+        (self.finished.len(), self.settled)
+    }
+
+    /// So much is in farspan's store.
+    pub fn store(&mut self, mark: Mark) {
+        self.stored = mark;
     }
 
     /// farspan is gone, and with it what its store does not have.

@@ -19,7 +19,7 @@ pub struct Receivers {
     /// What is done with.
     settled: BTreeSet<RunKey>,
     /// What of the two farspan's store knows.
-    stored: (BTreeSet<RunKey>, BTreeSet<RunKey>),
+    stored: Mark,
     /// What each receiver has heard, through all of farspan's lives.
     heard: BTreeMap<RunKey, Arc<[u8]>>,
     pub refused: u64,
@@ -28,6 +28,9 @@ pub struct Receivers {
     in_flight: BTreeMap<u16, Notify>,
     not_before: BTreeMap<u16, u64>,
 }
+
+/// The runs whose finished events farspan has to deliver, and those that are settled.
+pub type Mark = (BTreeSet<RunKey>, BTreeSet<RunKey>);
 
 /// What a receiver says, and after how long.
 pub struct Response {
@@ -68,11 +71,16 @@ impl Receivers {
         all.any(|(known, _)| *known == run)
     }
 
-    /// All that is announced and settled so far is in farspan's store.
-    pub fn store(&mut self) {
+    /// What is announced and settled so far.
+    pub fn mark(&self) -> Mark {
         let announced = self.announced.values().flatten();
         let announced = announced.map(|(run, _)| *run);
-        self.stored = (announced.collect(), self.settled.clone());
+        (announced.collect(), self.settled.clone())
+    }
+
+    /// So much is in farspan's store.
+    pub fn store(&mut self, mark: Mark) {
+        self.stored = mark;
     }
 
     /// farspan is gone, and with it what its store does not have.

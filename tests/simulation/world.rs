@@ -1,11 +1,11 @@
 //! One run: a clock that jumps from one happening to the next, and what must hold at each.
 
 use crate::api::{self, Rate};
-use crate::collector::Collector;
+use crate::collector::{self, Collector};
 use crate::disk::Disk;
 use crate::encoders::{RECORDING, next_finished_event};
 use crate::random::Random;
-use crate::receivers::Receivers;
+use crate::receivers::{self, Receivers};
 use crate::scenario::{
     BEGIN, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, SECOND, Scenario,
 };
@@ -18,9 +18,11 @@ use farspan::core::outcome::Abandoned;
 use farspan::core::snapshot::{Snapshot, State};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::{Mono, Now, Wall};
+use farspan::core::turn::{Step, StoreTerms, Turn, TurnPolicy};
 use farspan::core::workflow::keys_of;
 use farspan::core::{
-    Action, Answer, Change, Core, Input, Monitor, Note, Pace, Poll, Polled, Settings,
+    Action, Answer, Change, Committed, Core, Input, Monitor, Note, Outgoing, Pace, Poll, Polled,
+    Settings,
 };
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -70,6 +72,12 @@ pub struct Tally {
     pub digest: u64,
 }
 
+/// A disk is never due, and no other instance takes its runs.
+const TERMS: StoreTerms = StoreTerms {
+    due: None,
+    may_export: true,
+};
+
 struct World {
     scenario: Arc<Scenario>,
     /// At the pace that is in force.
@@ -113,11 +121,11 @@ struct World {
     watches_stored: Vec<Watched>,
     /// Where that may differ from `watches`.
     unstored_watches: BTreeSet<usize>,
-    unstored: Vec<Change>,
-    store_again_at: Option<u64>,
-    exports: Vec<Batch>,
-    notifies: Vec<Notify>,
+    turn: Turn,
+    /// When the turn goes on though nothing happens.
+    turn_due: Option<u64>,
     turn_open: bool,
+    commit: Option<Commit>,
     /// Nobody starts it again.
     stopped_for_good: bool,
     /// Strikes at its point.
@@ -126,12 +134,26 @@ struct World {
     unheard: Vec<usize>,
 }
 
+/// A commit that farspan has begun and that has not been answered.
+struct Commit {
+    changes: Arc<[Change]>,
+    /// How everything was when it began.
+    watches: Vec<(usize, Watched)>,
+    delivery: (collector::Mark, receivers::Mark),
+    /// Whether the disk has it.
+    is_durable: bool,
+}
+
 enum Happening {
     Started(usize),
     Answered(usize, Polled),
     Exported(u64, ExportOutcome),
     Notified(Notified),
     EndTurn,
+    /// The commit under way is on the disk.
+    Durable,
+    /// Its answer is there.
+    Committed,
     Crash(Crash),
     Gone(Crash),
     Restart,
@@ -147,6 +169,8 @@ impl Happening {
             | Happening::Exported(..)
             | Happening::Notified(_)
             | Happening::EndTurn
+            | Happening::Durable
+            | Happening::Committed
             | Happening::Gone(_) => true,
             Happening::Started(_)
             | Happening::Crash(_)
@@ -296,11 +320,10 @@ impl World {
             down_since: 0,
             disk: Disk::default(),
             unstored_watches: BTreeSet::new(),
-            unstored: Vec::new(),
-            store_again_at: None,
-            exports: Vec::new(),
-            notifies: Vec::new(),
+            turn: turn(&scenario),
+            turn_due: None,
             turn_open: false,
+            commit: None,
             stopped_for_good: false,
             armed: None,
             unheard: Vec::new(),
@@ -393,6 +416,11 @@ impl World {
                 self.strike(CrashPoint::BeforeDeletion);
             }
             Happening::EndTurn => self.end_turn(),
+            Happening::Durable => self.make_durable(),
+            Happening::Committed => {
+                self.answer_commit(Ok(Committed::default()));
+                self.end_turn();
+            }
             Happening::Crash(_) if self.draining || self.down => {}
             Happening::Crash(crash) => self.arm(crash),
             Happening::Gone(crash) => self.end_life(crash),
@@ -420,7 +448,7 @@ impl World {
         }
         if !self.core.has_room() {
             assert!(
-                self.draining || self.store_again_at.is_some() || self.core.state_is_full(),
+                self.draining || self.turn.is_troubled() || self.core.state_is_full(),
                 "it waits for no reason"
             );
             self.tally.waited += u64::from(self.core.state_is_full());
@@ -579,17 +607,17 @@ impl World {
 
     fn take_in(&mut self, input: Input) {
         self.handle(input);
+        self.act();
+    }
+
+    fn act(&mut self) {
         while let Some(action) = self.core.next_action() {
             self.digest(&action);
             match action {
                 Action::Poll(poll) => self.polled(poll),
-                Action::Export(batch) => self.exports.push(batch),
-                Action::Notify(notify) => self.notifies.push(notify),
                 Action::Note(note) => self.noted(note),
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
-                Action::Release(source) | Action::Leave(source) => {
-                    panic!("nobody gave {source}")
-                }
+                Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Finished(span) => {
                     self.finished(&span);
                     self.collector.expect(*span);
@@ -603,61 +631,102 @@ impl World {
         assert!(self.in_flight <= self.scenario.settings.pollers);
     }
 
-    /// As the loop does it: persist, then export.
+    /// What the turn decides is done, until it waits or a crash comes.
     fn end_turn(&mut self) {
         self.turn_open = false;
-        if self.down {
-            return;
-        }
-        loop {
-            self.unstored.append(&mut self.core.take_changes());
-            if self.unstored.is_empty() {
-                assert_eq!(self.core.state_bytes(), self.disk.bytes());
-                break;
+        while !self.down {
+            let now = clock(&self.scenario, self.now, self.clock_base);
+            match self.turn.next(&mut self.core, TERMS, now) {
+                Step::Commit(changes) => self.begin_commit(changes),
+                Step::Leave(outgoing) => self.send(outgoing),
+                Step::Report(_) => {}
+                Step::Wait(until) => return self.wait(until),
             }
-            if self.strike(CrashPoint::BeforeCommit) || !self.persist() {
-                return;
+            if !self.down {
+                self.act();
             }
-        }
-        let leaves = !self.exports.is_empty() || !self.notifies.is_empty();
-        if leaves && self.strike(CrashPoint::AfterCommit) {
-            return;
-        }
-        for notify in std::mem::take(&mut self.notifies) {
-            self.notified(notify);
-        }
-        for batch in std::mem::take(&mut self.exports) {
-            self.exported(batch);
-            self.strike(CrashPoint::BatchInFlight);
         }
     }
 
-    fn persist(&mut self) -> bool {
-        if self.store_again_at.is_some_and(|at| self.now < at) {
-            return false;
+    fn wait(&mut self, until: Option<Mono>) {
+        if self.turn.unstored().next().is_none() {
+            assert_eq!(self.core.state_bytes(), self.disk.bytes());
         }
-        let out = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
-        let troubled = self.store_again_at.is_some();
-        if self.now < self.scenario.faults_end && self.scenario.store_outages.iter().any(out) {
-            let again_at = self.now + SECOND;
-            self.store_again_at = Some(again_at);
-            self.plan(again_at, Happening::EndTurn);
-            if !troubled {
-                self.take_in(Input::StoreTroubled(true));
+        let until = until.map(|at| at.as_ns() + self.clock_base);
+        if let Some(at) = until.filter(|_| until != self.turn_due) {
+            self.plan(at, Happening::EndTurn);
+        }
+        self.turn_due = until;
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        if self.strike(CrashPoint::AfterCommit) {
+            return;
+        }
+        match outgoing {
+            Outgoing::Notify(notify) => self.notified(notify),
+            Outgoing::Export(batch) => {
+                self.exported(batch);
+                self.strike(CrashPoint::BatchInFlight);
             }
-            return false;
+            other => panic!("nobody waits for {other:?}"),
         }
-        self.disk.commit(self.unstored.drain(..));
-        self.collector.store();
-        self.receivers.store();
-        for index in std::mem::take(&mut self.unstored_watches) {
-            self.watches_stored[index] = self.watches[index].clone();
+    }
+
+    fn begin_commit(&mut self, changes: Arc<[Change]>) {
+        if self.strike(CrashPoint::BeforeCommit) {
+            return;
         }
-        self.store_again_at = None;
-        if troubled {
-            self.take_in(Input::StoreTroubled(false));
+        let watches = std::mem::take(&mut self.unstored_watches).into_iter();
+        self.commit = Some(Commit {
+            changes,
+            watches: watches.map(|n| (n, self.watches[n].clone())).collect(),
+            delivery: (self.collector.mark(), self.receivers.mark()),
+            is_durable: false,
+        });
+        let out = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
+        if self.now < self.scenario.faults_end && self.scenario.store_outages.iter().any(out) {
+            return self.answer_commit(Err("it is out of order".into()));
         }
-        true
+        let latency = if self.now < self.scenario.faults_end {
+            self.random.between(0, commit_latency_max(&self.scenario))
+        } else {
+            0
+        };
+        if latency == 0 {
+            self.make_durable();
+            return self.answer_commit(Ok(Committed::default()));
+        }
+        let durable_after = self.random.between(0, latency);
+        self.plan(self.now + durable_after, Happening::Durable);
+        self.plan(self.now + latency, Happening::Committed);
+    }
+
+    fn make_durable(&mut self) {
+        let Some(commit) = &mut self.commit else {
+            return;
+        };
+        commit.is_durable = true;
+        self.disk.commit(commit.changes.iter().cloned());
+        self.collector.store(commit.delivery.0);
+        self.receivers.store(commit.delivery.1.clone());
+        for (index, watched) in &commit.watches {
+            self.watches_stored[*index] = watched.clone();
+        }
+    }
+
+    fn answer_commit(&mut self, result: Result<Committed, Box<str>>) {
+        let Some(commit) = self.commit.take() else {
+            return;
+        };
+        assert_eq!(result.is_ok(), commit.is_durable);
+        if result.is_err() {
+            let again = commit.watches.into_iter().map(|(index, _)| index);
+            self.unstored_watches.extend(again);
+        }
+        let now = clock(&self.scenario, self.now, self.clock_base);
+        self.turn.committed(&mut self.core, result, now);
+        self.act();
     }
 
     fn arm(&mut self, crash: Crash) {
@@ -686,16 +755,19 @@ impl World {
     /// farspan is gone, with whatever its store does not have.
     fn end_life(&mut self, crash: Crash) {
         self.by_number.retain(|_, h| !h.is_of_this_life());
-        for index in std::mem::take(&mut self.unstored_watches) {
+        let of_commit = self.commit.take().into_iter().flat_map(|it| it.watches);
+        let of_commit: Vec<usize> = of_commit.map(|(index, _)| index).collect();
+        for index in std::mem::take(&mut self.unstored_watches)
+            .into_iter()
+            .chain(of_commit)
+        {
             self.watches[index] = self.watches_stored[index].clone();
         }
         self.watches.iter_mut().for_each(Watched::outlive);
         self.collector.forget();
         self.receivers.forget();
-        self.unstored.clear();
-        self.exports.clear();
-        self.notifies.clear();
-        (self.store_again_at, self.turn_open, self.armed) = (None, false, None);
+        self.turn = turn(&self.scenario);
+        (self.turn_due, self.turn_open, self.armed) = (None, false, None);
         (self.in_flight, self.stale, self.draining) = (0, 0, false);
         self.strays.clear();
         self.calm_since = None;
@@ -778,11 +850,10 @@ impl World {
     fn digest(&mut self, action: &Action) {
         let (kind, number) = match action {
             Action::Poll(poll) => (1, u64::from(poll.slot) << 32 | u64::from(poll.generation)),
-            Action::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
+            Action::Send(outgoing) => digest_of(outgoing),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
-            Action::List(_) | Action::Release(_) | Action::Leave(_) => (5, 0),
-            Action::Notify(notify) => (6, notify.batch << 32 | notify.notifications.len() as u64),
+            Action::List(_) => (5, 0),
         };
         for word in [kind, number, self.now] {
             let mixed = self.tally.digest.rotate_left(5) ^ word;
@@ -900,7 +971,7 @@ impl World {
     fn look_for_calm(&mut self) {
         let faults_end = self.scenario.faults_end;
         let held = self.core.polls_held();
-        let out = self.down || self.store_again_at.is_some() || !self.strays.is_empty();
+        let out = self.down || self.turn.is_troubled() || !self.strays.is_empty();
         if self.now < faults_end || held || out || self.draining {
             self.calm_since = None;
         } else if self.calm_since.is_none() {
@@ -1167,6 +1238,36 @@ impl World {
             assert_eq!(counters.workflows_ended, begun as u64);
             assert_eq!(counters.events_accepted, begun as u64);
         }
+    }
+}
+
+fn turn(scenario: &Scenario) -> Turn {
+    Turn::new(TurnPolicy {
+        stores: true,
+        commit_delay: commit_delay(scenario),
+        events_wait: true,
+    })
+}
+
+/// How long a commit may take while there are faults. With every fourth disk it is long enough to be trouble.
+fn commit_latency_max(scenario: &Scenario) -> u64 {
+    [0, 0, 50 * MS, 5 * SECOND][scenario.seed as usize % 4]
+}
+
+/// With every third farspan changes share their commits.
+fn commit_delay(scenario: &Scenario) -> Duration {
+    if scenario.seed.is_multiple_of(3) {
+        limits::COMMIT_DELAY
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn digest_of(outgoing: &Outgoing) -> (u64, u64) {
+    match outgoing {
+        Outgoing::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
+        Outgoing::Notify(notify) => (6, notify.batch << 32 | notify.notifications.len() as u64),
+        other => panic!("nobody waits for {other:?}"),
     }
 }
 

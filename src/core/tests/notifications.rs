@@ -102,7 +102,7 @@ fn an_entry_waits_for_the_span_and_for_whoever_is_told() {
         } else {
             exported(&mut rig, delivered());
         }
-        assert_eq!(rig.settled, ["release entry of w"]);
+        assert_eq!(rig.settled, ["acknowledge entry of w"]);
         let changes = rig.core.take_changes();
         assert!(
             changes
@@ -119,7 +119,7 @@ fn without_a_receiver_nobody_is_told() {
     let mut rig = finished(settings(vec![monitor(0)]));
     assert!(rig.announced.is_empty() && rig.notified.is_empty());
     exported(&mut rig, delivered());
-    assert_eq!(rig.settled, ["release entry of w"]);
+    assert_eq!(rig.settled, ["acknowledge entry of w"]);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn who_is_not_sampled_is_told_of_too() {
         Wall::from_unix_ns(EPOCH_NS + 1)
     );
     notified(&mut rig, None);
-    assert_eq!(rig.settled, ["release entry of w"]);
+    assert_eq!(rig.settled, ["acknowledge entry of w"]);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn what_was_stored_is_told_after_a_restart() {
     next.handle(from_entry("w"));
     assert!(next.settled.is_empty() && next.core.watched() == 0);
     notified(&mut next, None);
-    assert_eq!(next.settled, ["release entry of w"]);
+    assert_eq!(next.settled, ["acknowledge entry of w"]);
     // A receiver that there is not any more: it stays stored, and is said.
     let mut without = Rig::plain();
     without.core.restore(stored(&told), without.now);

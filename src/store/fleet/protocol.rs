@@ -18,10 +18,11 @@ use super::call::{
 };
 use super::runs::{ChangedRuns, by_run, restore_into, sets_something, write_of};
 use super::takeover::{ClaimLimits, Round, Share, Takeover, UnreadRuns};
+use crate::core::Committed;
 use crate::core::ids::RunKey;
 use crate::core::time::{Mono, Now};
 use crate::core::{Change, Refusal};
-use crate::store::{Committed, View};
+use crate::store::View;
 use std::collections::{HashSet, VecDeque};
 use std::mem;
 use std::sync::Arc;

@@ -3,12 +3,13 @@
 use super::call::{FleetCall, FleetCommand};
 use super::redis::Caller;
 use super::{CommitFailure, Fleet, FleetNotice, Next, Protocol, UnreadRuns};
+use crate::core::Committed;
 use crate::core::time::{Mono, Now};
 use crate::core::workflow::record;
 use crate::core::{Change, Stored};
 use crate::os::clock;
 use crate::redis_client;
-use crate::store::{Committed, Store, StoreError, View};
+use crate::store::{Store, StoreError, View};
 
 /// See the module.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use super::redis::Caller;
 use super::*;
+use crate::core::Committed;
 use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
 use crate::core::outbox::EncodedSpan;
@@ -9,7 +10,7 @@ use crate::core::time::Now;
 use crate::core::workflow::record;
 use crate::core::{Change, Refusal, Stored};
 use crate::os::clock;
-use crate::store::{Committed, View};
+use crate::store::View;
 use ::redis::Client;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader};

@@ -14,10 +14,12 @@ use farspan::core::ids::RunKey;
 use farspan::core::outbox::Batch;
 use farspan::core::span::Span;
 use farspan::core::time::{Mono, Now};
-use farspan::core::{Action, Change, Core, Input, Note, Poll, Settings};
+use farspan::core::turn::{Step, StoreTerms, Turn, TurnPolicy};
+use farspan::core::{Action, Change, Core, Input, Note, Outgoing, Poll, Settings, limits};
+use farspan::store::View;
 use farspan::store::fleet::CommitFailure;
-use farspan::store::{Committed, View};
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an instance has done that others notice, in its order.
@@ -80,21 +82,13 @@ pub struct Instance {
     pub struck: Option<CrashPoint>,
     /// The stop has come, and will not wait longer than this.
     pub stops_at: Option<u64>,
-    unstored: Vec<Change>,
-    commit_at: Option<Mono>,
-    store_again_at: Option<Mono>,
-    events_stored: u64,
-    events_wait: bool,
-    exports: Vec<Batch>,
-    notifies: Vec<Notify>,
-    settled: Vec<Action>,
+    turn: Turn,
+    /// When the turn goes on though nothing happens.
+    turn_due: Option<Mono>,
     /// Runs refused.
     pub refused: u64,
     pub claimed: u64,
 }
-
-const COMMIT_DELAY: Duration = Duration::from_millis(200);
-const STORE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Instance {
     pub fn start(
@@ -119,8 +113,14 @@ impl Instance {
             .iter()
             .map(|monitor| monitor.pace.initial_delay)
             .min();
+        let policy = TurnPolicy {
+            stores: true,
+            commit_delay: limits::COMMIT_DELAY,
+            events_wait: shortest.is_some_and(|delay| delay >= limits::COMMIT_DELAY * 2),
+        };
         Instance {
-            events_wait: shortest.is_some_and(|delay| delay >= COMMIT_DELAY * 2),
+            turn: Turn::new(policy),
+            turn_due: None,
             core: Core::new(settings, ENCODERS, now),
             member: Member::new((name, token), scenario, now),
             reader: (scenario.has_stream).then(|| Reader::new(name, scenario.lease, now.mono)),
@@ -139,13 +139,6 @@ impl Instance {
             armed: None,
             struck: None,
             stops_at: None,
-            unstored: Vec::new(),
-            commit_at: None,
-            store_again_at: None,
-            events_stored: 0,
-            exports: Vec::new(),
-            notifies: Vec::new(),
-            settled: Vec::new(),
             refused: 0,
             claimed: 0,
         }
@@ -165,17 +158,10 @@ impl Instance {
 
     /// When it acts though nothing happens, unless it is asleep.
     pub fn next_deadline(&self) -> u64 {
-        let store = match self.store_again_at {
-            Some(at) => Some(at),
-            None => {
-                let due = Some(self.member.protocol.next_deadline());
-                [self.commit_at, due].into_iter().flatten().min()
-            }
-        };
         // At the stop nothing more is read.
         let reader = self.reader.as_ref().filter(|_| self.stops_at.is_none());
         let reader = reader.map(Reader::next_deadline);
-        let deadlines = [self.core.next_deadline(), store, reader];
+        let deadlines = [self.core.next_deadline(), self.turn_due, reader];
         let mono = deadlines.into_iter().flatten().min();
         let at = mono.map_or(u64::MAX, |mono| mono.as_ns() + self.clock_base);
         at.min(self.stops_at.unwrap_or(u64::MAX))
@@ -187,8 +173,7 @@ impl Instance {
         self.core.watched() == 0
             && self.core.spans_waiting() + self.core.notifications_waiting() == 0
             && self.events.is_empty()
-            && self.unstored.is_empty()
-            && self.exports.is_empty()
+            && self.turn.is_done()
             && self.member.protocol.owned() == 0
             && reader.is_none_or(|reader| reader.entries.held() + reader.entries.released() == 0)
     }
@@ -196,13 +181,14 @@ impl Instance {
     /// Whether its loop, at the stop, waits for nothing any more.
     pub fn has_stopped(&self, at: u64) -> bool {
         let undelivered = self.core.spans_waiting() + self.core.notifications_waiting();
-        let left = self.core.polls_in_flight() + undelivered + self.unstored.len();
+        let left = self.core.polls_in_flight() + undelivered + self.turn.unstored().count();
         self.stops_at
             .is_some_and(|latest| left == 0 || at >= latest)
     }
 
     pub fn has_stored_all(&self) -> bool {
-        self.unstored.is_empty() && self.events.is_empty() && !self.core.has_changes()
+        let is_stored = self.turn.unstored().next().is_none();
+        is_stored && self.events.is_empty() && !self.core.has_changes()
     }
 
     pub fn is_unfenced(&self, at: u64) -> bool {
@@ -210,7 +196,7 @@ impl Instance {
     }
 
     pub fn is_sure(&self) -> bool {
-        self.member.protocol.is_complete() && self.store_again_at.is_none()
+        self.member.protocol.is_complete() && !self.turn.is_troubled()
     }
 
     pub fn knows(&self, at: u64) -> Known {
@@ -289,95 +275,69 @@ impl Instance {
     }
 
     fn handle(&mut self, input: Input, around: &mut Around<'_>) {
-        let now = self.clock(around.at);
-        self.core.handle(input, now);
+        self.core.handle(input, self.clock(around.at));
+        self.act(around);
+    }
+
+    fn act(&mut self, around: &mut Around<'_>) {
         while let Some(action) = self.core.next_action() {
             match action {
                 Action::Poll(poll) => around.effects.push(Effect::Poll(poll)),
                 Action::Finished(span) => around.effects.push(Effect::Finished(span)),
-                Action::Export(batch) => self.exports.push(batch),
-                Action::Notify(notify) => self.notifies.push(notify),
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
-                Action::Release(_) | Action::Leave(_) => self.settled.push(action),
+                Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Note(note) => around.effects.push(Effect::Note(note)),
             }
         }
     }
 
-    /// Persist, then export and acknowledge.
+    /// What the turn decides is done, until it waits or a crash comes.
     fn end_turn(&mut self, around: &mut Around<'_>) {
+        if self.stops_at.is_some() {
+            self.turn.hurry();
+        }
         loop {
-            self.unstored.append(&mut self.core.take_changes());
-            if self.may_wait(around.at) || !self.persist(around) {
+            let now = self.clock(around.at);
+            let terms = StoreTerms {
+                due: Some(self.member.protocol.next_deadline()),
+                may_export: self.member.protocol.may_export(now),
+            };
+            match self.turn.next(&mut self.core, terms, now) {
+                Step::Commit(changes) => self.commit(changes, around),
+                Step::Leave(outgoing) => self.send(outgoing, around),
+                Step::Report(_) => {}
+                Step::Wait(until) => {
+                    self.turn_due = until;
+                    return;
+                }
+            }
+            if self.struck.is_some() {
                 return;
             }
-            if !self.core.has_changes() {
-                break;
-            }
-        }
-        for settled in std::mem::take(&mut self.settled) {
-            match (&mut self.reader, settled) {
-                (Some(reader), Action::Release(source)) => reader.entries.release(source),
-                (Some(reader), Action::Leave(source)) => reader.entries.leave(&source),
-                _ => panic!("nobody gave it"),
-            }
-        }
-        if !self.member.protocol.may_export(self.clock(around.at)) {
-            return;
-        }
-        let leaves = !self.exports.is_empty() || !self.notifies.is_empty();
-        if leaves && self.strike(CrashPoint::AfterCommit) {
-            return;
-        }
-        for notify in std::mem::take(&mut self.notifies) {
-            around.effects.push(Effect::Tell(notify));
-        }
-        for batch in std::mem::take(&mut self.exports) {
-            around.effects.push(Effect::Send(batch));
-            self.strike(CrashPoint::BatchInFlight);
+            self.act(around);
         }
     }
 
-    fn may_wait(&mut self, at: u64) -> bool {
-        if self.unstored.is_empty() {
-            return false;
+    fn send(&mut self, outgoing: Outgoing, around: &mut Around<'_>) {
+        let reader = self.reader.as_mut();
+        match outgoing {
+            Outgoing::Acknowledge(source) => reader.expect("a stream").entries.release(source),
+            Outgoing::LeavePending(source) => reader.expect("a stream").entries.leave(&source),
+            Outgoing::Accept(request) => panic!("nobody has sent request {request}"),
+            Outgoing::Export(_) | Outgoing::Notify(_) if self.strike(CrashPoint::AfterCommit) => {}
+            Outgoing::Notify(notify) => around.effects.push(Effect::Tell(notify)),
+            Outgoing::Export(batch) => {
+                around.effects.push(Effect::Send(batch));
+                self.strike(CrashPoint::BatchInFlight);
+            }
         }
-        let delay = match self.stops_at {
-            Some(_) => Duration::ZERO,
-            None => COMMIT_DELAY,
-        };
-        let now = self.clock(at).mono;
-        let commit_at = *self.commit_at.get_or_insert(now + delay);
-        let accepted = self.core.counters().events_accepted;
-        let events_wait = self.events_wait || accepted == self.events_stored;
-        let acknowledged = |change: &Change| {
-            matches!(
-                change,
-                Change::RemoveSpans(_) | Change::RemoveNotifications(_)
-            )
-        };
-        now < commit_at
-            && now < self.member.protocol.next_deadline()
-            && self.exports.is_empty()
-            && self.notifies.is_empty()
-            && events_wait
-            && !self.unstored.iter().any(acknowledged)
     }
 
-    /// Whether the store has taken the changes.
-    fn persist(&mut self, around: &mut Around<'_>) -> bool {
+    fn commit(&mut self, changes: Arc<[Change]>, around: &mut Around<'_>) {
+        if !changes.is_empty() && self.strike(CrashPoint::BeforeCommit) {
+            return;
+        }
         let now = self.clock(around.at);
-        let is_due = self.member.protocol.next_deadline() <= now.mono;
-        if self.unstored.is_empty() && !is_due && self.store_again_at.is_none() {
-            return true;
-        }
-        if self.store_again_at.is_some_and(|at| now.mono < at) {
-            return false;
-        }
-        if !self.unstored.is_empty() && self.strike(CrashPoint::BeforeCommit) {
-            return false;
-        }
-        let troubled = self.store_again_at.is_some();
         let (mut loses, mut has_lost) = (self.loses.take(), false);
         let mut wire = Wire {
             redis: around.redis,
@@ -393,57 +353,24 @@ impl Instance {
             everything: &|| self.core.everything(now),
             room: self.core.room(),
         };
-        let tried = (self.member).commit(self.unstored.as_slice().into(), &view, &mut wire, now);
+        let tried = self.member.commit(changes, &view, &mut wire, now);
         self.loses = loses;
         if has_lost && self.strike(CrashPoint::WithinCommit) {
-            return false;
+            return;
         }
-        match tried {
-            Ok(committed) => {
-                self.unstored.clear();
-                self.commit_at = None;
-                self.events_stored = self.core.counters().events_accepted;
-                self.store_again_at = None;
-                if !committed.is_plain() {
-                    self.take_committed(committed, around);
-                }
-                if troubled {
-                    self.handle(Input::StoreTroubled(false), around);
-                }
-                true
-            }
-            Err(trouble) => {
-                assert_ne!(
-                    trouble,
-                    CommitFailure::NameTaken,
-                    "nobody else has its name"
-                );
-                self.store_again_at = Some(now.mono + STORE_AGAIN_AFTER);
-                if !troubled {
-                    self.handle(Input::StoreTroubled(true), around);
-                }
-                false
-            }
+        let result = tried.map_err(|trouble| {
+            assert_ne!(
+                trouble,
+                CommitFailure::NameTaken,
+                "nobody else has its name"
+            );
+            format!("{trouble:?}").into()
+        });
+        if let Ok(committed) = &result {
+            self.refused += committed.refused.len() as u64;
+            self.claimed += committed.claimed.workflows.len() as u64;
         }
-    }
-
-    fn take_committed(&mut self, committed: Committed, around: &mut Around<'_>) {
-        if !committed.refused.is_empty() {
-            let lost: BTreeSet<RunKey> = committed.refused.iter().map(|(run, _)| *run).collect();
-            self.refused += lost.len() as u64;
-            for batch in &mut self.exports {
-                batch.spans.retain(|span| !lost.contains(&span.run));
-            }
-            self.exports.retain(|batch| !batch.spans.is_empty());
-            for notify in &mut self.notifies {
-                notify.notifications.retain(|it| !lost.contains(&it.run));
-            }
-            self.handle(Input::Refused(committed.refused), around);
-        }
-        self.claimed += committed.claimed.workflows.len() as u64;
-        let now = self.clock(around.at);
-        self.core.restore(committed.claimed, now);
-        self.handle(Input::Tick, around);
+        self.turn.committed(&mut self.core, result, now);
     }
 
     /// The end that somebody asked for.

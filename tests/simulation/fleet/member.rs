@@ -4,11 +4,12 @@ use super::redis::{Owner, Sender};
 use super::scenario::FleetScenario;
 use super::wire::Wire;
 use farspan::core::Change;
+use farspan::core::Committed;
 use farspan::core::time::Now;
+use farspan::store::View;
 use farspan::store::fleet::{
     ClaimLimits, CommitFailure, FleetCall, FleetReply, Next, Protocol, ProtocolSettings,
 };
-use farspan::store::{Committed, View};
 use std::sync::Arc;
 
 pub struct Member {
