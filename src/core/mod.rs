@@ -39,6 +39,7 @@ pub mod time;
 mod trouble;
 pub mod turn;
 mod unreadable;
+mod watch;
 pub mod wheel;
 pub mod workflow;
 
@@ -64,9 +65,10 @@ use state_size::StateSize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Phase, Silence, Table, Watch};
+use table::Table;
 use time::{Mono, Now, Wall};
 use unreadable::UnreadableRuns;
+use watch::{Phase, Silence, Watch};
 use workflow::record::{self, Record};
 use workflow::{Naming, Verdict, Workflow};
 
@@ -364,7 +366,7 @@ impl Core {
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
-            match watch.phase() {
+            match watch.phase {
                 Phase::Waiting { .. } => {}
                 Phase::Ready { .. } => drop(unready.insert(slot)),
                 Phase::InFlight { .. } => self.hosts.orphan(slot, generation),
@@ -431,21 +433,15 @@ impl Core {
 
     /// Takes a new workflow under watch.
     fn watch(&mut self, event: StartEvent, key: RunKey, now: Now) {
-        let index = event.monitor;
-        let received_at = self.hosts.clock(index, now.wall);
-        let monitor = &self.settings.monitors[usize::from(index)];
-        let workflow = Workflow::new(event, &monitor.naming, &self.settings.sampler, received_at);
-        let spread = pace::spread(key, monitor.interval_of(&workflow, received_at));
-        let due = now.mono + monitor.pace.initial_delay + spread;
-        let timeout = monitor.pace.timeout;
-        let deadline = (now.mono + timeout, now.wall + timeout);
+        let received_at = self.hosts.clock(event.monitor, now.wall);
+        let monitor = &self.settings.monitors[usize::from(event.monitor)];
+        let sampler = &self.settings.sampler;
+        let (watch, due) = Watch::started(event, key, monitor, sampler, received_at, now);
         self.out.counters.events_accepted += 1;
         self.out.note(Note::Watching {
-            workflow_id: workflow.id().clone(),
-            trace_id: workflow.trace_id(),
+            workflow_id: watch.workflow.id().clone(),
+            trace_id: watch.workflow.trace_id(),
         });
-        let silence = Silence::NotFound(now.mono);
-        let watch = Watch::new(workflow, index, key, deadline, silence);
         // Its record counts at once, though it is not written yet: a burst of events comes in one turn.
         let record_bytes = if self.settings.stores {
             self.record(&watch).len()
@@ -475,7 +471,7 @@ impl Core {
             return;
         };
         let at = self.hosts.clock(watch.monitor, now.wall);
-        match watch.phase() {
+        match watch.phase {
             Phase::Waiting { .. } => {}
             Phase::Ready { .. } => self.hosts.withdraw(|ready| ready == slot),
             Phase::InFlight { .. } => {
@@ -586,8 +582,7 @@ impl Core {
             return Ok(());
         }
         let at = self.hosts.clock(index, now.wall);
-        let interval = monitor.interval_of(&record.workflow, at);
-        let (timeout, run_identity) = (monitor.pace.timeout, monitor.naming.run_identity);
+        let run_identity = monitor.naming.run_identity;
         let attempt = record.workflow.attempt();
         if let Some(slot) = self.superseded_by(key, attempt, run_identity) {
             self.supersede(slot, now);
@@ -598,12 +593,8 @@ impl Core {
             self.end_superseded(record.workflow, index, run, now);
             return Ok(());
         }
-        // A clock that was set back, or a machine that boots in 1970, would move the timeout far away. A workflow whose
-        // timeout has passed while it was not watched may have ended meanwhile: it is polled once more.
-        let left = record.deadline.since(now.wall).min(timeout);
-        let deadline = (now.mono + left.max(interval * 2), record.deadline);
-        let watch = Watch::new(record.workflow, index, key, deadline, Silence::None);
-        let due = now.mono + pace::spread(key, interval);
+        let monitor = &self.settings.monitors[usize::from(index)];
+        let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
         let slot = self.table.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
         Ok(())
@@ -695,8 +686,7 @@ impl Core {
         if let Some(failure) = answers::about_another_workflow(&snapshot, watch.workflow.id()) {
             return self.take_failure(failure, answered);
         }
-        watch.failures = 0;
-        watch.silence = Silence::None;
+        watch.answered();
         let may_vanish = self.monitor(monitor).pace.gone_after.is_some();
         self.note_answer(monitor);
         if let Some(what) = oddity
@@ -724,13 +714,7 @@ impl Core {
         let Some(watch) = self.table.get_mut(answered.slot) else {
             return;
         };
-        watch.failures = 0;
-        let since = match watch.silence {
-            Silence::NotFound(since) => since,
-            Silence::None | Silence::Refused(_) => answered.asked,
-        };
-        watch.silence = Silence::NotFound(since);
-        if answered.asked.since(since) >= limits::NOT_FOUND_TOLERATED {
+        if watch.not_found(answered.asked) >= limits::NOT_FOUND_TOLERATED {
             let Answered { slot, at, now, .. } = answered;
             self.end_early(slot, Abandoned::NotFound, at, now);
         } else {
@@ -786,12 +770,8 @@ impl Core {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
-        let (is_first, since) = match watch.silence {
-            Silence::Refused(since) => (false, since),
-            Silence::None | Silence::NotFound(_) => (true, answered.asked),
-        };
-        watch.silence = Silence::Refused(since);
-        if answered.asked.since(since) >= after {
+        let lasted = watch.refused(answered.asked);
+        if lasted >= after {
             let vanish = |workflow: &mut Workflow, naming: &Naming, spans: &mut Vec<Span>| {
                 workflow.vanish(at, naming, spans)
             };
@@ -801,7 +781,7 @@ impl Core {
             }
             return;
         }
-        if is_first {
+        if lasted.is_zero() {
             // From now on its record has to have when it was last seen.
             watch.workflow.touch();
             self.mark(slot);
@@ -832,14 +812,12 @@ impl Core {
         }
     }
 
-    /// A watch that would wait longer than its new pace allows is polled sooner, spread over an interval like a burst.
     fn change_paces(&mut self, paces: Vec<Pace>, now: Now) {
         self.hosts.set_paces(&paces);
-        let mut timeouts_before = Vec::with_capacity(paces.len());
-        for (monitor, pace) in self.settings.monitors.iter_mut().zip(paces) {
-            timeouts_before.push(monitor.pace.timeout);
-            monitor.pace = pace;
-        }
+        let monitors = self.settings.monitors.iter_mut().zip(paces);
+        let timeouts_before: Vec<Duration> = monitors
+            .map(|(monitor, pace)| std::mem::replace(&mut monitor.pace, pace).timeout)
+            .collect();
         let slots: Vec<u32> = self.table.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Some(watch) = self.table.get_mut(slot) else {
@@ -850,22 +828,9 @@ impl Core {
                 continue;
             };
             let monitor = &self.settings.monitors[index];
-            let before = watch.deadline;
-            watch.deadline = pace::moved(before, *timeout_before, monitor.pace.timeout);
-            watch.deadline_wall =
-                watch.deadline_wall - before.since(watch.deadline) + watch.deadline.since(before);
-            watch.workflow.touch();
-            if let Phase::Waiting { due, .. } = watch.phase() {
-                let at = self.hosts.clock(watch.monitor, now.wall);
-                let interval = monitor.interval_of(&watch.workflow, at);
-                let delay = match watch.silence {
-                    // It may not have been polled yet.
-                    Silence::NotFound(_) => monitor.pace.initial_delay,
-                    Silence::None | Silence::Refused(_) => Duration::ZERO,
-                };
-                let sooner = now.mono + delay + pace::spread(watch.key, interval);
-                let is_late = due > now.mono + delay + interval;
-                self.table.wait(slot, if is_late { sooner } else { due });
+            let at = self.hosts.clock(watch.monitor, now.wall);
+            if let Some(due) = watch.change_pace(*timeout_before, monitor, at, now.mono) {
+                self.table.wait(slot, due);
             }
             self.mark(slot);
         }
@@ -1011,14 +976,7 @@ impl Core {
         let source = workflow.take_source();
         self.delivery.end_run(run, source, &mut self.out);
         let (outcome, abandoned) = end;
-        let counters = &mut self.out.counters;
-        counters.workflows_ended += 1;
-        match abandoned {
-            Some(Abandoned::TimedOut) => counters.workflows_timed_out += 1,
-            Some(Abandoned::NotFound) => counters.workflows_not_found += 1,
-            Some(Abandoned::Superseded) => counters.workflows_superseded += 1,
-            None => {}
-        }
+        self.out.counters.count_end(abandoned);
         self.out.note(Note::Ended {
             workflow_id: workflow.id().clone(),
             trace_id: workflow.trace_id(),

@@ -214,3 +214,16 @@ pub struct Counters {
     /// How long each answer took.
     pub latency: Histogram,
 }
+
+impl Counters {
+    /// A watch has ended; why it ended early, if it did.
+    pub(super) fn count_end(&mut self, abandoned: Option<Abandoned>) {
+        self.workflows_ended += 1;
+        match abandoned {
+            Some(Abandoned::TimedOut) => self.workflows_timed_out += 1,
+            Some(Abandoned::NotFound) => self.workflows_not_found += 1,
+            Some(Abandoned::Superseded) => self.workflows_superseded += 1,
+            None => {}
+        }
+    }
+}

@@ -9,64 +9,10 @@
 
 use super::ids::RunKey;
 use super::limits;
-use super::time::{Mono, Wall};
-use super::wheel::{Timer, Wheel};
-use super::workflow::Workflow;
+use super::time::Mono;
+use super::watch::{Phase, Watch};
+use super::wheel::Wheel;
 use std::collections::HashMap;
-
-/// A workflow with what the core needs to watch it.
-#[derive(Debug)]
-pub(super) struct Watch {
-    pub(super) workflow: Workflow,
-    pub(super) monitor: u16,
-    /// Its workflow id and monitor; finds this watch in the table.
-    pub(super) key: RunKey,
-    phase: Phase,
-    /// When the poll timeout ends the watch.
-    pub(super) deadline: Mono,
-    /// The deadline by the wall clock, for an instance that takes the watch over.
-    pub(super) deadline_wall: Wall,
-    /// Whether its record waits to be written.
-    is_dirty: bool,
-    /// How long its record was when it was written last.
-    record_bytes: u32,
-    /// Failed polls in a row.
-    pub(super) failures: u32,
-    pub(super) silence: Silence,
-}
-
-/// What every poll brings in the place of an answer, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Silence {
-    /// There was an answer, or a failure that passes.
-    None,
-    /// The API says "not found": since the event came, or since it first said so again.
-    NotFound(Mono),
-    /// An API that goes away with its workflow takes no connection.
-    Refused(Mono),
-}
-
-/// Where a watch stands between two polls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Its poll will be due.
-    Waiting {
-        /// Set to `due`, or to the deadline if that comes first.
-        timer: Timer,
-        /// When the poll is due.
-        due: Mono,
-    },
-    /// Its poll is due, and waits for its host and for a poller.
-    Ready {
-        /// Since when.
-        due: Mono,
-    },
-    /// Its poll is with a poller.
-    InFlight {
-        /// When it was due.
-        due: Mono,
-    },
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -86,47 +32,6 @@ pub(super) struct Table {
 struct Slot {
     generation: u32,
     watch: Option<Box<Watch>>,
-}
-
-impl Watch {
-    /// A watch that has not been polled.
-    pub(super) fn new(
-        workflow: Workflow,
-        monitor: u16,
-        key: RunKey,
-        (deadline, deadline_wall): (Mono, Wall),
-        silence: Silence,
-    ) -> Self {
-        Watch {
-            workflow,
-            monitor,
-            key,
-            phase: Phase::Ready { due: deadline },
-            deadline,
-            deadline_wall,
-            is_dirty: false,
-            record_bytes: 0,
-            failures: 0,
-            silence,
-        }
-    }
-
-    /// Its run: its key in the store. Computed each time, to keep a watch small.
-    pub(super) fn run(&self) -> RunKey {
-        self.workflow.run_key(self.key)
-    }
-
-    /// Where it stands.
-    pub(super) fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// When its poll is due, or was.
-    pub(super) fn due(&self) -> Mono {
-        let (Phase::Waiting { due, .. } | Phase::Ready { due } | Phase::InFlight { due }) =
-            self.phase;
-        due
-    }
 }
 
 impl Table {

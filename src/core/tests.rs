@@ -1473,7 +1473,7 @@ fn many_runs_are_given_up_at_once() {
     rig.pass(secs(11.0));
     let phases = |rig: &Rig| {
         let count = |wanted: fn(&Phase) -> bool| {
-            let of_it = rig.core.table.iter().filter(|(_, w)| wanted(&w.phase()));
+            let of_it = rig.core.table.iter().filter(|(_, w)| wanted(&w.phase));
             of_it.count()
         };
         (
