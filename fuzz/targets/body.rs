@@ -8,18 +8,18 @@
 
 use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::limits;
+use farspan::core::outcome::Abandoned;
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::snapshot::{Outcome, Snapshot};
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::time::Wall;
-use farspan::core::outcome::Abandoned;
 use farspan::core::workflow::{Naming, Verdict, Workflow};
+use farspan::deliver::otlp;
 use farspan::intake::carrier::Formats;
 use farspan::intake::message;
 use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
-use farspan::syntax::pointer::Pointer;
 use farspan::mapping::{Mapping, Part, Reading, Unreadable};
-use farspan::deliver::otlp;
+use farspan::syntax::pointer::Pointer;
 use farspan::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
@@ -49,9 +49,10 @@ fuzz_target!(|bytes: &[u8]| {
             answers.push((at, reading.snapshot));
         }
     }
-    let why = match garbage_last {
-        true => Abandoned::NotFound,
-        false => Abandoned::TimedOut,
+    let why = if garbage_last {
+        Abandoned::NotFound
+    } else {
+        Abandoned::TimedOut
     };
     let scant = SpanLimits {
         attributes: 5,

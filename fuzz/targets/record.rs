@@ -2,12 +2,12 @@
 //! watched on: it holds its invariants, and giving it up finishes spans that hold theirs.
 #![no_main]
 
+use farspan::core::outcome::Abandoned;
 use farspan::core::sampler::SpanLimits;
 use farspan::core::span::Span;
 use farspan::core::time::Wall;
-use farspan::core::workflow::record::{decode, encode};
-use farspan::core::outcome::Abandoned;
 use farspan::core::workflow::Naming;
+use farspan::core::workflow::record::{decode, encode};
 use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;
 

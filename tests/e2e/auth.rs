@@ -190,9 +190,10 @@ impl Granting {
                 match number.and_then(|number| number.parse::<usize>().ok()) {
                     Some(number) if number > state.valid_from => {
                         let id = request.target.trim_start_matches("/workflows/");
-                        let body = match state.finished {
-                            true => completed(id),
-                            false => processing(id),
+                        let body = if state.finished {
+                            completed(id)
+                        } else {
+                            processing(id)
                         };
                         body.reply()
                     }
@@ -234,9 +235,10 @@ impl Granted {
             body["expires_in"] = json!(lifetime);
         }
         let answer = json_answer(&body);
-        match self.slow {
-            true => Reply::Late(Duration::from_millis(300), Box::new(answer.into())),
-            false => answer.into(),
+        if self.slow {
+            Reply::Late(Duration::from_millis(300), Box::new(answer.into()))
+        } else {
+            answer.into()
         }
     }
 }
@@ -326,9 +328,7 @@ fn a_token_endpoint_that_is_down_is_waited_for() {
     lock(&granting.state).down = true;
     let farspan = it.start();
     it.rig.submit("w");
-    eventually("a word about it", SOON, || {
-        farspan.stderr().contains("the API of monitor guarded cannot be polled (server_error): no token to show the API: HTTP 503")
-    });
+    farspan.await_log("the API of monitor guarded cannot be polled (server_error): no token to show the API: HTTP 503");
     let requests = granting.server.requests();
     assert!(
         requests.iter().all(|r| r.target == TOKEN_PATH),
@@ -370,11 +370,7 @@ fn a_token_that_is_never_taken_is_no_endless_loop() {
     lock(&granting.state).valid_from = usize::MAX;
     let farspan = it.start();
     it.rig.submit("w");
-    eventually("a word about it", SOON, || {
-        farspan
-            .stderr()
-            .contains("the API of monitor guarded refuses the credentials: HTTP 401 Unauthorized")
-    });
+    farspan.await_log("the API of monitor guarded refuses the credentials: HTTP 401 Unauthorized");
     granting.await_polls(6);
     let (polls, tokens) = (granting.polls(), granting.tokens());
     assert!(tokens <= polls, "{tokens} tokens for {polls} requests");
@@ -398,15 +394,9 @@ fn a_login_brings_a_token() {
     let farspan = it.start();
     it.rig.submit("w");
     // A wrong password.
-    eventually("a word about it", SOON, || {
-        let log = farspan.stderr();
-        match log.contains(
-            "the API of monitor guarded refuses the credentials: no token to show the API: HTTP 401",
-        ) {
-            true => Ok(()),
-            false => Err(log),
-        }
-    });
+    farspan.await_log(
+        "the API of monitor guarded refuses the credentials: no token to show the API: HTTP 401",
+    );
     // It is corrected in the file.
     it.files.write(
         "login",
@@ -465,13 +455,7 @@ fn no_secret_leaves_its_host() {
         let it = Monitored::by(json!([monitor(&api, auth)]));
         let farspan = it.start();
         it.rig.submit("w");
-        eventually("a word about it", SOON, || {
-            let log = farspan.stderr();
-            match log.contains("the API of monitor guarded") {
-                true => Ok(()),
-                false => Err(log),
-            }
-        });
+        farspan.await_log("the API of monitor guarded");
         assert!(!it.rig.receiver.has_root("w"), "not followed");
         assert_keeps_secrets(farspan);
     }
@@ -511,13 +495,7 @@ fn an_api_that_wants_to_see_a_certificate() {
     it.rig.redis.publish("shown", br#"{"WorkflowId": "w"}"#);
     it.spans("w");
     it.rig.redis.publish("not-shown", br#"{"WorkflowId": "x"}"#);
-    eventually("a word about it", SOON, || {
-        let log = farspan.stderr();
-        match log.contains("the API of monitor shows-none cannot be polled") {
-            true => Ok(()),
-            false => Err(log),
-        }
-    });
+    farspan.await_log("the API of monitor shows-none cannot be polled");
     assert_eq!(api.polls("x"), 0, "it was not let in");
     farspan.stop();
 }
@@ -544,21 +522,13 @@ fn an_api_elsewhere_is_asked_by_the_proxy_of_the_usual_variables() {
     eventually("the proxy is asked", SOON, || !lock(&asked).is_empty());
     let first = lock(&asked)[0].clone();
     assert!(first.contains("api.test:8080"), "{first}");
-    eventually("a word about it", SOON, || {
-        farspan
-            .stderr()
-            .contains("the API of monitor elsewhere cannot be polled")
-    });
+    farspan.await_log("the API of monitor elsewhere cannot be polled");
     assert_keeps_secrets(farspan);
     let count = lock(&asked).len();
     let call = call.env("NO_PROXY", "api.test");
     let farspan = it.rig.start_call(&call);
     it.rig.submit("w");
-    eventually("a word about it", SOON, || {
-        farspan
-            .stderr()
-            .contains("the API of monitor elsewhere cannot be polled")
-    });
+    farspan.await_log("the API of monitor elsewhere cannot be polled");
     assert_eq!(lock(&asked).len(), count);
     assert_keeps_secrets(farspan);
 }

@@ -136,9 +136,7 @@ fn events_that_wait_for_room_outlive_a_stop() {
     let farspan = rig.start_call(&call);
     ids.iter().for_each(|id| rig.submit(id));
     rig.redis.publish(CHANNEL, b"the last one");
-    eventually("all are heard", SOON, || {
-        farspan.stderr().contains("malformed start event")
-    });
+    farspan.await_log("malformed start event");
     watched.await_limit();
     let stderr = farspan.stop().stderr;
     let kept = format!("kept for the next start: {COUNT} workflows");

@@ -739,9 +739,7 @@ fn whoever_posts_to_one_that_stops_is_to_try_again() {
     assert_eq!(door.post(&[], r#"{"WorkflowId": "slow"}"#).status, 202);
     eventually("its poll is under way", SOON, || rig.api.polls("slow") == 1);
     farspan.signal("TERM");
-    eventually("it stops", SOON, || {
-        farspan.stderr().contains("waiting for")
-    });
+    farspan.await_log("waiting for");
     let answer = door.post(&[], r#"{"WorkflowId": "stray"}"#);
     assert_eq!(answer.status, 503);
     assert!(answer.head.contains("retry-after: "), "{answer:?}");
@@ -864,9 +862,7 @@ fn with_another_source_it_outlives_its_standard_input() {
     farspan.write(json!({ "WorkflowId": "piped" }).to_string());
     farspan.end_input();
     rig.trace("piped");
-    eventually("the end of the input", SOON, || {
-        farspan.stderr().contains("standard input has ended")
-    });
+    farspan.await_log("standard input has ended");
     assert_eq!(door.post(&[], r#"{"WorkflowId": "posted"}"#).status, 202);
     rig.trace("posted");
     farspan.stop();
@@ -874,9 +870,7 @@ fn with_another_source_it_outlives_its_standard_input() {
         .env("FARSPAN_REDIS_URL", rig.redis.url())
         .start();
     farspan.end_input();
-    eventually("the end of the input", SOON, || {
-        farspan.stderr().contains("standard input has ended")
-    });
+    farspan.await_log("standard input has ended");
     rig.redis.await_subscribers(CHANNEL, 1);
     rig.submit("published");
     rig.trace("published");

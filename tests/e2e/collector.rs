@@ -208,10 +208,7 @@ fn connections_that_are_reset_lose_nothing() {
     for id in &ids {
         rig.submit(id);
     }
-    eventually("a reset is told", SOON, || match farspan.stderr() {
-        log if log.contains("eset by peer") => Ok(()),
-        log => Err(log),
-    });
+    farspan.await_log("eset by peer");
     let before = rig.receiver.server.connections();
     eventually("it is tried again", SOON, || {
         rig.receiver.server.connections() > before

@@ -99,9 +99,10 @@ impl State {
         if let Some(fault) = self.poll_faults.pop() {
             return fault;
         }
-        match *polls > 1 && !self.held.contains(id) {
-            true => completed(id).reply(),
-            false => processing(id).reply(),
+        if *polls > 1 && !self.held.contains(id) {
+            completed(id).reply()
+        } else {
+            processing(id).reply()
         }
     }
 }
@@ -357,11 +358,7 @@ fn a_run_that_is_listed_and_announced_is_traced_once() {
     let farspan = call.start();
     rig.redis.await_subscribers("announced", 1);
     announce("event first");
-    eventually("it is heard of", SOON, || {
-        farspan
-            .stderr()
-            .contains("watching workflow \"event first\"")
-    });
+    farspan.await_log("watching workflow \"event first\"");
     list("event first", 1);
     list("list first", 1);
     eventually("it is found", SOON, || api.polls("list first") > 0);
@@ -659,9 +656,7 @@ fn a_reload_brings_the_list_new_credentials() {
     let call = call(&rig, &files, &monitor);
     let farspan = call.start();
     eventually("it is refused", SOON, || api.lists().len() == 1);
-    eventually("it has heard of it", SOON, || {
-        farspan.stderr().contains("unauthorized")
-    });
+    farspan.await_log("unauthorized");
     monitor["api"]["auth"]["token"] = json!("an0ther");
     let config = json!({ "monitors": [monitor] }).to_string();
     files.write("farspan.json", config);

@@ -339,35 +339,29 @@ impl Disk {
 
     /// A start with the disk full.
     fn call_full(&self, rig: &Rig) -> Call {
-        match self.mounted {
-            true => {
-                self.fill();
-                self.call(rig)
-            }
-            false => {
-                let limit = format!("--fsize={}:", self.size());
-                kept_in(rig, self.folder.path()).by(&[
-                    "prlimit",
-                    &limit,
-                    "env",
-                    "--ignore-signal=XFSZ",
-                ])
-            }
+        if self.mounted {
+            self.fill();
+            self.call(rig)
+        } else {
+            let limit = format!("--fsize={}:", self.size());
+            kept_in(rig, self.folder.path()).by(&["prlimit", &limit, "env", "--ignore-signal=XFSZ"])
         }
     }
 
     /// From now on nothing more goes in.
     fn fill_for(&self, farspan: &Farspan) {
-        match self.mounted {
-            true => self.fill(),
-            false => limit(farspan, &self.size().to_string()),
+        if self.mounted {
+            self.fill()
+        } else {
+            limit(farspan, &self.size().to_string())
         }
     }
 
     fn free_for(&self, farspan: &Farspan) {
-        match self.mounted {
-            true => self.free(),
-            false => limit(farspan, "unlimited"),
+        if self.mounted {
+            self.free()
+        } else {
+            limit(farspan, "unlimited")
         }
     }
 
@@ -435,9 +429,7 @@ fn large_events(rig: &Rig) -> Vec<(String, String)> {
 /// Neither polls nor exports go on, once nothing at all goes into the file any more.
 #[track_caller]
 fn assert_all_waits(rig: &Rig, farspan: &Farspan, clockwork: &str) {
-    eventually("the trouble is told", SOON, || {
-        farspan.stderr().contains("the state cannot be written")
-    });
+    farspan.await_log("the state cannot be written");
     eventually("polls and exports wait", SOON, || {
         let done = || (rig.api.polls(clockwork), rig.receiver.exports().len());
         let before = done();
@@ -532,9 +524,7 @@ fn with_a_full_state_the_events_wait_in_their_stream() {
         let event = json!({ "WorkflowId": id, "attributes": attributes });
         rig.redis.add(STREAM, &event.to_string());
     }
-    eventually("the state is full", SOON, || {
-        farspan.stderr().contains("the state is full")
-    });
+    farspan.await_log("the state is full");
     let watched = || ids.iter().filter(|id| rig.api.polls(id) > 0).count();
     eventually("what fits is polled", SOON, || watched() >= 20);
     await_commits(&rig, "w0");

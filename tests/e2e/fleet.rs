@@ -45,9 +45,10 @@ fn script(rig: &Rig, id: &str, lasts: Duration) {
     rig.api.decide(id, move |_, _| {
         let now = wall_ns();
         let first = *first.get_or_insert(now);
-        match u128::from(now - first) < lasts.as_nanos() {
-            true => processing(&name).reply(),
-            false => completed(&name).reply(),
+        if u128::from(now - first) < lasts.as_nanos() {
+            processing(&name).reply()
+        } else {
+            completed(&name).reply()
         }
     });
 }
@@ -283,11 +284,7 @@ fn two_of_one_name_do_not_fight() {
     rig.submit("w");
     eventually("it is watched", SOON, || rig.api.polls("w") > 1);
     let newer = call(&rig, "same").start();
-    eventually("the older one says so", SOON, || {
-        older
-            .stderr()
-            .contains("give each its own FARSPAN_INSTANCE")
-    });
+    older.await_log("give each its own FARSPAN_INSTANCE");
     rig.api.script("w", [completed("w").reply()]);
     rig.trace("w");
     newer.stop();
@@ -357,9 +354,7 @@ fn one_that_starts_before_its_redis_waits_for_it() {
     rig.redis.stop();
     rig.api.script("w", short_story("w"));
     let farspan = call(&rig, "a").env("FARSPAN_REDIS_STREAM", STREAM).start();
-    eventually("it says so", SOON, || {
-        farspan.stderr().contains("the state cannot be written")
-    });
+    farspan.await_log("the state cannot be written");
     rig.redis.resume();
     rig.redis.add(STREAM, &event("w"));
     rig.trace("w");
@@ -523,9 +518,10 @@ fn the_survivors_share_what_the_dead_had() {
     doomed.kill();
     let shared = eventually("they are shared out", LEASE * 4 / 3 + SLACK, || {
         let owned = owned(&rig);
-        match owned.contains_key("doomed") {
-            true => Err(format!("{owned:?}")),
-            false => Ok(owned),
+        if owned.contains_key("doomed") {
+            Err(format!("{owned:?}"))
+        } else {
+            Ok(owned)
         }
     });
     let mut counts: Vec<usize> = shared.into_values().collect();
@@ -709,9 +705,7 @@ fn cut_off_from_redis_it_is_silent_after_its_lease_and_refused_when_it_is_back()
         cut.stderr().contains("workflows are with other instances")
             || cut.stderr().contains(" are done")
     });
-    eventually("it goes on", SOON, || {
-        cut.stderr().contains("the state can be written again")
-    });
+    cut.await_log("the state can be written again");
     await_nothing_pending(&rig);
     await_nothing_stored(&rig);
     let after = (rig.receiver.exports().len(), polls(&rig, "cut").len());
@@ -756,9 +750,7 @@ fn cut_off_from_the_collector_alone_it_keeps_its_runs() {
         .env("FARSPAN_REDIS_STREAM", STREAM)
         .start();
     rig.redis.await_subscribers(CHANNEL, 2);
-    eventually("it says so", SOON, || {
-        cut.stderr().contains("the collector accepts no spans")
-    });
+    cut.await_log("the collector accepts no spans");
     let taken = within(LEASE * 2, || {
         !rig.receiver.exports().is_empty() || owned(&rig)["steady"] > 0
     });

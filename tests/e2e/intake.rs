@@ -362,9 +362,10 @@ fn a_redis_that_is_down_at_the_start_is_waited_for() {
     rig.api.script("first", short_story("first"));
     let mut farspan = rig.call().start();
     eventually("it says that Redis is down", SOON, || {
-        match farspan.stderr().to_lowercase().contains("redis") {
-            true => Ok(()),
-            false => Err(farspan.stderr()),
+        if farspan.stderr().to_lowercase().contains("redis") {
+            Ok(())
+        } else {
+            Err(farspan.stderr())
         }
     });
     assert!(farspan.is_running());
@@ -436,9 +437,10 @@ fn slow_way_to(port: &str) -> u16 {
                 let mut bytes = [0; 4096];
                 while let Ok(count @ 1..) = from_server.read(&mut bytes) {
                     let said = &bytes[..count];
-                    let third = match said.windows(8).any(|w| w == b"Workflow") {
-                        true => count / 3,
-                        false => count,
+                    let third = if said.windows(8).any(|w| w == b"Workflow") {
+                        count / 3
+                    } else {
+                        count
                     };
                     for piece in said.chunks(third) {
                         if third < count {

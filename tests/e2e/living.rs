@@ -450,9 +450,7 @@ fn hangups_in_a_row_end_well() {
     it.files
         .write("farspan.json", r#"{"poll": {"interval": "70ms"}}"#);
     farspan.signal("HUP");
-    eventually("the last one counts", SOON, || {
-        farspan.stderr().contains("(poll.interval): '70ms'")
-    });
+    farspan.await_log("(poll.interval): '70ms'");
     farspan.stop();
 }
 

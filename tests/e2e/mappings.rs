@@ -215,10 +215,7 @@ fn a_status_that_is_nowhere_is_said() {
     let farspan = it.start();
     it.rig.submit("w");
     let said = "/state leads nowhere; the answer has id, phase, stages (workflow.status)";
-    eventually(said, SOON, || match farspan.stderr() {
-        log if log.contains(said) => Ok(()),
-        log => Err(log),
-    });
+    farspan.await_log(said);
     api.await_polls();
     api.say(json!({"state": "success", "start": BEGUN, "end": ENDED, "stages": []}));
     it.spans("w");

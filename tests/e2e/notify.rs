@@ -308,9 +308,10 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
         if event["WorkflowId"] == "bad" {
             return Answer::new(422).body("text/plain", "no such desk").into();
         }
-        match answers.is_empty() {
-            true => Answer::new(200).into(),
-            false => answers.remove(0).into(),
+        if answers.is_empty() {
+            Answer::new(200).into()
+        } else {
+            answers.remove(0).into()
         }
     });
     let monitored = monitored(json!({ "url": server.url() }));
@@ -372,9 +373,7 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
         rig.submit(id);
         monitored.spans(id);
     }
-    eventually("nobody takes it", SOON, || {
-        farspan.stderr().contains("accepts nothing")
-    });
+    farspan.await_log("accepts nothing");
     farspan.kill();
     // What nobody takes is kept by a stop too.
     let farspan = monitored.start();
@@ -406,9 +405,12 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
 fn an_event_whose_answer_was_lost_is_told_again_with_the_same_bytes() {
     let server = {
         let first = Mutex::new(true);
-        Server::start(move |_| match std::mem::take(&mut *first.lock().unwrap()) {
-            true => Reply::Close,
-            false => Answer::new(200).into(),
+        Server::start(move |_| {
+            if std::mem::take(&mut *first.lock().unwrap()) {
+                Reply::Close
+            } else {
+                Answer::new(200).into()
+            }
         })
     };
     let monitored = monitored(json!({ "url": server.url() }));
@@ -464,14 +466,10 @@ fn an_entry_is_acknowledged_when_somebody_was_told_of_its_end() {
     let rig = &monitored.rig;
     rig.api.script("w", short_story("w"));
     let farspan = monitored.start();
-    eventually("it reads the stream", SOON, || {
-        farspan.stderr().contains("reading stream")
-    });
+    farspan.await_log("reading stream");
     rig.redis.add("starts", r#"{"WorkflowId": "w"}"#);
     monitored.spans("w");
-    eventually("nobody takes it", SOON, || {
-        farspan.stderr().contains("accepts nothing")
-    });
+    farspan.await_log("accepts nothing");
     assert_eq!(rig.redis.pending("starts"), 1);
     server.resume();
     await_told(&server, 1);

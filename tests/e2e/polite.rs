@@ -44,9 +44,10 @@ fn what_has_not_changed_is_not_sent_again() {
         rig.api.decide(header, move |poll, request| {
             let version = (poll / POLLS_EACH).min(2);
             let (body, tag) = (&bodies[version], versions[version]);
-            match request.header(asked_with) == Some(tag) {
-                true => Answer::new(304).header(header, tag).into(),
-                false => json_answer(&body.json()).header(header, tag).into(),
+            if request.header(asked_with) == Some(tag) {
+                Answer::new(304).header(header, tag).into()
+            } else {
+                json_answer(&body.json()).header(header, tag).into()
             }
         });
     }
@@ -383,9 +384,10 @@ fn a_host_that_asks_one_monitor_for_peace_has_it_from_all() {
                     *throttle = false;
                     asked.clear();
                     asked.push(("throttled".to_owned(), wall_ns()));
-                    let retry_after = match is_date {
-                        true => in_http_date(3),
-                        false => "2".to_owned(),
+                    let retry_after = if is_date {
+                        in_http_date(3)
+                    } else {
+                        "2".to_owned()
                     };
                     return Answer::new(429).header("Retry-After", &retry_after).into();
                 }

@@ -647,9 +647,10 @@ fn the_page_about_your_own_api_is_true_to_the_letter() {
         for step in text.split("$ ").skip(1) {
             let (command, told) = step.split_once('\n').unwrap();
             // Who asks for an address by name waits for callers.
-            let listen = match command.contains("--events -") {
-                true => "none",
-                false => &admin,
+            let listen = if command.contains("--events -") {
+                "none"
+            } else {
+                &admin
             };
             let done = std::process::Command::new("timeout")
                 .args(["30", "sh", "-c", &format!("exec 2>&1; {command}")])

@@ -193,9 +193,12 @@ fn nonsense_in_a_standard_variable_is_warned_of_and_ignored() {
         "OTEL_TRACES_SAMPLER",
         "OTEL_EXPORTER_OTLP_TIMEOUT",
     ] {
-        eventually("a warning", SOON, || match farspan.stderr().contains(key) {
-            true => Ok(()),
-            false => Err(format!("{key} not in {}", farspan.stderr())),
+        eventually("a warning", SOON, || {
+            if farspan.stderr().contains(key) {
+                Ok(())
+            } else {
+                Err(format!("{key} not in {}", farspan.stderr()))
+            }
         });
     }
 }

@@ -153,9 +153,7 @@ fn an_event_for_no_monitor_is_malformed_and_said() {
     assert_eq!(reasons(STREAM), [r#"there is no monitor "nobody""#]);
     let parts = r#"WorkflowId is not made of the parts that the monitor's "id" names"#;
     assert_eq!(reasons(BATCH_STREAM), [parts, parts]);
-    eventually("the one on the channel is said", SOON, || {
-        farspan.stderr().contains("ignored: no WorkflowId")
-    });
+    farspan.await_log("ignored: no WorkflowId");
     farspan.stop();
 }
 

@@ -434,9 +434,12 @@ fn a_workflow_that_the_api_does_not_know_for_a_minute_is_given_up() {
     rig.api.script("never", [status(404)]);
     rig.api.decide("late", {
         let first = wall_ns();
-        move |_, _| match wall_ns() - first < 50 * SECOND_NS {
-            true => status(404),
-            false => completed("late").reply(),
+        move |_, _| {
+            if wall_ns() - first < 50 * SECOND_NS {
+                status(404)
+            } else {
+                completed("late").reply()
+            }
         }
     });
     let gone = [processing("gone").reply(), status(404)];

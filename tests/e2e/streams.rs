@@ -35,9 +35,7 @@ fn await_pending(rig: &Rig, count: usize) {
 #[track_caller]
 fn await_group(rig: &Rig, farspan: &Farspan) {
     let _ = rig;
-    eventually("it reads the stream", SOON, || {
-        farspan.stderr().contains("reading stream")
-    });
+    farspan.await_log("reading stream");
 }
 
 /// A state directory that goes with the test.

@@ -46,9 +46,10 @@ fn a_certificate_that_nobody_vouches_for_is_refused_and_said() {
     rig.submit("secret");
     eventually("a word about the certificate", SOON, || {
         let log = farspan.stderr();
-        match log.contains("trouble (tls)") && log.contains("invalid peer certificate") {
-            true => Ok(()),
-            false => Err(log),
+        if log.contains("trouble (tls)") && log.contains("invalid peer certificate") {
+            Ok(())
+        } else {
+            Err(log)
         }
     });
     assert_eq!(rig.api.polls("secret"), 0, "nothing was asked");
@@ -155,10 +156,7 @@ fn a_redis_that_nobody_vouches_for_hears_nothing() {
                     let log = farspan.stderr();
                     let mut lines = log.lines().filter(|line| line.contains(who));
                     let told = |line: &str| line.contains(said) && line.contains("SSL_CERT_FILE");
-                    match lines.any(told) {
-                        true => Ok(()),
-                        false => Err(log),
-                    }
+                    if lines.any(told) { Ok(()) } else { Err(log) }
                 });
             }
             assert!(farspan.is_running(), "it waits for better times");

@@ -239,10 +239,7 @@ fn what_cannot_be_told_beside_what_can() {
         (&["bad"], 1, "0 succeeded, 1 failed, 0 could not be told"),
     ];
     for (ids, code, said) in cases {
-        let timeout = match ids.contains(&"endless") {
-            true => "2s",
-            false => "1h",
-        };
+        let timeout = if ids.contains(&"endless") { "2s" } else { "1h" };
         let ended = trace(&api, &[ids, &["--patience", "1s"]].concat())
             .env("FARSPAN_POLL_TIMEOUT", timeout)
             .output();

@@ -102,18 +102,20 @@ impl Call {
         let mut child = command
             .envs(&self.environment)
             .current_dir(std::env::temp_dir())
-            .stdin(match self.has_stdin {
-                true => Stdio::piped(),
-                false => Stdio::null(),
+            .stdin(if self.has_stdin {
+                Stdio::piped()
+            } else {
+                Stdio::null()
             })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", words[0]));
         let pipe = child.stdout.take().expect("piped");
-        let (stdout, unread) = match self.reads_stdout {
-            true => (Output::read(pipe), None),
-            false => (Output::read(std::io::empty()), Some(pipe)),
+        let (stdout, unread) = if self.reads_stdout {
+            (Output::read(pipe), None)
+        } else {
+            (Output::read(std::io::empty()), Some(pipe))
         };
         let stderr = Output::read(child.stderr.take().expect("piped"));
         let stdin = child.stdin.take();
@@ -147,6 +149,19 @@ pub struct Farspan {
 impl Farspan {
     pub fn stdout(&self) -> String {
         self.stdout.text()
+    }
+
+    /// Waits until the log has these words; the failure shows the log.
+    #[track_caller]
+    pub fn await_log(&self, words: &str) {
+        eventually(words, SOON, || {
+            let log = self.stderr();
+            if log.contains(words) {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        });
     }
 
     pub fn stderr(&self) -> String {

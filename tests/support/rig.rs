@@ -73,9 +73,10 @@ impl Rig {
     pub fn trace_within(&self, id: &str, timeout: Duration) -> Trace {
         eventually(&format!("the trace of {id}"), timeout, || {
             let polls = self.api.polls(id);
-            match self.receiver.has_root(id) {
-                true => Ok(()),
-                false => Err(format!("no root yet, {polls} polls")),
+            if self.receiver.has_root(id) {
+                Ok(())
+            } else {
+                Err(format!("no root yet, {polls} polls"))
             }
         });
         let spans = self.receiver.spans();

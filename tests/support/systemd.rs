@@ -78,9 +78,10 @@ impl ServiceManager {
         eventually(&format!("a STATUS with {part:?}"), SOON, || {
             let heard = self.heard();
             let is_it = |text: &String| text.starts_with("STATUS=") && text.contains(part);
-            match heard.iter().any(is_it) {
-                true => Ok(()),
-                false => Err(format!("{heard:?}")),
+            if heard.iter().any(is_it) {
+                Ok(())
+            } else {
+                Err(format!("{heard:?}"))
             }
         });
     }
