@@ -46,7 +46,7 @@ fn a_certificate_that_nobody_vouches_for_is_refused_and_said() {
     rig.submit("secret");
     eventually("a word about the certificate", SOON, || {
         let log = farspan.stderr();
-        if log.contains("trouble (tls)") && log.contains("invalid peer certificate") {
+        if log.contains("cannot be polled (tls)") && log.contains("invalid peer certificate") {
             Ok(())
         } else {
             Err(log)
