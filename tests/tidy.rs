@@ -1,6 +1,9 @@
 //! The house's rules, as far as clippy does not know them.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "tidy/documents.rs"]
+mod documents;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
