@@ -1,12 +1,12 @@
-//! The link to Redis: what everybody who talks to it has in common.
+//! What all users of Redis have in common: connecting, checking the version, reading answers, explaining errors.
 
 use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, Value};
 use std::time::Duration;
 
-/// A connection whose every answer has to come within `patience`.
+/// Connects. Each read from the connection waits for `patience` at most.
 ///
 /// # Errors
-/// Redis cannot be reached, or does not let us in.
+/// Redis cannot be reached, or refuses the password.
 pub fn connect(client: &Client, patience: Duration) -> RedisResult<Connection> {
     let connection = client.get_connection_with_timeout(patience)?;
     connection.set_read_timeout(Some(patience))?;
@@ -14,14 +14,14 @@ pub fn connect(client: &Client, patience: Duration) -> RedisResult<Connection> {
     Ok(connection)
 }
 
-/// The oldest Redis that has all that a stream and a fleet need: XAUTOCLAIM and XTRIM ... MINID.
+/// The oldest version that has what a stream and a fleet need: XAUTOCLAIM and XTRIM ... MINID.
 const VERSION_MIN: (u32, u32) = (6, 2);
 const TOO_OLD: &str = "Redis is too old";
 
-/// The version of the Redis at the other end, if it tells.
+/// The version of the Redis that we are connected to. `None`: it does not say.
 ///
 /// # Errors
-/// It does not answer at all.
+/// Redis does not answer.
 pub fn version(connection: &mut Connection) -> RedisResult<Option<String>> {
     match redis::cmd("INFO").arg("server").query::<String>(connection) {
         Ok(info) => {
@@ -29,16 +29,17 @@ pub fn version(connection: &mut Connection) -> RedisResult<Option<String>> {
             let version = lines.find_map(|line| line.strip_prefix("redis_version:"));
             Ok(version.map(|version| version.trim().to_owned()))
         }
-        // An ACL may forbid to ask, and not everything that speaks the protocol has a version.
+        // An ACL may forbid the question, and a server that speaks Redis's protocol may have no version.
         Err(error) if error.code().is_some() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Fails if the Redis at the other end is known to be too old for a stream and a fleet. Answers with its version.
+/// Checks that Redis is recent enough for a stream and a fleet, and returns its version. A Redis that does not say its version
+/// passes.
 ///
 /// # Errors
-/// It is, or does not answer.
+/// Redis is too old, or does not answer.
 pub fn require_version(connection: &mut Connection) -> RedisResult<Option<String>> {
     let found = version(connection)?;
     let is_old = found.as_deref().and_then(major_and_minor);
@@ -54,7 +55,7 @@ pub fn require_version(connection: &mut Connection) -> RedisResult<Option<String
     }
 }
 
-/// Whether that is why.
+/// Whether the error says that Redis is too old.
 pub fn is_too_old(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Client && error.to_string().starts_with(TOO_OLD)
 }
@@ -64,21 +65,21 @@ fn major_and_minor(version: &str) -> Option<(u32, u32)> {
     Some((parts.next()??, parts.next()??))
 }
 
-/// Hands a script to Redis, and answers with the name that `EVALSHA` knows it by.
+/// Loads a script into Redis, and returns the digest that `EVALSHA` calls it by.
 ///
 /// # Errors
-/// As any command.
+/// Redis does not answer, or refuses the script.
 pub fn load_script(connection: &mut Connection, text: &str) -> RedisResult<String> {
     redis::cmd("SCRIPT").arg("LOAD").arg(text).query(connection)
 }
 
-/// An error with what can be done about it.
+/// The error in words, with what an operator can do about it.
 pub fn told(error: &RedisError) -> String {
     if let Some(words) = error.detail().filter(|_| is_too_old(error)) {
         return words.to_owned();
     }
     if error.is_timeout() {
-        // The system's words for it are about a resource.
+        // The operating system's words ("resource temporarily unavailable") say nothing about Redis.
         return "no answer in time".to_owned();
     }
     let remedy = match error.code() {
@@ -96,23 +97,23 @@ pub fn told(error: &RedisError) -> String {
     format!("{error} ({remedy})")
 }
 
-/// Whether trying again cannot help before somebody changes something.
+/// Whether Redis refuses us (password, ACL): every further try fails until an operator changes something.
 pub fn is_refusal(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
 }
 
-/// The elements of an array; of anything else, none.
+/// The elements of an array or of a set, the keys and values of a map. Of any other answer: none.
 pub fn elements(value: Value) -> Vec<Value> {
     match value {
         Value::Array(elements) | Value::Set(elements) => elements,
-        // RESP3 has maps where RESP2 has keys and values by turns.
+        // RESP3 answers with a map where RESP2 answers with an array of keys and values.
         Value::Map(pairs) => pairs.into_iter().flat_map(|(k, v)| [k, v]).collect(),
         _ => Vec::new(),
     }
 }
 
-/// The bytes of a string; of anything else, `None`.
+/// The bytes of a string. Of any other answer: `None`.
 pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -121,7 +122,7 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// The same as text.
+/// The text of a string. Of any other answer, and of bytes that are not UTF-8: `None`.
 pub fn text(value: Value) -> Option<String> {
     String::from_utf8(bytes(value)?).ok()
 }

@@ -1,4 +1,4 @@
-//! What is wrong with events, in the log: a thousand bad events are a thousand counts and one line.
+//! Malformed events in the log: each kind is counted, and logged at most once a minute.
 
 use super::message::{Malformed, Message};
 use crate::core::time::Mono;
@@ -6,11 +6,11 @@ use crate::os::clock;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// When each kind of mistake was logged last, and how many came. The kinds are few.
+/// When each kind of mistake was logged last, and how often it occurred. There are few kinds.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes(HashMap<&'static str, (Mono, u64)>);
 
-/// Each kind is logged so often at most.
+/// The shortest time between two log lines of one kind.
 const EVERY: Duration = Duration::from_secs(60);
 
 impl Mistakes {
@@ -25,7 +25,7 @@ impl Mistakes {
         }
     }
 
-    /// `mistake`: which event, and what became of it.
+    /// Counts a mistake of this kind. `mistake` says which event it is and what becomes of it.
     pub(super) fn note(&mut self, kind: &'static str, mistake: impl Fn() -> String) {
         let now = clock::now().mono;
         let mut is_first = false;

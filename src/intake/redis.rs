@@ -1,7 +1,7 @@
 //! Start events from Redis pub/sub channels, all over one connection.
 //!
-//! Pub/sub keeps nothing: an event that is published while nobody listens is gone. So the connection is watched with a
-//! ping, made anew as soon as it fails, and every gap is logged with its length.
+//! Pub/sub keeps nothing: an event that is published while no subscriber is connected is lost. So the connection is checked
+//! with a ping, replaced as soon as it fails, and each gap is logged with its length.
 
 use super::message;
 use super::mistakes::Mistakes;
@@ -26,15 +26,15 @@ pub struct Subscription {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// So long nothing may be heard before a ping asks whether the server is still there.
+/// After so long without a message a ping checks the connection.
 const QUIET_MAX: Duration = Duration::from_secs(15);
-/// A read can be ended by nothing but its timeout, so this is how soon a stop is heard.
+/// Only its timeout ends a read, so this is how soon a stop is noticed.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 const RECONNECT_BASE: Duration = Duration::from_millis(200);
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// Listens until `stopped` disconnects or the channel of events is closed. The thread is not joined: nobody needs to
-/// wait for its read to end.
+/// Listens until `stopped` disconnects or the channel of events is closed. The thread is not joined: a stop does not wait for
+/// its read to end.
 ///
 /// # Errors
 /// A text that says what is wrong with the URL, or that there is no thread to be had.
@@ -69,9 +69,9 @@ struct Listener {
 
 /// Why a subscription has ended.
 enum Ended {
-    /// Nobody takes events any more.
+    /// The loop takes no more events.
     Closed,
-    /// Redis or the way to it.
+    /// The connection to Redis failed.
     Lost(RedisError),
 }
 
@@ -150,7 +150,7 @@ impl Listener {
                     }
                     if clock::now().mono.since(heard) >= QUIET_MAX {
                         pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-                        // Without an answer nobody knows since when the connection was dead.
+                        // Without an answer the connection may have been dead since the last message.
                         *deaf_since = Some(heard);
                         let _: redis::Value = pubsub.ping()?;
                         *deaf_since = None;
@@ -163,7 +163,7 @@ impl Listener {
             heard = clock::now().mono;
             let mut channels = self.subscription.channels.iter();
             let channel = channels.find(|(name, _)| *name == message.get_channel_name());
-            // Nobody sends what was not subscribed to.
+            // Redis sends no messages of other channels.
             let Some((_, reading)) = channel else {
                 continue;
             };
@@ -185,8 +185,8 @@ fn is_over(stopped: &Receiver<Infallible>) -> bool {
     stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
-/// Connects once and asks for a ping, for `farspan check`. `keeps`: whether Redis is to keep a stream or a fleet's state,
-/// for which not every version will do.
+/// Connects once and sends a ping, for `farspan check`. Returns the address and the version. `keeps`: whether Redis is to keep
+/// a stream or a fleet's state, which an old version cannot.
 ///
 /// # Errors
 /// What went wrong, without the password.
@@ -196,9 +196,10 @@ pub fn ping(url: &str, keeps: bool) -> Result<String, String> {
     let pong = || -> RedisResult<Option<String>> {
         let mut connection = redis_client::connect(&client, CONNECT_TIMEOUT)?;
         let _: redis::Value = redis::cmd("PING").query(&mut connection)?;
-        match keeps {
-            true => redis_client::require_version(&mut connection),
-            false => redis_client::version(&mut connection),
+        if keeps {
+            redis_client::require_version(&mut connection)
+        } else {
+            redis_client::version(&mut connection)
         }
     };
     match pong() {

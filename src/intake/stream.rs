@@ -109,7 +109,7 @@ pub fn listen(
     let client = Client::open(stream.url.as_str()).map_err(|e| redis_client::told(&e))?;
     let (ended, listening) = bounded(0);
     let trims = stream.length_max.is_some();
-    let mut reader = Reader {
+    let mut reader = StreamReader {
         place: client.get_connection_info().addr().to_string(),
         client,
         entries: Entries::new(stream.lease, trims, clock::now().mono),
@@ -129,7 +129,7 @@ pub fn listen(
         .map_err(|e| format!("cannot start the reader of the Redis stream: {e}"))
 }
 
-struct Reader {
+struct StreamReader {
     client: Client,
     /// Host and port, for the log.
     place: String,
@@ -161,7 +161,7 @@ struct Entry {
     fields: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
-impl Reader {
+impl StreamReader {
     fn run(&mut self) {
         let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
         let mut failures = 0;

@@ -1,14 +1,14 @@
 //! The protocol of one incarnation with the fleet's Redis: which call is next, and what an answer means.
 //!
 //! ```text
-//! commit begins ──▶ Connect ──▶ Register ──▶ rewrite ──▶ OwnRuns, Read ─┐
-//!        │        (if there is no        (Commit calls with everything) │
-//!        │         connection)                                          ▼
+//! commit begins ──▶ Connect ──▶ Register ──▶ OwnRuns, Read ──▶ rewrite ──────────┐
+//!        │        (if there is no                       (Commit calls with       │
+//!        │         connection)                           everything)             ▼
 //!        └─ everything owned is written: Commit calls with the changes ─▶ takeover, if due ──▶ done
 //! ```
 //!
 //! One call is under way at a time. A commit that finds its lease lapsed begins once more with `Register`. After a commit
-//! that failed, everything that is owned is written again, because nobody knows what Redis has: this is the *rewrite*.
+//! that failed, everything that is owned is written again, because what Redis has is not known: this is the *rewrite*.
 //!
 //! Pure: no clock, no I/O, no log. In scope: lease, connection numbers, owned runs, rewrite, takeover, fencing. Out of
 //! scope: how a call is made (`redis.rs`), when a commit begins (the loop).
@@ -87,6 +87,7 @@ pub struct Protocol {
     has_registered: bool,
     /// Whether everything that is owned has been written since the last failure.
     is_complete: bool,
+    /// Runs that are ours, or that a call without an answer was to make ours.
     owned: HashSet<RunKey>,
     /// When the last call that has renewed the lease was sent.
     renewed: Option<Now>,
@@ -114,10 +115,10 @@ struct CommitUnderWay {
 enum CommitStep {
     Begin,
     Register,
-    BeginRewrite,
-    Write(Writing),
     OwnRuns,
     Read(Vec<RunKey>),
+    BeginRewrite,
+    Write(Writing),
     TakeOver(Round),
     Done,
     Failed(CommitFailure),
@@ -127,8 +128,6 @@ enum CommitStep {
 #[derive(Debug)]
 struct Sent {
     at: Now,
-    /// The runs that it writes.
-    writes: Vec<RunKey>,
     /// What it claims.
     share: Option<Share>,
 }
@@ -259,7 +258,9 @@ impl Protocol {
                     return self.send(commit, FleetCommand::Register { replaces }, now);
                 }
                 CommitStep::BeginRewrite => {
-                    commit.step = CommitStep::Write(self.rewrite(&commit.changes, view, now));
+                    let claimed = &commit.claimed;
+                    let writing = self.rewrite(&commit.changes, claimed, view, now);
+                    commit.step = CommitStep::Write(writing);
                 }
                 CommitStep::Write(writing) => {
                     let writes = self.next_writes(writing);
@@ -267,19 +268,16 @@ impl Protocol {
                         commit.step = self.after_write(now);
                         continue;
                     }
-                    let runs = writes.iter().map(|write| write.run).collect();
-                    let next = self.send(commit, FleetCommand::Commit(writes), now);
-                    if let Some(sent) = &mut commit.sent {
-                        sent.writes = runs;
-                    }
-                    return next;
+                    // Without an answer they may be ours too.
+                    self.owned.extend(writes.iter().map(|write| write.run));
+                    return self.send(commit, FleetCommand::Commit(writes), now);
                 }
                 CommitStep::OwnRuns => return self.send(commit, FleetCommand::OwnRuns, now),
                 CommitStep::Read(runs) => {
                     let count = runs.len().min(self.settings.runs_per_call);
                     let some: Vec<RunKey> = runs.drain(..count).collect();
                     if some.is_empty() {
-                        commit.step = self.take_over_if_due(now);
+                        commit.step = CommitStep::BeginRewrite;
                         continue;
                     }
                     return self.send(commit, FleetCommand::Read(some), now);
@@ -315,11 +313,7 @@ impl Protocol {
     }
 
     fn send(&self, commit: &mut CommitUnderWay, command: FleetCommand, at: Now) -> Next {
-        commit.sent = Some(Sent {
-            at,
-            writes: Vec::new(),
-            share: None,
-        });
+        commit.sent = Some(Sent { at, share: None });
         Next::Call(self.call(command))
     }
 
@@ -336,7 +330,16 @@ impl Protocol {
 
     /// Everything that is owned, to be written in place of whatever Redis has. Redis may have been restarted from an old
     /// copy or from none, and other instances may have taken runs of ours.
-    fn rewrite(&self, changes: &[Change], view: &View<'_>, now: Now) -> Writing {
+    ///
+    /// `claimed`: runs that an earlier claim took although its answer was lost. The core may have begun such a run since.
+    /// What is stored of it counts: the core is refused its own, and goes on with that.
+    fn rewrite(
+        &mut self,
+        changes: &[Change],
+        claimed: &[RunKey],
+        view: &View<'_>,
+        now: Now,
+    ) -> Writing {
         let mut runs = by_run(&(view.everything)());
         for run in by_run(changes).into_keys() {
             // A run of which nothing is left has been delivered.
@@ -345,6 +348,11 @@ impl Protocol {
             }
         }
         self.leave_out_refused(&mut runs);
+        for run in claimed {
+            if runs.remove(run).is_some_and(|it| sets_something(&it)) {
+                self.refused.push((*run, Refusal::Elsewhere));
+            }
+        }
         let silent = self.complete_until.map(|since| silence(since, now));
         let is_late = silent.is_some_and(|silent| silent >= self.settings.done_kept);
         Writing {
@@ -389,15 +397,10 @@ impl Protocol {
     }
 
     fn after_write(&mut self, now: Now) -> CommitStep {
-        if self.is_complete {
-            return self.take_over_if_due(now);
+        if !self.is_complete {
+            self.is_complete = true;
+            self.complete_until = self.renewed;
         }
-        self.is_complete = true;
-        self.complete_until = self.renewed;
-        CommitStep::OwnRuns
-    }
-
-    fn take_over_if_due(&self, now: Now) -> CommitStep {
         if now.mono >= self.takeover.due() {
             CommitStep::TakeOver(Round::default())
         } else {
@@ -421,11 +424,10 @@ impl Protocol {
             (FleetReply::Registered(true), _) => {
                 self.has_registered = true;
                 self.renew(sent.at);
-                commit.step = CommitStep::BeginRewrite;
+                commit.step = CommitStep::OwnRuns;
             }
             (FleetReply::Committed(verdicts), _) => {
                 self.renew(sent.at);
-                self.owned.extend(sent.writes);
                 self.take_verdicts(verdicts)?;
             }
             (FleetReply::OwnRuns(mut runs), _) => {

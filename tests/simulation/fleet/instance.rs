@@ -17,13 +17,15 @@ use farspan::core::time::{Mono, Now};
 use farspan::core::turn::{Step, StoreTerms, Turn, TurnPolicy};
 use farspan::core::{Action, Change, Core, Input, Note, Outgoing, Poll, Settings, limits};
 use farspan::store::View;
-use farspan::store::fleet::CommitFailure;
+use farspan::store::fleet::{CallError, CommitFailure, FleetCall, FleetReply, Next};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What an instance has done that others notice, in its order.
 pub enum Effect {
+    /// A call of the fleet's protocol is sent.
+    Call(FleetCall),
     Poll(Poll),
     Send(Batch),
     Finished(Box<Span>),
@@ -53,6 +55,9 @@ pub struct Known {
     pub done: BTreeSet<RunKey>,
 }
 
+/// What a call of the fleet's protocol brought.
+pub type Answer = Result<FleetReply, CallError>;
+
 pub struct Instance {
     pub core: Core,
     pub member: Member,
@@ -76,6 +81,7 @@ pub struct Instance {
     pub late: Vec<Late>,
     /// What came while it was asleep.
     pub deferred: Vec<Input>,
+    pub deferred_answer: Option<Answer>,
     /// Strikes at its point.
     pub armed: Option<CrashPoint>,
     /// Which has struck.
@@ -136,6 +142,7 @@ impl Instance {
             gives_up: None,
             late: Vec::new(),
             deferred: Vec::new(),
+            deferred_answer: None,
             armed: None,
             struck: None,
             stops_at: None,
@@ -173,7 +180,7 @@ impl Instance {
         self.core.watched() == 0
             && self.core.spans_waiting() + self.core.notifications_waiting() == 0
             && self.events.is_empty()
-            && self.turn.is_done()
+            && self.turn.unstored().next().is_none()
             && self.member.protocol.owned() == 0
             && reader.is_none_or(|reader| reader.entries.held() + reader.entries.released() == 0)
     }
@@ -182,8 +189,8 @@ impl Instance {
     pub fn has_stopped(&self, at: u64) -> bool {
         let undelivered = self.core.spans_waiting() + self.core.notifications_waiting();
         let left = self.core.polls_in_flight() + undelivered + self.turn.unstored().count();
-        self.stops_at
-            .is_some_and(|latest| left == 0 || at >= latest)
+        let is_left = left > 0 || self.turn.is_committing();
+        self.stops_at.is_some_and(|latest| !is_left || at >= latest)
     }
 
     pub fn has_stored_all(&self) -> bool {
@@ -284,7 +291,7 @@ impl Instance {
             match action {
                 Action::Poll(poll) => around.effects.push(Effect::Poll(poll)),
                 Action::Finished(span) => around.effects.push(Effect::Finished(span)),
-                Action::List(monitor) => panic!("nobody lists for {monitor}"),
+                Action::List(monitor) => panic!("monitor {monitor} has no discovery"),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Note(note) => around.effects.push(Effect::Note(note)),
             }
@@ -297,13 +304,14 @@ impl Instance {
             self.turn.hurry();
         }
         loop {
+            self.go_on(around);
             let now = self.clock(around.at);
             let terms = StoreTerms {
                 due: Some(self.member.protocol.next_deadline()),
                 may_export: self.member.protocol.may_export(now),
             };
             match self.turn.next(&mut self.core, terms, now) {
-                Step::Commit(changes) => self.commit(changes, around),
+                Step::Commit(changes) => self.commit(changes),
                 Step::Leave(outgoing) => self.send(outgoing, around),
                 Step::Report(_) => {}
                 Step::Wait(until) => {
@@ -323,7 +331,7 @@ impl Instance {
         match outgoing {
             Outgoing::Acknowledge(source) => reader.expect("a stream").entries.release(source),
             Outgoing::LeavePending(source) => reader.expect("a stream").entries.leave(&source),
-            Outgoing::Accept(request) => panic!("nobody has sent request {request}"),
+            Outgoing::Accept(request) => panic!("there is no request {request}"),
             Outgoing::Export(_) | Outgoing::Notify(_) if self.strike(CrashPoint::AfterCommit) => {}
             Outgoing::Notify(notify) => around.effects.push(Effect::Tell(notify)),
             Outgoing::Export(batch) => {
@@ -333,62 +341,82 @@ impl Instance {
         }
     }
 
-    fn commit(&mut self, changes: Arc<[Change]>, around: &mut Around<'_>) {
-        if !changes.is_empty() && self.strike(CrashPoint::BeforeCommit) {
-            return;
+    fn commit(&mut self, changes: Arc<[Change]>) {
+        if changes.is_empty() || !self.strike(CrashPoint::BeforeCommit) {
+            self.member.protocol.begin_commit(changes);
         }
+    }
+
+    /// Sends the next call of the commit under way, or ends the commit.
+    fn go_on(&mut self, around: &mut Around<'_>) {
         let now = self.clock(around.at);
-        let (mut loses, mut has_lost) = (self.loses.take(), false);
+        let view = View {
+            everything: &|| self.core.everything(now),
+            room: self.core.room(),
+        };
+        match self.member.protocol.next(&view, now) {
+            Next::Call(call) => around.effects.push(Effect::Call(call)),
+            Next::Done(result) => {
+                if let Ok(committed) = &result {
+                    self.refused += committed.refused.len() as u64;
+                    self.claimed += committed.claimed.workflows.len() as u64;
+                }
+                let result = result.map_err(|failure| {
+                    assert_ne!(
+                        failure,
+                        CommitFailure::NameTaken,
+                        "no other process has its name"
+                    );
+                    format!("{failure:?}").into()
+                });
+                self.turn.committed(&mut self.core, result, now);
+                self.act(around);
+            }
+            Next::Nothing => {}
+        }
+    }
+
+    /// A call arrives at Redis, unless a fault prevents it.
+    pub fn call(&mut self, call: &FleetCall, redis: &mut Redis, at: u64) -> Answer {
+        let sender = self.member.sender(call);
+        let mut has_lost = false;
         let mut wire = Wire {
-            redis: around.redis,
-            at: around.at,
-            is_cut: around.at < self.cut_until,
-            loses: &mut loses,
+            redis,
+            at,
+            is_cut: at < self.cut_until,
+            loses: &mut self.loses,
             has_lost: &mut has_lost,
             loses_claim: &mut self.loses_claim,
             gives_up: &mut self.gives_up,
             late: &mut self.late,
         };
-        let view = View {
-            everything: &|| self.core.everything(now),
-            room: self.core.room(),
-        };
-        let tried = self.member.commit(changes, &view, &mut wire, now);
-        self.loses = loses;
-        if has_lost && self.strike(CrashPoint::WithinCommit) {
-            return;
+        let answer = wire.make(sender, &call.command);
+        if has_lost {
+            self.strike(CrashPoint::WithinCommit);
         }
-        let result = tried.map_err(|trouble| {
-            assert_ne!(
-                trouble,
-                CommitFailure::NameTaken,
-                "nobody else has its name"
-            );
-            format!("{trouble:?}").into()
-        });
-        if let Ok(committed) = &result {
-            self.refused += committed.refused.len() as u64;
-            self.claimed += committed.claimed.workflows.len() as u64;
-        }
-        self.turn.committed(&mut self.core, result, now);
+        answer
     }
 
-    /// The end that somebody asked for.
+    pub fn take_answer(&mut self, answer: Answer, at: u64) {
+        let now = self.clock(at);
+        self.member.rewrites += u64::from(answer == Ok(FleetReply::Registered(true)));
+        self.member.protocol.take_answer(answer, now);
+    }
+
+    /// The end of a stop.
     pub fn leave(&mut self, around: &mut Around<'_>) {
         let mut reader = self.reader.take();
+        // Cut off, the lease ends by itself and the entries come again.
+        if !self.turn.is_committing()
+            && around.at >= self.cut_until
+            && let Some(call) = self.member.protocol.leave()
+        {
+            let sender = self.member.sender(&call);
+            around.redis.execute(sender, &call.command, around.at);
+        }
         let (mut loses, mut has_lost) = (None, false);
         let mut unused = Unused::default();
-        let mut wire = Wire {
-            redis: around.redis,
-            at: around.at,
-            is_cut: around.at < self.cut_until,
-            loses: &mut loses,
-            has_lost: &mut has_lost,
-            loses_claim: &mut unused.loses_claim,
-            gives_up: &mut unused.gives_up,
-            late: &mut unused.late,
-        };
-        self.member.leave(&mut wire);
+        let mut wire = self.wire(around, &mut loses, &mut has_lost, &mut unused);
         if let Some(reader) = &mut reader {
             let _ = reader.acknowledge(&mut wire);
         }

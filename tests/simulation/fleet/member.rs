@@ -2,15 +2,8 @@
 
 use super::redis::{Owner, Sender};
 use super::scenario::FleetScenario;
-use super::wire::Wire;
-use farspan::core::Change;
-use farspan::core::Committed;
 use farspan::core::time::Now;
-use farspan::store::View;
-use farspan::store::fleet::{
-    ClaimLimits, CommitFailure, FleetCall, FleetReply, Next, Protocol, ProtocolSettings,
-};
-use std::sync::Arc;
+use farspan::store::fleet::{ClaimLimits, FleetCall, Protocol, ProtocolSettings};
 
 pub struct Member {
     pub owner: Owner,
@@ -41,39 +34,10 @@ impl Member {
         }
     }
 
-    /// A commit, every call of which is answered at once.
-    pub fn commit(
-        &mut self,
-        changes: Arc<[Change]>,
-        view: &View<'_>,
-        wire: &mut Wire<'_>,
-        now: Now,
-    ) -> Result<Committed, CommitFailure> {
-        self.protocol.begin_commit(changes);
-        loop {
-            match self.protocol.next(view, now) {
-                Next::Call(call) => {
-                    let answer = wire.make(self.sender(&call), &call.command);
-                    self.rewrites += u64::from(answer == Ok(FleetReply::Registered(true)));
-                    self.protocol.take_answer(answer, now);
-                }
-                Next::Done(result) => return result,
-                Next::Nothing => panic!("a commit is under way"),
-            }
-        }
-    }
-
-    pub fn leave(&mut self, wire: &mut Wire<'_>) {
-        // Cut off, the lease ends by itself.
-        if let Some(call) = self.protocol.leave() {
-            let _ = wire.make(self.sender(&call), &call.command);
-        }
-    }
-
-    fn sender(&self, call: &FleetCall) -> Sender {
+    pub fn sender(&self, call: &FleetCall) -> Sender {
         Sender {
             owner: self.owner,
-            link: call.connection,
+            connection: call.connection,
             lease: self.lease,
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! Safety, at every step: a span id has one content at the collector; what is exported is stored, and stored as its
 //! sender's. Liveness, when the faults are over: every workflow that was accepted is one whole trace, nothing is
-//! pending, nothing is owned by the dead.
+//! pending, and no expired owner owns a run.
 
 mod instance;
 mod member;

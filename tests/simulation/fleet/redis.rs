@@ -11,19 +11,19 @@ use farspan::store::fleet::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// One life of an instance: its name and its token.
+/// One incarnation of an instance: its name and its token.
 pub type Owner = (usize, u64);
 
 #[derive(Default)]
 pub struct Redis {
-    /// Token, link and expiry of each name's key.
+    /// Token, connection number and expiry of each name's key.
     instances: BTreeMap<usize, (u64, u64, u64)>,
     pub runs: BTreeMap<RunKey, Run>,
     /// Expiry of each.
     done: BTreeMap<RunKey, u64>,
     pub runs_of: BTreeMap<Owner, BTreeSet<RunKey>>,
     pub owners: BTreeSet<Owner>,
-    /// What each heir takes of a dead owner, and until when that is written down.
+    /// How many runs of an expired owner each instance claims, and until when that is stored.
     shares: BTreeMap<Owner, (usize, u64)>,
     pub stream: Stream,
     pub ledger: Ledger,
@@ -35,7 +35,7 @@ pub struct Run {
     pub fields: BTreeMap<RunField, Arc<[u8]>>,
 }
 
-/// What the simulation knows of Redis and nobody else.
+/// What the simulation knows of Redis and no instance does.
 #[derive(Default)]
 pub struct Ledger {
     /// Runs that were stored once.
@@ -44,17 +44,17 @@ pub struct Ledger {
     pub stored: BTreeSet<Arc<[u8]>>,
     /// Runs that are over.
     over: BTreeSet<RunKey>,
-    /// Runs that Redis has lost, with the lives that can write them anew.
+    /// Runs that Redis has lost, with the owners that can write them again.
     pub exposed: BTreeMap<RunKey, BTreeSet<Owner>>,
-    /// Runs that Redis has lost, and nobody who knew them was there to write them anew before another began with them.
+    /// Runs that Redis has lost, and that no owner who knew them could write again before another instance began them.
     pub excused: BTreeSet<RunKey>,
 }
 
-/// Who sends a script: a life, over which of its links, and with which lease.
+/// Who sends a call: an owner, over which of its connections, and with which lease.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
     pub owner: Owner,
-    pub link: u64,
+    pub connection: u64,
     pub lease: u64,
 }
 
@@ -68,17 +68,26 @@ const DONE_KEPT: u64 = super::instance::DONE_KEPT.as_nanos() as u64;
 
 impl Redis {
     fn held(&self, name: usize, now: u64) -> Option<(u64, u64)> {
-        let (token, link, expires) = self.instances.get(&name)?;
-        (now < *expires).then_some((*token, *link))
+        let (token, connection, expires) = self.instances.get(&name)?;
+        (now < *expires).then_some((*token, *connection))
     }
 
-    pub fn lives(&self, (name, life): Owner, now: u64) -> bool {
-        self.held(name, now).is_some_and(|(token, _)| token == life)
+    pub fn is_valid(&self, (name, token): Owner, now: u64) -> bool {
+        self.held(name, now).is_some_and(|(held, _)| held == token)
     }
 
-    fn set(&mut self, Sender { owner, link, lease }: Sender, now: u64) {
+    fn set(
+        &mut self,
+        Sender {
+            owner,
+            connection,
+            lease,
+        }: Sender,
+        now: u64,
+    ) {
         let (name, token) = owner;
-        self.instances.insert(name, (token, link, now + lease));
+        self.instances
+            .insert(name, (token, connection, now + lease));
     }
 
     fn register(&mut self, sender: Sender, pushes_aside: bool, now: u64) -> bool {
@@ -92,7 +101,7 @@ impl Redis {
     }
 
     fn renew(&mut self, sender: Sender, now: u64) -> bool {
-        let holds = self.held(sender.owner.0, now) == Some((sender.owner.1, sender.link));
+        let holds = self.held(sender.owner.0, now) == Some((sender.owner.1, sender.connection));
         if holds {
             self.set(sender, now);
         }
@@ -203,7 +212,7 @@ impl Redis {
         let others = self.owners.iter().copied();
         let others = others.filter(|other| *other != sender.owner);
         let (valid, expired): (Vec<Owner>, Vec<Owner>) =
-            others.partition(|other| self.lives(*other, now));
+            others.partition(|other| self.is_valid(*other, now));
         let mut found = Vec::new();
         for other in expired {
             let runs = self.runs_of.get(&other).map_or(0, BTreeSet::len);
@@ -241,7 +250,7 @@ impl Redis {
             unread: 0,
             runs: Vec::new(),
         };
-        if self.lives(expired, now) {
+        if self.is_valid(expired, now) {
             return Some(FleetReply::Claimed(claimed));
         }
         let behind = run_of_cursor(&claim.cursor);
@@ -277,12 +286,12 @@ impl Redis {
     }
 
     fn leave(&mut self, sender: Sender, now: u64) {
-        if self.held(sender.owner.0, now) == Some((sender.owner.1, sender.link)) {
+        if self.held(sender.owner.0, now) == Some((sender.owner.1, sender.connection)) {
             self.instances.remove(&sender.owner.0);
         }
     }
 
-    /// Everything goes. Of each run the living who know it are told apart from what nobody knows any more.
+    /// Everything goes. Of each run it is noted which owners know it.
     /// What is done is known to those who know that.
     pub fn flush_all(&mut self, known_by: impl Fn(RunKey, bool) -> BTreeSet<Owner>, now: u64) {
         let (runs, done) = (self.runs.keys(), self.done.iter());
@@ -350,7 +359,7 @@ impl Ledger {
         }
     }
 
-    /// Whoever knew it has written it anew, or somebody else has begun with it.
+    /// An owner who knew the run has written it again, or another has begun it.
     fn written(&mut self, run: RunKey, by: Owner) {
         if self
             .exposed

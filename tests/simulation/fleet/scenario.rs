@@ -14,6 +14,8 @@ pub struct FleetScenario {
     pub lease: Duration,
     /// Runs in one script.
     pub runs_max: usize,
+    /// How long a call of the store is on its way, and its answer.
+    pub call_latency_max: u64,
     pub has_stream: bool,
     pub has_channel: bool,
     /// An instance does not hear a message of the channel.
@@ -86,7 +88,7 @@ impl FleetScenario {
             exports: true,
             seed: 0,
         };
-        // Somebody is away for longer than a done run is remembered.
+        // An instance is away for longer than a done run is remembered.
         let long = r.chance(0.04);
         let lease = match long {
             true => 30 * MINUTE,
@@ -137,6 +139,11 @@ impl FleetScenario {
             instances,
             lease: Duration::from_nanos(lease),
             runs_max: r.magnitude(1, 64) as usize,
+            call_latency_max: if r.chance(0.5) {
+                0
+            } else {
+                r.magnitude(MS, SECOND)
+            },
             has_stream: source != 0,
             has_channel: source != 1,
             deaf: r.probability(0.3),

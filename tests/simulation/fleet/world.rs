@@ -1,7 +1,7 @@
 //! One run of a fleet: a clock that jumps from one happening to the next, and what must hold at each.
 
-use super::instance::{Around, Effect, Instance, Known};
-use super::redis::{Late, Owner, Redis};
+use super::instance::{Answer, Around, Effect, Instance, Known};
+use super::redis::{Late, Owner, Redis, Sender};
 use super::scenario::{CrashPoint, Fault, FleetScenario};
 use crate::api::{self, Rate};
 use crate::encoders::ENCODERS;
@@ -15,7 +15,7 @@ use farspan::core::outcome::Abandoned;
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::workflow::keys_of;
 use farspan::core::{Input, Note, Poll, Polled};
-use farspan::store::fleet::RunField;
+use farspan::store::fleet::{FleetCall, FleetCommand, RunField};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct FleetTally {
     pub spans: u64,
     /// Spans that arrived again, the same.
     pub again: u64,
-    /// Workflows of whose end somebody was told, and times that it was told again, the same.
+    /// Finished events that a receiver has taken, and how often one was taken again.
     pub announced: u64,
     pub announced_again: u64,
     /// At each point, the stops last.
@@ -107,7 +107,7 @@ impl std::fmt::Display for FleetTally {
             f,
             "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; {} ends told, {} told again; \
              {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
-             refused, {} taken over, {} times everything written anew, {} late batches, {} runs excused",
+             refused, {} taken over, {} rewrites, {} late batches, {} runs excused",
             self.runs,
             self.simulated_ns / HOUR,
             self.workflows,
@@ -143,7 +143,7 @@ struct World {
     next_number: u64,
     next_token: u64,
     redis: Redis,
-    /// `None`: nobody is there.
+    /// `None`: the instance is down.
     instances: Vec<Option<Instance>>,
     /// Whether it is down for good.
     gone: Vec<bool>,
@@ -154,7 +154,7 @@ struct World {
     by_id: BTreeMap<Box<str>, usize>,
     parts: BTreeMap<SpanId, (usize, Part)>,
     by_run: BTreeMap<RunKey, usize>,
-    /// When somebody heard of it first, which may be long before it is stored.
+    /// When an instance heard of it first, which may be long before it is stored.
     heard: BTreeMap<RunKey, u64>,
     /// What each encoded span says.
     spans: BTreeMap<Arc<[u8]>, Span>,
@@ -181,9 +181,13 @@ enum Happening {
     Notified(Owner, Notified),
     Fault(Fault),
     Late(Late),
+    /// A call of the store arrives at Redis.
+    Called(Owner, FleetCall),
+    /// Its answer arrives.
+    CallAnswered(Owner, Answer),
     Wake(Owner, Option<u64>),
     Start(usize),
-    /// Whoever publishes tries again what nobody has taken.
+    /// Events that no instance has taken are published again.
     Again,
 }
 
@@ -260,7 +264,7 @@ impl World {
         });
         let deadline = awake.min();
         match (next, deadline) {
-            (None, None) => panic!("nobody is left"),
+            (None, None) => panic!("no instance is left"),
             (Some(next), deadline) if deadline.is_none_or(|(at, _)| next <= at) => {
                 let Some(Reverse((at, number))) = self.happenings.pop() else {
                     return false;
@@ -320,7 +324,10 @@ impl World {
             let is_well = it.asleep_until.is_none() && it.cut_until <= now && it.is_unfenced(now);
             is_well && it.is_idle()
         };
-        let quiet = self.happenings.is_empty()
+        // Leases are renewed for ever.
+        let is_call =
+            |h: &Happening| matches!(h, Happening::Called(..) | Happening::CallAnswered(..));
+        let quiet = self.by_number.values().all(is_call)
             && self.instances.iter().flatten().all(idle)
             && self.redis.runs.is_empty()
             && self.redis.stream.pending.is_empty()
@@ -333,7 +340,7 @@ impl World {
         self.now >= since + 3 * nanos(self.scenario.lease)
     }
 
-    fn of_life(&self, owner: Owner) -> Option<&Instance> {
+    fn of_owner(&self, owner: Owner) -> Option<&Instance> {
         let there = self.instances[owner.0].as_ref();
         there.filter(|it| it.member.owner == owner)
     }
@@ -343,20 +350,20 @@ impl World {
             Happening::Publish(plan) => self.publish(plan),
             Happening::Look(who) => self.turn(who, Vec::new()),
             Happening::Answered(owner, mut polled) => {
-                if let Some(it) = self.of_life(owner) {
+                if let Some(it) = self.of_owner(owner) {
                     polled.received = it.clock(self.now);
                     self.hear(owner.0, Input::Polled(polled));
                 }
             }
             Happening::Exported(owner, batch, outcome) => {
-                if self.of_life(owner).is_some() {
+                if self.of_owner(owner).is_some() {
                     self.hear(owner.0, Input::Exported { batch, outcome });
                 }
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
             Happening::Told(owner, notify) => self.tell(owner, notify),
             Happening::Notified(owner, notified) => {
-                if self.of_life(owner).is_some() {
+                if self.of_owner(owner).is_some() {
                     self.hear(owner.0, Input::Notified(notified));
                 }
             }
@@ -365,13 +372,18 @@ impl World {
                 true => self.tally.late_scripts += 1,
                 false => self.tally.stale_scripts += 1,
             },
+            Happening::Called(owner, call) => self.called(owner, &call),
+            Happening::CallAnswered(owner, answer) => self.call_answered(owner, answer),
             Happening::Wake(owner, slept) => {
-                if self.of_life(owner).is_some()
+                if self.of_owner(owner).is_some()
                     && let Some(it) = &mut self.instances[owner.0]
                 {
                     it.asleep_until = None;
                     it.oversleep(slept.unwrap_or(0));
                     let mut inputs = std::mem::take(&mut it.deferred);
+                    if let Some(answer) = it.deferred_answer.take() {
+                        it.take_answer(answer, self.now);
+                    }
                     // It reads its clock now.
                     let received = it.clock(self.now);
                     for input in &mut inputs {
@@ -452,8 +464,8 @@ impl World {
         }
     }
 
-    /// Whether somebody has it, or there is nothing to have: of one that was not recorded and that a later attempt has
-    /// ended at once.
+    /// Whether an instance has it. One that is not sampled and that a later attempt has ended at once need not be
+    /// anywhere.
     fn is_taken(&self, run: RunKey, plan: usize) -> bool {
         let base = &self.scenario.base;
         let plan = &base.plans[plan];
@@ -480,17 +492,12 @@ impl World {
         it.turn(inputs, &mut around);
         let (owner, struck, stopped) = (it.member.owner, it.struck, it.has_stopped(self.now));
         let effects = around.effects;
-        for late in std::mem::take(&mut it.late) {
-            let lease = nanos(self.scenario.lease);
-            let at = self.now + self.random.magnitude(MS, 2 * lease);
-            self.plan(at, Happening::Late(late));
-        }
         for effect in effects {
             self.take(owner, effect);
         }
         if let Some(point) = struck {
             self.tally.crashes[point as usize] += 1;
-            self.end_life(who);
+            self.end_instance(who);
         } else if stopped {
             let mut around = Around {
                 redis: &mut self.redis,
@@ -501,12 +508,12 @@ impl World {
                 it.leave(&mut around);
             }
             self.tally.crashes[6] += 1;
-            self.end_life(who);
+            self.end_instance(who);
         }
         self.redis.check();
     }
 
-    fn end_life(&mut self, who: usize) {
+    fn end_instance(&mut self, who: usize) {
         let Some(it) = self.instances[who].take() else {
             return;
         };
@@ -530,7 +537,7 @@ impl World {
         if self.now >= self.scenario.base.faults_end {
             return;
         }
-        // Redis losing writes and those who made them dying is excluded: whoever is left writes them anew first.
+        // Redis losing writes while their owner ends too is excluded: owners write them again first.
         if !self.redis.ledger.exposed.is_empty() {
             return self.plan(self.now + SECOND, Happening::Fault(fault));
         }
@@ -556,7 +563,7 @@ impl World {
             Fault::Crash(_, CrashPoint::Anywhere, _) => {
                 self.stopping[who] = later;
                 self.tally.crashes[CrashPoint::Anywhere as usize] += 1;
-                self.end_life(who);
+                self.end_instance(who);
             }
             Fault::Crash(_, point, _) => {
                 it.armed = Some(point);
@@ -635,11 +642,71 @@ impl World {
 
     fn take(&mut self, owner: Owner, effect: Effect) {
         match effect {
+            Effect::Call(call) => {
+                let at = self.now + self.call_latency();
+                self.plan(at, Happening::Called(owner, call));
+            }
             Effect::Poll(poll) => self.polled(owner, poll),
             Effect::Finished(span) => self.finished(*span),
             Effect::Send(batch) => self.sent(owner, batch),
             Effect::Tell(notify) => self.leaves(owner, notify),
             Effect::Note(note) => self.noted(&note),
+        }
+    }
+
+    /// How long a call or its answer is on its way.
+    fn call_latency(&mut self) -> u64 {
+        self.random.between(0, self.scenario.call_latency_max)
+    }
+
+    fn called(&mut self, owner: Owner, call: &FleetCall) {
+        let lease = nanos(self.scenario.lease);
+        let it = self.instances[owner.0].as_mut();
+        let Some(it) = it.filter(|it| it.member.owner == owner) else {
+            // Its sender ended while the call was on its way.
+            let is_write = matches!(
+                call.command,
+                FleetCommand::Commit(_) | FleetCommand::Claim(_)
+            );
+            if is_write && self.random.chance(0.5) {
+                let sender = Sender {
+                    owner,
+                    connection: call.connection,
+                    lease,
+                };
+                self.redis.execute(sender, &call.command, self.now);
+            }
+            return;
+        };
+        let answer = it.call(call, &mut self.redis, self.now);
+        let struck = it.struck;
+        for late in std::mem::take(&mut it.late) {
+            let at = self.now + self.random.magnitude(MS, 2 * lease);
+            self.plan(at, Happening::Late(late));
+        }
+        self.redis.check();
+        if let Some(point) = struck {
+            self.tally.crashes[point as usize] += 1;
+            return self.end_instance(owner.0);
+        }
+        let latency = match answer {
+            Ok(_) => self.call_latency(),
+            Err(_) => self.random.between(0, PATIENCE.min(lease / 4)),
+        };
+        self.plan(self.now + latency, Happening::CallAnswered(owner, answer));
+    }
+
+    fn call_answered(&mut self, owner: Owner, answer: Answer) {
+        let now = self.now;
+        let it = self.instances[owner.0].as_mut();
+        let Some(it) = it.filter(|it| it.member.owner == owner) else {
+            return;
+        };
+        if it.asleep_until.is_some() {
+            it.deferred_answer = Some(answer);
+        } else {
+            it.take_answer(answer, now);
+            self.turn(owner.0, Vec::new());
         }
     }
 
@@ -653,7 +720,7 @@ impl World {
     fn polled(&mut self, owner: Owner, poll: Poll) {
         self.digest(1, owner.1 << 32 | u64::from(poll.slot));
         let scenario = self.scenario.clone();
-        let Some(sent) = self.of_life(owner).map(|it| it.clock(self.now)) else {
+        let Some(sent) = self.of_owner(owner).map(|it| it.clock(self.now)) else {
             return;
         };
         let plan = self.by_id[&*poll.workflow_id];
@@ -701,7 +768,7 @@ impl World {
             );
             let lost = |run| ledger.exposed.contains_key(run) || ledger.excused.contains(run);
             let there = self.redis.runs.get(&span.run);
-            // Of two lives of one name the newer has pushed the older aside.
+            // Of two incarnations of one name the newer has replaced the older.
             let is_ours = there.is_some_and(|there| {
                 let field = RunField::Span {
                     sequence: span.sequence,
@@ -751,8 +818,8 @@ impl World {
 
     /// They are with the receiver, unless their sender's end was first.
     fn tell(&mut self, owner: Owner, notify: Notify) {
-        let asleep_until = self.of_life(owner).and_then(|it| it.asleep_until);
-        let is_gone = self.of_life(owner).is_none();
+        let asleep_until = self.of_owner(owner).and_then(|it| it.asleep_until);
+        let is_gone = self.of_owner(owner).is_none();
         if let Some(until) = asleep_until
             && self.random.chance(0.5)
         {
@@ -806,7 +873,7 @@ impl World {
     fn arrive(&mut self, owner: Owner, batch: Batch) {
         let scenario = self.scenario.clone();
         let (base, faults) = (&scenario.base, &scenario.base.collector);
-        let sender = self.of_life(owner);
+        let sender = self.of_owner(owner);
         let asleep_until = sender.and_then(|it| it.asleep_until);
         let is_gone = sender.is_none();
         if let Some(until) = asleep_until
@@ -845,12 +912,12 @@ impl World {
             return;
         }
         let is_late = !self
-            .of_life(owner)
+            .of_owner(owner)
             .is_some_and(|it| it.is_unfenced(self.now));
         self.tally.late_batches += u64::from(is_late);
         for span in batch.spans {
             let Some(id) = self.spans.get(&span.bytes).map(|span| span.span_id) else {
-                panic!("nobody has finished it");
+                panic!("this span was never finished");
             };
             if self.redis.ledger.excused.contains(&span.run) {
                 self.arrived.insert(id, span.bytes);
@@ -914,7 +981,7 @@ impl World {
         match abandoned {
             Some(Abandoned::NotFound) => !plan.exists,
             Some(Abandoned::TimedOut) => self.heard.get(&self.run_of(plan)).is_some_and(|first| {
-                // The deadline is by the wall clock of whoever heard of it first.
+                // The deadline is by the wall clock of the instance that heard of it first.
                 self.now + 5 * SECOND - first >= nanos(monitor.pace.timeout)
             }),
             Some(Abandoned::Superseded) => plan.later.is_some(),
@@ -931,10 +998,13 @@ impl World {
         for it in std::mem::take(&mut self.instances).into_iter().flatten() {
             self.count(&it);
             let owner = it.member.owner;
-            assert!(self.redis.lives(owner, self.now), "{owner:?} lives");
+            assert!(
+                self.redis.is_valid(owner, self.now),
+                "the lease of {owner:?} is valid"
+            );
             self.redis.owners.remove(&owner);
         }
-        assert!(self.redis.owners.is_empty(), "the dead own nothing");
+        assert!(self.redis.owners.is_empty(), "expired owners own nothing");
         assert!(self.redis.runs_of.values().all(BTreeSet::is_empty));
         let scenario = self.scenario.clone();
         for (index, plan) in scenario.base.plans.iter().enumerate() {
@@ -988,6 +1058,8 @@ impl World {
 }
 
 const DAY: u64 = 24 * HOUR;
+/// How long a call waits for its answer at most.
+const PATIENCE: u64 = 2 * SECOND;
 
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64

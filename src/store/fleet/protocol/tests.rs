@@ -261,9 +261,9 @@ fn the_first_commit_connects_registers_and_writes_everything() {
          commit +1
          connected
          registered
+         own
          committed 2 elsewhere
          committed 4 done
-         own 1 3
          expired
          exports?
          commit +3 +5
@@ -278,12 +278,12 @@ fn the_first_commit_connects_registers_and_writes_everything() {
             connected
               > #1 Register { replaces: true }
             registered
+              > #1 OwnRuns
+            own
               > #1 Commit(Rewrite 1 +1 -0, Rewrite 2 +1 -0, Rewrite 3 +1 -0)
             committed 2 elsewhere
               > #1 Commit(Rewrite 4 +1 -0)
             committed 4 done
-              > #1 OwnRuns
-            own 1 3
               > #1 Look
             expired
               > done, 2 refused: Elsewhere, 4 refused: Done, due in 10s
@@ -370,11 +370,12 @@ fn a_lease_that_has_lapsed_is_registered_again_and_everything_is_written_again()
          commit +3
          lapsed
          registered
-         committed 1 elsewhere
          own 2 3
+         committed 1 elsewhere
          commit +2
          lapsed
          registered
+         own
          lapsed",
         expect![[r#"
             has 1 2
@@ -389,10 +390,10 @@ fn a_lease_that_has_lapsed_is_registered_again_and_everything_is_written_again()
               > notice: Lapsed
               > #1 Register { replaces: false }
             registered
-              > #1 Commit(Rewrite 1 +1 -0, Rewrite 2 +1 -0, Rewrite 3 +1 -0)
-            committed 1 elsewhere
               > #1 OwnRuns
             own 2 3
+              > #1 Commit(Rewrite 1 +1 -0, Rewrite 2 +1 -0, Rewrite 3 +1 -0)
+            committed 1 elsewhere
               > done, 1 refused: Elsewhere, due in 10s
             commit +2
               > #1 Commit(Owned 2 +1 -0)
@@ -400,6 +401,8 @@ fn a_lease_that_has_lapsed_is_registered_again_and_everything_is_written_again()
               > notice: Lapsed
               > #1 Register { replaces: false }
             registered
+              > #1 OwnRuns
+            own
               > #1 Commit(Rewrite 1 +1 -0, Rewrite 2 +1 -0, Rewrite 3 +1 -0)
             lapsed
               > failed: Lapsed
@@ -417,8 +420,8 @@ fn a_run_that_redis_has_lost_means_that_everything_is_written_again() {
          committed 1 missing
          exports?
          registered
-         committed
          own 1 2
+         committed
          exports?",
         expect![[r#"
             has 1 2
@@ -434,10 +437,10 @@ fn a_run_that_redis_has_lost_means_that_everything_is_written_again() {
             exports?
               > no
             registered
-              > #1 Commit(Rewrite 1 +1 -0, Rewrite 2 +1 -0)
-            committed
               > #1 OwnRuns
             own 1 2
+              > #1 Commit(Rewrite 1 +1 -0, Rewrite 2 +1 -0)
+            committed
               > done, due in 10s
             exports?
               > yes
@@ -458,8 +461,8 @@ fn after_a_call_without_an_answer_there_is_a_new_connection() {
          commit +1
          connected
          registered
-         committed
-         own 1",
+         own 1
+         committed",
         expect![[r#"
             has 1
             commit +1
@@ -479,10 +482,10 @@ fn after_a_call_without_an_answer_there_is_a_new_connection() {
             connected
               > #3 Register { replaces: false }
             registered
-              > #3 Commit(Rewrite 1 +1 -0)
-            committed
               > #3 OwnRuns
             own 1
+              > #3 Commit(Rewrite 1 +1 -0)
+            committed
               > done, due in 10s
         "#]],
     );
@@ -498,8 +501,8 @@ fn what_was_refused_before_a_failure_is_reported_by_the_next_commit() {
          commit +1 +2 +3 +4
          connected
          registered
-         committed
-         own 2 3 4",
+         own 2 3 4
+         committed",
         expect![[r#"
             has 1 2 3 4
             commit +1 +2 +3 +4
@@ -513,10 +516,10 @@ fn what_was_refused_before_a_failure_is_reported_by_the_next_commit() {
             connected
               > #2 Register { replaces: false }
             registered
-              > #2 Commit(Rewrite 2 +1 -0, Rewrite 3 +1 -0, Rewrite 4 +1 -0)
-            committed
               > #2 OwnRuns
             own 2 3 4
+              > #2 Commit(Rewrite 2 +1 -0, Rewrite 3 +1 -0, Rewrite 4 +1 -0)
+            committed
               > done, 1 refused: Elsewhere, due in 10s
         "#]],
     );
@@ -578,8 +581,8 @@ fn a_rewrite_ends_owned_runs_that_the_core_does_not_have_any_more() {
          commit -1
          lapsed
          registered
-         committed 1 over
-         own 2",
+         own 2
+         committed 1 over",
         expect![[r#"
             has 1 2
             commit +1 +2
@@ -593,10 +596,10 @@ fn a_rewrite_ends_owned_runs_that_the_core_does_not_have_any_more() {
               > notice: Lapsed
               > #1 Register { replaces: false }
             registered
-              > #1 Commit(Rewrite 1 +0 -0, Rewrite 2 +1 -0)
-            committed 1 over
               > #1 OwnRuns
             own 2
+              > #1 Commit(Rewrite 1 +0 -0, Rewrite 2 +1 -0)
+            committed 1 over
               > done, due in 10s
         "#]],
     );
@@ -612,8 +615,8 @@ fn after_a_silence_longer_than_done_runs_are_known_a_missing_run_is_done() {
          commit +2
          lapsed
          registered
-         committed 1 done
-         own 2",
+         own 2
+         committed 1 done",
         expect![[r#"
             has 1 2
             commit +1
@@ -627,10 +630,10 @@ fn after_a_silence_longer_than_done_runs_are_known_a_missing_run_is_done() {
               > notice: Lapsed
               > #1 Register { replaces: false }
             registered
-              > #1 Commit(LateRewrite 1 +1 -0, Rewrite 2 +1 -0)
-            committed 1 done
               > #1 OwnRuns
             own 2
+              > #1 Commit(LateRewrite 1 +1 -0, LateRewrite 2 +1 -0)
+            committed 1 done
               > done, 1 refused: Done, due in 10s
         "#]],
     );
@@ -643,10 +646,12 @@ fn after_a_silence_longer_than_done_runs_are_known_a_missing_run_is_done() {
          commit +1
          lapsed
          registered
+         own
          no-answer
          commit +1
          connected
-         registered",
+         registered
+         own",
         expect![[r#"
             has 1
             commit +1
@@ -660,6 +665,8 @@ fn after_a_silence_longer_than_done_runs_are_known_a_missing_run_is_done() {
               > notice: Lapsed
               > #1 Register { replaces: false }
             registered
+              > #1 OwnRuns
+            own
               > #1 Commit(LateRewrite 1 +1 -0)
             no-answer
               > failed: Call(CallError { words: "no answer", is_final: false })
@@ -668,6 +675,8 @@ fn after_a_silence_longer_than_done_runs_are_known_a_missing_run_is_done() {
             connected
               > #2 Register { replaces: false }
             registered
+              > #2 OwnRuns
+            own
               > #2 Commit(LateRewrite 1 +1 -0)
         "#]],
     );
@@ -709,6 +718,49 @@ fn runs_that_were_claimed_without_an_answer_are_found_again() {
               > #2 Look
             expired
               > done, 1 claimed, 2 claimed, 3 claimed, 4 claimed, due in 10s
+        "#]],
+    );
+}
+
+/// A start event may come between the claim and the next commit.
+#[test]
+fn a_run_that_was_begun_again_while_it_was_claimed_goes_on_as_it_was_claimed() {
+    check_begun(
+        "passes 10
+         commit
+         expired other/1 2 2
+         no-answer
+         has 1 3
+         commit +1 +3
+         connected
+         registered
+         own 1 2
+         runs 1 2
+         committed
+         expired",
+        expect![[r#"
+            passes 10
+            commit
+              > #1 Look
+            expired other/1 2 2
+              > #1 Claim(other/1 from 0, 2 at most)
+            no-answer
+              > failed: Call(CallError { words: "no answer", is_final: false })
+            has 1 3
+            commit +1 +3
+              > #2 Connect
+            connected
+              > #2 Register { replaces: false }
+            registered
+              > #2 OwnRuns
+            own 1 2
+              > #2 Read[1, 2]
+            runs 1 2
+              > #2 Commit(Rewrite 3 +1 -0)
+            committed
+              > #2 Look
+            expired
+              > done, 1 refused: Elsewhere, 1 claimed, 2 claimed, due in 10s
         "#]],
     );
 }
