@@ -52,6 +52,9 @@ pub const STORED_KEYS_BYTES: u64 = 24;
 pub const STORED_SEQUENCE_BYTES: usize = 8;
 /// The longest record of a workflow, in bytes: no less than the other bounds make possible.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The bytes of fields that a later farspan added to a workflow's record, or to a stage or a state in it. Fields beyond it
+/// are left out.
+pub const UNKNOWN_FIELDS_BYTES_MAX: usize = 256;
 /// Status events of one workflow and its stages that wait for their spans. Later ones are counted, not kept.
 pub const OBSERVED_EVENTS_MAX: usize = 32_768;
 /// Threads that poll.
@@ -101,8 +104,11 @@ const _: () = assert!(INTAKE_QUEUE <= WORKFLOWS_MAX);
 // Finished runs are forgotten by their age, when something else happens: alone they must never fill the state.
 const _: () = assert!(FINISHED_MAX as u64 * STORED_KEYS_BYTES < STATE_BYTES_LEAST / 2);
 // The longest record: every stage open, each text of its largest length, and the most status events.
-const STAGE_BYTES_MAX: usize =
-    3 * NAME_BYTES_MAX + WORKFLOW_ID_BYTES_MAX + ATTRIBUTE_BYTES_MAX + 200;
+const STAGE_BYTES_MAX: usize = 3 * NAME_BYTES_MAX
+    + WORKFLOW_ID_BYTES_MAX
+    + ATTRIBUTE_BYTES_MAX
+    + 2 * UNKNOWN_FIELDS_BYTES_MAX
+    + 200;
 const _: () = assert!(
     STAGES_MAX * STAGE_BYTES_MAX
         + OBSERVED_EVENTS_MAX * (NAME_BYTES_MAX + 12)

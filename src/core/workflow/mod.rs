@@ -120,8 +120,9 @@ struct Extra {
     dropped_attributes: u32,
     /// When the last good answer was given, of an API that goes away with its workflow.
     answered_at: Option<Wall>,
-    /// How it was in the end, where somebody is to be told. No record has it: it goes with its end.
+    /// Its last state, for the finished event. It is never stored.
     finish: Option<Finish>,
+    unknown: record::Unknown,
 }
 
 /// The best observation so far.
@@ -145,6 +146,7 @@ struct SeenExtra {
     queued: Option<Wall>,
     error: Option<Box<str>>,
     dropped: Option<DroppedEvents>,
+    unknown: record::Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq)]

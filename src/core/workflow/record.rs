@@ -1,10 +1,14 @@
-//! A watched workflow as bytes: everything its spans are made of that the API will not say again.
+//! The record of a watched workflow: everything that its spans are made of and that the API will not report again.
 //!
-//! The first byte is the version. **The rule of migration:** a field is never reinterpreted; a new one goes to the end
-//! and makes a new version; `decode` reads every version that was ever released and `encode` writes the latest; a
-//! version that is not known is refused, so that an older farspan leaves a newer one's records alone.
+//! A record is its version (one byte) and fields. A field is its number (one byte), the length of its value (LEB128) and
+//! the value. A field without a value, or with an empty one, is left out.
 //!
-//! Numbers are LEB128 (signed ones zigzagged), texts stand behind their length, an option behind a byte.
+//! What holds for every change:
+//! - A field keeps its number, its type and its meaning. The number of a removed field is not used again.
+//! - A new fact is a new field. The version stays: an earlier farspan keeps a field that it does not know, of a workflow
+//!   or an open stage, and writes it again.
+//! - A change that an earlier farspan must not pass over is a new version; so is a new value of an enumeration. farspan
+//!   refuses a record of a version that it does not know and leaves it alone.
 
 use super::stages::{Fate, OpenStage, Stage, StageExtra};
 use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
@@ -15,13 +19,14 @@ use crate::core::snapshot::{Outcome, State};
 use crate::core::span::SpanEvent;
 use crate::core::time::Wall;
 use std::fmt;
+use std::sync::Arc;
 
-/// What a record says.
+/// A stored workflow.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The monitor's name.
     pub monitor: Box<str>,
-    /// When the poll timeout strikes.
+    /// When the poll timeout ends the watch.
     pub deadline: Wall,
     /// The workflow.
     pub workflow: Workflow,
@@ -30,7 +35,7 @@ pub struct Record {
 /// Why a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// A later farspan wrote it.
+    /// A later farspan wrote it, in this version.
     Newer(u8),
     /// It is damaged.
     Damaged,
@@ -48,528 +53,637 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// The version that [`encode`] writes, and the latest that [`decode`] reads.
-pub const VERSION: u8 = 3;
+/// The version that this farspan writes and reads.
+pub const VERSION: u8 = 1;
 
 /// The record of a workflow.
 pub fn encode(monitor: &str, deadline: Wall, workflow: &Workflow) -> Vec<u8> {
-    let mut to = Writer(Vec::with_capacity(512));
-    to.0.push(VERSION);
-    to.text(monitor);
-    to.wall(deadline);
-    to.text(&workflow.id);
-    to.option(workflow.attempt, |to, attempt| to.number(attempt.into()));
-    to.0.extend(workflow.trace_id.to_bytes());
-    to.option(workflow.parent.as_deref(), Writer::context);
-    to.bool(workflow.sampled);
-    to.option(workflow.submitted_at, Writer::wall);
-    to.wall(workflow.received_at);
-    to.option(workflow.source.as_deref(), Writer::text);
-    to.list(workflow.attributes.iter(), Writer::attribute);
-    to.seen(&workflow.seen);
-    to.list(workflow.stages.iter(), Writer::stage);
-    to.option(workflow.finished_within, |to, (start, end)| {
-        to.wall(start);
-        to.wall(end);
-    });
-    to.version_2(workflow);
-    to.version_3(workflow);
-    to.0
+    let mut to = Vec::with_capacity(512);
+    to.push(VERSION);
+    workflow.put_fields(&mut to);
+    put_value(MONITOR, monitor.as_bytes(), &mut to);
+    put_field(DEADLINE, &deadline, &mut to);
+    // The last field is one that must be there, so that a record that was cut short is known as damaged.
+    put_field(TRACE_ID, &workflow.trace_id, &mut to);
+    to
 }
 
 /// Reads a record.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// A later farspan wrote the record, or it is damaged.
 pub fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
     match bytes.split_first() {
-        Some((&version @ 1..=VERSION, rest)) => {
-            Reader(rest).record(version).ok_or(Unreadable::Damaged)
-        }
+        Some((&VERSION, fields)) => read_fields(fields).ok_or(Unreadable::Damaged),
         Some((&version, _)) if version > VERSION => Err(Unreadable::Newer(version)),
         _ => Err(Unreadable::Damaged),
     }
 }
 
-struct Writer(Vec<u8>);
+// The numbers of a workflow's fields are those below 32, see `message!`; those of `Extra` begin at 32.
+const MONITOR: u8 = 1;
+const DEADLINE: u8 = 2;
+const TRACE_ID: u8 = 3;
 
-impl Writer {
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
-    fn signed(&mut self, number: i64) {
-        self.number((number << 1 ^ number >> 63) as u64);
-    }
-
-    fn wall(&mut self, wall: Wall) {
-        self.signed(wall.as_unix_ns());
-    }
-
-    fn bool(&mut self, truth: bool) {
-        self.0.push(u8::from(truth));
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend(text.as_bytes());
-    }
-
-    fn option<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
-        self.bool(value.is_some());
-        if let Some(value) = value {
-            put(self, value);
-        }
-    }
-
-    fn list<T>(&mut self, all: impl ExactSizeIterator<Item = T>, put: impl Fn(&mut Self, T)) {
-        self.number(all.len() as u64);
-        for one in all {
-            put(self, one);
+fn read_fields(bytes: &[u8]) -> Option<Record> {
+    let last = |wanted: u8| {
+        let fields = Values(bytes).fields().flatten();
+        fields.filter(|(number, _)| *number == wanted).last()
+    };
+    let ((_, monitor), (_, deadline), (_, trace_id)) =
+        (last(MONITOR)?, last(DEADLINE)?, last(TRACE_ID)?);
+    let mut workflow = Workflow {
+        id: Arc::default(),
+        run_identity: RunIdentity::default(),
+        attempt: None,
+        trace_id: TraceId::read(trace_id)?,
+        parent: None,
+        sampled: false,
+        submitted_at: None,
+        received_at: Wall::from_unix_ns(0),
+        attributes: Attributes::default(),
+        source: None,
+        seen: Seen::default(),
+        stages: Vec::new(),
+        settling: 0,
+        finished_within: None,
+        extra: None,
+        changed: false,
+    };
+    for field in Values(bytes).fields() {
+        let (number, value) = field?;
+        if number > TRACE_ID {
+            workflow.take_field(number, value)?;
         }
     }
+    let (monitor, deadline) = (Field::read(monitor)?, Wall::read(deadline)?);
+    is_possible(&workflow).then_some(Record {
+        monitor,
+        deadline,
+        workflow,
+    })
+}
 
-    fn context(&mut self, context: &TraceContext) {
-        self.0.extend(context.trace_id.to_bytes());
-        self.0.extend(context.span_id.to_bytes());
-        self.0.push(context.trace_flags);
-        self.option(context.trace_state.as_deref(), Self::text);
-    }
+/// Whether the invariants of a workflow hold.
+fn is_possible(workflow: &Workflow) -> bool {
+    let within = workflow.finished_within;
+    let answered = workflow.extra.iter().map(|extra| &extra.attributes);
+    let of_stages = workflow.stages.iter().filter_map(Stage::extra);
+    let mut answered = answered.chain(of_stages.map(|extra| &extra.attributes));
+    (1..=limits::WORKFLOW_ID_BYTES_MAX).contains(&workflow.id.len())
+        && workflow.attributes.len() <= limits::EVENT_ATTRIBUTES_MAX
+        && answered.all(|all| all.len() <= limits::ANSWERED_ATTRIBUTES_MAX)
+        && workflow.settling <= limits::SETTLE_POLLS
+        && within.is_none_or(|(start, end)| start <= end)
+        && (within.is_none() || workflow.stages.iter().any(Stage::is_finished))
+        && workflow.stages.len() <= limits::STAGES_MAX
+        && workflow.stages.iter().all(is_possible_stage)
+        && workflow.is_tree()
+}
 
-    fn attribute(&mut self, (key, value): &(Box<str>, Value)) {
-        self.text(key);
-        match value {
-            Value::Str(text) => {
-                self.0.push(0);
-                self.text(text);
+fn is_possible_stage(stage: &Stage) -> bool {
+    let within = stage.extra().and_then(|extra| extra.within);
+    let settling = stage.open.as_ref().map_or(0, |open| open.settling);
+    (stage.open.is_none() || !stage.is_finished())
+        && (!stage.failed || stage.fate == Fate::Finished)
+        && settling <= limits::SETTLE_POLLS
+        && within.is_none_or(|(start, end)| start <= end)
+}
+
+/// A type that is stored as fields.
+trait Message {
+    fn put_fields(&self, to: &mut Vec<u8>);
+
+    /// `None`: the value is damaged.
+    fn take_field(&mut self, number: u8, value: &[u8]) -> Option<()>;
+}
+
+/// The fields of a message and their numbers. The message in `rest` takes the fields with other numbers.
+macro_rules! message {
+    ($message:ident { $($number:literal: $field:ident,)* rest: $rest:ident }) => {
+        impl Message for $message {
+            fn put_fields(&self, to: &mut Vec<u8>) {
+                $(put_field($number, &self.$field, to);)*
+                self.$rest.put_fields(to);
             }
-            Value::Int(number) => {
-                self.0.push(1);
-                self.signed(*number);
-            }
-            Value::Float(number) => {
-                self.0.push(2);
-                self.0.extend(number.to_le_bytes());
-            }
-            Value::Bool(truth) => {
-                self.0.push(3);
-                self.bool(*truth);
+
+            fn take_field(&mut self, number: u8, value: &[u8]) -> Option<()> {
+                match number {
+                    $($number => self.$field = Field::read(value)?,)*
+                    _ => self.$rest.take_field(number, value)?,
+                }
+                Some(())
             }
         }
+    };
+}
+
+message!(Workflow {
+    4: id,
+    5: run_identity,
+    6: attempt,
+    7: parent,
+    8: sampled,
+    9: submitted_at,
+    10: received_at,
+    11: attributes,
+    12: source,
+    13: seen,
+    14: stages,
+    15: settling,
+    16: finished_within,
+    rest: extra
+});
+
+message!(Extra {
+    32: submitter,
+    33: follows,
+    34: attempt,
+    35: url,
+    36: attributes,
+    37: dropped_attributes,
+    38: answered_at,
+    rest: unknown
+});
+
+message!(Seen {
+    1: state,
+    2: start,
+    3: end,
+    4: started_seen,
+    5: ended_seen,
+    6: events,
+    rest: extra
+});
+
+message!(SeenExtra {
+    32: queued,
+    33: error,
+    34: dropped,
+    rest: unknown
+});
+
+message!(OpenStage {
+    1: kind,
+    2: id,
+    3: seen,
+    4: settling,
+    rest: extra
+});
+
+message!(StageExtra {
+    32: parent,
+    33: previous,
+    34: superseded,
+    35: promised,
+    36: within,
+    37: url,
+    38: attributes,
+    39: dropped_attributes,
+    rest: unknown
+});
+
+/// Fields that a later farspan wrote and this one does not know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Unknown(Box<[u8]>);
+
+impl Message for Unknown {
+    fn put_fields(&self, to: &mut Vec<u8>) {
+        to.extend(&self.0);
     }
 
-    fn stage(&mut self, stage: &Stage) {
-        self.text(&stage.path);
-        self.bool(stage.is_finished());
-        self.option(stage.open.as_deref(), |to, open| {
-            to.option(open.kind.as_deref(), Self::text);
-            to.option(open.id.as_deref(), Self::text);
-            to.seen(&open.seen);
-        });
-    }
-
-    fn seen(&mut self, seen: &Seen) {
-        self.0.push(match seen.state {
-            State::Pending => 0,
-            State::Running => 1,
-            State::Ended(Outcome::Success) => 2,
-            State::Ended(Outcome::Failure) => 3,
-            State::Ended(Outcome::Error) => 4,
-            State::Ended(Outcome::Timeout) => 5,
-            State::Ended(Outcome::Cancellation) => 6,
-            State::Ended(Outcome::Skip) => 7,
-        });
-        self.option(seen.start, Self::wall);
-        self.option(seen.end, Self::wall);
-        self.option(seen.error(), Self::text);
-        self.option(seen.started_seen, Self::wall);
-        self.option(seen.ended_seen, Self::wall);
-        self.list(seen.events.iter(), |to, event| {
-            to.wall(event.time);
-            to.text(&event.name);
-        });
-        self.option(seen.dropped(), |to, dropped| {
-            to.number(dropped.count.into());
-            to.text(&dropped.last);
-        });
-    }
-
-    /// What came with version 2. Of the stages only those that it says something about, behind their places.
-    fn version_2(&mut self, workflow: &Workflow) {
-        self.0.push(workflow.settling);
-        self.option(workflow.seen.queued(), Self::wall);
-        self.option(workflow.extra.as_deref(), |to, extra| {
-            to.option(extra.submitter.as_ref(), Self::context);
-            to.bool(extra.follows);
-            to.option(extra.attempt, |to, attempt| to.number(attempt.into()));
-            to.answered(extra.url.as_deref(), &extra.attributes);
-            to.number(extra.dropped_attributes.into());
-        });
-        let more: Vec<_> = (0_u64..)
-            .zip(&workflow.stages)
-            .filter(|(_, stage)| has_more(stage))
-            .collect();
-        self.list(more.into_iter(), |to, (place, stage)| {
-            to.number(place);
-            to.number(stage.attempt.into());
-            to.bool(stage.fate == Fate::LeftOut);
-            to.option(stage.open.as_deref(), |to, open| {
-                to.0.push(open.settling);
-                to.option(open.seen.queued(), Self::wall);
-                to.option(open.extra.as_deref(), Self::stage_extra);
-            });
-        });
-        self.seen_before_end(workflow);
-    }
-
-    fn version_3(&mut self, workflow: &Workflow) {
-        self.bool(workflow.run_identity == RunIdentity::Attempt);
-    }
-
-    /// What is left of an API that goes away with its workflow. The stages that have failed by their places.
-    fn seen_before_end(&mut self, workflow: &Workflow) {
-        let extra = workflow.extra.as_deref();
-        self.option(extra.and_then(|extra| extra.answered_at), Self::wall);
-        let failed = (0_u64..).zip(&workflow.stages).filter(|(_, s)| s.failed);
-        let failed: Vec<u64> = failed.map(|(place, _)| place).collect();
-        self.list(failed.into_iter(), Self::number);
-    }
-
-    fn stage_extra(&mut self, extra: &StageExtra) {
-        self.option(extra.parent, |to, place| to.number(place.into()));
-        self.option(extra.previous, |to, place| to.number(place.into()));
-        self.option(extra.superseded, Self::wall);
-        self.bool(extra.promised);
-        self.option(extra.within, |to, (start, end)| {
-            to.wall(start);
-            to.wall(end);
-        });
-        self.answered(extra.url.as_deref(), &extra.attributes);
-        self.number(extra.dropped_attributes.into());
-    }
-
-    fn answered(&mut self, url: Option<&str>, attributes: &Attributes) {
-        self.option(url, Self::text);
-        self.list(attributes.iter(), Self::attribute);
+    fn take_field(&mut self, number: u8, value: &[u8]) -> Option<()> {
+        let mut all = self.0.to_vec();
+        put_value(number, value, &mut all);
+        // One that there is no room for is left out.
+        if all.len() <= limits::UNKNOWN_FIELDS_BYTES_MAX {
+            self.0 = all.into();
+        }
+        Some(())
     }
 }
 
-fn has_more(stage: &Stage) -> bool {
-    let open = stage.open.as_deref();
-    stage.attempt != 1
-        || stage.fate == Fate::LeftOut
-        || open.is_some_and(|open| {
-            open.settling > 0 || open.seen.queued().is_some() || open.extra.is_some()
-        })
-}
-
-/// `None` everywhere: the bytes are damaged.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn record(mut self, version: u8) -> Option<Record> {
-        let monitor = self.text()?;
-        let deadline = self.wall()?;
-        let id = self.text()?;
-        if id.is_empty() || id.len() > limits::WORKFLOW_ID_BYTES_MAX {
-            return None;
+impl<T: Message + Default> Message for Option<Box<T>> {
+    fn put_fields(&self, to: &mut Vec<u8>) {
+        if let Some(rare) = self {
+            rare.put_fields(to);
         }
-        let mut workflow = Workflow {
-            id: id.into(),
-            run_identity: RunIdentity::Event,
-            attempt: self.option(Self::small)?,
-            trace_id: TraceId::from_bytes(self.array()?)?,
-            parent: self.option(Self::context)?.map(Box::new),
-            sampled: self.bool()?,
-            submitted_at: self.option(Self::wall)?,
-            received_at: self.wall()?,
-            source: self.option(Self::text)?,
-            attributes: self
-                .list(limits::EVENT_ATTRIBUTES_MAX, Self::attribute)?
-                .into(),
-            seen: self.seen()?,
-            stages: self.list(limits::STAGES_MAX, Self::stage)?,
-            finished_within: self.option(|from| Some((from.wall()?, from.wall()?)))?,
-            settling: 0,
-            extra: None,
-            changed: false,
-        };
-        if version >= 2 {
-            self.version_2(&mut workflow)?;
-        }
-        if version >= 3 {
-            self.version_3(&mut workflow)?;
-        }
-        let in_order = workflow
-            .finished_within
-            .is_none_or(|(start, end)| start <= end);
-        let finished = workflow.stages.iter().any(Stage::is_finished);
-        let whole =
-            self.0.is_empty() && in_order && (workflow.finished_within.is_none() || finished);
-        let whole = whole && workflow.is_tree();
-        whole.then_some(Record {
-            monitor,
-            deadline,
-            workflow,
-        })
     }
 
-    fn take(&mut self, count: usize) -> Option<&[u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
+    fn take_field(&mut self, number: u8, value: &[u8]) -> Option<()> {
+        self.get_or_insert_default().take_field(number, value)
+    }
+}
+
+/// A type that is stored as the value of one field. An empty value stands for the type's default.
+trait Field: Sized {
+    fn put(&self, to: &mut Vec<u8>);
+
+    /// `None`: the value is damaged.
+    fn read(value: &[u8]) -> Option<Self>;
+
+    /// Whether an empty value has a meaning of its own.
+    fn is_kept_when_empty(&self) -> bool {
+        false
+    }
+}
+
+fn put_field<T: Field>(number: u8, field: &T, to: &mut Vec<u8>) {
+    let before = to.len();
+    to.push(number);
+    let start = to.len();
+    field.put(to);
+    if to.len() == start && !field.is_kept_when_empty() {
+        to.truncate(before);
+    } else {
+        insert_length(start, to);
+    }
+}
+
+fn put_value(number: u8, value: &[u8], to: &mut Vec<u8>) {
+    to.push(number);
+    put_sized(to, |to| to.extend(value));
+}
+
+/// A value and its length before it.
+fn put_sized(to: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = to.len();
+    put(to);
+    insert_length(start, to);
+}
+
+/// Puts the length of everything from `start` before it.
+fn insert_length(start: usize, to: &mut Vec<u8>) {
+    let mut rest = to.len() - start;
+    let length = std::iter::from_fn(|| {
+        let byte = (rest & 0x7f) as u8;
+        rest >>= 7;
+        (rest > 0 || byte > 0).then_some(byte)
+    });
+    let mut length: Vec<u8> = length.collect();
+    match length.split_last_mut() {
+        Some((_, earlier)) => earlier.iter_mut().for_each(|byte| *byte |= 0x80),
+        None => length.push(0),
+    }
+    to.splice(start..start, length);
+}
+
+/// Values one after the other, each after its length. `None`: they are damaged.
+struct Values<'a>(&'a [u8]);
+
+impl<'a> Values<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
-        Some(taken)
+        Some(*taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        Some(self.array::<1>()?[0])
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return None;
-            }
-            number |= bits << shift;
+    fn sized(&mut self) -> Option<&'a [u8]> {
+        let mut length = 0;
+        for shift in (0..u32::BITS).step_by(7) {
+            let [byte] = self.take()?;
+            length |= usize::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Some(number);
+                let (value, rest) = self.0.split_at_checked(length)?;
+                self.0 = rest;
+                return Some(value);
             }
         }
         None
     }
 
-    fn small(&mut self) -> Option<u32> {
-        self.number()?.try_into().ok()
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let number = self.number()?;
-        Some((number >> 1) as i64 ^ -((number & 1) as i64))
-    }
-
-    fn wall(&mut self) -> Option<Wall> {
-        self.signed().map(Wall::from_unix_ns)
-    }
-
-    fn bool(&mut self) -> Option<bool> {
-        match self.byte()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn text(&mut self) -> Option<Box<str>> {
-        let length = self.number()?.try_into().ok()?;
-        std::str::from_utf8(self.take(length)?).ok().map(Box::from)
-    }
-
-    fn option<T>(&mut self, take: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.bool()? {
-            true => take(self).map(Some),
-            false => Some(None),
-        }
-    }
-
-    fn list<T>(&mut self, max: usize, take: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count: usize = self.number()?.try_into().ok()?;
-        if count > max {
-            return None;
-        }
-        (0..count).map(|_| take(self)).collect()
-    }
-
-    fn context(&mut self) -> Option<TraceContext> {
-        Some(TraceContext {
-            trace_id: TraceId::from_bytes(self.array()?)?,
-            span_id: SpanId::from_bytes(self.array()?)?,
-            trace_flags: self.byte()?,
-            trace_state: self.option(Self::text)?,
+    /// Each value, if it is preceded by the number of a field.
+    fn fields(mut self) -> impl Iterator<Item = Option<(u8, &'a [u8])>> {
+        std::iter::from_fn(move || {
+            let (number, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let value = self.sized();
+            if value.is_none() {
+                self.0 = &[];
+            }
+            Some(value.map(|value| (*number, value)))
         })
     }
+}
 
-    fn attribute(&mut self) -> Option<(Box<str>, Value)> {
-        let key = self.text()?;
-        let value = match self.byte()? {
-            0 => Value::Str(self.text()?),
-            1 => Value::Int(self.signed()?),
-            2 => Value::Float(f64::from_le_bytes(self.array()?)),
-            3 => Value::Bool(self.bool()?),
+/// A message as the value of a field.
+macro_rules! message_field {
+    ($($message:ident)*) => {$(
+        impl Field for $message {
+            fn put(&self, to: &mut Vec<u8>) {
+                self.put_fields(to);
+            }
+
+            fn read(value: &[u8]) -> Option<Self> {
+                let mut message = $message::default();
+                for field in Values(value).fields() {
+                    let (number, value) = field?;
+                    message.take_field(number, value)?;
+                }
+                Some(message)
+            }
+        }
+    )*};
+}
+
+message_field!(Seen OpenStage Stage);
+
+impl Message for Stage {
+    fn put_fields(&self, to: &mut Vec<u8>) {
+        put_field(1, &self.path, to);
+        put_field(2, &self.attempt, to);
+        put_field(3, &self.fate, to);
+        put_field(4, &self.failed, to);
+        put_field(5, &self.open, to);
+    }
+
+    /// A field that is not known is skipped: most stages are finished, and keep nothing.
+    fn take_field(&mut self, number: u8, value: &[u8]) -> Option<()> {
+        match number {
+            1 => self.path = Field::read(value)?,
+            2 => self.attempt = Field::read(value)?,
+            3 => self.fate = Field::read(value)?,
+            4 => self.failed = Field::read(value)?,
+            5 => self.open = Field::read(value)?,
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn put(&self, to: &mut Vec<u8>) {
+        if let Some(value) = self {
+            value.put(to);
+        }
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        T::read(value).map(Some)
+    }
+
+    fn is_kept_when_empty(&self) -> bool {
+        self.is_some()
+    }
+}
+
+impl<T: Field> Field for Box<T> {
+    fn put(&self, to: &mut Vec<u8>) {
+        (**self).put(to);
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        T::read(value).map(Box::new)
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn put(&self, to: &mut Vec<u8>) {
+        put_list(self, to);
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        take_list(value)
+    }
+}
+
+impl<T: Field> Field for Box<[T]> {
+    fn put(&self, to: &mut Vec<u8>) {
+        put_list(self, to);
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        take_list(value).map(Into::into)
+    }
+}
+
+fn put_list<T: Field>(list: &[T], to: &mut Vec<u8>) {
+    for element in list {
+        put_sized(to, |to| element.put(to));
+    }
+}
+
+fn take_list<T: Field>(value: &[u8]) -> Option<Vec<T>> {
+    /// An element may take much more room in memory than its bytes in a damaged record.
+    const ELEMENTS_MAX: usize = 1 << 20;
+    let mut from = Values(value);
+    let mut list = Vec::new();
+    while !from.0.is_empty() {
+        list.push(T::read(from.sized()?)?);
+        if list.len() > ELEMENTS_MAX {
+            return None;
+        }
+    }
+    list.shrink_to_fit();
+    Some(list)
+}
+
+/// Little-endian, without zeros at the end.
+impl Field for u32 {
+    fn put(&self, to: &mut Vec<u8>) {
+        let bytes = self.to_le_bytes();
+        let length = bytes.len() - self.leading_zeros() as usize / 8;
+        to.extend(&bytes[..length]);
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 4];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        Some(u32::from_le_bytes(bytes))
+    }
+}
+
+/// A type that is stored as a number.
+macro_rules! number_field {
+    ($($type:ty: $to_number:expr, $of_number:expr;)*) => {$(
+        impl Field for $type {
+            fn put(&self, to: &mut Vec<u8>) {
+                let to_number: fn(&$type) -> u32 = $to_number;
+                to_number(self).put(to);
+            }
+
+            fn read(value: &[u8]) -> Option<Self> {
+                let of_number: fn(u32) -> Option<$type> = $of_number;
+                of_number(u32::read(value)?)
+            }
+        }
+    )*};
+}
+
+number_field!(
+    u8: |number| u32::from(*number), |number| number.try_into().ok();
+    bool: |truth| u32::from(*truth), |number| one_of(number, &[false, true]);
+    RunIdentity: |identity| number_of(identity, &IDENTITIES), |number| one_of(number, &IDENTITIES);
+    State: |state| number_of(state, &STATES), |number| one_of(number, &STATES);
+    Fate: |fate| number_of(fate, &FATES), |number| one_of(number, &FATES);
+);
+
+// In the order of their numbers, the default first.
+const IDENTITIES: [RunIdentity; 2] = [RunIdentity::Event, RunIdentity::Attempt];
+const FATES: [Fate; 3] = [Fate::Unfinished, Fate::Finished, Fate::LeftOut];
+const STATES: [State; 8] = [
+    State::Pending,
+    State::Running,
+    State::Ended(Outcome::Success),
+    State::Ended(Outcome::Failure),
+    State::Ended(Outcome::Error),
+    State::Ended(Outcome::Timeout),
+    State::Ended(Outcome::Cancellation),
+    State::Ended(Outcome::Skip),
+];
+
+fn number_of<T: PartialEq>(value: &T, all: &[T]) -> u32 {
+    let place = all.iter().position(|one| one == value);
+    place.expect("all values are listed") as u32
+}
+
+fn one_of<T: Copy>(number: u32, all: &[T]) -> Option<T> {
+    all.get(number as usize).copied()
+}
+
+/// Nanoseconds since the Unix epoch, 8 bytes, little-endian.
+impl Field for Wall {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.as_unix_ns().to_le_bytes());
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let bytes = value.try_into().ok()?;
+        Some(Wall::from_unix_ns(i64::from_le_bytes(bytes)))
+    }
+}
+
+impl Field for (Wall, Wall) {
+    fn put(&self, to: &mut Vec<u8>) {
+        self.0.put(to);
+        self.1.put(to);
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let (first, second) = value.split_at_checked(8)?;
+        Some((Wall::read(first)?, Wall::read(second)?))
+    }
+}
+
+impl Field for Box<str> {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.as_bytes());
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        std::str::from_utf8(value).ok().map(Box::from)
+    }
+}
+
+impl Field for Arc<str> {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.as_bytes());
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        std::str::from_utf8(value).ok().map(Arc::from)
+    }
+}
+
+/// 16 bytes, big-endian.
+impl Field for TraceId {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.to_bytes());
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        TraceId::from_bytes(value.try_into().ok()?)
+    }
+}
+
+/// Trace id, span id, flags, and the rest is the `tracestate`, which is never empty.
+impl Field for TraceContext {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.trace_id.to_bytes());
+        to.extend(self.span_id.to_bytes());
+        to.push(self.trace_flags);
+        to.extend(self.trace_state.iter().flat_map(|state| state.bytes()));
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let mut from = Values(value);
+        Some(TraceContext {
+            trace_id: TraceId::from_bytes(from.take()?)?,
+            span_id: SpanId::from_bytes(from.take()?)?,
+            trace_flags: u8::from_le_bytes(from.take()?),
+            trace_state: Some(Box::read(from.0)?).filter(|state: &Box<str>| !state.is_empty()),
+        })
+    }
+}
+
+/// The key after its length, the type's letter, the value.
+impl Field for (Box<str>, Value) {
+    fn put(&self, to: &mut Vec<u8>) {
+        let (key, value) = self;
+        put_sized(to, |to| key.put(to));
+        match value {
+            Value::Str(text) => {
+                to.push(b's');
+                text.put(to);
+            }
+            Value::Int(number) => {
+                to.push(b'i');
+                to.extend(number.to_le_bytes());
+            }
+            Value::Float(number) => {
+                to.push(b'f');
+                to.extend(number.to_le_bytes());
+            }
+            Value::Bool(truth) => {
+                to.push(b'b');
+                truth.put(to);
+            }
+        }
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let mut from = Values(value);
+        let key = Box::read(from.sized()?)?;
+        let value = match (from.take()?, from.0) {
+            ([b's'], text) => Value::Str(Box::read(text)?),
+            ([b'i'], number) => Value::Int(i64::from_le_bytes(number.try_into().ok()?)),
+            ([b'f'], number) => Value::Float(f64::from_le_bytes(number.try_into().ok()?)),
+            ([b'b'], truth) => Value::Bool(bool::read(truth)?),
             _ => return None,
         };
         Some((key, value))
     }
+}
 
-    fn stage(&mut self) -> Option<Stage> {
-        let path = self.text()?;
-        let finished = self.bool()?;
-        let open = self.option(|from| {
-            Some(OpenStage {
-                kind: from.option(Self::text)?,
-                id: from.option(Self::text)?,
-                seen: from.seen()?,
-                answered: false,
-                settling: 0,
-                extra: None,
-            })
-        })?;
-        let fate = match finished {
-            true => Fate::Finished,
-            false => Fate::Unfinished,
-        };
-        // What is finished keeps nothing open.
-        (!finished || open.is_none()).then_some(Stage {
-            path,
-            attempt: 1,
-            fate,
-            failed: false,
-            open: open.map(Box::new),
+/// The time and the name.
+impl Field for SpanEvent {
+    fn put(&self, to: &mut Vec<u8>) {
+        self.time.put(to);
+        self.name.put(to);
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let (time, name) = value.split_at_checked(8)?;
+        Some(SpanEvent {
+            time: Wall::read(time)?,
+            name: Box::read(name)?,
         })
     }
+}
 
-    fn seen(&mut self) -> Option<Seen> {
-        // As many as any limit of a span's events lets gather.
-        const EVENTS_MAX: usize = 1 << 20;
-        let mut seen = Seen {
-            state: match self.byte()? {
-                0 => State::Pending,
-                1 => State::Running,
-                2 => State::Ended(Outcome::Success),
-                3 => State::Ended(Outcome::Failure),
-                4 => State::Ended(Outcome::Error),
-                5 => State::Ended(Outcome::Timeout),
-                6 => State::Ended(Outcome::Cancellation),
-                7 => State::Ended(Outcome::Skip),
-                _ => return None,
-            },
-            start: self.option(Self::wall)?,
-            end: self.option(Self::wall)?,
-            extra: self.option(Self::text)?.map(|error| {
-                Box::new(SeenExtra {
-                    error: Some(error),
-                    ..SeenExtra::default()
-                })
-            }),
-            started_seen: self.option(Self::wall)?,
-            ended_seen: self.option(Self::wall)?,
-            events: self.list(EVENTS_MAX, |from| {
-                Some(SpanEvent {
-                    time: from.wall()?,
-                    name: from.text()?,
-                })
-            })?,
-        };
-        let dropped = self.option(|from| {
-            Some(DroppedEvents {
-                count: from.small()?,
-                last: from.text()?,
-            })
-        })?;
-        if dropped.is_some() {
-            seen.extra.get_or_insert_default().dropped = dropped;
-        }
-        Some(seen)
+/// The count, 4 bytes, and the name of the last one.
+impl Field for DroppedEvents {
+    fn put(&self, to: &mut Vec<u8>) {
+        to.extend(self.count.to_le_bytes());
+        self.last.put(to);
     }
 
-    fn version_2(&mut self, workflow: &mut Workflow) -> Option<()> {
-        workflow.settling = self.settling()?;
-        self.queued(&mut workflow.seen)?;
-        let extra = self.option(|from| {
-            Some(Extra {
-                submitter: from.option(Self::context)?,
-                follows: from.bool()?,
-                attempt: from.option(Self::small)?,
-                url: from.option(Self::text)?,
-                attributes: from.answered_attributes()?,
-                dropped_attributes: from.small()?,
-                answered_at: None,
-                finish: None,
-            })
-        })?;
-        workflow.extra = extra.map(Box::new);
-        let stages = &mut workflow.stages;
-        for _ in 0..self.number()? {
-            let place: usize = self.number()?.try_into().ok()?;
-            let stage = stages.get_mut(place)?;
-            stage.attempt = self.small()?;
-            if self.bool()? {
-                (stage.fate == Fate::Finished).then(|| stage.fate = Fate::LeftOut)?;
-            }
-            match (self.bool()?, &mut stage.open) {
-                (true, Some(open)) => {
-                    open.settling = self.settling()?;
-                    self.queued(&mut open.seen)?;
-                    open.extra = self.option(Self::stage_extra)?.map(Box::new);
-                }
-                (false, None) => {}
-                _ => return None,
-            }
-        }
-        self.seen_before_end(workflow)
-    }
-
-    fn version_3(&mut self, workflow: &mut Workflow) -> Option<()> {
-        workflow.run_identity = match self.bool()? {
-            true => RunIdentity::Attempt,
-            false => RunIdentity::Event,
-        };
-        Some(())
-    }
-
-    fn seen_before_end(&mut self, workflow: &mut Workflow) -> Option<()> {
-        let answered_at = self.option(Self::wall)?;
-        if answered_at.is_some() {
-            workflow.extra.get_or_insert_default().answered_at = answered_at;
-        }
-        for _ in 0..self.number()? {
-            let place: usize = self.number()?.try_into().ok()?;
-            let stage = workflow.stages.get_mut(place)?;
-            // Only what has a span is known to have failed.
-            (stage.fate == Fate::Finished).then(|| stage.failed = true)?;
-        }
-        Some(())
-    }
-
-    fn settling(&mut self) -> Option<u8> {
-        self.byte().filter(|polls| *polls <= limits::SETTLE_POLLS)
-    }
-
-    fn queued(&mut self, seen: &mut Seen) -> Option<()> {
-        let queued = self.option(Self::wall)?;
-        if queued.is_some() {
-            seen.extra.get_or_insert_default().queued = queued;
-        }
-        Some(())
-    }
-
-    fn stage_extra(&mut self) -> Option<StageExtra> {
-        let extra = StageExtra {
-            parent: self.option(Self::small)?,
-            previous: self.option(Self::small)?,
-            superseded: self.option(Self::wall)?,
-            promised: self.bool()?,
-            within: self.option(|from| Some((from.wall()?, from.wall()?)))?,
-            url: self.option(Self::text)?,
-            attributes: self.answered_attributes()?,
-            dropped_attributes: self.small()?,
-        };
-        let in_order = extra.within.is_none_or(|(start, end)| start <= end);
-        in_order.then_some(extra)
-    }
-
-    fn answered_attributes(&mut self) -> Option<Attributes> {
-        let all = self.list(limits::ANSWERED_ATTRIBUTES_MAX, Self::attribute)?;
-        Some(all.into())
+    fn read(value: &[u8]) -> Option<Self> {
+        let mut from = Values(value);
+        Some(DroppedEvents {
+            count: u32::from_le_bytes(from.take()?),
+            last: Box::read(from.0)?,
+        })
     }
 }
 
@@ -668,7 +782,35 @@ mod tests {
                 return Ok(before);
             }
         }
+        let unknown = Unknown(field(200, b"of a later farspan").into());
+        if u.arbitrary()? {
+            workflow.extra.get_or_insert_default().unknown = unknown.clone();
+        }
+        if u.arbitrary()? {
+            workflow.seen.extra.get_or_insert_default().unknown = unknown.clone();
+        }
+        let mut open = workflow.stages.iter_mut().filter_map(|s| s.open.as_mut());
+        if let Some(open) = open.next() {
+            open.extra.get_or_insert_default().unknown = unknown;
+        }
         Ok(workflow)
+    }
+
+    fn field(number: u8, value: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_value(number, value, &mut bytes);
+        bytes
+    }
+
+    /// Without what a record does not tell apart.
+    fn normal(mut workflow: Workflow) -> String {
+        workflow.take_changed();
+        workflow.extra = workflow.extra.filter(|extra| **extra != Extra::default());
+        for open in workflow.stages.iter_mut().filter_map(|s| s.open.as_mut()) {
+            let extra = open.extra.take();
+            open.extra = extra.filter(|extra| **extra != StageExtra::default());
+        }
+        format!("{workflow:?}")
     }
 
     #[test]
@@ -679,11 +821,55 @@ mod tests {
             let bytes = encode("default", deadline, &workflow);
             let record = decode(&bytes).expect("what was encoded is read");
             assert_eq!((&*record.monitor, record.deadline), ("default", deadline));
-            let unchanged = |mut workflow: Workflow| {
-                workflow.take_changed();
-                format!("{workflow:?}")
-            };
-            assert_eq!(unchanged(record.workflow), unchanged(workflow));
+            assert_eq!(normal(record.workflow), normal(workflow));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn fields_of_a_later_farspan_are_kept() {
+        arbtest::arbtest(|u| {
+            let workflow = arbitrary_workflow(u)?;
+            let mut bytes = encode("default", Wall::from_unix_ns(0), &workflow);
+            let value: [u8; 20] = u.arbitrary()?;
+            let new = field(u.int_in_range(100..=255)?, &value);
+            bytes.extend(&new);
+            let read = decode(&bytes).expect("it is of the same version").workflow;
+            let again = encode("default", Wall::from_unix_ns(0), &read);
+            assert!(again.windows(new.len()).any(|part| part == new));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn unknown_fields_have_a_bound() {
+        let mut unknown = Unknown::default();
+        for number in 100..=255 {
+            unknown.take_field(number, &[7; 50]).unwrap();
+        }
+        assert!(unknown.0.len() <= limits::UNKNOWN_FIELDS_BYTES_MAX);
+        assert!(unknown.0.len() > limits::UNKNOWN_FIELDS_BYTES_MAX - 52);
+        let mut stage = Stage::default();
+        assert_eq!(stage.take_field(100, b"skipped"), Some(()));
+    }
+
+    #[test]
+    fn a_record_that_was_cut_short_is_damaged() {
+        arbtest::arbtest(|u| {
+            let bytes = encode("default", Wall::from_unix_ns(0), &arbitrary_workflow(u)?);
+            let length = u.choose_index(bytes.len())?;
+            assert_eq!(decode(&bytes[..length]).unwrap_err(), Unreadable::Damaged);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        arbtest::arbtest(|u| {
+            let bytes = [&[VERSION], u.arbitrary::<&[u8]>()?].concat();
+            if let Ok(record) = decode(&bytes) {
+                record.workflow.check_invariants();
+            }
             Ok(())
         });
     }

@@ -3,6 +3,7 @@
 //! A stage is told from others by its path and its attempt. It belongs to the stage that the first answer with it names
 //! as its parent, or to the workflow. Whatever is part of something is finished before it, and lies within its times.
 
+use super::record::Unknown;
 use super::{Attributes, Ending, EventRoom, Naming, Seen, Workflow, merge, status_of};
 use crate::core::event;
 use crate::core::ids::{SpanId, TraceContext};
@@ -14,7 +15,7 @@ use crate::core::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One attempt at a stage. Small where there is nothing to know: most stages of most workflows wait, or are finished.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stage {
     pub(super) path: Box<str>,
     pub(super) attempt: u32,
@@ -25,9 +26,10 @@ pub(super) struct Stage {
     pub(super) open: Option<Box<OpenStage>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Still to be told.
+    /// Its span, if it gets one, is not finished.
+    #[default]
     Unfinished,
     /// It has a span.
     Finished,
@@ -64,6 +66,7 @@ pub(super) struct StageExtra {
     pub(super) url: Option<Box<str>>,
     pub(super) attributes: event::Attributes,
     pub(super) dropped_attributes: u32,
+    pub(super) unknown: Unknown,
 }
 
 /// The places of the stages in the order of path and attempt.
@@ -457,6 +460,9 @@ impl Workflow {
                 && (parent == index || self.stages[parent].is_finished())
             {
                 self.stages[other].extra_mut().parent = up;
+                if let Some(open) = &mut self.stages[other].open {
+                    open.extra.take_if(|extra| **extra == StageExtra::default());
+                }
                 moved = true;
             }
         }
