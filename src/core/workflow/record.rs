@@ -513,9 +513,9 @@ macro_rules! number_field {
 number_field!(
     u8: |number| u32::from(*number), |number| number.try_into().ok();
     bool: |truth| u32::from(*truth), |number| one_of(number, &[false, true]);
-    RunIdentity: |identity| number_of(identity, &IDENTITIES), |number| one_of(number, &IDENTITIES);
-    State: |state| number_of(state, &STATES), |number| one_of(number, &STATES);
-    Fate: |fate| number_of(fate, &FATES), |number| one_of(number, &FATES);
+    RunIdentity: |identity| u32::from(*identity == RunIdentity::Attempt), |number| one_of(number, &IDENTITIES);
+    State: |state| number_of(*state), |number| one_of(number, &STATES);
+    Fate: |fate| *fate as u32, |number| one_of(number, &FATES);
 );
 
 // In the order of their numbers, the default first.
@@ -532,9 +532,17 @@ const STATES: [State; 8] = [
     State::Ended(Outcome::Skip),
 ];
 
-fn number_of<T: PartialEq>(value: &T, all: &[T]) -> u32 {
-    let place = all.iter().position(|one| one == value);
-    place.expect("all values are listed") as u32
+fn number_of(state: State) -> u32 {
+    match state {
+        State::Pending => 0,
+        State::Running => 1,
+        State::Ended(Outcome::Success) => 2,
+        State::Ended(Outcome::Failure) => 3,
+        State::Ended(Outcome::Error) => 4,
+        State::Ended(Outcome::Timeout) => 5,
+        State::Ended(Outcome::Cancellation) => 6,
+        State::Ended(Outcome::Skip) => 7,
+    }
 }
 
 fn one_of<T: Copy>(number: u32, all: &[T]) -> Option<T> {
@@ -611,7 +619,7 @@ impl Field for TraceContext {
             trace_id: TraceId::from_bytes(from.take()?)?,
             span_id: SpanId::from_bytes(from.take()?)?,
             trace_flags: u8::from_le_bytes(from.take()?),
-            trace_state: Some(Box::read(from.0)?).filter(|state: &Box<str>| !state.is_empty()),
+            trace_state: Some(Box::<str>::read(from.0)?).filter(|state| !state.is_empty()),
         })
     }
 }
