@@ -1,9 +1,9 @@
-//! What the core is told when a workflow has started.
+//! Start events: the messages that a workflow has started.
 
 use super::ids::TraceContext;
 use super::time::Wall;
 
-/// "A workflow has started", whoever said so.
+/// A workflow has started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StartEvent {
     /// The monitor that watches this workflow: an index into the configured monitors.
@@ -11,34 +11,34 @@ pub struct StartEvent {
     /// The workflow's id as its API knows it, 1 to [`WORKFLOW_ID_BYTES_MAX`](super::limits::WORKFLOW_ID_BYTES_MAX)
     /// bytes.
     pub workflow_id: Box<str>,
-    /// When the workflow was submitted, where the event says so.
+    /// The submission time, if the event has one.
     pub submitted_at: Option<Wall>,
-    /// Which attempt at the run this is, where the event says so.
+    /// The attempt at the run, if the event has one.
     pub attempt: Option<u32>,
     /// The submitter's trace context.
     pub parent: Option<Box<TraceContext>>,
-    /// Who decides whether the workflow is recorded.
+    /// What decides whether the workflow is sampled.
     pub sampling: Sampling,
-    /// What the submitter wants to see on the workflow's span.
+    /// Further attributes of the workflow's span.
     pub attributes: Attributes,
-    /// What to acknowledge where the event came from, once all of the workflow's spans are delivered: a stream entry's
-    /// id. `None`: the source keeps nothing.
+    /// The stream entry to acknowledge when all spans of the workflow are delivered. `None`: the source needs no
+    /// acknowledgement.
     pub source: Option<Box<str>>,
 }
 
-/// What a submitter says about sampling.
+/// What a start event says about sampling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sampling {
-    /// What the parent's sampled flag says; without a parent nothing.
+    /// The sampled flag of the parent decides; without a parent the sampler does.
     #[default]
     AsParent,
-    /// Nothing, though there may be a parent: whoever reads it decides.
+    /// The sampler decides, even if there is a parent.
     Undecided,
-    /// That it is not to be recorded, be there a parent or not.
+    /// The workflow is not sampled.
     Dropped,
 }
 
-/// Attributes that do not change any more.
+/// Attributes in their final form.
 pub type Attributes = Box<[(Box<str>, Value)]>;
 
 /// A scalar attribute value, as OpenTelemetry knows them.

@@ -1,12 +1,12 @@
-//! A list that grows by whole pieces.
+//! A list that grows by pieces of a fixed size.
 //!
-//! A `Vec` that doubles holds three times what it has to while it moves; ten thousand stages are read, held and passed on
-//! with little more than they need.
+//! A `Vec` that doubles takes three times its content while it moves. This list takes little more than its content, also
+//! for the ten thousand stages of one answer.
 
 use std::num::NonZeroU32;
-use std::ops::{Index, IndexMut};
+use std::ops;
 
-/// Elements of a piece. The first one grows as a `Vec` does, for most lists are short.
+/// Elements of a piece. The first piece grows as a `Vec` does, because most lists are short.
 const PIECE: usize = 512;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,18 +15,18 @@ pub(crate) struct Pieces<T> {
     pieces: Vec<Vec<T>>,
 }
 
-/// A place in a list or in a text. None at all takes no more room.
+/// An index into a list or a text. An `Option` of it takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(NonZeroU32);
+pub(crate) struct Index(NonZeroU32);
 
-impl Place {
-    /// There are none beyond what 32 bits count.
+impl Index {
+    /// The largest index: 32 bits count no further.
     pub(crate) const MAX: usize = u32::MAX as usize - 1;
 
-    pub(crate) const FIRST: Place = Place(NonZeroU32::MIN);
+    pub(crate) const FIRST: Index = Index(NonZeroU32::MIN);
 
-    pub(crate) fn of(place: usize) -> Self {
-        Place(Self::FIRST.0.saturating_add(place.min(Self::MAX) as u32))
+    pub(crate) fn of(index: usize) -> Self {
+        Index(Self::FIRST.0.saturating_add(index.min(Self::MAX) as u32))
     }
 
     pub(crate) fn get(self) -> usize {
@@ -82,7 +82,7 @@ impl<T> Pieces<T> {
     }
 }
 
-impl<T> Index<usize> for Pieces<T> {
+impl<T> ops::Index<usize> for Pieces<T> {
     type Output = T;
 
     fn index(&self, place: usize) -> &T {
@@ -90,7 +90,7 @@ impl<T> Index<usize> for Pieces<T> {
     }
 }
 
-impl<T> IndexMut<usize> for Pieces<T> {
+impl<T> ops::IndexMut<usize> for Pieces<T> {
     fn index_mut(&mut self, place: usize) -> &mut T {
         &mut self.pieces[place / PIECE][place % PIECE]
     }

@@ -1,18 +1,18 @@
-//! A finished span: the core's last word on a workflow or a stage.
+//! A finished span: what the core exports of a workflow or a stage.
 
 use super::event::Value;
 use super::ids::{SpanId, TraceContext, TraceId};
 use super::time::Wall;
 use std::sync::Arc;
 
-/// A span that will not change any more. It is exported once, and any re-send is the same to the byte.
+/// A span that will not change. It is exported once, and when it is sent again its bytes are the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// Its own id.
     pub span_id: SpanId,
-    /// The parent, and whether it belongs to somebody else's process.
+    /// The parent span.
     pub parent: Option<Parent>,
     /// The W3C trace flags of this span's context.
     pub trace_flags: u8,
@@ -20,7 +20,7 @@ pub struct Span {
     pub trace_state: Option<Box<str>>,
     /// Not empty.
     pub name: Box<str>,
-    /// As reported by the API, or the best observation.
+    /// As reported by the API, or else as observed.
     pub start: Wall,
     /// Never before `start`.
     pub end: Wall,
@@ -34,29 +34,29 @@ pub struct Span {
     pub events: Vec<SpanEvent>,
     /// How many events a limit cut off.
     pub dropped_events: u32,
-    /// Other spans that this one has to do with.
+    /// Links to other spans.
     pub links: Vec<Link>,
     /// How many links a limit cut off.
     pub dropped_links: u32,
-    /// Whose it is, where that is not farspan.
+    /// The service of the span, if it is not farspan itself.
     pub service: Option<Arc<Service>>,
 }
 
-/// The service that a monitor's spans are of, where it has one of its own: their resource.
+/// The service of a monitor's spans, if the monitor configures one: their resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The monitor; where spans are stored, it names the service.
+    /// The monitor's name; stored spans refer to the service by it.
     pub monitor: Arc<str>,
-    /// `service.name`, behind `service.namespace` where there is one: for people.
+    /// The service for people to read: `service.name`, after `service.namespace` if there is one.
     pub name: Box<str>,
 }
 
-/// Another span that a span has to do with.
+/// A link to another span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Which.
+    /// The context of the other span.
     pub context: TraceContext,
-    /// Whether it was made by another process.
+    /// Whether another process made it.
     pub remote: bool,
 }
 
@@ -69,20 +69,20 @@ pub struct Parent {
     pub remote: bool,
 }
 
-/// Something that happened within a span.
+/// An event within a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpanEvent {
-    /// When.
+    /// The time of the event.
     pub time: Wall,
-    /// What: `Submitted`, or the API's word for a status.
+    /// `Submitted`, or a status of the API.
     pub name: Box<str>,
 }
 
-/// The span's status. A message stands only with an error.
+/// The span's status. Only an error has a message.
 /// <https://opentelemetry.io/docs/specs/otel/trace/api/#set-status>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpanStatus {
-    /// Nobody said.
+    /// Not set.
     Unset,
     /// Validated as successful.
     Ok,

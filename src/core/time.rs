@@ -112,7 +112,7 @@ impl Wall {
         (ns.abs() < 9_223_372_036_854_775_808.0).then_some(Wall::from_unix_ns(ns as i64))
     }
 
-    /// The same for a whole number, exactly.
+    /// Reads a whole number as [`from_epoch_number`](Self::from_epoch_number) does, but exactly.
     pub fn from_epoch_integer(count: i64) -> Option<Wall> {
         const MILLISECONDS_FROM: u64 = 100_000_000_000;
         let ns_per_unit = if count.unsigned_abs() < MILLISECONDS_FROM {

@@ -6,7 +6,7 @@ use super::read::{Element, Matches, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
 use super::{Mapping, Reading, Unreadable};
 use crate::core::limits;
-use crate::core::pieces::{Pieces, Place};
+use crate::core::pieces::{Index, Pieces};
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
 use crate::syntax::mistake::Path;
 use crate::syntax::pointer::escaped;
@@ -34,7 +34,7 @@ pub struct Gather<'m> {
     mapping: &'m Mapping,
     variables: Variables,
     /// Of each request the elements that it is asked for, by their place in `stages`.
-    asked: Vec<Vec<Place>>,
+    asked: Vec<Vec<Index>>,
     workflow: Option<Box<WorkflowPart>>,
     /// Each behind the one that it is nested in.
     stages: Stages,
@@ -123,7 +123,7 @@ impl<'m> Gather<'m> {
             variables.set("stage.id", stage.id.unwrap_or_default());
             variables.set("stage.name", stage.kind);
             variables.set("stage.attempt", &stage.attempt.max(1).to_string());
-            asked.push(Place::of(place));
+            asked.push(Index::of(place));
             each.push(variables);
         }
         self.asked[request] = asked;
@@ -154,7 +154,7 @@ impl<'m> Gather<'m> {
     }
 
     /// `asked`: the place of the element that they were asked for.
-    fn take(&mut self, mut stages: Stages, elements: Pieces<Element>, asked: Option<Place>) {
+    fn take(&mut self, mut stages: Stages, elements: Pieces<Element>, asked: Option<Index>) {
         let from = self.stages.len();
         let room = limits::STAGES_MAX - from;
         if stages.len() > room {
@@ -171,7 +171,7 @@ impl<'m> Gather<'m> {
         for mut element in elements.into_iter().take(room) {
             let planned = &self.mapping.plan.lists[usize::from(element.list)];
             element.within = match element.within {
-                Some(within) => Some(Place::of(from + within.get())),
+                Some(within) => Some(Index::of(from + within.get())),
                 None => asked.filter(|_| planned.outer.is_some()),
             };
             self.elements.push(element);
@@ -184,7 +184,7 @@ impl<'m> Gather<'m> {
         let prefix = self.mapping.plan.lists[usize::from(*list)]
             .prefix
             .as_deref();
-        let within = within.map(Place::get);
+        let within = within.map(Index::get);
         let outer = within.map(|within| self.stages.run(within).0);
         let (key, _) = self.stages.run(place);
         if let Cow::Owned(path) = joined(outer, prefix, key) {

@@ -11,43 +11,42 @@ use super::time::Wall;
 /// A workflow as its API described it in one answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// The id in the answer, where there is one: the core refuses an answer for another workflow.
+    /// The id in the answer, if it has one: the core refuses an answer for another workflow.
     pub workflow_id: Option<Box<str>>,
     /// The workflow's own progress.
     pub progress: Progress,
-    /// Which attempt at the run this is, where the answer says so.
+    /// The attempt at the run, if the answer has one.
     pub attempt: Option<u32>,
-    /// Where somebody can look at the run.
+    /// A page for people about the run.
     pub url: Option<Box<str>>,
-    /// What else is to stand on the workflow's span.
+    /// Further attributes of the workflow's span.
     pub attributes: Attributes,
-    /// The stages in the order of the answer. Of a path and attempt that stand twice, the later one counts.
+    /// The stages in the order of the answer. If a path and attempt appear twice, the later one counts.
     pub stages: Stages,
 }
 
 /// One attempt at a stage of a workflow in one answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageSnapshot<Text = Box<str>, List = Attributes> {
-    /// What tells this stage from all others for the length of the run: its key or its name, behind those of the
-    /// stages that it is part of.
+    /// What identifies this stage within the run: its key or its name, after those of its ancestors.
     pub path: Text,
-    /// The path of the stage that it is part of. `None`: of the workflow.
+    /// The path of its parent. `None`: the workflow.
     pub parent: Option<Text>,
-    /// Which attempt at the stage this is; 1 where the API has none.
+    /// The attempt at the stage; 1 if the API has none.
     pub attempt: u32,
     /// The stage's type; it names the span.
     pub kind: Text,
     /// The id that the API gives this stage.
     pub id: Option<Text>,
-    /// Where somebody can look at the stage.
+    /// A page for people about the stage.
     pub url: Option<Text>,
-    /// What else is to stand on the stage's span.
+    /// Further attributes of the stage's span.
     pub attributes: List,
     /// How far the stage is.
     pub progress: Progress<Text>,
 }
 
-/// One that is held by somebody else.
+/// A stage in borrowed form.
 pub type StageView<'a> = StageSnapshot<&'a str, &'a [(Box<str>, Value)]>;
 
 impl<Text: Default, List: Default> Default for StageSnapshot<Text, List> {
@@ -68,11 +67,11 @@ impl<Text: Default, List: Default> Default for StageSnapshot<Text, List> {
 /// How far a workflow or a stage is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress<Text = Box<str>> {
-    /// The API's own word for the status, which names the span's event. `None`: none yet.
+    /// The status in the API's word, which names the status event. `None`: none yet.
     pub status: Option<Text>,
     /// What that word means.
     pub state: State,
-    /// Since when it has waited for its start, as reported.
+    /// The time from which it waits for its start, as reported.
     pub queued: Option<Wall>,
     /// Start as reported.
     pub start: Option<Wall>,
@@ -96,7 +95,7 @@ impl<Text> Default for Progress<Text> {
 }
 
 impl<Text: AsRef<str>> Progress<Text> {
-    /// To look at.
+    /// In borrowed form.
     pub fn view(&self) -> Progress<&str> {
         Progress {
             status: self.status.as_ref().map(AsRef::as_ref),
@@ -145,12 +144,12 @@ pub enum State {
     Pending,
     /// Started, not ended.
     Running,
-    /// Ended so.
+    /// Ended with this outcome.
     Ended(Outcome),
 }
 
 impl State {
-    /// The word for it; of an end, how it ended.
+    /// `pending`, `running` or the outcome.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Pending => "pending",

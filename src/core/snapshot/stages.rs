@@ -1,8 +1,8 @@
-//! The stages of an answer, so that ten thousand of them take less room than the body that told of them.
+//! The stages of an answer, kept so that ten thousand of them take less room than the body that they were read from.
 //!
 //! ```text
 //! rows    one for each stage, all of one size: its times and its state, and where its texts are
-//! texts   the texts, one behind the other
+//! texts   the texts, one after the other
 //! words   the words for a status, each once: there are few
 //! rests   what few stages have
 //! ```
@@ -10,41 +10,41 @@
 use super::{Progress, StageSnapshot, StageView, State};
 use crate::core::event::Attributes;
 use crate::core::limits;
-use crate::core::pieces::{Pieces, Place};
+use crate::core::pieces::{Index, Pieces};
 use crate::core::time::Wall;
 use std::fmt;
 use std::num::NonZeroU16;
 
-/// The stages of an answer, in its order. They are put in as [`StageSnapshot`]s and looked at as [`StageView`]s.
+/// The stages of an answer, in its order. They are added as [`StageSnapshot`]s and read as [`StageView`]s.
 #[derive(Clone, Default)]
 pub struct Stages {
-    rows: Pieces<Row>,
+    rows: Pieces<StageRow>,
     texts: String,
     words: Vec<Box<str>>,
     rests: Pieces<Rest>,
 }
 
 #[derive(Clone, Copy)]
-struct Row {
+struct StageRow {
     path: Text,
-    /// The path's, where they are the same.
+    /// The same text as the path's, if they are equal.
     kind: Text,
     id: Option<Text>,
     start: Option<Wall>,
     end: Option<Wall>,
     attempt: u32,
-    /// Its number among the rests.
-    rest: Option<Place>,
-    /// Its number among the words.
+    /// The index of its rest.
+    rest: Option<Index>,
+    /// The number of its status in `words`, from 1.
     status: Option<NonZeroU16>,
     state: State,
 }
 
-const _: () = assert!(size_of::<Row>() <= 56);
+const _: () = assert!(size_of::<StageRow>() <= 56);
 
-impl Row {
+impl StageRow {
     /// A [`StageSnapshot::default`].
-    const BLANK: Row = Row {
+    const BLANK: StageRow = StageRow {
         path: Text::EMPTY,
         kind: Text::EMPTY,
         id: None,
@@ -57,7 +57,7 @@ impl Row {
     };
 }
 
-/// What few stages have.
+/// The parts of a stage that few have.
 #[derive(Clone, Default)]
 struct Rest {
     /// The text is that of the parent's path, where the parent is among the stages.
@@ -68,26 +68,25 @@ struct Rest {
     attributes: Attributes,
 }
 
-/// Words that are looked for before one more is written down: an API has few, and whoever has more pays for them in room,
-/// not in time.
+/// How many statuses are searched before one more is added. An API has few; one with more costs room, not time.
 const WORDS_SOUGHT: usize = 64;
 const _: () = assert!(limits::STAGES_MAX + WORDS_SOUGHT < u16::MAX as usize);
 
-/// A part of the texts.
+/// A part of `texts`.
 #[derive(Clone, Copy)]
 struct Text {
-    at: Place,
+    at: Index,
     bytes: u32,
 }
 
 impl Text {
     const EMPTY: Text = Text {
-        at: Place::FIRST,
+        at: Index::FIRST,
         bytes: 0,
     };
 }
 
-/// How far the stages had come. See [`Stages::truncate`].
+/// A length of a [`Stages`], for [`Stages::truncate`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     rows: usize,
@@ -122,7 +121,7 @@ impl Stages {
         }
     }
 
-    /// The stage at `place`, which there has to be.
+    /// The stage at `place`, which must exist.
     pub fn get(&self, place: usize) -> StageView<'_> {
         let row = &self.rows[place];
         let rest = row.rest.map(|rest| &self.rests[rest.get()]);
@@ -148,7 +147,7 @@ impl Stages {
         }
     }
 
-    /// Path and attempt of the stage at `place`: what tells it from others.
+    /// Path and attempt of the stage at `place`, which identify it.
     pub fn run(&self, place: usize) -> (&str, u32) {
         let row = &self.rows[place];
         (self.text(row.path), row.attempt)
@@ -160,12 +159,12 @@ impl Stages {
         self.rows.push(row);
     }
 
-    /// Adds a place for a stage of which nothing is known yet.
+    /// Adds a stage of which nothing is known yet.
     pub fn push_blank(&mut self) {
-        self.rows.push(Row::BLANK);
+        self.rows.push(StageRow::BLANK);
     }
 
-    /// Puts another stage in the place of one.
+    /// Replaces the stage at `place`.
     pub fn replace<T: AsRef<str>, L: Into<Attributes>>(
         &mut self,
         place: usize,
@@ -174,7 +173,7 @@ impl Stages {
         self.rows[place] = self.row(stage);
     }
 
-    /// Changes which attempt a stage is.
+    /// Changes the attempt of a stage.
     pub fn set_attempt(&mut self, place: usize, attempt: u32) {
         self.rows[place].attempt = attempt;
     }
@@ -213,11 +212,11 @@ impl Stages {
 
     /// Keeps the stages at these places, in this order.
     pub fn arrange(&mut self, places: impl IntoIterator<Item = usize>) {
-        let rows: Pieces<Row> = places.into_iter().map(|place| self.rows[place]).collect();
+        let rows: Pieces<StageRow> = places.into_iter().map(|place| self.rows[place]).collect();
         self.rows = rows;
     }
 
-    /// How far they have come.
+    /// The present length, for [`Stages::truncate`].
     pub fn mark(&self) -> Mark {
         Mark {
             rows: self.rows.len(),
@@ -227,7 +226,7 @@ impl Stages {
         }
     }
 
-    /// Takes back all that was put in since then. What stands before it must not have been changed meanwhile.
+    /// Removes everything that was added after `mark`. Nothing before it may have been changed since.
     pub fn truncate(&mut self, mark: Mark) {
         self.rows.truncate(mark.rows);
         self.texts.truncate(mark.texts);
@@ -240,7 +239,7 @@ impl Stages {
         &self.texts[at..at + text.bytes as usize]
     }
 
-    fn row<T: AsRef<str>, L: Into<Attributes>>(&mut self, stage: StageSnapshot<T, L>) -> Row {
+    fn row<T: AsRef<str>, L: Into<Attributes>>(&mut self, stage: StageSnapshot<T, L>) -> StageRow {
         let StageSnapshot {
             path,
             parent,
@@ -264,7 +263,7 @@ impl Stages {
                 attributes: attributes.into(),
             },
         );
-        Row {
+        StageRow {
             path,
             kind: match kind == path_text {
                 true => path,
@@ -283,11 +282,11 @@ impl Stages {
         }
     }
 
-    /// All that one workflow's answers may hold is far below what the numbers count; what is beyond is cut off.
+    /// The answers for one workflow are far smaller than 32 bits can count; anything beyond is cut off.
     fn write(&mut self, text: &str) -> Text {
-        let room = Place::MAX.saturating_sub(self.texts.len());
+        let room = Index::MAX.saturating_sub(self.texts.len());
         let text = &text[..text.floor_char_boundary(room)];
-        let at = Place::of(self.texts.len());
+        let at = Index::of(self.texts.len());
         self.texts.push_str(text);
         Text {
             at,
@@ -305,9 +304,9 @@ impl Stages {
         NonZeroU16::new(u16::try_from(number + 1).ok()?)
     }
 
-    fn put(&mut self, rest: Rest) -> Place {
+    fn put(&mut self, rest: Rest) -> Index {
         self.rests.push(rest);
-        Place::of(self.rests.len() - 1)
+        Index::of(self.rests.len() - 1)
     }
 }
 

@@ -10,8 +10,10 @@
 //! - A change that an earlier farspan must not pass over is a new version; so is a new value of an enumeration. farspan
 //!   refuses a record of a version that it does not know and leaves it alone.
 
-use super::stages::{Fate, OpenStage, Stage, StageExtra};
-use super::{DroppedEvents, Extra, Seen, SeenExtra, Workflow};
+use super::observed::{DroppedEvents, Observed, ObservedExtra};
+use super::stage::{Fate, OpenStage, Stage, StageExtra};
+use super::stages::StageTree;
+use super::{Extra, Workflow};
 use crate::core::event::{Attributes, Value};
 use crate::core::ids::{RunIdentity, SpanId, TraceContext, TraceId};
 use crate::core::limits;
@@ -87,7 +89,7 @@ const TRACE_ID: u8 = 3;
 
 fn read_fields(bytes: &[u8]) -> Option<Record> {
     let last = |wanted: u8| {
-        let fields = Values(bytes).fields().flatten();
+        let fields = SizedValues(bytes).fields().flatten();
         fields.filter(|(number, _)| *number == wanted).last()
     };
     let ((_, monitor), (_, deadline), (_, trace_id)) =
@@ -103,14 +105,13 @@ fn read_fields(bytes: &[u8]) -> Option<Record> {
         received_at: Wall::from_unix_ns(0),
         attributes: Attributes::default(),
         source: None,
-        seen: Seen::default(),
-        stages: Vec::new(),
+        observed: Observed::default(),
+        stages: StageTree::default(),
         settling: 0,
-        finished_within: None,
         extra: None,
         changed: false,
     };
-    for field in Values(bytes).fields() {
+    for field in SizedValues(bytes).fields() {
         let (number, value) = field?;
         if number > TRACE_ID {
             workflow.take_field(number, value)?;
@@ -124,34 +125,20 @@ fn read_fields(bytes: &[u8]) -> Option<Record> {
     })
 }
 
-/// Whether the invariants of a workflow hold.
+/// Whether the workflow is within all bounds and its stages are as they can only be.
 fn is_possible(workflow: &Workflow) -> bool {
-    let within = workflow.finished_within;
-    let answered = workflow.extra.iter().map(|extra| &extra.attributes);
-    let of_stages = workflow.stages.iter().filter_map(Stage::extra);
-    let mut answered = answered.chain(of_stages.map(|extra| &extra.attributes));
+    let own = workflow.extra.iter().map(|extra| &extra.reported);
+    let of_stages = workflow.stages.all.iter().filter_map(Stage::extra);
+    let mut reported = own.chain(of_stages.map(|extra| &extra.reported));
     (1..=limits::WORKFLOW_ID_BYTES_MAX).contains(&workflow.id.len())
         && workflow.attributes.len() <= limits::EVENT_ATTRIBUTES_MAX
-        && answered.all(|all| all.len() <= limits::ANSWERED_ATTRIBUTES_MAX)
+        && reported.all(|it| it.attributes.len() <= limits::ANSWERED_ATTRIBUTES_MAX)
         && workflow.settling <= limits::SETTLE_POLLS
-        && within.is_none_or(|(start, end)| start <= end)
-        && (within.is_none() || workflow.stages.iter().any(Stage::is_finished))
-        && workflow.stages.len() <= limits::STAGES_MAX
-        && workflow.stages.iter().all(is_possible_stage)
-        && workflow.is_tree()
-}
-
-fn is_possible_stage(stage: &Stage) -> bool {
-    let within = stage.extra().and_then(|extra| extra.within);
-    let settling = stage.open.as_ref().map_or(0, |open| open.settling);
-    (stage.open.is_none() || !stage.is_finished())
-        && (!stage.failed || stage.fate == Fate::Finished)
-        && settling <= limits::SETTLE_POLLS
-        && within.is_none_or(|(start, end)| start <= end)
+        && workflow.stages.is_possible()
 }
 
 /// A type that is stored as fields.
-trait Message {
+trait StoredFields {
     fn put_fields(&self, to: &mut Vec<u8>);
 
     /// `None`: the value is damaged.
@@ -160,16 +147,16 @@ trait Message {
 
 /// The fields of a message and their numbers. The message in `rest` takes the fields with other numbers.
 macro_rules! message {
-    ($message:ident { $($number:literal: $field:ident,)* rest: $rest:ident }) => {
-        impl Message for $message {
+    ($message:ident { $($number:literal: $($field:ident).+,)* rest: $rest:ident }) => {
+        impl StoredFields for $message {
             fn put_fields(&self, to: &mut Vec<u8>) {
-                $(put_field($number, &self.$field, to);)*
+                $(put_field($number, &self.$($field).+, to);)*
                 self.$rest.put_fields(to);
             }
 
             fn take_field(&mut self, number: u8, value: &[u8]) -> Option<()> {
                 match number {
-                    $($number => self.$field = Field::read(value)?,)*
+                    $($number => self.$($field).+ = Field::read(value)?,)*
                     _ => self.$rest.take_field(number, value)?,
                 }
                 Some(())
@@ -188,10 +175,10 @@ message!(Workflow {
     10: received_at,
     11: attributes,
     12: source,
-    13: seen,
-    14: stages,
+    13: observed,
+    14: stages.all,
     15: settling,
-    16: finished_within,
+    16: stages.finished_within,
     rest: extra
 });
 
@@ -199,14 +186,14 @@ message!(Extra {
     32: submitter,
     33: follows,
     34: attempt,
-    35: url,
-    36: attributes,
-    37: dropped_attributes,
+    35: reported.url,
+    36: reported.attributes,
+    37: reported.dropped,
     38: answered_at,
     rest: unknown
 });
 
-message!(Seen {
+message!(Observed {
     1: state,
     2: start,
     3: end,
@@ -216,7 +203,7 @@ message!(Seen {
     rest: extra
 });
 
-message!(SeenExtra {
+message!(ObservedExtra {
     32: queued,
     33: error,
     34: dropped,
@@ -226,7 +213,7 @@ message!(SeenExtra {
 message!(OpenStage {
     1: kind,
     2: id,
-    3: seen,
+    3: observed,
     4: settling,
     rest: extra
 });
@@ -237,9 +224,9 @@ message!(StageExtra {
     34: superseded,
     35: promised,
     36: within,
-    37: url,
-    38: attributes,
-    39: dropped_attributes,
+    37: reported.url,
+    38: reported.attributes,
+    39: reported.dropped,
     rest: unknown
 });
 
@@ -247,7 +234,7 @@ message!(StageExtra {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Unknown(Box<[u8]>);
 
-impl Message for Unknown {
+impl StoredFields for Unknown {
     fn put_fields(&self, to: &mut Vec<u8>) {
         to.extend(&self.0);
     }
@@ -263,7 +250,7 @@ impl Message for Unknown {
     }
 }
 
-impl<T: Message + Default> Message for Option<Box<T>> {
+impl<T: StoredFields + Default> StoredFields for Option<Box<T>> {
     fn put_fields(&self, to: &mut Vec<u8>) {
         if let Some(rare) = self {
             rare.put_fields(to);
@@ -328,10 +315,10 @@ fn insert_length(start: usize, to: &mut Vec<u8>) {
     to.splice(start..start, length);
 }
 
-/// Values one after the other, each after its length. `None`: they are damaged.
-struct Values<'a>(&'a [u8]);
+/// SizedValues one after the other, each after its length. `None`: they are damaged.
+struct SizedValues<'a>(&'a [u8]);
 
-impl<'a> Values<'a> {
+impl<'a> SizedValues<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -376,7 +363,7 @@ macro_rules! message_field {
 
             fn read(value: &[u8]) -> Option<Self> {
                 let mut message = $message::default();
-                for field in Values(value).fields() {
+                for field in SizedValues(value).fields() {
                     let (number, value) = field?;
                     message.take_field(number, value)?;
                 }
@@ -386,9 +373,9 @@ macro_rules! message_field {
     )*};
 }
 
-message_field!(Seen OpenStage Stage);
+message_field!(Observed OpenStage Stage);
 
-impl Message for Stage {
+impl StoredFields for Stage {
     fn put_fields(&self, to: &mut Vec<u8>) {
         put_field(1, &self.path, to);
         put_field(2, &self.attempt, to);
@@ -466,7 +453,7 @@ fn put_list<T: Field>(list: &[T], to: &mut Vec<u8>) {
 fn take_list<T: Field>(value: &[u8]) -> Option<Vec<T>> {
     /// An element may take much more room in memory than its bytes in a damaged record.
     const ELEMENTS_MAX: usize = 1 << 20;
-    let mut from = Values(value);
+    let mut from = SizedValues(value);
     let mut list = Vec::new();
     while !from.0.is_empty() {
         list.push(T::read(from.sized()?)?);
@@ -614,7 +601,7 @@ impl Field for TraceContext {
     }
 
     fn read(value: &[u8]) -> Option<Self> {
-        let mut from = Values(value);
+        let mut from = SizedValues(value);
         Some(TraceContext {
             trace_id: TraceId::from_bytes(from.take()?)?,
             span_id: SpanId::from_bytes(from.take()?)?,
@@ -650,7 +637,7 @@ impl Field for (Box<str>, Value) {
     }
 
     fn read(value: &[u8]) -> Option<Self> {
-        let mut from = Values(value);
+        let mut from = SizedValues(value);
         let key = Box::read(from.sized()?)?;
         let value = match (from.take()?, from.0) {
             ([b's'], text) => Value::Str(Box::read(text)?),
@@ -687,7 +674,7 @@ impl Field for DroppedEvents {
     }
 
     fn read(value: &[u8]) -> Option<Self> {
-        let mut from = Values(value);
+        let mut from = SizedValues(value);
         Some(DroppedEvents {
             count: u32::from_le_bytes(from.take()?),
             last: Box::read(from.0)?,
@@ -795,9 +782,13 @@ mod tests {
             workflow.extra.get_or_insert_default().unknown = unknown.clone();
         }
         if u.arbitrary()? {
-            workflow.seen.extra.get_or_insert_default().unknown = unknown.clone();
+            workflow.observed.extra.get_or_insert_default().unknown = unknown.clone();
         }
-        let mut open = workflow.stages.iter_mut().filter_map(|s| s.open.as_mut());
+        let mut open = workflow
+            .stages
+            .all
+            .iter_mut()
+            .filter_map(|s| s.open.as_mut());
         if let Some(open) = open.next() {
             open.extra.get_or_insert_default().unknown = unknown;
         }
@@ -814,7 +805,12 @@ mod tests {
     fn normal(mut workflow: Workflow) -> String {
         workflow.take_changed();
         workflow.extra = workflow.extra.filter(|extra| **extra != Extra::default());
-        for open in workflow.stages.iter_mut().filter_map(|s| s.open.as_mut()) {
+        for open in workflow
+            .stages
+            .all
+            .iter_mut()
+            .filter_map(|s| s.open.as_mut())
+        {
             let extra = open.extra.take();
             open.extra = extra.filter(|extra| **extra != StageExtra::default());
         }
@@ -921,7 +917,7 @@ mod tests {
             ("c", Fate::Finished),
         ] {
             let open = (fate == Fate::Unfinished).then(Box::default);
-            workflow.stages.push(Stage {
+            workflow.stages.all.push(Stage {
                 path: path.into(),
                 attempt: 1,
                 fate,
@@ -930,7 +926,7 @@ mod tests {
             });
         }
         let mut read = |of_a, of_b, previous| {
-            for (stage, parent) in workflow.stages.iter_mut().zip([of_a, of_b]) {
+            for (stage, parent) in workflow.stages.all.iter_mut().zip([of_a, of_b]) {
                 let open = stage.open.as_mut().expect("it is open");
                 open.extra = Some(Box::new(StageExtra {
                     parent,

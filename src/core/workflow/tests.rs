@@ -6,7 +6,8 @@
 //! optional; times are seconds. `#2` behind a workflow's status is the attempt that the answer is about.
 
 use super::*;
-use crate::core::snapshot::StageSnapshot;
+use crate::core::snapshot::{Progress, StageSnapshot};
+use crate::core::span::SpanStatus;
 use expect_test::{Expect, expect};
 
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
@@ -157,7 +158,7 @@ fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
         finished.extend(spans.into_iter().map(|span| (seconds(at), span)));
     }
     assert!(ended, "the watch goes on");
-    hold(&finished, &workflow.span_id(naming));
+    hold(&finished, &workflow.run(naming).span_id(None));
     finished
 }
 
@@ -1678,7 +1679,10 @@ fn changes_of_status_beyond_the_bound_are_counted() {
         let snapshot = snapshot("Processing", told.iter().map(String::as_str));
         workflow.observe(snapshot, wall("5"), &naming, &mut spans);
     }
-    assert_eq!(workflow.observed_events(), limits::OBSERVED_EVENTS_MAX);
+    assert_eq!(
+        workflow.observed.events.len() + workflow.stages.events(),
+        limits::OBSERVED_EVENTS_MAX
+    );
     workflow.abandon(Abandoned::TimedOut, wall("9"), &naming, &mut spans);
     let dropped: u32 = spans.iter().map(|span| span.dropped_events).sum();
     let told = rounds * stages.len() + 1;
@@ -1802,7 +1806,7 @@ fn whatever_the_answers_the_trace_is_whole() {
             assert_eq!(spans, spans_again, "a restart changes nothing");
         }
         let finished: Vec<_> = spans.into_iter().map(|span| (0.0, span)).collect();
-        hold(&finished, &workflow.span_id(&naming));
+        hold(&finished, &workflow.run(&naming).span_id(None));
         Ok(())
     })
     .budget_ms(1_000);

@@ -73,7 +73,7 @@ pub(super) struct WorkflowPart {
 pub(super) struct Element {
     pub(super) list: ListId,
     /// The place of the element that it is nested in.
-    pub(super) within: Option<pieces::Place>,
+    pub(super) within: Option<pieces::Index>,
     pub(super) links: Option<Box<Links>>,
 }
 
@@ -509,7 +509,7 @@ impl<'p> Reader<'p> {
             let outer = planned.outer.filter(|_| !self.plan.is_outermost(planned));
             self.elements.push(Element {
                 list: *list,
-                within: outer.map(|outer| pieces::Place::of(self.open[usize::from(outer)])),
+                within: outer.map(|outer| pieces::Index::of(self.open[usize::from(outer)])),
                 links: None,
             });
         }
@@ -570,10 +570,10 @@ impl<'p> Reader<'p> {
         let mut places: Vec<Option<usize>> = Vec::new();
         for place in from..self.stages.len() {
             let mut element = self.elements[place].clone();
-            let within = element.within.map(pieces::Place::get);
+            let within = element.within.map(pieces::Index::get);
             let stays = match within.and_then(|within| within.checked_sub(from)) {
                 Some(within) => {
-                    element.within = places[within].map(pieces::Place::of);
+                    element.within = places[within].map(pieces::Index::of);
                     element.within.is_some()
                 }
                 None => !left_out.contains(&place),
