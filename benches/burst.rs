@@ -44,7 +44,7 @@ fn main() {
     let options = format!("--workflows {WORKFLOWS} --batch {WORKFLOWS} --spread 0s");
     publish_load(&redis, &options);
     eventually("every workflow's end", LONGEST, || {
-        // The receiver decodes everything anew; once a second is enough of that on two cores.
+        // The receiver decodes everything each time; once a second is enough on two cores.
         std::thread::sleep(Duration::from_secs(1));
         match receiver.count_roots(|_| true) {
             WORKFLOWS => Ok(()),

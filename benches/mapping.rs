@@ -3,8 +3,8 @@
 //!
 //! Of 50,000 stages the first 10,000 (`limits::STAGES_MAX`) are watched: the second mapping looks at the fields of each of
 //! these, skips the others, and keeps 10,000 stages. So its memory is the snapshot's. The poller reads a body of this size
-//! as a stream, and only up to 64 KiB from memory, where `IgnoredAny` goes over texts in words of 8 bytes and whoever looks
-//! at them cannot.
+//! as a stream, and only up to 64 KiB from memory, where `IgnoredAny` skips texts in words of 8 bytes, and a reader of
+//! the texts cannot.
 #![allow(
     clippy::restriction,
     clippy::disallowed_methods,

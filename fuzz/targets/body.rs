@@ -119,7 +119,7 @@ fn read(body: &[u8]) -> Result<Reading, Unreadable> {
     sliced
 }
 
-/// The same body, by a definition that says all that one can say.
+/// Reads the body by a definition that uses every key.
 fn read_widely(body: &[u8]) {
     static WIDE: LazyLock<Mapping> = LazyLock::new(|| Mapping::compile(wide()).unwrap());
     let sliced = WIDE.read_slice(0, body);

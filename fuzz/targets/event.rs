@@ -111,7 +111,7 @@ fn reads_back(event: &StartEvent) {
     let expected = Message {
         event: StartEvent {
             attributes,
-            // A traceparent has a flag for it, whoever decides.
+            // A traceparent has a flag for the decision, wherever it is made.
             sampling: Sampling::AsParent,
             ..event.clone()
         },

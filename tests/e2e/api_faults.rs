@@ -171,7 +171,7 @@ fn an_answer_that_drips_for_ever_is_given_up() {
     assert!(log.contains("the API cannot be polled (timeout)"), "{log}");
 }
 
-/// What is behind the length that an answer claims is nobody's answer, least of all the next one's.
+/// Bytes after the length that an answer claims belong to no answer, least of all to the next one.
 #[test]
 fn an_answer_longer_than_it_says_answers_nothing_else() {
     let rig = Rig::new();
@@ -366,7 +366,7 @@ fn a_host_that_asks_for_a_pause_by_date_gets_it_for_all_workflows() {
     }
 }
 
-/// One workflow's poll is answered with `code` and `Retry-After`; nobody may ask that host until `until`.
+/// One workflow's poll is answered with `code` and `Retry-After`; that host gets no request until `until`.
 fn assert_pause(code: u16, retry_after: &str, until: impl Fn(u64) -> u64) {
     let rig = Rig::new();
     let others = ["one", "two", "three"];
@@ -460,7 +460,7 @@ fn the_token_may_come_from_a_file() {
         last.is_some_and(|last| last.header("Authorization") == Some(token))
     };
     eventually("the token", SOON, || shown("Bearer from-a-file"));
-    // Kubernetes replaces it now and then, and tells nobody.
+    // Kubernetes replaces the file now and then, without notice.
     let newer = path.with_extension("newer");
     std::fs::write(&newer, "from-a-newer-file\n").expect("a temporary file");
     std::fs::rename(&newer, &path).expect("the same directory");

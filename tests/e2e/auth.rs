@@ -77,7 +77,7 @@ fn each_way_has_its_header() {
     }
 }
 
-/// Whoever writes a new token into the file need not tell farspan.
+/// A new token in the file is used without a signal or a restart.
 #[test]
 fn a_secret_in_a_file_is_read_again_when_it_has_changed() {
     for (auth, header, before) in [
@@ -120,7 +120,7 @@ fn a_secret_in_a_file_is_read_again_when_it_has_changed() {
     }
 }
 
-/// Within the second in which nobody looks at the file, a refusal does.
+/// Farspan reads the file at most once a second; a refusal makes it read the file at once.
 #[test]
 fn a_refusal_looks_into_the_file_at_once() {
     let api = local_api();
@@ -321,7 +321,7 @@ fn a_token_is_renewed_before_it_lapses() {
     assert_keeps_secrets(farspan);
 }
 
-/// While nobody grants tokens, one that has not lapsed still does.
+/// While the token endpoint is down, a token that has not expired stays in use.
 #[test]
 fn a_token_endpoint_that_is_down_is_waited_for() {
     let (granting, it) = oauth2();
@@ -363,7 +363,7 @@ fn all_pollers_share_a_token() {
     assert_keeps_secrets(farspan);
 }
 
-/// One may be granted what nobody takes: then it is asked for once more, and not again with every poll at once.
+/// The API refuses every token that is granted: farspan asks for one more token, and not for another with each poll.
 #[test]
 fn a_token_that_is_never_taken_is_no_endless_loop() {
     let (granting, it) = oauth2();
@@ -438,7 +438,7 @@ fn a_login_is_renewed_before_its_token_lapses() {
 
 // Where it goes.
 
-/// No redirect takes a secret to another host, by whatever way it is told.
+/// No redirect takes a secret to another host, whichever status and header it comes with.
 #[test]
 fn no_secret_leaves_its_host() {
     let elsewhere = Server::start(|_| completed("w").reply());

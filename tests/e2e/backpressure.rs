@@ -125,7 +125,7 @@ fn events_beyond_the_limit_wait_for_room() {
     assert_all_once(&rig);
 }
 
-/// Pub/sub has them no more: they are kept, though nobody was asked after them yet.
+/// Pub/sub does not keep events, so farspan keeps them, even before their first poll.
 #[test]
 fn events_that_wait_for_room_outlive_a_stop() {
     let (rig, watched, directory) = (Rig::new(), Watched::default(), Folder::new());

@@ -57,7 +57,7 @@ fn a_burst(state: Option<&Folder>) {
     let mut memory_kib = watcher.memory_kib("VmHWM");
     assert!(receiver.exports().is_empty());
     if state.is_some() {
-        // Whoever posts an event hears 202 when it is stored, and with it everything before.
+        // A posted event is answered with 202 when it is stored, and with it everything before.
         let event = json!({ "WorkflowId": "the last" }).to_string();
         let posted = ureq::post(format!("http://{admin}/api/workflows"))
             .header("content-type", "application/json")

@@ -632,7 +632,7 @@ fn what_is_no_event_hears_why() {
     assert!(farspan.is_running());
     let ended = farspan.stop();
     rig.api.assert_nothing_stray();
-    // Whoever runs farspan sees it as well, each kind once.
+    // The log says it as well, each kind once.
     let said = ended.stderr.matches("malformed start event").count();
     assert_eq!(said, 4, "{}", ended.stderr);
 }
@@ -851,7 +851,7 @@ fn a_signal_ends_one_whose_standard_input_is_silent() {
     farspan.stop();
 }
 
-/// An endpoint that somebody asked for is one more source.
+/// An endpoint that is configured is one more source.
 #[test]
 fn with_another_source_it_outlives_its_standard_input() {
     let (rig, door) = (Rig::new(), Door::new());

@@ -1,4 +1,4 @@
-//! Somebody sets the wall clock: what is waited for does not care, and what is told stays true.
+//! The wall clock is set: waiting times do not change, and exported times stay true.
 
 use crate::support::api::{Body, END, START, completed, json_answer, processing};
 use crate::support::clock::WallClock;

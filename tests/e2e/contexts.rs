@@ -39,7 +39,7 @@ fn every_format_where_a_pointer_leads() {
     let monitors = json!([{ "name": "m", "events": { "context": "/meta/0/trace" } }]);
     let farspan = rig.start_call(&call(&rig, &files, rig.call(), monitors));
     let event = |id: &str, context: Value| {
-        // What stands where it always may is somebody else's.
+        // The usual field has another trace's context.
         let other = "00-55319d0c4a44a2cc3ef02e43117528cb-b87e9a101a090735-01";
         json!({ "WorkflowId": id, "traceparent": other, "meta": [{ "trace": context }] })
     };
@@ -141,7 +141,7 @@ fn every_format_as_parent_as_link_and_ignored() {
                 }
                 assert!(root.span.parent_span_id.is_empty(), "{id}");
                 assert_ne!(hex(&root.span.trace_id), format.trace, "{id}");
-                // A lone "0" is nobody's.
+                // A lone "0" belongs to no trace.
                 let names_a_span = keys[0] != ("b3", "0");
                 let linked = (use_ == "link" && names_a_span)
                     .then(|| (lower(format.trace), format.span.to_owned()));

@@ -1,4 +1,4 @@
-//! Runs that nobody announces: a list of them is asked for, and each is traced once.
+//! Runs without start events: farspan asks for a list of them, and traces each once.
 
 use crate::support::api::{completed, processing, status};
 use crate::support::files::Files;
@@ -72,7 +72,7 @@ impl Api {
         requests
     }
 
-    /// Waits until the whole list was asked for anew.
+    /// Waits until the whole list was asked for again.
     #[track_caller]
     fn await_round(&self) {
         let rounds = || {
@@ -470,7 +470,7 @@ fn polled_and_listed(rig: &Rig, files: &Files, api: &Api) -> Farspan {
     farspan
 }
 
-/// From the answer that asks for two seconds of peace on, nobody asks anything.
+/// After an answer that asks for a pause of two seconds, the host gets no request.
 #[track_caller]
 fn assert_left_alone(api: &Api, rig: &Rig, begun_ns: u64) {
     // What was on its way when the answer came is forgiven.

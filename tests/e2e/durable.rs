@@ -308,7 +308,7 @@ fn without_a_store_it_says_so() {
 }
 
 /// A place for farspan's file that can be made full: a file system of a few pages, for which it takes root; or a limit on
-/// the size of the files that farspan writes, which anybody may set. The one gives `ENOSPC`, the other `EFBIG`.
+/// the size of the files that farspan writes, which needs no root. The one gives `ENOSPC`, the other `EFBIG`.
 struct Disk {
     folder: Folder,
     mounted: bool,
@@ -333,7 +333,7 @@ impl Disk {
     }
 
     fn call(&self, rig: &Rig) -> Call {
-        // Whoever writes beyond the limit is killed, unless he says that he does not want to be.
+        // A process that writes beyond the limit is killed, unless it ignores SIGXFSZ.
         kept_in(rig, self.folder.path()).by(&["env", "--ignore-signal=XFSZ"])
     }
 
@@ -578,7 +578,7 @@ fn a_start_with_a_full_disk_is_an_error_and_keeps_what_there_is() {
     }
 }
 
-/// Root may write where nobody may, unless he gives that up.
+/// Root may write to read-only files, unless it gives up that capability.
 fn without_privileges(call: Call) -> Call {
     let id = Command::new("id").arg("-u").output().unwrap();
     match id.stdout.trim_ascii() {

@@ -1,4 +1,4 @@
-//! Several farspans share the work: what one loses the others finish, and nothing is told in two ways.
+//! Several farspans share the work: the others finish what one loses, and no span is sent in two versions.
 
 use crate::support::api::{STAGES, completed, processing, short_story};
 use crate::support::files::Files;
@@ -461,7 +461,7 @@ fn owned(rig: &Rig) -> BTreeMap<String, usize> {
     counted.collect()
 }
 
-/// All entries are read by an instance that is gone for good before its first commit: nobody's run record exists.
+/// An instance reads all entries and is killed before its first commit: the store has no record of the runs.
 #[test]
 fn entries_of_one_that_died_before_its_first_commit_are_taken_over() {
     let rig = Rig::new();
@@ -721,7 +721,7 @@ fn cut_off_from_redis_it_is_silent_after_its_lease_and_refused_when_it_is_back()
     assert_eq!(assert_whole(&unique(&rig.receiver)).len(), ids.len() + 1);
 }
 
-/// Cut off from the collector alone: it lives, so its runs are its own, and nobody else tells of them.
+/// Cut off from the collector alone: its lease is valid, so its runs stay its own, and no other instance exports them.
 #[test]
 fn cut_off_from_the_collector_alone_it_keeps_its_runs() {
     const LEASE: Duration = Duration::from_secs(2);
@@ -789,7 +789,7 @@ fn in_a_black_hole_the_watchdog_is_fed_and_a_stop_ends() {
     rig.redis.add(STREAM, &event("w"));
     eventually("it is watched", SOON, || rig.api.polls("w") > 2);
     proxy.black_hole();
-    // Its end is to be stored.
+    // Its end must be stored.
     rig.api.script("w", [completed("w").reply()]);
     eventually("it is noticed", SOON, || {
         let stderr = farspan.stderr();
@@ -806,7 +806,7 @@ fn in_a_black_hole_the_watchdog_is_fed_and_a_stop_ends() {
     farspan.signal("TERM");
     let ended = farspan.wait(SOON);
     let took = Duration::from_nanos(wall_ns() - stopped_at);
-    // Nothing was under way; what is to be stored has 10 s, a try 2 s, acknowledgements 3 s.
+    // Nothing was under way. The store has 10 s, each attempt 2 s, acknowledgements 3 s.
     assert!(took < Duration::from_secs(16), "{took:?}: {}", ended.stderr);
     assert!(
         !ended.stderr.contains("still cannot be written"),

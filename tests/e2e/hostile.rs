@@ -198,7 +198,7 @@ fn assert_only_good_ones(rig: &Rig, mut farspan: Farspan, events: &[Event]) -> S
     log
 }
 
-/// What is published, and the id of the workflow that is to be traced for it.
+/// A message, and the id of the workflow that must be traced for it.
 struct Event {
     id: Option<String>,
     bytes: Vec<u8>,
@@ -234,7 +234,7 @@ fn json(text: &str) -> String {
     serde_json::to_string(text).expect("a text")
 }
 
-/// An id that would do harm if anybody took it for anything but a name.
+/// An id that would do harm if a program took it for a path, a command or markup.
 fn trick(rng: &mut Rng, n: usize) -> String {
     match rng.below(16) {
         0 => format!("../../admin/{n}"),
@@ -443,7 +443,7 @@ impl Rng {
         }
     }
 
-    /// The same text with a byte in it that is no UTF-8.
+    /// This text with a byte in it that is not UTF-8.
     fn invalid_utf8(&mut self, text: &str) -> Vec<u8> {
         let mut bytes = text.as_bytes().to_vec();
         // Within the id: after its quote.

@@ -217,7 +217,7 @@ fn a_new_interval_and_a_new_token_hold_for_what_is_watched_already() {
     it.rig.api.script("w", [completed("w").reply()]);
     it.files
         .write("farspan.json", r#"{"poll": {"interval": "60ms"}}"#);
-    // Whoever waits for an hour is asked after within the new interval.
+    // A workflow whose next poll was an hour away is polled within the new interval.
     it.reload(&farspan);
     it.rig.trace("w");
     let stderr = farspan.stop().stderr;

@@ -1,6 +1,6 @@
 //! End to end: the built binary between a real redis-server, a status API and an OTLP/HTTP receiver.
 //!
-//! Where each thing that can go wrong is done to it (`selftest` looks whether these tests are there):
+//! The tests of each fault (`selftest` checks that they exist):
 //!
 //! | what goes wrong | test |
 //! |---|---|

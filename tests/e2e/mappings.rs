@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// An API that answers with what it is told to, whatever it is asked.
+/// An API that gives the same answer to every request, until the test changes it.
 struct Api {
     server: Server,
     says: Arc<Mutex<Value>>,

@@ -1,4 +1,4 @@
-//! Who is told that a workflow has finished: what, by which way, and that nothing of it is lost.
+//! Finished events: what they say, how they are sent, and that none is lost.
 
 use crate::support::api::{END, START, completed, processing, short_story};
 use crate::support::files::Files;
@@ -196,7 +196,7 @@ fn a_post_carries_the_context_among_its_headers_and_says_who_farspan_is() {
     assert!(!farspan.stop().stderr.contains("s3cr3t"));
 }
 
-/// What ended otherwise, and what nobody has said to have ended.
+/// Workflows that ended in other ways, and workflows whose end the API never reported.
 #[test]
 fn failures_and_what_was_given_up_say_so() {
     let server = receiver();
@@ -375,7 +375,7 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
     }
     farspan.await_log("accepts nothing");
     farspan.kill();
-    // What nobody takes is kept by a stop too.
+    // A stop keeps the events that no receiver took.
     let farspan = monitored.start();
     let ended = farspan.stop();
     let kept = "kept for the next start: 0 workflows, 0 spans and 2 finished events to deliver";
@@ -392,7 +392,7 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
     for (event, id) in events.iter().zip(["a", "b"]) {
         assert_goes_on(event, &root_of(&monitored, id));
     }
-    // Told is told.
+    // Each event was sent once.
     farspan.stop();
     let farspan = monitored.start();
     rig.api.script("c", short_story("c"));
@@ -554,7 +554,7 @@ fn check_tries_the_way_to_whoever_is_told() {
     assert!(server.requests().iter().all(|it| it.method == "GET"));
 }
 
-/// The state is of a farspan that told somebody; the configuration says nothing of that any more.
+/// The state has finished events, and the configuration has no receiver any more.
 #[test]
 fn what_was_to_be_told_to_nobody_any_more_is_said_and_stays() {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);

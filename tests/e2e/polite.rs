@@ -181,7 +181,7 @@ fn what_is_unchanged_is_so_for_its_own_url_only() {
     let rig = Rig::new();
     for id in ["one", "two"] {
         rig.api.decide(id, move |poll, request| {
-            // The same tag for all, as a careless server has it.
+            // A careless server: one tag for all answers.
             match (poll, request.header("If-None-Match")) {
                 (0..3, None) => json_answer(&processing(id).json())
                     .header("ETag", "\"v\"")
@@ -210,8 +210,8 @@ fn epoch_in(seconds: u64) -> String {
     (wall_ns() / SECOND_NS + seconds).to_string()
 }
 
-/// The first answer to a workflow names a budget that is spent: until the next one, for two or three seconds, nobody may
-/// ask that host.
+/// The first answer to a workflow names a budget that is spent: until the next one, for two or three seconds, that
+/// host gets no request.
 #[track_caller]
 fn assert_left_alone(
     status: u16,

@@ -255,7 +255,7 @@ fn all_mistakes_of_a_body_are_named_at_once() {
         ended.stdout
     );
 
-    // The same of an answer that was asked for.
+    // An answer that probe asks for itself has the same mistakes.
     let server = Server::start(|request| match &*request.target {
         "/builds/7" => Answer::new(200).body("application/json", ODD).into(),
         _ => Answer::new(200).body("application/json", STEPS).into(),
@@ -295,7 +295,7 @@ fn all_mistakes_of_a_body_are_named_at_once() {
     );
 }
 
-/// The end of what still runs is somebody's plan, and no time that the answer knows of.
+/// The end of a run that still runs is a plan, and is not shown as a time.
 #[test]
 fn a_planned_end_is_not_taken() {
     let files = Files::new();

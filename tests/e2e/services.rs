@@ -149,7 +149,7 @@ fn killed_while_the_collector_is_down_each_span_keeps_its_resource() {
 
     let refused = rig.receiver.exports().len();
     rig.api.script("plain", [completed("plain").reply()]);
-    // Its monitor is gone, and somebody has to have the spans.
+    // The configuration has its monitor no more, and its spans are still sent.
     file(&rig, &files, &["plain", "etl", "ci"]);
     rig.receiver.behave();
     let farspan = rig.start_call(&call);

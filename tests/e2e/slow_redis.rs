@@ -175,7 +175,7 @@ fn a_stream_that_is_slow_silent_or_cut_off_loses_nothing() {
     for n in 0..20 {
         rig.trace(&format!("dark-{n}"));
     }
-    // Delivered while nobody can be told: acknowledged when there is somebody again.
+    // Delivered while Redis is away; acknowledged when Redis is back.
     rig.receiver
         .rule(|_| Some(crate::support::http::Answer::new(503).into()));
     slow.add("unacknowledged");

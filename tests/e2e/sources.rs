@@ -16,7 +16,7 @@ const BATCH: &str = "batch.runs";
 const BATCH_STREAM: &str = "batch|runs";
 const STREAM: &str = "workflows";
 
-/// `etl` has sources of its own; `plain` hears what is for nobody else.
+/// `etl` has sources of its own; `plain` takes the events that no other monitor takes.
 fn monitors(rig: &Rig) -> Value {
     let base_url = rig.api.base_url();
     json!({ "monitors": [
@@ -248,7 +248,7 @@ fn standard_input_and_requests_name_monitors_too() {
     farspan.stop();
 }
 
-/// Two monitors without sources of their own: nobody knows whose an event is that names none.
+/// Two monitors without sources of their own: an event that names no monitor could be for either.
 #[test]
 fn where_no_monitor_is_the_one_for_all_events_have_to_name_theirs() {
     let (rig, files) = (Rig::new(), Files::new());

@@ -255,7 +255,7 @@ fn what_cannot_be_told_beside_what_can() {
     }
 }
 
-/// All succeeded, and nobody may ever see it.
+/// The command fails when all workflows succeeded but a trace could not be delivered.
 #[test]
 fn a_collector_that_refuses_is_code_2_unless_one_has_failed() {
     let (api, receiver) = (FakeApi::start(), Receiver::start());

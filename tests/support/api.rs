@@ -49,7 +49,7 @@ impl FakeApi {
         }
     }
 
-    /// What `FARSPAN_API_BASE_URL` is to be.
+    /// The value of `FARSPAN_API_BASE_URL`.
     pub fn base_url(&self) -> String {
         format!("{}/risk", self.server.url())
     }

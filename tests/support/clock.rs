@@ -1,5 +1,5 @@
 //! A wall clock of a program's own, which a test can set: Debian's libfaketime. The monotonic clock stays as it is, as it
-//! does where somebody sets a machine's clock.
+//! does when a machine's clock is set.
 
 use super::folder::Folder;
 use super::program::{Call, Farspan};
@@ -31,7 +31,7 @@ impl WallClock {
         fs::rename(&new, self.setting()).expect("a file");
     }
 
-    /// The same call with this clock on its wall.
+    /// The call with this clock.
     pub fn given_to(&self, call: Call) -> Call {
         call.env("LD_PRELOAD", self.library.display())
             .env("FAKETIME_TIMESTAMP_FILE", self.setting().display())

@@ -35,9 +35,9 @@ impl Request {
 #[derive(Clone, Debug)]
 pub enum Reply {
     Answer(Answer),
-    /// The same, as chunks of this many bytes.
+    /// In chunks of this many bytes.
     Chunked(Answer, usize),
-    /// The same, byte by byte with this pause between them.
+    /// Byte by byte with this pause between them.
     Drip(Answer, Duration),
     /// Promises more than it sends, then closes.
     Truncated(Answer),
@@ -132,7 +132,7 @@ impl Server {
         server
     }
 
-    /// A server that nobody can reach until [`resume`](Server::resume).
+    /// A server that refuses connections until [`resume`](Server::resume).
     pub fn stopped(
         host: IpAddr,
         handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,

@@ -77,7 +77,7 @@ pub fn eventually<C: Condition>(
     }
 }
 
-/// The same for what may or may not happen: the last state if it did not.
+/// Waits like `eventually` for something that may not happen; the error is the last state.
 pub fn within<C: Condition>(
     timeout: Duration,
     mut condition: impl FnMut() -> C,
@@ -97,7 +97,7 @@ pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// A port nobody listens on. It is taken from below the range of outgoing connections, so that a server that stops and
+/// A port without a listener. It is taken from below the range of outgoing connections, so that a server that stops and
 /// comes back finds its port free.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;

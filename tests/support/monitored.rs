@@ -19,7 +19,7 @@ impl Monitored {
         Monitored::with(Files::new(), monitors)
     }
 
-    /// The same, with files that the monitors name.
+    /// These monitors, with files that they name.
     pub fn with(files: Files, mut monitors: Value) -> Self {
         for monitor in monitors.as_array_mut().expect("a list of monitors") {
             let poll = &mut monitor["poll"];

@@ -1,4 +1,4 @@
-//! What an old redis-server answers, as far as farspan asks: one that nobody can install any more.
+//! What an old redis-server answers, as far as farspan asks: one that can no longer be installed.
 
 use super::http::lock;
 use std::io::{self, BufRead, BufReader, Write};

@@ -76,7 +76,7 @@ impl Call {
         self
     }
 
-    /// Nobody reads its standard output, and nobody closes it.
+    /// Its standard output is neither read nor closed.
     pub fn with_stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
         self

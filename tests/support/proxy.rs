@@ -7,8 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Hands on at once what it hears, in both directions, until it is told otherwise. What it is told holds from then on, for
-/// the connections that are open too. It never loses or reorders bytes: what was held up goes on when that is over, as
+/// Forwards at once in both directions, until a test changes that. A change holds for open connections too. It never loses or reorders bytes: what was held up goes on when that is over, as
 /// with TCP it would.
 pub struct Proxy {
     address: SocketAddr,
@@ -23,7 +22,7 @@ struct Shared {
 
 struct State {
     way: Way,
-    /// Each change has its number: who waits by an older one looks again.
+    /// Counts the changes: a thread that waits by an older one looks again.
     changes: u64,
     /// Both ends of every connection, so that they can be cut.
     open: Vec<TcpStream>,

@@ -22,7 +22,7 @@ pub struct Export {
     /// Decompressed.
     pub bytes: Vec<u8>,
     pub spans: Vec<Seen>,
-    /// The same spans as they stand in the request, to the byte.
+    /// The spans' bytes, as they stand in the request.
     pub raw_spans: Vec<Vec<u8>>,
     /// Whether the answer was a success, so that its spans count as delivered.
     pub accepted: bool,

@@ -87,7 +87,7 @@ impl RedisServer {
         self.ask(&["XADD", stream, "*", "message", message])
     }
 
-    /// The same for many, on one connection.
+    /// Adds many entries on one connection.
     pub fn add_all(&self, stream: &str, messages: &[String]) {
         let mut connection = self.client().get_connection().expect("a connection");
         let mut pipe = ::redis::pipe();

@@ -39,7 +39,7 @@ impl Seen {
         self.find("workflowId").unwrap_or_default()
     }
 
-    /// Whether this is a workflow's own span: it has no parent, or somebody else's.
+    /// Whether this is a workflow's own span: it has no parent, or a remote one.
     pub fn is_root(&self) -> bool {
         self.span.parent_span_id.is_empty() || self.span.flags & PARENT_IS_REMOTE != 0
     }

@@ -106,7 +106,7 @@ impl TlsWay {
         TlsWay::by(config, port, &made.cert.pem())
     }
 
-    /// The same, vouched for by `own`, for those only who show what `clients` vouches for.
+    /// With a certificate of `own`; only clients with a certificate of `clients` may connect.
     pub fn guarded(port: u16, own: &Authority, clients: &Authority) -> Self {
         let (certificate, key) = own.vouch("localhost");
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
