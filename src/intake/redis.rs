@@ -68,16 +68,16 @@ struct Listener {
 }
 
 /// Why a subscription has ended.
-enum Ended {
+enum SubscriptionEnd {
     /// The loop takes no more events.
     Closed,
     /// The connection to Redis failed.
     Lost(RedisError),
 }
 
-impl From<RedisError> for Ended {
+impl From<RedisError> for SubscriptionEnd {
     fn from(error: RedisError) -> Self {
-        Ended::Lost(error)
+        SubscriptionEnd::Lost(error)
     }
 }
 
@@ -88,8 +88,8 @@ impl Listener {
         let mut deaf_since = None;
         loop {
             match self.subscribe(&mut failures, &mut deaf_since, stopped) {
-                Ended::Closed => return,
-                Ended::Lost(error) => {
+                SubscriptionEnd::Closed => return,
+                SubscriptionEnd::Lost(error) => {
                     failures += 1;
                     deaf_since.get_or_insert_with(|| clock::now().mono);
                     let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
@@ -110,7 +110,7 @@ impl Listener {
         failures: &mut u32,
         deaf_since: &mut Option<Mono>,
         stopped: &Receiver<Infallible>,
-    ) -> Ended {
+    ) -> SubscriptionEnd {
         match self.hear(failures, deaf_since, stopped) {
             Ok(closed) => closed,
             Err(ended) => ended,
@@ -122,7 +122,7 @@ impl Listener {
         failures: &mut u32,
         deaf_since: &mut Option<Mono>,
         stopped: &Receiver<Infallible>,
-    ) -> Result<Ended, Ended> {
+    ) -> Result<SubscriptionEnd, SubscriptionEnd> {
         let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
         let mut pubsub = connection.as_pubsub();
         let channels = self.subscription.channels.iter();
@@ -146,7 +146,7 @@ impl Listener {
                 Ok(message) => message,
                 Err(error) if error.is_timeout() => {
                     if is_over(stopped) {
-                        return Ok(Ended::Closed);
+                        return Ok(SubscriptionEnd::Closed);
                     }
                     if clock::now().mono.since(heard) >= QUIET_MAX {
                         pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
@@ -172,7 +172,7 @@ impl Listener {
                 Ok(message) => {
                     self.mistakes.note_oddity(&message);
                     if is_over(stopped) || self.events.send(message.event).is_err() {
-                        return Ok(Ended::Closed);
+                        return Ok(SubscriptionEnd::Closed);
                     }
                 }
                 Err(malformed) => self.mistakes.note_malformed(&malformed),

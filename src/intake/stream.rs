@@ -144,14 +144,14 @@ struct StreamReader {
 }
 
 /// Why reading has ended: the loop has closed its channels, or the connection is lost.
-enum Ended {
+enum ReadingEnd {
     Closed,
     Lost(RedisError),
 }
 
-impl From<RedisError> for Ended {
+impl From<RedisError> for ReadingEnd {
     fn from(error: RedisError) -> Self {
-        Ended::Lost(error)
+        ReadingEnd::Lost(error)
     }
 }
 
@@ -167,7 +167,7 @@ impl StreamReader {
         let mut failures = 0;
         let mut said = String::new();
         loop {
-            let Err(Ended::Lost(error)) = self.work(&mut failures) else {
+            let Err(ReadingEnd::Lost(error)) = self.work(&mut failures) else {
                 return;
             };
             failures += 1;
@@ -192,7 +192,7 @@ impl StreamReader {
         }
     }
 
-    fn work(&mut self, failures: &mut u32) -> Result<(), Ended> {
+    fn work(&mut self, failures: &mut u32) -> Result<(), ReadingEnd> {
         let mut connection = redis_client::connect(&self.client, PATIENCE)?;
         let connection = &mut connection;
         redis_client::require_version(connection)?;
@@ -220,7 +220,7 @@ impl StreamReader {
         }
     }
 
-    fn make(&mut self, connection: &mut Connection, call: StreamCall) -> Result<(), Ended> {
+    fn make(&mut self, connection: &mut Connection, call: StreamCall) -> Result<(), ReadingEnd> {
         match call {
             StreamCall::ReadPending(behind) => {
                 let entries = self.read(connection, &behind, false)?;
@@ -314,7 +314,7 @@ impl StreamReader {
         Ok(entries.map(read_entries).unwrap_or_default())
     }
 
-    fn take(&mut self, connection: &mut Connection, entries: Vec<Entry>) -> Result<(), Ended> {
+    fn take(&mut self, connection: &mut Connection, entries: Vec<Entry>) -> Result<(), ReadingEnd> {
         for entry in entries {
             if !self.entries.is_new(&entry.id) {
                 continue;
@@ -345,11 +345,11 @@ impl StreamReader {
         &mut self,
         connection: &mut Connection,
         mut event: StartEvent,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ReadingEnd> {
         loop {
             event = match self.events.try_send(event) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(_)) => return Err(Ended::Closed),
+                Err(TrySendError::Disconnected(_)) => return Err(ReadingEnd::Closed),
                 Err(TrySendError::Full(event)) => event,
             };
             self.take_settled(FULL_PAUSE)?;
@@ -364,11 +364,11 @@ impl StreamReader {
     }
 
     /// Takes in what became of entries. Waits so long for the first one.
-    fn take_settled(&mut self, patience: Duration) -> Result<(), Ended> {
+    fn take_settled(&mut self, patience: Duration) -> Result<(), ReadingEnd> {
         let mut next = match self.settled.recv_timeout(patience) {
             Ok(settled) => Some(settled),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Err(Ended::Closed),
+            Err(RecvTimeoutError::Disconnected) => return Err(ReadingEnd::Closed),
         };
         while let Some(settled) = next {
             match settled {
@@ -382,7 +382,7 @@ impl StreamReader {
 
     /// Claims entries that no consumer has renewed, ours too: an entry that was left because another instance has its run is
     /// tried again.
-    fn claim(&mut self, connection: &mut Connection, cursor: &str) -> Result<(), Ended> {
+    fn claim(&mut self, connection: &mut Connection, cursor: &str) -> Result<(), ReadingEnd> {
         let lease = self.stream.lease.unwrap_or_default();
         let answer: Value = redis::cmd("XAUTOCLAIM")
             .arg(&self.stream.key)

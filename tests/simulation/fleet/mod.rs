@@ -11,8 +11,10 @@ mod member;
 mod reader;
 mod redis;
 mod scenario;
+mod tally;
 mod wire;
 mod world;
 
 pub use scenario::FleetScenario;
-pub use world::{FleetTally, run};
+pub use tally::FleetTally;
+pub use world::run;
