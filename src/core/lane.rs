@@ -49,7 +49,7 @@ enum Front {
     Idle,
     /// The first `len` are under way. None is left of a batch whose runs were all forgotten.
     InFlight { batch: u64, len: usize },
-    /// The first `len` go again, as one batch. 0: the next batch is made anew.
+    /// The first `len` go again, as one batch. 0: the next batch is a new one.
     Again { len: usize, again: Again },
 }
 

@@ -139,8 +139,8 @@ impl Outbox {
         self.lane.insert(span, now);
     }
 
-    /// Forgets the spans of runs that another instance owns, those of a batch with the exporter too: they are the same
-    /// bytes whoever sends them.
+    /// Forgets the spans of runs that another instance owns, those of a batch with the exporter too: their new owner
+    /// sends the same bytes.
     pub(super) fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
         self.lane.forget(is_lost);
         self.lane.end_empty_batch();

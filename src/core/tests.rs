@@ -1,4 +1,4 @@
-//! When the core polls, whom it leaves alone, and what it says about it.
+//! When the core polls, which hosts it leaves alone, and what it notes.
 
 mod notifications;
 
@@ -21,7 +21,7 @@ mod trouble;
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
 
-/// The debug text tells everything apart.
+/// Different values have different debug texts.
 const ENCODERS: Encoders = Encoders {
     span: |span| format!("{span:?}").into_bytes().into(),
     finished_event: |event| {
@@ -35,7 +35,7 @@ thread_local! {
     static FINISHED_EVENTS: RefCell<Vec<FinishedEvent>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A core with a clock and everything it has asked for.
+/// A core with a clock, and everything that it wanted done.
 struct Rig {
     core: Core,
     now: Now,
@@ -359,7 +359,7 @@ fn pollers_are_the_limit_and_the_most_overdue_goes_first() {
     for (_, poll) in rig.polls() {
         asked.push(poll.workflow_id.clone());
     }
-    // Ten are asked once each before anyone is asked twice, in the order of their first due times.
+    // Ten workflows are polled once each before one is polled twice, in the order of their first due times.
     let spread = |id: &str| RunKey::of("monitor0", id).spread() % INTERVAL.as_nanos() as u64;
     assert!(asked.is_sorted_by_key(|id| spread(id)));
     assert_eq!(asked.len(), 10);
@@ -445,8 +445,7 @@ fn retry_after_leaves_the_whole_host_alone_and_no_other() {
     );
 }
 
-/// A host that answers a few and then asks for a pause must not answer the same few after each pause.
-/// The loop takes back what no poller has begun with.
+/// The loop takes back polls that no poller has begun.
 #[test]
 fn a_poll_that_is_taken_back_waits_for_the_host_and_its_answer_is_stale() {
     let mut rig = Rig::plain();
@@ -484,6 +483,7 @@ fn what_is_taken_back_at_the_end_stays_back() {
     assert!(rig.polls().is_empty());
 }
 
+/// A host that answers a few polls and then asks for a pause must not answer the same few after each pause.
 #[test]
 fn a_rate_limit_starves_nobody() {
     let mut settings = settings(vec![monitor(0)]);
@@ -539,7 +539,7 @@ fn not_found_in_the_middle_is_tolerated_for_a_minute_too() {
     }
 }
 
-/// However long nobody asked: one "not found" is not a minute of it.
+/// However long no poll was sent: one "not found" does not last for a minute.
 #[test]
 fn one_not_found_in_the_middle_never_ends_a_watch() {
     let mut slow = monitor(0);
@@ -633,7 +633,7 @@ fn attempt(number: u32) -> Input {
     Input::Started(event)
 }
 
-/// Attempts are different runs with a trace of their own; the API tells of the latest one only.
+/// Attempts are different runs, each with its own trace. The API reports the latest attempt only.
 #[test]
 fn a_later_attempt_ends_the_watch_of_an_earlier_one_in_every_phase() {
     let mut text = String::new();
@@ -715,7 +715,7 @@ fn an_answer_about_a_later_attempt_ends_the_watch_and_one_about_an_earlier_one_s
     );
 }
 
-/// Two instances may each have had one, and a third takes over both.
+/// Two instances may each have watched one attempt, and a third takes over both.
 #[test]
 fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
     let mut settings = settings(vec![monitor(0)]);
@@ -785,7 +785,7 @@ fn the_timeout_strikes_while_waiting_and_while_asking() {
     assert_eq!(rig.spans.len(), 1);
 }
 
-/// The last answer counts, however late.
+/// The last answer counts, however late it is.
 #[test]
 fn an_answer_after_the_timeout_may_still_be_the_end() {
     let mut rig = Rig::plain();
@@ -829,7 +829,7 @@ fn with_state_of(state_bytes_max: u64) -> Rig {
     })
 }
 
-/// Starts workflows as the loop does, which leaves events where they are while there is no room.
+/// Starts workflows as the loop does: while there is no room, it leaves events in their source.
 fn start_while_there_is_room(rig: &mut Rig) -> usize {
     let before = rig.core.watched();
     while rig.core.has_room() {
@@ -857,7 +857,7 @@ fn a_full_state_holds_the_events_until_it_is_well_below() {
             }
         }
     }
-    // One that ends is not enough for the next: its run is remembered, and the others have grown.
+    // The end of one workflow makes no room for the next: its run is remembered, and the other records have grown.
     exported(&mut rig, delivered());
     assert!(rig.core.state_is_full(), "{}", rig.core.state_bytes());
     rig.answer_all(secs(60.0), secs(0.1), &completed());
@@ -886,7 +886,7 @@ fn a_full_state_holds_the_events_until_it_is_well_below() {
     assert_eq!(counters.events_shed, 0);
 }
 
-/// What was told of before there was no room, as from the channel, is taken in all the same.
+/// Events that were heard before the state was full, and are in the channel, are taken in.
 #[test]
 fn a_full_state_sheds_nothing() {
     let mut rig = with_state_of(300);
@@ -919,7 +919,7 @@ fn a_full_outbox_and_a_full_state_empty_one_after_the_other() {
     assert_eq!(rig.core.counters().workflows_ended, count as u64);
 }
 
-/// What is observed of those that are watched fills it as well.
+/// The records of watched workflows grow, and fill the state too.
 #[test]
 fn a_state_that_fills_as_records_grow_is_full_when_they_are_written() {
     let mut rig = Rig::plain();
@@ -938,7 +938,7 @@ fn a_state_that_fills_as_records_grow_is_full_when_they_are_written() {
     assert_eq!(rig.notes().iter().filter(|note| told(note)).count(), 1);
 }
 
-/// Whoever lowers the bound, or goes on with what others had, waits too, and runs dry of it.
+/// New workflows wait too after the bound was lowered, or after the runs of others were taken over, until enough has ended.
 #[test]
 fn what_is_restored_counts() {
     let mut rig = Rig::plain();
@@ -988,7 +988,7 @@ fn at_the_limit_there_is_no_room_until_one_ends_or_it_stops() {
     rig.start(0, "c");
     rig.start(0, "nobody asked whether there is room");
     assert_eq!(rig.core.counters().events_shed, 1);
-    // What was heard when it stops is nowhere else.
+    // An event that was heard before the stop is nowhere else.
     rig.handle(Input::Drain);
     rig.start(0, "d");
     assert_eq!(
@@ -1022,7 +1022,7 @@ fn draining_waits_out_no_backoff_but_what_the_collector_asked_for() {
         rig.start(0, "w");
         let (_, poll) = rig.next_poll();
         rig.answer(&poll, completed());
-        // Backed off to the longest pause.
+        // The pause has grown to its longest.
         for _ in 0..8 {
             exported(&mut rig, failed(None));
         }
@@ -1057,7 +1057,7 @@ fn polled(rig: &Rig, poll: &Poll, sent: Now, ahead_ns: i64, answer: Answer) -> P
     }
 }
 
-/// Answers without times, so that they come from the clock.
+/// Answers without times: the core takes them from the clock.
 fn timeless(state: State) -> Answer {
     let mut answer = answer_of(state, 0);
     if let Answer::Snapshot { snapshot, .. } = &mut answer {
@@ -1067,7 +1067,7 @@ fn timeless(state: State) -> Answer {
     answer
 }
 
-/// When the root ended, in seconds of our clock's beginning.
+/// When the root span ended, in seconds since our clock began.
 fn ended(rig: &Rig) -> f64 {
     (rig.spans[0].end.as_unix_ns() - EPOCH_NS) as f64 / 1e9
 }
@@ -1274,7 +1274,7 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
     assert_eq!(rig.core.counters().exports_retried, 3);
 }
 
-/// A collector that says "Retry-After: 0" gets a pause all the same.
+/// Even a collector that answers "Retry-After: 0" gets a pause.
 #[test]
 fn a_collector_is_never_asked_without_a_pause() {
     let mut rig = Rig::plain();
@@ -1449,10 +1449,10 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
             assert_eq!(rig.core.hosts.orphans(), 0);
         }
         assert!(rig.spans.is_empty(), "nothing of it is told");
-        // It may come back, for the other may die.
+        // It may come back: its owner may expire.
         rig.handle(from_entry("a"));
         assert_eq!(rig.core.watched(), 1);
-        // Done is done: the next one is a duplicate.
+        // A run that is done stays done: the next event is a duplicate.
         rig.handle(Input::Refused(vec![(runs[0], Refusal::Done)]));
         rig.handle(from_entry("a"));
         assert_eq!(
@@ -1463,7 +1463,7 @@ fn a_run_that_another_has_is_forgotten_in_every_phase() {
     }
 }
 
-/// In whichever phase each is, and the others go on as they were.
+/// Each in the phase that it is in. The other runs go on as before.
 #[test]
 fn many_runs_are_given_up_at_once() {
     let mut rig = Rig::plain();
@@ -1518,7 +1518,7 @@ fn many_runs_are_given_up_at_once() {
     assert_eq!(rig.core.watched(), 0);
 }
 
-/// What a store would have of this core now.
+/// What a store would hold of this core now.
 fn stored(rig: &mut Rig) -> Stored {
     let mut stored = Stored::default();
     for change in rig.core.take_changes() {
@@ -1537,7 +1537,7 @@ fn stored(rig: &mut Rig) -> Stored {
     stored
 }
 
-/// The next life, so much later.
+/// A core that goes on with what was stored, so much later.
 fn restarted(stored: Stored, after: Duration) -> Rig {
     let mut next = Rig::plain();
     next.now.wall = next.now.wall + after;
@@ -1592,8 +1592,8 @@ fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_deliver
     assert_eq!(released.count(), 1);
 }
 
-/// farspan ends between the commit of a delivery and the acknowledgement of its entry, and is away for long: the entry
-/// comes again, and its run is not told of again.
+/// farspan ends between the commit of a delivery and the acknowledgement of its entry, and starts much later: the entry
+/// comes again, and its run is not traced again.
 #[test]
 fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     let mut rig = Rig::plain();
@@ -1612,7 +1612,7 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     assert_eq!(rig.settled, ["acknowledge entry of w"]);
     assert_eq!(rig.core.watched(), 0);
     assert_eq!(rig.core.take_changes(), []);
-    // From here on it ages as if it had finished now.
+    // From here on it ages as if it had finished just now.
     rig.pass(limits::FINISHED_KEPT - secs(1.0));
     rig.handle(from_entry("w"));
     assert_eq!(rig.core.watched(), 0);
@@ -1620,7 +1620,7 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     rig.handle(from_entry("w"));
     assert_eq!(rig.core.watched(), 1);
 
-    // However many were kept, the oldest go first.
+    // However many are remembered, the oldest are forgotten first.
     let many = (0..limits::FINISHED_MAX as u128 + 3).map(|n| {
         let run = RunKey::from_bytes(n.to_be_bytes());
         (run, Wall::from_unix_ns(EPOCH_NS + n as i64))
@@ -1633,7 +1633,7 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     assert_eq!(rig.core.take_changes(), oldest.collect::<Vec<_>>());
 }
 
-/// A newer farspan was here, and left what this one cannot read: it must find it as it was.
+/// A later version has left records that this one cannot read. The later version must find them unchanged.
 #[test]
 fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
     let mut rig = Rig::plain();
@@ -1666,7 +1666,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
     expected.sort_unstable();
     assert_eq!(left, expected);
     assert_eq!(rig.core.room(), rig.core.settings.workflows_max - 3);
-    // The span that waited is delivered: that is no reason to acknowledge its run's entry.
+    // The span that waited is delivered. Its run's entry is not acknowledged for that.
     rig.handle(from_entry("newer"));
     exported(&mut rig, delivered());
     for id in ["newer", "damaged", "whole", "other"] {
@@ -1706,7 +1706,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
             Duplicate { workflow_id: "whole" }
         "#]],
     );
-    // Once it is said to be another's, or done, it is as any other.
+    // Once the store has said that it is another's, or done, it is like any other run.
     let given: Vec<(RunKey, Refusal)> = left.iter().map(|run| (*run, Refusal::Elsewhere)).collect();
     rig.handle(Input::Refused(given));
     assert_eq!(rig.core.unreadable_runs().count(), 0);
@@ -1892,7 +1892,7 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
         .filter(|change| matches!(change, Change::PutSpan(_)))
         .collect();
 
-    // The name stays, whatever the monitors are by then; in memory it is there once.
+    // The name stays, whatever monitors are configured by then. It is in memory once.
     let mut monitors = vec![monitor(1)];
     monitors[0].naming.service = service("monitor1");
     let interned = monitors[0].naming.service.clone().unwrap();
@@ -1917,7 +1917,7 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
         assert_eq!(Arc::ptr_eq(names[0], &interned.monitor), is_known);
     }
 }
-/// When a workflow that started at 0 is asked after, in whole seconds.
+/// When a workflow that started at 0 is polled, in whole seconds.
 fn asked_at(pace: Pace, answer: &Answer, polls: usize) -> Vec<u64> {
     let mut settings = settings(vec![monitor(0)]);
     settings.monitors[0].pace = pace;
@@ -1988,7 +1988,7 @@ fn an_interval_that_is_new_holds_for_what_is_watched() {
     }
 }
 
-/// Who was asked when, while each poll takes so many requests and is answered at once.
+/// Which monitor polled when, while each poll takes so many requests and is answered at once.
 fn asked_with_requests(rig: &mut Rig, requests: u32, time: Duration) -> Vec<(f64, u16)> {
     let (end, mut asked) = (rig.now.mono + time, Vec::new());
     loop {
@@ -2037,7 +2037,7 @@ fn a_host_is_asked_no_more_often_than_the_least_of_its_monitors_says_and_no_othe
     assert!(each[0].abs_diff(each[1]) <= 20, "{each:?}");
     let free = of([false, false, true], 20.0, 600.0);
     assert!(free.abs_diff(100 * 58) <= 100, "{free}");
-    // What waited says how long.
+    // The lateness of the polls that waited.
     assert!(rig.core.counters().lateness.quantile(0.99) > secs(100.0));
 }
 
@@ -2049,7 +2049,7 @@ fn what_waits_for_its_rate_is_spread_and_the_most_overdue_goes_first() {
     for n in 0..12 {
         rig.start(0, &format!("w{n}"));
     }
-    // All are due by then, and nobody was asked: the collector held the polls.
+    // All are due by then, and no poll was sent: the collector held the polls.
     rig.handle(Input::StoreTroubled(true));
     rig.pass(secs(16.0));
     rig.handle(Input::StoreTroubled(false));
@@ -2086,7 +2086,7 @@ fn a_host_that_hangs_leaves_pollers_for_the_others() {
     rig.pass(secs(20.0));
     let of_third = rig.polls();
     assert_eq!(of_third.len(), 1);
-    // Whoever has the fewest goes next.
+    // The host with the fewest polls under way is next.
     rig.answer(&of_second[0].1, running());
     let polls = rig.polls();
     assert_eq!(polls.len(), 1);
@@ -2109,14 +2109,14 @@ fn the_host_with_the_fewest_polls_under_way_goes_first() {
         under_way.push(rig.polls());
     }
     assert_eq!((under_way[0].len(), under_way[1].len()), (6, 2));
-    // The first host's others have waited for longer.
+    // The other polls of the first host have waited for longer.
     for (_, poll) in &under_way[0][..2] {
         rig.answer(poll, running());
         let next = rig.polls();
         assert_eq!(next.len(), 1);
         assert_eq!(next[0].1.monitor, 1);
     }
-    // Both have four now.
+    // Both hosts have four polls under way now.
     for host in 0..2 {
         rig.answer(&under_way[host][4 - 4 * host].1, running());
         let next = rig.polls();
@@ -2158,7 +2158,7 @@ fn going(after: f64) -> Settings {
     settings
 }
 
-/// When it was asked after and refused, until it ended or was asked so often.
+/// When a workflow was polled and refused, until it ended or was polled so often.
 fn refused(rig: &mut Rig, polls: usize) -> Vec<u64> {
     let (since, mut asked) = (rig.now.mono, Vec::new());
     while asked.len() < polls && rig.core.watched() > 0 {
@@ -2224,7 +2224,7 @@ fn only_refused_connections_without_anything_between_them_count() {
     );
 }
 
-/// It may be a day until the next poll, and the time is short.
+/// The interval may be a day, though the time is short.
 #[test]
 fn whether_an_api_is_gone_is_known_in_twice_the_time() {
     let mut settings = going(30.0);
@@ -2259,7 +2259,7 @@ fn an_api_that_goes_away_while_farspan_does_too() {
     next.now.wall = rig.now.wall;
     next.core.restore(stored, next.now);
     next.handle(Input::Tick);
-    // Counted anew: nobody has asked meanwhile.
+    // The time begins again: no poll was sent meanwhile.
     assert_eq!(refused(&mut next, 9).len(), 4);
     let end = next.spans.last().expect("its span").end;
     assert_eq!(end, Wall::from_unix_ns(EPOCH_NS + seen.as_ns() as i64));

@@ -9,7 +9,7 @@ fn settings_by(run_identity: RunIdentity) -> Settings {
     settings(vec![monitor])
 }
 
-/// What Redis tells, and what a list does: `(attempt, SubmittedAt so many seconds ago)`.
+/// What a start event from Redis says, and what a listing says: `(attempt, SubmittedAt so many seconds ago)`.
 type Announced = (Option<u32>, Option<i64>);
 
 const EVENT: Announced = (None, Some(3));
@@ -43,7 +43,7 @@ fn roots(rig: &Rig) -> Vec<(ids::TraceId, Option<i64>)> {
     roots.map(|root| (root.trace_id, submitted(root))).collect()
 }
 
-/// A restart, with everything as it was stored.
+/// A restart with what was stored.
 fn restart(rig: &mut Rig, settings: &Settings, stored: &mut Stored) {
     for change in rig.core.take_changes() {
         match change {
@@ -100,7 +100,7 @@ fn an_event_and_a_list_announce_one_run_in_any_order_and_across_restarts() {
             let roots = roots(&rig);
             assert_eq!(roots.len(), 1);
             ids.push(roots[0].0);
-            // What either knows is told.
+            // The trace has what either source knows.
             assert_eq!(roots[0].1, first.1.or(second.1), "{first:?} {second:?}");
         }
     }
@@ -108,7 +108,7 @@ fn an_event_and_a_list_announce_one_run_in_any_order_and_across_restarts() {
     assert_eq!(ids.len(), 1, "whoever announces it, it is the same trace");
 }
 
-/// An instance hears the event, another finds it listed: the store takes it from one, for it is one run.
+/// One instance hears the event, another finds the run in a list. It is one run: the store refuses it to one of them.
 #[test]
 fn instances_that_hear_of_a_run_in_different_ways_claim_the_same() {
     let claimed = |run_identity, how| {
@@ -154,7 +154,7 @@ fn a_later_attempt_that_is_listed_ends_the_watch_of_an_event_that_named_none() {
     }
 }
 
-/// Two instances had one each, and a third takes over both.
+/// Two instances watched one each, and a third takes over both.
 #[test]
 fn of_an_attempt_without_a_number_and_a_later_one_that_are_restored_the_first_ends() {
     let settings = settings_by(RunIdentity::Attempt);
@@ -180,7 +180,7 @@ fn of_an_attempt_without_a_number_and_a_later_one_that_are_restored_the_first_en
     }
 }
 
-/// An event named no attempt, a list did: from then on an answer about a later one ends the watch.
+/// An event named no attempt, and a listing did: from then on an answer about a later attempt ends the watch.
 #[test]
 fn what_a_second_announcement_knows_of_the_attempt_counts() {
     let answer = |attempt| {

@@ -1,4 +1,4 @@
-//! Lists of runs are part of what a host is asked.
+//! Listings share the rate and the pause of their host with polls.
 
 use super::*;
 
@@ -22,7 +22,8 @@ fn done(monitor: u16, requests: u32, pause: Option<f64>) -> Input {
     })
 }
 
-/// Answers all polls, and has these discoveries ask without an end, for so long. When polls and when lists went.
+/// Answers all polls for so long, while these discoveries always want another listing. Returns when polls and listings
+/// were sent.
 fn busy(rig: &mut Rig, listing: &[u16], requests: u32, time: f64) -> (Vec<Mono>, Vec<(Mono, u16)>) {
     let (end, mut polls, mut lists) = (rig.now.mono + secs(time), Vec::new(), Vec::new());
     for monitor in listing {
@@ -60,7 +61,7 @@ fn lists_and_polls_take_turns_at_the_rate_of_their_host() {
     }
     rig.pass(secs(16.0));
     let (polls, lists) = busy(&mut rig, &[0, 1], 1, 300.0);
-    // 2 a second, those that may come at once, and those that were under way.
+    // 2 a second, those of a full bucket, and those that were under way.
     let all = polls.len() + lists.len();
     assert!((600..=606).contains(&all), "{all}");
     assert!(polls.len().abs_diff(lists.len()) <= 3, "{}", polls.len());
@@ -78,7 +79,7 @@ fn where_no_poll_waits_lists_have_all_of_the_rate_and_redirects_are_requests() {
     }
 }
 
-/// The collector may be away for long: nothing is polled then.
+/// The collector may be away for long: then no poll is sent, and listings go on.
 #[test]
 fn polls_that_are_held_hold_no_list() {
     let mut rig = monitors(Some(2.0));
@@ -131,7 +132,7 @@ fn a_pause_that_a_list_is_asked_for_holds_its_hosts_polls() {
     assert!(polled.contains(&0) && polled.contains(&1), "{polled:?}");
 }
 
-/// Those that wait behind the pause come spread over an interval, as polls do.
+/// Listings that wait for the end of a pause are spread over an interval, as polls are.
 #[test]
 fn a_pause_that_a_poll_is_asked_for_holds_its_hosts_lists() {
     let mut rig = monitors(None);

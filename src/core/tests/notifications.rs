@@ -1,4 +1,4 @@
-//! Who is told that a workflow has finished, and when.
+//! When a finished event is sent to its receiver.
 
 use super::*;
 use crate::core::finished::{Notification, NotifyTrouble};
@@ -9,7 +9,7 @@ fn announcing() -> Settings {
     settings(vec![monitor])
 }
 
-/// One that was heard of by an entry of a stream and has finished.
+/// A workflow that a stream's entry has announced, and that has finished.
 fn finished(settings: Settings) -> Rig {
     let mut rig = Rig::new(settings);
     rig.handle(from_entry("w"));
@@ -34,7 +34,7 @@ fn notified(rig: &mut Rig, trouble: Option<NotifyTrouble>) {
     }));
 }
 
-/// The receiver never takes the first of what it is told: of which run that is.
+/// The receiver refuses the first event for good. Returns the event's run.
 fn refused(rig: &mut Rig) -> RunKey {
     let notify = rig.notified.remove(0);
     let run = notify.notifications[0].run;
@@ -187,7 +187,7 @@ fn what_a_receiver_refuses_holds_up_nothing() {
         message: "HTTP 400".into(),
     };
     assert_eq!(rig.notes(), [note]);
-    // One that refuses them all does not fill the log.
+    // A receiver that refuses all events does not fill the log.
     rig.start(0, "v");
     let (_, poll) = rig.next_poll();
     rig.answer(&poll, completed());
@@ -210,12 +210,12 @@ fn what_was_stored_is_told_after_a_restart() {
     next.core.restore(stored(&told), next.now);
     next.handle(Input::Tick);
     assert_eq!(next.notified[0].notifications, std::slice::from_ref(&told));
-    // Its entry comes again, and waits.
+    // Its entry comes again, and waits to be acknowledged.
     next.handle(from_entry("w"));
     assert!(next.settled.is_empty() && next.core.watched() == 0);
     notified(&mut next, None);
     assert_eq!(next.settled, ["acknowledge entry of w"]);
-    // A receiver that there is not any more: it stays stored, and is said.
+    // Its receiver is not configured any more: it stays stored, and that is noted.
     let mut without = Rig::plain();
     without.core.restore(stored(&told), without.now);
     without.handle(Input::Tick);
@@ -237,7 +237,7 @@ fn of_a_run_that_is_anothers_nobody_is_told() {
     rig.handle(Input::Refused(vec![(run, Refusal::Elsewhere)]));
     assert_eq!(rig.core.notifications_waiting(), 0);
     assert_eq!(rig.settled, ["leave entry of w"]);
-    // What went before is answered to nobody.
+    // The answer to what was sent before is stale.
     notified(&mut rig, None);
     assert_eq!(rig.core.take_changes(), []);
     rig.start(0, "v");
@@ -287,7 +287,7 @@ fn what_nobody_can_be_told_holds_no_polls() {
     assert_eq!(rig.polls().len(), 1);
 }
 
-/// A receiver that is down is no reason to hold what the collector held.
+/// Polls that the collector held go on, although a receiver is down.
 #[test]
 fn polls_that_waited_for_the_collector_do_not_wait_for_a_receiver() {
     let mut rig = Rig::new(announcing());
@@ -296,7 +296,7 @@ fn polls_that_waited_for_the_collector_do_not_wait_for_a_receiver() {
     rig.start(0, "w");
     assert!(!rig.core.polls_held());
     let (_, poll) = rig.next_poll();
-    // The outbox takes 20.
+    // The outbox has room for 20 spans.
     rig.answer(&poll, answer_of(State::Running, 20));
     rig.handle(Input::Tick);
     assert!(rig.core.polls_held());

@@ -1,4 +1,4 @@
-//! What the log is told of several monitors of one host.
+//! What is noted of several monitors of one host.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn two_of_one_host() -> Rig {
     rig
 }
 
-/// Answers polls for so long, each monitor's in its own way. What was noted.
+/// Answers polls for so long, each monitor's in its own way. Returns what was noted.
 fn noted(rig: &mut Rig, time: f64, answers: [&dyn Fn(usize) -> Answer; 2]) -> String {
     let (end, mut polls) = (rig.now.mono + secs(time), [0, 0]);
     while rig.now.mono < end {
@@ -45,7 +45,7 @@ fn what_is_a_monitors_own_trouble_is_news_of_each_and_what_is_their_hosts_once()
     }
 }
 
-/// One token is wrong and the other is right: what the one is answered is no recovery of the other.
+/// One token is wrong and the other is right: an answer to the one does not end the trouble of the other.
 #[test]
 fn a_monitor_that_is_answered_is_none_that_recovers() {
     let unauthorized = |_| failed(PollFailureReason::Unauthorized, None);
