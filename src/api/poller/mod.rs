@@ -31,8 +31,8 @@ pub struct Target {
     pub mapping: Arc<Mapping>,
 }
 
-/// A poll and whom to ask. The target travels with each poll, so that a token that was read anew is sent with every
-/// poll from then on, and pollers share nothing that could change under them.
+/// A poll and the API to send it to. The target travels with each poll: after a reload each new poll has the new token,
+/// and polls under way keep the old one.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// What to ask after.
