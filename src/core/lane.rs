@@ -139,7 +139,7 @@ impl<T: LaneItem> Lane<T> {
         &mut self,
         now: Mono,
         hurry: bool,
-        len_of: impl FnOnce(&Self) -> usize,
+        len_of: impl FnOnce(&mut Self) -> usize,
     ) -> Option<(u64, Vec<T>)> {
         let len = match self.front {
             Front::InFlight { .. } => return None,
@@ -155,6 +155,30 @@ impl<T: LaneItem> Lane<T> {
         self.front = Front::InFlight { batch, len };
         let items = self.iter().take(len).cloned();
         Some((batch, items.collect()))
+    }
+
+    /// Moves items that belong with the first one to the front, in their order, until `count_max` of them stand there.
+    /// Returns how many do. Not while a batch is under way or goes again.
+    pub(super) fn bring_forward(
+        &mut self,
+        count_max: usize,
+        belongs: impl Fn(&T, &T) -> bool,
+    ) -> usize {
+        let mut count = 0;
+        for place in 0..self.queue.len() {
+            if count == count_max {
+                break;
+            }
+            if belongs(&self.queue[0].item, &self.queue[place].item) {
+                if place > count
+                    && let Some(item) = self.queue.remove(place)
+                {
+                    self.queue.insert(count, item);
+                }
+                count += 1;
+            }
+        }
+        count
     }
 
     /// When the pause after a failure ends.

@@ -164,7 +164,8 @@ impl Notifications {
         let mut receivers = (0..).zip(&mut self.receivers);
         receivers.find_map(|(monitor, receiver)| {
             let lane = &mut receiver.as_mut()?.lane;
-            let new_len = |lane: &Lane<Notification>| lane.len().min(limits::NOTIFICATIONS_AT_ONCE);
+            let new_len =
+                |lane: &mut Lane<Notification>| lane.len().min(limits::NOTIFICATIONS_AT_ONCE);
             let (batch, notifications) = lane.next(now, hurry, new_len)?;
             Some(Notify {
                 monitor,

@@ -6,7 +6,8 @@
 //!            +-- retry ---+   +-> refused for good
 //! ```
 //!
-//! Spans leave in the order in which they were finished, in one [`Lane`]. No span is dropped because there are too many:
+//! Spans leave in one [`Lane`], in the order in which they were finished; a batch takes the spans of one monitor out of
+//! that order, because a request has one resource. No span is dropped because there are too many:
 //! when the outbox is full, the core stops polling.
 
 use super::backoff::Jitter;
@@ -50,7 +51,7 @@ impl LaneItem for EncodedSpan {
 pub struct Batch {
     /// Its number.
     pub id: u64,
-    /// Not empty, in the order of completion.
+    /// Not empty, of one monitor or of monitors without a resource of their own, in the order of completion.
     pub spans: Vec<EncodedSpan>,
 }
 
@@ -180,7 +181,7 @@ impl Outbox {
     /// after the first failure, unless the collector asked for it.
     pub(super) fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
         let (policy, spans_max) = (self.policy, self.spans_max);
-        let new_len = |lane: &Lane<EncodedSpan>| {
+        let new_len = |lane: &mut Lane<EncodedSpan>| {
             let is_due = |since: Mono| {
                 hurry
                     || lane.len() >= spans_max
@@ -188,7 +189,8 @@ impl Outbox {
                     || now >= since + policy.schedule_delay
             };
             if lane.first_since().is_some_and(is_due) {
-                front_len(lane, spans_max)
+                let count = lane.bring_forward(spans_max, |a, b| a.monitor == b.monitor);
+                front_len(lane, count)
             } else {
                 0
             }
@@ -246,10 +248,11 @@ impl Outbox {
     }
 }
 
-/// How many spans from the front make a batch: as many as its bounds allow. A span larger than a batch may be goes alone.
-fn front_len(lane: &Lane<EncodedSpan>, spans_max: usize) -> usize {
+/// How many of the first `count` spans make a batch: as many as its bytes allow. A span larger than a batch may be goes
+/// alone.
+fn front_len(lane: &Lane<EncodedSpan>, count: usize) -> usize {
     let mut bytes = 0;
-    let fits = lane.iter().take(spans_max).take_while(|span| {
+    let fits = lane.iter().take(count).take_while(|span| {
         bytes += span.bytes.len();
         bytes <= limits::BATCH_BYTES_MAX
     });
@@ -309,6 +312,40 @@ mod tests {
             reason: "503".into(),
             retry_after,
         }
+    }
+
+    /// A request has one resource, and a monitor may have its own.
+    #[test]
+    fn a_batch_has_the_spans_of_one_monitor() {
+        let mut outbox = Outbox::new(POLICY, 0);
+        let monitors = [
+            None,
+            Some("a"),
+            None,
+            Some("b"),
+            Some("a"),
+            None,
+            None,
+            None,
+        ];
+        for monitor in monitors {
+            outbox.push(run(), monitor.map(Arc::from), Arc::from([0]), secs(0));
+        }
+        let mut next = |outcome: &ExportOutcome, now| {
+            let batch = outbox.next_batch(now, true).unwrap();
+            settle(&mut outbox, &batch, outcome.clone(), now);
+            sequences(&batch.spans)
+        };
+        assert_eq!(next(&delivered(), secs(0)), [0, 2, 5, 6]);
+        assert_eq!(next(&retry(None), secs(0)), [1, 4]);
+        assert_eq!(
+            next(&delivered(), secs(9)),
+            [1, 4],
+            "it goes again as it was"
+        );
+        assert_eq!(next(&delivered(), secs(9)), [3]);
+        assert_eq!(next(&delivered(), secs(9)), [7]);
+        assert_eq!(outbox.len(), 0);
     }
 
     /// Two instances number their spans alike, and one takes over what the other had.

@@ -1,38 +1,45 @@
-//! The exporter: one thread that sends one batch at a time to the collector and says what became of it.
+//! The exporter: one thread that sends one batch at a time to the collector and says how each ended.
 //!
-//! OTLP over HTTP, protobuf. It never retries and never drops: the outbox in the core does the one, and nobody the
-//! other. <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp>
+//! OTLP over HTTP, protobuf, by opentelemetry-otlp over our own HTTP client. The thread never retries and never drops:
+//! the outbox in the core decides what is sent again.
+//! <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp>
 
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
-use crate::deliver::otlp::Envelope;
+use crate::deliver::otlp::{self, Resources};
 use crate::http::client::{self, NameCache, Timeouts, Trust};
 use crate::os::clock;
-use crate::os::threads;
+use crate::os::threads::{self, lock};
 use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{
+    Compression, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use prost::Message;
-use std::io::{self, Write};
+use std::future::ready;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::http::{HeaderName, HeaderValue, Response, header};
+use ureq::http::{HeaderName, HeaderValue, header};
 
-/// Where to, and how.
+/// The collector, and how to send to it.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// The whole URL.
+    /// The whole URL, with its path.
     pub endpoint: String,
-    /// Headers of the user's, beside those that the protocol asks for.
+    /// The user's headers. The headers of the protocol come on top.
     pub headers: Vec<(String, String)>,
-    /// For one attempt.
+    /// How long one attempt may take.
     pub timeout: Duration,
-    /// Whether bodies are compressed.
+    /// Whether bodies are compressed with gzip.
     pub gzip: bool,
-    /// Whom to trust.
+    /// The certificates that are trusted and shown.
     pub trust: Trust,
 }
 
@@ -49,23 +56,22 @@ const USER_AGENT: &str = concat!(
     " OTel-OTLP-Exporter-Rust/",
     env!("CARGO_PKG_VERSION")
 );
-const PROTOBUF: &str = "application/x-protobuf";
 
 impl Exporter {
-    /// Starts to send what comes from `batches`, and to tell the outcomes, with the batch's id, to `outcomes`.
+    /// Starts the thread. It sends each batch of `batches` and puts the outcome, with the batch's id, into `outcomes`.
     ///
     /// # Errors
     /// A text that says what is wrong with the destination.
     pub fn start(
         destination: &Destination,
-        envelope: Envelope,
+        resources: Resources,
         batches: Receiver<Batch>,
         outcomes: Sender<(u64, ExportOutcome)>,
     ) -> Result<Self, String> {
-        let connection = Connection::new(destination, envelope)?;
+        let exporters = Exporters::new(destination, resources)?;
         let run = move || {
             for batch in batches {
-                let outcome = connection.export(&batch);
+                let outcome = exporters.export(&batch);
                 if outcomes.send((batch.id, outcome)).is_err() {
                     break;
                 }
@@ -88,17 +94,99 @@ impl Drop for Exporter {
     }
 }
 
-struct Connection {
-    agent: Agent,
-    names: NameCache,
-    endpoint: String,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    gzip: bool,
-    envelope: Envelope,
+/// One exporter of opentelemetry-otlp for each resource, all over one client.
+struct Exporters {
+    resources: Resources,
+    exporters: Vec<SpanExporter>,
+    client: Arc<CollectorClient>,
 }
 
-impl Connection {
-    fn new(destination: &Destination, envelope: Envelope) -> Result<Self, String> {
+impl Exporters {
+    fn new(destination: &Destination, resources: Resources) -> Result<Self, String> {
+        let client = Arc::new(CollectorClient::new(destination)?);
+        let exporter = |resource| {
+            let mut builder = SpanExporter::builder()
+                .with_http()
+                .with_shared_http_client(client.clone())
+                .with_endpoint(&destination.endpoint)
+                .with_protocol(Protocol::HttpBinary)
+                .with_timeout(destination.timeout)
+                .with_retry_policy(RetryPolicy::disabled());
+            if destination.gzip {
+                builder = builder.with_compression(Compression::Gzip);
+            }
+            let mut exporter = builder.build().map_err(|e| e.to_string())?;
+            exporter.set_resource(&resource);
+            Ok(exporter)
+        };
+        let exporters = resources.all().map(exporter);
+        Ok(Exporters {
+            exporters: exporters.collect::<Result<_, String>>()?,
+            resources,
+            client,
+        })
+    }
+
+    /// All spans of a batch have one resource: the outbox makes it so.
+    fn export(&self, batch: &Batch) -> ExportOutcome {
+        let monitor = batch.spans.first().and_then(|span| span.monitor.as_deref());
+        let exporter = &self.exporters[self.resources.index_of(monitor)];
+        let decoded = batch
+            .spans
+            .iter()
+            .filter_map(|span| otlp::decode(&span.bytes));
+        let spans: Vec<SpanData> = decoded.collect();
+        let unreadable = batch.spans.len() - spans.len();
+        let outcome = if spans.is_empty() {
+            ExportOutcome::Delivered {
+                rejected: 0,
+                message: "".into(),
+            }
+        } else {
+            let result = at_once(exporter.export(spans));
+            // The exporter knows less than the client: neither Retry-After nor a partial success.
+            self.client.take_outcome().unwrap_or_else(|| {
+                // It refuses one request without asking the client: one with too large a body.
+                ExportOutcome::TooLarge {
+                    message: match result {
+                        Some(Err(error)) => error.to_string().into(),
+                        _ => "the exporter sent nothing".into(),
+                    },
+                }
+            })
+        };
+        match outcome {
+            ExportOutcome::Delivered { rejected, message } if unreadable > 0 => {
+                ExportOutcome::Delivered {
+                    rejected: rejected + unreadable as u64,
+                    message: format!("{unreadable} stored spans cannot be decoded; {message}")
+                        .into(),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// The result of a future that waits for nothing.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+/// The HTTP client of the exporters. It blocks, and it remembers how the last request ended.
+#[derive(Debug)]
+struct CollectorClient {
+    agent: Agent,
+    names: NameCache,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    outcome: Mutex<Option<ExportOutcome>>,
+}
+
+impl CollectorClient {
+    fn new(destination: &Destination) -> Result<Self, String> {
         let total = destination.timeout;
         let timeouts = Timeouts {
             connect: total.min(Duration::from_secs(5)),
@@ -117,48 +205,53 @@ impl Connection {
             headers.retain(|(known, _)| *known != header);
             headers.push((header, value));
         }
-        Ok(Connection {
+        Ok(CollectorClient {
             agent,
             names,
-            endpoint: destination.endpoint.clone(),
             headers,
-            gzip: destination.gzip,
-            envelope,
+            outcome: Mutex::default(),
         })
     }
 
-    fn export(&self, batch: &Batch) -> ExportOutcome {
-        let body = self.envelope.request(&batch.spans);
-        let request = self.agent.post(&self.endpoint);
-        let mut request = request.header(header::CONTENT_TYPE, PROTOBUF);
+    fn take_outcome(&self) -> Option<ExportOutcome> {
+        lock(&self.outcome).take()
+    }
+
+    /// Sends the body with our headers. The exporter's own come from the environment, which the configuration has read.
+    fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (head, body) = request.into_parts();
+        let mut request = self.agent.post(&head.uri);
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+            if let Some(value) = head.headers.get(&name) {
+                request = request.header(name, value);
+            }
+        }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let sent = if self.gzip {
-            match compressed(&body) {
-                Ok(body) => request
-                    .header(header::CONTENT_ENCODING, "gzip")
-                    .send(&body[..]),
-                // Cannot happen: it writes to memory.
-                Err(error) => return retry(&error.to_string()),
-            }
-        } else {
-            request.send(&body[..])
-        };
-        match sent {
-            Ok(response) => outcome_of(response),
-            Err(error) => {
-                self.names.forget();
-                retry(&error.to_string())
-            }
-        }
+        let answer = request.send(&body[..]).inspect_err(|error| {
+            self.names.forget();
+            *lock(&self.outcome) = Some(retry(&error.to_string()));
+        })?;
+        let (head, body) = answer.into_parts();
+        let body = body.into_with_config().limit(limits::RESPONSE_BYTES_MAX);
+        let answer = Response::from_parts(head, body.read_to_vec().unwrap_or_default());
+        *lock(&self.outcome) = Some(outcome_of(&answer));
+        Ok(answer.map(Bytes::from))
     }
 }
 
-fn compressed(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    encoder.write_all(body)?;
-    encoder.finish()
+impl HttpClient for CollectorClient {
+    fn send_bytes<'client, 'future>(
+        &'client self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
+    where
+        'client: 'future,
+        Self: 'future,
+    {
+        Box::pin(ready(self.send(request)))
+    }
 }
 
 fn retry(reason: &str) -> ExportOutcome {
@@ -168,29 +261,27 @@ fn retry(reason: &str) -> ExportOutcome {
     }
 }
 
-/// The specification's table: which statuses to retry, and which never.
-fn outcome_of(response: Response<ureq::Body>) -> ExportOutcome {
-    let status = response.status();
-    let retry_after = client::retry_after(response.headers(), clock::now().wall);
-    let body = response.into_body().into_with_config();
-    let body = body.limit(limits::RESPONSE_BYTES_MAX).read_to_vec();
-    match status.as_u16() {
-        200..=299 => delivered(&body.unwrap_or_default()),
+/// Which statuses are retried, and which are final.
+/// <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response>
+fn outcome_of(answer: &Response<Vec<u8>>) -> ExportOutcome {
+    let (status, body) = (answer.status().as_u16(), answer.body());
+    match status {
+        200..=299 => delivered(body),
         413 => ExportOutcome::TooLarge {
-            message: refusal(status.as_u16(), &body.unwrap_or_default()),
+            message: refusal(status, body),
         },
-        // A redirect is no refusal: whoever put it there may take it away.
+        // A redirect is no refusal: it may go away.
         300..=399 | 429 | 502 | 503 | 504 => ExportOutcome::Retry {
-            reason: refusal(status.as_u16(), &body.unwrap_or_default()),
-            retry_after,
+            reason: refusal(status, body),
+            retry_after: client::retry_after(answer.headers(), clock::now().wall),
         },
         status => ExportOutcome::Rejected {
-            message: refusal(status, &body.unwrap_or_default()),
+            message: refusal(status, body),
         },
     }
 }
 
-/// A body that is no protobuf is a 200 all the same.
+/// An answer whose body is not protobuf is a success all the same.
 fn delivered(body: &[u8]) -> ExportOutcome {
     let answer = ExportTraceServiceResponse::decode(body).unwrap_or_default();
     let partial = answer.partial_success.unwrap_or_default();
@@ -200,7 +291,7 @@ fn delivered(body: &[u8]) -> ExportOutcome {
     }
 }
 
-/// `google.rpc.Status`, as far as anybody reads it.
+/// The message of a `google.rpc.Status`; its other fields are not read.
 #[derive(Clone, PartialEq, Message)]
 struct RpcStatus {
     #[prost(string, tag = "2")]
@@ -209,9 +300,10 @@ struct RpcStatus {
 
 fn refusal(status: u16, body: &[u8]) -> Box<str> {
     let decoded = RpcStatus::decode(body).unwrap_or_default().message;
-    let text = match decoded.is_empty() {
-        false => decoded.into(),
-        true => String::from_utf8_lossy(&body[..body.len().min(limits::NAME_BYTES_MAX)]),
+    let text = if decoded.is_empty() {
+        String::from_utf8_lossy(&body[..body.len().min(limits::NAME_BYTES_MAX)])
+    } else {
+        decoded.into()
     };
     let text = cut(text.trim(), limits::NAME_BYTES_MAX);
     let colon = if text.is_empty() { "" } else { ": " };
@@ -228,8 +320,7 @@ mod tests {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        let body = ureq::Body::builder().data(body.to_vec());
-        outcome_of(response.body(body).unwrap())
+        outcome_of(&response.body(body.to_vec()).unwrap())
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::core::event::Sampling;
 use crate::core::ids::{SAMPLED, SpanId, TraceContext, TraceId};
 use crate::core::limits;
 use crate::text::{cut, percent_decoded_lossy};
+use opentelemetry::trace::TraceState;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
@@ -233,7 +234,13 @@ impl<'a> Carrier<'a> {
             }
             match self.read_as(format) {
                 None => {}
-                Some(Ok(inherited)) => return (Some(inherited), mistake),
+                Some(Ok(inherited)) => {
+                    if format == Format::W3c && self.drops_trace_state(&inherited) {
+                        mistake
+                            .get_or_insert("tracestate is not a W3C trace state; it is left out");
+                    }
+                    return (Some(inherited), mistake);
+                }
                 Some(Err(Malformed)) => {
                     mistake.get_or_insert(format.mistake());
                 }
@@ -256,9 +263,16 @@ impl<'a> Carrier<'a> {
         Some(inherited.ok_or(Malformed))
     }
 
+    fn drops_trace_state(&self, inherited: &Inherited) -> bool {
+        let is_there = self.get(Key::Tracestate).is_some_and(|it| !it.is_empty());
+        let parent = inherited.parent.as_ref();
+        is_there && parent.is_some_and(|parent| parent.trace_state.is_none())
+    }
+
     fn w3c(&self) -> Option<Option<Inherited>> {
         let parent = self.get(Key::Traceparent)?;
-        let parent = TraceContext::from_w3c(parent, self.get(Key::Tracestate));
+        let state = self.get(Key::Tracestate).and_then(trace_state);
+        let parent = TraceContext::from_w3c(parent, state.as_deref());
         Some(parent.map(|parent| Inherited {
             parent: Some(parent),
             ..Inherited::default()
@@ -493,6 +507,13 @@ fn hex(text: &str) -> Option<u128> {
     // `from_str_radix` would take a sign too.
     let digits = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
     u128::from_str_radix(text, 16).ok().filter(|_| digits)
+}
+
+/// As the SDK's type writes what it has read; `None` for what it refuses. So the exporter, which reads it again, sends it
+/// unchanged.
+fn trace_state(text: &str) -> Option<String> {
+    let state: TraceState = text.parse().ok()?;
+    Some(state.header()).filter(|text| !text.is_empty())
 }
 
 fn decimal(text: &str) -> Option<u64> {

@@ -16,7 +16,7 @@ use crate::core::workflow::Naming;
 use crate::core::{self, Pace, Settings, limits};
 use crate::deliver::export::Destination;
 use crate::deliver::notify;
-use crate::deliver::otlp::Envelope;
+use crate::deliver::otlp::Resources;
 use crate::http::client::{self, NameCache, Trust};
 use crate::intake::discovery::Discovery;
 use crate::intake::message::{Dialect, Reading};
@@ -42,7 +42,7 @@ pub(super) struct Parts {
     pub(super) titles: Vec<String>,
     /// `None`: spans are not sent to a collector.
     pub(super) destination: Option<Destination>,
-    pub(super) envelope: Envelope,
+    pub(super) resources: Resources,
     /// `None` where a monitor sends no finished events.
     pub(super) receivers: Vec<Option<notify::Way>>,
     /// How long a finished run is remembered at least.
@@ -68,7 +68,7 @@ impl Parts {
                 .collect(),
             titles: config.monitors.iter().map(title).collect(),
             destination: otlp.map(|otlp| destination(otlp, batch)),
-            envelope: resource::envelope(config),
+            resources: resource::resources(config),
             receivers: (config.monitors.iter())
                 .map(|monitor| in_monitor(monitor, receiver(monitor, redis, names)))
                 .collect::<Result<_, _>>()?,

@@ -3,22 +3,22 @@
 use crate::config::Config;
 use crate::config::monitor::{Monitor, Service};
 use crate::core::span;
-use crate::deliver::otlp::Envelope;
+use crate::deliver::otlp::Resources;
 use std::sync::Arc;
 
 pub(super) const NAME: &str = "service.name";
 pub(super) const NAMESPACE: &str = "service.namespace";
 
-/// An envelope that knows every monitor's resource.
-pub(super) fn envelope(config: &Config) -> Envelope {
-    let mut envelope = Envelope::new(&config.resource);
+/// The process's resource and each monitor's own.
+pub(super) fn resources(config: &Config) -> Resources {
+    let mut resources = Resources::new(&config.resource);
     for monitor in &config.monitors {
         if monitor.service != Service::default() {
             let resource = resource(&config.resource, &monitor.service);
-            envelope.add(&monitor.name, &resource);
+            resources.add(&monitor.name, resource);
         }
     }
-    envelope
+    resources
 }
 
 /// What the core needs to know of a monitor's resource; `None` where it is the process's.

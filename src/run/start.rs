@@ -13,7 +13,7 @@ use crate::core::span::Span;
 use crate::core::turn::Turn;
 use crate::core::{Core, Polled, limits};
 use crate::deliver::export::{Destination, Exporter};
-use crate::deliver::otlp::Envelope;
+use crate::deliver::otlp::Resources;
 use crate::http::client::NameCache;
 use crate::intake::posted::Posted;
 use crate::os::clock;
@@ -214,7 +214,7 @@ fn watch_intake(
     // Before any thread starts, because a store is the likeliest part to fail.
     let store = open_store(config)?;
     let polling = Polling::start(&parts, &names)?;
-    let exporting = Exporting::start(parts.destination.as_ref(), parts.envelope)?;
+    let exporting = Exporting::start(parts.destination.as_ref(), parts.resources)?;
     let receivers = Receivers::start(parts.receivers)?;
     let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
@@ -299,12 +299,12 @@ struct Exporting {
 }
 
 impl Exporting {
-    fn start(destination: Option<&Destination>, envelope: Envelope) -> Result<Self, String> {
+    fn start(destination: Option<&Destination>, resources: Resources) -> Result<Self, String> {
         let (outcomes_sent, outcomes) = bounded(1);
         let (mut batches, mut exporter) = (None, None);
         if let Some(destination) = destination {
             let (sent, received) = bounded(1);
-            let started = Exporter::start(destination, envelope, received, outcomes_sent.clone());
+            let started = Exporter::start(destination, resources, received, outcomes_sent.clone());
             exporter = Some(started.map_err(|e| format!("the OTLP exporter: {e}"))?);
             batches = Some(sent);
         }

@@ -15,8 +15,8 @@ pub struct Collector {
     /// Every span that was finished, in that order: its place is its sequence number.
     pub finished: Vec<(Span, Arc<[u8]>)>,
     by_bytes: BTreeMap<Arc<[u8]>, usize>,
-    /// Spans acknowledged or set aside, which are the first so many.
-    pub settled: usize,
+    /// Of each span: whether it is acknowledged or refused for good.
+    settled: Vec<bool>,
     pub rejected: u64,
     in_flight: Option<Batch>,
     /// What the next batch has to be, after a failure.
@@ -30,8 +30,8 @@ pub struct Collector {
     stored: Mark,
 }
 
-/// How many spans are finished, and how many of them settled.
-pub type Mark = (usize, usize);
+/// How many spans are finished, and which of them are settled.
+pub type Mark = (usize, Vec<bool>);
 
 /// What the collector says, and after how long.
 pub struct Response {
@@ -50,10 +50,14 @@ impl Collector {
         assert_eq!(twin, None, "a span was finished twice");
         self.finished.push((span, bytes));
         self.arrived.push(0);
+        self.settled.push(false);
     }
 
     pub fn waiting(&self) -> usize {
-        self.finished.len() - self.settled
+        self.settled
+            .iter()
+            .filter(|is_settled| !**is_settled)
+            .count()
     }
 
     /// Whether every span has arrived, but for those that it refused.
@@ -64,7 +68,7 @@ impl Collector {
 
     /// What is finished and settled so far.
     pub fn mark(&self) -> Mark {
-        (self.finished.len(), self.settled)
+        (self.finished.len(), self.settled.clone())
     }
 
     /// So much is in farspan's store.
@@ -74,7 +78,7 @@ impl Collector {
 
     /// farspan is gone, and with it what its store does not have.
     pub fn forget(&mut self) {
-        let (finished, settled) = self.stored;
+        let (finished, settled) = self.stored.clone();
         for (_, bytes) in self.finished.drain(finished..) {
             self.by_bytes.remove(&bytes);
         }
@@ -102,7 +106,7 @@ impl Collector {
         if let Some(expected) = self.expected_len {
             assert_eq!(batch.spans.len(), expected, "a re-send is the same batch");
         }
-        for (place, span) in (self.settled..).zip(&batch.spans) {
+        for (place, span) in self.places_of(&batch).into_iter().zip(&batch.spans) {
             let known = self.by_bytes.get(&span.bytes);
             assert_eq!(known, Some(&place), "in the order of completion, unchanged");
             assert!(place < self.stored.0, "sent before it is stored");
@@ -117,6 +121,19 @@ impl Collector {
         let response = self.respond(&batch, scenario, now, r);
         self.in_flight = Some(batch);
         response
+    }
+
+    /// A batch is the first span that is not settled, and the next ones of its monitor.
+    fn places_of(&self, batch: &Batch) -> Vec<usize> {
+        let open = (0..self.finished.len()).filter(|place| !self.settled[*place]);
+        let monitor_at = |place: usize| {
+            let service = self.finished[place].0.service.as_ref();
+            service.map(|service| service.monitor.clone())
+        };
+        let mut open = open.peekable();
+        let first = open.peek().copied().map(monitor_at);
+        let of_one = open.filter(|place| Some(monitor_at(*place)) == first);
+        of_one.take(batch.spans.len()).collect()
     }
 
     fn respond(
@@ -174,13 +191,8 @@ impl Collector {
     }
 
     fn take(&mut self, batch: &Batch) {
-        for arrived in self
-            .arrived
-            .iter_mut()
-            .skip(self.settled)
-            .take(batch.spans.len())
-        {
-            *arrived += 1;
+        for place in self.places_of(batch) {
+            self.arrived[place] += 1;
         }
     }
 
@@ -193,12 +205,12 @@ impl Collector {
         (self.expected_len, self.not_before) = (None, 0);
         match outcome {
             ExportOutcome::Delivered { rejected, .. } => {
-                self.settled += len;
+                self.settle_spans(&batch);
                 self.rejected += rejected;
             }
             ExportOutcome::TooLarge { .. } if len > 1 => self.expected_len = Some(len / 2),
             ExportOutcome::TooLarge { .. } | ExportOutcome::Rejected { .. } => {
-                self.settled += len;
+                self.settle_spans(&batch);
                 self.rejected += len as u64;
             }
             ExportOutcome::Retry { retry_after, .. } => {
@@ -206,6 +218,12 @@ impl Collector {
                 let asked = retry_after.unwrap_or_default().as_nanos() as u64;
                 self.not_before = now + asked.max(SECOND / 2);
             }
+        }
+    }
+
+    fn settle_spans(&mut self, batch: &Batch) {
+        for place in self.places_of(batch) {
+            self.settled[place] = true;
         }
     }
 }

@@ -240,13 +240,21 @@ pub fn hold_whole(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
 pub fn hold_exact(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
     let naming = &scenario.settings.monitors[plan.monitor].naming;
     let clock = |at| api::wall(at, scenario.hosts[plan.host].skew_ns);
+    // An answer that is late may tell of an earlier attempt after the span of a later one has left. Then its end is when
+    // that was seen, and what it is part of reaches to there.
+    let is_late = scenario.faults.stale > 0.0 && scenario.faults_end > 0;
+    let superseded = (plan.stages.iter()).filter(|stage| stage.told.1 != u64::MAX);
+    let superseded_ends: Vec<farspan::core::time::Wall> = superseded
+        .filter_map(|stage| Some(spans.get(&Part::Stage(stage.key.clone()))?.end))
+        .collect();
     let hold = |part: Part, span: &Span, course: Course, queued: Option<u64>| {
         let queued = queued.filter(|queued| naming.queued && *queued < course.start);
         let times = (clock(queued.unwrap_or(course.start)), clock(course.end));
         let (start, end) = (span.start.min(times.0), span.end.max(times.1));
         assert_eq!((span.start, span.end), (start, end), "{span:?}");
         // When something was seen is a little later than it was.
-        let is_wider = naming.skipped && plan.stages.iter().any(|stage| stage.is_timeless);
+        let is_timeless = naming.skipped && plan.stages.iter().any(|stage| stage.is_timeless);
+        let is_wider = is_timeless || is_late && superseded_ends.contains(&span.end);
         assert!(is_wider || times == (start, end), "{span:?}");
         let status = match course.outcome {
             Outcome::Success => SpanStatus::Ok,
@@ -262,8 +270,6 @@ pub fn hold_exact(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
     let root = spans[&Part::Workflow];
     hold(Part::Wait(None), root, plan.course, plan.queued);
     let ids = Ids::of(plan, scenario);
-    // An answer that is late may tell of an earlier attempt after a later one.
-    let is_late = scenario.faults.stale > 0.0 && scenario.faults_end > 0;
     for stage in &plan.stages {
         let key = &stage.key;
         let part = Part::Stage(key.clone());

@@ -708,7 +708,7 @@ impl World {
         };
         commit.is_durable = true;
         self.disk.commit(commit.changes.iter().cloned());
-        self.collector.store(commit.delivery.0);
+        self.collector.store(commit.delivery.0.clone());
         self.receivers.store(commit.delivery.1.clone());
         for (index, watched) in &commit.watches {
             self.watches_stored[*index] = watched.clone();
@@ -1200,7 +1200,7 @@ impl World {
     fn hold_at_the_end(&mut self) {
         assert!(self.collector.is_idle());
         assert_eq!(self.core.spans_waiting(), 0);
-        assert_eq!(self.collector.settled, self.collector.finished.len());
+        assert_eq!(self.collector.waiting(), 0);
         assert!(self.collector.has_all());
         assert!(self.receivers.is_idle() && self.receivers.have_all());
         assert_eq!(self.core.notifications_waiting(), 0);
