@@ -318,9 +318,9 @@ fn redis_stream(resolver: &mut Resolver<'_>) -> Option<String> {
 }
 
 fn redis_stream_length_max(resolver: &mut Resolver<'_>) -> Option<u64> {
-    resolver.strict("FARSPAN_REDIS_STREAM_MAXLEN", |text| {
-        values::integer(text, 0..=u64::from(u32::MAX))
-    })
+    resolver
+        .number("FARSPAN_REDIS_STREAM_MAXLEN")
+        .map(u64::from)
 }
 
 fn poll(resolver: &mut Resolver<'_>) -> Poll {
@@ -350,9 +350,7 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
         DAY * 10_000,
         "it may be 10ms to 10000d",
     );
-    let most = limits::POLLERS_MAX as u64;
-    let pollers = resolver.strict("FARSPAN_POLLERS", |text| values::integer(text, 1..=most));
-    let pollers = usize::try_from(pollers.unwrap_or_default()).unwrap_or_default();
+    let pollers = resolver.number("FARSPAN_POLLERS").unwrap_or_default() as usize;
     Poll {
         initial_delay,
         interval,
@@ -362,11 +360,7 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
 }
 
 fn workflows_max(resolver: &mut Resolver<'_>) -> usize {
-    let most = limits::WORKFLOWS_MAX as u64;
-    let found = resolver.strict("FARSPAN_WORKFLOWS_MAX", |text| {
-        values::integer(text, 1..=most)
-    });
-    usize::try_from(found.unwrap_or_default()).unwrap_or_default()
+    resolver.number("FARSPAN_WORKFLOWS_MAX").unwrap_or_default() as usize
 }
 
 fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {

@@ -1,5 +1,21 @@
 //! File and environment in, one checked [`Config`] out, or all mistakes at once.
 
+#[cfg(all(
+    test,
+    feature = "admin",
+    feature = "file",
+    feature = "redis",
+    feature = "tls"
+))]
+mod documents;
+#[cfg(all(
+    test,
+    feature = "admin",
+    feature = "file",
+    feature = "redis",
+    feature = "tls"
+))]
+mod keys;
 mod load;
 pub mod monitor;
 mod otel;

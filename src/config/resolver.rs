@@ -52,7 +52,7 @@ impl Origin {
     }
 }
 
-/// A value as it was written.
+/// A value as the environment or a file has it.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) text: String,
@@ -65,7 +65,7 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) value: String,
     pub(super) origin: Origin,
-    /// As it was written, or what the file that it names holds; empty: nothing. To be compared, never to be shown.
+    /// The value, or the content of the file that it names. It is compared and never shown.
     written: Secret,
 }
 
@@ -83,7 +83,7 @@ impl Row {
         self.value == other.value && self.written == other.written
     }
 
-    /// Whether a reload takes it anew.
+    /// Whether a reload applies it.
     pub(super) fn is_reloaded(&self) -> bool {
         RELOADED.contains(&self.name)
     }
@@ -175,8 +175,18 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A setting whose mistakes are ignored and warned of, as the OpenTelemetry specification asks: the next weaker
-    /// value holds. <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
+    /// A whole number within the bounds that the table has.
+    pub(super) fn number(&mut self, name: &'static str) -> Option<u32> {
+        let bounds = match setting(name).kind {
+            Kind::Number(least, most) => u64::from(least)..=u64::from(most),
+            _ => 0..=u64::from(u32::MAX),
+        };
+        let number = self.strict(name, |text| values::integer(text, bounds.clone()))?;
+        u32::try_from(number).ok()
+    }
+
+    /// A setting whose mistakes are warnings, as the OpenTelemetry specification asks: a wrong value is ignored, and the
+    /// next weaker one holds. <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
     pub(super) fn lenient<T>(
         &mut self,
         name: &'static str,
@@ -213,7 +223,7 @@ impl<'a> Resolver<'a> {
         found.map(|(secret, _)| secret)
     }
 
-    /// The same of one that is to be read again when its file has changed.
+    /// As [`secret`](Self::secret), with the file, so that the secret can be read again when the file changes.
     pub(super) fn secret_source(
         &mut self,
         name: &'static str,
@@ -266,7 +276,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The file that a setting names, whole.
+    /// The whole content of the file that a setting names.
     pub(super) fn bytes_of(&mut self, name: &'static str) -> Option<(Found, Vec<u8>)> {
         let found = self.take(name)?;
         match files::read(path::Path::new(&found.text)) {
@@ -281,7 +291,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A mistake in a value that was found.
+    /// Adds a mistake in a value.
     pub(super) fn error(&mut self, name: &'static str, found: &Found, reason: &str) {
         let what = match setting(name).kind {
             Kind::Secret => format!("the value {reason}"),
@@ -290,7 +300,7 @@ impl<'a> Resolver<'a> {
         self.mistakes.add(found.origin.place(), what);
     }
 
-    /// A mistake in the value that is in force.
+    /// Adds a mistake in the value that is in force.
     pub(super) fn error_in(&mut self, name: &'static str, reason: &str) {
         if let Some(row) = self.rows.iter().find(|row| row.name == name) {
             let what = format!("'{}' {reason}", row.value);
@@ -500,11 +510,12 @@ impl<'a> Resolver<'a> {
     ) {
         let Some(key) = setting.key else { return };
         let text = match (setting.kind, node) {
-            (Kind::Number | Kind::Size, Node::Number(number)) => number.to_string(),
-            (kind, Node::Text(text)) if kind != Kind::Number => text,
+            (Kind::Number(..) | Kind::Size, Node::Number(number)) => number.to_string(),
+            (kind, Node::Text(text)) if !matches!(kind, Kind::Number(..)) => text,
             (kind, other) => {
                 let right = match (kind, setting.default) {
-                    (Kind::Number, default) => format!("a number, such as {default}"),
+                    (Kind::Number(..), default) => format!("a number, such as {default}"),
+                    (Kind::Words(words), _) => format!("one of {}", words.join(", ")),
                     (_, "") => "a string".to_owned(),
                     (_, default) => format!("a string, such as \"{default}\""),
                 };

@@ -1,5 +1,6 @@
 //! The table of settings.
 
+use crate::core::limits;
 use crate::syntax::values::{redacted_url, shown};
 use std::fmt::Write as _;
 
@@ -19,7 +20,11 @@ pub(super) struct Setting {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Text,
-    Number,
+    Duration,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A whole number within these bounds.
+    Number(u32, u32),
     /// A number of bytes, or a text with a unit.
     Size,
     /// Never shown.
@@ -38,7 +43,7 @@ impl Setting {
         match self.kind {
             Kind::Secret => "(redacted)".to_owned(),
             Kind::SecretUrl => shown(&redacted_url(text)),
-            Kind::Text | Kind::Number | Kind::Size => shown(text),
+            _ => shown(text),
         }
     }
 }
@@ -81,60 +86,61 @@ const ADMIN_LISTEN: &str = if cfg!(feature = "admin") {
     "none"
 };
 
+/// All settings, in the order of the documentation.
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
-    env(&["FARSPAN_CONFIG"], "", Kind::Text, "The configuration file, JSON; the option --config beats it"),
-    both(&["FARSPAN_API_BASE_URL"], "api.base_url", "", Kind::SecretUrl, "The status API: http://host:port/path; needed to run"),
+    env(&["FARSPAN_CONFIG"], "", Kind::Text, "The configuration file, JSON. The option --config beats it"),
+    both(&["FARSPAN_API_BASE_URL"], "api.base_url", "", Kind::SecretUrl, "The status API: http://host:port/path. Needed unless all monitors have their own"),
     both(&["FARSPAN_API_TOKEN"], "api.token", "", Kind::Secret, "Sent to the API as a bearer token"),
-    both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", Kind::Text, "The file that holds the token, read again when it changes; else $CREDENTIALS_DIRECTORY/api-token, where it is"),
-    both(&["FARSPAN_REDIS_URL"], "redis.url", "", Kind::SecretUrl, "redis://, rediss:// or unix://; unset: no Redis"),
-    both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", Kind::Text, "The file that holds that URL; else $CREDENTIALS_DIRECTORY/redis-url, where it is"),
-    both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", Kind::Text, "The pub/sub channel of the start events"),
-    both(&["FARSPAN_REDIS_STREAM"], "redis.stream", "", Kind::Text, "A stream of start events, read beside the channel; unset: the channel alone"),
-    both(&["FARSPAN_REDIS_STREAM_MAXLEN"], "redis.stream_maxlen", "", Kind::Number, "Entries of it to keep; what is not acknowledged always stays; unset: all"),
-    both(&["FARSPAN_POLL_INITIAL_DELAY"], "poll.initial_delay", "5s", Kind::Text, "From the start event to the first poll"),
-    both(&["FARSPAN_POLL_INTERVAL"], "poll.interval", "10s", Kind::Text, "From one poll of a workflow to the next"),
-    both(&["FARSPAN_POLL_TIMEOUT"], "poll.timeout", "24h", Kind::Text, "How long a workflow is watched at most"),
-    both(&["FARSPAN_POLLERS"], "poll.pollers", "16", Kind::Number, "Threads that poll; at least workflows x latency / interval"),
-    both(&["FARSPAN_WORKFLOWS_MAX"], "workflows_max", "100000", Kind::Number, "Workflows under watch at once; further start events wait where they come from"),
-    both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id, and the name in a fleet; the host's name by default"),
-    both(&["FARSPAN_LOG"], "log.level", "info", Kind::Text, "error, warn, info, debug or trace"),
-    both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Text, "text or json"),
-    both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, Kind::Text, "Where what must survive a restart is kept: file, redis (for a fleet); none keeps nothing"),
-    both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of that file; else $STATE_DIRECTORY, else ./farspan-state"),
-    both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", Kind::Size, "With so much kept, new workflows wait until others end; bytes, KiB, MiB or GiB"),
-    both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Text, "With FARSPAN_STATE=redis: an instance silent for so long loses its work to the others"),
-    both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, Kind::Text, "Where the admin endpoint listens, host:port; none: nowhere"),
-    both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", Kind::Secret, "The bearer token it asks for; needed where others than this host reach it"),
-    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", Kind::Text, "The file that holds it; else $CREDENTIALS_DIRECTORY/admin-token, where it is"),
+    both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", Kind::Text, "The file that holds the token, read again when it changes. Default: $CREDENTIALS_DIRECTORY/api-token"),
+    both(&["FARSPAN_REDIS_URL"], "redis.url", "", Kind::SecretUrl, "redis://, rediss:// or unix://. Unset: no Redis"),
+    both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", Kind::Text, "The file that holds the URL. Default: $CREDENTIALS_DIRECTORY/redis-url"),
+    both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", Kind::Text, "The pub/sub channel of start events"),
+    both(&["FARSPAN_REDIS_STREAM"], "redis.stream", "", Kind::Text, "A stream of start events, read beside the channel by the group farspan. Unset: none"),
+    both(&["FARSPAN_REDIS_STREAM_MAXLEN"], "redis.stream_maxlen", "", Kind::Number(0, u32::MAX), "The stream is trimmed to this many entries. Entries that are not acknowledged stay. Unset: it is not trimmed"),
+    both(&["FARSPAN_POLL_INITIAL_DELAY"], "poll.initial_delay", "5s", Kind::Duration, "The time from the start event to the first poll. Up to one interval is added, to spread a burst"),
+    both(&["FARSPAN_POLL_INTERVAL"], "poll.interval", "10s", Kind::Duration, "The time from one poll of a workflow to the next"),
+    both(&["FARSPAN_POLL_TIMEOUT"], "poll.timeout", "24h", Kind::Duration, "How long a workflow is watched at most"),
+    both(&["FARSPAN_POLLERS"], "poll.pollers", "16", Kind::Number(1, limits::POLLERS_MAX as u32), "The number of polls at one time; at least workflows x latency / interval"),
+    both(&["FARSPAN_WORKFLOWS_MAX"], "workflows_max", "100000", Kind::Number(1, limits::WORKFLOWS_MAX as u32), "Workflows under watch at one time. Further start events wait in their source"),
+    both(&["FARSPAN_INSTANCE"], "instance", "", Kind::Text, "service.instance.id, and the name in a fleet, where each instance needs its own. Default: the name of the host"),
+    both(&["FARSPAN_LOG"], "log.level", "info", Kind::Words(&["error", "warn", "info", "debug", "trace"]), "The level of the log: error, warn, info, debug or trace"),
+    both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", Kind::Words(&["text", "json"]), "The format of the log: text or json"),
+    both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, Kind::Words(&["file", "redis", "none"]), "Where the state is stored, so that it survives a restart: file, redis (for a fleet), or none"),
+    both(&["FARSPAN_STATE_DIR"], "state_dir", "", Kind::Text, "The directory of the state file. Default: $STATE_DIRECTORY, else ./farspan-state"),
+    both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", Kind::Size, "With this much state, new workflows wait until others end. Bytes, KiB, MiB or GiB; 1MiB or more"),
+    both(&["FARSPAN_LEASE"], "lease", "30s", Kind::Duration, "With FARSPAN_STATE=redis: an instance that is silent for this long loses its runs to the others; 1s to 1h"),
+    both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, Kind::Text, "Where the admin endpoint listens: host:port, or none"),
+    both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", Kind::Secret, "The bearer token of the admin endpoint. Needed if other hosts can reach it"),
+    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", Kind::Text, "The file that holds the token. Default: $CREDENTIALS_DIRECTORY/admin-token"),
     env(&["OTEL_SDK_DISABLED"], "false", Kind::Text, "true: no spans are exported"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", Kind::Text, "otlp, console, both with a comma, or none"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", Kind::SecretUrl, "The collector; v1/traces is appended, but not to the TRACES one"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", Kind::Text, "http/protobuf is the only one here"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", Kind::SecretUrl, "The collector. v1/traces is appended, but not to the TRACES variable"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", Kind::Text, "farspan has http/protobuf only"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", Kind::Secret, "key=value,key=value with percent-encoded values"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", Kind::Text, "One attempt at an export at most, in ms"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", Kind::Text, "The longest time of one attempt at an export, in ms"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", Kind::Text, "gzip or none"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", Kind::Text, "The PEM file with the roots that the collector's certificate is checked against"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", Kind::Text, "The PEM file with the root certificates that the collector's certificate is checked against"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", Kind::Text, "The PEM file with farspan's own certificate"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", Kind::Text, "The PEM file with the key to it"),
-    env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", Kind::Text, "A span waits so long for others at most, in ms"),
-    env(&["OTEL_BSP_EXPORT_TIMEOUT"], "30000", Kind::Text, "One export at most, in ms"),
-    env(&["OTEL_BSP_MAX_QUEUE_SIZE"], "", Kind::Text, "Spans that may wait; by default their bytes are bounded, and polls wait for room"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", Kind::Text, "The PEM file with the key of that certificate"),
+    env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", Kind::Text, "The longest time that a span waits for others, in ms"),
+    env(&["OTEL_BSP_EXPORT_TIMEOUT"], "30000", Kind::Text, "The longest time of one export, in ms"),
+    env(&["OTEL_BSP_MAX_QUEUE_SIZE"], "", Kind::Text, "Spans that may wait. When the queue is full, polls wait; no span is dropped. Default: bounded by bytes"),
     env(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], "512", Kind::Text, "Spans in one export"),
-    env(&["OTEL_SERVICE_NAME"], "", Kind::Text, "service.name; farspan by default"),
+    env(&["OTEL_SERVICE_NAME"], "", Kind::Text, "service.name. Default: farspan"),
     env(&["OTEL_RESOURCE_ATTRIBUTES"], "", Kind::Text, "key=value,key=value with percent-encoded values"),
-    env(&["OTEL_TRACES_SAMPLER"], "parentbased_always_on", Kind::Text, "[parentbased_]always_on, always_off or traceidratio"),
-    env(&["OTEL_TRACES_SAMPLER_ARG"], "1.0", Kind::Text, "The ratio, 0 to 1"),
-    env(&["OTEL_PROPAGATORS"], "", Kind::Text, "Trace contexts that are read: tracecontext, baggage, b3, jaeger, datadog, honeycomb, xray; unset: all of them"),
-    env(&["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Attributes of a span"),
-    env(&["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"], "2048", Kind::Text, "Characters of an attribute"),
-    env(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], "128", Kind::Text, "Events of a span"),
-    env(&["OTEL_SPAN_LINK_COUNT_LIMIT"], "128", Kind::Text, "Links of a span"),
+    env(&["OTEL_TRACES_SAMPLER"], "parentbased_always_on", Kind::Text, "[parentbased_]always_on, always_off or traceidratio. parentbased: the submitter's sampled flag decides"),
+    env(&["OTEL_TRACES_SAMPLER_ARG"], "1.0", Kind::Text, "The ratio of traceidratio, 0 to 1"),
+    env(&["OTEL_PROPAGATORS"], "", Kind::Text, "Formats of trace context: tracecontext, baggage, b3, jaeger, datadog, honeycomb, xray, or none. Default: all"),
+    env(&["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Attributes of a span at most"),
+    env(&["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"], "2048", Kind::Text, "Characters of an attribute at most"),
+    env(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], "128", Kind::Text, "Events of a span at most"),
+    env(&["OTEL_SPAN_LINK_COUNT_LIMIT"], "128", Kind::Text, "Links of a span at most"),
     env(&["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Accepted; farspan's events have no attributes"),
     env(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"], "128", Kind::Text, "Accepted; farspan's links have no attributes"),
 ];
 
-/// What a reload takes anew. Everything else has become threads, connections and files by then.
+/// The settings that a reload applies. The others need a restart.
 pub(super) const RELOADED: &[&str] = &[
     "FARSPAN_API_TOKEN",
     "FARSPAN_API_TOKEN_FILE",
@@ -144,13 +150,13 @@ pub(super) const RELOADED: &[&str] = &[
     "FARSPAN_LOG",
 ];
 
-/// The one key of the file that is no setting.
+/// The key of the file that is not a setting.
 pub(super) const MONITORS: &str = "monitors";
 
 /// All settings, for `farspan help settings`.
 pub(crate) fn help() -> String {
     let mut text = String::from(
-        "farspan's settings: the variable of the environment, (its key in the configuration file), [its default].\n\
+        "farspan's settings: the environment variable, (its key in the configuration file), [its default].\n\
          The environment beats the file. An empty variable is an unset one. A duration is 500ms, 5s, 10m or 12h.\n",
     );
     for setting in SETTINGS.iter().filter(|setting| !setting.about.is_empty()) {
@@ -166,17 +172,10 @@ pub(crate) fn help() -> String {
             let _ = writeln!(text, "    {stronger} beats it");
         }
         if RELOADED.contains(&setting.name()) {
-            text.push_str("    A reload (SIGHUP) takes it anew\n");
+            text.push_str("    A reload (SIGHUP) applies it\n");
         }
     }
     text
-}
-
-/// The keys of the file, with their defaults and what they are about.
-#[cfg(all(test, feature = "redis", feature = "tls"))]
-pub(super) fn keys() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let keyed = SETTINGS.iter();
-    keyed.filter_map(|setting| Some((setting.key?, setting.default, setting.about)))
 }
 
 #[expect(

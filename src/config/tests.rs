@@ -187,9 +187,9 @@ fn help_shows_names_keys_and_defaults() {
     let parts = ["FARSPAN_POLLERS", "OTEL_EXPORTER_OTLP_ENDPOINT"].map(part);
     expect![[r#"
         FARSPAN_POLLERS (poll.pollers) [16]
-            Threads that poll; at least workflows x latency / interval
+            The number of polls at one time; at least workflows x latency / interval
         OTEL_EXPORTER_OTLP_ENDPOINT [http://localhost:4318]
-            The collector; v1/traces is appended, but not to the TRACES one
+            The collector. v1/traces is appended, but not to the TRACES variable
             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT beats it"#]]
     .assert_eq(&parts.join("\n"));
     assert!(help.lines().all(|line| line.chars().count() <= 120));
