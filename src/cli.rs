@@ -25,7 +25,7 @@ pub enum Command {
     Check {
         /// The configuration file, if it was named here.
         config: Option<PathBuf>,
-        /// Whether nothing is to be tried.
+        /// Whether no endpoint is tried.
         offline: bool,
     },
     /// Poll once, or read saved answers, and show what the mapping makes of them.
@@ -54,9 +54,9 @@ pub struct DemoOptions {
     pub workflows: u32,
     /// Every duration of the scripted API is divided by this; finite, above zero.
     pub speed: f64,
-    /// Of everything random; `None`: another one each time.
+    /// The seed of everything random. `None`: a new one each time.
     pub seed: Option<u64>,
-    /// Whether to go on when all is traced.
+    /// Whether to go on when all workflows are traced.
     pub serve: bool,
 }
 
@@ -98,9 +98,9 @@ pub struct ApiOptions {
     pub listen: String,
     /// Every duration is divided by this; finite, above zero.
     pub speed: f64,
-    /// Of everything random; `None`: another one each time.
+    /// The seed of everything random. `None`: a new one each time.
     pub seed: Option<u64>,
-    /// Each answer waits so long; at most an hour.
+    /// The delay of each answer; at most an hour.
     pub latency: Duration,
     /// The share of stages that fail, 0 to 1.
     pub fail_rate: f64,
@@ -109,9 +109,9 @@ pub struct ApiOptions {
 /// `farspan load`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// Else as configured, else the one on this host: [`Redis::for_load`](crate::config::Redis::for_load).
+    /// `None`: the configured one, else the one on this host: [`Redis::for_load`](crate::config::Redis::for_load).
     pub redis_url: Option<String>,
-    /// Else as configured, else the default.
+    /// `None`: the configured one, else the default.
     pub channel: Option<String>,
     /// How many events in all, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
     pub workflows: u32,
@@ -119,15 +119,15 @@ pub struct LoadOptions {
     pub batch: u32,
     /// From the start of one batch to the start of the next; at most a day.
     pub batch_wait: Duration,
-    /// A batch's events are spread over this time; `None`: as the load generator likes. At most a day.
+    /// The time over which the events of a batch are spread; at most a day. `None`: the load generator chooses.
     pub spread: Option<Duration>,
     /// Whether each event carries a `traceparent`.
     pub with_parent: bool,
-    /// Of everything random; `None`: another one each time.
+    /// The seed of everything random. `None`: a new one each time.
     pub seed: Option<u64>,
 }
 
-/// Why a command line will not do: one sentence, with where to read on.
+/// A mistake in the command line, with the help to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError(String);
 
@@ -164,10 +164,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
     if values.has("help") {
         return Ok(Command::Help(command.help()));
     }
-    if let Availability::NotYet(instead) = command.availability {
-        let error = format!("'{name}' is not in this release yet; {instead}");
-        return Err(usage(&error, None));
-    }
     if command.availability == Availability::Demo && !cfg!(feature = "demo") {
         let error =
             format!("'{name}' is not in this build: it was made without the feature 'demo'");
@@ -181,7 +177,7 @@ struct CommandSpec {
     about: &'static str,
     more: &'static str,
     availability: Availability,
-    /// What follows the name beside options, as the usage has it, and how many of them.
+    /// The operands, as the usage has them, and how many at most.
     operands: (&'static str, usize),
     options: &'static [OptionSpec],
     build: fn(&Values) -> Result<Command, UsageError>,
@@ -192,8 +188,6 @@ enum Availability {
     Always,
     /// Only with the cargo feature `demo`.
     Demo,
-    /// Known, but not in this release: what to use instead. Not in the help.
-    NotYet(&'static str),
 }
 
 struct OptionSpec {
@@ -203,7 +197,6 @@ struct OptionSpec {
     /// As it would be written; empty: none.
     default: &'static str,
     about: &'static str,
-    availability: Availability,
 }
 
 const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
@@ -212,7 +205,6 @@ const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
         value: None,
         default: "",
         about,
-        availability: Availability::Always,
     }
 }
 
@@ -228,21 +220,6 @@ const fn option(
         value,
         default,
         about,
-        availability: Availability::Always,
-    }
-}
-
-const fn not_yet(
-    name: &'static str,
-    value: Option<&'static str>,
-    instead: &'static str,
-) -> OptionSpec {
-    OptionSpec {
-        name,
-        value,
-        default: "",
-        about: "",
-        availability: Availability::NotYet(instead),
     }
 }
 
@@ -299,7 +276,6 @@ const COMMANDS: &[CommandSpec] = &[
             option("speed", "X", "600", "Divide every duration by X"),
             SEED,
             flag("serve", "Go on when all is traced"),
-            not_yet("open", None, "read the traces on the terminal"),
         ],
         build: demo,
     },
@@ -380,19 +356,25 @@ const COMMANDS: &[CommandSpec] = &[
         ],
         build: load,
     },
-    later("healthcheck", "use 'check' to try each endpoint"),
 ];
 
-const fn later(name: &'static str, instead: &'static str) -> CommandSpec {
-    CommandSpec {
-        name,
-        about: "",
-        more: "",
-        availability: Availability::NotYet(instead),
-        operands: NONE,
-        options: &[],
-        build: |_| Err(UsageError(String::new())),
-    }
+/// Commands and options that are not in this release: the command, its option, and what to use instead.
+const LATER: [(&str, &str, &str); 2] = [
+    ("healthcheck", "", "use 'check' to try each endpoint"),
+    ("demo", "open", "read the traces on the terminal"),
+];
+
+/// The error for a command, or an option of it, that is not in this release.
+fn later(command: &str, option: &str) -> Option<UsageError> {
+    let mut later = LATER.iter();
+    let (_, _, instead) = later.find(|known| (known.0, known.1) == (command, option))?;
+    let (name, on) = if option.is_empty() {
+        (command.to_owned(), None)
+    } else {
+        (dashed(option), Some(command))
+    };
+    let error = format!("'{name}' is not in this release yet; {instead}");
+    Some(usage(&error, on))
 }
 
 fn run(values: &Values) -> Result<Command, UsageError> {
@@ -500,9 +482,6 @@ impl Values {
         while let Some(given) = next(parser, on)? {
             let name = match given {
                 Given::Option(name) => name,
-                Given::Word(_) if matches!(command.availability, Availability::NotYet(_)) => {
-                    continue;
-                }
                 Given::Word(word) if operands.len() < command.operands.1 => {
                     operands.push(word);
                     continue;
@@ -519,9 +498,8 @@ impl Values {
                 continue;
             }
             let Some(option) = command.options.iter().find(|option| option.name == name) else {
-                if matches!(command.availability, Availability::NotYet(_)) {
-                    parser.optional_value();
-                    continue;
+                if let Some(error) = later(command.name, &name) {
+                    return Err(error);
                 }
                 let known = command
                     .options
@@ -531,10 +509,6 @@ impl Values {
                 let meant = values::nearest(&name, known).map(dashed);
                 return Err(unknown("option", &dashed(&name), meant, on));
             };
-            if let Availability::NotYet(instead) = option.availability {
-                let error = format!("'--{name}' is not in this release yet; {instead}");
-                return Err(usage(&error, on));
-            }
             let value = match option.value {
                 Some(_) => parser.value().map_err(|error| lexopt_error(&error, on))?,
                 None => OsString::new(),
@@ -672,6 +646,9 @@ fn find(name: &str) -> Result<&'static CommandSpec, UsageError> {
         .iter()
         .find(|command| command.name == name)
         .ok_or_else(|| {
+            if let Some(error) = later(name, "") {
+                return error;
+            }
             let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
             unknown(
                 "command",
@@ -695,8 +672,9 @@ fn help() -> String {
         "farspan gives distributed traces to work in systems that you cannot instrument.\n\n\
          Usage: farspan COMMAND [OPTION]...\n\nCommands:\n",
     );
-    let commands = COMMANDS.iter().filter(|command| !command.about.is_empty());
-    let rows = commands.map(|command| (command.name.to_owned(), command.about.to_owned()));
+    let rows = COMMANDS
+        .iter()
+        .map(|command| (command.name.to_owned(), command.about.to_owned()));
     table(&mut text, rows.collect());
     text.push_str("\nOptions:\n");
     table(
@@ -716,9 +694,6 @@ fn help() -> String {
 
 impl CommandSpec {
     fn help(&self) -> String {
-        if let Availability::NotYet(instead) = self.availability {
-            return format!("'{}' is not in this release yet; {instead}.\n", self.name);
-        }
         let operands = match self.operands.0 {
             "" => String::new(),
             operands => format!(" {operands}"),
@@ -728,11 +703,7 @@ impl CommandSpec {
             self.about, self.name
         );
         let mut rows = Vec::new();
-        for option in self
-            .options
-            .iter()
-            .filter(|option| !option.about.is_empty())
-        {
+        for option in self.options {
             let value = option
                 .value
                 .map_or(String::new(), |value| format!(" {value}"));
@@ -1091,8 +1062,7 @@ mod tests {
                 Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
 
                 healthcheck --help
-                'healthcheck' is not in this release yet; use 'check' to try each endpoint.
-
+                    farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
             "#]],
         );
     }

@@ -25,7 +25,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use ureq::http::header;
+use ureq::Body;
+use ureq::http::{Response, header};
 
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
@@ -103,9 +104,10 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
         };
         tell(&what, tried);
     }
-    match all_well {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -133,7 +135,7 @@ fn remedied(monitor: &Monitor, failure: &PollFailure) -> String {
     let base_url = monitor.base_url_key();
     let remedy = match failure.reason {
         Reason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
-        Reason::Connect => format!("; is {base_url} right, and does anybody listen there?"),
+        Reason::Connect => format!("; is {base_url} right, and does a server listen there?"),
         Reason::Tls => {
             "; api.certificate_file or SSL_CERT_FILE name the roots to trust, api.client_certificate_file who farspan is"
                 .to_owned()
@@ -157,93 +159,27 @@ fn remedied(monitor: &Monitor, failure: &PollFailure) -> String {
 fn ask_receiver(url: &str) -> Tried {
     let status = ask(url, std::iter::empty(), &Trust::default());
     let status = status.map_err(|trouble| {
-        format!("{trouble}; is finished.url right, and does anybody listen there?")
+        format!("{trouble}; is finished.url right, and does a server listen there?")
     })?;
     Ok(format!("reachable (HTTP {status} to a GET)"))
 }
 
-/// The first page of the list.
+/// Requests the first page of the list, and looks for the runs and their ids in it.
 fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
-    let target = run::target(monitor, &NameCache::default())?;
-    let now = clock::now().wall.as_unix_ns();
-    let lookback = i64::try_from(discovery.lookback.as_nanos()).unwrap_or(i64::MAX);
-    let since = Wall::from_unix_ns(now.saturating_sub(lookback));
-    let since_ms = since.as_unix_ns() / 1_000_000;
-    let mut variables = Variables::default();
-    variables.set("since", &since.to_string());
-    variables.set("since_epoch", &(since_ms / 1000).to_string());
-    variables.set("since_epoch_ms", &since_ms.to_string());
-    let mut url = monitor.api.base_url.clone();
-    if !discovery.request.path.render(&variables, &mut url) {
-        return Err("discovery.request.path: a variable in it has no value".to_owned());
-    }
-    let agent = client::agent(TIMEOUTS, &url, &run::trust(monitor), &NameCache::default())?;
-    let credential = target.api.credentials.header();
-    let credential = credential.map_err(|failure| remedied(monitor, &failure))?;
-    let headers = || target.api.headers.iter().chain(&credential);
-    let response = match discovery.request.method {
-        Method::Get => {
-            let mut request = agent.get(&url).header(header::ACCEPT, "application/json");
-            for (name, value) in headers() {
-                request = request.header(name, value);
-            }
-            request.call()
-        }
-        Method::Post => {
-            let body = discovery.request.body.as_ref();
-            let body = body.map_or(Some(Vec::new()), |body| body.render(&variables));
-            let body = body.ok_or("discovery.request.body: a variable in it has no value")?;
-            let mut request = agent.post(&url).content_type("application/json");
-            for (name, value) in headers() {
-                request = request.header(name, value);
-            }
-            request.send(&body[..])
-        }
-    };
-    let response = response.map_err(|error| {
-        let failure = PollFailure {
-            reason: client::reason_of(&error),
-            detail: error.to_string().into(),
-            retry_after: None,
-        };
-        format!("{url}: {}", remedied(monitor, &failure))
-    })?;
-    let status = response.status().as_u16();
-    match status {
-        200..=299 => {}
-        401 | 403 => {
-            let key = monitor.credential_key();
-            return Err(format!(
-                "{url}: HTTP {status}; is {key} right, and may it see the list?"
-            ));
-        }
-        404 => return Err(format!("{url}: HTTP 404; is discovery.request.path right?")),
-        _ => return Err(format!("{url}: HTTP {status}")),
-    }
-    let mut body = Vec::new();
-    let reader = response
-        .into_body()
-        .into_reader()
-        .take(limits::BODY_BYTES_MAX);
-    { reader }
-        .read_to_end(&mut body)
-        .map_err(|error| trouble(&error))?;
+    let (url, body) = first_page(monitor, discovery)?;
     let json: serde_json::Value = serde_json::from_slice(&body)
         .map_err(|_| format!("{url}: the answer is not JSON; is discovery.request.path right?"))?;
     let list = discovery.list.to_string();
     let Some(runs) = json.pointer(&list).and_then(|list| list.as_array()) else {
-        let keys: Vec<String> = json
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| escape(key))
-            .collect();
+        let members = json.as_object().into_iter().flatten();
+        let keys: Vec<String> = members.map(|(key, _)| escape(key)).collect();
+        let keys = if keys.is_empty() {
+            "no keys".to_owned()
+        } else {
+            keys.join(", ")
+        };
         return Err(format!(
-            "{url}: discovery.list: no array at \"{list}\"; the answer has {}",
-            match keys.is_empty() {
-                true => "no keys".to_owned(),
-                false => keys.join(", "),
-            }
+            "{url}: discovery.list: no array at \"{list}\"; the answer has {keys}"
         ));
     };
     let without_id = runs.iter().filter(|run| {
@@ -257,6 +193,87 @@ fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
             runs.len()
         )),
     }
+}
+
+/// The URL of the first page, and its body.
+fn first_page(monitor: &Monitor, discovery: &Discovery) -> Result<(String, Vec<u8>), String> {
+    let variables = since(discovery.lookback);
+    let mut url = monitor.api.base_url.clone();
+    if !discovery.request.path.render(&variables, &mut url) {
+        return Err("discovery.request.path: a variable in it has no value".to_owned());
+    }
+    let response = send(monitor, discovery, &url, &variables)?;
+    let status = response.status().as_u16();
+    match status {
+        200..=299 => {}
+        401 | 403 => {
+            let key = monitor.credential_key();
+            return Err(format!(
+                "{url}: HTTP {status}; is {key} right, and may it see the list?"
+            ));
+        }
+        404 => return Err(format!("{url}: HTTP 404; is discovery.request.path right?")),
+        _ => return Err(format!("{url}: HTTP {status}")),
+    }
+    let reader = response.into_body().into_reader();
+    let mut body = Vec::new();
+    (reader.take(limits::BODY_BYTES_MAX))
+        .read_to_end(&mut body)
+        .map_err(|error| trouble(&error))?;
+    Ok((url, body))
+}
+
+fn send(
+    monitor: &Monitor,
+    discovery: &Discovery,
+    url: &str,
+    variables: &Variables,
+) -> Result<Response<Body>, String> {
+    let target = run::target(monitor, &NameCache::default())?;
+    let agent = client::agent(TIMEOUTS, url, &run::trust(monitor), &NameCache::default())?;
+    let credential = target.api.credentials.header();
+    let credential = credential.map_err(|failure| remedied(monitor, &failure))?;
+    let headers = || target.api.headers.iter().chain(&credential);
+    let response = match discovery.request.method {
+        Method::Get => {
+            let mut request = agent.get(url).header(header::ACCEPT, "application/json");
+            for (name, value) in headers() {
+                request = request.header(name, value);
+            }
+            request.call()
+        }
+        Method::Post => {
+            let body = discovery.request.body.as_ref();
+            let body = body.map_or(Some(Vec::new()), |body| body.render(variables));
+            let body = body.ok_or("discovery.request.body: a variable in it has no value")?;
+            let mut request = agent.post(url).content_type("application/json");
+            for (name, value) in headers() {
+                request = request.header(name, value);
+            }
+            request.send(&body[..])
+        }
+    };
+    response.map_err(|error| {
+        let failure = PollFailure {
+            reason: client::reason_of(&error),
+            detail: error.to_string().into(),
+            retry_after: None,
+        };
+        format!("{url}: {}", remedied(monitor, &failure))
+    })
+}
+
+/// The variables of a listing that goes back this far.
+fn since(lookback: Duration) -> Variables {
+    let now = clock::now().wall.as_unix_ns();
+    let lookback = i64::try_from(lookback.as_nanos()).unwrap_or(i64::MAX);
+    let since = Wall::from_unix_ns(now.saturating_sub(lookback));
+    let since_ms = since.as_unix_ns() / 1_000_000;
+    let mut variables = Variables::default();
+    variables.set("since", &since.to_string());
+    variables.set("since_epoch", &(since_ms / 1000).to_string());
+    variables.set("since_epoch_ms", &since_ms.to_string());
+    variables
 }
 
 #[cfg(feature = "redis")]

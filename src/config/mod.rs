@@ -1,15 +1,15 @@
 //! File and environment in, one checked [`Config`] out, or all mistakes at once.
 
+#[cfg(test)]
 #[cfg(all(
-    test,
     feature = "admin",
     feature = "file",
     feature = "redis",
     feature = "tls"
 ))]
 mod documents;
+#[cfg(test)]
 #[cfg(all(
-    test,
     feature = "admin",
     feature = "file",
     feature = "redis",

@@ -411,21 +411,7 @@ impl Planner {
             let what = "another list has this name";
             self.mistake(&place.then("name"), what);
         }
-        let wanted = list.from.as_deref().unwrap_or_default();
-        let request = self.requests.iter().position(|r| *r.name == *wanted);
-        if request.is_none() {
-            let what = format!("there is no request {wanted:?} among \"requests\"");
-            self.mistake(&place.then("from"), what);
-        }
-        let within = outer.filter(|_| list.from.is_none());
-        let request = match within {
-            Some(outer) => self.lists[usize::from(outer)].request,
-            None => request.unwrap_or_default(),
-        };
-        let (start, before) = match within {
-            Some(outer) => self.elements_of(outer),
-            None => (self.requests[request].start as TrieId, Pointer::default()),
-        };
+        let (request, start, before) = self.start_of(place, list, outer);
         let pointer = before.join(&list.list);
         let at = self.walk(start, &list.list);
         let element = self.node(self.nodes[at].depth + 1);
@@ -454,10 +440,47 @@ impl Planner {
             is_asked_for: false,
             slots: 0..0,
         });
-        let first = self.slots.len() as SlotId;
         let before = pointer.join(&Pointer::of(&[ANY]));
-        let fields = self.fields(place, &list.fields, element, &before, Some(id));
-        let context = (element, &before, Some(id));
+        self.list_slots(place, list, id, (element, &before));
+        let stages = place.then("stages");
+        for (number, inner) in list.stages.iter().enumerate() {
+            self.list(&stages.at(number), inner, Some(id), number);
+        }
+    }
+
+    /// The request whose answer has a list, and where the pointer to the list begins, in the trie and for people.
+    fn start_of(
+        &mut self,
+        place: &Path,
+        list: &Stages,
+        outer: Option<ListId>,
+    ) -> (usize, TrieId, Pointer) {
+        if let (Some(outer), None) = (outer, &list.from) {
+            let (start, before) = self.elements_of(outer);
+            return (self.lists[usize::from(outer)].request, start, before);
+        }
+        let wanted = list.from.as_deref().unwrap_or_default();
+        let request = self.requests.iter().position(|r| *r.name == *wanted);
+        if request.is_none() {
+            let what = format!("there is no request {wanted:?} among \"requests\"");
+            self.mistake(&place.then("from"), what);
+        }
+        let request = request.unwrap_or_default();
+        let start = self.requests[request].start as TrieId;
+        (request, start, Pointer::default())
+    }
+
+    /// The slots of an element of a list.
+    fn list_slots(
+        &mut self,
+        place: &Path,
+        list: &Stages,
+        id: ListId,
+        (element, before): (TrieId, &Pointer),
+    ) {
+        let first = self.slots.len() as SlotId;
+        let fields = self.fields(place, &list.fields, element, before, Some(id));
+        let context = (element, before, Some(id));
         let name = SlotKind::Text {
             bytes_max: limits::NAME_BYTES_MAX,
         };
@@ -500,10 +523,6 @@ impl Planner {
         planned.child_ids = child_ids;
         planned.except = except;
         planned.slots = first..self.slots.len() as SlotId;
-        let stages = place.then("stages");
-        for (number, inner) in list.stages.iter().enumerate() {
-            self.list(&stages.at(number), inner, Some(id), number);
-        }
     }
 
     /// Where an element of a list begins, in the trie and for people.

@@ -1,6 +1,7 @@
 //! Monitors as text in; what became of them, or every mistake with its place, as text out.
 
 mod presets;
+#[cfg(all(feature = "admin", feature = "file"))]
 mod schema;
 
 use crate::config::{Config, reload::Source};
