@@ -1,19 +1,19 @@
-//! The ways in which a poll can bring nothing.
+//! Why a poll can fail.
 
 use std::time::Duration;
 
-/// A poll that brought nothing.
+/// A failed poll.
 #[derive(Clone, Debug)]
 pub struct PollFailure {
-    /// Which kind of trouble; what it is counted by.
+    /// The reason, by which failures are counted.
     pub reason: PollFailureReason,
-    /// More about it, for the log. Bounded.
+    /// Details for the log, of bounded length.
     pub detail: Box<str>,
-    /// How long the host asks to be left alone (429, 503).
+    /// The pause that the host asked for (429, 503).
     pub retry_after: Option<Duration>,
 }
 
-/// The kinds of trouble that a poll can meet.
+/// The reasons for which a poll can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PollFailureReason {
     /// No connection: refused, unreachable, no such host.
@@ -47,7 +47,7 @@ pub enum PollFailureReason {
 }
 
 impl PollFailureReason {
-    /// Every kind, in the order of the counters.
+    /// All reasons, in the order of the counters.
     pub const ALL: [PollFailureReason; 14] = [
         PollFailureReason::Connect,
         PollFailureReason::Tls,
@@ -65,12 +65,13 @@ impl PollFailureReason {
         PollFailureReason::OtherWorkflow,
     ];
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Its index in [`ALL`](Self::ALL).
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// Whether all that is asked of the host meets it. Else it is what one monitor asks, trusts or expects.
+    /// Whether every request to the host fails for this reason. Otherwise the reason lies in one monitor's requests or
+    /// expectations.
     pub fn is_of_host(self) -> bool {
         match self {
             PollFailureReason::Connect

@@ -1,6 +1,6 @@
-//! Which traces are recorded, and how much of a span is.
+//! Which traces are sampled, and the limits of a span.
 //!
-//! Pure, and the same decision as every OpenTelemetry SDK takes, so that farspan and the services of one trace agree.
+//! Pure. The decision is that of every OpenTelemetry SDK, so that farspan and the services of one trace agree.
 
 use super::ids::TraceId;
 use super::limits;
@@ -12,9 +12,9 @@ pub enum Sampler {
     AlwaysOn,
     /// No trace.
     AlwaysOff,
-    /// That share of all traces, 0 to 1, chosen by the trace id.
+    /// This share of all traces, 0 to 1, chosen by the trace id.
     TraceIdRatio(f64),
-    /// As the parent decided; where there is no parent, as this one decides.
+    /// The parent's sampled flag; without a parent this sampler decides.
     ParentBased(Box<Sampler>),
 }
 
@@ -26,7 +26,7 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// Whether this trace is recorded. `parent_sampled` is the flag that came with the start event, where one did.
+    /// Whether this trace is sampled. `parent_sampled` is the flag in the start event, if there was one.
     pub fn sampled(&self, trace_id: TraceId, parent_sampled: Option<bool>) -> bool {
         match self {
             Sampler::AlwaysOn => true,
@@ -39,7 +39,7 @@ impl Sampler {
     }
 }
 
-/// How much of a span is kept. Beyond a limit things are cut off and counted.
+/// The limits of a span. What is beyond a limit is dropped and counted.
 /// <https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-limits>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanLimits {

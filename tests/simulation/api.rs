@@ -1,4 +1,4 @@
-//! The external system: what it says of a workflow at a time, and what becomes of a poll.
+//! The monitored API: what it answers about a workflow at a time, and how a poll of it goes.
 
 use crate::random::Random;
 use crate::scenario::{
@@ -11,16 +11,16 @@ use farspan::core::time::Wall;
 use farspan::core::{Answer, PollFailure, PollFailureReason};
 use std::time::Duration;
 
-/// What a poll brings.
+/// The result of a poll.
 pub struct Reply {
     pub answer: Answer,
     pub requests: u32,
-    /// By the API's clock.
+    /// The time of the answer by the API's clock.
     pub date: Option<Wall>,
     pub latency: u64,
-    /// The same once more, so much later.
+    /// After how long the same answer arrives a second time.
     pub again_after: Option<u64>,
-    /// What it would have been, so much later, where it was too late.
+    /// For a poll that timed out: its answer, and after how long it arrives.
     pub late: Option<(u64, Answer)>,
 }
 
@@ -34,7 +34,7 @@ pub struct ToldStage {
     pub progress: Progress,
 }
 
-/// The only place where an answer becomes the core's.
+/// Makes the core's snapshot of an answer. Nothing else does.
 pub fn snapshot(
     workflow_id: Option<Box<str>>,
     attempt: Option<u32>,
@@ -59,7 +59,7 @@ pub fn snapshot(
     }
 }
 
-/// The only place where it is read again.
+/// Reads the stages of a snapshot. Nothing else does.
 pub fn told(snapshot: &Snapshot) -> impl Iterator<Item = ToldStage> {
     snapshot.stages.iter().map(|stage| ToldStage {
         key: (stage.path.into(), stage.attempt),
@@ -70,12 +70,12 @@ pub fn told(snapshot: &Snapshot) -> impl Iterator<Item = ToldStage> {
     })
 }
 
-/// A wall clock that is so far ahead.
+/// The wall clock of an API, `skew_ns` ahead.
 pub fn wall(at: u64, ahead_ns: i64) -> Wall {
     Wall::from_unix_ns(EPOCH_NS + at as i64 + ahead_ns)
 }
 
-/// Answers of one host within the minute under way.
+/// Counts the answers of one host within the present minute.
 #[derive(Default)]
 pub struct Rate {
     minute: u64,
@@ -174,7 +174,7 @@ fn failed(reason: PollFailureReason, retry_after: Option<Duration>) -> Answer {
     })
 }
 
-/// About the latest attempt that the API knows of, whichever was asked after: `plan` is the first.
+/// The answer is about the latest attempt that the API knows, whichever was polled. `plan` is the first attempt.
 fn answer(scenario: &Scenario, plan: usize, at: u64, faulty: bool) -> Answer {
     let mut plan = &scenario.plans[plan];
     while let Some(later) = plan.later.map(|later| &scenario.plans[later])
@@ -188,9 +188,10 @@ fn answer(scenario: &Scenario, plan: usize, at: u64, faulty: bool) -> Answer {
     if !plan.exists || at < plan.known_at || (lost && at >= plan.course.end) {
         return Answer::NotFound;
     }
-    let mut own = match at < plan.course.start {
-        true => waiting(plan.queued, at, host),
-        false => progress(plan.course, plan.queued, at, host),
+    let mut own = if at < plan.course.start {
+        waiting(plan.queued, at, host)
+    } else {
+        progress(plan.course, plan.queued, at, host)
     };
     let mut stages: Vec<ToldStage> = Vec::new();
     for stage in &plan.stages {
@@ -236,7 +237,7 @@ fn stage_of(plan: &Plan, stage: &StagePlan, at: u64, host: &Host) -> ToldStage {
     }
 }
 
-/// What has not begun.
+/// The progress of something that has not started.
 fn waiting(queued: Option<u64>, at: u64, host: &Host) -> Progress {
     match queued.filter(|queued| *queued <= at) {
         None => Progress::default(),
@@ -248,7 +249,7 @@ fn waiting(queued: Option<u64>, at: u64, host: &Host) -> Progress {
     }
 }
 
-/// What has.
+/// The progress of something that has started.
 fn progress(course: Course, queued: Option<u64>, at: u64, host: &Host) -> Progress {
     let clock = |at| Some(wall(at, host.skew_ns));
     let running = Progress {
@@ -319,7 +320,7 @@ fn distort(
         DistortionKind::ParentsLate | DistortionKind::ParentsUntold => {}
         DistortionKind::ParentsChange if !is_first => {
             let other = plan.stages.first().map(|stage| stage.key.0.clone());
-            // Nothing is part of itself.
+            // A stage is never its own parent.
             for stage in stages.iter_mut().filter(|stage| stage.key.0.contains('/')) {
                 stage.parent.clone_from(&other);
             }
@@ -382,12 +383,13 @@ fn distort(
     }
 }
 
-/// The numbers of attempts that there may be too many of, beside the true ones.
+/// The numbers of additional attempts, of which there may be too many.
 pub fn many_attempts(distortion: Distortion) -> std::ops::Range<u32> {
     let shift = distortion.shift_ns.unsigned_abs();
-    let most = match shift.is_multiple_of(5) {
-        true => limits::STAGE_ATTEMPTS_MAX as u64 + 20,
-        false => 10,
+    let most = if shift.is_multiple_of(5) {
+        limits::STAGE_ATTEMPTS_MAX as u64 + 20
+    } else {
+        10
     };
     10..10 + (shift % most) as u32
 }

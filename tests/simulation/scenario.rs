@@ -1,4 +1,4 @@
-//! What a seed stands for: the settings, the workflows' true course, and everybody's faults.
+//! What a seed stands for: the settings, the true course of the workflows, and all faults.
 
 use crate::random::Random;
 use farspan::core::event::{Sampling, StartEvent, Value};
@@ -19,60 +19,60 @@ pub const SECOND: u64 = 1000 * MS;
 pub const MINUTE: u64 = 60 * SECOND;
 pub const HOUR: u64 = 60 * MINUTE;
 
-/// The monotonic clock's reading when a run begins: what happens may have begun before it.
+/// The reading of the monotonic clock when a simulation begins. Workflows may have started before it.
 pub const BEGIN: u64 = 24 * HOUR;
-/// The right wall clock's reading at the monotonic clock's zero.
+/// The reading of a correct wall clock when the monotonic clock is at zero.
 pub const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
-/// Polls that a run has about, so that all runs cost about the same.
+/// About how many polls a simulation makes, so that all cost about the same.
 const POLLS: u64 = 1500;
 
 pub struct Scenario {
     pub settings: Settings,
     pub hosts: Vec<Host>,
     pub plans: Vec<Plan>,
-    /// When each event comes, and which; some come twice.
+    /// When each start event arrives, and of which workflow; some arrive twice.
     pub events: Vec<(u64, usize)>,
     pub faults: Faults,
     pub collector: CollectorFaults,
-    /// From then on there are none.
+    /// From this time on there are no faults.
     pub faults_end: u64,
-    /// When farspan is asked to stop, if it is.
+    /// When farspan gets SIGTERM, if it does.
     pub drain_at: Option<u64>,
-    /// From when on our wall clock is how far off.
+    /// From when on farspan's wall clock is wrong, and by how much.
     pub wall_steps: Vec<(u64, i64)>,
     /// How late the loop may be.
     pub lag_max: u64,
-    /// How long a turn of the loop, whose changes share a commit, may last.
+    /// How long a turn of the loop may last. Its changes share a commit.
     pub turn_max: u64,
     /// When farspan ends and starts again, if it does.
     pub crashes: Vec<Crash>,
-    /// The store takes nothing within these.
+    /// The store fails every commit within these times.
     pub store_outages: Vec<(u64, u64)>,
-    /// When the configuration is read anew, and each monitor's pace from then on.
+    /// When the configuration is reloaded, and the pace of each monitor from then on.
     pub reloads: Vec<(u64, Vec<Pace>)>,
     pub seed: u64,
 }
 
-/// An end of farspan that nobody asked it for, or that somebody did.
+/// An end of farspan: a crash or a stop.
 #[derive(Clone, Copy)]
 pub struct Crash {
     pub at: u64,
-    /// From then on it strikes when farspan is just there.
+    /// From this time on it happens as soon as farspan is at `at`.
     pub point: CrashPoint,
-    /// Until the next start.
+    /// The time until the next start.
     pub down: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashPoint {
     Anywhere,
-    /// Something has changed and is not committed.
+    /// Changes wait for their commit.
     BeforeCommit,
-    /// It is committed, a batch is ready and not sent.
+    /// They are committed; a batch is ready and not sent.
     AfterCommit,
-    /// The batch is sent; the collector has it or not, nobody has heard.
+    /// The batch is sent; its outcome has not arrived.
     BatchInFlight,
-    /// The outcome is heard, the deletion not committed.
+    /// The outcome has arrived; the deletion is not committed.
     BeforeDeletion,
     /// SIGTERM.
     Stop,
@@ -87,17 +87,17 @@ const CRASH_POINTS: [CrashPoint; 6] = [
     CrashPoint::Stop,
 ];
 
-/// An external system.
+/// A monitored API.
 pub struct Host {
     /// How far its clock is ahead.
     pub skew_ns: i64,
     pub latency_min: u64,
     pub latency_max: u64,
-    /// Nothing answers within these.
+    /// It gives no answers within these times.
     pub outages: Vec<(u64, u64)>,
-    /// After so many answers within a minute it asks for a pause.
+    /// After this many answers within a minute it asks for a pause.
     pub rate_max: Option<u64>,
-    /// A poll of it takes so many requests.
+    /// How many requests a poll of it takes.
     pub requests_max: u32,
 }
 
@@ -124,53 +124,53 @@ pub struct CollectorFaults {
     pub latency_max: u64,
     pub outages: Vec<(u64, u64)>,
     pub retry: f64,
-    /// It has the batch, and its acknowledgement is lost.
+    /// The collector has the batch, and its acknowledgement is lost.
     pub unacknowledged: f64,
     pub rejected: f64,
     pub partial: f64,
     pub doubled: f64,
     pub retry_after: f64,
-    /// It takes no larger batch.
+    /// The largest batch that the collector accepts.
     pub spans_max: usize,
 }
 
-/// The true course of a workflow, in our monotonic time, and how its API tells of it.
+/// The true course of a workflow, in monotonic time, and how its API reports it.
 pub struct Plan {
     pub event: StartEvent,
     pub monitor: usize,
     pub host: usize,
-    /// When the API knows of it.
+    /// From when on the API knows the workflow.
     pub known_at: u64,
     pub exists: bool,
-    /// The attempt after it, whose answers take the place of its own.
+    /// The next attempt, whose answers replace its own.
     pub later: Option<usize>,
-    /// Which attempt its answers say that they are about.
+    /// The attempt in its answers.
     pub tells_attempt: Option<u32>,
     pub queued: Option<u64>,
     pub course: Course,
     pub stages: Vec<StagePlan>,
     pub tells_ids: bool,
-    /// Stages that have not begun are told of.
+    /// Whether answers have stages that have not started.
     pub tells_pending: bool,
     pub distortion: Option<Distortion>,
 }
 
-/// What tells an attempt at a stage from others: path and number.
+/// Path and number of an attempt at a stage.
 pub type Key = (Box<str>, u32);
 
 pub struct StagePlan {
     pub key: Key,
-    /// What it is part of, if not of the workflow alone.
+    /// The path of its parent. `None`: the workflow.
     pub parent: Option<Key>,
-    /// Since when it waits for its start.
+    /// From when on it waits for its start.
     pub queued: Option<u64>,
-    /// `None`: it never begins.
+    /// `None`: it never starts.
     pub course: Option<Course>,
-    /// Nothing is ever said of it but its name, and what is part of it.
+    /// Whether answers have only its name and its children.
     pub is_group: bool,
-    /// It was skipped, and no times are told of it.
+    /// Whether it was skipped and has no times.
     pub is_timeless: bool,
-    /// Answers have it from the one to the other.
+    /// The time from which and until which answers have it.
     pub told: (u64, u64),
 }
 
@@ -187,12 +187,12 @@ pub struct Course {
     pub outcome: Outcome,
 }
 
-/// What is wrong with the answers about a workflow, until it heals.
+/// An error in the answers about a workflow, until it heals.
 #[derive(Clone, Copy)]
 pub struct Distortion {
     pub kind: DistortionKind,
     pub heals_at: u64,
-    /// Which stage, where one is meant.
+    /// The index of the stage, for errors about one stage.
     pub stage: usize,
     pub shift_ns: i64,
 }
@@ -211,17 +211,17 @@ pub enum DistortionKind {
     Flaps,
     StageFlaps,
     Lost,
-    /// It is in no answer any more.
+    /// The stage is missing from now on.
     StageGone,
-    /// Whatever has parts is in no answer at first.
+    /// Stages with children are missing at first.
     ParentsLate,
-    /// What stages are part of is not said at first.
+    /// The parents of stages are missing at first.
     ParentsUntold,
-    /// And then it is said otherwise.
+    /// A stage gets another parent later.
     ParentsChange,
-    /// Whatever has parts is said to have ended while they go on.
+    /// Stages with children end while the children go on.
     ParentsEndEarly,
-    /// A stage has had more attempts than anybody wants to know.
+    /// A stage has very many attempts.
     Attempts,
 }
 
@@ -253,9 +253,10 @@ impl Scenario {
         let quiet = r.chance(0.15);
         // Polls outrun the pollers; the answers' slowness bounds their number.
         let saturated = r.chance(0.1);
-        let duration = match saturated {
-            true => r.between(20 * MINUTE, HOUR),
-            false => r.magnitude(10 * MINUTE, 12 * HOUR),
+        let duration = if saturated {
+            r.between(20 * MINUTE, HOUR)
+        } else {
+            r.magnitude(10 * MINUTE, 12 * HOUR)
         };
         let workflows = r.magnitude(1, 200);
         let mut interval = r.magnitude(2 * SECOND, 5 * MINUTE);
@@ -346,7 +347,7 @@ impl Scenario {
         firsts
     }
 
-    /// How far our wall clock is off then.
+    /// How wrong farspan's wall clock is at this time.
     pub fn wall_offset(&self, at: u64) -> i64 {
         let passed = self.wall_steps.iter().rev().find(|(from, _)| *from <= at);
         passed.map_or(0, |(_, offset)| *offset)
@@ -354,9 +355,10 @@ impl Scenario {
 }
 
 pub fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
-    let latency_min = match saturated {
-        true => r.magnitude(2 * SECOND, 20 * SECOND),
-        false => r.magnitude(MS, SECOND),
+    let latency_min = if saturated {
+        r.magnitude(2 * SECOND, 20 * SECOND)
+    } else {
+        r.magnitude(MS, SECOND)
     };
     let skew_ns = if r.chance(0.5) {
         0
@@ -538,7 +540,7 @@ fn wall_steps(r: &mut Random, horizon: u64) -> Vec<(u64, i64)> {
     steps
 }
 
-/// A workflow that is begun once or several times: each attempt, and when its event comes.
+/// A workflow with one or several attempts: each attempt, and when its start event arrives.
 #[expect(clippy::too_many_arguments, reason = "each is one thing that is so")]
 pub fn plan(
     r: &mut Random,
@@ -575,16 +577,17 @@ pub fn plan(
         };
         let distortion = Distortion {
             kind: DISTORTIONS[r.index(DISTORTIONS.len())],
-            heals_at: match r.chance(0.5) {
-                true => course.end + r.magnitude(SECOND, HOUR),
-                false => u64::MAX,
+            heals_at: if r.chance(0.5) {
+                course.end + r.magnitude(SECOND, HOUR)
+            } else {
+                u64::MAX
             },
             stage: r.index(stages.len().max(1)),
             shift_ns: r.between(0, 10 * HOUR) as i64 - 5 * HOUR as i64,
         };
         let lag = r.chance(0.3).then(|| r.between(0, 50 * SECOND));
         let tells_attempt = attempts > 1 || r.chance(0.3);
-        // Some events overtake those of earlier attempts.
+        // Some start events arrive before those of earlier attempts.
         let late = (attempt < attempts as u32 && r.chance(0.1)).then(|| r.between(0, duration));
         let end = course.end.max(at);
         let plan = Plan {
@@ -608,7 +611,7 @@ pub fn plan(
     plans
 }
 
-/// Attempts at a workflow that stand behind one another from `place` on.
+/// Links the attempts at a workflow that follow one another from `place` on.
 pub fn linked(
     attempts: Vec<(u64, Plan)>,
     place: usize,
@@ -646,9 +649,10 @@ fn course(r: &mut Random, event_at: u64, duration: u64) -> (Option<u64>, Course,
     };
     let (end, outcome) = layout.parts(&top, duration);
     let r = layout.r;
-    let rest = match layout.stages.is_empty() {
-        true => duration,
-        false => 5 * SECOND,
+    let rest = if layout.stages.is_empty() {
+        duration
+    } else {
+        5 * SECOND
     };
     let course = Course {
         start,
@@ -664,23 +668,23 @@ const LEVELS: u32 = 3;
 struct Layout<'a> {
     r: &'a mut Random,
     stages: Vec<StagePlan>,
-    /// Answers have the earlier attempts too.
+    /// Whether answers have earlier attempts too.
     keeps_attempts: bool,
 }
 
-/// What stages are laid out within.
+/// The parent within which stages are laid out.
 struct Above {
     key: Option<Key>,
     level: u32,
     attempt: u32,
-    /// Its attempts number those of its parts.
+    /// Whether the attempts of its children have its attempt's number.
     is_numbered: bool,
     start: u64,
     told_from: u64,
 }
 
 impl Layout<'_> {
-    /// When the last of the parts ends, and what comes of it.
+    /// When the last child ends, and the outcome.
     fn parts(&mut self, above: &Above, duration: u64) -> (u64, Outcome) {
         let count = match above.level {
             0 => self.r.between(0, 6),
@@ -707,7 +711,7 @@ impl Layout<'_> {
         (end, outcome)
     }
 
-    /// It never begins, nor does what is part of it.
+    /// A stage that never starts; nor do its children.
     fn never(&mut self, path: &str, above: &Above) {
         let key: Key = (path.into(), above.attempt);
         self.stages.push(StagePlan {
@@ -729,11 +733,12 @@ impl Layout<'_> {
         }
     }
 
-    /// All attempts at a stage: when the last ends, and how.
+    /// Lays out all attempts at a stage. Returns when the last one ends, and its outcome.
     fn stage(&mut self, path: &str, above: &Above, from: u64, longest: u64) -> (u64, Outcome) {
-        let attempts = match !above.is_numbered && self.r.chance(0.15) {
-            true => self.r.between(2, 3),
-            false => 1,
+        let attempts = if !above.is_numbered && self.r.chance(0.15) {
+            self.r.between(2, 3)
+        } else {
+            1
         };
         let has_parts = above.level + 1 < LEVELS && self.r.chance(0.35);
         let is_group = has_parts && attempts == 1 && self.r.chance(0.2);
@@ -747,11 +752,11 @@ impl Layout<'_> {
             let start = tick(queued.unwrap_or(at) + r.between(0, 10 * SECOND));
             let length = r.between(0, longest / attempts);
             let since = if n == 0 { above.start } else { at };
-            let told_from = match n == 0 && r.chance(0.6) {
-                true => above.told_from,
-                false => r
-                    .between(since, queued.unwrap_or(start))
-                    .max(above.told_from),
+            let told_from = if n == 0 && r.chance(0.6) {
+                above.told_from
+            } else {
+                r.between(since, queued.unwrap_or(start))
+                    .max(above.told_from)
             };
             let place = self.stages.len();
             firsts.push((place, queued.unwrap_or(start)));

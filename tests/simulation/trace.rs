@@ -1,4 +1,4 @@
-//! What a trace has to be: from the answers that arrived, from the true course, and from nothing of the core's.
+//! What a trace must be. It follows from the answers that arrived and from the true course, not from the core.
 
 use crate::api::{self, ToldStage};
 use crate::scenario::{Course, DistortionKind, Key, Plan, Scenario};
@@ -11,7 +11,7 @@ use farspan::core::workflow::{Naming, run_version_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a span shows.
+/// What a span stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Workflow,
@@ -20,7 +20,7 @@ pub enum Part {
     Wait(Option<Key>),
 }
 
-/// Every span that there may ever be, by its id.
+/// Every span that is possible, by its id.
 pub fn parts(scenario: &Scenario) -> BTreeMap<SpanId, (usize, Part)> {
     let mut parts = BTreeMap::new();
     for (index, plan) in scenario.plans.iter().enumerate() {
@@ -116,7 +116,7 @@ fn has(span: &Span, key: &str) -> bool {
     span.attributes.iter().any(|(known, _)| **known == *key)
 }
 
-/// What holds of every span.
+/// Asserts what holds for every span.
 pub fn hold_span(span: &Span, part: &Part, plan: &Plan, scenario: &Scenario) {
     let ids = Ids::of(plan, scenario);
     assert_eq!(span.trace_id, ids.trace);
@@ -180,7 +180,7 @@ pub fn hold_span(span: &Span, part: &Part, plan: &Plan, scenario: &Scenario) {
 /// The spans of one trace.
 pub type Spans<'a> = BTreeMap<Part, &'a Span>;
 
-/// What holds of every trace that is whole.
+/// Asserts what holds for every complete trace.
 pub fn hold_whole(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
     let ids = Ids::of(plan, scenario);
     let naming = &scenario.settings.monitors[plan.monitor].naming;
@@ -197,7 +197,10 @@ pub fn hold_whole(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
             assert!(within, "{span:?} outside {around:?}");
         }
         match part {
-            Part::Wait(_) => assert!(naming.queued, "nobody asked for {span:?}"),
+            Part::Wait(_) => assert!(
+                naming.queued,
+                "the monitor configures no such span: {span:?}"
+            ),
             Part::Stage((path, attempt)) => {
                 let run =
                     (span.attributes.iter()).find(|(key, _)| **key == *"cicd.pipeline.task.run.id");
@@ -228,7 +231,7 @@ pub fn hold_whole(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
                 let skipped = value == Some(Value::from("skip"));
                 assert!(
                     !skipped || naming.skipped || is_needed(),
-                    "nobody asked for {span:?}"
+                    "the monitor configures no such span: {span:?}"
                 );
             }
             Part::Workflow => {}
@@ -252,7 +255,7 @@ pub fn hold_exact(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
         let times = (clock(queued.unwrap_or(course.start)), clock(course.end));
         let (start, end) = (span.start.min(times.0), span.end.max(times.1));
         assert_eq!((span.start, span.end), (start, end), "{span:?}");
-        // When something was seen is a little later than it was.
+        // A change is seen a little later than it happened.
         let is_timeless = naming.skipped && plan.stages.iter().any(|stage| stage.is_timeless);
         let is_wider = is_timeless || is_late && superseded_ends.contains(&span.end);
         assert!(is_wider || times == (start, end), "{span:?}");
@@ -316,13 +319,13 @@ pub fn hold_exact(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
                 hold(Part::Wait(Some(key.clone())), span, course, stage.queued);
             }
             (Some(_), None) if is_last => panic!("{key:?} has no span"),
-            // Whether it was told to its end is chance.
+            // Whether an answer showed its end is chance.
             (Some(_), _) => {}
         }
     }
 }
 
-/// A trace for people.
+/// A trace as text, for people.
 fn shown(spans: &Spans<'_>) -> String {
     let name = |id: Option<SpanId>| {
         let mut spans = spans.iter();
@@ -342,25 +345,25 @@ fn shown(spans: &Spans<'_>) -> String {
     spans.iter().map(line).collect()
 }
 
-/// What a workflow's answers have told so far, and what was made of them.
+/// What the answers about a workflow have said so far, and the spans made of them.
 #[derive(Clone, Default)]
 pub struct Told {
     workflow: Events,
     stages: BTreeMap<Key, ToldOf>,
-    /// In the order in which they were finished.
+    /// The spans in the order in which they were finished.
     spans: Vec<(Part, Arc<Span>)>,
-    /// Of a span of a later attempt: the earlier ones that had a part in the trace by then.
+    /// For a span of a later attempt: the earlier attempts that had a span by then, or were to get one.
     earlier: BTreeMap<Key, BTreeSet<u32>>,
 }
 
 type Events = Vec<Box<str>>;
 
-/// Of one stage.
+/// What is known of one stage.
 #[derive(Clone, Debug, Default)]
 struct ToldOf {
-    /// What the first answer with it said that it is part of.
+    /// The parent in the first answer with it.
     hung: Option<Key>,
-    /// That answer said nothing else of anything.
+    /// Whether that answer said nothing else.
     is_vague: bool,
     events: Events,
     state: State,
@@ -369,7 +372,7 @@ struct ToldOf {
     has_start: bool,
     has_end: bool,
     queued: bool,
-    /// Answers in a row in which it was over.
+    /// In how many answers in a row it had ended.
     over_for: u32,
     is_finished: bool,
 }
@@ -445,7 +448,7 @@ impl Told {
             let of = self.stages.get_mut(&stage.key).expect("it was just told");
             of.hung = parent;
         }
-        // In the order of path and attempt: what comes behind is what was looked at before.
+        // In the reverse order of path and attempt: later attempts come first.
         let mut later: Option<&Key> = None;
         for (key, of) in self.stages.iter_mut().rev() {
             let has_later = later.is_some_and(|later| later.0 == key.0);
@@ -453,9 +456,10 @@ impl Told {
             let is_here = here.contains(&key);
             let runs = is_here && of.state == State::Running;
             let is_over = matches!(of.state, State::Ended(_)) || (has_later && !runs);
-            match is_over {
-                true => of.over_for += u32::from(is_here || has_later),
-                false => of.over_for = 0,
+            if is_over {
+                of.over_for += u32::from(is_here || has_later)
+            } else {
+                of.over_for = 0
             }
         }
     }
@@ -469,7 +473,7 @@ impl Told {
             .map(|((_, attempt), _)| *attempt)
     }
 
-    /// What it was told to be part of, and what that is part of.
+    /// Its parent, the parent's parent and so on.
     fn above<'a>(&'a self, key: &Key) -> impl Iterator<Item = &'a Key> {
         let mut next = self.stages.get(key).and_then(|of| of.hung.as_ref());
         std::iter::from_fn(move || {
@@ -479,7 +483,7 @@ impl Told {
         })
     }
 
-    /// Whether it is known to get a span: for itself, or for what is part of it.
+    /// Whether it certainly gets a span: for itself, or for a child.
     fn takes_part(&self, key: &Key, naming: &Naming, ids: &Ids<'_>) -> bool {
         let runs = |of: &ToldOf| {
             let is_skipped = of.state == State::Ended(Outcome::Skip);
@@ -493,7 +497,7 @@ impl Told {
             })
     }
 
-    /// Whether spans are part of that one.
+    /// Whether spans are children of that one.
     pub fn has_parts(&self, id: SpanId) -> bool {
         let mut spans = self.spans.iter().map(|(_, span)| span);
         spans.any(|span| span.parent.is_some_and(|parent| parent.span_id == id))
@@ -515,7 +519,7 @@ impl Told {
             .map(|(_, span)| &**span)
     }
 
-    /// A span is finished. `is_hurried`: all of the workflow is.
+    /// Takes in a finished span. `is_hurried`: the whole workflow is finished at once.
     pub fn finish(
         &mut self,
         part: Part,
@@ -526,7 +530,7 @@ impl Told {
     ) {
         let naming = &scenario.settings.monitors[plan.monitor].naming;
         let ids = &Ids::of(plan, scenario);
-        assert!(!self.has_root(), "a span behind its root: {span:?}");
+        assert!(!self.has_root(), "a span after its root: {span:?}");
         let twin = self.spans.iter().find(|(known, _)| *known == part);
         assert_eq!(twin, None, "two spans of one thing");
         if let Part::Stage(key) = &part {
@@ -547,7 +551,7 @@ impl Told {
         self.spans.push((part, Arc::new(span.clone())));
     }
 
-    /// Every change that an answer told of is an event, through all of farspan's lives.
+    /// Every change of status in an answer is a span event, also across restarts.
     fn hold_told(&self, told: &Events, span: &Span) {
         let names = span.events.iter().map(|event| &event.name);
         let names = names.filter(|name| ***name != *"Submitted");
@@ -555,12 +559,12 @@ impl Told {
         if told.len() < room {
             assert!(
                 names.eq(told),
-                "{told:?} was told, and this became of it: {span:?}"
+                "the answers had {told:?}, the span is {span:?}"
             );
         }
     }
 
-    /// What may still be told of is waited for.
+    /// A stage was not finished while answers could still change it.
     fn hold_time(&self, key: &Key, span: &Span, is_hurried: bool) {
         let waited = |of: &ToldOf| of.over_for > u32::from(limits::SETTLE_POLLS);
         let of = &self.stages[key];
@@ -575,7 +579,7 @@ impl Told {
         );
     }
 
-    /// What is part of it and has begun was finished before.
+    /// Its children that have started were finished before it.
     fn hold_nothing_left(&self, key: &Key, span: &Span, naming: &Naming, ids: &Ids<'_>) {
         for (other, of) in &self.stages {
             let is_left = !of.is_finished && !of.was_skipped && other != key;
@@ -589,7 +593,7 @@ impl Told {
         }
     }
 
-    /// The root is there, and so everything is.
+    /// The root is finished, so all spans are.
     pub fn hold(&self, plan: &Plan, scenario: &Scenario) {
         let spans = self.spans();
         hold_whole(&spans, plan, scenario);
@@ -621,7 +625,7 @@ impl Told {
         let is_parent = |s: &&Span| s.parent.is_some_and(|p| p.span_id == span.span_id);
         let has_parts = spans.values().copied().any(|s| is_parent(&s));
         assert!(of.has_run || has_parts, "it never began: {span:?}");
-        // What has left, or never was, takes nothing in.
+        // A finished or missing parent takes no new children.
         let order = |key: &Key| {
             let part = Part::Stage(key.clone());
             self.spans.iter().position(|(known, _)| *known == part)

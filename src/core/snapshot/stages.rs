@@ -265,17 +265,19 @@ impl Stages {
         );
         StageRow {
             path,
-            kind: match kind == path_text {
-                true => path,
-                false => self.write(kind),
+            kind: if kind == path_text {
+                path
+            } else {
+                self.write(kind)
             },
             id,
             start: progress.start,
             end: progress.end,
             attempt,
-            rest: match rest.is_empty() {
-                true => None,
-                false => Some(self.put(rest)),
+            rest: if rest.is_empty() {
+                None
+            } else {
+                Some(self.put(rest))
             },
             status: progress.status.and_then(|word| self.word(word.as_ref())),
             state: progress.state,

@@ -1,9 +1,9 @@
-//! What a workflow makes of its answers, as text in and text out.
+//! The spans that answers produce, as text in and text out.
 //!
-//! A line of a script is an answer: when it came, the workflow, and each stage behind its path; `timeout` and `gone` in
+//! A line of a script is an answer: when it came, the workflow, and each stage after its path; `timeout` and `gone` in
 //! place of the workflow abandon the watch, and `vanished` ends it because its API is gone. A path is
 //! `path#attempt^parent`. Something's progress is `Status,start..end,q queued,!error,@url,key:value`, all but the status
-//! optional; times are seconds. `#2` behind a workflow's status is the attempt that the answer is about.
+//! optional; times are seconds. `#2` after a workflow's status is the attempt that the answer is about.
 
 use super::*;
 use crate::core::snapshot::{Progress, StageSnapshot};
@@ -109,7 +109,7 @@ fn url_and_attributes(text: &str) -> (Option<Box<str>>, event::Attributes) {
     (url.map(Box::from), attributes.collect())
 }
 
-/// Each span behind the time of the answer that finished it.
+/// Each span, with the time of the answer that finished it.
 fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
     let received_at = wall("0");
     let mut workflow = Workflow::new(event, naming, &Sampler::default(), received_at);
@@ -1387,7 +1387,7 @@ fn a_run_follows_the_attempt_before() {
     let is_attempt =
         |(key, value): &(Box<str>, Value)| **key == *"attempt" && *value == Value::Int(2);
     assert!(second.attributes.iter().any(is_attempt));
-    // In whose trace the attempt before is, nobody knows.
+    // The trace of the attempt before is not known.
     event.parent = parent("01", None);
     assert!(
         run(event, &naming(), "5 Completed,0..4")[0]
