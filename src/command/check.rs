@@ -354,7 +354,7 @@ fn look_at(directory: &Path, bytes_max: u64) -> Result<(String, bool), String> {
     }
     #[cfg(feature = "file")]
     {
-        let found = crate::store::file::FileStore::look(directory).map_err(|e| e.to_string())?;
+        let found = crate::store::file::StateFile::look(directory).map_err(|e| e.to_string())?;
         let told = match found {
             crate::store::file::Look::Absent => "is writable, and holds nothing yet".to_owned(),
             crate::store::file::Look::Held => "is in use: a farspan is running".to_owned(),

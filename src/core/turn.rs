@@ -22,11 +22,11 @@
 //! }
 //! ```
 
-use super::api::{Change, Committed, Input, Outgoing, Refusal};
+use super::api::{Change, Committed, Input, Outgoing, Poll, Refusal};
 use super::ids::RunKey;
 use super::time::{Mono, Now};
 use super::{Core, limits};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub struct TurnPolicy {
     /// How long a change waits for others to share its commit, if nothing that leaves depends on it. A commit costs more
     /// than the poll that caused it, and a change that a crash takes is observed again.
     pub commit_delay: Duration,
-    /// Whether a start event may wait for a shared commit too. True if the first poll comes much later: then the event
-    /// is stored before anyone can notice that farspan has it.
+    /// Whether a start event may wait for a shared commit too. True if the first poll comes so much later that the event
+    /// is stored by then, or the store is known to be in trouble and nothing is polled.
     pub events_wait: bool,
 }
 
@@ -60,6 +60,8 @@ pub enum Step {
     Commit(Arc<[Change]>),
     /// Send this.
     Leave(Outgoing),
+    /// Send this poll, which was kept by [`Turn::admit_poll`].
+    Poll(Poll),
     /// Log this.
     Report(StoreNews),
     /// Nothing is to be done before the next input, the result of the commit under way, or this time.
@@ -93,8 +95,11 @@ pub struct Turn {
     commit_at: Mono,
     /// Whether they are committed at once.
     is_urgent: bool,
-    /// Start events among the gathered changes.
+    /// Start events among the gathered changes, and among the stored ones.
     events_gathered: u64,
+    events_stored: u64,
+    /// Each with the number of start events that have to be stored before it is sent.
+    polls: VecDeque<(u64, Poll)>,
     health: StoreHealth,
     /// Held since the last changes were gathered.
     held: Vec<Outgoing>,
@@ -106,8 +111,9 @@ pub struct Turn {
 struct CommitUnderWay {
     changes: Arc<[Change]>,
     begun: Mono,
-    /// How many changes are stored when it succeeds.
+    /// How many changes are stored when it succeeds, and how many start events.
     stores: u64,
+    stores_events: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +139,8 @@ impl Turn {
             commit_at: Mono::default(),
             is_urgent: false,
             events_gathered: 0,
+            events_stored: 0,
+            polls: VecDeque::new(),
             health: StoreHealth::Well,
             held: Vec::new(),
             waiting: VecDeque::new(),
@@ -144,6 +152,23 @@ impl Turn {
         self.held.push(outgoing);
     }
 
+    /// Gives a poll back if it may be sent at once. Otherwise it is kept until its run is certainly stored: before that
+    /// the run may be another instance's, and nothing outside shows that farspan has its start event.
+    pub fn admit_poll(&mut self, core: &Core, poll: Poll) -> Option<Poll> {
+        let accepted = core.counters().events_accepted;
+        if !self.policy.stores || self.policy.events_wait || accepted == self.events_stored {
+            return Some(poll);
+        }
+        self.polls.push_back((accepted, poll));
+        None
+    }
+
+    /// Takes back the polls that are kept, the last one first.
+    pub fn recall(&mut self) -> impl Iterator<Item = Poll> + use<> {
+        let polls = std::mem::take(&mut self.polls);
+        polls.into_iter().rev().map(|(_, poll)| poll)
+    }
+
     /// From now on no change waits for others.
     pub fn hurry(&mut self) {
         self.policy.commit_delay = Duration::ZERO;
@@ -153,6 +178,16 @@ impl Turn {
     /// Takes the core's changes and says what is to be done next. Call it until it says [`Step::Wait`].
     pub fn next(&mut self, core: &mut Core, store: StoreTerms, now: Now) -> Step {
         self.gather(core, now.mono);
+        if self.commit.is_none() && self.unstored.is_empty() {
+            self.events_stored = self.events_gathered;
+        }
+        let events_stored = self.events_stored;
+        let may_go = |(needed, _): &mut (u64, Poll)| *needed <= events_stored;
+        if self.health == StoreHealth::Well
+            && let Some((_, poll)) = self.polls.pop_front_if(may_go)
+        {
+            return Step::Poll(poll);
+        }
         if let Some(commit) = &self.commit {
             let slow_at = commit.begun + limits::COMMIT_PATIENCE;
             if self.health != StoreHealth::Well {
@@ -185,7 +220,7 @@ impl Turn {
         let was_well = self.health == StoreHealth::Well;
         match result {
             Ok(committed) => {
-                self.stored = commit.stores;
+                (self.stored, self.events_stored) = (commit.stores, commit.stores_events);
                 self.health = StoreHealth::Well;
                 if !committed.is_plain() {
                     self.take_committed(core, committed, now);
@@ -301,6 +336,7 @@ impl Turn {
             changes: changes.clone(),
             begun: now,
             stores: self.gathered,
+            stores_events: self.events_gathered,
         });
         changes
     }
@@ -316,12 +352,16 @@ impl Turn {
         // the run counts.
         let begun: HashSet<RunKey> = self.unstored.iter().flat_map(runs_of).collect();
         let twice = claimed.runs().filter(|run| begun.contains(run));
-        let twice: HashSet<RunKey> = twice.collect();
+        let twice: BTreeSet<RunKey> = twice.collect();
         refused.extend(twice.into_iter().map(|run| (run, Refusal::Elsewhere)));
         if !refused.is_empty() {
             let lost = refused.iter().map(|(run, _)| *run).collect();
             self.forget(&lost);
             core.handle(Input::Refused(refused), now);
+            // Those of the other runs come again.
+            for poll in self.recall() {
+                core.handle(Input::Recalled(poll), now);
+            }
         }
         core.restore(claimed, now);
         core.handle(Input::Tick, now);
@@ -627,6 +667,44 @@ mod tests {
         let mut rig = rig(true, false);
         rig.start("a");
         assert_eq!(rig.commit().len(), 1);
+    }
+
+    /// Otherwise the API would be polled for a run that is another instance's.
+    #[test]
+    fn no_run_is_polled_before_it_is_stored() {
+        let mut rig = rig(true, false);
+        let poll = |slot| Poll {
+            slot,
+            generation: 1,
+            monitor: 0,
+            workflow_id: "a".into(),
+            traceparent: None,
+        };
+        assert_eq!(rig.turn.admit_poll(&rig.core, poll(1)), Some(poll(1)));
+        rig.start("a");
+        assert_eq!(rig.turn.admit_poll(&rig.core, poll(2)), None);
+        rig.commit();
+        rig.start("b");
+        assert_eq!(rig.turn.admit_poll(&rig.core, poll(3)), None);
+        rig.succeed();
+        assert_eq!(rig.next(), Step::Poll(poll(2)));
+        rig.commit();
+        rig.succeed();
+        assert_eq!(rig.next(), Step::Poll(poll(3)));
+        assert_eq!(rig.turn.admit_poll(&rig.core, poll(4)), Some(poll(4)));
+        // What is kept is taken back at a stop, and when a run was refused.
+        rig.start("c");
+        assert_eq!(rig.turn.admit_poll(&rig.core, poll(5)), None);
+        assert_eq!(rig.turn.recall().collect::<Vec<_>>(), [poll(5)]);
+        assert_eq!(rig.turn.admit_poll(&rig.core, poll(6)), None);
+        let lost = run_of(&rig.commit()[0]);
+        let committed = Committed {
+            refused: vec![(lost, Refusal::Elsewhere)],
+            ..Committed::default()
+        };
+        rig.answer(Ok(committed));
+        assert!(matches!(rig.next(), Step::Leave(Outgoing::LeavePending(_))));
+        assert_eq!(rig.next(), Step::Wait(None));
     }
 
     #[test]

@@ -254,7 +254,8 @@ fn turn(config: &Config) -> TurnPolicy {
     TurnPolicy {
         stores: config.state != config::State::None,
         commit_delay: limits::COMMIT_DELAY,
-        events_wait: first_poll.is_none_or(|delay| delay >= limits::COMMIT_DELAY * 2),
+        events_wait: first_poll
+            .is_none_or(|delay| delay >= limits::COMMIT_DELAY + limits::COMMIT_PATIENCE),
     }
 }
 

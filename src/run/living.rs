@@ -8,13 +8,10 @@
 //! Files are read beside the loop, for a file may hang. What it takes over, the loop hands on by value: the core gets an
 //! input, and a poller gets its target with each poll.
 
-use super::Loop;
-use super::build::{paces, targets};
 use crate::config::{Config, Errors, Source};
-use crate::core::Input;
 use crate::os::clock;
 use crate::os::logging;
-use crate::os::systemd::{Stage, State, StateRoom, Status, Supervisor};
+use crate::os::systemd::{Stage, State, Status, Supervisor};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::time::Duration;
@@ -27,7 +24,7 @@ pub(super) struct Living {
     in_force: Config,
     pub(super) stage: Stage,
     /// For which the last reload was refused.
-    mistakes: usize,
+    pub(super) mistakes: usize,
 }
 
 /// How far a reload has come.
@@ -77,47 +74,31 @@ impl Living {
     pub(super) fn say(&mut self, state: State) {
         self.supervisor.say(state);
     }
-}
 
-impl Loop {
-    /// Tells the service manager how things are. Returns how long the loop may rest before it does so again.
-    pub(super) fn tell(&mut self) -> Duration {
-        let status = Status {
-            stage: self.living.stage,
-            watched: self.core.watched(),
-            ended: self.core.counters().workflows_ended,
-            waiting: self.core.spans_waiting(),
-            untold: self.core.notifications_waiting(),
-            mistakes: self.living.mistakes,
-            state: self
-                .store
-                .as_ref()
-                .map(|_| match self.core.state_is_full() {
-                    true => StateRoom::Full,
-                    false => StateRoom::of(self.core.state_bytes(), self.core.state_bytes_max()),
-                }),
-        };
-        self.living.supervisor.turn(clock::now().mono, status)
+    /// Tells the service manager the state. Returns how long the loop may wait before it does so again.
+    pub(super) fn supervise(&mut self, status: Status) -> Duration {
+        self.supervisor.turn(clock::now().mono, status)
     }
 
-    /// Returns what the core is to know of it.
-    pub(super) fn reload(&mut self, reload: Reload) -> Option<Input> {
+    /// Takes a step of a reload. Returns the configuration that is in force from now on, if it is another one.
+    pub(super) fn reload(&mut self, reload: Reload) -> Option<&Config> {
         let read = match reload {
             Reload::Begun => {
                 log::info!("SIGHUP: the configuration is read anew");
-                self.living.say(State::Reloading);
+                self.say(State::Reloading);
                 return None;
             }
             Reload::Read(read) => *read,
         };
-        self.living.say(State::Ready);
+        self.say(State::Ready);
         match read {
             Ok(newer) => {
-                self.living.mistakes = 0;
-                Some(self.take_over(newer))
+                self.mistakes = 0;
+                self.take_over(newer);
+                Some(&self.in_force)
             }
             Err(mistakes) => {
-                self.living.mistakes = mistakes.iter().count();
+                self.mistakes = mistakes.iter().count();
                 for mistake in mistakes.iter() {
                     log::error!("{mistake}");
                 }
@@ -127,9 +108,9 @@ impl Loop {
         }
     }
 
-    fn take_over(&mut self, newer: Config) -> Input {
-        let in_force = &mut self.living.in_force;
-        // Said at the more talkative of both levels, so that a change of the level is said too.
+    fn take_over(&mut self, newer: Config) {
+        let in_force = &mut self.in_force;
+        // Logged at the lower of both levels, so that a change of the level is logged too.
         logging::set_level(in_force.log.level.max(newer.log.level));
         let (changes, warnings) = in_force.take_over(newer);
         for warning in warnings {
@@ -140,19 +121,12 @@ impl Loop {
         }
         for change in changes {
             let text = change.text;
-            match change.in_force {
-                true => log::info!("reloaded; from now on {text}"),
-                false => log::warn!("reloaded, but not without a restart: {text}"),
+            if change.in_force {
+                log::info!("reloaded; from now on {text}");
+            } else {
+                log::warn!("reloaded, but not without a restart: {text}");
             }
         }
         logging::set_level(in_force.log.level);
-        match targets(in_force, &self.names) {
-            Ok(targets) => {
-                self.feed.renew(&targets);
-                self.targets = targets;
-            }
-            Err(trouble) => log::error!("who farspan is to its APIs stays as it was: {trouble}"),
-        }
-        Input::Reloaded(paces(in_force))
     }
 }

@@ -12,40 +12,42 @@
 //! Every channel is bounded, and the core knows how much room there is, so that the loop never waits on a send. It
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
+mod admissions;
 mod build;
+mod inbox;
 mod living;
 mod notifying;
+mod polling;
 mod report;
 mod resource;
+mod shown;
 mod sources;
 mod start;
 mod stopping;
 
-use crate::api::poller::{Ask, Target};
-use crate::core::event::StartEvent;
-use crate::core::outbox::{Batch, ExportOutcome};
+use crate::core::outbox::Batch;
 use crate::core::span::Span;
 use crate::core::time::Mono;
 use crate::core::turn::{Step, StoreTerms, Turn};
-use crate::core::{Action, Change, Core, Encoders, Input, Note, Outgoing, Poll, Polled};
+use crate::core::{Action, Core, Encoders, Input, Note, Outgoing, Poll, Polled, Stored};
 use crate::deliver::notify;
 use crate::deliver::otlp;
-use crate::http::client::NameCache;
 use crate::intake::posted::{Admission, Posted};
 use crate::os::clock;
-use crate::os::systemd::State;
+use crate::os::systemd::{State, StateRoom, Status};
 use crate::store::{Store, View};
+use admissions::Admissions;
 pub use build::{collector_trust, naming, target, trust};
-use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
-use living::Living;
+use crossbeam_channel::Sender;
+use inbox::{Heard, Inbox};
+use living::{Living, Reload};
 use notifying::Receivers;
+use polling::Polling;
 pub use report::Report;
 use report::{log_note, log_report, log_store, touched};
+use shown::Shown;
 use sources::{Feed, Settled};
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
-use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 pub use stopping::STOP_MAX;
 
@@ -71,39 +73,21 @@ const GATHER: Duration = Duration::from_micros(100);
 /// The state and the ways out of the loop.
 struct Loop {
     core: Core,
-    polls: Sender<Ask>,
-    /// The other end, to take back what no poller has begun with.
-    polls_at_hand: Receiver<Ask>,
-    pollers: usize,
-    /// The API, with the token that is in force.
-    /// In the order of the monitors.
-    targets: Vec<Arc<Target>>,
-    /// What the log calls them, in the same order.
-    apis: Vec<String>,
-    /// For token requests of targets yet to come.
-    names: NameCache,
-    /// `None`: spans go to no collector.
-    batches: Option<Sender<Batch>>,
-    spans: Vec<Sender<Arc<Span>>>,
-    /// Spans that nobody could show in time. They are exported all the same.
-    spans_unshown: u64,
-    onlooker: Option<Onlooker>,
-    store: Option<Box<dyn Store>>,
     turn: Turn,
     /// When the turn goes on though nothing happens.
     turn_due: Option<Mono>,
+    store: Option<Box<dyn Store>>,
+    inbox: Inbox,
+    polling: Polling,
+    /// `None`: spans go to no collector.
+    batches: Option<Sender<Batch>>,
     receivers: Receivers,
-    living: Living,
-    /// Acknowledgements that their source had no room for yet.
-    unsettled: VecDeque<Settled>,
     feed: Feed,
-    posted: Receiver<Posted>,
-    /// HTTP requests whose start events are not stored yet, by number.
-    unanswered: HashMap<u64, Sender<Admission>>,
-    /// How many HTTP requests there were.
-    requests: u64,
-    /// Disconnects when no more events are to come: then what is heard is brought to its end, and that is all.
-    ended: Receiver<Infallible>,
+    admissions: Admissions,
+    living: Living,
+    shown: Shown,
+    /// What the log calls the API of each monitor.
+    titles: Vec<String>,
 }
 
 /// Inputs that share a turn, and so a commit.
@@ -113,108 +97,67 @@ const ENCODERS: Encoders = Encoders {
     span: otlp::encode,
     finished_event: notify::encode,
 };
-const SETTLE_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const ACKNOWLEDGE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
+/// What is left when the loop has ended.
 struct Finished {
     report: Report,
     polls_in_flight: usize,
-    is_telling: bool,
+    /// Whether a receiver is still being sent finished events.
+    notifies: bool,
 }
 
 impl Loop {
-    fn turn_until(
-        &mut self,
-        stopped: &Receiver<Infallible>,
-        events: &Receiver<StartEvent>,
-        answers: &Receiver<Polled>,
-        outcomes: &Receiver<(u64, ExportOutcome)>,
-    ) {
-        let (nobody, no_reload, nothing, endless) = (never(), never(), never(), never());
-        let mut source = events;
-        let (posted, ended) = (self.posted.clone(), self.ended.clone());
-        let notified = self.receivers.notified.clone();
-        let (mut posted, mut ended) = (&posted, &ended);
-        let mut ends = false;
-        let reloads = self.living.reloads();
-        let mut reloads = &reloads;
-        let listings = self.feed.listings();
-        let mut listings = &listings;
-        let no_listing = never();
+    fn run_until_stopped(&mut self) {
         self.living.say(State::Ready);
+        let mut ends = false;
         loop {
-            let patience = self.patience().min(self.tell());
-            let events = if self.core.has_room() {
-                source
-            } else {
-                &nobody
-            };
-            let input = select! {
-                recv(answers) -> answer => answer.map(Input::Polled).ok(),
-                recv(outcomes) -> outcome => outcome.map(exported).ok(),
-                recv(notified) -> notified => notified.map(Input::Notified).ok(),
-                recv(events) -> event => match event {
-                    Ok(event) => Some(Input::Started(event)),
-                    Err(_) => {
-                        source = &nobody;
-                        None
-                    }
-                },
-                recv(reloads) -> reload => match reload {
-                    Ok(reload) => self.reload(reload),
-                    Err(_) => {
-                        reloads = &no_reload;
-                        None
-                    }
-                },
-                recv(listings) -> listing => match listing {
-                    Ok(listing) => Some(Input::Listing(listing)),
-                    Err(_) => {
-                        listings = &no_listing;
-                        None
-                    }
-                },
-                recv(posted) -> more => {
-                    match more {
-                        Ok(more) => self.admit(more),
-                        Err(_) => posted = &nothing,
-                    }
-                    None
-                }
-                recv(ended) -> _ => {
-                    (ends, ended) = (true, &endless);
-                    None
-                }
-                recv(stopped) -> _ => return,
-                default(patience) => None,
-            };
-            self.handle(input.unwrap_or(Input::Tick));
-            if self.polls.len() >= self.pollers {
-                // Every poller has enough to do; nothing but a stop ends this early.
-                let _ = stopped.recv_timeout(GATHER);
+            let heard = self.next_heard();
+            match heard {
+                Heard::Stopped => return,
+                Heard::Ended => ends = true,
+                heard => self.take(heard),
             }
-            // What is there already shares the commit.
-            for _ in 0..TURN_INPUTS_MAX {
-                let input = match (answers.try_recv(), outcomes.try_recv()) {
-                    (Ok(answer), Err(_)) => Input::Polled(answer),
-                    (Err(_), Ok(outcome)) => exported(outcome),
-                    (Ok(answer), Ok(outcome)) => {
-                        self.handle(exported(outcome));
-                        Input::Polled(answer)
-                    }
-                    (Err(_), Err(_)) if !self.core.has_room() => break,
-                    (Err(_), Err(_)) => match source.try_recv() {
-                        Ok(event) => Input::Started(event),
-                        Err(_) => break,
-                    },
-                };
-                self.handle(input);
+            if self.polling.has_enough() {
+                // Every poller has enough to do. Only a stop ends this early.
+                let _ = self.inbox.stopped.recv_timeout(GATHER);
             }
-            for more in posted.try_iter().take(TURN_INPUTS_MAX) {
-                self.admit(more);
-            }
+            self.take_what_is_there();
             self.end_turn();
-            if ends && self.is_idle(source) && posted.is_empty() {
+            if ends && self.is_idle() {
                 return log::info!("all that was heard of is traced");
+            }
+        }
+    }
+
+    fn next_heard(&mut self) -> Heard {
+        let patience = self.patience().min(self.supervise());
+        self.inbox.next(self.core.has_room(), patience)
+    }
+
+    fn take(&mut self, heard: Heard) {
+        match heard {
+            Heard::Input(input) => return self.handle(input),
+            Heard::Posted(posted) => self.admit(posted),
+            Heard::Reload(reload) => self.reload(reload),
+            Heard::Store => self.proceed(),
+            Heard::Ended | Heard::Stopped | Heard::Nothing => {}
+        }
+        self.handle(Input::Tick);
+    }
+
+    /// What is there already shares the commit.
+    fn take_what_is_there(&mut self) {
+        for _ in 0..TURN_INPUTS_MAX {
+            match self.inbox.try_next(self.core.has_room()) {
+                Some(input) => self.handle(input),
+                None => break,
+            }
+        }
+        for _ in 0..TURN_INPUTS_MAX {
+            match self.inbox.posted.try_recv() {
+                Ok(posted) => self.admit(posted),
+                Err(_) => break,
             }
         }
     }
@@ -225,17 +168,17 @@ impl Loop {
         let deadlines = [self.core.next_deadline(), self.turn_due];
         let deadline = deadlines.into_iter().flatten().min();
         let patience = deadline.map_or(LONG, |at| at.since(clock::now().mono));
-        if self.unsettled.is_empty() {
-            patience
+        if self.feed.has_unsettled() {
+            patience.min(ACKNOWLEDGE_AGAIN_AFTER)
         } else {
-            patience.min(SETTLE_AGAIN_AFTER)
+            patience
         }
     }
 
     fn handle(&mut self, input: Input) {
         let now = clock::now();
         if let Input::Polled(polled) = &input {
-            self.let_see(Sight::Answered(polled));
+            self.shown.see(Sight::Answered(polled));
         }
         self.core.handle(input, now);
         self.act();
@@ -245,37 +188,30 @@ impl Loop {
     fn act(&mut self) {
         while let Some(action) = self.core.next_action() {
             match action {
-                // The core never has more polls under way than there are places.
                 Action::Poll(poll) => {
-                    self.let_see(Sight::Asks(&poll));
-                    let target = self.targets[usize::from(poll.monitor)].clone();
-                    drop(self.polls.try_send(Ask { poll, target }));
+                    if let Some(poll) = self.turn.admit_poll(&self.core, poll) {
+                        self.poll(poll);
+                    }
                 }
-                Action::Finished(span) => {
-                    self.let_see(Sight::Finished(&span));
-                    self.show(span.into());
-                }
+                Action::Finished(span) => self.shown.show(*span),
                 Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Note(note) => {
                     if let Note::HostPaused { .. } = note {
                         self.recall();
                     }
-                    self.let_see(Sight::Noted(&note));
-                    log_note(note, &self.apis);
+                    self.shown.see(Sight::Noted(&note));
+                    log_note(note, &self.titles);
                 }
             }
         }
     }
 
-    fn restore(&mut self) -> Result<(), String> {
-        if let Some(store) = &mut self.store {
-            let stored = store.load().map_err(|e| e.to_string())?;
-            self.core.restore(stored, clock::now());
-            self.handle(Input::Tick);
-            self.end_turn();
-        }
-        Ok(())
+    /// Goes on with what the store held.
+    fn restore(&mut self, stored: Stored) {
+        self.core.restore(stored, clock::now());
+        self.handle(Input::Tick);
+        self.end_turn();
     }
 
     /// What the turn decides is done, until it waits.
@@ -290,8 +226,14 @@ impl Loop {
                     .is_none_or(|store| store.may_export(now)),
             };
             match self.turn.next(&mut self.core, terms, now) {
-                Step::Commit(changes) => self.commit(&changes),
+                Step::Commit(changes) => {
+                    if let Some(store) = &mut self.store {
+                        store.begin_commit(changes);
+                    }
+                    self.proceed();
+                }
                 Step::Leave(outgoing) => self.send(outgoing),
+                Step::Poll(poll) => self.poll(poll),
                 Step::Report(news) => log_store(&news),
                 Step::Wait(until) => {
                     self.turn_due = until;
@@ -300,21 +242,30 @@ impl Loop {
             }
             self.act();
         }
-        self.settle();
+        self.feed.settle();
     }
 
-    fn commit(&mut self, changes: &[Change]) {
+    /// Goes on with the commit under way, if there is one.
+    fn proceed(&mut self) {
         let Some(store) = &mut self.store else { return };
         let now = clock::now();
         let view = View {
             everything: &|| self.core.everything(now),
             room: self.core.room(),
         };
-        let result = store.commit(changes, &view);
+        let Some(result) = store.proceed(&view, now) else {
+            return;
+        };
         let result = result.map_err(|error| error.to_string().into());
-        if let Some(news) = self.turn.committed(&mut self.core, result, clock::now()) {
+        if let Some(news) = self.turn.committed(&mut self.core, result, now) {
             log_store(&news);
         }
+        self.act();
+    }
+
+    fn poll(&mut self, poll: Poll) {
+        self.shown.see(Sight::Asks(&poll));
+        self.polling.send(poll);
     }
 
     fn send(&mut self, outgoing: Outgoing) {
@@ -322,50 +273,81 @@ impl Loop {
             // One at a time, and there is one place.
             Outgoing::Export(batch) => drop(self.batches.as_ref().map(|to| to.try_send(batch))),
             Outgoing::Notify(notify) => self.receivers.send(notify),
-            Outgoing::Acknowledge(source) => self.unsettled.push_back(Settled::Release(source)),
-            Outgoing::LeavePending(source) => self.unsettled.push_back(Settled::Leave(source)),
-            Outgoing::Accept(request) => {
-                if let Some(answer) = self.unanswered.remove(&request) {
-                    // The client may have gone.
-                    let _ = answer.try_send(Admission::Accepted);
-                }
-            }
+            Outgoing::Acknowledge(source) => self.feed.push(Settled::Release(source)),
+            Outgoing::LeavePending(source) => self.feed.push(Settled::Leave(source)),
+            Outgoing::Accept(request) => self.admissions.accept(request),
         }
     }
 
-    fn settle(&mut self) {
-        while let Some(settled) = self.unsettled.front()
-            && self.feed.try_settle(settled)
-        {
-            self.unsettled.pop_front();
-        }
-    }
-
-    /// Takes back the polls that no poller has begun with; the core knows better by now.
+    /// Takes back the polls that no poller has begun. They may not be due any more.
     fn recall(&mut self) {
         let now = clock::now();
-        let asks: Vec<Ask> = self.polls_at_hand.try_iter().collect();
-        for ask in asks.into_iter().rev() {
-            self.core.handle(Input::Recalled(ask.poll), now);
+        let kept = self.turn.recall();
+        for poll in kept.chain(self.polling.recall()) {
+            self.core.handle(Input::Recalled(poll), now);
         }
     }
 
-    fn let_see(&mut self, sight: Sight<'_>) {
-        if let Some(onlooker) = &mut self.onlooker {
-            onlooker(sight);
+    /// Takes in all start events of a request, or none. The answer waits for their commit.
+    fn admit(&mut self, posted: Posted) {
+        if !self.core.has_room() || self.core.room() < posted.events.len() {
+            // The client may have gone.
+            let _ = posted.answer.try_send(Admission::NoRoom);
+            return;
         }
+        for event in posted.events {
+            self.handle(Input::Started(event));
+        }
+        let request = self.admissions.insert(posted.answer);
+        self.turn.hold(Outgoing::Accept(request));
     }
 
-    fn show(&mut self, span: Arc<Span>) {
-        for spans in &self.spans {
-            if let Err(TrySendError::Full(_)) = spans.try_send(span.clone()) {
-                self.spans_unshown += 1;
-                if self.spans_unshown.is_power_of_two() {
-                    let unshown = self.spans_unshown;
-                    log::warn!("the console is too slow: {unshown} spans not shown so far");
-                }
+    fn reload(&mut self, reload: Reload) {
+        let Some(config) = self.living.reload(reload) else {
+            return;
+        };
+        match self.polling.renew(config) {
+            Ok(targets) => self.feed.renew(targets),
+            Err(trouble) => log::error!("the credentials of the APIs stay as they were: {trouble}"),
+        }
+        let paces = build::paces(config);
+        self.handle(Input::Reloaded(paces));
+    }
+
+    /// Tells the service manager the state. Returns how long the loop may wait before it does so again.
+    fn supervise(&mut self) -> Duration {
+        let core = &self.core;
+        let room = || {
+            if core.state_is_full() {
+                StateRoom::Full
+            } else {
+                StateRoom::of(core.state_bytes(), core.state_bytes_max())
             }
-        }
+        };
+        let status = Status {
+            stage: self.living.stage,
+            mistakes: self.living.mistakes,
+            watched: core.watched(),
+            ended: core.counters().workflows_ended,
+            waiting: core.spans_waiting(),
+            untold: core.notifications_waiting(),
+            state: self.store.as_ref().map(|_| room()),
+        };
+        self.living.supervise(status)
+    }
+
+    /// Spans and finished events that are not delivered.
+    fn undelivered(&self) -> usize {
+        self.core.spans_waiting() + self.core.notifications_waiting()
+    }
+
+    /// Whether nothing is left to be done.
+    fn is_idle(&self) -> bool {
+        self.inbox.events.is_empty()
+            && self.inbox.posted.is_empty()
+            && self.core.watched() == 0
+            && self.undelivered() == 0
+            && self.turn.is_done()
     }
 
     fn finish(mut self) -> (Finished, Receivers) {
@@ -391,19 +373,15 @@ impl Loop {
             counters,
         };
         log_report(&report, self.store.is_some());
-        self.settle();
+        self.feed.settle();
         self.feed.finish();
         let finished = Finished {
             report,
             polls_in_flight: self.core.polls_in_flight(),
-            is_telling: self.core.notifications_in_flight(),
+            notifies: self.core.notifications_in_flight(),
         };
         (finished, self.receivers)
     }
-}
-
-fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
-    Input::Exported { batch, outcome }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Who is told of finished workflows: a thread for each monitor that has a receiver.
 
-use super::Loop;
 use crate::core::finished::{Notified, Notify};
 use crate::deliver::notify::{Notifier, Way};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -55,12 +54,5 @@ impl Receivers {
     /// Leaves what has not ended to the end of the process.
     pub(super) fn abandon(mut self) {
         std::mem::forget(std::mem::take(&mut self.notifiers));
-    }
-}
-
-impl Loop {
-    /// Spans and finished events that nobody has taken.
-    pub(super) fn undelivered(&self) -> usize {
-        self.core.spans_waiting() + self.core.notifications_waiting()
     }
 }

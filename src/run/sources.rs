@@ -1,6 +1,5 @@
 //! The sources of start events: Redis, lists of runs, standard input and the admin endpoint, and how each is read.
 
-use super::Loop;
 use super::build::{DiscoveryPart, Sources};
 #[cfg(feature = "redis")]
 use super::stopping;
@@ -9,10 +8,10 @@ use crate::admin;
 use crate::api::exchange::Api;
 use crate::api::poller::Target;
 use crate::config::Config;
+use crate::core::Listing;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
-use crate::core::{Input, Listing, Outgoing};
 use crate::http::client::NameCache;
 #[cfg(feature = "admin")]
 use crate::http::server::{Server, Serving};
@@ -20,7 +19,7 @@ use crate::http::server::{Server, Serving};
 use crate::intake;
 use crate::intake::discovery::Ways;
 use crate::intake::message::Reading;
-use crate::intake::posted::{Admission, Posted};
+use crate::intake::posted::Posted;
 #[cfg(feature = "redis")]
 use crate::intake::stream::{self, Stream};
 use crate::intake::{discovery, lines};
@@ -29,6 +28,7 @@ use crate::os::clock;
 #[cfg(feature = "redis")]
 use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(super) struct Feed {
     #[cfg(feature = "redis")]
     streams: Vec<ReadStream>,
     discoveries: Discoveries,
+    /// What a stream had no room for yet, in its order.
+    unsettled: VecDeque<Settled>,
 }
 
 /// The monitors that ask for lists of runs.
@@ -73,8 +75,27 @@ struct Discovering {
 }
 
 impl Feed {
+    /// Keeps this for its source.
+    pub(super) fn push(&mut self, settled: Settled) {
+        self.unsettled.push_back(settled);
+    }
+
+    /// Hands over what was kept, as far as the sources have room.
+    pub(super) fn settle(&mut self) {
+        while let Some(settled) = self.unsettled.front()
+            && self.try_settle(settled)
+        {
+            self.unsettled.pop_front();
+        }
+    }
+
+    /// Whether a source had no room for something.
+    pub(super) fn has_unsettled(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
     /// Whether it was taken; a source that keeps nothing takes everything.
-    pub(super) fn try_settle(&self, settled: &Settled) -> bool {
+    fn try_settle(&self, settled: &Settled) -> bool {
         #[cfg(feature = "redis")]
         {
             let (Settled::Release(source) | Settled::Leave(source)) = settled;
@@ -157,6 +178,7 @@ impl Feed {
             intake::redis::listen(subscription, events, stopped.clone())?;
         }
         Ok(Feed {
+            unsettled: VecDeque::new(),
             discoveries,
             #[cfg(feature = "redis")]
             streams,
@@ -311,29 +333,4 @@ pub(super) fn read_stdin(
             .any(|monitor| monitor.discovery.is_some())
         || config.admin.as_ref().is_some_and(|it| it.is_asked_for);
     Ok(if has_others { never() } else { ended })
-}
-
-impl Loop {
-    /// Takes in what was posted, all of it or nothing; its answer waits for the commit.
-    pub(super) fn admit(&mut self, posted: Posted) {
-        if !self.core.has_room() || self.core.room() < posted.events.len() {
-            // Whoever asked may have gone.
-            let _ = posted.answer.try_send(Admission::NoRoom);
-            return;
-        }
-        for event in posted.events {
-            self.handle(Input::Started(event));
-        }
-        self.requests += 1;
-        self.unanswered.insert(self.requests, posted.answer);
-        self.turn.hold(Outgoing::Accept(self.requests));
-    }
-
-    /// Whether nothing is left to be done.
-    pub(super) fn is_idle(&self, events: &Receiver<StartEvent>) -> bool {
-        events.is_empty()
-            && self.core.watched() == 0
-            && self.undelivered() == 0
-            && self.turn.is_done()
-    }
 }

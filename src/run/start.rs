@@ -1,8 +1,12 @@
 //! Starts the threads around the loop, runs the loop, and ends the threads.
 
+use super::admissions::Admissions;
 use super::build::{self, Parts, Sources};
+use super::inbox::Inbox;
 use super::living::{self, Living};
 use super::notifying::Receivers;
+use super::polling::Polling;
+use super::shown::Shown;
 use super::sources::{self, Endpoint, Feed};
 use super::{Loop, Onlooker, Report, stopping};
 use crate::api::poller::{Ask, Pollers};
@@ -11,7 +15,7 @@ use crate::core::event::StartEvent;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::core::span::Span;
 use crate::core::turn::Turn;
-use crate::core::{Core, Polled, limits};
+use crate::core::{Core, Polled, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::otlp::Resources;
 use crate::http::client::NameCache;
@@ -21,8 +25,7 @@ use crate::os::signals;
 use crate::os::systemd::Supervisor;
 use crate::store::Store;
 use crate::terminal::console::Console;
-use crossbeam_channel::{Receiver, Sender, bounded, never};
-use std::collections::{HashMap, VecDeque};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -212,47 +215,58 @@ fn watch_intake(
     let names = NameCache::default();
     let parts = Parts::of(config, &names, now.wall.as_unix_ns() as u64)?;
     // Before any thread starts, because a store is the likeliest part to fail.
-    let store = open_store(config)?;
-    let polling = Polling::start(&parts, &names)?;
+    let mut store = open_store(config)?;
+    let stored = match &mut store {
+        Some(store) => load(&mut **store, &stopped)?,
+        None => Stored::default(),
+    };
+    let threads = PollingThreads::start(&parts, &names)?;
     let exporting = Exporting::start(parts.destination.as_ref(), parts.resources)?;
     let receivers = Receivers::start(parts.receivers)?;
     let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
     let mut watcher = Loop {
         core,
-        polls: polling.polls,
-        targets: parts.targets,
-        apis: parts.titles,
-        names,
-        polls_at_hand: polling.polls_at_hand,
-        pollers: parts.pollers,
-        batches: exporting.batches,
-        spans: around.spans,
-        spans_unshown: 0,
-        onlooker: around.onlooker,
-        store,
         turn: Turn::new(parts.turn),
         turn_due: None,
+        inbox: Inbox {
+            events: intake.events,
+            answers: threads.answers,
+            outcomes: exporting.outcomes,
+            notified: receivers.notified.clone(),
+            listings: intake.feed.listings(),
+            posted: intake.posted,
+            reloads: around.living.reloads(),
+            store: (store.as_ref()).map_or_else(never, |store| store.woken()),
+            ended: intake.ended,
+            stopped,
+        },
+        store,
+        polling: Polling {
+            polls: threads.polls,
+            at_hand: threads.polls_at_hand,
+            pollers: parts.pollers,
+            targets: parts.targets,
+            names,
+        },
+        batches: exporting.batches,
         receivers,
-        living: around.living,
-        unsettled: VecDeque::new(),
         feed: intake.feed,
-        posted: intake.posted,
-        unanswered: HashMap::new(),
-        requests: 0,
-        ended: intake.ended,
+        admissions: Admissions::default(),
+        living: around.living,
+        shown: Shown::new(around.spans, around.onlooker),
+        titles: parts.titles,
     };
-    let (answers, outcomes) = (polling.answers, exporting.outcomes);
-    watcher.restore()?;
-    watcher.turn_until(&stopped, &intake.events, &answers, &outcomes);
-    watcher.stop(&intake.events, &answers, &outcomes);
+    watcher.restore(stored);
+    watcher.run_until_stopped();
+    watcher.stop();
     let (finished, receivers) = watcher.finish();
     // A thread that has not ended in time is left to the end of the process.
-    if finished.report.untold > 0 || finished.is_telling {
+    if finished.report.untold > 0 || finished.notifies {
         receivers.abandon();
     }
     if finished.polls_in_flight > 0 {
-        std::mem::forget(polling.pollers);
+        std::mem::forget(threads.pollers);
     }
     if finished.report.undelivered > 0 {
         std::mem::forget(exporting.exporter);
@@ -261,7 +275,7 @@ fn watch_intake(
 }
 
 /// The pollers and their channels. Fields are dropped in their order: the channels close before the threads are joined.
-struct Polling {
+struct PollingThreads {
     polls: Sender<Ask>,
     /// The other end of `polls`, to take back polls that no poller has begun.
     polls_at_hand: Receiver<Ask>,
@@ -269,7 +283,7 @@ struct Polling {
     pollers: Pollers,
 }
 
-impl Polling {
+impl PollingThreads {
     fn start(parts: &Parts, names: &NameCache) -> Result<Self, String> {
         let (polls, polls_at_hand) = bounded(parts.settings.pollers);
         let (answers_sent, answers) = bounded(parts.settings.pollers);
@@ -280,7 +294,7 @@ impl Polling {
             &polls_at_hand,
             &answers_sent,
         )?;
-        Ok(Polling {
+        Ok(PollingThreads {
             polls,
             polls_at_hand,
             answers,
@@ -317,12 +331,28 @@ impl Exporting {
     }
 }
 
+/// Loads what is stored. A stop does not wait for it for long.
+fn load(store: &mut dyn Store, stopped: &Receiver<Infallible>) -> Result<Stored, String> {
+    let woken = store.woken();
+    store.begin_load();
+    select! {
+        recv(woken) -> _ => {}
+        recv(stopped) -> _ => {
+            let _ = woken.recv_timeout(limits::COMMIT_PATIENCE);
+        }
+    }
+    let loaded = store
+        .loaded()
+        .ok_or("the state was not read before the stop")?;
+    loaded.map_err(|error| error.to_string())
+}
+
 fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
     match &config.state {
         config::State::None => Ok(None),
         #[cfg(feature = "file")]
         config::State::File(directory) => {
-            let store = crate::store::file::FileStore::open(directory);
+            let store = crate::store::file::FileStore::start(directory);
             Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
         }
         #[cfg(not(feature = "file"))]

@@ -8,20 +8,16 @@
 //! 5. the console writes what it has               2 s
 //! ```
 //!
-//! A stage that has nothing to do takes no time. What is not done at its deadline is left and said. Stages 2 and 3 end
-//! later by an answer that the store waits for then, and so does its farewell behind them.
+//! A stage that has nothing to do takes no time. What is not done at its deadline is left, and the log says so. A store
+//! that shares its runs gives them back behind stage 3, within 2 s.
 
-use super::{Loop, exported};
-use crate::core::event::StartEvent;
+use super::Loop;
+use crate::core::Input;
 use crate::core::limits;
-use crate::core::outbox::ExportOutcome;
-use crate::core::time::Mono;
-use crate::core::{Input, Polled};
 use crate::os::clock;
 use crate::os::systemd::{Stage, State};
 use crate::store::PATIENCE_MAX;
 use crate::terminal::console::Console;
-use crossbeam_channel::{Receiver, never, select};
 use std::time::Duration;
 
 const POLLS_END: Duration = Duration::from_secs(10);
@@ -32,7 +28,7 @@ const CONSOLE_ENDS: Duration = Duration::from_secs(2);
 /// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
 pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(DELIVERY)
-    .saturating_add(PATIENCE_MAX.saturating_mul(3))
+    .saturating_add(PATIENCE_MAX)
     .saturating_add(ACKNOWLEDGED)
     .saturating_add(CONSOLE_ENDS);
 
@@ -68,21 +64,15 @@ pub(super) fn end_console(console: Console) {
 
 impl Loop {
     /// Stages 1 to 3.
-    pub(super) fn stop(
-        &mut self,
-        events: &Receiver<StartEvent>,
-        answers: &Receiver<Polled>,
-        outcomes: &Receiver<(u64, ExportOutcome)>,
-    ) {
+    pub(super) fn stop(&mut self) {
         self.living.say(State::Stopping);
-        // Whoever posts from now on is told so at once.
-        self.posted = never();
+        self.inbox.close_sources();
         self.turn.hurry();
         self.handle(Input::Drain);
         // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes
         // only from a source that does not hear the stop.
         for _ in 0..limits::INTAKE_QUEUE {
-            match events.try_recv() {
+            match self.inbox.events.try_recv() {
                 Ok(event) => self.handle(Input::Started(event)),
                 Err(_) => break,
             }
@@ -101,17 +91,12 @@ impl Loop {
             within: POLLS_END,
         };
         // Even if there is nothing to wait for.
-        self.tell();
-        self.wait(&WAIT_POLLS, answers, outcomes);
-        self.wait(&WAIT_DELIVERY, answers, outcomes);
+        self.supervise();
+        self.wait(&WAIT_POLLS);
+        self.wait(&WAIT_DELIVERY);
     }
 
-    fn wait(
-        &mut self,
-        wait: &Wait,
-        answers: &Receiver<Polled>,
-        outcomes: &Receiver<(u64, ExportOutcome)>,
-    ) {
+    fn wait(&mut self, wait: &Wait) {
         let Wait { what, within, .. } = wait;
         let begun = clock::now().mono;
         let until = begun + *within;
@@ -131,25 +116,10 @@ impl Loop {
                 return log::warn!("stopping: still {left} {what} after {within:?}; given up");
             }
             self.living.stage = (wait.stage)(left, *within);
-            self.take_until(until, answers, outcomes);
+            let patience = self.patience().min(self.supervise());
+            let heard = self.inbox.next(false, patience.min(until.since(now)));
+            self.take(heard);
+            self.end_turn();
         }
-    }
-
-    fn take_until(
-        &mut self,
-        until: Mono,
-        answers: &Receiver<Polled>,
-        outcomes: &Receiver<(u64, ExportOutcome)>,
-    ) {
-        let patience = self.patience().min(self.tell());
-        let patience = patience.min(until.since(clock::now().mono));
-        let input = select! {
-            recv(answers) -> answer => answer.map(Input::Polled).ok(),
-            recv(outcomes) -> outcome => outcome.map(exported).ok(),
-            recv(self.receivers.notified) -> notified => notified.map(Input::Notified).ok(),
-            default(patience) => None,
-        };
-        self.handle(input.unwrap_or(Input::Tick));
-        self.end_turn();
     }
 }

@@ -4,23 +4,30 @@ use super::build;
 use super::report::{what_happened, what_is_left};
 use super::*;
 use crate::config::Config;
+use crate::core::event::StartEvent;
 use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::core::time::Now;
 use crate::core::turn::TurnPolicy;
 use crate::core::workflow::Naming;
 use crate::core::{
     Change, Committed, Counters, Monitor, Pace, PollFailureReason, Settings, Stored,
 };
+use crate::http::client::NameCache;
 use crate::os::environment::Environment;
 use crate::os::systemd::Supervisor;
 use crate::store::StoreError;
-use crossbeam_channel::bounded;
+use crate::store::thread::StoreThread;
+use crossbeam_channel::{Receiver, bounded, never};
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A store that refuses as often as it is told to.
 #[derive(Clone, Default)]
@@ -28,23 +35,31 @@ struct Moody(Rc<RefCell<Mood>>);
 
 #[derive(Default)]
 struct Mood {
+    begun: Option<Arc<[Change]>>,
     refusals: u32,
     workflows: usize,
     spans: HashSet<u64>,
 }
 
 impl Store for Moody {
-    fn load(&mut self) -> Result<Stored, StoreError> {
-        Ok(Stored::default())
+    fn begin_load(&mut self) {}
+
+    fn loaded(&mut self) -> Option<Result<Stored, StoreError>> {
+        Some(Ok(Stored::default()))
     }
 
-    fn commit(&mut self, changes: &[Change], _: &View<'_>) -> Result<Committed, StoreError> {
+    fn begin_commit(&mut self, changes: Arc<[Change]>) {
+        self.0.borrow_mut().begun = Some(changes);
+    }
+
+    fn proceed(&mut self, _: &View<'_>, _: Now) -> Option<Result<Committed, StoreError>> {
         let mut mood = self.0.borrow_mut();
+        let changes = mood.begun.take()?;
         if mood.refusals > 0 {
             mood.refusals -= 1;
-            return Err(StoreError::new("no room"));
+            return Some(Err(StoreError::new("no room")));
         }
-        for change in changes {
+        for change in changes.iter() {
             match change {
                 Change::PutWorkflow { .. } => mood.workflows += 1,
                 Change::PutSpan(span) => {
@@ -53,7 +68,11 @@ impl Store for Moody {
                 _ => {}
             }
         }
-        Ok(Committed::default())
+        Some(Ok(Committed::default()))
+    }
+
+    fn woken(&self) -> Receiver<()> {
+        never()
     }
 }
 
@@ -90,29 +109,38 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         commit_delay: limits::COMMIT_DELAY,
         events_wait: false,
     };
+    let receivers = Receivers::start(vec![None]).unwrap();
     let watcher = Loop {
         core: Core::new(settings, ENCODERS, clock::now()),
-        polls,
-        polls_at_hand,
-        pollers: 1,
-        batches: Some(batches),
-        spans: Vec::new(),
-        spans_unshown: 0,
-        onlooker: None,
-        store: Some(store),
         turn: Turn::new(policy),
         turn_due: None,
-        receivers: Receivers::start(vec![None]).unwrap(),
-        unsettled: VecDeque::new(),
+        inbox: Inbox {
+            events: never(),
+            answers: never(),
+            outcomes: never(),
+            notified: receivers.notified.clone(),
+            listings: never(),
+            posted: never(),
+            reloads: never(),
+            store: store.woken(),
+            ended: never(),
+            stopped: never(),
+        },
+        store: Some(store),
+        polling: Polling {
+            polls,
+            at_hand: polls_at_hand,
+            pollers: 1,
+            targets: build::targets(&config(), &NameCache::default()).unwrap(),
+            names: NameCache::default(),
+        },
+        batches: Some(batches),
+        receivers,
         feed: Feed::default(),
-        targets: build::targets(&config(), &NameCache::default()).unwrap(),
-        apis: vec!["the API".to_owned()],
-        names: NameCache::default(),
-        posted: never(),
-        unanswered: HashMap::new(),
-        requests: 0,
-        ended: never(),
+        admissions: Admissions::default(),
         living: Living::new(&config(), Supervisor::default(), never()),
+        shown: Shown::default(),
+        titles: vec!["the API".to_owned()],
     };
     (watcher, batches_received)
 }
@@ -173,7 +201,7 @@ fn a_stop_waits_for_a_store_that_comes_back() {
     let (mut watcher, _batches) = watcher(&store, Duration::from_secs(3600));
     store.0.borrow_mut().refusals = 2;
     watcher.handle(started());
-    watcher.stop(&never(), &never(), &never());
+    watcher.stop();
     assert_eq!(watcher.finish().0.report.lost, 0);
     assert_eq!(store.0.borrow().workflows, 1);
 }
@@ -233,66 +261,173 @@ fn what_is_posted_is_answered_when_it_is_stored_and_waits_for_no_company() {
     assert_eq!(post(&mut watcher, "c").try_recv(), Ok(Admission::Accepted));
 }
 
-/// A store whose commits stand still, and the loop with them, until it is let go.
-struct Stuck {
-    begun: Sender<()>,
-    let_go: Receiver<Infallible>,
+/// A store whose thread hangs in its first commit until it is released.
+struct Hanging(StoreThread<Arc<[Change]>, ()>);
+
+impl Hanging {
+    /// With the channel that hears of the commit and the one that releases it when it is dropped.
+    fn new() -> (Self, Receiver<()>, Sender<Infallible>) {
+        let ((begun, commit), (release, released)) = (bounded(1), bounded(0));
+        let thread = StoreThread::start(move |_: Arc<[Change]>| {
+            let _ = begun.try_send(());
+            let _ = released.recv();
+        });
+        (Hanging(thread.unwrap()), commit, release)
+    }
 }
 
-impl Store for Stuck {
-    fn load(&mut self) -> Result<Stored, StoreError> {
-        Ok(Stored::default())
+impl Store for Hanging {
+    fn begin_load(&mut self) {}
+
+    fn loaded(&mut self) -> Option<Result<Stored, StoreError>> {
+        Some(Ok(Stored::default()))
     }
 
-    fn commit(&mut self, _: &[Change], _: &View<'_>) -> Result<Committed, StoreError> {
-        let _ = self.begun.try_send(());
-        let _ = self.let_go.recv();
-        Ok(Committed::default())
+    fn begin_commit(&mut self, changes: Arc<[Change]>) {
+        self.0.send(changes);
+    }
+
+    fn proceed(&mut self, _: &View<'_>, _: Now) -> Option<Result<Committed, StoreError>> {
+        let answer = self.0.answer()?;
+        Some(answer.map(|()| Committed::default()))
+    }
+
+    fn woken(&self) -> Receiver<()> {
+        self.0.woken().clone()
+    }
+}
+
+const WATCHDOG: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_secs(30);
+
+/// A service manager that listens to a farspan of this environment.
+struct ServiceManager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl ServiceManager {
+    fn new(name: &str) -> (Self, Supervisor) {
+        let path = std::env::temp_dir().join(format!("farspan-{name}-{}", std::process::id()));
+        drop(std::fs::remove_file(&path));
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let env = Environment::from_pairs([
+            ("NOTIFY_SOCKET", path.to_str().unwrap()),
+            ("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string()),
+        ]);
+        let supervisor = Supervisor::of(&env).unwrap();
+        (ServiceManager { socket, path }, supervisor)
+    }
+
+    fn heard_within(&self, patience: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+        let mut bytes = [0; 512];
+        let count = self.socket.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
+    }
+
+    fn forget_what_was_said(&self) {
+        while self.heard_within(Duration::from_millis(1)).is_some() {}
+    }
+
+    fn await_feeding(&self) {
+        while self.heard_within(SOON).expect("it is fed") != "WATCHDOG=1" {}
+    }
+}
+
+impl Drop for ServiceManager {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
     }
 }
 
 #[test]
-fn a_loop_that_is_stuck_feeds_no_watchdog() {
-    const WATCHDOG: Duration = Duration::from_millis(100);
-    const SOON: Duration = Duration::from_secs(30);
-    let path = std::env::temp_dir().join(format!("farspan-stuck-{}", std::process::id()));
-    drop(std::fs::remove_file(&path));
-    let manager = UnixDatagram::bind(&path).unwrap();
-    let heard_within = |patience: Duration| {
-        manager.set_read_timeout(Some(patience)).unwrap();
-        let mut bytes = [0; 512];
-        let count = manager.recv(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
+fn a_store_that_hangs_holds_up_neither_the_watchdog_nor_answers_nor_the_stop() {
+    let (manager, supervisor) = ServiceManager::new("hanging");
+    let (store, commit, release) = Hanging::new();
+    let (stop, stopped) = bounded(0);
+    let (events, received) = bounded(1);
+    let (posts, posted) = bounded(1);
+    let turning = std::thread::spawn(move || {
+        let (mut watcher, _batches) = watcher_with(Box::new(store), SOON);
+        watcher.living = Living::new(&config(), supervisor, never());
+        (watcher.inbox.events, watcher.inbox.posted) = (received, posted);
+        watcher.inbox.stopped = stopped;
+        watcher.run_until_stopped();
+        // Whatever the commit comes to.
+        watcher.turn.unstored().count()
+    });
+    events.send(start_event()).unwrap();
+    commit.recv_timeout(SOON).expect("a commit");
+    manager.forget_what_was_said();
+    manager.await_feeding();
+    manager.await_feeding();
+    // What is heard meanwhile is answered once the commit counts as trouble.
+    let refused = loop {
+        let (answer, answered) = bounded(1);
+        let events = vec![];
+        posts.send(Posted { events, answer }).unwrap();
+        match answered.recv_timeout(Duration::from_millis(200)) {
+            Ok(admission) => break admission,
+            Err(_) => continue,
+        }
     };
-    let await_feeding = || while heard_within(SOON).expect("it is fed") != "WATCHDOG=1" {};
-    let env = Environment::from_pairs([
-        ("NOTIFY_SOCKET", path.to_str().unwrap()),
-        ("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string()),
-    ]);
-    let (begun, commit) = bounded(1);
-    let (release, let_go) = bounded(0);
+    assert_eq!(refused, Admission::NoRoom);
+    drop::<Sender<Infallible>>(stop);
+    assert_eq!(turning.join().unwrap(), 1, "the commit is not answered");
+    drop::<Sender<Infallible>>(release);
+}
+
+#[test]
+fn a_store_that_answers_late_is_well_again() {
+    let (store, commit, release) = Hanging::new();
+    let (mut watcher, _batches) = watcher_with(Box::new(store), SOON);
+    watcher.handle(started());
+    watcher.end_turn();
+    commit.recv_timeout(SOON).expect("a commit");
+    while !watcher.turn.is_troubled() {
+        let heard = watcher.next_heard();
+        watcher.take(heard);
+        watcher.end_turn();
+    }
+    assert!(!watcher.core.has_room());
+    drop::<Sender<Infallible>>(release);
+    while watcher.turn.is_troubled() {
+        let heard = watcher.next_heard();
+        watcher.take(heard);
+        watcher.end_turn();
+    }
+    assert!(watcher.core.has_room() && watcher.turn.is_done());
+}
+
+#[test]
+fn a_loop_that_is_stuck_feeds_no_watchdog() {
+    let (manager, supervisor) = ServiceManager::new("stuck");
+    let ((begun, stuck), (release, released)) = (bounded(1), bounded::<Infallible>(0));
     let (stop, stopped) = bounded(0);
     let (events, received) = bounded(1);
     let turning = std::thread::spawn(move || {
-        let store = Stuck { begun, let_go };
-        let (mut watcher, _batches) = watcher_with(Box::new(store), SOON);
-        let supervisor = Supervisor::of(&env).unwrap();
+        let (mut watcher, _batches) = watcher_with(Box::new(Moody::default()), SOON);
         watcher.living = Living::new(&config(), supervisor, never());
-        watcher.turn_until(&stopped, &received, &never(), &never());
+        let onlooker: Onlooker = Box::new(move |_| {
+            let _ = begun.try_send(());
+            let _ = released.recv();
+        });
+        watcher.shown = Shown::new(Vec::new(), Some(onlooker));
+        (watcher.inbox.events, watcher.inbox.stopped) = (received, stopped);
+        watcher.run_until_stopped();
     });
-    await_feeding();
-    await_feeding();
+    manager.await_feeding();
+    manager.await_feeding();
     events.send(start_event()).unwrap();
-    commit.recv_timeout(SOON).expect("a commit");
-    // What it said before it got stuck is there already.
-    while heard_within(Duration::from_millis(1)).is_some() {}
-    assert_eq!(heard_within(WATCHDOG * 10), None, "it is stuck");
+    stuck.recv_timeout(SOON).expect("a note of the workflow");
+    manager.forget_what_was_said();
+    assert_eq!(manager.heard_within(WATCHDOG * 10), None, "it is stuck");
     drop::<Sender<Infallible>>(release);
-    await_feeding();
-    await_feeding();
+    manager.await_feeding();
+    manager.await_feeding();
     drop::<Sender<Infallible>>(stop);
     turning.join().unwrap();
-    drop(std::fs::remove_file(&path));
 }
 
 /// What is kept and what is lost are never said of the same thing.

@@ -3,13 +3,15 @@
 //! A commit is an fsync. The file is opened exclusively. One that is damaged is set aside under another name, loudly,
 //! and a new one begun: farspan that cannot start traces nothing at all.
 
+use super::thread::StoreThread;
 use super::{Store, StoreError, View};
 use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
 use crate::core::outbox::EncodedSpan;
-use crate::core::time::Wall;
+use crate::core::time::{Now, Wall};
 use crate::core::{Change, Committed, Stored};
 use crate::os::clock;
+use crossbeam_channel::Receiver;
 use redb::{
     Database, DatabaseError, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageError, Table, TableDefinition, Value, WriteTransaction,
@@ -47,9 +49,23 @@ const CACHE_BYTES: usize = 1024 * 1024;
 const LOOSE_BYTES: u64 = 16 * 1024 * 1024;
 const LOOSE_TIMES: u64 = 4;
 
-/// See the module.
+/// The loop's side of the store.
 #[derive(Debug)]
 pub struct FileStore {
+    thread: StoreThread<FileCall, Result<Stored, StoreError>>,
+    directory: PathBuf,
+}
+
+#[derive(Debug)]
+enum FileCall {
+    /// Open the file in this directory and read everything.
+    Load(PathBuf),
+    Commit(Arc<[Change]>),
+}
+
+/// The file, on the thread of the store.
+#[derive(Debug)]
+pub struct StateFile {
     path: PathBuf,
     /// `None` after a failed commit: it is opened anew for the next.
     database: Option<Database>,
@@ -69,7 +85,7 @@ pub enum Look {
     },
 }
 
-impl FileStore {
+impl StateFile {
     /// What is in a state directory, without changing anything that a later start would not.
     ///
     /// # Errors
@@ -105,7 +121,7 @@ impl FileStore {
         };
         let mut database = database.map_err(|trouble| trouble.told(&path))?;
         let compacted = compact_if_loose(&mut database, &path);
-        let mut store = FileStore {
+        let mut store = StateFile {
             database: Some(database),
             path,
         };
@@ -116,6 +132,30 @@ impl FileStore {
             store.database()?;
         }
         Ok(store)
+    }
+
+    /// Everything that is stored.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn load(&mut self) -> Result<Stored, StoreError> {
+        let path = self.path.clone();
+        let read = load(self.database()?);
+        read.map_err(|e| StoreError::new(format_args!("{}: {e}", path.display())))
+    }
+
+    /// Makes these changes durable, all or none.
+    ///
+    /// # Errors
+    /// The file cannot be written. The changes may be committed again.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let written = write(self.database()?, changes);
+        written.map_err(|e| {
+            // redb refuses everything after an I/O error until the file is opened again.
+            self.database = None;
+            StoreError::new(format_args!("{}: {e}", path.display()))
+        })
     }
 
     fn database(&mut self) -> Result<&Database, StoreError> {
@@ -129,21 +169,50 @@ impl FileStore {
     }
 }
 
+impl FileStore {
+    /// The store in this directory. Its thread opens the file when it loads.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn start(directory: &Path) -> io::Result<Self> {
+        let mut opened = Err(StoreError::new("the state file is not open"));
+        let thread = StoreThread::start(move |call| match call {
+            FileCall::Load(directory) => {
+                opened = StateFile::open(&directory);
+                opened.as_mut().map_err(|e| e.clone())?.load()
+            }
+            FileCall::Commit(changes) => {
+                let file = opened.as_mut().map_err(|e| e.clone())?;
+                file.commit(&changes).map(|()| Stored::default())
+            }
+        })?;
+        Ok(FileStore {
+            thread,
+            directory: directory.to_owned(),
+        })
+    }
+}
+
 impl Store for FileStore {
-    fn load(&mut self) -> Result<Stored, StoreError> {
-        let path = self.path.clone();
-        let read = load(self.database()?);
-        read.map_err(|e| StoreError::new(format_args!("{}: {e}", path.display())))
+    fn begin_load(&mut self) {
+        self.thread.send(FileCall::Load(self.directory.clone()));
     }
 
-    fn commit(&mut self, changes: &[Change], _: &View<'_>) -> Result<Committed, StoreError> {
-        let path = self.path.clone();
-        let written = write(self.database()?, changes);
-        written.map(|()| Committed::default()).map_err(|e| {
-            // redb refuses everything after an I/O error until the file is opened anew.
-            self.database = None;
-            StoreError::new(format_args!("{}: {e}", path.display()))
-        })
+    fn loaded(&mut self) -> Option<Result<Stored, StoreError>> {
+        self.thread.answer().map(|answer| answer.flatten())
+    }
+
+    fn begin_commit(&mut self, changes: Arc<[Change]>) {
+        self.thread.send(FileCall::Commit(changes));
+    }
+
+    fn proceed(&mut self, _: &View<'_>, _: Now) -> Option<Result<Committed, StoreError>> {
+        let answer = self.thread.answer()?.flatten();
+        Some(answer.map(|_| Committed::default()))
+    }
+
+    fn woken(&self) -> Receiver<()> {
+        self.thread.woken().clone()
     }
 }
 
@@ -412,11 +481,6 @@ fn unusable(directory: &Path, error: &io::Error) -> StoreError {
 mod tests {
     use super::*;
 
-    const NOTHING: View<'static> = View {
-        everything: &Vec::new,
-        room: 0,
-    };
-
     const ROUNDS: u64 = 300;
     /// As ARCHITECTURE.md states it.
     const CHURN_TIMES: f64 = 6.0;
@@ -431,8 +495,8 @@ mod tests {
             Folder(folder)
         }
 
-        fn store(&self) -> Result<FileStore, StoreError> {
-            FileStore::open(&self.0)
+        fn store(&self) -> Result<StateFile, StoreError> {
+            StateFile::open(&self.0)
         }
     }
 
@@ -476,33 +540,27 @@ mod tests {
         let folder = Folder::new("restart");
         let mut store = folder.store().unwrap();
         store
-            .commit(
-                &[
-                    put(1, b"one"),
-                    put(2, b"two"),
-                    Change::PutSpan(span(11)),
-                    Change::PutSpan(span(9)),
-                    Change::PutSpan(span(10)),
-                    Change::PutNotification(notification(5)),
-                    Change::PutNotification(notification(6)),
-                    Change::PutFinished(key(4), Wall::from_unix_ns(44)),
-                    Change::PutFinished(key(3), Wall::from_unix_ns(33)),
-                ],
-                &NOTHING,
-            )
+            .commit(&[
+                put(1, b"one"),
+                put(2, b"two"),
+                Change::PutSpan(span(11)),
+                Change::PutSpan(span(9)),
+                Change::PutSpan(span(10)),
+                Change::PutNotification(notification(5)),
+                Change::PutNotification(notification(6)),
+                Change::PutFinished(key(4), Wall::from_unix_ns(44)),
+                Change::PutFinished(key(3), Wall::from_unix_ns(33)),
+            ])
             .unwrap();
         store
-            .commit(
-                &[
-                    put(1, b"one again"),
-                    Change::RemoveWorkflow(key(2)),
-                    Change::PutSpan(span(12)),
-                    Change::RemoveSpans(vec![span(10), span(9)]),
-                    Change::RemoveNotifications(vec![notification(5)]),
-                    Change::RemoveFinished(key(4)),
-                ],
-                &NOTHING,
-            )
+            .commit(&[
+                put(1, b"one again"),
+                Change::RemoveWorkflow(key(2)),
+                Change::PutSpan(span(12)),
+                Change::RemoveSpans(vec![span(10), span(9)]),
+                Change::RemoveNotifications(vec![notification(5)]),
+                Change::RemoveFinished(key(4)),
+            ])
             .unwrap();
         drop(store);
         let stored = folder.store().unwrap().load().unwrap();
@@ -518,7 +576,7 @@ mod tests {
         let folder = Folder::new("order");
         let mut store = folder.store().unwrap();
         store
-            .commit(&[Change::RemoveWorkflow(key(1)), put(1, b"new")], &NOTHING)
+            .commit(&[Change::RemoveWorkflow(key(1)), put(1, b"new")])
             .unwrap();
         assert_eq!(store.load().unwrap().workflows.len(), 1);
     }
@@ -541,7 +599,7 @@ mod tests {
             fs::create_dir_all(&folder.0).unwrap();
             fs::write(folder.0.join(FILE_NAME), damage).unwrap();
             let mut store = folder.store().unwrap();
-            store.commit(&[put(1, b"one")], &NOTHING).unwrap();
+            store.commit(&[put(1, b"one")]).unwrap();
             let aside = fs::read_dir(&folder.0).unwrap().filter(|entry| {
                 let name = entry.as_ref().unwrap().file_name();
                 name.to_string_lossy().contains("damaged")
@@ -555,12 +613,12 @@ mod tests {
         let folder = Folder::new("short");
         let path = folder.0.join(FILE_NAME);
         let mut store = folder.store().unwrap();
-        store.commit(&[put(1, &[7; 100_000])], &NOTHING).unwrap();
+        store.commit(&[put(1, &[7; 100_000])]).unwrap();
         drop(store);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 3]).unwrap();
         let mut store = folder.store().unwrap();
-        store.commit(&[put(2, b"two")], &NOTHING).unwrap();
+        store.commit(&[put(2, b"two")]).unwrap();
         assert!(store.load().is_ok());
     }
 
@@ -595,7 +653,7 @@ mod tests {
         fs::metadata(folder.0.join(FILE_NAME)).unwrap().len()
     }
 
-    fn content(store: &mut FileStore) -> u64 {
+    fn content(store: &mut StateFile) -> u64 {
         content_bytes(store.database().unwrap()).unwrap()
     }
 
@@ -633,12 +691,10 @@ mod tests {
             let all: Vec<Change> = (first..first + 500)
                 .map(|n| put_numbered(n, 10_000))
                 .collect();
-            store.commit(&all, &NOTHING).unwrap();
+            store.commit(&all).unwrap();
         }
         let removed = (10..count).map(|n| Change::RemoveWorkflow(numbered(n)));
-        store
-            .commit(&removed.collect::<Vec<_>>(), &NOTHING)
-            .unwrap();
+        store.commit(&removed.collect::<Vec<_>>()).unwrap();
         let kept = store.load().unwrap().workflows;
         drop(store);
         let before = file_bytes(&folder);
@@ -647,7 +703,7 @@ mod tests {
         let after = file_bytes(&folder);
         assert!(after < before / 4, "{before}, compacted {after}");
         assert_eq!(store.load().unwrap().workflows, kept);
-        store.commit(&[put(1, b"goes on")], &NOTHING).unwrap();
+        store.commit(&[put(1, b"goes on")]).unwrap();
     }
 
     /// As the loop writes: some records anew with each commit, spans that come and go.
@@ -660,7 +716,7 @@ mod tests {
             |n: u64, round: u64| put_numbered(n, 500 + (n * 37 + round * 101) as usize % 3000);
         for first in (0..watched).step_by(250) {
             let all: Vec<Change> = (first..first + 250).map(|n| record(n, 0)).collect();
-            store.commit(&all, &NOTHING).unwrap();
+            store.commit(&all).unwrap();
         }
         let mut worst = 0.0_f64;
         for round in 0..ROUNDS {
@@ -686,7 +742,7 @@ mod tests {
                 });
                 changes.push(Change::RemoveSpans(gone.collect()));
             }
-            store.commit(&changes, &NOTHING).unwrap();
+            store.commit(&changes).unwrap();
             if round % 20 == 19 {
                 worst = worst.max(file_bytes(&folder) as f64 / content(&mut store) as f64);
             }
@@ -702,7 +758,7 @@ mod tests {
         let mut store = folder.store().unwrap();
         for n in 0..40 {
             let changes = [put(n, &[n; 700]), Change::PutSpan(span(n.into()))];
-            store.commit(&changes, &NOTHING).unwrap();
+            store.commit(&changes).unwrap();
         }
         let whole = store.load().unwrap();
         drop(store);
@@ -721,7 +777,7 @@ mod tests {
             for span in &stored.spans {
                 assert!(whole.spans.contains(span), "damage at {from}");
             }
-            store.commit(&[put(200, b"goes on")], &NOTHING).unwrap();
+            store.commit(&[put(200, b"goes on")]).unwrap();
             match stored.workflows.len() {
                 40 => kept += 1,
                 _ => lost += 1,

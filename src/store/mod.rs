@@ -1,38 +1,54 @@
 //! The store: what must survive a restart.
 //!
-//! Three kinds of records: watched workflows, encoded spans that the collector has not acknowledged, and finished events
-//! that nobody has taken yet; and, for a while, the runs that have finished. **Persist, then export, then acknowledge, then delete**: the loop commits the
-//! changes of a turn in one transaction before anything of that turn leaves.
+//! It holds records of watched workflows, encoded spans that the collector has not acknowledged, finished events that no
+//! receiver has accepted, and for some time the runs that have finished. [`turn`](crate::core::turn) decides what is
+//! committed when.
+//!
+//! A store has two sides. The loop's side ([`Store`]) never waits. The calls that may take long are made by a thread of
+//! its own ([`thread`]), which wakes the loop after each answer.
 
 #[cfg(feature = "file")]
 pub mod file;
 pub mod fleet;
+pub mod thread;
 
 use crate::core::time::{Mono, Now};
 use crate::core::{Change, Committed, Stored};
+use crossbeam_channel::Receiver;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a store lets the loop wait for one answer at most.
+/// How long a store waits for one answer of a server at most.
 pub const PATIENCE_MAX: Duration = Duration::from_secs(2);
 
-/// Where records are kept.
+/// Where records are kept, as the loop sees it. Nothing here waits but [`leave`](Self::leave).
 pub trait Store {
-    /// Everything that is kept and can be had now. A store that is out of reach for the moment has nothing to say; it
-    /// hands over by [`commit`](Self::commit) what it has once it is there.
+    /// Begins to load everything that is stored, before the first commit.
+    fn begin_load(&mut self);
+
+    /// What was stored, once it is there. A store that cannot be reached now loads nothing; its commits hand over later
+    /// what it has.
     ///
     /// # Errors
     /// Why farspan cannot go on with this store.
-    fn load(&mut self) -> Result<Stored, StoreError>;
+    fn loaded(&mut self) -> Option<Result<Stored, StoreError>>;
 
-    /// Makes all these changes durably; those of one run all or none. In their order: a later one counts. Without any,
-    /// sees to what is due.
+    /// Begins to make these changes durable, those of one run all or none. A later change of one thing counts over an
+    /// earlier one. Without changes the store does what is due. One commit is under way at a time.
+    fn begin_commit(&mut self, changes: Arc<[Change]>);
+
+    /// Goes on with the commit under way: after it has begun, and each time that the loop is woken. Its result, once it
+    /// is there.
     ///
     /// # Errors
-    /// Why they were not made. They may be tried again.
-    fn commit(&mut self, changes: &[Change], view: &View<'_>) -> Result<Committed, StoreError>;
+    /// Why the commit failed. The changes may be committed again.
+    fn proceed(&mut self, view: &View<'_>, now: Now) -> Option<Result<Committed, StoreError>>;
 
-    /// When the store wants [`commit`](Self::commit) to be called though nothing has changed.
+    /// Gets a message each time that there is something to go on with.
+    fn woken(&self) -> Receiver<()>;
+
+    /// When the store wants a commit although nothing has changed.
     fn next_deadline(&self) -> Option<Mono> {
         None
     }
@@ -43,19 +59,19 @@ pub trait Store {
         true
     }
 
-    /// Gives back what is not finished, at the end.
+    /// Gives back the runs that have not ended, at the stop. Waits for [`PATIENCE_MAX`] at most.
     fn leave(&mut self) {}
 }
 
-/// What a store may want to know of the core.
+/// What a store may ask the core.
 pub struct View<'a> {
-    /// The changes that would bring an empty store to where things stand, the ones to be committed among them.
+    /// The changes that would bring an empty store to the present state, the ones to be committed among them.
     pub everything: &'a dyn Fn() -> Vec<Change>,
-    /// How many more workflows can be taken under watch.
+    /// How many more workflows can be watched.
     pub room: usize,
 }
 
-/// Why a store does not do what it is to.
+/// Why a call of a store failed, in words for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreError(String);
 

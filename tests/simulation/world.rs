@@ -614,7 +614,10 @@ impl World {
         while let Some(action) = self.core.next_action() {
             self.digest(&action);
             match action {
-                Action::Poll(poll) => self.polled(poll),
+                Action::Poll(poll) => {
+                    let poll = self.turn.admit_poll(&self.core, poll);
+                    self.polled(poll.expect("events wait"));
+                }
                 Action::Note(note) => self.noted(note),
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
@@ -639,6 +642,7 @@ impl World {
             match self.turn.next(&mut self.core, TERMS, now) {
                 Step::Commit(changes) => self.begin_commit(changes),
                 Step::Leave(outgoing) => self.send(outgoing),
+                Step::Poll(poll) => panic!("it was not kept: {poll:?}"),
                 Step::Report(_) => {}
                 Step::Wait(until) => return self.wait(until),
             }

@@ -26,7 +26,7 @@ mod protocol;
 mod redis;
 mod runs;
 #[cfg(feature = "redis")]
-mod sync;
+mod store;
 mod takeover;
 #[cfg(feature = "redis")]
 #[cfg(test)]
@@ -38,7 +38,7 @@ pub use call::{
 };
 pub use protocol::{CommitFailure, FleetNotice, Next, Protocol, ProtocolSettings};
 #[cfg(feature = "redis")]
-pub use sync::RedisStore;
+pub use store::RedisStore;
 pub use takeover::{CLAIM_AGAIN_AFTER, ClaimLimits, UnreadRuns};
 
 use std::time::Duration;

@@ -122,7 +122,8 @@ impl Instance {
         let policy = TurnPolicy {
             stores: true,
             commit_delay: limits::COMMIT_DELAY,
-            events_wait: shortest.is_some_and(|delay| delay >= limits::COMMIT_DELAY * 2),
+            events_wait: shortest
+                .is_some_and(|delay| delay >= limits::COMMIT_DELAY + limits::COMMIT_PATIENCE),
         };
         Instance {
             turn: Turn::new(policy),
@@ -289,7 +290,10 @@ impl Instance {
     fn act(&mut self, around: &mut Around<'_>) {
         while let Some(action) = self.core.next_action() {
             match action {
-                Action::Poll(poll) => around.effects.push(Effect::Poll(poll)),
+                Action::Poll(poll) => {
+                    let poll = self.turn.admit_poll(&self.core, poll);
+                    around.effects.extend(poll.map(Effect::Poll));
+                }
                 Action::Finished(span) => around.effects.push(Effect::Finished(span)),
                 Action::List(monitor) => panic!("monitor {monitor} has no discovery"),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
@@ -313,6 +317,7 @@ impl Instance {
             match self.turn.next(&mut self.core, terms, now) {
                 Step::Commit(changes) => self.commit(changes),
                 Step::Leave(outgoing) => self.send(outgoing, around),
+                Step::Poll(poll) => around.effects.push(Effect::Poll(poll)),
                 Step::Report(_) => {}
                 Step::Wait(until) => {
                     self.turn_due = until;

@@ -1,0 +1,106 @@
+//! What the loop hears, and the one place where it waits.
+
+use super::living::Reload;
+use crate::core::event::StartEvent;
+use crate::core::finished::Notified;
+use crate::core::outbox::ExportOutcome;
+use crate::core::{Input, Listing, Polled};
+use crate::intake::posted::Posted;
+use crossbeam_channel::{Receiver, never, select};
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// The channels to the loop.
+pub(super) struct Inbox {
+    pub(super) events: Receiver<StartEvent>,
+    pub(super) answers: Receiver<Polled>,
+    pub(super) outcomes: Receiver<(u64, ExportOutcome)>,
+    pub(super) notified: Receiver<Notified>,
+    /// What discoveries say about their requests.
+    pub(super) listings: Receiver<Listing>,
+    pub(super) posted: Receiver<Posted>,
+    pub(super) reloads: Receiver<Reload>,
+    /// Gets a message when the store has an answer.
+    pub(super) store: Receiver<()>,
+    /// Disconnects when no more start events can come.
+    pub(super) ended: Receiver<Infallible>,
+    /// Disconnects at the stop.
+    pub(super) stopped: Receiver<Infallible>,
+}
+
+/// One thing that the loop has heard.
+pub(super) enum Heard {
+    Input(Input),
+    Posted(Posted),
+    Reload(Reload),
+    /// The store has an answer.
+    Store,
+    /// No more start events can come.
+    Ended,
+    /// The stop.
+    Stopped,
+    /// Time has passed, or a channel is closed.
+    Nothing,
+}
+
+type Close = fn(&mut Inbox);
+
+impl Inbox {
+    /// Waits for the next message. `takes_events`: otherwise start events wait in their channel, and their sources with
+    /// them.
+    pub(super) fn next(&mut self, takes_events: bool, patience: Duration) -> Heard {
+        let no_events = never();
+        let events = if takes_events {
+            &self.events
+        } else {
+            &no_events
+        };
+        let heard: Result<Heard, Close> = select! {
+            recv(self.answers) -> it => it.map(|it| Heard::Input(Input::Polled(it))).map_err(|_| closing(|it| it.answers = never())),
+            recv(self.outcomes) -> it => it.map(exported).map(Heard::Input).map_err(|_| closing(|it| it.outcomes = never())),
+            recv(self.notified) -> it => it.map(|it| Heard::Input(Input::Notified(it))).map_err(|_| closing(|it| it.notified = never())),
+            recv(events) -> it => it.map(|it| Heard::Input(Input::Started(it))).map_err(|_| closing(|it| it.events = never())),
+            recv(self.listings) -> it => it.map(|it| Heard::Input(Input::Listing(it))).map_err(|_| closing(|it| it.listings = never())),
+            recv(self.posted) -> it => it.map(Heard::Posted).map_err(|_| closing(|it| it.posted = never())),
+            recv(self.reloads) -> it => it.map(Heard::Reload).map_err(|_| closing(|it| it.reloads = never())),
+            recv(self.store) -> it => it.map(|()| Heard::Store).map_err(|_| closing(|it| it.store = never())),
+            recv(self.ended) -> _ => Ok(Heard::Ended),
+            recv(self.stopped) -> _ => Ok(Heard::Stopped),
+            default(patience) => Ok(Heard::Nothing),
+        };
+        if let Ok(Heard::Ended) = heard {
+            self.ended = never();
+        }
+        heard.unwrap_or_else(|close| {
+            close(self);
+            Heard::Nothing
+        })
+    }
+
+    /// A message that is there already.
+    pub(super) fn try_next(&self, takes_events: bool) -> Option<Input> {
+        let outcome = self.outcomes.try_recv().ok().map(exported);
+        let answer = || self.answers.try_recv().ok().map(Input::Polled);
+        let event = || self.events.try_recv().ok().map(Input::Started);
+        let input = outcome.or_else(answer);
+        input.or_else(|| if takes_events { event() } else { None })
+    }
+
+    /// At the stop: from now on only what was begun is heard of.
+    pub(super) fn close_sources(&mut self) {
+        // A client that posts from now on is refused at once.
+        self.posted = never();
+        self.listings = never();
+        self.reloads = never();
+        (self.ended, self.stopped) = (never(), never());
+    }
+}
+
+/// A closed channel is always ready: it is replaced by one that never is.
+fn closing(close: Close) -> Close {
+    close
+}
+
+fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
+    Input::Exported { batch, outcome }
+}
