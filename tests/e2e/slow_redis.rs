@@ -7,6 +7,7 @@ use crate::support::program::{Call, Farspan};
 use crate::support::proxy::Proxy;
 use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
+use crate::support::systemd::ServiceManager;
 use crate::support::{SOON, eventually, wall_ns, within};
 use serde_json::json;
 use std::time::Duration;
@@ -269,4 +270,49 @@ fn a_silent_redis_holds_up_no_stop() {
         // The unit's TimeoutStopSec.
         assert!(took < Duration::from_secs(25), "{state}: {took:?}");
     }
+}
+
+/// A byte a second: no read of the answer times out, and the commit takes minutes.
+#[test]
+fn a_redis_that_drips_holds_up_neither_answers_nor_the_watchdog_nor_the_stop() {
+    const WATCHDOG: Duration = Duration::from_millis(400);
+    let slow = Slow::new();
+    let (rig, manager) = (&slow.rig, ServiceManager::listen());
+    let call = slow
+        .call()
+        .env("FARSPAN_STATE", "redis")
+        .env("FARSPAN_INSTANCE", "one")
+        .env("FARSPAN_LEASE", "60s")
+        .env("OTEL_TRACES_EXPORTER", "otlp,console");
+    let farspan = rig.start_call(&manager.supervise(&call, WATCHDOG));
+    rig.submit("goes on");
+    eventually("a poll", SOON, || rig.api.polls("goes on") >= 1);
+    let begun = wall_ns();
+    slow.proxy.drip(1, Duration::from_secs(1));
+
+    // The answer to the next poll is taken, and ends the workflow.
+    rig.api.script("goes on", [completed("goes on").reply()]);
+    eventually("its root span is shown", SOON, || {
+        farspan.stdout().contains("Workflow")
+    });
+    slow.await_log(&farspan, "the state is slow");
+    let fed = manager.count("WATCHDOG=1");
+    manager.await_count("WATCHDOG=1", fed + 10);
+    // Persist, then export.
+    assert_eq!(rig.receiver.exports().len(), 0);
+
+    let asked = wall_ns();
+    farspan.signal("TERM");
+    farspan.wait(2 * SOON);
+    let took = Duration::from_nanos(wall_ns() - asked);
+    // The unit's TimeoutStopSec.
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let all = Duration::from_nanos(wall_ns() - begun);
+    assert!(all < Duration::from_secs(60), "{all:?}: it was held up");
+
+    slow.proxy.restore();
+    let again = rig.start_call(&call);
+    rig.trace("goes on");
+    again.stop();
+    rig.receiver.assert_each_span_once();
 }
