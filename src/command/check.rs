@@ -6,13 +6,14 @@
 use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
-use crate::config::monitor::{Discovery, Finished, Monitor};
+use crate::config::monitor::{Finished, Monitor};
 use crate::config::{Config, Otlp, Secret, State};
 use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
 use crate::core::time::Wall;
 use crate::http::client::{self, NameCache, Timeouts, Trust};
+use crate::intake::discovery::RunList;
 use crate::mapping::definition::Method;
 use crate::mapping::template::Variables;
 use crate::os::clock;
@@ -165,11 +166,11 @@ fn ask_receiver(url: &str) -> Tried {
 }
 
 /// Requests the first page of the list, and looks for the runs and their ids in it.
-fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
+fn ask_discovery(monitor: &Monitor, discovery: &RunList) -> Tried {
     let (url, body) = first_page(monitor, discovery)?;
     let json: serde_json::Value = serde_json::from_slice(&body)
         .map_err(|_| format!("{url}: the answer is not JSON; is discovery.request.path right?"))?;
-    let list = discovery.list.to_string();
+    let list = discovery.runs.to_string();
     let Some(runs) = json.pointer(&list).and_then(|list| list.as_array()) else {
         let members = json.as_object().into_iter().flatten();
         let keys: Vec<String> = members.map(|(key, _)| escape(key)).collect();
@@ -179,7 +180,7 @@ fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
             keys.join(", ")
         };
         return Err(format!(
-            "{url}: discovery.list: no array at \"{list}\"; the answer has {keys}"
+            "{url}: discovery.runs: no array at \"{list}\"; the answer has {keys}"
         ));
     };
     let without_id = runs.iter().filter(|run| {
@@ -196,7 +197,7 @@ fn ask_discovery(monitor: &Monitor, discovery: &Discovery) -> Tried {
 }
 
 /// The URL of the first page, and its body.
-fn first_page(monitor: &Monitor, discovery: &Discovery) -> Result<(String, Vec<u8>), String> {
+fn first_page(monitor: &Monitor, discovery: &RunList) -> Result<(String, Vec<u8>), String> {
     let variables = since(discovery.lookback);
     let mut url = monitor.api.base_url.clone();
     if !discovery.request.path.render(&variables, &mut url) {
@@ -225,7 +226,7 @@ fn first_page(monitor: &Monitor, discovery: &Discovery) -> Result<(String, Vec<u
 
 fn send(
     monitor: &Monitor,
-    discovery: &Discovery,
+    discovery: &RunList,
     url: &str,
     variables: &Variables,
 ) -> Result<Response<Body>, String> {

@@ -26,6 +26,7 @@ mod settings;
 use crate::api::credentials::SecretSource;
 #[cfg(doc)]
 use crate::core::limits;
+use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::intake::carrier::Formats;
 use crate::os::logging::Log;
@@ -128,8 +129,10 @@ pub struct Export {
     pub otlp: Option<Otlp>,
     /// To standard output, for people.
     pub console: bool,
-    /// How spans are put together.
-    pub batch: Batch,
+    /// How spans share requests (`OTEL_BSP_*`).
+    pub batch: BatchPolicy,
+    /// How long one attempt to export may take at most (`OTEL_BSP_EXPORT_TIMEOUT`); never zero.
+    pub attempt_max: Duration,
 }
 
 /// OTLP over HTTP, protobuf. <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
@@ -158,19 +161,6 @@ pub enum Compression {
     None,
     /// gzip.
     Gzip,
-}
-
-/// How spans are put together for an export (`OTEL_BSP_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// How long a span waits for others; may be zero.
-    pub schedule_delay: Duration,
-    /// One export at most, with all its attempts of one go; never zero.
-    pub export_timeout: Duration,
-    /// Spans that may wait, 1 or more. `None`: their bytes are bounded instead, for farspan never drops a span.
-    pub max_queue_size: Option<usize>,
-    /// Spans in one export, 1 or more, and no more than may wait.
-    pub max_export_batch_size: usize,
 }
 
 /// Which traces are recorded, and how much of them.

@@ -5,8 +5,9 @@
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
 use super::resolver::{Origin, Resolver};
-use super::{Batch, Compression, Export, Otlp, Pem, Secret, Trace};
+use super::{Compression, Export, Otlp, Pem, Secret, Trace};
 use crate::core::limits;
+use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::intake::carrier::Formats;
 use crate::os::environment::Environment;
@@ -26,6 +27,7 @@ const NO_LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
     let batch = batch(resolver);
+    let attempt_max = attempt_max(resolver);
     let disabled = resolver.lenient("OTEL_SDK_DISABLED", |text| {
         one_of(text, &[("true", true), ("false", false)])
     });
@@ -41,6 +43,7 @@ pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
         otlp,
         console,
         batch,
+        attempt_max,
     }
 }
 
@@ -320,32 +323,36 @@ pub(super) fn check_pem(_: &[u8], _: PemKind) -> Result<(), &'static str> {
     Err("needs TLS, and this farspan was built without the feature 'tls'")
 }
 
-fn batch(resolver: &mut Resolver<'_>) -> Batch {
+fn batch(resolver: &mut Resolver<'_>) -> BatchPolicy {
     const COUNT_FROM_1: RangeInclusive<u64> = 1..=u32::MAX as u64;
     let count = |text: &str| {
         integer(text, COUNT_FROM_1).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
     };
     let max_queue_size = resolver.lenient("OTEL_BSP_MAX_QUEUE_SIZE", count);
-    let mut batch = Batch {
+    let mut batch = BatchPolicy {
         schedule_delay: resolver
             .lenient("OTEL_BSP_SCHEDULE_DELAY", milliseconds)
             .unwrap_or_default(),
-        export_timeout: match resolver.lenient("OTEL_BSP_EXPORT_TIMEOUT", milliseconds) {
-            Some(Duration::ZERO) | None => NO_LIMIT,
-            Some(timeout) => timeout,
-        },
-        max_queue_size,
-        max_export_batch_size: resolver
+        // Without a limit in number the bytes are limited: farspan never drops a span.
+        queue_max: max_queue_size.unwrap_or(usize::MAX),
+        spans_max: resolver
             .lenient("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", count)
             .unwrap_or(1),
     };
-    if let Some(queue) = max_queue_size.filter(|queue| *queue < batch.max_export_batch_size) {
-        batch.max_export_batch_size = queue;
+    if let Some(queue) = max_queue_size.filter(|queue| *queue < batch.spans_max) {
+        batch.spans_max = queue;
         resolver.warnings.push(format!(
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is {queue} now"
         ));
     }
     batch
+}
+
+fn attempt_max(resolver: &mut Resolver<'_>) -> Duration {
+    match resolver.lenient("OTEL_BSP_EXPORT_TIMEOUT", milliseconds) {
+        Some(Duration::ZERO) | None => NO_LIMIT,
+        Some(timeout) => timeout,
+    }
 }
 
 fn sampler(resolver: &mut Resolver<'_>) -> Sampler {

@@ -154,12 +154,12 @@ fn with_nothing_set() {
                         },
                     ),
                     console: false,
-                    batch: Batch {
+                    batch: BatchPolicy {
                         schedule_delay: 5s,
-                        export_timeout: 30s,
-                        max_queue_size: None,
-                        max_export_batch_size: 512,
+                        spans_max: 512,
+                        queue_max: 18446744073709551615,
                     },
+                    attempt_max: 30s,
                 },
                 Trace {
                     sampler: ParentBased(
@@ -602,11 +602,11 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
         ],
         |config| format!("{:?}\n{:?}", config.export, config.trace),
         expect![[r#"
-            Export { otlp: Some(Otlp { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: Batch { schedule_delay: 5s, export_timeout: 30s, max_queue_size: Some(100), max_export_batch_size: 100 } }
+            Export { otlp: Some(Otlp { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
             Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, formats: {"tracecontext"} }
             OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
-            OTEL_BSP_EXPORT_TIMEOUT: '99999999999999999999' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now
+            OTEL_BSP_EXPORT_TIMEOUT: '99999999999999999999' is not a whole number from 0 to 86400000; it is ignored
             OTEL_SDK_DISABLED: '1' is unknown; write true or false; it is ignored
             OTEL_TRACES_EXPORTER: 'zipkin' is unknown and ignored; farspan has otlp, console, none
             OTEL_TRACES_EXPORTER: 'none' stands beside other exporters and is ignored

@@ -40,28 +40,37 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Response;
 
-/// A list of runs, and what counts in it.
+/// A discovery, ready to run.
 #[derive(Clone, Debug)]
 pub struct Discovery {
-    /// The monitor whose runs they are, and where an element has the id.
+    /// The monitor of the runs, and where an element has the id.
     pub dialect: Dialect,
-    /// The list; `{since}`, `{since_epoch}` and `{since_epoch_ms}` are the time from which on runs are wanted.
-    pub request: Request,
-    /// Where the answer has the array.
-    pub list: Pointer,
-    /// Where an element has the time of submission.
-    pub submitted_at: Vec<Pointer>,
-    /// Where it has the attempt.
-    pub attempt: Vec<Pointer>,
-    /// The number that the API gives to the first attempt; 1 where this is `None`. Below it counts as the first.
+    /// The configured list.
+    pub list: RunList,
+    /// The number that the API gives to the first attempt; 1 where this is `None`. A smaller number counts as the first.
     pub first_attempt: Option<u32>,
-    /// Only elements that have one of these values there.
-    pub only: Vec<(Pointer, Vec<Box<str>>)>,
     /// How the API writes times.
     pub times: Times,
-    /// How often to ask.
+}
+
+/// A list endpoint of an API, and how its answers are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunList {
+    /// The request; `{since}`, `{since_epoch}` and `{since_epoch_ms}` are the time from which on runs are wanted.
+    pub request: Request,
+    /// Where the answer has the array of runs.
+    pub runs: Pointer,
+    /// Where an element has the id, or its parts by their names in the id's pattern.
+    pub id: Vec<(Box<str>, Pointer)>,
+    /// Where an element has the time of submission.
+    pub submitted_at: Vec<Pointer>,
+    /// Where an element has the attempt.
+    pub attempt: Vec<Pointer>,
+    /// Only elements that have one of these values at each pointer.
+    pub only: Vec<(Pointer, Vec<Box<str>>)>,
+    /// The time between two listings.
     pub interval: Duration,
-    /// How far back.
+    /// Runs that began longer ago are not looked for.
     pub lookback: Duration,
 }
 
@@ -122,22 +131,21 @@ pub fn start(
 impl Discovery {
     /// What counts in an answer.
     fn paths(&self) -> Vec<Box<[Step]>> {
-        let Discovery {
-            dialect,
-            list,
+        let RunList {
+            runs,
             submitted_at,
             attempt,
             only,
             ..
-        } = self;
-        let ids = dialect.id.iter().map(|(_, pointer)| pointer);
+        } = &self.list;
+        let ids = self.dialect.id.iter().map(|(_, pointer)| pointer);
         let only = only.iter().map(|(pointer, _)| pointer);
         let of_run = ids.chain(submitted_at).chain(attempt).chain(only);
         let of_run = of_run.map(|pointer| {
-            let to_run = Step::of(list).chain([Step::Each]);
+            let to_run = Step::of(runs).chain([Step::Each]);
             to_run.chain(Step::of(pointer)).collect()
         });
-        let of_page = match &self.request.pages {
+        let of_page = match &self.list.request.pages {
             Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => total.as_ref(),
             Some(Pages::Cursor { next, .. }) => Some(next),
             Some(Pages::Link) | None => None,
@@ -148,15 +156,15 @@ impl Discovery {
 
     /// Whether the API is told from when on runs are wanted.
     fn names_since(&self) -> bool {
-        let in_body = self.request.body.iter().flat_map(BodyTemplate::names);
-        let mut in_path = self.request.path.names();
+        let in_body = self.list.request.body.iter().flat_map(BodyTemplate::names);
+        let mut in_path = self.list.request.path.names();
         in_path.any(|name| name.starts_with("since"))
             || in_body.into_iter().any(|name| name.starts_with("since"))
     }
 
     /// Whether a run is one of those that are wanted.
     fn counts(&self, run: &Node) -> bool {
-        self.only.iter().all(|(pointer, wanted)| {
+        self.list.only.iter().all(|(pointer, wanted)| {
             let value = match run.at(pointer) {
                 Some(Node::Bool(truth)) => Some(truth.to_string().into()),
                 Some(value) => value.header(),
@@ -167,7 +175,8 @@ impl Discovery {
     }
 
     fn submitted_at(&self, run: &Node) -> Option<Wall> {
-        self.submitted_at
+        self.list
+            .submitted_at
             .iter()
             .find_map(|pointer| match run.at(pointer)? {
                 Node::Text(text) => self.times.in_text(text),
@@ -178,7 +187,7 @@ impl Discovery {
 
     /// From 1 on, as answers about it are read.
     fn attempt(&self, run: &Node) -> Option<u32> {
-        let mut pointers = self.attempt.iter();
+        let mut pointers = self.list.attempt.iter();
         let number: u32 = pointers.find_map(|pointer| match run.at(pointer)? {
             Node::Text(text) => text.parse().ok(),
             Node::Number(number) => number.as_u64()?.try_into().ok(),
@@ -258,7 +267,7 @@ impl Discoverer {
                     if failure.reason == PollFailureReason::Connect {
                         self.names.forget();
                     }
-                    let interval = self.discovery.interval;
+                    let interval = self.discovery.list.interval;
                     let max = limits::BACKOFF_MAX.max(interval);
                     // The first failure doubles the interval already, as with polls.
                     let pause = jitter.pause(interval.saturating_mul(2), max, failures);
@@ -287,7 +296,7 @@ impl Discoverer {
 
     /// The next round an interval after this one, but never on the heels of a slow one.
     fn pause(&self, begun: Mono) -> Duration {
-        let interval = self.discovery.interval;
+        let interval = self.discovery.list.interval;
         let took = clock::now().mono.since(begun);
         interval.saturating_sub(took).max(interval / 2)
     }
@@ -353,10 +362,10 @@ impl Discoverer {
     /// One round. There is leave for its first request.
     fn ask(&mut self, now: Wall) -> Result<Found, Ended> {
         self.round += 1;
-        let since = self.complete_at.map_or(now, |at| at.min(now)) - self.discovery.lookback;
+        let since = self.complete_at.map_or(now, |at| at.min(now)) - self.discovery.list.lookback;
         let variables = variables(since);
         let api = self.api.clone();
-        let request = self.discovery.request.clone();
+        let request = self.discovery.list.request.clone();
         let first = exchange::url(&api, &request, TITLE, &variables)?;
         let body = exchange::body(&request, TITLE, &variables)?;
         let mut place = Place::new(&first, request.pages.as_ref());
@@ -416,14 +425,14 @@ impl Discoverer {
 
     /// Tells of the runs of a page that are new.
     fn take(&mut self, node: &Node, since: Wall, found: &mut Found) -> Result<Page, Ended> {
-        let runs = match node.at(&self.discovery.list) {
+        let runs = match node.at(&self.discovery.list.runs) {
             Some(Node::Array(runs)) => runs.as_slice(),
             // Some say so that there are none.
             None => &[],
             Some(_) => {
                 let why = format!(
                     "{TITLE}: there is no array at {:?}",
-                    self.discovery.list.to_string()
+                    self.discovery.list.runs.to_string()
                 );
                 return Err(failure(PollFailureReason::Shape, &why).into());
             }
@@ -440,7 +449,7 @@ impl Discoverer {
                 Err(malformed) => self.mistakes.note_malformed(&malformed),
             }
         }
-        let page = match &self.discovery.request.pages {
+        let page = match &self.discovery.list.request.pages {
             Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => Page {
                 total: total.as_ref().and_then(|total| match node.at(total)? {
                     Node::Number(number) => number.as_u64(),
@@ -539,15 +548,18 @@ mod tests {
                 id: vec![("id".into(), pointer("/id"))],
                 ..Dialect::default()
             },
-            request: Request::default(),
-            list: pointer("/runs"),
-            submitted_at: vec![pointer("/at")],
-            attempt: vec![pointer("/n")],
+            list: RunList {
+                request: Request::default(),
+                runs: pointer("/runs"),
+                id: Vec::new(),
+                submitted_at: vec![pointer("/at")],
+                attempt: vec![pointer("/n")],
+                only: Vec::new(),
+                interval: Duration::from_secs(30),
+                lookback: Duration::from_secs(3600),
+            },
             first_attempt: None,
-            only: Vec::new(),
             times: Times::default(),
-            interval: Duration::from_secs(30),
-            lookback: Duration::from_secs(3600),
         };
         Discoverer {
             paths: discovery.paths(),

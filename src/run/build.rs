@@ -10,7 +10,6 @@ use crate::api::poller::Target;
 use crate::config::monitor::{self, Finished, Monitor};
 use crate::config::{self, Config, Pem, Redis};
 use crate::core::ids::RunIdentity;
-use crate::core::outbox::BatchPolicy;
 use crate::core::turn::TurnPolicy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace, Settings, limits};
@@ -57,7 +56,6 @@ impl Parts {
     /// A text that names the monitor and says which of its settings cannot be used.
     pub(super) fn of(config: &Config, names: &NameCache, seed: u64) -> Result<Self, String> {
         let redis = config.redis.as_ref();
-        let batch = &config.export.batch;
         let otlp = config.export.otlp.as_ref();
         Ok(Parts {
             settings: settings(config, seed),
@@ -67,7 +65,7 @@ impl Parts {
                 .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
                 .collect(),
             titles: config.monitors.iter().map(title).collect(),
-            destination: otlp.map(|otlp| destination(otlp, batch)),
+            destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
             resources: resource::resources(config),
             receivers: (config.monitors.iter())
                 .map(|monitor| in_monitor(monitor, receiver(monitor, redis, names)))
@@ -230,17 +228,12 @@ pub(super) fn fleet(config: &Config, redis: &Redis, lease: Duration) -> crate::s
 fn settings(config: &Config, seed: u64) -> Settings {
     let monitors = monitors(config);
     let hosts: HashSet<u16> = monitors.iter().map(|monitor| monitor.host).collect();
-    let batch = &config.export.batch;
     Settings {
         pollers: polls_under_way_max(hosts.len(), config.poll.pollers),
         monitors,
         workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
-        batch: BatchPolicy {
-            schedule_delay: batch.schedule_delay,
-            spans_max: batch.max_export_batch_size,
-            queue_max: batch.max_queue_size.unwrap_or(usize::MAX),
-        },
+        batch: config.export.batch,
         stores: config.state != config::State::None,
         state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
@@ -325,13 +318,13 @@ fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
     })
 }
 
-fn destination(otlp: &config::Otlp, batch: &config::Batch) -> Destination {
+fn destination(otlp: &config::Otlp, attempt_max: Duration) -> Destination {
     Destination {
         endpoint: otlp.endpoint.clone(),
         headers: (otlp.headers.iter())
             .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect(),
-        timeout: otlp.timeout.min(batch.export_timeout),
+        timeout: otlp.timeout.min(attempt_max),
         gzip: otlp.compression == config::Compression::Gzip,
         trust: collector_trust(otlp),
     }
@@ -428,7 +421,7 @@ fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>,
     let dialects = reading(config).monitors;
     let mut parts = Vec::new();
     for ((index, monitor), dialect) in config.monitors.iter().enumerate().zip(dialects.iter()) {
-        let Some(discovery) = &monitor.discovery else {
+        let Some(list) = &monitor.discovery else {
             continue;
         };
         let definition = monitor.mapping.definition();
@@ -436,18 +429,12 @@ fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>,
             monitor: index,
             discovery: Discovery {
                 dialect: Dialect {
-                    id: discovery.id.clone(),
+                    id: list.id.clone(),
                     ..dialect.clone()
                 },
-                request: discovery.request.clone(),
-                list: discovery.list.clone(),
-                submitted_at: discovery.submitted_at.clone(),
-                attempt: discovery.attempt.clone(),
+                list: list.clone(),
                 first_attempt: definition.workflow.fields.first_attempt,
-                only: discovery.only.clone(),
                 times: definition.times.clone(),
-                interval: discovery.interval,
-                lookback: discovery.lookback,
             },
             api: in_monitor(monitor, api(monitor, names))?,
             trust: trust(monitor),

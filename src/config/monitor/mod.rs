@@ -17,15 +17,14 @@ use super::{Pem, Secret};
 use crate::api::credentials::Auth;
 use crate::core::Pace;
 use crate::core::workflow::ContextUse;
+use crate::intake::discovery::RunList;
 use crate::mapping::Mapping;
-use crate::mapping::definition::Request;
 use crate::syntax::mistake::{Place, Within};
 use crate::syntax::pointer::Pointer;
 use crate::syntax::values;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use presets::{ONLY_NAME, PRESETS};
 pub(super) use read::{Defaults, read};
@@ -50,7 +49,7 @@ pub struct Monitor {
     /// How the trace context of its start events is used.
     pub context: Context,
     /// How runs are found that no start event announces.
-    pub discovery: Option<Discovery>,
+    pub discovery: Option<RunList>,
     /// Where its finished events are sent.
     pub finished: Option<Finished>,
     written: Written,
@@ -130,27 +129,6 @@ pub struct Context {
     pub used_as: ContextUse,
     /// The keys of baggage that become attributes.
     pub baggage: Vec<String>,
-}
-
-/// A list endpoint that is polled for new runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Discovery {
-    /// The list; `{since}`, `{since_epoch}` and `{since_epoch_ms}` are the time from which on runs are wanted.
-    pub request: Request,
-    /// Where the answer has the array.
-    pub list: Pointer,
-    /// Where an element has the id, or its parts by their names in the id's pattern.
-    pub id: Vec<(Box<str>, Pointer)>,
-    /// Where it has the time of submission.
-    pub submitted_at: Vec<Pointer>,
-    /// Where it has the attempt.
-    pub attempt: Vec<Pointer>,
-    /// Only elements that have one of these values at each pointer.
-    pub only: Vec<(Pointer, Vec<Box<str>>)>,
-    /// The time between two listings.
-    pub interval: Duration,
-    /// Runs that began longer ago are not looked for.
-    pub lookback: Duration,
 }
 
 /// Where finished events are sent.

@@ -3,12 +3,13 @@
 use super::auth::{authentication, header_name, header_value};
 use super::contradictions::{PollWords, contradictions, report_sharing};
 use super::presets::{OverPreset, PRESETS, default_monitors, over_preset};
-use super::{Context, Discovery, Events, Finished, Monitor, MonitorApi, Service, Spans, Written};
+use super::{Context, Events, Finished, Monitor, MonitorApi, Service, Spans, Written};
 use crate::api::credentials::Auth;
 use crate::config::otel::{self, PemKind};
 use crate::config::{DefaultApi, Pem, Poll, Secret};
 use crate::core::workflow::ContextUse;
 use crate::core::{Adaptive, Pace};
+use crate::intake::discovery::RunList;
 use crate::mapping::Mapping;
 use crate::mapping::definition::{Definition, Request};
 use crate::mapping::from_json;
@@ -473,7 +474,7 @@ fn context(monitor: &Object<'_>) -> Context {
     read
 }
 
-fn discovery(monitor: &Object<'_>, ids: &[Box<str>]) -> Option<Discovery> {
+fn discovery(monitor: &Object<'_>, ids: &[Box<str>]) -> Option<RunList> {
     let discovery = monitor.object("discovery")?;
     let enabled = discovery.flag("enabled").unwrap_or(true);
     let parameters = discovery.parsed_entries("parameters", values::label);
@@ -487,9 +488,9 @@ fn discovery(monitor: &Object<'_>, ids: &[Box<str>]) -> Option<Discovery> {
     let id = id_pointers(&discovery, ids);
     discovery.require("id", ": a JSON Pointer to a run's id in its element");
     discovery.require("list", ": a JSON Pointer to the array of runs");
-    let read = Discovery {
+    let read = RunList {
         request,
-        list: discovery.pointer("list").unwrap_or_default(),
+        runs: discovery.pointer("list").unwrap_or_default(),
         id,
         submitted_at: discovery.pointers("submitted_at"),
         attempt: discovery.pointers("attempt"),

@@ -326,7 +326,7 @@ fn a_monitor_that_says_everything() {
                 ],
             },
             Some(
-                Discovery {
+                RunList {
                     request: Request {
                         method: Get,
                         path: Template {
@@ -353,7 +353,7 @@ fn a_monitor_that_says_everything() {
                         for_each: None,
                         when_attempt_above: None,
                     },
-                    list: Pointer {
+                    runs: Pointer {
                         tokens: [
                             "runs",
                         ],
