@@ -1,6 +1,6 @@
 //! The admin endpoint: what farspan answers over HTTP, and whom.
 //!
-//! With a token, whoever does not bring it hears 401. Without one it listens to this host alone, as the configuration
+//! With a token, a request without it is answered with 401. Without one it listens to this host alone, as the configuration
 //! sees to; and what a browser sends for a page is refused, for any page can send something to this host.
 
 use crate::http::server::{Request, Response, Server, Serving};
@@ -31,7 +31,7 @@ struct Admin {
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Listens there; answers nobody yet.
+/// Listens there; does not answer yet.
 ///
 /// # Errors
 /// The address is taken, or not ours to take.

@@ -54,7 +54,7 @@ impl fmt::Display for Secret {
 /// Who farspan is to an API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Auth {
-    /// Nobody.
+    /// No credentials are sent.
     None,
     /// `Authorization: Bearer`, RFC 6750.
     Bearer(SecretSource),
@@ -125,7 +125,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 /// For so long a poll waits for a token that another poll has asked for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After a failure nobody asks for a token for so long.
+/// After a failure no thread asks for a token for so long.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A file is looked at so often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -156,9 +156,9 @@ impl fmt::Debug for Credentials {
 #[derive(Default)]
 struct Held {
     header: Option<(HeaderName, HeaderValue)>,
-    /// From then on it is asked for anew.
+    /// When a new token is requested.
     stale_at: Option<Mono>,
-    /// From then on it lets nobody in.
+    /// When the token expires.
     lapses_at: Option<Mono>,
     being_asked: bool,
     /// The last time that it could not be had, and why.
@@ -275,7 +275,7 @@ impl Credentials {
                 }
                 // A pipe may never say anything, and what it said once it does not say again.
                 let read = is_file.then(|| files::read_secret(path).ok()).flatten();
-                // It is being written anew, or gone: what was in it may still do.
+                // The file is being replaced, or is gone: the secret that was in it may still be valid.
                 let known = held.header.as_ref().map(|(_, value)| value.clone());
                 let read = read.and_then(|text| value(&text));
                 read.or(known).or_else(|| value(at_first.expose()))
@@ -344,7 +344,7 @@ impl Credentials {
 
     fn ask(&self) -> Result<(HeaderValue, Duration), PollFailure> {
         let Some(agent) = &self.agent else {
-            return Err(failure("nobody to ask"));
+            return Err(failure("no token endpoint is configured"));
         };
         let (request, body, token, expires_in, lifetime) = match &self.auth {
             Auth::OAuth2 {

@@ -1,7 +1,7 @@
 //! `farspan trace`: these workflows are watched to their end by the loop itself, and each trace is shown when it is whole.
 //!
 //! Nothing is kept and nothing else is heard of. What changes is a line each, written by a thread of its own, for the
-//! loop waits for nobody who reads.
+//! loop never waits for a reader.
 
 use crate::cli::TraceOptions;
 use crate::config::{Config, State as Kept};
@@ -58,7 +58,7 @@ pub fn run(
         // They have begun already.
         monitor.poll.initial_delay = Duration::ZERO;
         monitor.discovery = None;
-        // Whoever goes on when a workflow has finished is not to do so because somebody looks at it.
+        // Looking at a workflow must not start the steps that follow its end.
         monitor.finished = None;
     }
     config.workflows_max = config.workflows_max.max(options.ids.len());
@@ -136,7 +136,7 @@ fn watch(
     )?;
     drop(events);
     // The loop has ended, and its onlooker with it.
-    let follower = Rc::into_inner(follower).ok_or("somebody still looks on")?;
+    let follower = Rc::into_inner(follower).ok_or("the loop still holds the trace")?;
     let code = follower.into_inner().finish(&report, config);
     // If it panicked, it has said so on standard error.
     drop(printing.join());

@@ -1,10 +1,10 @@
-//! Tells others that a workflow has finished: a thread for each monitor that has a receiver.
+//! Sends finished events: one thread for each monitor that has a receiver.
 //!
 //! ```text
 //! FinishedEvent ─encode─▶ JSON ─(core, store)─▶ Notify ─▶ PUBLISH, XADD or POST ─▶ Notified
 //! ```
 //!
-//! It never retries and never drops: the core does the one, and nobody the other.
+//! The thread never retries and never drops an event: that is decided in the core.
 
 use crate::api::exchange::{Api, Asking, Reply, Tally};
 use crate::core::PollFailureReason;
@@ -27,42 +27,42 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use ureq::Agent;
 
-/// Where to tell, and how.
-pub enum Way {
-    /// In a pub/sub channel or a stream.
+/// Who gets the finished events of a monitor, and how.
+pub enum EventReceiver {
+    /// Through a Redis channel or stream.
     #[cfg(feature = "redis")]
-    Redis(Box<RedisWay>),
-    /// By a POST for each event.
-    Http(Box<HttpWay>),
+    Redis(Box<RedisReceiver>),
+    /// Through one POST for each event.
+    Http(Box<HttpReceiver>),
 }
 
-/// A thread that tells. It ends when the channel of what is to be told is closed, and is joined when this is dropped.
+/// The notifier's thread. It ends when the channel of finished events is closed, and is joined when this is dropped.
 #[derive(Debug)]
 pub struct Notifier {
     thread: Option<JoinHandle<()>>,
 }
 
 impl Notifier {
-    /// Starts to tell what comes from `told`, and what became of it to `outcomes`. `number` names the thread.
+    /// Starts to send what comes from `notifications`; the results go to `outcomes`. `number` names the thread.
     ///
     /// # Errors
     /// A text that says why it cannot be started.
     pub fn start(
         number: usize,
-        mut way: Way,
-        told: Receiver<Notify>,
+        mut receiver: EventReceiver,
+        notifications: Receiver<Notify>,
         outcomes: Sender<Notified>,
     ) -> Result<Self, String> {
         let run = move || {
-            for notify in told {
-                if outcomes.send(tell_all(&mut way, notify)).is_err() {
+            for notify in notifications {
+                if outcomes.send(send_all(&mut receiver, notify)).is_err() {
                     break;
                 }
             }
         };
         let thread = threads::spawn(format!("notify-{number}"), threads::STACK_BYTES, run);
-        let thread =
-            thread.map_err(|e| format!("cannot start to tell of finished workflows: {e}"))?;
+        let thread = thread
+            .map_err(|e| format!("cannot start the thread that sends finished events: {e}"))?;
         Ok(Notifier {
             thread: Some(thread),
         })
@@ -78,11 +78,12 @@ impl Drop for Notifier {
     }
 }
 
-/// The rest of a batch goes again after so long: what was taken is to be known soon, and whether the rest is still ours.
-const TELL_MAX: Duration = Duration::from_secs(1);
+/// How long one batch may take. What is not sent by then goes again: the core must soon know what was taken, and whether
+/// the other runs still belong to this instance.
+const BATCH_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// In their order, up to the first that has to wait, and not for long.
-fn tell_all(way: &mut Way, notify: Notify) -> Notified {
+/// Sends a batch in order, up to the first event that has to go again.
+fn send_all(receiver: &mut EventReceiver, notify: Notify) -> Notified {
     let mut notified = Notified {
         monitor: notify.monitor,
         batch: notify.batch,
@@ -92,13 +93,15 @@ fn tell_all(way: &mut Way, notify: Notify) -> Notified {
     };
     let begun = clock::now().mono;
     for notification in notify.notifications {
-        if clock::now().mono.since(begun) >= TELL_MAX {
+        if clock::now().mono.since(begun) >= BATCH_TIME_MAX {
             break;
         }
-        match way.tell(&notification) {
+        match receiver.send(&notification) {
             Ok(()) => notified.taken.push(notification.run),
-            Err(Untold::Refused(message)) => notified.refused.push((notification.run, message)),
-            Err(Untold::Later(trouble)) => {
+            Err(Undelivered::Refused(message)) => {
+                notified.refused.push((notification.run, message))
+            }
+            Err(Undelivered::Retry(trouble)) => {
                 notified.trouble = Some(trouble);
                 break;
             }
@@ -107,54 +110,54 @@ fn tell_all(way: &mut Way, notify: Notify) -> Notified {
     notified
 }
 
-/// Why a receiver does not have an event.
-enum Untold {
+/// Why the receiver did not take an event.
+enum Undelivered {
     Refused(Box<str>),
-    Later(NotifyTrouble),
+    Retry(NotifyTrouble),
 }
 
-impl Way {
-    fn tell(&mut self, notification: &Notification) -> Result<(), Untold> {
+impl EventReceiver {
+    fn send(&mut self, notification: &Notification) -> Result<(), Undelivered> {
         match self {
             #[cfg(feature = "redis")]
-            Way::Redis(way) => way.tell(notification).map_err(|error| {
-                way.connection = None;
-                later(&redis_client::told(&error), None)
+            EventReceiver::Redis(receiver) => receiver.send(notification).map_err(|error| {
+                receiver.connection = None;
+                retry(&redis_client::told(&error), None)
             }),
-            Way::Http(way) => way.tell(notification),
+            EventReceiver::Http(receiver) => receiver.send(notification),
         }
     }
 }
 
-fn later(reason: &str, retry_after: Option<Duration>) -> Untold {
-    Untold::Later(NotifyTrouble {
+fn retry(reason: &str, retry_after: Option<Duration>) -> Undelivered {
+    Undelivered::Retry(NotifyTrouble {
         reason: cut(reason, limits::NAME_BYTES_MAX).into(),
         retry_after,
     })
 }
 
-/// A connection to Redis, and what to tell there.
+/// A channel or a stream in Redis.
 #[cfg(feature = "redis")]
-pub struct RedisWay {
+pub struct RedisReceiver {
     client: redis::Client,
     connection: Option<redis::Connection>,
     name: String,
-    /// Of a stream.
+    /// About how many entries the stream keeps. `None`: it is a channel.
     length_max: Option<u32>,
 }
 
-/// For one answer.
+/// How long to wait for one answer of Redis.
 #[cfg(feature = "redis")]
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(feature = "redis")]
-impl RedisWay {
+impl RedisReceiver {
     /// `name`: a channel, or a stream if there is a `length_max`, about how many entries it may have.
     ///
     /// # Errors
     /// What is wrong with the URL.
     pub fn new(url: &str, name: String, length_max: Option<u32>) -> Result<Self, String> {
-        Ok(RedisWay {
+        Ok(RedisReceiver {
             client: redis::Client::open(url).map_err(|e| redis_client::told(&e))?,
             connection: None,
             name,
@@ -162,7 +165,7 @@ impl RedisWay {
         })
     }
 
-    fn tell(&mut self, notification: &Notification) -> redis::RedisResult<()> {
+    fn send(&mut self, notification: &Notification) -> redis::RedisResult<()> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(redis_client::connect(&self.client, PATIENCE)?),
@@ -174,7 +177,7 @@ impl RedisWay {
                 .arg(&*notification.bytes)
                 .exec(connection);
         };
-        let carrier = Carrier::of(&notification.bytes);
+        let carrier = EventContext::of(&notification.bytes);
         let mut add = redis::cmd("XADD");
         add.arg(&self.name).arg("MAXLEN").arg("~").arg(length_max);
         add.arg("*").arg("message").arg(&*notification.bytes);
@@ -185,18 +188,19 @@ impl RedisWay {
     }
 }
 
-/// Whom to POST to.
-pub struct HttpWay {
-    /// The connection.
+/// An HTTP endpoint.
+pub struct HttpReceiver {
+    /// The agent that keeps its connection.
     pub agent: Agent,
-    /// Its `base_url` is the whole of it.
+    /// The endpoint: its `base_url` is the whole URL.
     pub api: Api,
 }
 
-impl HttpWay {
-    /// A receiver that does not know us now may do so soon; what it calls a bad request is one for ever.
-    fn tell(&self, notification: &Notification) -> Result<(), Untold> {
-        let carrier = Carrier::of(&notification.bytes);
+impl HttpReceiver {
+    /// An event that the receiver calls a bad request is refused for ever. After any other failure, 401, 403 and 404 too,
+    /// it goes again.
+    fn send(&self, notification: &Notification) -> Result<(), Undelivered> {
+        let carrier = EventContext::of(&notification.bytes);
         let asking = Asking {
             agent: &self.agent,
             api: &self.api,
@@ -212,30 +216,31 @@ impl HttpWay {
                 tally.let_go(response);
                 return Ok(());
             }
-            Ok(Reply::Unchanged) => return Err(later("HTTP 304", None)),
-            Ok(Reply::NotFound) => return Err(later("HTTP 404 Not Found", None)),
+            Ok(Reply::Unchanged) => return Err(retry("HTTP 304", None)),
+            Ok(Reply::NotFound) => return Err(retry("HTTP 404 Not Found", None)),
             Err(failed) => failed,
         };
         let is_bad_request = failed.reason == PollFailureReason::Status
             && tally.status.is_some_and(|status| status.is_client_error());
-        Err(match is_bad_request {
-            true => Untold::Refused(failed.detail),
-            false => later(&failed.detail, failed.retry_after),
+        Err(if is_bad_request {
+            Undelivered::Refused(failed.detail)
+        } else {
+            retry(&failed.detail, failed.retry_after)
         })
     }
 }
 
-/// The trace context within an event.
+/// The trace context in an encoded event.
 #[derive(Debug, Default, Deserialize)]
-struct Carrier<'a> {
+struct EventContext<'a> {
     #[serde(borrow)]
     traceparent: Option<Cow<'a, str>>,
     #[serde(borrow)]
     tracestate: Option<Cow<'a, str>>,
 }
 
-impl<'a> Carrier<'a> {
-    /// What is stored may be anything.
+impl<'a> EventContext<'a> {
+    /// Reads it from the stored bytes, which may be anything.
     fn of(event: &'a [u8]) -> Self {
         serde_json::from_slice(event).unwrap_or_default()
     }
@@ -252,10 +257,10 @@ impl<'a> Carrier<'a> {
     }
 }
 
-/// What [`encode`] writes: the names are those of the start event where it has the same.
+/// A finished event as [`encode`] writes it. A name that the start event has too means the same here.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Told<'a> {
+struct FinishedMessage<'a> {
     message_type: &'static str,
     message_id: String,
     workflow_id: &'a str,
@@ -293,7 +298,7 @@ pub fn encode(event: &FinishedEvent) -> Arc<[u8]> {
         Value::Bool(truth) => (*truth).into(),
     };
     let attributes = event.attributes.iter();
-    let told = Told {
+    let message = FinishedMessage {
         message_type: MESSAGE_TYPE,
         message_id: event.run.to_string(),
         workflow_id: &event.workflow_id,
@@ -314,10 +319,10 @@ pub fn encode(event: &FinishedEvent) -> Arc<[u8]> {
             .collect(),
     };
     // It has text keys and finite numbers, and is written to memory.
-    serde_json::to_vec(&told).unwrap_or_default().into()
+    serde_json::to_vec(&message).unwrap_or_default().into()
 }
 
-/// `MessageType` of what is told.
+/// The `MessageType` of finished events.
 pub const MESSAGE_TYPE: &str = "event.workflow.finished";
 
 fn word_of(abandoned: Abandoned) -> &'static str {
@@ -366,7 +371,7 @@ mod tests {
         let bytes = encode(event);
         expected.assert_eq(std::str::from_utf8(&bytes).unwrap());
         assert_eq!(encode(event), bytes, "a re-send is the same");
-        let carrier = Carrier::of(&bytes);
+        let carrier = EventContext::of(&bytes);
         let told = TraceContext::from_w3c(
             carrier.traceparent.as_deref().unwrap(),
             carrier.tracestate.as_deref(),
@@ -418,7 +423,7 @@ mod tests {
     #[test]
     fn what_was_stored_may_be_anything() {
         for stored in ["", "{", "[]", r#"{"traceparent": 7}"#, "\u{0}"] {
-            let carrier = Carrier::of(stored.as_bytes());
+            let carrier = EventContext::of(stored.as_bytes());
             assert!(carrier.traceparent.is_none() && carrier.tracestate.is_none());
         }
     }

@@ -1,6 +1,6 @@
 //! The scripted external system: a status API whose workflows do what their plan says.
 //!
-//! Whoever asks for an id that is not known starts that workflow, so a load generator and a watcher are all it takes.
+//! A request for an unknown id starts that workflow, so that a load generator and a watcher are enough.
 
 use super::script::{DotNetTime, Pace, Plan, Rng, Status};
 use super::{complain, fresh_seed, say};

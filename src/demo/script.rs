@@ -231,7 +231,7 @@ impl Plan {
         }
     }
 
-    /// The same as JSON.
+    /// This status as JSON.
     pub fn body_at(&self, elapsed: Duration) -> Vec<u8> {
         // Cannot fail: no map has keys other than strings, and writing to memory succeeds.
         serde_json::to_vec(&self.document_at(elapsed)).unwrap_or_default()
@@ -301,7 +301,7 @@ const LONGEST_TICKS: u64 = 365 * 86_400 * TICKS_PER_SECOND;
 const TICKS_PER_SECOND: u64 = 10_000_000;
 
 impl Rng {
-    /// The same numbers for the same seed and name.
+    /// A generator that gives equal numbers for equal seed and name.
     pub fn new(seed: u64, name: &str) -> Rng {
         // FNV-1a over the name; splitmix64's own mixing spreads it.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

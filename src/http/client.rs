@@ -55,7 +55,7 @@ pub fn agent(
 ) -> Result<Agent, String> {
     // ureq's 128 KiB each would be most of the memory of a pool of pollers.
     const BUFFER_BYTES: usize = 16 * 1024;
-    // Longer than the default interval, or every poll would connect anew.
+    // Longer than the default interval, or every poll would open a connection.
     const IDLE: Duration = Duration::from_secs(90);
     let builder = Config::builder()
         .http_status_as_error(false)
@@ -288,7 +288,7 @@ pub fn reason_of(error: &ureq::Error) -> PollFailureReason {
     }
 }
 
-/// The same for reading a body; ureq wraps its own errors in it.
+/// The reason why a body could not be read. ureq wraps its own errors in an I/O error.
 pub fn reason_of_io(error: &io::Error) -> PollFailureReason {
     use io::ErrorKind;
     if let Some(inner) = error.get_ref().and_then(|e| e.downcast_ref()) {

@@ -469,7 +469,7 @@ fn honeycomb(text: &str) -> Option<Inherited> {
     })
 }
 
-/// `Root=1-8hex-24hex;Parent=16hex;Sampled=0 or 1`. A load balancer names but a root, which is nobody's span.
+/// `Root=1-8hex-24hex;Parent=16hex;Sampled=0 or 1`. A load balancer names only a root, which is not a span.
 fn xray(text: &str) -> Option<Inherited> {
     let field = |wanted: &str| {
         let mut fields = text

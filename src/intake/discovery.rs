@@ -1,15 +1,15 @@
-//! Start events of runs that nobody announces: a list that is asked for every so often, in a thread for each monitor that
-//! has one.
+//! Discovery: start events of runs that no message announces. One thread for each monitor that has a list asks the API
+//! for the list at intervals.
 //!
 //! ```text
 //! the list since then, page by page -> the runs that count -> those that are new -> StartEvent
 //! ```
 //!
-//! Each request waits for the loop's leave, for it is one of those that a host is asked: see `core/listing.rs`.
+//! Each request waits for a permit from the core, because it counts against the rate limit of its host.
 //!
-//! Every round asks for all that a run can still be in, `lookback` into the past, for a run may be listed late, come to
-//! count late, or be run again. What was told once is kept in mind, so that a round tells what is new; after a restart the
-//! core knows what it has watched.
+//! Every round asks for the runs of the last `lookback`: a run may be listed late, match the filter late, or be run again.
+//! The runs that were passed on are remembered, so that a round passes on only new ones. After a restart the core
+//! recognises the runs that it has watched.
 
 use super::document::{Node, Step};
 use super::message::{Dialect, Malformed};
@@ -30,7 +30,7 @@ use crate::mapping::template::{BodyTemplate, Variables};
 use crate::os::clock;
 use crate::os::threads;
 use crate::syntax::pointer::Pointer;
-use crate::text::{BYTE_ORDER_MARK, cut};
+use crate::text::{BYTE_ORDER_MARK, cut, without_byte_order_mark};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -74,25 +74,25 @@ pub struct RunList {
     pub lookback: Duration,
 }
 
-/// Where the configuration has the request.
+/// The request's place in the configuration, for errors.
 const TITLE: &str = "discovery.request";
-/// Runs of one round.
+/// The most runs of one round.
 const RUNS_MAX: usize = 10_000;
-/// Runs that are kept in mind. Beyond that those are forgotten that are listed no more.
+/// The most runs that are remembered. Beyond that, runs that are no longer listed are forgotten.
 const KNOWN_MAX: usize = 40_000;
 
-/// The ways between a discovery and the loop.
+/// The channels between a discovery and the loop.
 #[derive(Debug)]
-pub struct Ways {
-    /// What it tells of.
+pub struct Channels {
+    /// Takes the start events.
     pub events: Sender<StartEvent>,
-    /// What it says about each request.
+    /// Takes a report of each request.
     pub listings: Sender<Listing>,
-    /// That it may make the request that is due.
-    pub leaves: Receiver<()>,
-    /// A newer API, which is asked as soon as its host may be.
+    /// Brings the permit for the request that is due.
+    pub permits: Receiver<()>,
+    /// Brings the API after a reload.
     pub apis: Receiver<Arc<Api>>,
-    /// Disconnects at the end.
+    /// Disconnects when farspan stops.
     pub stopped: Receiver<Infallible>,
 }
 
@@ -105,7 +105,7 @@ pub fn start(
     discovery: Discovery,
     api: Arc<Api>,
     (trust, names): (&Trust, &NameCache),
-    ways: Ways,
+    channels: Channels,
 ) -> Result<(), String> {
     let agent = client::agent(exchange::TIMEOUTS, &api.base_url, trust, names)?;
     let mut discoverer = Discoverer {
@@ -115,7 +115,7 @@ pub fn start(
         agent,
         names: names.clone(),
         api,
-        ways,
+        channels,
         known: HashMap::new(),
         round: 0,
         complete_at: None,
@@ -207,8 +207,8 @@ struct Discoverer {
     agent: Agent,
     names: NameCache,
     api: Arc<Api>,
-    ways: Ways,
-    /// What was told, and when it was listed last.
+    channels: Channels,
+    /// The runs that were passed on, and when each was listed last.
     known: HashMap<RunKey, Known>,
     round: u64,
     /// When the last round began that saw the whole list.
@@ -221,7 +221,7 @@ struct Known {
     round: u64,
 }
 
-/// Nobody wants anything any more, or the API does not answer.
+/// Why a round ended early: farspan stops, or a request failed.
 enum Ended {
     Closed,
     Failed(PollFailure),
@@ -233,7 +233,7 @@ impl From<PollFailure> for Ended {
     }
 }
 
-/// What a round has brought.
+/// What a round has found.
 #[derive(Debug, Default)]
 struct Found {
     runs: usize,
@@ -246,10 +246,10 @@ impl Discoverer {
         let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
         let mut failures = 0;
         loop {
-            if self.await_leave().is_err() {
+            if self.await_permit().is_err() {
                 return;
             }
-            match self.ways.apis.try_recv() {
+            match self.channels.apis.try_recv() {
                 Ok(api) => self.api = api,
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
@@ -257,7 +257,7 @@ impl Discoverer {
             let begun = clock::now();
             let pause = match self.ask(begun.wall) {
                 Ok(found) => {
-                    self.tell(&found, std::mem::take(&mut failures));
+                    self.log_round(&found, std::mem::take(&mut failures));
                     self.complete_at = Some(begun.wall);
                     self.pause(begun.mono)
                 }
@@ -275,7 +275,7 @@ impl Discoverer {
                     if failures <= 2 || failures.is_power_of_two() {
                         let (title, detail) = (self.title(), &failure.detail);
                         let reason = failure.reason.as_str();
-                        // That long the host is left alone, by whomever.
+                        // No monitor asks the host for that long.
                         let asked = failure.retry_after.unwrap_or_default();
                         let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
                         log::warn!("{title}: {reason}: {detail}; trying again in {pause:.1?}");
@@ -284,8 +284,8 @@ impl Discoverer {
                 }
             };
             select! {
-                recv(self.ways.stopped) -> _ => return,
-                recv(self.ways.apis) -> api => match api {
+                recv(self.channels.stopped) -> _ => return,
+                recv(self.channels.apis) -> api => match api {
                     Ok(api) => self.api = api,
                     Err(_) => return,
                 },
@@ -305,7 +305,7 @@ impl Discoverer {
         format!("discovery of monitor {}", self.discovery.dialect.name)
     }
 
-    fn tell(&self, found: &Found, failures: u32) {
+    fn log_round(&self, found: &Found, failures: u32) {
         let title = self.title();
         let Found { runs, new, is_cut } = found;
         if failures > 0 {
@@ -323,29 +323,29 @@ impl Discoverer {
         }
     }
 
-    /// Waits until the host may be asked.
-    fn await_leave(&self) -> Result<(), Ended> {
+    /// Waits for the permit to make a request.
+    fn await_permit(&self) -> Result<(), Ended> {
         let monitor = self.discovery.dialect.monitor;
-        self.say(Listing::Due { monitor })?;
+        self.report(Listing::Due { monitor })?;
         select! {
-            recv(self.ways.leaves) -> leave => leave.map_err(|_| Ended::Closed),
-            recv(self.ways.stopped) -> _ => Err(Ended::Closed),
+            recv(self.channels.permits) -> permit => permit.map_err(|_| Ended::Closed),
+            recv(self.channels.stopped) -> _ => Err(Ended::Closed),
         }
     }
 
-    fn say(&self, listing: Listing) -> Result<(), Ended> {
+    fn report(&self, listing: Listing) -> Result<(), Ended> {
         select! {
-            send(self.ways.listings, listing) -> said => said.map_err(|_| Ended::Closed),
-            recv(self.ways.stopped) -> _ => Err(Ended::Closed),
+            send(self.channels.listings, listing) -> sent => sent.map_err(|_| Ended::Closed),
+            recv(self.channels.stopped) -> _ => Err(Ended::Closed),
         }
     }
 
-    /// Makes a request, with leave, and says what it took.
+    /// Makes a request, for which there is a permit, and reports what it took.
     fn request(&self, asking: &Asking<'_>, url: &str) -> Result<Response<ureq::Body>, Ended> {
         let mut tally = Tally::default();
         let reply = asking.ask(url, &mut tally);
         let asked = reply.as_ref().err().and_then(|failure| failure.retry_after);
-        self.say(Listing::Done {
+        self.report(Listing::Done {
             monitor: self.discovery.dialect.monitor,
             requests: tally.requests,
             pause: tally.pause.max(asked),
@@ -359,7 +359,7 @@ impl Discoverer {
         }
     }
 
-    /// One round. There is leave for its first request.
+    /// One round. There is a permit for its first request.
     fn ask(&mut self, now: Wall) -> Result<Found, Ended> {
         self.round += 1;
         let since = self.complete_at.map_or(now, |at| at.min(now)) - self.discovery.list.lookback;
@@ -373,7 +373,7 @@ impl Discoverer {
         let mut found = Found::default();
         for page in 0..PAGES_MAX {
             if page > 0 {
-                self.await_leave()?;
+                self.await_permit()?;
             }
             let asking = Asking {
                 agent: &self.agent,
@@ -410,20 +410,18 @@ impl Discoverer {
         let mark = (&mut body).take(BYTE_ORDER_MARK.len() as u64);
         let read = { mark }.read_to_end(&mut begun);
         read.map_err(|e| failure_of_io(&e))?;
-        let begun = match begun == BYTE_ORDER_MARK {
-            true => &[],
-            false => &begun[..],
-        };
+        let begun = without_byte_order_mark(&begun);
         Node::parse_along(begun.chain(body), &self.paths).map_err(|error| {
             let why = cut(&error.to_string(), limits::NAME_BYTES_MAX).to_owned();
-            match error.is_io() {
-                true => failure_of_io(&error.into()),
-                false => failure(PollFailureReason::Garbage, &why),
+            if error.is_io() {
+                failure_of_io(&error.into())
+            } else {
+                failure(PollFailureReason::Garbage, &why)
             }
         })
     }
 
-    /// Tells of the runs of a page that are new.
+    /// Passes on the runs of a page that are new.
     fn take(&mut self, node: &Node, since: Wall, found: &mut Found) -> Result<Page, Ended> {
         let runs = match node.at(&self.discovery.list.runs) {
             Some(Node::Array(runs)) => runs.as_slice(),
@@ -470,14 +468,14 @@ impl Discoverer {
         })
     }
 
-    /// What is to be told of a run, if anything is.
+    /// The start event of a run, if the run counts.
     fn event(&self, run: &Node, since: Wall) -> Result<Option<StartEvent>, Malformed> {
         let discovery = &self.discovery;
         if !discovery.counts(run) {
             return Ok(None);
         }
         let submitted_at = discovery.submitted_at(run);
-        // An API that is not told from when on lists all that it has.
+        // An API that cannot be asked for the runs since a time lists all of them.
         if !self.names_since && submitted_at.is_some_and(|at| at < since) {
             return Ok(None);
         }
@@ -493,7 +491,7 @@ impl Discoverer {
         }))
     }
 
-    /// Tells of a run unless that was done. Waits for room. Whether it is new.
+    /// Passes on the start event of a run that is new, and waits for room. Returns whether it is new.
     fn hand_over(&mut self, event: StartEvent) -> Result<bool, Ended> {
         let key = RunKey::of(&self.discovery.dialect.name, &event.workflow_id);
         let (attempt, round) = (event.attempt, self.round);
@@ -504,14 +502,14 @@ impl Discoverer {
             }
         }
         select! {
-            send(self.ways.events, event) -> sent => sent.map_err(|_| Ended::Closed)?,
-            recv(self.ways.stopped) -> _ => return Err(Ended::Closed),
+            send(self.channels.events, event) -> sent => sent.map_err(|_| Ended::Closed)?,
+            recv(self.channels.stopped) -> _ => return Err(Ended::Closed),
         }
         self.known.insert(key, Known { attempt, round });
         Ok(true)
     }
 
-    /// Of too many runs only those stay in mind that are still listed.
+    /// Forgets the runs that are no longer listed when too many are remembered.
     fn forget(&mut self) {
         let round = self.round;
         if self.known.len() > KNOWN_MAX {
@@ -572,10 +570,10 @@ mod tests {
                 headers: Vec::new(),
                 credentials,
             }),
-            ways: Ways {
+            channels: Channels {
                 events,
                 listings: bounded(0).0,
-                leaves: never(),
+                permits: never(),
                 apis: never(),
                 stopped: never(),
             },
@@ -658,7 +656,7 @@ mod tests {
         let (events, _full) = bounded(0);
         let mut it = discoverer(events);
         let (stop, stopped) = bounded(0);
-        it.ways.stopped = stopped;
+        it.channels.stopped = stopped;
         drop::<Sender<Infallible>>(stop);
         let node = Node::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
         let taken = it.take(&node, Wall::from_unix_ns(0), &mut Found::default());

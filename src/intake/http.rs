@@ -4,7 +4,7 @@
 //! structured, batched or binary (`ce-` headers). <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>
 //! A trace context in the request's headers counts for each event that has none.
 //!
-//! 202 says that the events are stored. Whoever hears anything else, or nothing, posts again: an event that came twice
+//! 202 says that the events are stored. A client that gets another answer, or none, posts again: an event that came twice
 //! is one.
 
 use super::carrier::Carrier;

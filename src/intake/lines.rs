@@ -1,7 +1,7 @@
 //! Start events from standard input, one a line (NDJSON).
 //!
 //! A line that is too long is skipped without being kept, one that is no event is counted, and neither stops anything.
-//! While the loop has no room nothing is read, and whoever writes has to wait.
+//! While the loop has no room nothing is read, and the writer has to wait.
 
 use super::message::{self, Malformed, Reading};
 use super::mistakes::Mistakes;

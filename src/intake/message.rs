@@ -52,9 +52,9 @@ pub struct Dialect {
     /// Where a message has the id, or its parts by their names in the pattern, before the usual places. The pointers lead
     /// into the whole message.
     pub id: Vec<(Box<str>, Pointer)>,
-    /// The same for the time of submission.
+    /// Where the time of submission is.
     pub submitted_at: Option<Pointer>,
-    /// The same for the trace context: an object, or a text that is one.
+    /// Where the trace context is: an object, or a text that is one.
     pub context: Option<Pointer>,
 }
 
@@ -959,7 +959,7 @@ mod tests {
             r#"{"specversion": "1.0", "id": "not the workflow's", "data": "text"}"#,
             expect!["no_id: no WorkflowId"],
         );
-        // Without an envelope a subject is nobody's id.
+        // Without an envelope a subject is not an id.
         check(
             r#"{"subject": "s", "time": "2018-04-05T17:31:00Z"}"#,
             expect!["no_id: no WorkflowId"],

@@ -56,7 +56,7 @@ impl log::Log for Stderr {
             target,
             &record.args().to_string(),
         );
-        // Nobody listens any more: nothing that could be said to anybody.
+        // Standard error is closed: there is no place to report it.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 

@@ -17,7 +17,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Who started farspan and wants to know how it is; or nobody, which costs nothing.
+/// The service manager that started farspan. Without one, reports are dropped at no cost.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     line: Option<Line>,
@@ -140,7 +140,7 @@ impl fmt::Display for Status {
 const STATUS_EVERY: Duration = Duration::from_secs(3);
 /// What could not be sent is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// States that wait while nobody takes them.
+/// States that wait until the service manager takes them.
 const UNSAID_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl Supervisor {
     }
 
     /// The loop turns: tells what is to be told and feeds the watchdog when it is time. Returns how long the loop may
-    /// rest before it comes again; [`Duration::MAX`] where nobody waits for it.
+    /// rest before it comes again; [`Duration::MAX`] where no service manager waits for it.
     pub fn turn(&mut self, now: Mono, status: Status) -> Duration {
         let Some(line) = &mut self.line else {
             return Duration::MAX;
@@ -257,7 +257,7 @@ impl Line {
     }
 
     fn send(&self, text: &str) -> io::Result<()> {
-        // Not connected: a service manager that was started anew has another socket at the same address.
+        // Not connected: a service manager that was restarted has another socket at the same address.
         self.socket
             .send_to_addr(text.as_bytes(), &self.address)
             .map(drop)
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_said_when_somebody_does() {
+    fn what_is_not_taken_is_sent_when_the_manager_takes_it() {
         let mut manager = Manager::listen();
         let mut supervisor = manager.supervisor("");
         let name = manager.name.clone();
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits() {
+    fn without_a_manager_nothing_is_sent() {
         let mut supervisor = Supervisor::of(&Environment::default()).unwrap();
         supervisor.say(State::Ready);
         assert_eq!(supervisor.turn(at(1.0), status(0)), Duration::MAX);

@@ -43,7 +43,7 @@ pub(super) struct Parts {
     pub(super) destination: Option<Destination>,
     pub(super) resources: Resources,
     /// `None` where a monitor sends no finished events.
-    pub(super) receivers: Vec<Option<notify::Way>>,
+    pub(super) receivers: Vec<Option<notify::EventReceiver>>,
     /// How long a finished run is remembered at least.
     pub(super) finished_kept: Duration,
     pub(super) turn: TurnPolicy,
@@ -334,15 +334,15 @@ fn receiver(
     monitor: &Monitor,
     redis: Option<&Redis>,
     names: &NameCache,
-) -> Result<Option<notify::Way>, String> {
+) -> Result<Option<notify::EventReceiver>, String> {
     let Some(finished) = &monitor.finished else {
         return Ok(None);
     };
     #[cfg(feature = "redis")]
     let to_redis = |name: &String, length_max| {
         let redis = redis.ok_or("finished: FARSPAN_REDIS_URL (redis.url) is not set")?;
-        let way = notify::RedisWay::new(redis.url.expose(), name.clone(), length_max);
-        way.map(|way| notify::Way::Redis(Box::new(way)))
+        let receiver = notify::RedisReceiver::new(redis.url.expose(), name.clone(), length_max);
+        receiver.map(|receiver| notify::EventReceiver::Redis(Box::new(receiver)))
     };
     Ok(Some(match finished {
         #[cfg(feature = "redis")]
@@ -356,7 +356,7 @@ fn receiver(
         }
         Finished::Http { url, auth } => {
             let trust = Trust::default();
-            notify::Way::Http(Box::new(notify::HttpWay {
+            notify::EventReceiver::Http(Box::new(notify::HttpReceiver {
                 agent: client::agent(exchange::TIMEOUTS, url, &trust, names)?,
                 api: Api {
                     base_url: url.clone(),

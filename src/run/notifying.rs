@@ -1,13 +1,13 @@
 //! Who is told of finished workflows: a thread for each monitor that has a receiver.
 
 use crate::core::finished::{Notified, Notify};
-use crate::deliver::notify::{Notifier, Way};
+use crate::deliver::notify::{EventReceiver, Notifier};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-/// The ways to the receivers, and what waits to go.
+/// The channels to the notifiers, and what waits for them.
 pub(super) struct Receivers {
     /// In the order of the monitors. Closed before the threads are joined.
-    ways: Vec<Option<Sender<Notify>>>,
+    senders: Vec<Option<Sender<Notify>>>,
     notifiers: Vec<Notifier>,
     /// What became of what went.
     pub(super) notified: Receiver<Notified>,
@@ -17,21 +17,21 @@ pub(super) struct Receivers {
 
 impl Receivers {
     /// Starts a notifier for each monitor that has a receiver.
-    pub(super) fn start(receivers: Vec<Option<Way>>) -> Result<Self, String> {
+    pub(super) fn start(receivers: Vec<Option<EventReceiver>>) -> Result<Self, String> {
         let (outcomes, notified) = bounded(receivers.len());
-        let (mut ways, mut notifiers) = (Vec::new(), Vec::new());
+        let (mut senders, mut notifiers) = (Vec::new(), Vec::new());
         for receiver in receivers {
             let Some(way_there) = receiver else {
-                ways.push(None);
+                senders.push(None);
                 continue;
             };
-            let (way, told) = bounded(1);
+            let (sender, told) = bounded(1);
             let number = notifiers.len();
             notifiers.push(Notifier::start(number, way_there, told, outcomes.clone())?);
-            ways.push(Some(way));
+            senders.push(Some(sender));
         }
         Ok(Receivers {
-            ways,
+            senders,
             notifiers,
             notified,
             _outcomes: outcomes,
@@ -40,9 +40,9 @@ impl Receivers {
 
     /// Hands this to the thread of its receiver.
     pub(super) fn send(&self, notify: Notify) {
-        if let Some(Some(way)) = self.ways.get(usize::from(notify.monitor)) {
+        if let Some(Some(sender)) = self.senders.get(usize::from(notify.monitor)) {
             // One at a time, and there is one place.
-            if let Err(TrySendError::Disconnected(notify)) = way.try_send(notify) {
+            if let Err(TrySendError::Disconnected(notify)) = sender.try_send(notify) {
                 let number = notify.monitor;
                 log::error!(
                     "the thread that sends the finished events of monitor {number} has ended: restart farspan to send them"

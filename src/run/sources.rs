@@ -17,7 +17,7 @@ use crate::http::client::NameCache;
 use crate::http::server::{Server, Serving};
 #[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
-use crate::intake::discovery::Ways;
+use crate::intake::discovery::Channels;
 use crate::intake::message::Reading;
 use crate::intake::posted::Posted;
 #[cfg(feature = "redis")]
@@ -67,7 +67,7 @@ struct Discovering {
     /// The monitor's place in the configuration.
     index: usize,
     /// How it hears that it may make a request: one waits at most.
-    leaves: Sender<()>,
+    permits: Sender<()>,
     /// How it hears of newer credentials.
     apis: Sender<Arc<Api>>,
     /// The other end, to take back what it has not heard yet.
@@ -154,7 +154,7 @@ impl Feed {
         let mut all = self.discoveries.all.iter();
         if let Some(discovering) = all.find(|it| it.index == usize::from(monitor)) {
             // It may have ended.
-            let _ = discovering.leaves.try_send(());
+            let _ = discovering.permits.try_send(());
         }
     }
 
@@ -209,23 +209,28 @@ impl Discoveries {
         let (said, listings) = bounded(2 * parts.len());
         let mut all = Vec::with_capacity(parts.len());
         for part in parts {
-            let ((apis, received), (leaves, granted)) = (bounded(1), bounded(1));
+            let ((apis, received), (permits, granted)) = (bounded(1), bounded(1));
             let discovering = Discovering {
                 index: part.monitor,
-                leaves,
+                permits,
                 apis,
                 unheard: received.clone(),
             };
-            let ways = Ways {
+            let channels = Channels {
                 events: events.clone(),
                 listings: said.clone(),
-                leaves: granted,
+                permits: granted,
                 apis: received,
                 stopped: stopped.clone(),
             };
             let name = part.discovery.dialect.name.clone();
-            discovery::start(part.discovery, part.api.into(), (&part.trust, names), ways)
-                .map_err(|trouble| format!("monitor {name}: {trouble}"))?;
+            discovery::start(
+                part.discovery,
+                part.api.into(),
+                (&part.trust, names),
+                channels,
+            )
+            .map_err(|trouble| format!("monitor {name}: {trouble}"))?;
             all.push(discovering);
         }
         let listings = (!all.is_empty()).then_some(listings);

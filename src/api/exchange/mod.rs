@@ -216,7 +216,7 @@ impl Asking<'_> {
 }
 
 impl Tally {
-    /// Reads what is left of a short answer that nobody wants, so that the next request finds the connection open. Where
+    /// Reads the rest of a short answer that is not used, so that the next request finds the connection open. Where
     /// that fails, the next one finds it closed.
     pub fn let_go(&mut self, response: Response<Body>) {
         const BYTES_MAX: u64 = 16 * 1024;

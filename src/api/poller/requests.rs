@@ -71,7 +71,7 @@ impl Poller {
         self.poll_with(poll, target, &mut Progress::default())
     }
 
-    /// The same, and everything that went over the wire.
+    /// Polls, and returns everything that went over the wire.
     pub(super) fn probe(&mut self, poll: &Poll, target: &Target) -> Probed {
         let mut progress = Progress::default();
         progress.tally.record = Some(Record::default());
