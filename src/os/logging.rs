@@ -147,10 +147,10 @@ mod tests {
             LogFormat::Text,
             &messages,
             expect![[r#"
-            2026-11-20T09:57:01.123Z INFO  poller: 500 from api.test
-            2026-11-20T09:57:01.123Z INFO  poller: a\nb\r\u{1b}[31m "q" \ ä\u{2028}
-            2026-11-20T09:57:01.123Z INFO  poller: 
-        "#]],
+                2026-11-20T09:57:01.123Z INFO  api::poller: 500 from api.test
+                2026-11-20T09:57:01.123Z INFO  api::poller: a\nb\r\u{1b}[31m "q" \ ä\u{2028}
+                2026-11-20T09:57:01.123Z INFO  api::poller: 
+            "#]],
         );
     }
 
@@ -160,9 +160,9 @@ mod tests {
             LogFormat::Json,
             &["500 from api.test", "a\nb\u{1b} \"q\" \\ ä"],
             expect![[r#"
-            {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"poller","message":"500 from api.test"}
-            {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"poller","message":"a\nb\u001b \"q\" \\ ä"}
-        "#]],
+                {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"500 from api.test"}
+                {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"a\nb\u001b \"q\" \\ ä"}
+            "#]],
         );
     }
 
