@@ -1,13 +1,92 @@
-//! What the documents say of the code is true: files, threads, locks, links and commands.
+//! What the documents say of the code is true: files, layers, threads, locks, links and commands. And they are readable.
 
-use crate::{code_of, root, sources};
-use std::collections::BTreeSet;
+use crate::{code_of, layer_of, name_of, root, sources};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Beyond this a line of prose scrolls sideways. Rows of tables and code may be longer.
+const COLUMNS_MAX: usize = 140;
+
 /// What comes before the name of a thread.
 const THREAD_STARTS: [&str; 2] = ["threads::spawn(", "Builder::new().name("];
+
+/// Words that make a sentence hard: pronouns without a noun, and old or legal English.
+const HARD_WORDS: [&str; 18] = [
+    "whoever",
+    "whomever",
+    "somebody",
+    "nobody",
+    "anybody",
+    "so-manieth",
+    "anew",
+    "lest",
+    "whereof",
+    "thereof",
+    "is to be told",
+    "is to be asked",
+    "tell of",
+    "tells of",
+    "told of",
+    "what is told",
+    "which see",
+    "the same, for",
+];
+
+/// Each file once, in its layer; `docs/` has no other list of files that could go stale.
+#[test]
+fn the_house_lists_each_source_file_once_and_in_its_layer() {
+    let architecture = read("ARCHITECTURE.md");
+    let house = section(&architecture, "The house");
+    let house = house.split("```").nth(1).expect("a listing of the files");
+    let mut listed = BTreeMap::new();
+    let mut twice = Vec::new();
+    let mut layer = 0;
+    // The folders that the line is in, with the column of each.
+    let mut folders: Vec<(usize, &str)> = Vec::new();
+    for line in house.lines().skip(1) {
+        let (number, entry) = line.split_at_checked(2).unwrap_or((line, ""));
+        if let Ok(number) = number.trim().parse::<usize>() {
+            layer = number;
+            folders.clear();
+        }
+        let column = entry.len() - entry.trim_start().len();
+        let first = entry.split_whitespace().next().unwrap_or("");
+        // Lines that go on with the text of the line above are further in.
+        if column < 10 && first.ends_with('/') {
+            folders.retain(|(at, _)| *at < column);
+            folders.push((column, first));
+        } else if column < 10 {
+            folders.retain(|(at, _)| *at < column);
+        }
+        let folder: String = folders.iter().map(|(_, folder)| *folder).collect();
+        let is_name = |c: char| c.is_alphanumeric() || "_/.".contains(c);
+        let names = entry.split(|c| !is_name(c)).filter(|w| w.ends_with(".rs"));
+        for name in names.map(|name| format!("{folder}{name}")) {
+            if listed.insert(name.clone(), layer).is_some() {
+                twice.push(name);
+            }
+        }
+    }
+    let present: BTreeMap<String, usize> = sources()
+        .iter()
+        .filter(|file| !is_test(&below_src(file)))
+        .map(|file| (below_src(file), layer_of(&name_of(file)) + 1))
+        .collect();
+    let missing: Vec<_> = present
+        .iter()
+        .filter(|(f, at)| listed.get(*f) != Some(at))
+        .collect();
+    let gone: Vec<_> = listed
+        .keys()
+        .filter(|f| !present.contains_key(*f))
+        .collect();
+    assert!(
+        missing.is_empty() && gone.is_empty() && twice.is_empty(),
+        "ARCHITECTURE.md, The house: missing or in another layer {missing:?}, no such file {gone:?}, twice {twice:?}"
+    );
+}
 
 #[test]
 fn the_table_of_threads_names_each_thread() {
@@ -160,6 +239,40 @@ fn the_readme_has_the_commands_that_there_are() {
         named, present,
         "commands of README.md, and of `farspan help`"
     );
+}
+
+#[test]
+fn documents_are_readable() {
+    let mut hard = Vec::new();
+    for document in documents() {
+        let text = read(&document);
+        for (number, line) in prose(&text).lines().enumerate() {
+            let place = format!("{document}:{}", number + 1);
+            let columns = line.chars().count();
+            if columns > COLUMNS_MAX && !line.starts_with('|') {
+                hard.push(format!("{place}: {columns} columns"));
+            }
+            let words = format!(
+                " {} ",
+                line.to_lowercase()
+                    .replace(|c: char| !c.is_alphabetic() && !"-',".contains(c), " ")
+            );
+            let words = words.replace(", ", " , ");
+            hard.extend(HARD_WORDS.iter().filter_map(|word| {
+                let word = word.replace(", ", " , ");
+                words
+                    .contains(&format!(" {word} "))
+                    .then(|| format!("{place}: \"{word}\""))
+            }));
+        }
+    }
+    for (document, lines_max) in [("README.md", 180), ("ARCHITECTURE.md", 260)] {
+        let lines = read(document).lines().count();
+        if lines > lines_max {
+            hard.push(format!("{document}: {lines} lines, more than {lines_max}"));
+        }
+    }
+    assert!(hard.is_empty(), "\n{}", hard.join("\n"));
 }
 
 fn read(document: &str) -> String {
