@@ -35,12 +35,13 @@ fn phases(rig: &Rig, id: &str, replies: Vec<Reply>) -> Arc<AtomicUsize> {
     phase
 }
 
-/// A turn of the loop ends with its commit, so two polls of something else later everything before is stored.
+/// Until what was observed so far is stored: a change waits for others for up to 200 ms and is then committed while
+/// polls go on, one each 50 ms.
 #[track_caller]
 fn await_commits(rig: &Rig, clockwork: &str) {
     let polls = rig.api.polls(clockwork);
-    eventually("two more polls", SOON, || {
-        rig.api.polls(clockwork) >= polls + 2
+    eventually("ten more polls", SOON, || {
+        rig.api.polls(clockwork) >= polls + 10
     });
 }
 

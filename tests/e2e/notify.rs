@@ -9,7 +9,7 @@ use crate::support::program::{Call, farspan};
 use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
 use crate::support::spans::{Seen, hex};
-use crate::support::{SOON, eventually, free_port};
+use crate::support::{SOON, eventually, free_port, pause};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -374,6 +374,8 @@ fn killed_before_anybody_was_told_it_tells_after_the_restart() {
         monitored.spans(id);
     }
     farspan.await_log("accepts nothing");
+    // That the delivered spans are deleted has no sign outside.
+    pause(Duration::from_millis(500));
     farspan.kill();
     // A stop keeps the events that no receiver took.
     let farspan = monitored.start();
