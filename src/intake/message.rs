@@ -337,13 +337,11 @@ fn is_named(key: &str, name: &str) -> bool {
 }
 
 fn not_json(error: &serde_json::Error) -> Malformed {
-    match error.is_data() {
-        true => Malformed::NotAnObject,
-        false => {
-            let why = error.to_string();
-            Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into())
-        }
+    if error.is_data() {
+        return Malformed::NotAnObject;
     }
+    let why = error.to_string();
+    Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into())
 }
 
 /// The data of a CloudEvent, if `node` is one.
@@ -367,107 +365,19 @@ fn data_of(node: &Node) -> Option<Cow<'_, Node>> {
 
 fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Message, Malformed> {
     let data = data_of(node);
-    let event = data.as_deref().unwrap_or(node);
-    let field = |name: &str| event.find(|key| is_named(key, name));
-    let envelope = |name: &str| {
-        let field = data
-            .as_ref()
-            .and_then(|_| node.find(|key| is_named(key, name)));
-        field.and_then(Node::text)
+    let mut read = NodeReader {
+        node,
+        event: data.as_deref().unwrap_or(node),
+        is_cloud_event: data.is_some(),
+        beside,
+        oddity: None,
     };
-    let monitor = match field(MONITOR) {
-        // What is no text is no monitor's name.
-        Some(name) => Some(name.text().unwrap_or_default()),
-        None => envelope(MONITOR).or(beside.monitor.as_deref()),
-    };
-    let dialect = reading.dialect(monitor)?;
-    let pointed = |pointer: &Option<Pointer>| pointer.as_ref().and_then(|it| node.at(it));
-
-    let subject = envelope("subject").or(beside.subject.as_deref());
-    let workflow_id = match (dialect.id_in(node), field("workflowid"), subject) {
-        (Some(id), _, _) => id?,
-        (None, Some(id), _) => read_id(id)?,
-        (None, None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
-        (None, None, None) => return Err(Malformed::NoId),
-    };
-    let workflow_id = dialect.fitting(workflow_id)?;
-    let mut oddity = None;
-    let mut odd = |what| {
-        oddity.get_or_insert(what);
-    };
-    let submitted_at = pointed(&dialect.submitted_at).or_else(|| field("submittedat"));
-    let submitted_at = match submitted_at {
-        Some(value) => {
-            let time = read_time(value);
-            if time.is_none() {
-                odd("SubmittedAt is not a time");
-            }
-            time
-        }
-        None => {
-            let time = envelope("time").or(beside.time.as_deref());
-            time.and_then(Wall::parse_rfc3339)
-        }
-    };
-    let attempt = field("attempt").and_then(|value| {
-        let number = match value {
-            Node::Number(number) => number.as_u64(),
-            _ => None,
-        };
-        let attempt = number.and_then(|number| number.try_into().ok());
-        if attempt.is_none() {
-            odd("Attempt is not a small whole number");
-        }
-        attempt
-    });
-    let mut attributes = match field("attributes") {
-        None => Vec::new(),
-        Some(Node::Object(entries)) => {
-            let (attributes, all) = read_attributes(entries);
-            if !all {
-                odd("attributes holds something that is no scalar, or too much");
-            }
-            attributes
-        }
-        Some(_) => {
-            odd("attributes is not an object, or not one that can be read");
-            Vec::new()
-        }
-    };
-
-    let mut carriers = Vec::new();
-    carriers.extend(pointed(&dialect.context).and_then(carrier_in));
-    carriers.extend(carriers_of(event));
-    if data.is_some() {
-        carriers.extend(carriers_of(node));
-    }
-    let carriers = || carriers.iter().chain(&beside.carriers);
-    let mut inherited = Inherited::default();
-    for carrier in carriers() {
-        let (found, mistake) = carrier.read(reading.formats);
-        if let Some(mistake) = mistake {
-            odd(mistake);
-        }
-        if let Some(found) = found {
-            inherited = found;
-            break;
-        }
-    }
-    let mut add = |key: Box<str>, value: Box<str>| {
-        let room = attributes.len() < limits::EVENT_ATTRIBUTES_MAX;
-        if room && attributes.iter().all(|(known, _)| *known != key) {
-            attributes.push((key, Value::Str(value)));
-        }
-    };
-    for (name, original) in inherited.originals {
-        add(name.into(), original);
-    }
-    if reading.formats.has(Formats::BAGGAGE) {
-        let baggage = carriers().find_map(|carrier| carrier.baggage(&dialect.baggage));
-        for (key, value) in baggage.unwrap_or_default() {
-            add(key, value);
-        }
-    }
+    let dialect = reading.dialect(read.monitor())?;
+    let workflow_id = read.workflow_id(dialect)?;
+    let submitted_at = read.submitted_at(dialect);
+    let attempt = read.attempt();
+    let mut attributes = read.attributes();
+    let inherited = read.trace_context(dialect, reading, &mut attributes);
     attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
     let event = StartEvent {
         monitor: dialect.monitor,
@@ -479,7 +389,148 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
         attributes: attributes.into(),
         source: None,
     };
-    Ok(Message { event, oddity })
+    Ok(Message {
+        event,
+        oddity: read.oddity,
+    })
+}
+
+/// Reads the fields of a start event, and remembers the first oddity.
+struct NodeReader<'a> {
+    /// The whole message.
+    node: &'a Node,
+    /// The event: the data of a CloudEvent, else the whole message.
+    event: &'a Node,
+    is_cloud_event: bool,
+    beside: &'a Beside<'a>,
+    oddity: Option<&'static str>,
+}
+
+impl<'a> NodeReader<'a> {
+    fn field(&self, name: &str) -> Option<&'a Node> {
+        self.event.find(|key| is_named(key, name))
+    }
+
+    /// An attribute of the CloudEvent around the event.
+    fn envelope(&self, name: &str) -> Option<&'a str> {
+        let node = self.node;
+        let field = self
+            .is_cloud_event
+            .then(|| node.find(|key| is_named(key, name)));
+        field.flatten().and_then(Node::text)
+    }
+
+    fn odd(&mut self, what: &'static str) {
+        self.oddity.get_or_insert(what);
+    }
+
+    fn monitor(&self) -> Option<&'a str> {
+        match self.field(MONITOR) {
+            // A name that is not a text is the name of no monitor.
+            Some(name) => Some(name.text().unwrap_or_default()),
+            None => self.envelope(MONITOR).or(self.beside.monitor.as_deref()),
+        }
+    }
+
+    fn workflow_id(&self, dialect: &Dialect) -> Result<Box<str>, Malformed> {
+        let subject = self.envelope("subject").or(self.beside.subject.as_deref());
+        let id = match (dialect.id_in(self.node), self.field("workflowid"), subject) {
+            (Some(id), _, _) => id?,
+            (None, Some(id), _) => read_id(id)?,
+            (None, None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
+            (None, None, None) => return Err(Malformed::NoId),
+        };
+        dialect.fitting(id)
+    }
+
+    fn submitted_at(&mut self, dialect: &Dialect) -> Option<Wall> {
+        let pointer = dialect.submitted_at.as_ref();
+        let value = pointer.and_then(|pointer| self.node.at(pointer));
+        let Some(value) = value.or_else(|| self.field("submittedat")) else {
+            let time = self.envelope("time").or(self.beside.time.as_deref());
+            return time.and_then(Wall::parse_rfc3339);
+        };
+        let time = read_time(value);
+        if time.is_none() {
+            self.odd("SubmittedAt is not a time");
+        }
+        time
+    }
+
+    fn attempt(&mut self) -> Option<u32> {
+        let number = match self.field("attempt")? {
+            Node::Number(number) => number.as_u64(),
+            _ => None,
+        };
+        let attempt = number.and_then(|number| number.try_into().ok());
+        if attempt.is_none() {
+            self.odd("Attempt is not a small whole number");
+        }
+        attempt
+    }
+
+    fn attributes(&mut self) -> Vec<(Box<str>, Value)> {
+        match self.field("attributes") {
+            None => Vec::new(),
+            Some(Node::Object(entries)) => {
+                let (attributes, all) = read_attributes(entries);
+                if !all {
+                    self.odd("attributes holds something that is no scalar, or too much");
+                }
+                attributes
+            }
+            Some(_) => {
+                self.odd("attributes is not an object, or not one that can be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The trace context of the first carrier that has one. Ids that were hashed and baggage become attributes, as far as
+    /// there is room.
+    fn trace_context(
+        &mut self,
+        dialect: &Dialect,
+        reading: &Reading,
+        attributes: &mut Vec<(Box<str>, Value)>,
+    ) -> Inherited {
+        let pointed = dialect.context.as_ref();
+        let pointed = pointed.and_then(|pointer| self.node.at(pointer));
+        let mut carriers: Vec<Carrier<'_>> = pointed.and_then(carrier_in).into_iter().collect();
+        carriers.extend(carriers_of(self.event));
+        if self.is_cloud_event {
+            carriers.extend(carriers_of(self.node));
+        }
+        let carriers = || carriers.iter().chain(&self.beside.carriers);
+        let mut mistakes = Vec::new();
+        let mut inherited = carriers().find_map(|carrier| {
+            let (found, mistake) = carrier.read(reading.formats);
+            mistakes.extend(mistake);
+            found
+        });
+        let mut add = |key: Box<str>, value: Box<str>| {
+            let room = attributes.len() < limits::EVENT_ATTRIBUTES_MAX;
+            if room && attributes.iter().all(|(known, _)| *known != key) {
+                attributes.push((key, Value::Str(value)));
+            }
+        };
+        let originals = inherited
+            .iter_mut()
+            .flat_map(|it| std::mem::take(&mut it.originals));
+        for (name, original) in originals {
+            add(name.into(), original);
+        }
+        if reading.formats.has(Formats::BAGGAGE) {
+            let baggage = carriers().find_map(|carrier| carrier.baggage(&dialect.baggage));
+            for (key, value) in baggage.unwrap_or_default() {
+                add(key, value);
+            }
+        }
+        if let Some(mistake) = mistakes.first() {
+            self.odd(mistake);
+        }
+        inherited.unwrap_or_default()
+    }
 }
 
 /// An object's own fields, then the places in it.
