@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! changes ──gather──▶ unstored ──Step::Commit──▶ under way ──committed──▶ stored
-//! outgoing ──hold───▶ waits until the changes before it are stored ──Step::Leave──▶ leaves
+//! outgoing ──hold───▶ waits until the changes before it are stored ──Step::Send──▶ leaves
 //! ```
 //!
 //! **Persist, then export, then acknowledge, then delete.** Each outgoing remembers how many changes there were before
@@ -15,7 +15,7 @@
 //! loop {
 //!     match turn.next(..) {
 //!         Step::Commit(changes)  => begin the commit; when its result is there: turn.committed(result)
-//!         Step::Leave(outgoing)  => send it
+//!         Step::Send(outgoing)  => send it
 //!         Step::Report(news)     => log it
 //!         Step::Wait(until)      => handle the next input, or go on at that time
 //!     }
@@ -36,10 +36,11 @@ pub struct TurnPolicy {
     /// Whether there is a store. Without one everything leaves at once.
     pub stores: bool,
     /// How long a change waits for others to share its commit, if nothing that leaves depends on it. A commit costs more
-    /// than the poll that caused it, and a change that a crash takes is observed again.
+    /// than the poll that caused it, and a change that is lost in a crash is observed again by
+    /// the next poll.
     pub commit_delay: Duration,
-    /// Whether a start event may wait for a shared commit too. True if the first poll comes so much later that the event
-    /// is stored by then, or the store is known to be in trouble and nothing is polled.
+    /// Whether a start event may wait for a shared commit too. True in two cases: the first poll comes so late that the
+    /// event is stored by then, or the store is in trouble and nothing is polled.
     pub events_wait: bool,
 }
 
@@ -59,7 +60,7 @@ pub enum Step {
     /// changes: then the store does what is due.
     Commit(Arc<[Change]>),
     /// Send this.
-    Leave(Outgoing),
+    Send(Outgoing),
     /// Send this poll, which was kept by [`Turn::admit_poll`].
     Poll(Poll),
     /// Log this.
@@ -201,7 +202,7 @@ impl Turn {
             return Step::Report(StoreNews::Slow);
         }
         if let Some(outgoing) = self.next_leaving(store.may_export) {
-            return Step::Leave(outgoing);
+            return Step::Send(outgoing);
         }
         match self.next_commit(store.due) {
             Some(at) if at <= now.mono => Step::Commit(self.begin_commit(now.mono)),
@@ -564,7 +565,7 @@ mod tests {
         /// The spans of the batch that leaves now.
         fn export(&mut self) -> (u64, usize) {
             match self.next() {
-                Step::Leave(Outgoing::Export(batch)) => (batch.id, batch.spans.len()),
+                Step::Send(Outgoing::Export(batch)) => (batch.id, batch.spans.len()),
                 other => panic!("no export: {other:?}"),
             }
         }
@@ -605,7 +606,7 @@ mod tests {
         assert!(matches!(&*rig.commit(), [Change::RemoveSpans(_)]));
         rig.succeed();
         let acknowledged = Outgoing::Acknowledge("entry of a".into());
-        assert_eq!(rig.next(), Step::Leave(acknowledged));
+        assert_eq!(rig.next(), Step::Send(acknowledged));
         assert!(rig.turn.is_done());
     }
 
@@ -625,9 +626,9 @@ mod tests {
         );
         assert_eq!(spans_of(&rig.commit()), 1);
         rig.succeed();
-        assert_eq!(rig.next(), Step::Leave(Outgoing::Accept(1)));
+        assert_eq!(rig.next(), Step::Send(Outgoing::Accept(1)));
         rig.export();
-        assert_eq!(rig.next(), Step::Leave(Outgoing::Accept(2)));
+        assert_eq!(rig.next(), Step::Send(Outgoing::Accept(2)));
     }
 
     #[test]
@@ -640,7 +641,7 @@ mod tests {
         rig.start("b");
         rig.next();
         rig.succeed();
-        assert_eq!(rig.next(), Step::Leave(Outgoing::Accept(1)));
+        assert_eq!(rig.next(), Step::Send(Outgoing::Accept(1)));
         assert_eq!(rig.next(), rig.at(DELAY), "the other change still waits");
     }
 
@@ -703,7 +704,7 @@ mod tests {
             ..Committed::default()
         };
         rig.answer(Ok(committed));
-        assert!(matches!(rig.next(), Step::Leave(Outgoing::LeavePending(_))));
+        assert!(matches!(rig.next(), Step::Send(Outgoing::LeavePending(_))));
         assert_eq!(rig.next(), Step::Wait(None));
     }
 
@@ -714,7 +715,7 @@ mod tests {
         rig.turn.hold(Outgoing::Accept(1));
         assert_eq!(rig.commit().len(), 1);
         rig.succeed();
-        assert_eq!(rig.next(), Step::Leave(Outgoing::Accept(1)));
+        assert_eq!(rig.next(), Step::Send(Outgoing::Accept(1)));
     }
 
     #[test]
@@ -763,7 +764,7 @@ mod tests {
         let recovered = rig.answer(Ok(Committed::default()));
         assert_eq!(recovered, Some(StoreNews::Recovered));
         assert!(rig.core.has_room());
-        assert_eq!(rig.next(), Step::Leave(Outgoing::Accept(1)));
+        assert_eq!(rig.next(), Step::Send(Outgoing::Accept(1)));
         assert!(rig.turn.is_done());
     }
 
@@ -811,7 +812,7 @@ mod tests {
         rig.succeed();
         assert_eq!(rig.export().1, 1);
         let left = Outgoing::LeavePending("entry of a".into());
-        assert_eq!(rig.next(), Step::Leave(left));
+        assert_eq!(rig.next(), Step::Send(left));
     }
 
     #[test]
@@ -827,7 +828,7 @@ mod tests {
         };
         rig.answer(Ok(committed));
         let acknowledged = Outgoing::Acknowledge("entry of a".into());
-        assert_eq!(rig.next(), Step::Leave(acknowledged));
+        assert_eq!(rig.next(), Step::Send(acknowledged));
         assert!(rig.turn.is_done());
     }
 
@@ -855,7 +856,7 @@ mod tests {
         }));
         assert_eq!(rig.core.watched(), 2);
         let left = Outgoing::LeavePending("entry of a".into());
-        assert_eq!(rig.next(), Step::Leave(left));
+        assert_eq!(rig.next(), Step::Send(left));
         assert_eq!(rig.next(), Step::Wait(None), "its record is stored already");
     }
 
@@ -867,7 +868,7 @@ mod tests {
         rig.turn.hold(Outgoing::Accept(1));
         rig.commit();
         rig.succeed();
-        assert_eq!(rig.next_on(FENCED), Step::Leave(Outgoing::Accept(1)));
+        assert_eq!(rig.next_on(FENCED), Step::Send(Outgoing::Accept(1)));
         assert_eq!(rig.next_on(FENCED), Step::Wait(None));
         rig.export();
     }
@@ -881,6 +882,6 @@ mod tests {
         assert_eq!((spans, rig.next()), (1, Step::Wait(None)));
         rig.deliver(batch);
         let acknowledged = Outgoing::Acknowledge("entry of a".into());
-        assert_eq!(rig.next(), Step::Leave(acknowledged));
+        assert_eq!(rig.next(), Step::Send(acknowledged));
     }
 }

@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
-/// Reads until `input` ends or the channel of events is closed. The channel that comes back disconnects when it has
-/// ended and all of its events are in the other one. The thread is not joined: nothing ends its read.
+/// Reads until `input` ends or the channel of events is closed. The returned channel disconnects when `input`
+/// has ended and all its events have been sent to `events`. The thread is not joined: nothing ends its read.
 ///
 /// # Errors
 /// There is no thread to be had.
@@ -34,7 +34,7 @@ pub fn listen(
     Ok(over)
 }
 
-/// Says how much there was.
+/// Returns the counts, as text for the log.
 fn read(
     reading: &Reading,
     mut input: impl BufRead,

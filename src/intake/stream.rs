@@ -60,9 +60,9 @@ pub fn stream_and_entry(source: &str) -> (Option<&str>, &str) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// Its spans are delivered: acknowledge it.
-    Release(Box<str>),
+    Acknowledge(Box<str>),
     /// Its run is another instance's: leave it pending, so that others can claim it.
-    Leave(Box<str>),
+    LeavePending(Box<str>),
 }
 
 /// The reading thread.
@@ -372,8 +372,8 @@ impl StreamReader {
         };
         while let Some(settled) = next {
             match settled {
-                Settled::Release(id) => self.entries.release(id),
-                Settled::Leave(id) => self.entries.leave(&id),
+                Settled::Acknowledge(id) => self.entries.release(id),
+                Settled::LeavePending(id) => self.entries.leave(&id),
             }
             next = self.settled.try_recv().ok();
         }

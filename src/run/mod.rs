@@ -232,7 +232,7 @@ impl Loop {
                     }
                     self.proceed();
                 }
-                Step::Leave(outgoing) => self.send(outgoing),
+                Step::Send(outgoing) => self.send(outgoing),
                 Step::Poll(poll) => self.poll(poll),
                 Step::Report(news) => log_store(&news),
                 Step::Wait(until) => {
@@ -273,8 +273,8 @@ impl Loop {
             // One at a time, and there is one place.
             Outgoing::Export(batch) => drop(self.batches.as_ref().map(|to| to.try_send(batch))),
             Outgoing::Notify(notify) => self.receivers.send(notify),
-            Outgoing::Acknowledge(source) => self.feed.push(Settled::Release(source)),
-            Outgoing::LeavePending(source) => self.feed.push(Settled::Leave(source)),
+            Outgoing::Acknowledge(source) => self.feed.push(Settled::Acknowledge(source)),
+            Outgoing::LeavePending(source) => self.feed.push(Settled::LeavePending(source)),
             Outgoing::Accept(request) => self.admissions.accept(request),
         }
     }

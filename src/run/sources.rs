@@ -32,17 +32,17 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// What a source of events that keeps them is to be told.
+/// What becomes of a start event in a source that keeps its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    Release(Box<str>),
-    Leave(Box<str>),
+    Acknowledge(Box<str>),
+    LeavePending(Box<str>),
 }
 
 /// The way back to the sources of events.
 #[derive(Default)]
 pub(super) struct Feed {
-    /// By their keys; the one for all monitors has none.
+    /// Each with its key; the stream for all monitors has the key `None`.
     #[cfg(feature = "redis")]
     streams: Vec<ReadStream>,
     discoveries: Discoveries,
@@ -66,7 +66,7 @@ type ReadStream = (Option<String>, Sender<stream::Settled>, stream::Listening);
 struct Discovering {
     /// The monitor's place in the configuration.
     index: usize,
-    /// How it hears that it may make a request: one waits at most.
+    /// How it hears that it may make a request. The channel holds one permit at most.
     permits: Sender<()>,
     /// How it hears of newer credentials.
     apis: Sender<Arc<Api>>,
@@ -98,15 +98,15 @@ impl Feed {
     fn try_settle(&self, settled: &Settled) -> bool {
         #[cfg(feature = "redis")]
         {
-            let (Settled::Release(source) | Settled::Leave(source)) = settled;
+            let (Settled::Acknowledge(source) | Settled::LeavePending(source)) = settled;
             let (stream, entry) = stream::stream_and_entry(source);
             let mut streams = self.streams.iter();
             let found = streams.find(|(key, ..)| key.as_deref() == stream);
             // A stream of an earlier configuration has its entries pending until somebody reads it again.
             if let Some((_, stream, _)) = found {
                 let settled = match settled {
-                    Settled::Release(_) => stream::Settled::Release(entry.into()),
-                    Settled::Leave(_) => stream::Settled::Leave(entry.into()),
+                    Settled::Acknowledge(_) => stream::Settled::Acknowledge(entry.into()),
+                    Settled::LeavePending(_) => stream::Settled::LeavePending(entry.into()),
                 };
                 return !matches!(stream.try_send(settled), Err(TrySendError::Full(_)));
             }

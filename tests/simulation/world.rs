@@ -641,7 +641,7 @@ impl World {
             let now = clock(&self.scenario, self.now, self.clock_base);
             match self.turn.next(&mut self.core, TERMS, now) {
                 Step::Commit(changes) => self.begin_commit(changes),
-                Step::Leave(outgoing) => self.send(outgoing),
+                Step::Send(outgoing) => self.send(outgoing),
                 Step::Poll(poll) => panic!("it was not kept: {poll:?}"),
                 Step::Report(_) => {}
                 Step::Wait(until) => return self.wait(until),

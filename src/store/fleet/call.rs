@@ -39,7 +39,7 @@ pub enum FleetCommand {
     /// What is stored of these runs? Answer: `Runs`.
     Read(Vec<RunKey>),
     /// End our lease now. Answer: `Left`.
-    Leave,
+    EndLease,
 }
 
 /// What Redis answers.
@@ -60,7 +60,7 @@ pub enum FleetReply {
     /// What is stored of the runs that were asked for.
     Runs(Vec<StoredRun>),
     /// The lease is ended, or was not ours any more.
-    Left,
+    LeaseEnded,
     /// The lease has lapsed or belongs to a later connection. Nothing was written.
     Lapsed,
 }

@@ -7,8 +7,8 @@
 //!        └─ everything owned is written: Commit calls with the changes ─▶ takeover, if due ──▶ done
 //! ```
 //!
-//! One call is under way at a time. A commit that finds its lease lapsed begins once more with `Register`. After a commit
-//! that failed, everything that is owned is written again, because what Redis has is not known: this is the *rewrite*.
+//! One call is under way at a time. If Redis answers that our lease has expired, the commit begins once more with
+//! `Register`; if that happens a second time, it fails. After a commit that failed, everything that is owned is written again, because what Redis has is not known: this is the *rewrite*.
 //!
 //! Pure: no clock, no I/O, no log. In scope: lease, connection numbers, owned runs, rewrite, takeover, fencing. Out of
 //! scope: how a call is made (`redis.rs`), when a commit begins (the loop).
@@ -61,7 +61,7 @@ pub enum Next {
 pub enum CommitFailure {
     /// A call has no answer.
     Call(CallError),
-    /// The lease has lapsed twice within one commit.
+    /// The lease has expired, or Redis has lost one of our runs, twice within one commit.
     Lapsed,
     /// Another living process has our instance's name.
     NameTaken,
@@ -87,12 +87,12 @@ pub struct Protocol {
     has_registered: bool,
     /// Whether everything that is owned has been written since the last failure.
     is_complete: bool,
-    /// Runs that are ours, or that a call without an answer was to make ours.
+    /// Runs that are ours, or may be: a call that would make them ours got no answer.
     owned: HashSet<RunKey>,
-    /// When the last call that has renewed the lease was sent.
+    /// When we sent the last call that renewed the lease.
     renewed: Option<Now>,
-    /// When the last call was sent that has renewed the lease while everything owned was stored.
-    complete_until: Option<Now>,
+    /// When we sent the last call that renewed the lease while everything that we own was stored.
+    last_complete: Option<Now>,
     /// Runs that were refused. The next commit that succeeds reports them.
     refused: Vec<(RunKey, Refusal)>,
     takeover: Takeover,
@@ -152,7 +152,7 @@ impl Protocol {
             is_complete: false,
             owned: HashSet::new(),
             renewed: None,
-            complete_until: None,
+            last_complete: None,
             refused: Vec::new(),
             commit: None,
             notices: VecDeque::new(),
@@ -220,7 +220,7 @@ impl Protocol {
 
     /// The call that ends the lease at a stop, if there is a connection to send it over.
     pub fn leave(&self) -> Option<FleetCall> {
-        self.is_connected.then(|| self.call(FleetCommand::Leave))
+        self.is_connected.then(|| self.call(FleetCommand::EndLease))
     }
 
     /// The next thing for the log.
@@ -353,7 +353,7 @@ impl Protocol {
                 self.refused.push((*run, Refusal::Elsewhere));
             }
         }
-        let silent = self.complete_until.map(|since| silence(since, now));
+        let silent = self.last_complete.map(|since| silence(since, now));
         let is_late = silent.is_some_and(|silent| silent >= self.settings.done_kept);
         Writing {
             runs,
@@ -399,7 +399,7 @@ impl Protocol {
     fn after_write(&mut self, now: Now) -> CommitStep {
         if !self.is_complete {
             self.is_complete = true;
-            self.complete_until = self.renewed;
+            self.last_complete = self.renewed;
         }
         if now.mono >= self.takeover.due() {
             CommitStep::TakeOver(Round::default())
@@ -449,7 +449,7 @@ impl Protocol {
                 }
                 self.adopt(commit, claimed.runs, now);
             }
-            (FleetReply::Claimed(_) | FleetReply::Left | FleetReply::Lapsed, _) => {}
+            (FleetReply::Claimed(_) | FleetReply::LeaseEnded | FleetReply::Lapsed, _) => {}
         }
         Ok(())
     }
@@ -457,7 +457,7 @@ impl Protocol {
     fn renew(&mut self, sent: Now) {
         self.renewed = Some(sent);
         if self.is_complete {
-            self.complete_until = self.renewed;
+            self.last_complete = self.renewed;
         }
     }
 

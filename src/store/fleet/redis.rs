@@ -182,7 +182,7 @@ impl Caller {
                 let own_runs = format!("{}runs:{}", self.prefix, self.owner);
                 redis::cmd("SMEMBERS").arg(own_runs).to_owned()
             }
-            FleetCommand::Leave => {
+            FleetCommand::EndLease => {
                 let mut command = redis::cmd("EVAL");
                 command.arg(LEAVE).arg(1).arg(&self.instance_key);
                 command.arg(self.value(call.connection));
@@ -235,7 +235,7 @@ fn decode(command: &FleetCommand, answer: Value) -> FleetReply {
             FleetReply::OwnRuns(runs.filter_map(|hex| run_of(&hex)).collect())
         }
         FleetCommand::Read(_) => FleetReply::Runs(Vec::new()),
-        FleetCommand::Leave => FleetReply::Left,
+        FleetCommand::EndLease => FleetReply::LeaseEnded,
     }
 }
 

@@ -19,7 +19,7 @@ pub struct ClaimLimits {
     pub per_commit: usize,
 }
 
-/// After a commit that has left something, the next one comes so soon.
+/// If a commit left runs of expired owners unclaimed, the next commit follows after this time.
 pub const CLAIM_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What is known of expired owners.
@@ -32,7 +32,7 @@ pub(super) struct Takeover {
     due: Mono,
     /// What is still to be claimed.
     shares: Vec<Share>,
-    /// Expired owners whose runs all have records of a later version, and how many there are.
+    /// Expired owners all of whose runs were written by a later version, and how many runs each has.
     unread: HashMap<Owner, usize>,
 }
 

@@ -203,7 +203,7 @@ impl Instance {
 
     fn leave(&mut self) {
         let call = self.protocol.leave().expect("it is connected");
-        assert_eq!(self.caller.make(&call), Ok(FleetReply::Left));
+        assert_eq!(self.caller.make(&call), Ok(FleetReply::LeaseEnded));
     }
 
     fn lose_connection(&mut self) {

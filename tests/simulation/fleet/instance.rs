@@ -316,7 +316,7 @@ impl Instance {
             };
             match self.turn.next(&mut self.core, terms, now) {
                 Step::Commit(changes) => self.commit(changes),
-                Step::Leave(outgoing) => self.send(outgoing, around),
+                Step::Send(outgoing) => self.send(outgoing, around),
                 Step::Poll(poll) => around.effects.push(Effect::Poll(poll)),
                 Step::Report(_) => {}
                 Step::Wait(until) => {

@@ -126,9 +126,9 @@ impl Redis {
                 let there = runs.iter().filter_map(|run| self.stored(*run));
                 Some(FleetReply::Runs(there.collect()))
             }
-            FleetCommand::Leave => {
+            FleetCommand::EndLease => {
                 self.leave(sender, now);
-                Some(FleetReply::Left)
+                Some(FleetReply::LeaseEnded)
             }
         };
         reply.unwrap_or(FleetReply::Lapsed)
