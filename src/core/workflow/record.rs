@@ -215,6 +215,7 @@ message!(OpenStage {
     2: id,
     3: observed,
     4: settling,
+    5: heard,
     rest: extra
 });
 

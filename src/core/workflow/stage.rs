@@ -37,6 +37,8 @@ pub(super) struct OpenStage {
     pub(super) kind: Option<Box<str>>,
     pub(super) id: Option<Box<str>>,
     pub(super) observed: Observed,
+    /// Whether an answer has said something about it. Children and other attempts open a stage before that.
+    pub(super) heard: bool,
     /// Whether the present answer names it. A flag, because an answer may name it several times.
     pub(super) answered: bool,
     /// Answers since it ended in which its times were missing, or something within it went on.

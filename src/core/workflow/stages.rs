@@ -85,7 +85,6 @@ impl StageTree {
         let mut order: Option<StageOrder> = None;
         let mut new_parents = BTreeMap::new();
         for stage in stages {
-            let known_before = self.all.len();
             let here = self.all.get(expected);
             let index = match here {
                 Some(s) if *s.path == *stage.path && s.attempt == stage.attempt => expected,
@@ -102,8 +101,7 @@ impl StageTree {
             if known.is_finished() {
                 continue;
             }
-            // Another attempt may have opened it before its own first answer.
-            if known.open.is_none() || index >= known_before {
+            if !known.open.as_ref().is_some_and(|open| open.heard) {
                 if flat && says_nothing(&stage) {
                     continue;
                 }
@@ -113,6 +111,7 @@ impl StageTree {
                 }
             }
             let known = known.open.get_or_insert_default();
+            known.heard = true;
             let kind = Some(stage.kind).filter(|kind| *kind != stage.path);
             changed |= renew(&mut known.kind, kind);
             if stage.id.is_some() {
