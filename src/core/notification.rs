@@ -164,8 +164,13 @@ impl Notifications {
         let mut receivers = (0..).zip(&mut self.receivers);
         receivers.find_map(|(monitor, receiver)| {
             let lane = &mut receiver.as_mut()?.lane;
-            let new_len =
-                |lane: &mut Lane<Notification>| lane.len().min(limits::NOTIFICATIONS_AT_ONCE);
+            // At a stop each goes alone: what is under way at the deadline goes again after the next start.
+            let len_max = if hurry {
+                1
+            } else {
+                limits::NOTIFICATIONS_AT_ONCE
+            };
+            let new_len = |lane: &mut Lane<Notification>| lane.len().min(len_max);
             let (batch, notifications) = lane.next(now, hurry, new_len)?;
             Some(Notify {
                 monitor,

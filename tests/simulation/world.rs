@@ -568,7 +568,8 @@ impl World {
                 }
             }
             Answer::NotFound => {
-                watch.missing_since.get_or_insert(self.now);
+                // It was missing when it was asked for.
+                watch.missing_since.get_or_insert(asked.sent);
             }
             Answer::Failed(failure) => {
                 watch.missing_since = None;
