@@ -8,7 +8,7 @@
 //! ```
 
 use crate::core::time::Mono;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Ids in one call.
@@ -46,7 +46,8 @@ pub struct Entries {
     /// Behind which entry to go on reading what was pending; `None`: all of it has been read.
     pending_behind: Option<EntryId>,
     /// Entries whose events the loop has.
-    held: HashSet<EntryId>,
+    /// In order, so that what is renewed together does not depend on chance.
+    held: BTreeSet<EntryId>,
     /// Entries to acknowledge.
     released: VecDeque<EntryId>,
     /// Entries to renew now.
@@ -65,7 +66,7 @@ impl Entries {
             lease,
             trims,
             pending_behind: None,
-            held: HashSet::new(),
+            held: BTreeSet::new(),
             released: VecDeque::new(),
             renewing: Vec::new(),
             claiming: None,

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! One call is under way at a time. If Redis answers that our lease has expired, the commit begins once more with
-//! `Register`; if that happens a second time, it fails. After a commit that failed, everything that is owned is written again, because what Redis has is not known: this is the *rewrite*.
+//! `Register`; if that happens a second time, it fails. After a commit that failed, everything that is owned is written
+//! again, because what Redis has is not known: this is the *rewrite*.
 //!
 //! Pure: no clock, no I/O, no log. In scope: lease, connection numbers, owned runs, rewrite, takeover, fencing. Out of
 //! scope: how a call is made (`redis.rs`), when a commit begins (the loop).
