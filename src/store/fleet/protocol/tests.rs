@@ -294,7 +294,7 @@ fn the_first_commit_connects_registers_and_writes_everything() {
             committed
               > done, due in 10s
             leave
-              > #1 Leave
+              > #1 EndLease
         "#]],
     );
 }
