@@ -383,6 +383,11 @@ fn one_killed_and_each_monitors_stream_is_acknowledged_for_itself() {
         farspan
     };
     let (killed, heir) = (start("killed"), start("heir"));
+    // Redis wakes the reader that waits longest, so that each of two that wait has a share.
+    eventually("both wait for entries of both streams", SOON, || {
+        let clients: String = rig.redis.ask(&["INFO", "clients"]);
+        clients.contains("blocked_clients:4")
+    });
     let ids = |name: &str| names(&format!("{name}-"), EACH);
     for name in ["early", "late"] {
         for (number, id) in ids(name).iter().enumerate() {
