@@ -1,5 +1,5 @@
 //! A trace context, `traceparent` in the first line and `tracestate` in the second: what is accepted reads back, and
-//! reaches the wire as it came.
+//! reaches the wire as OpenTelemetry reads it.
 #![no_main]
 
 use farspan::core::ids::TraceContext;
@@ -8,6 +8,7 @@ use farspan::core::span::{Link, Parent, Span, SpanStatus};
 use farspan::core::time::Wall;
 use farspan::deliver::otlp;
 use libfuzzer_sys::fuzz_target;
+use opentelemetry::trace::TraceState;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
 
@@ -69,6 +70,8 @@ fn reaches_the_wire(context: &TraceContext) {
     };
     let sent = proto::Span::decode(&*otlp::encode(&span)).unwrap();
     let state = context.trace_state.as_deref().unwrap_or_default();
+    // As OpenTelemetry's own type reads it.
+    let state = state.parse::<TraceState>().unwrap_or_default().header();
     assert_eq!(sent.trace_state, state);
     assert_eq!(sent.links[0].trace_state, state);
     assert_eq!(sent.trace_id, context.trace_id.to_bytes());
