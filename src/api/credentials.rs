@@ -1,7 +1,7 @@
-//! Who farspan is to an API: what goes into its requests so that they are let in, and where that comes from.
+//! Credentials for an API: the header of each request, and the secret or the token in it.
 //!
-//! What is in a file is read again when the file has changed. A token that has to be asked for is asked for by one
-//! thread at a time, before it lapses, and again when the API no longer takes it.
+//! A secret in a file is read again when the file has changed. A token is requested by one thread at a time: before the
+//! old one expires, and when the API refuses the old one.
 
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
@@ -51,7 +51,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Who farspan is to an API.
+/// How farspan authenticates to an API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Auth {
     /// No credentials are sent.
@@ -74,18 +74,18 @@ pub enum Auth {
     },
     /// Client credentials, RFC 6749 section 4.4.
     OAuth2 {
-        /// Whom to ask for a token.
+        /// The token endpoint.
         token_url: String,
-        /// Who asks.
+        /// The client's id.
         client_id: String,
         /// Its secret.
         client_secret: SecretSource,
-        /// What for.
+        /// The scopes, separated by spaces.
         scope: Option<String>,
     },
     /// A request whose answer holds a bearer token.
     Login {
-        /// Whom to ask, whole.
+        /// The whole URL.
         url: String,
         /// What to send: JSON.
         body: SecretSource,
@@ -99,7 +99,7 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Whom to ask for a token, where one is asked for.
+    /// The URL of the token endpoint, if there is one.
     fn token_url(&self) -> Option<&str> {
         match self {
             Auth::OAuth2 { token_url: url, .. } | Auth::Login { url, .. } => Some(url),
@@ -117,7 +117,7 @@ pub enum SecretSource {
     File(PathBuf, Secret),
 }
 
-/// How long a token request may take: less than the patience of those who wait for it.
+/// How long a token request may take: less than [`PATIENCE`].
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
     read: Duration::from_secs(4),
@@ -129,18 +129,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A file is looked at so often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// OAuth 2.0 leaves a lifetime out where it is known otherwise, RFC 6749 section 5.1.
+/// The lifetime of a token whose answer names none, which RFC 6749 section 5.1 allows.
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// The answer to a token request: at most so long.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// What lets requests in. Shared by all pollers: a token is one for all of them.
+/// The credentials of one monitor. All its pollers share them, so that one token serves all.
 pub struct Credentials {
     auth: Auth,
     /// For token requests.
     agent: Option<Agent>,
     held: Mutex<Held>,
-    /// Somebody has asked for a token, and has it or not.
+    /// Notified when a request for a token has ended.
     asked: Condvar,
 }
 
@@ -159,15 +159,15 @@ struct Held {
     /// When a new token is requested.
     stale_at: Option<Mono>,
     /// When the token expires.
-    lapses_at: Option<Mono>,
+    expires_at: Option<Mono>,
     being_asked: bool,
     /// The last time that it could not be had, and why.
     failed: Option<(Mono, PollFailure)>,
-    file: Option<Look>,
+    file: Option<FileVersion>,
 }
 
 /// What a file was like when it was looked at.
-struct Look {
+struct FileVersion {
     at: Mono,
     modified: Option<SystemTime>,
     bytes: u64,
@@ -192,10 +192,10 @@ impl Credentials {
         })
     }
 
-    /// What goes into a request, if anything does.
+    /// The header of a request, if there is one.
     ///
     /// # Errors
-    /// Why it cannot be had now.
+    /// Why there is no secret or token now.
     pub fn header(&self) -> Result<Option<(HeaderName, HeaderValue)>, PollFailure> {
         match &self.auth {
             Auth::None => Ok(None),
@@ -221,7 +221,7 @@ impl Credentials {
         }
     }
 
-    /// The API did not let a request in that had this. Whether another one can be had at once.
+    /// The API refused a request with this header. Returns whether another header can be had at once.
     pub fn refused(&self, used: Option<&(HeaderName, HeaderValue)>) -> bool {
         let mut held = self.lock();
         match &self.auth {
@@ -292,7 +292,7 @@ impl Credentials {
         let mut held = self.lock();
         loop {
             let now = clock::now().mono;
-            let valid = held.lapses_at.is_none_or(|at| now < at);
+            let valid = held.expires_at.is_none_or(|at| now < at);
             let known = held.header.clone().filter(|_| valid);
             let stale = held.stale_at.is_some_and(|at| now >= at);
             let failed = held.failed.clone();
@@ -319,19 +319,19 @@ impl Credentials {
         let answer = match asked {
             Ok((token, lifetime)) => {
                 held.failed = None;
-                // A tenth before it lapses, but not so late that a poll under way takes it past that.
+                // A tenth of its lifetime before it expires, and early enough for a poll that is under way.
                 held.stale_at = Some(
                     now + lifetime
                         .mul_f64(0.9)
                         .min(lifetime.saturating_sub(TIMEOUTS.total)),
                 );
-                held.lapses_at = Some(now + lifetime);
+                held.expires_at = Some(now + lifetime);
                 held.header = Some((header::AUTHORIZATION, token));
                 Ok(held.header.clone())
             }
             Err(why) => {
                 held.failed = Some((now, why.clone()));
-                let valid = held.lapses_at.is_some_and(|at| now < at);
+                let valid = held.expires_at.is_some_and(|at| now < at);
                 match held.header.clone().filter(|_| valid) {
                     Some(known) => Ok(Some(known)),
                     None => Err(why),
@@ -342,60 +342,18 @@ impl Credentials {
         answer
     }
 
+    /// Asks for a token. Returns its header value and its lifetime.
     fn ask(&self) -> Result<(HeaderValue, Duration), PollFailure> {
         let Some(agent) = &self.agent else {
             return Err(failure("no token endpoint is configured"));
         };
-        let (request, body, token, expires_in, lifetime) = match &self.auth {
-            Auth::OAuth2 {
-                token_url,
-                client_id,
-                client_secret,
-                scope,
-            } => {
-                let secret = text_of(client_secret)?;
-                // RFC 6749 section 2.3.1: encoded as in a form before it is encoded as base64.
-                let pair = format!("{}:{}", segment(client_id), segment(&secret));
-                let basic = value(&format!("Basic {}", STANDARD.encode(pair)));
-                let basic = basic.ok_or_else(|| failure("the client's secret"))?;
-                let request = agent
-                    .post(token_url)
-                    .header(header::AUTHORIZATION, basic)
-                    .content_type("application/x-www-form-urlencoded");
-                let mut body = "grant_type=client_credentials".to_owned();
-                if let Some(scope) = scope {
-                    body.push_str("&scope=");
-                    body.push_str(&segment(scope));
-                }
-                (
-                    request,
-                    body,
-                    "/access_token".to_owned(),
-                    Some("/expires_in".to_owned()),
-                    LIFETIME,
-                )
-            }
-            Auth::Login {
-                url,
-                body,
-                token,
-                expires_in,
-                lifetime,
-            } => {
-                let request = agent.post(url).content_type("application/json");
-                let expires_in = expires_in.as_ref().map(Pointer::to_string);
-                (
-                    request,
-                    text_of(body)?,
-                    token.to_string(),
-                    expires_in,
-                    *lifetime,
-                )
-            }
-            _ => return Err(failure("nothing to ask for")),
-        };
-        let request = request.header(header::ACCEPT, "application/json");
-        let response = request.send(body).map_err(|e| PollFailure {
+        let asked = TokenRequest::of(&self.auth)?;
+        let request = agent.post(asked.url).content_type(asked.content_type);
+        let mut request = request.header(header::ACCEPT, "application/json");
+        if let Some(authorization) = asked.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let response = request.send(asked.body).map_err(|e| PollFailure {
             reason: client::reason_of(&e),
             ..failure(&e.to_string())
         })?;
@@ -413,13 +371,78 @@ impl Credentials {
         // serde_json's text could quote the answer.
         let answer: serde_json::Value =
             serde_json::from_slice(&answer).map_err(|_| failure("the answer is not JSON"))?;
-        let found = answer.pointer(&token).and_then(|token| token.as_str());
-        let found = found.ok_or_else(|| failure(&format!("the answer has no token at {token}")))?;
+        let at = asked.token;
+        let found = answer.pointer(&at).and_then(|token| token.as_str());
+        let found = found.ok_or_else(|| failure(&format!("the answer has no token at {at}")))?;
         let token = value(&format!("Bearer {found}"));
         let token = token.ok_or_else(|| failure("the token cannot stand in a header"))?;
-        let seconds = expires_in.and_then(|at| answer.pointer(&at)?.as_f64());
+        let seconds = asked.expires_in;
+        let seconds = seconds.and_then(|at| answer.pointer(&at)?.as_f64());
         let seconds = seconds.filter(|seconds| (1.0..1e9).contains(seconds));
-        Ok((token, seconds.map_or(lifetime, Duration::from_secs_f64)))
+        let lifetime = seconds.map_or(asked.lifetime, Duration::from_secs_f64);
+        Ok((token, lifetime))
+    }
+}
+
+/// A request for a token, and where its answer has the token.
+struct TokenRequest<'a> {
+    url: &'a str,
+    authorization: Option<HeaderValue>,
+    content_type: &'static str,
+    body: String,
+    token: String,
+    /// Where the answer has the lifetime.
+    expires_in: Option<String>,
+    /// Where the answer names no lifetime.
+    lifetime: Duration,
+}
+
+impl<'a> TokenRequest<'a> {
+    fn of(auth: &'a Auth) -> Result<Self, PollFailure> {
+        match auth {
+            Auth::OAuth2 {
+                token_url,
+                client_id,
+                client_secret,
+                scope,
+            } => {
+                let secret = text_of(client_secret)?;
+                // RFC 6749 section 2.3.1: encoded as in a form before it is encoded as base64.
+                let pair = format!("{}:{}", segment(client_id), segment(&secret));
+                let basic = value(&format!("Basic {}", STANDARD.encode(pair)));
+                let basic = basic.ok_or_else(|| failure("the client's secret"))?;
+                let mut body = "grant_type=client_credentials".to_owned();
+                if let Some(scope) = scope {
+                    body.push_str("&scope=");
+                    body.push_str(&segment(scope));
+                }
+                Ok(TokenRequest {
+                    url: token_url,
+                    authorization: Some(basic),
+                    content_type: "application/x-www-form-urlencoded",
+                    body,
+                    token: "/access_token".to_owned(),
+                    expires_in: Some("/expires_in".to_owned()),
+                    lifetime: LIFETIME,
+                })
+            }
+            Auth::Login {
+                url,
+                body,
+                token,
+                expires_in,
+                lifetime,
+            } => Ok(TokenRequest {
+                url,
+                authorization: None,
+                content_type: "application/json",
+                body: text_of(body)?,
+                token: token.to_string(),
+                expires_in: expires_in.as_ref().map(Pointer::to_string),
+                lifetime: *lifetime,
+            }),
+            _ => Err(failure("nothing to ask for")),
+        }
     }
 }
 
@@ -457,9 +480,9 @@ fn text_of(secret: &SecretSource) -> Result<String, PollFailure> {
     }
 }
 
-fn look(path: &Path, at: Mono) -> Look {
+fn look(path: &Path, at: Mono) -> FileVersion {
     let metadata = fs::metadata(path).ok();
-    Look {
+    FileVersion {
         at,
         modified: metadata.as_ref().and_then(|m| m.modified().ok()),
         is_file: metadata.as_ref().is_some_and(fs::Metadata::is_file),

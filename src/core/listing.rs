@@ -1,11 +1,11 @@
 //! Listing requests that wait for their host: one of each monitor at most.
 //!
-//! Which list a discovery asks for, and how often, is not decided here.
+//! Out of scope: which list a discovery requests, and how often.
 
 use super::time::Mono;
 use std::collections::VecDeque;
 
-/// The listings that a host is to be asked for.
+/// The listings that wait for one host.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     /// In the order in which they came.
@@ -38,17 +38,17 @@ impl Lists {
         self.sent_last
     }
 
-    /// When the first of them is due.
+    /// When the first listing is due.
     pub(super) fn first_due(&self) -> Option<Mono> {
         self.waiting.iter().map(|it| it.due).min()
     }
 
-    /// Those that are due.
+    /// The listings that are due.
     pub(super) fn due_mut(&mut self, now: Mono) -> impl Iterator<Item = &mut WaitingList> {
         self.waiting.iter_mut().filter(move |it| it.due <= now)
     }
 
-    /// Takes out the first to come of those that are due: it is sent.
+    /// Takes out the due listing that came first: it is sent.
     pub(super) fn take_due(&mut self, now: Mono) -> Option<u16> {
         let place = self.waiting.iter().position(|it| it.due <= now)?;
         self.sent_last = true;

@@ -15,7 +15,7 @@ use super::document::{Node, Step};
 use super::message::{Dialect, Malformed};
 use super::mistakes::Mistakes;
 use crate::api::exchange::{
-    self, Api, Asking, PAGES_MAX, Place, Reply, Tally, failure, failure_of_io,
+    self, Api, Asking, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
 };
 use crate::core::backoff::Jitter;
 use crate::core::event::{Attributes, Sampling, StartEvent};
@@ -368,8 +368,8 @@ impl Discoverer {
         let request = self.discovery.list.request.clone();
         let first = exchange::url(&api, &request, TITLE, &variables)?;
         let body = exchange::body(&request, TITLE, &variables)?;
-        let mut place = Place::new(&first, request.pages.as_ref());
-        let mut url = place.first();
+        let mut paging = Paging::new(&first, request.pages.as_ref());
+        let mut url = paging.first();
         let mut found = Found::default();
         for page in 0..PAGES_MAX {
             if page > 0 {
@@ -390,7 +390,7 @@ impl Discoverer {
             if found.is_cut {
                 break;
             }
-            match place.next(&page, &url, &parts.headers)? {
+            match paging.next(&page, &url, &parts.headers)? {
                 Some(next) => url = next,
                 None => {
                     self.forget();

@@ -104,87 +104,6 @@ fn by_offset() {
     assert_eq!(queries, ["limit=3", "limit=3&offset=3", "limit=3&offset=6"]);
 }
 
-/// A server may give fewer than it is asked for: what counts is how many there were, not how many there might be.
-#[test]
-fn by_offset_of_a_server_that_gives_fewer() {
-    let server = api(|query| {
-        let offset = number(query, "offset");
-        let items: Vec<Value> = (offset..7.min(offset + 2)).map(step).collect();
-        ok(&json!({"items": items, "total": 7})).into()
-    });
-    let pages = json!({"by": "offset", "size": 5, "total": "/total"});
-    let (steps, queries, _) = watched(&server, pages);
-    assert_eq!(steps, names(7));
-    assert_eq!(queries.len(), 4, "{queries:?}");
-}
-
-#[test]
-fn by_page() {
-    let server = api(|query| {
-        let (page, size) = (number(query, "page"), number(query, "per_page"));
-        let items: Vec<Value> = ((page - 1) * size..7.min(page * size)).map(step).collect();
-        ok(&json!({ "items": items })).into()
-    });
-    // Without a total the first page that is not full is the last one.
-    let pages = json!({"by": "page", "page": "page", "limit": "per_page", "size": 3, "first": 1});
-    let (steps, queries, _) = watched(&server, pages);
-    assert_eq!(steps, names(7));
-    assert_eq!(
-        queries,
-        [
-            "per_page=3&page=1",
-            "per_page=3&page=2",
-            "per_page=3&page=3"
-        ]
-    );
-}
-
-#[test]
-fn by_cursor() {
-    let server = api(|query| {
-        let from = query.get("token").map_or(0, |token| {
-            token.strip_prefix("from +/=").unwrap().parse().unwrap()
-        });
-        let items: Vec<Value> = (from..7.min(from + 3)).map(step).collect();
-        let next = match from + 3 {
-            // The last page has an empty one.
-            7.. => String::new(),
-            next => format!("from +/={next}"),
-        };
-        ok(&json!({"items": items, "next": next})).into()
-    });
-    let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
-    let (steps, queries, _) = watched(&server, pages);
-    assert_eq!(steps, names(7));
-    assert_eq!(
-        queries,
-        ["", "token=from%20%2B%2F%3D3", "token=from%20%2B%2F%3D6"]
-    );
-}
-
-#[test]
-fn by_link() {
-    let server = api(|query| {
-        let page = number(query, "page");
-        let items: Vec<Value> = (page * 3..7.min(page * 3 + 3)).map(step).collect();
-        let answer = ok(&json!({ "items": items }));
-        match page {
-            2.. => answer.header("Link", r#"</runs/w%201/steps>; rel="first""#),
-            _ => answer.header(
-                "Link",
-                format!(
-                    r#"</runs/w%201/steps>; rel="first", </runs/w%201/steps?page={}>; rel="next""#,
-                    page + 1
-                ),
-            ),
-        }
-        .into()
-    });
-    let (steps, queries, _) = watched(&server, json!({"by": "link"}));
-    assert_eq!(steps, names(7));
-    assert_eq!(queries, ["", "page=1", "page=2"]);
-}
-
 /// What lets farspan in stays on its host, whatever a page names as the next one.
 #[test]
 fn a_link_to_another_host_is_not_followed() {
@@ -215,37 +134,6 @@ fn a_link_to_another_host_is_not_followed() {
     assert!(!farspan.stop().stderr.contains("s3cret-token"));
 }
 
-#[test]
-fn of_more_pages_than_the_bound_the_first_hundred_count() {
-    let server = api(|query| {
-        let offset = number(query, "offset");
-        ok(&json!({"items": [step(offset)], "total": 150})).into()
-    });
-    let pages = json!({"by": "offset", "size": 1, "total": "/total"});
-    let (steps, queries, log) = watched(&server, pages);
-    assert_eq!(steps, names(100));
-    assert_eq!(queries.len(), 100);
-    assert!(log.contains("more than 100 pages"), "{log}");
-}
-
-#[test]
-fn a_cursor_that_never_ends_does_not_hold_up_the_poll() {
-    // Always the same, or always another one.
-    for (always_new, asked) in [(false, 2), (true, 100)] {
-        let count = Arc::new(Mutex::new(0));
-        let server = api(move |_| {
-            let mut count = lock(&count);
-            *count += usize::from(always_new);
-            ok(&json!({"items": [step(0)], "next": format!("cursor-{count}")})).into()
-        });
-        let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
-        let (steps, queries, log) = watched(&server, pages);
-        assert_eq!(steps, names(1));
-        assert_eq!(queries.len(), asked);
-        assert_eq!(log.contains("more than 100 pages"), always_new, "{log}");
-    }
-}
-
 /// A page that fails fails the poll: half of the stages would look like all of them.
 #[test]
 fn a_page_that_fails_is_asked_for_again_with_the_whole_poll() {
@@ -266,15 +154,6 @@ fn a_page_that_fails_is_asked_for_again_with_the_whole_poll() {
 }
 
 // Further requests.
-
-#[test]
-fn a_further_request_that_is_not_found_is_taken_for_nothing_there_yet() {
-    let server = api(|_| Answer::new(404).into());
-    let (steps, queries, log) = watched(&server, Value::Null);
-    assert_eq!(steps, names(0));
-    assert!(!queries.is_empty());
-    assert!(log.contains("requests.steps: HTTP 404"), "{log}");
-}
 
 #[test]
 fn a_post_says_what_it_is_about_in_its_body() {
@@ -365,31 +244,4 @@ fn a_request_for_each_of_a_list() {
     let tries = server.requests().into_iter();
     let tries = tries.filter(|r| r.target.ends_with("/tries"));
     assert_eq!(tries.count(), 2, "one was never tried again");
-}
-
-#[test]
-fn of_a_list_that_is_too_long_the_first_hundred_are_asked_after() {
-    let server = Server::start(|request| {
-        let (path, _) = parts(request);
-        let items: Vec<Value> = match &*path {
-            "/runs/w" => return ok(&run("w", "success")).into(),
-            "/runs/w/steps" => (0..120).map(step).collect(),
-            _ => Vec::new(),
-        };
-        ok(&json!({ "items": items })).into()
-    });
-    let mut monitor = monitor(&server, Value::Null);
-    monitor["requests"]["more"] =
-        json!({"path": "/runs/{id}/more/{stage.key}", "for_each": "steps"});
-    let mut more = monitor["stages"][0].clone();
-    more["name"] = json!("more");
-    more["from"] = json!("more");
-    monitor["stages"] = json!([monitor["stages"][0], more]);
-    let it = Monitored::by(json!([monitor]));
-    let (spans, log) = it.watch("w");
-    assert_eq!(steps_of(&spans), names(120));
-    let more = server.requests().into_iter();
-    let more = more.filter(|r| r.target.starts_with("/runs/w/more/"));
-    assert_eq!(more.count(), 100);
-    assert!(log.contains("only the first 100 of 120"), "{log}");
 }

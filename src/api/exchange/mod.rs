@@ -1,14 +1,14 @@
-//! An exchange with a monitor's API: a request with what lets it in, over redirects on the same host, until there is an
-//! answer or the reason why there is none; and the pages of a long answer.
+//! An exchange with a monitored API: one request with its credentials, the redirects on its host, and the answer or the
+//! reason why there is none; and the pages of a long answer.
 //!
-//! Out of scope: what is asked for, what an answer means, and when to ask again.
+//! Out of scope: which requests a poll needs, what a body means, and when the next request is sent.
 
+mod exchanges;
 mod pages;
-mod record;
 mod redirect;
 
-pub use pages::{PAGES_MAX, Place};
-pub use record::{Exchange, Record};
+pub use exchanges::{Exchange, Exchanges};
+pub use pages::{PAGES_MAX, Paging};
 
 use crate::api::credentials::Credentials;
 use crate::core::limits;
@@ -19,7 +19,7 @@ use crate::mapping::definition::{Method, Request};
 use crate::mapping::template::Variables;
 use crate::os::clock;
 use crate::text::cut;
-use record::note_headers;
+use exchanges::note_headers;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
 use std::borrow::Cow;
 use std::io::{self, Read as _};
@@ -27,14 +27,14 @@ use std::time::Duration;
 use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use ureq::{Agent, Body, RequestBuilder};
 
-/// An API to ask.
+/// A monitored API.
 #[derive(Debug)]
 pub struct Api {
     /// Without a slash at its end.
     pub base_url: String,
     /// Sent with every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What lets requests in.
+    /// How farspan authenticates.
     pub credentials: Credentials,
 }
 
@@ -48,17 +48,17 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
-    /// By whose connection.
+    /// The agent that keeps the connection.
     pub agent: &'a Agent,
-    /// Whom.
+    /// The API.
     pub api: &'a Api,
-    /// Where the configuration has the request, for what is said of a refusal; `None` for the main one.
+    /// The key of the request in the configuration, for errors; `None` for the main request.
     pub title: Option<&'a str>,
-    /// The trace that the request is part of, in the W3C's form.
+    /// The header `traceparent`.
     pub traceparent: Option<&'a str>,
-    /// What belongs to it.
+    /// The header `tracestate`.
     pub tracestate: Option<&'a str>,
-    /// What to send. `None`: it is a GET.
+    /// The body of a POST. `None`: it is a GET.
     pub body: Option<&'a [u8]>,
     /// The headers of a conditional request.
     pub conditions: &'a [(HeaderName, HeaderValue)],
@@ -75,23 +75,23 @@ pub enum Reply {
     NotFound,
 }
 
-/// What requests have brought beside their answers.
+/// What the requests of one poll have brought besides their answers.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How many there were, with those that were redirected.
+    /// The number of requests, with those that were redirected.
     pub requests: u32,
     /// The API's clock.
     pub date: Option<Wall>,
-    /// How long the host asks to be left alone though it answered.
+    /// The pause that the host asked for with an answer.
     pub pause: Option<Duration>,
-    /// Of the last answer.
+    /// The status of the last answer.
     pub status: Option<StatusCode>,
-    /// For a probe: everything that goes over the wire.
-    pub record: Option<Record>,
+    /// For a probe: all requests and answers.
+    pub exchanges: Option<Exchanges>,
 }
 
 impl Asking<'_> {
-    /// Asks.
+    /// Sends the request, and once more with newer credentials if the API refuses the first ones.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -110,7 +110,7 @@ impl Asking<'_> {
                 tally.pause = tally.pause.max(limited);
                 return Ok(Reply::Found(response));
             }
-            let peace = client::retry_after(response.headers(), now).or(limited);
+            let pause = client::retry_after(response.headers(), now).or(limited);
             tally.let_go(response);
             match status.as_u16() {
                 304 if !self.conditions.is_empty() => {
@@ -118,7 +118,7 @@ impl Asking<'_> {
                     return Ok(Reply::Unchanged);
                 }
                 404 => return Ok(Reply::NotFound),
-                401 | 403 if peace.is_none() => {
+                401 | 403 if pause.is_none() => {
                     let another = credentials.refused(credential.as_ref());
                     if another && std::mem::take(&mut again) {
                         continue;
@@ -126,7 +126,7 @@ impl Asking<'_> {
                 }
                 _ => {}
             }
-            return Err(self.refusal(status, peace));
+            return Err(self.refusal(status, pause));
         }
     }
 
@@ -139,7 +139,7 @@ impl Asking<'_> {
         let mut url = Cow::Borrowed(url);
         for _ in 0..=REDIRECTS_MAX {
             tally.requests += 1;
-            let mut exchange = tally.record.as_ref().map(|_| Exchange::new(self, &url));
+            let mut exchange = tally.exchanges.as_ref().map(|_| Exchange::new(self, &url));
             let response = match self.body {
                 None => {
                     let request = self.with_headers(self.agent.get(&*url), credential);
@@ -153,8 +153,8 @@ impl Asking<'_> {
                     request.send(body)
                 }
             };
-            if let (Some(record), Some(exchange)) = (&mut tally.record, exchange) {
-                record.add(exchange, response.as_ref().ok());
+            if let (Some(exchanges), Some(exchange)) = (&mut tally.exchanges, exchange) {
+                exchanges.add(exchange, response.as_ref().ok());
             }
             let response = response.map_err(|e| failure_of(&e))?;
             if !is_redirect(response.status()) {
@@ -192,24 +192,24 @@ impl Asking<'_> {
         request
     }
 
-    /// What a status means that is no answer.
-    fn refusal(&self, status: StatusCode, peace: Option<Duration>) -> PollFailure {
+    /// The failure that a status means.
+    fn refusal(&self, status: StatusCode, pause: Option<Duration>) -> PollFailure {
         let reason = match status.as_u16() {
             // GitHub says of a budget that is spent, and of its secondary limits, that it is forbidden.
-            403 if peace.is_some() => PollFailureReason::TooManyRequests,
+            403 if pause.is_some() => PollFailureReason::TooManyRequests,
             401 | 403 => PollFailureReason::Unauthorized,
             408 => PollFailureReason::Timeout,
             429 => PollFailureReason::TooManyRequests,
             500..=599 => PollFailureReason::ServerError,
             _ => PollFailureReason::Status,
         };
-        let asks_for_peace = matches!(status.as_u16(), 403 | 429 | 503);
+        let may_ask_for_pause = matches!(status.as_u16(), 403 | 429 | 503);
         let detail = match self.title {
             None => format!("HTTP {status}"),
             Some(title) => format!("{title}: HTTP {status}"),
         };
         PollFailure {
-            retry_after: peace.filter(|_| asks_for_peace),
+            retry_after: pause.filter(|_| may_ask_for_pause),
             ..failure(reason, &detail)
         }
     }
@@ -220,15 +220,15 @@ impl Tally {
     /// that fails, the next one finds it closed.
     pub fn let_go(&mut self, response: Response<Body>) {
         const BYTES_MAX: u64 = 16 * 1024;
-        if let Some(record) = &mut self.record {
-            return record.read_refusal(response);
+        if let Some(exchanges) = &mut self.exchanges {
+            return exchanges.read_refusal(response);
         }
         let rest = response.into_body().into_reader();
         drop(io::copy(&mut rest.take(BYTES_MAX), &mut io::sink()));
     }
 }
 
-/// The URL of a request. `title` is where the configuration has it.
+/// The URL of a request. `title` is its key in the configuration.
 ///
 /// # Errors
 /// A variable in it has no value.
@@ -240,13 +240,14 @@ pub fn url(
 ) -> Result<String, PollFailure> {
     let mut url = String::with_capacity(api.base_url.len() + 256);
     url.push_str(&api.base_url);
-    match request.path.render(variables, &mut url) {
-        true => Ok(url),
-        false => Err(incomplete(title, "path")),
+    if request.path.render(variables, &mut url) {
+        Ok(url)
+    } else {
+        Err(incomplete(title, "path"))
     }
 }
 
-/// What a request sends; `None`: it is a GET.
+/// The body of a request; `None`: it is a GET.
 ///
 /// # Errors
 /// A variable in it has no value.
@@ -270,7 +271,7 @@ fn incomplete(title: &str, what: &str) -> PollFailure {
     failure(PollFailureReason::Shape, &why)
 }
 
-/// That there is no answer.
+/// A failure with this detail, cut to its bound.
 pub fn failure(reason: PollFailureReason, detail: &str) -> PollFailure {
     PollFailure {
         reason,
@@ -279,12 +280,12 @@ pub fn failure(reason: PollFailureReason, detail: &str) -> PollFailure {
     }
 }
 
-/// That a request came to nothing.
+/// The failure of a request without an answer.
 pub fn failure_of(error: &ureq::Error) -> PollFailure {
     failure(client::reason_of(error), &error.to_string())
 }
 
-/// That a body could not be read to its end.
+/// The failure of a body that was not read to its end.
 pub fn failure_of_io(error: &io::Error) -> PollFailure {
     failure(client::reason_of_io(error), &error.to_string())
 }

@@ -1,4 +1,4 @@
-//! How a long answer goes on.
+//! The pages of a long answer: which URL the next page has.
 
 use super::failure;
 use super::redirect::next_page;
@@ -8,12 +8,12 @@ use crate::mapping::definition::Pages;
 use crate::text::push_segment;
 use ureq::http::HeaderMap;
 
-/// Pages of one answer.
+/// The most pages of one answer.
 pub const PAGES_MAX: u32 = 100;
 
-/// Where a long answer is being read.
+/// How far a long answer has been read.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct Paging<'a> {
     pages: Option<&'a Pages>,
     /// Without the parameters of a page.
     url: &'a str,
@@ -24,10 +24,10 @@ pub struct Place<'a> {
     cursor: Option<Box<str>>,
 }
 
-impl<'a> Place<'a> {
-    /// At the beginning of what is asked for at this URL.
+impl<'a> Paging<'a> {
+    /// The beginning of the answer from this URL.
     pub fn new(url: &'a str, pages: Option<&'a Pages>) -> Self {
-        Place {
+        Paging {
             pages,
             url,
             elements: 0,
@@ -41,11 +41,10 @@ impl<'a> Place<'a> {
         self.url()
     }
 
-    /// The URL of the page behind this one, if there is one. `url` is that of this page, as it was asked for, and
-    /// `headers` came with it.
+    /// The URL of the next page, if there is one. `url` is the URL of the present `page`, whose answer had these `headers`.
     ///
     /// # Errors
-    /// It is on another host.
+    /// The next page is on another host.
     pub fn next(
         &mut self,
         page: &Page,
@@ -64,10 +63,7 @@ impl<'a> Place<'a> {
     fn url(&self) -> String {
         let mut url = self.url.to_owned();
         let mut add = |name: &str, value: &str| {
-            url.push(match url.contains('?') {
-                true => '&',
-                false => '?',
-            });
+            url.push(if url.contains('?') { '&' } else { '?' });
             push_segment(&mut url, name);
             url.push('=');
             push_segment(&mut url, value);
@@ -104,7 +100,7 @@ impl<'a> Place<'a> {
         url
     }
 
-    /// Goes to the next page. Whether there is one.
+    /// Counts a page that was read. Returns whether there is a next one.
     fn go_on(&mut self, pages: &Pages, page: &Page) -> bool {
         self.elements += page.elements as u64;
         self.read += 1;
@@ -120,5 +116,30 @@ impl<'a> Place<'a> {
                 None => page.elements as u64 >= u64::from(*size),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syntax::pointer::Pointer;
+
+    /// A list of runs has the empty text as it is; a mapping has left it out already.
+    #[test]
+    fn an_empty_cursor_ends_the_answer() {
+        let by_cursor = Pages::Cursor {
+            param: "token".into(),
+            next: Pointer::default(),
+        };
+        let mut paging = Paging::new("http://api/x?y=1", Some(&by_cursor));
+        let mut next = |cursor: &str| {
+            let page = Page {
+                next: Some(cursor.into()),
+                ..Page::default()
+            };
+            paging.next(&page, "", &HeaderMap::new()).unwrap()
+        };
+        assert_eq!(next("a&b").as_deref(), Some("http://api/x?y=1&token=a%26b"));
+        assert_eq!(next(""), None);
     }
 }

@@ -4,8 +4,8 @@
 //! Poll -> the mapping's requests, page by page -> mapping -> Polled
 //! ```
 //!
-//! A poller knows nothing of workflows: it asks what it is told to and answers with what it got. Every answer carries
-//! the poll's generation. Nothing here decides when to ask again.
+//! A poller knows no workflow: it takes a poll and sends an answer, which carries the poll's generation. The core decides
+//! when the next poll is sent.
 
 mod requests;
 mod unchanged;
@@ -25,9 +25,9 @@ use unchanged::Unchanged;
 /// An API to poll.
 #[derive(Debug)]
 pub struct Target {
-    /// Whom to ask.
+    /// The API.
     pub api: Arc<Api>,
-    /// What to ask for, and what the answers mean.
+    /// Its requests, and how their answers are read.
     pub mapping: Arc<Mapping>,
 }
 
@@ -35,7 +35,7 @@ pub struct Target {
 /// and polls under way keep the old one.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// What to ask after.
+    /// The poll.
     pub poll: Poll,
     /// The API of the poll's monitor.
     pub target: Arc<Target>,
@@ -48,9 +48,8 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. `apis` are the base URLs of the
-    /// monitors' APIs and whom to trust there, in the order of the monitors: they stay, whatever else of a target
-    /// changes.
+    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. `apis` are the base URL and the trust
+    /// of each monitor's API, in the order of the monitors. A reload does not change them.
     ///
     /// # Errors
     /// A text that says what is wrong with the trust, or that there is no thread to be had.
@@ -82,16 +81,16 @@ impl Pollers {
     }
 }
 
-/// One poll with everything that went over the wire.
+/// One poll with all its requests and answers.
 #[derive(Debug)]
 pub struct Probed {
-    /// What came of it.
+    /// Its answer.
     pub polled: Polled,
     /// Its requests in their order.
     pub exchanges: Vec<Exchange>,
-    /// The pointers that found nothing, where there were answers to all requests.
+    /// The pointers that found nothing, if all requests were answered.
     pub found_nothing: Vec<Missing>,
-    /// All that is odd beside what one answer says: of several of them, or of their requests.
+    /// The oddities that no single answer shows.
     pub together: Vec<Oddity>,
 }
 
@@ -121,3 +120,6 @@ impl Drop for Pollers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

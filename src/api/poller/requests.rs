@@ -1,9 +1,9 @@
-//! One poll: the requests that the mapping names, each with its pages, until everything is known or one of them fails.
+//! One poll: the requests of the mapping, each with its pages, until all are answered or one fails.
 
 use super::unchanged::{Unchanged, Validators};
 use super::{Probed, Target};
 use crate::api::exchange::{
-    self, Asking, PAGES_MAX, Place, Record, Reply, Tally, failure, failure_of_io,
+    self, Asking, Exchanges, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
 };
 use crate::core::limits;
 use crate::core::time::Mono;
@@ -20,9 +20,9 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Response};
 
-/// One of the pool's.
+/// One poller of the pool.
 pub(super) struct Poller {
-    /// One for each monitor.
+    /// One agent for each monitor.
     agents: Vec<Agent>,
     names: NameCache,
     unchanged: Arc<Unchanged>,
@@ -32,14 +32,14 @@ pub(super) struct Poller {
 
 /// A body up to this size is read whole and parsed from memory, which is faster; a larger one is parsed as it comes.
 const WHOLE_BODY_BYTES: usize = 64 * 1024;
-/// Elements that one poll asks after one by one.
+/// The most requests of one poll for the elements of one list.
 const EACH_MAX: usize = 100;
-/// A poll of many requests may take so long: longer than one request, not so long that a pool of pollers is lost to it.
+/// The longest time for all requests of one poll: longer than one request, short enough to give the poller back.
 const POLL_MAX: Duration = Duration::from_secs(120);
 
-/// What a poll has brought beside its answers.
+/// What a poll brings besides its answers.
 #[derive(Default)]
-struct Progress {
+struct PollReport {
     begun: Mono,
     tally: Tally,
     oddity: Option<Box<str>>,
@@ -51,7 +51,7 @@ struct Progress {
 
 /// One request's answer.
 enum Got {
-    /// What it said; the links with it.
+    /// The body as it was read, and the headers of the answer.
     Part(Arc<Part>, HeaderMap),
     /// "404 Not Found".
     NotFound,
@@ -68,26 +68,26 @@ impl Poller {
     }
 
     pub(super) fn poll(&mut self, poll: &Poll, target: &Target) -> Polled {
-        self.poll_with(poll, target, &mut Progress::default())
+        self.poll_with(poll, target, &mut PollReport::default())
     }
 
-    /// Polls, and returns everything that went over the wire.
+    /// Polls, and returns all requests and answers.
     pub(super) fn probe(&mut self, poll: &Poll, target: &Target) -> Probed {
-        let mut progress = Progress::default();
-        progress.tally.record = Some(Record::default());
-        let polled = self.poll_with(poll, target, &mut progress);
+        let mut report = PollReport::default();
+        report.tally.exchanges = Some(Exchanges::default());
+        let polled = self.poll_with(poll, target, &mut report);
         Probed {
             polled,
-            exchanges: progress.tally.record.unwrap_or_default().exchanges,
-            found_nothing: progress.found_nothing,
-            together: progress.together,
+            exchanges: report.tally.exchanges.unwrap_or_default().all,
+            found_nothing: report.found_nothing,
+            together: report.together,
         }
     }
 
-    fn poll_with(&mut self, poll: &Poll, target: &Target, progress: &mut Progress) -> Polled {
+    fn poll_with(&mut self, poll: &Poll, target: &Target, report: &mut PollReport) -> Polled {
         let sent = clock::now();
-        progress.begun = sent.mono;
-        let answer = self.ask(poll, target, progress);
+        report.begun = sent.mono;
+        let answer = self.ask(poll, target, report);
         let answer = answer.unwrap_or_else(|failure| {
             if failure.reason == PollFailureReason::Connect {
                 self.names.forget();
@@ -99,9 +99,9 @@ impl Poller {
             generation: poll.generation,
             sent,
             received: clock::now(),
-            date: progress.tally.date,
-            requests: progress.tally.requests,
-            pause: progress.tally.pause,
+            date: report.tally.date,
+            requests: report.tally.requests,
+            pause: report.tally.pause,
             answer,
         }
     }
@@ -110,20 +110,20 @@ impl Poller {
         &mut self,
         poll: &Poll,
         target: &Target,
-        progress: &mut Progress,
+        report: &mut PollReport,
     ) -> Result<Answer, PollFailure> {
         let mapping = &*target.mapping;
         let Some(mut gather) = mapping.gather(&poll.workflow_id) else {
             let why = "the id is not made of the parts that the monitor's \"id\" names";
             return Err(failure(PollFailureReason::Shape, why));
         };
-        if progress.tally.record.is_some() {
+        if report.tally.exchanges.is_some() {
             gather.gather_oddities();
         }
         for (number, (name, request)) in mapping.requests().enumerate() {
             let mut each = gather.each(number);
             if each.len() > EACH_MAX {
-                progress.odd(OddityKind::TooManyRequests {
+                report.odd(OddityKind::TooManyRequests {
                     name: name.into(),
                     made: EACH_MAX,
                     elements: each.len(),
@@ -138,61 +138,61 @@ impl Poller {
                     name,
                     request,
                 };
-                let found = self.pages(&asked, element, variables, &mut gather, progress)?;
+                let found = self.pages(&asked, element, variables, &mut gather, report)?;
                 if !found && number == 0 {
                     return Ok(Answer::NotFound);
                 }
                 if !found {
-                    progress.odd(OddityKind::NotFound(name.into()));
+                    report.odd(OddityKind::NotFound(name.into()));
                 }
             }
         }
-        if progress.tally.record.is_some() {
-            progress.found_nothing = gather.found_nothing();
+        if report.tally.exchanges.is_some() {
+            report.found_nothing = gather.found_nothing();
         }
         let Reading {
             snapshot,
             oddity,
             together,
         } = gather.finish().map_err(unreadable)?;
-        progress.together.splice(0..0, together);
+        report.together.splice(0..0, together);
         Ok(Answer::Snapshot {
             snapshot: Box::new(snapshot),
-            oddity: oddity.or(progress.oddity.take()),
+            oddity: oddity.or(report.oddity.take()),
         })
     }
 
-    /// Asks for all pages of an answer. Whether there was any.
+    /// Requests all pages of an answer. Returns whether there is an answer.
     fn pages(
         &mut self,
         asked: &Asked<'_>,
         element: usize,
         variables: &Variables,
         gather: &mut Gather<'_>,
-        progress: &mut Progress,
+        report: &mut PollReport,
     ) -> Result<bool, PollFailure> {
         let title = asked.title();
         let first = exchange::url(&asked.target.api, asked.request, &title, variables)?;
         let body = exchange::body(asked.request, &title, variables)?;
-        let mut at = Place::new(&first, asked.request.pages.as_ref());
-        let mut url = at.first();
+        let mut paging = Paging::new(&first, asked.request.pages.as_ref());
+        let mut url = paging.first();
         for number in 0..PAGES_MAX {
-            if clock::now().mono.since(progress.begun) >= POLL_MAX {
+            if clock::now().mono.since(report.begun) >= POLL_MAX {
                 let why = format!("its requests took longer than {POLL_MAX:?} together");
                 return Err(failure(PollFailureReason::Timeout, &why));
             }
-            let got = self.get(asked, &url, body.as_deref(), progress)?;
+            let got = self.get(asked, &url, body.as_deref(), report)?;
             let Got::Part(part, links) = got else {
                 return Ok(number > 0);
             };
             let page = part.page().clone();
             gather.put(element, part);
-            match at.next(&page, &url, &links)? {
+            match paging.next(&page, &url, &links)? {
                 None => return Ok(true),
                 Some(next) => url = next,
             }
         }
-        progress.odd(OddityKind::TooManyPages {
+        report.odd(OddityKind::TooManyPages {
             request: asked.title().into(),
             made: PAGES_MAX as usize,
         });
@@ -204,7 +204,7 @@ impl Poller {
         asked: &Asked<'_>,
         url: &str,
         body: Option<&[u8]>,
-        progress: &mut Progress,
+        report: &mut PollReport,
     ) -> Result<Got, PollFailure> {
         let monitor = asked.poll.monitor;
         let known = match body {
@@ -224,8 +224,8 @@ impl Poller {
             body,
             conditions: conditions.as_deref().unwrap_or_default(),
         };
-        match (asking.ask(url, &mut progress.tally)?, known) {
-            (Reply::Found(response), _) => self.read(asked, url, response, &mut progress.tally),
+        match (asking.ask(url, &mut report.tally)?, known) {
+            (Reply::Found(response), _) => self.read(asked, url, response, &mut report.tally),
             (Reply::Unchanged, Some((validators, part))) => {
                 Ok(Got::Part(part, validators.linked()))
             }
@@ -247,7 +247,7 @@ impl Poller {
             .reader();
         self.body.clear();
         // A probe wants to see all of it.
-        let whole_bytes = match &tally.record {
+        let whole_bytes = match &tally.exchanges {
             Some(_) => limits::BODY_BYTES_MAX as usize,
             None => WHOLE_BODY_BYTES,
         };
@@ -255,8 +255,8 @@ impl Poller {
         let read = { whole }.read_to_end(&mut self.body);
         read.map_err(|e| failure_of_io(&e))?;
         let mapping = &asked.target.mapping;
-        if let Some(record) = &mut tally.record {
-            record.read(&self.body);
+        if let Some(exchanges) = &mut tally.exchanges {
+            exchanges.read(&self.body);
         }
         let is_whole = self.body.len() <= whole_bytes;
         let part = if is_whole {
@@ -277,31 +277,32 @@ impl Poller {
     }
 }
 
-impl Progress {
+impl PollReport {
     fn odd(&mut self, kind: OddityKind) {
         let oddity = Oddity::of_all(kind);
         self.oddity.get_or_insert_with(|| oddity.text());
         // A probe reports no more of them than there are requests.
-        if self.tally.record.is_some() && !self.together.contains(&oddity) {
+        if self.tally.exchanges.is_some() && !self.together.contains(&oddity) {
             self.together.push(oddity);
         }
     }
 }
 
-/// Which request of which poll.
-pub(super) struct Asked<'a> {
+/// One request of a poll.
+struct Asked<'a> {
     poll: &'a Poll,
     target: &'a Target,
     number: usize,
-    pub(super) name: &'a str,
-    pub(super) request: &'a Request,
+    name: &'a str,
+    request: &'a Request,
 }
 
 impl Asked<'_> {
     fn title(&self) -> String {
-        match self.name {
-            "" => "request".to_owned(),
-            name => format!("requests.{name}"),
+        if self.name.is_empty() {
+            "request".to_owned()
+        } else {
+            format!("requests.{}", self.name)
         }
     }
 }

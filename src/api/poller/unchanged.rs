@@ -1,6 +1,6 @@
-//! What an API said when it was asked last, for answers of "304 Not Modified". RFC 9110 sections 8.8, 13 and 15.4.5.
+//! The last answer of each URL, for "304 Not Modified". RFC 9110 sections 8.8, 13 and 15.4.5.
 //!
-//! Shared by all pollers, for any of them may ask next. It is only a cache: what is not there is asked for whole.
+//! A cache that all pollers share: an answer that is not in it is requested whole.
 
 use crate::mapping::Part;
 use crate::os::threads::lock;
@@ -8,29 +8,30 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Answers by monitor and URL.
+/// The cache.
 #[derive(Debug, Default)]
 pub(super) struct Unchanged {
-    kept: Mutex<Kept>,
+    kept: Mutex<CachedAnswers>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    answers: HashMap<(u16, Box<str>), Answer>,
+struct CachedAnswers {
+    /// By monitor and URL.
+    answers: HashMap<(u16, Box<str>), CachedAnswer>,
     bytes: usize,
-    /// Counts uses, to tell what was not used for longest.
+    /// Counts uses, to find the answers that were not used for longest.
     clock: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Answer {
+struct CachedAnswer {
     validators: Validators,
     part: Arc<Part>,
     bytes: usize,
     used: u64,
 }
 
-/// What tells one version of an answer from another.
+/// The validators of an answer: headers that tell its versions apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Validators {
     pub(super) etag: Option<HeaderValue>,
@@ -40,7 +41,7 @@ pub(super) struct Validators {
 }
 
 impl Validators {
-    /// Those of an answer, if it has any.
+    /// The validators in an answer's headers, if there are any.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let validators = Validators {
             etag: headers.get(header::ETAG).cloned(),
@@ -50,7 +51,7 @@ impl Validators {
         (validators.etag.is_some() || validators.last_modified.is_some()).then_some(validators)
     }
 
-    /// The headers that ask whether this version still holds.
+    /// The headers of a conditional request for this version.
     pub(super) fn conditions(&self) -> Vec<(HeaderName, HeaderValue)> {
         let etag = self.etag.iter().cloned();
         let etag = etag.map(|etag| (header::IF_NONE_MATCH, etag));
@@ -66,16 +67,15 @@ impl Validators {
     }
 }
 
-/// What all kept answers may take, measured by the bodies that they were read from: what is kept of a body is less than
-/// the body.
+/// The bound for all answers, measured by their bodies: what is kept of a body is smaller than the body.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
-/// One answer; beyond that it is asked for whole.
+/// The largest answer that is kept.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// What a small answer takes at least, with its key.
+/// What an answer takes besides its body and its URL.
 const ENTRY_BYTES: usize = 512;
 
 impl Unchanged {
-    /// What was said last, and what to ask with whether it still holds.
+    /// The last answer of a URL and its validators.
     pub(super) fn known(&self, monitor: u16, url: &str) -> Option<(Validators, Arc<Part>)> {
         let mut kept = self.lock();
         if kept.answers.is_empty() {
@@ -88,7 +88,7 @@ impl Unchanged {
         Some((answer.validators.clone(), answer.part.clone()))
     }
 
-    /// Keeps what was said now; without validators nothing is kept of that URL.
+    /// Keeps an answer. Without validators, nothing is kept for that URL.
     pub(super) fn keep(
         &self,
         monitor: u16,
@@ -111,7 +111,7 @@ impl Unchanged {
         kept.make_room(bytes);
         kept.clock += 1;
         kept.bytes += bytes;
-        let answer = Answer {
+        let answer = CachedAnswer {
             validators,
             part: part.clone(),
             bytes,
@@ -120,13 +120,13 @@ impl Unchanged {
         kept.answers.insert(key, answer);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, CachedAnswers> {
         lock(&self.kept)
     }
 }
 
-impl Kept {
-    /// Lets go of what was not used for longest, half of all at once, so that it is rarely looked for.
+impl CachedAnswers {
+    /// Removes the half of all answers that was not used for longest, so that this is rarely needed.
     fn make_room(&mut self, bytes: usize) {
         if self.bytes + bytes <= BYTES_MAX {
             return;

@@ -1,4 +1,4 @@
-//! What a probe sees of an exchange: each request as it was sent, and what came back.
+//! What a probe shows of a poll: each request as it was sent, and its answer.
 
 use super::Asking;
 use crate::core::time::Mono;
@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::Duration;
 use ureq::http::Response;
 
-/// One request and what came back.
+/// One request and its answer.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// The request's name in the mapping; empty for the main one.
@@ -24,24 +24,24 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// From the request to the head of the answer.
     pub took: Duration,
-    /// How long the answer's body is, as far as it was read.
+    /// The length of the answer's body, as far as it was read.
     pub bytes: usize,
-    /// The answer's body; empty where it has none, or where too much was kept already.
+    /// The answer's body; empty if there is none, or if the bound for all bodies is reached.
     pub body: Vec<u8>,
     begun: Mono,
 }
 
-/// Bodies that are kept of one poll.
+/// All bodies that are kept of one poll.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Of the body of an answer that refuses.
+/// What is kept of a refusal's body.
 const REFUSAL_BYTES_MAX: u64 = 4096;
 
-/// All of them, in their order.
+/// The requests of one poll, in their order.
 #[derive(Debug, Default)]
-pub struct Record {
+pub struct Exchanges {
     /// Each request, also those that were redirected or made again.
-    pub exchanges: Vec<Exchange>,
-    kept: usize,
+    pub all: Vec<Exchange>,
+    kept_bytes: usize,
 }
 
 impl Exchange {
@@ -49,10 +49,7 @@ impl Exchange {
         let title = asking.title.unwrap_or_default();
         Exchange {
             request: title.strip_prefix("requests.").unwrap_or(title).into(),
-            method: match asking.body {
-                None => "GET",
-                Some(_) => "POST",
-            },
+            method: asking.body.map_or("GET", |_| "POST"),
             url: url.to_owned(),
             headers: Vec::new(),
             sent: asking.body.map(<[u8]>::to_vec),
@@ -65,7 +62,7 @@ impl Exchange {
     }
 }
 
-/// What is to be sent with it.
+/// Notes the headers that the request sends.
 pub(super) fn note_headers<B>(exchange: &mut Option<Exchange>, request: &ureq::RequestBuilder<B>) {
     let (Some(exchange), Some(headers)) = (exchange, request.headers_ref()) else {
         return;
@@ -77,30 +74,30 @@ pub(super) fn note_headers<B>(exchange: &mut Option<Exchange>, request: &ureq::R
     exchange.headers = headers.collect();
 }
 
-impl Record {
+impl Exchanges {
     pub(super) fn add(&mut self, mut exchange: Exchange, response: Option<&Response<ureq::Body>>) {
         exchange.took = clock::now().mono.since(exchange.begun);
         exchange.status = response.map(|response| response.status().as_u16());
-        self.exchanges.push(exchange);
+        self.all.push(exchange);
     }
 
-    /// The body of the last answer.
+    /// Keeps the body of the last answer.
     pub fn read(&mut self, body: &[u8]) {
-        let Some(exchange) = self.exchanges.last_mut() else {
+        let Some(exchange) = self.all.last_mut() else {
             return;
         };
         exchange.bytes = body.len();
-        if self.kept + body.len() <= KEPT_BYTES_MAX {
-            self.kept += body.len();
+        if self.kept_bytes + body.len() <= KEPT_BYTES_MAX {
+            self.kept_bytes += body.len();
             exchange.body = body.to_vec();
         }
     }
 
-    /// An API may say why it refuses.
+    /// Keeps the body of a refusal, in which the API may say why.
     pub(super) fn read_refusal(&mut self, response: Response<ureq::Body>) {
         let mut body = Vec::new();
         let reader = response.into_body().into_reader();
-        // As far as it comes.
+        // What came before a failure is kept.
         let _ = reader.take(REFUSAL_BYTES_MAX).read_to_end(&mut body);
         self.read(&body);
     }

@@ -1,0 +1,344 @@
+//! Polls of an API whose answers a closure gives: no network.
+
+use super::requests::Poller;
+use super::unchanged::Unchanged;
+use super::{Probed, Target};
+use crate::api::credentials::{Auth, Credentials};
+use crate::api::exchange::Api;
+use crate::core::snapshot::Snapshot;
+use crate::core::{Answer, Poll};
+use crate::http::client::{NameCache, Trust};
+use crate::mapping::Mapping;
+use crate::mapping::definition::Definition;
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex};
+use ureq::http::{Request, Response};
+use ureq::middleware::MiddlewareNext;
+use ureq::{Agent, Body, SendBody};
+
+/// A request as the API sees it.
+struct Asked {
+    path: String,
+    query: HashMap<String, String>,
+}
+
+impl Asked {
+    fn number(&self, parameter: &str) -> usize {
+        let text = self.query.get(parameter);
+        text.map_or(0, |text| text.parse().unwrap())
+    }
+}
+
+type Reply = Response<String>;
+
+fn ok(body: &Value) -> Reply {
+    Response::new(body.to_string())
+}
+
+fn status(code: u16, body: &str) -> Reply {
+    let response = Response::builder().status(code);
+    response.body(body.to_owned()).unwrap()
+}
+
+/// A monitor and its API.
+struct Scripted {
+    poller: Poller,
+    target: Target,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scripted {
+    fn new(definition: &Value, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let noted = requests.clone();
+        let answer = move |request: Request<SendBody<'_>>, _: MiddlewareNext<'_>| {
+            let (parts, body) = request.into_parts();
+            let mut sent = String::new();
+            body.into_reader().read_to_string(&mut sent).unwrap();
+            let target = parts.uri.path_and_query().unwrap().as_str();
+            noted
+                .lock()
+                .unwrap()
+                .push(format!("{target} {sent}").trim_end().to_owned());
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let reply = script(&Asked {
+                path: path.to_owned(),
+                query: pairs
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .collect(),
+            });
+            Ok(reply.map(|body| Body::builder().data(body)))
+        };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .middleware(answer)
+            .build();
+        let (trust, names) = (Trust::default(), NameCache::default());
+        let api = Api {
+            base_url: "http://api:8080/base".into(),
+            headers: Vec::new(),
+            credentials: Credentials::new(Auth::None, &trust, &names).unwrap(),
+        };
+        let mapping = Mapping::compile(Definition::from_json(definition).unwrap()).unwrap();
+        Scripted {
+            poller: Poller::new(vec![config.into()], names, Arc::new(Unchanged::default())),
+            target: Target {
+                api: Arc::new(api),
+                mapping: Arc::new(mapping),
+            },
+            requests,
+        }
+    }
+
+    fn poll(&mut self, workflow_id: &str) -> Probed {
+        let poll = Poll {
+            slot: 0,
+            generation: 0,
+            monitor: 0,
+            workflow_id: workflow_id.into(),
+            traceparent: None,
+        };
+        self.poller.probe(&poll, &self.target)
+    }
+
+    fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
+    }
+
+    /// Polls `w 1` and compares the requests and the answer.
+    #[track_caller]
+    fn check(&mut self, expected: &Expect) {
+        let answer = self.poll("w 1").polled.answer;
+        let requests = self.requests().join("\n");
+        expected.assert_eq(&format!("{requests}\n-> {}\n", shown(&answer)));
+    }
+}
+
+fn shown(answer: &Answer) -> String {
+    match answer {
+        Answer::Snapshot { snapshot, oddity } => {
+            let odd = oddity.as_ref().map(|oddity| format!("; odd: {oddity}"));
+            format!("{}{}", of_snapshot(snapshot), odd.unwrap_or_default())
+        }
+        Answer::NotFound => "not found".to_owned(),
+        Answer::Failed(failure) => {
+            let pause = failure.retry_after.map(|pause| format!("; {pause:?}"));
+            let reason = failure.reason.as_str();
+            format!("{reason}: {}{}", failure.detail, pause.unwrap_or_default())
+        }
+    }
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> String {
+    let mut text = snapshot.progress.state.as_str().to_owned();
+    let stages = snapshot.stages.iter();
+    let stages = stages.map(|stage| format!("{}={}", stage.path, stage.progress.state.as_str()));
+    let mut stages: Vec<_> = stages.collect();
+    if stages.len() > 8 {
+        let count = stages.len() - 2;
+        stages.splice(1..=count, [format!("({count} more)")]);
+    }
+    for stage in stages {
+        text += &format!(" {stage}");
+    }
+    text
+}
+
+/// A run at `/runs/ID`, whose steps are at `/runs/ID/steps`.
+fn definition(pages: &Value) -> Value {
+    json!({
+        "request": {"path": "/runs/{id}"},
+        "requests": {"steps": {"path": "/runs/{id}/steps", "pages": pages}},
+        "workflow": {"id": "/id", "status": "/state"},
+        "stages": [{"name": "steps", "from": "steps", "list": "/items", "key": "/name", "status": "/state"}],
+        "statuses": {"DONE": "success", "BAD": "failure"},
+    })
+}
+
+fn steps(numbers: impl IntoIterator<Item = usize>) -> Vec<Value> {
+    let step = |number| json!({"name": format!("s{number}"), "state": "DONE"});
+    numbers.into_iter().map(step).collect()
+}
+
+/// The API of [`definition`]: `steps` answers for the steps.
+fn paged(pages: &Value, steps: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Scripted {
+    Scripted::new(&definition(pages), move |asked| {
+        if asked.path.ends_with("/steps") {
+            steps(asked)
+        } else {
+            ok(&json!({"id": "w 1", "state": "DONE"}))
+        }
+    })
+}
+
+#[test]
+fn pages_by_offset_follow_the_elements_that_came() {
+    let pages = json!({"by": "offset", "size": 3, "total": "/total"});
+    // The API gives fewer than it is asked for.
+    let mut api = paged(&pages, |asked| {
+        let offset = asked.number("offset");
+        ok(&json!({"items": steps(offset..5.min(offset + 2)), "total": 5}))
+    });
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps?limit=3
+        /base/runs/w%201/steps?limit=3&offset=2
+        /base/runs/w%201/steps?limit=3&offset=4
+        -> success s0=success s1=success s2=success s3=success s4=success
+    "#]]);
+}
+
+#[test]
+fn pages_by_number_end_with_a_page_that_is_not_full() {
+    let pages = json!({"by": "page", "limit": "per_page", "size": 2});
+    let mut api = paged(&pages, |asked| {
+        let from = (asked.number("page") - 1) * 2;
+        ok(&json!({"items": steps(from..3.min(from + 2))}))
+    });
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps?per_page=2&page=1
+        /base/runs/w%201/steps?per_page=2&page=2
+        -> success s0=success s1=success s2=success
+    "#]]);
+}
+
+#[test]
+fn pages_by_cursor_end_with_an_empty_one() {
+    let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
+    let mut api = paged(&pages, |asked| match asked.query.get("token") {
+        None => ok(&json!({"items": steps([0]), "next": "a +/="})),
+        Some(_) => ok(&json!({"items": steps([1]), "next": ""})),
+    });
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        /base/runs/w%201/steps?token=a%20%2B%2F%3D
+        -> success s0=success s1=success
+    "#]]);
+}
+
+#[test]
+fn pages_by_link_follow_the_header() {
+    let mut api = paged(&json!({"by": "link"}), |asked| {
+        let page = asked.number("page");
+        let mut answer = ok(&json!({"items": steps([page])}));
+        if page < 2 {
+            let next = format!("</base/runs/w%201/steps?page={}>; rel=next", page + 1);
+            answer.headers_mut().insert("link", next.parse().unwrap());
+        }
+        answer
+    });
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        /base/runs/w%201/steps?page=1
+        /base/runs/w%201/steps?page=2
+        -> success s0=success s1=success s2=success
+    "#]]);
+}
+
+#[test]
+fn of_more_pages_than_the_bound_the_first_hundred_count() {
+    let by_offset = json!({"by": "offset", "size": 1});
+    let mut endless = paged(&by_offset, |asked| {
+        ok(&json!({"items": steps([asked.number("offset")])}))
+    });
+    let answer = endless.poll("w 1").polled.answer;
+    assert_eq!(endless.requests().len(), 101);
+    let expected = "success s0=success (98 more) s99=success; odd: requests.steps: more than 100 pages, the rest is left out";
+    assert_eq!(shown(&answer), expected);
+}
+
+#[test]
+fn a_cursor_that_never_changes_is_the_last_page() {
+    let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
+    let mut api = paged(&pages, |_| {
+        ok(&json!({"items": steps([0]), "next": "same"}))
+    });
+    let answer = api.poll("w 1").polled.answer;
+    assert_eq!(api.requests().len(), 3);
+    assert_eq!(shown(&answer), "success s0=success");
+}
+
+/// With half of its pages, an answer would look whole.
+#[test]
+fn a_page_that_fails_fails_the_poll() {
+    let pages = json!({"by": "offset", "size": 2});
+    let mut api = paged(&pages, |asked| match asked.number("offset") {
+        0 => ok(&json!({"items": steps(0..2)})),
+        _ => status(500, ""),
+    });
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps?limit=2
+        /base/runs/w%201/steps?limit=2&offset=2
+        -> server_error: requests.steps: HTTP 500 Internal Server Error
+    "#]]);
+}
+
+#[test]
+fn a_further_request_that_is_not_found_counts_as_nothing_there_yet() {
+    let mut api = paged(&Value::Null, |_| status(404, ""));
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        -> success; odd: requests.steps: HTTP 404, which counts as nothing there yet
+    "#]]);
+}
+
+#[test]
+fn a_list_that_is_too_long_has_a_request_for_each_of_its_first_hundred() {
+    let mut definition = definition(&Value::Null);
+    definition["requests"]["more"] =
+        json!({"path": "/runs/{id}/more/{stage.key}", "for_each": "steps"});
+    let mut more = definition["stages"][0].clone();
+    more["name"] = json!("more");
+    more["from"] = json!("more");
+    definition["stages"] = json!([definition["stages"][0], more]);
+    let mut api = Scripted::new(&definition, |asked| {
+        let items = match &*asked.path {
+            "/base/runs/w%201" => return ok(&json!({"id": "w 1", "state": "DONE"})),
+            "/base/runs/w%201/steps" => steps(0..120),
+            _ => Vec::new(),
+        };
+        ok(&json!({ "items": items }))
+    });
+    let answer = shown(&api.poll("w 1").polled.answer);
+    assert_eq!(api.requests().len(), 102);
+    assert!(
+        answer.ends_with("requests.more: only the first 100 of 120"),
+        "{answer}"
+    );
+}
+
+/// A later poll asks whether the answer has changed, page by page.
+#[test]
+fn an_answer_that_has_not_changed_is_the_one_before() {
+    let seen: Arc<Mutex<u32>> = Arc::default();
+    let mut api = paged(&Value::Null, move |_| {
+        let mut seen = seen.lock().unwrap();
+        *seen += 1;
+        let mut answer = if *seen == 1 {
+            ok(&json!({"items": steps([7])}))
+        } else {
+            status(304, "")
+        };
+        answer
+            .headers_mut()
+            .insert("etag", "\"1\"".parse().unwrap());
+        answer
+    });
+    for _ in 0..2 {
+        assert_eq!(shown(&api.poll("w 1").polled.answer), "success s7=success");
+    }
+    // 304 without an answer before it, for another URL.
+    let answer = shown(&api.poll("w 2").polled.answer);
+    assert!(answer.starts_with("status: "), "{answer}");
+}
