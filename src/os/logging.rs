@@ -93,14 +93,14 @@ fn line(format: LogFormat, time: Wall, level: Level, target: &str, message: &str
         }
         LogFormat::Json => {
             #[derive(Serialize)]
-            struct Line<'a> {
+            struct JsonLine<'a> {
                 time: &'a str,
                 level: &'a str,
                 target: &'a str,
                 message: &'a str,
             }
             let level = level.as_str().to_ascii_lowercase();
-            let line = Line {
+            let line = JsonLine {
                 time: &time,
                 level: &level,
                 target,

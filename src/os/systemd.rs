@@ -1,8 +1,8 @@
-//! The service manager, told how farspan is, and its watchdog, fed.
+//! Reports the state of farspan to the service manager and feeds its watchdog.
 //!
-//! The protocol of `man 3 sd_notify`: datagrams of `NAME=value` lines to the socket that `$NOTIFY_SOCKET` names. Nothing
-//! here has a thread or a clock: the loop calls [`turn`](Supervisor::turn) whenever it turns, and only then, so a loop
-//! that is stuck feeds nothing.
+//! The protocol of `man 3 sd_notify`: datagrams of `NAME=value` lines to the socket that `$NOTIFY_SOCKET` names. This
+//! file has no thread and no clock: only the loop calls [`turn`](Supervisor::turn), so a loop that is stuck does not
+//! feed the watchdog.
 //!
 //! `MONOTONIC_USEC`, which belongs to `RELOADING=1` under `Type=notify-reload`, is not sent: that type needs systemd 253,
 //! Debian 12 and RHEL 9 have 252, and the standard library does not tell `CLOCK_MONOTONIC`. Hence `Type=notify`.
@@ -20,15 +20,15 @@ use std::time::Duration;
 /// The service manager that started farspan. Without one, reports are dropped at no cost.
 #[derive(Debug, Default)]
 pub struct Supervisor {
-    line: Option<Line>,
+    manager: Option<ManagerSocket>,
 }
 
 /// What the service manager acts upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ServiceState {
     /// Started, or done with a reload: `READY=1`.
     Ready,
-    /// `RELOADING=1`, until [`Ready`](Self::Ready) is told.
+    /// `RELOADING=1`, until [`Ready`](Self::Ready) is sent.
     Reloading,
     /// `STOPPING=1`.
     Stopping,
@@ -36,16 +36,16 @@ pub enum State {
 
 /// What people read in `systemctl status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// What the loop is at.
-    pub stage: Stage,
+pub struct ServiceStatus {
+    /// What the loop is doing.
+    pub activity: Activity,
     /// Workflows under watch.
     pub watched: usize,
     /// Workflows that have ended.
     pub ended: u64,
     /// Spans that the collector has not acknowledged.
     pub waiting: usize,
-    /// Finished events that their receivers have not taken.
+    /// Finished events that their receivers have not accepted.
     pub untold: usize,
     /// Mistakes for which the last reload was refused.
     pub mistakes: usize,
@@ -56,42 +56,42 @@ pub struct Status {
 /// How much room the state has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateRoom {
-    /// So many hundredths are taken.
+    /// How many hundredths are taken.
     Taken(u8),
-    /// New workflows wait for some.
+    /// New workflows wait.
     Full,
 }
 
 impl StateRoom {
-    /// Of a state that is not full.
+    /// The room of a state that is not full.
     pub fn of(bytes: u64, bytes_max: u64) -> Self {
         let hundredths = u128::from(bytes) * 100 / u128::from(bytes_max.max(1));
         StateRoom::Taken(u8::try_from(hundredths.min(100)).unwrap_or(100))
     }
 }
 
-/// What the loop is at.
+/// What the loop is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It watches.
+pub enum Activity {
+    /// It watches workflows.
     Watching,
-    /// It stops, and lets the polls under way end.
+    /// It stops, and waits for the polls under way.
     EndingPolls {
-        /// How many.
+        /// Polls under way.
         left: usize,
-        /// How long it does so at most.
+        /// The longest time that it waits.
         within: Duration,
     },
-    /// It stops, and sends what is finished.
+    /// It stops, and sends finished spans and finished events.
     Delivering {
-        /// How long it does so at most.
+        /// The longest time that it waits.
         within: Duration,
     },
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for ServiceStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status {
+        let ServiceStatus {
             watched,
             ended,
             waiting,
@@ -100,22 +100,22 @@ impl fmt::Display for Status {
             state,
             ..
         } = self;
-        match self.stage {
-            Stage::Watching => write!(
+        match self.activity {
+            Activity::Watching => write!(
                 f,
                 "watching {watched} workflows, {ended} have ended, {waiting} spans wait for the collector"
             )?,
-            Stage::EndingPolls { left, within } => write!(
+            Activity::EndingPolls { left, within } => write!(
                 f,
                 "stopping: {left} polls under way, for {within:?} at most; then {waiting} spans to deliver"
             )?,
-            Stage::Delivering { within } => write!(
+            Activity::Delivering { within } => write!(
                 f,
                 "stopping: {waiting} spans to deliver, for {within:?} at most"
             )?,
         }
         if *untold > 0 {
-            write!(f, "; {untold} finished events wait to be told")?;
+            write!(f, "; {untold} finished events wait for their receivers")?;
         }
         match state {
             None => {}
@@ -136,32 +136,32 @@ impl fmt::Display for Status {
     }
 }
 
-/// A status that has changed waits for the next change so long.
+/// The least time between two reports of numbers that change.
 const STATUS_EVERY: Duration = Duration::from_secs(3);
-/// What could not be sent is tried again.
+/// The pause before a report that could not be sent is sent again.
 const RETRY: Duration = Duration::from_secs(1);
-/// States that wait until the service manager takes them.
-const UNSAID_MAX: usize = 8;
+/// The most states that wait until the service manager takes them.
+const UNSENT_MAX: usize = 8;
 
 #[derive(Debug)]
-struct Line {
+struct ManagerSocket {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// Half of what the watchdog waits.
+    /// Half of the time after which the watchdog acts.
     feed_every: Option<Duration>,
     feed_at: Mono,
-    unsaid: VecDeque<State>,
-    status_said: Option<Status>,
+    unsent: VecDeque<ServiceState>,
+    status_sent: Option<ServiceStatus>,
     status_at: Mono,
-    /// Nothing is sent before, once sending has failed.
+    /// After a failure nothing is sent before this time.
     retry_at: Option<Mono>,
 }
 
 impl Supervisor {
-    /// The one that `$NOTIFY_SOCKET`, `$WATCHDOG_USEC` and `$WATCHDOG_PID` speak of.
+    /// Reads `$NOTIFY_SOCKET`, `$WATCHDOG_USEC` and `$WATCHDOG_PID`.
     ///
     /// # Errors
-    /// A text that says what is wrong with the socket's address, or that there is no socket to be had.
+    /// A text that says what is wrong with the socket's address, or why the system gives no socket.
     pub fn of(env: &Environment) -> Result<Self, String> {
         let Some(name) = env.text("NOTIFY_SOCKET") else {
             return Ok(Supervisor::default());
@@ -181,66 +181,67 @@ impl Supervisor {
         // A service manager that is slow to read must not hold up the loop.
         socket.set_nonblocking(true).map_err(why)?;
         Ok(Supervisor {
-            line: Some(Line {
+            manager: Some(ManagerSocket {
                 socket,
                 address: address.map_err(why)?,
                 feed_every: feed_every(env, std::process::id()),
                 feed_at: Mono::default(),
-                unsaid: VecDeque::new(),
-                status_said: None,
+                unsent: VecDeque::new(),
+                status_sent: None,
                 status_at: Mono::default(),
                 retry_at: None,
             }),
         })
     }
 
-    /// Has a state told at the next turn.
-    pub fn say(&mut self, state: State) {
-        if let Some(line) = &mut self.line {
-            if line.unsaid.len() == UNSAID_MAX {
-                line.unsaid.pop_front();
+    /// Sends a state at the next turn.
+    pub fn say(&mut self, state: ServiceState) {
+        if let Some(manager) = &mut self.manager {
+            if manager.unsent.len() == UNSENT_MAX {
+                manager.unsent.pop_front();
             }
-            line.unsaid.push_back(state);
+            manager.unsent.push_back(state);
         }
     }
 
-    /// The loop turns: tells what is to be told and feeds the watchdog when it is time. Returns how long the loop may
-    /// rest before it comes again; [`Duration::MAX`] where no service manager waits for it.
-    pub fn turn(&mut self, now: Mono, status: Status) -> Duration {
-        let Some(line) = &mut self.line else {
+    /// Sends what is due, and feeds the watchdog when that is due. Returns how long the loop may wait before it calls
+    /// this again; [`Duration::MAX`] if nothing will be due.
+    pub fn turn(&mut self, now: Mono, status: ServiceStatus) -> Duration {
+        let Some(manager) = &mut self.manager else {
             return Duration::MAX;
         };
-        match line.retry_at {
+        match manager.retry_at {
             Some(at) if now < at => {}
-            troubled => match line.tell(now, status) {
+            troubled => match manager.report(now, status) {
                 Ok(()) => {
-                    line.retry_at = None;
+                    manager.retry_at = None;
                     if troubled.is_some() {
                         log::info!("the service manager listens again");
                     }
                 }
                 Err(error) => {
-                    line.retry_at = Some(now + RETRY);
+                    manager.retry_at = Some(now + RETRY);
                     if troubled.is_none() {
-                        log::warn!("cannot tell the service manager: {error}; trying again");
+                        log::warn!("cannot report to the service manager: {error}; trying again");
                     }
                 }
             },
         }
-        line.wanted_at(status)
+        manager
+            .wanted_at(status)
             .map_or(Duration::MAX, |at| at.since(now))
     }
 }
 
-impl Line {
-    fn tell(&mut self, now: Mono, status: Status) -> io::Result<()> {
-        while let Some(state) = self.unsaid.front() {
+impl ManagerSocket {
+    fn report(&mut self, now: Mono, status: ServiceStatus) -> io::Result<()> {
+        while let Some(state) = self.unsent.front() {
             self.send(match state {
-                State::Ready => "READY=1",
-                State::Reloading => "RELOADING=1",
-                State::Stopping => "STOPPING=1",
+                ServiceState::Ready => "READY=1",
+                ServiceState::Reloading => "RELOADING=1",
+                ServiceState::Stopping => "STOPPING=1",
             })?;
-            self.unsaid.pop_front();
+            self.unsent.pop_front();
         }
         if let Some(every) = self.feed_every
             && now >= self.feed_at
@@ -250,7 +251,7 @@ impl Line {
         }
         if self.status_due(status).is_some_and(|at| now >= at) {
             self.send(&format!("STATUS={status}"))?;
-            self.status_said = Some(status);
+            self.status_sent = Some(status);
             self.status_at = now;
         }
         Ok(())
@@ -263,26 +264,21 @@ impl Line {
             .map(drop)
     }
 
-    /// When the status is to be told, if it has changed: at once where the stage or the configuration did, or the state
-    /// is full or no more.
-    fn status_due(&self, status: Status) -> Option<Mono> {
-        match self.status_said {
-            Some(said) if said == status => None,
-            Some(said) => {
-                let same_kind =
-                    std::mem::discriminant(&said.stage) == std::mem::discriminant(&status.stage);
-                let is_full = |status: Status| status.state == Some(StateRoom::Full);
-                let same_kind = same_kind && is_full(said) == is_full(status);
-                match same_kind && said.mistakes == status.mistakes {
-                    true => Some(self.status_at + STATUS_EVERY),
-                    false => Some(Mono::default()),
-                }
-            }
-            None => Some(Mono::default()),
+    /// When the status is due; `None` if it has not changed. Numbers that change wait for [`STATUS_EVERY`].
+    fn status_due(&self, status: ServiceStatus) -> Option<Mono> {
+        let urgent = |status: ServiceStatus| {
+            let is_full = status.state == Some(StateRoom::Full);
+            let activity = std::mem::discriminant(&status.activity);
+            (activity, is_full, status.mistakes)
+        };
+        match self.status_sent {
+            Some(sent) if sent == status => None,
+            Some(sent) if urgent(sent) == urgent(status) => Some(self.status_at + STATUS_EVERY),
+            _ => Some(Mono::default()),
         }
     }
 
-    fn wanted_at(&self, status: Status) -> Option<Mono> {
+    fn wanted_at(&self, status: ServiceStatus) -> Option<Mono> {
         if self.retry_at.is_some() {
             return self.retry_at;
         }
@@ -354,9 +350,9 @@ mod tests {
         }
     }
 
-    fn status(watched: usize) -> Status {
-        Status {
-            stage: Stage::Watching,
+    fn status(watched: usize) -> ServiceStatus {
+        ServiceStatus {
+            activity: Activity::Watching,
             watched,
             ended: 0,
             waiting: 0,
@@ -370,58 +366,44 @@ mod tests {
         Mono::from_duration(Duration::from_secs_f64(seconds))
     }
 
-    #[test]
-    fn a_life() {
-        let manager = Manager::listen();
-        let mut supervisor = manager.supervisor("20000000");
-        let mut text = String::new();
-        let mut turn = |seconds: f64, state: Option<State>, status: Status| {
+    /// What each turn sends, and how long the loop may wait then.
+    struct Turns {
+        manager: Manager,
+        supervisor: Supervisor,
+        text: String,
+    }
+
+    impl Turns {
+        /// The first turn of a service that is ready.
+        fn begin() -> Turns {
+            let manager = Manager::listen();
+            let mut turns = Turns {
+                supervisor: manager.supervisor("20000000"),
+                manager,
+                text: String::new(),
+            };
+            turns.turn(1.0, Some(ServiceState::Ready), status(0));
+            turns
+        }
+
+        fn turn(&mut self, seconds: f64, state: Option<ServiceState>, status: ServiceStatus) {
             if let Some(state) = state {
-                supervisor.say(state);
+                self.supervisor.say(state);
             }
-            let rest = supervisor.turn(at(seconds), status);
-            text += &format!("at {seconds}, rests {rest:?}\n{}", manager.heard());
-        };
-        let within = Duration::from_secs(10);
-        turn(1.0, Some(State::Ready), status(0));
-        turn(1.5, None, status(0));
-        turn(2.0, None, status(1));
-        turn(3.0, None, status(2));
-        turn(4.0, None, status(3));
-        turn(11.0, None, status(3));
-        let filled = |state| Status {
-            state: Some(state),
-            ..status(3)
-        };
-        turn(11.2, None, filled(StateRoom::of(29, 100)));
-        turn(11.4, None, filled(StateRoom::Full));
-        turn(11.6, None, filled(StateRoom::of(89, 100)));
-        turn(12.0, Some(State::Reloading), status(3));
-        let refused = Status {
-            mistakes: 2,
-            ..status(3)
-        };
-        turn(12.1, Some(State::Ready), refused);
-        let stage = Stage::EndingPolls { left: 2, within };
-        let ending = Status { stage, ..refused };
-        turn(13.0, Some(State::Stopping), ending);
-        let left = Stage::EndingPolls { left: 1, within };
-        turn(
-            13.5,
-            None,
-            Status {
-                stage: left,
-                ..ending
-            },
-        );
-        let delivering = Status {
-            stage: Stage::Delivering { within },
-            waiting: 7,
-            untold: 2,
-            mistakes: 0,
-            ..ending
-        };
-        turn(14.0, None, delivering);
+            let rest = self.supervisor.turn(at(seconds), status);
+            let heard = self.manager.heard();
+            self.text += &format!("at {seconds}, rests {rest:?}\n{heard}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_change_are_reported_now_and_then() {
+        let mut turns = Turns::begin();
+        turns.turn(1.5, None, status(0));
+        turns.turn(2.0, None, status(1));
+        turns.turn(3.0, None, status(2));
+        turns.turn(4.0, None, status(3));
+        turns.turn(11.0, None, status(3));
         expect![[r#"
             at 1, rests 10s
             READY=1
@@ -434,25 +416,85 @@ mod tests {
             STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector
             at 11, rests 10s
             WATCHDOG=1
-            at 11.2, rests 9.8s
-            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the state takes 29%
-            at 11.4, rests 9.6s
-            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the state is full, new workflows wait
-            at 11.6, rests 9.4s
-            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the state takes 89%
-            at 12, rests 2.6s
-            RELOADING=1
-            at 12.1, rests 8.9s
-            READY=1
-            STATUS=watching 3 workflows, 0 have ended, 0 spans wait for the collector; the last reload was refused for 2 mistakes, see the log
-            at 13, rests 8s
-            STOPPING=1
-            STATUS=stopping: 2 polls under way, for 10s at most; then 0 spans to deliver; the last reload was refused for 2 mistakes, see the log
-            at 13.5, rests 2.5s
-            at 14, rests 7s
-            STATUS=stopping: 7 spans to deliver, for 10s at most; 2 finished events wait to be told
         "#]]
-        .assert_eq(&text);
+        .assert_eq(&turns.text);
+    }
+
+    #[test]
+    fn a_state_that_is_full_or_no_longer_full_is_reported_at_once() {
+        let mut turns = Turns::begin();
+        let filled = |state| ServiceStatus {
+            state: Some(state),
+            ..status(0)
+        };
+        turns.turn(5.0, None, filled(StateRoom::of(29, 100)));
+        turns.turn(5.2, None, filled(StateRoom::Full));
+        turns.turn(5.4, None, filled(StateRoom::of(89, 100)));
+        expect![[r#"
+            at 1, rests 10s
+            READY=1
+            WATCHDOG=1
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector
+            at 5, rests 6s
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector; the state takes 29%
+            at 5.2, rests 5.8s
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector; the state is full, new workflows wait
+            at 5.4, rests 5.6s
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector; the state takes 89%
+        "#]].assert_eq(&turns.text);
+    }
+
+    #[test]
+    fn a_reload_that_is_refused_is_reported_at_once() {
+        let mut turns = Turns::begin();
+        turns.turn(2.0, Some(ServiceState::Reloading), status(0));
+        let refused = ServiceStatus {
+            mistakes: 2,
+            ..status(0)
+        };
+        turns.turn(2.1, Some(ServiceState::Ready), refused);
+        expect![[r#"
+            at 1, rests 10s
+            READY=1
+            WATCHDOG=1
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector
+            at 2, rests 9s
+            RELOADING=1
+            at 2.1, rests 8.9s
+            READY=1
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector; the last reload was refused for 2 mistakes, see the log
+        "#]].assert_eq(&turns.text);
+    }
+
+    #[test]
+    fn each_part_of_a_stop_is_reported_at_once() {
+        let mut turns = Turns::begin();
+        let within = Duration::from_secs(10);
+        let ending = |left| ServiceStatus {
+            activity: Activity::EndingPolls { left, within },
+            ..status(3)
+        };
+        turns.turn(2.0, Some(ServiceState::Stopping), ending(2));
+        turns.turn(2.5, None, ending(1));
+        let delivering = ServiceStatus {
+            activity: Activity::Delivering { within },
+            waiting: 7,
+            untold: 2,
+            ..status(3)
+        };
+        turns.turn(3.0, None, delivering);
+        expect![[r#"
+            at 1, rests 10s
+            READY=1
+            WATCHDOG=1
+            STATUS=watching 0 workflows, 0 have ended, 0 spans wait for the collector
+            at 2, rests 9s
+            STOPPING=1
+            STATUS=stopping: 2 polls under way, for 10s at most; then 0 spans to deliver
+            at 2.5, rests 2.5s
+            at 3, rests 8s
+            STATUS=stopping: 7 spans to deliver, for 10s at most; 2 finished events wait for their receivers
+        "#]].assert_eq(&turns.text);
     }
 
     #[test]
@@ -461,14 +503,14 @@ mod tests {
         let mut supervisor = manager.supervisor("");
         let name = manager.name.clone();
         drop(manager);
-        supervisor.say(State::Ready);
+        supervisor.say(ServiceState::Ready);
         assert_eq!(supervisor.turn(at(1.0), status(0)), RETRY);
         assert_eq!(supervisor.turn(at(1.5), status(0)), RETRY / 2);
         manager = Manager {
             socket: Manager::bind(&name),
             name,
         };
-        supervisor.say(State::Stopping);
+        supervisor.say(ServiceState::Stopping);
         assert_eq!(supervisor.turn(at(1.6), status(0)), RETRY * 2 / 5);
         assert_eq!(manager.heard(), "");
         assert_eq!(supervisor.turn(at(2.0), status(0)), Duration::MAX);
@@ -479,7 +521,7 @@ mod tests {
     #[test]
     fn without_a_manager_nothing_is_sent() {
         let mut supervisor = Supervisor::of(&Environment::default()).unwrap();
-        supervisor.say(State::Ready);
+        supervisor.say(ServiceState::Ready);
         assert_eq!(supervisor.turn(at(1.0), status(0)), Duration::MAX);
     }
 

@@ -11,7 +11,7 @@
 use crate::config::{Config, Errors, Source};
 use crate::os::clock;
 use crate::os::logging;
-use crate::os::systemd::{Stage, State, Status, Supervisor};
+use crate::os::systemd::{Activity, ServiceState, ServiceStatus, Supervisor};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) struct Living {
     reloads: Receiver<Reload>,
     /// What counts now. Elsewhere in the loop is the configuration of the start.
     in_force: Config,
-    pub(super) stage: Stage,
+    pub(super) activity: Activity,
     /// For which the last reload was refused.
     pub(super) mistakes: usize,
 }
@@ -62,7 +62,7 @@ impl Living {
             supervisor,
             reloads,
             in_force: config.clone(),
-            stage: Stage::Watching,
+            activity: Activity::Watching,
             mistakes: 0,
         }
     }
@@ -71,12 +71,12 @@ impl Living {
         self.reloads.clone()
     }
 
-    pub(super) fn say(&mut self, state: State) {
+    pub(super) fn say(&mut self, state: ServiceState) {
         self.supervisor.say(state);
     }
 
     /// Tells the service manager the state. Returns how long the loop may wait before it does so again.
-    pub(super) fn supervise(&mut self, status: Status) -> Duration {
+    pub(super) fn supervise(&mut self, status: ServiceStatus) -> Duration {
         self.supervisor.turn(clock::now().mono, status)
     }
 
@@ -85,12 +85,12 @@ impl Living {
         let read = match reload {
             Reload::Begun => {
                 log::info!("SIGHUP: the configuration is read anew");
-                self.say(State::Reloading);
+                self.say(ServiceState::Reloading);
                 return None;
             }
             Reload::Read(read) => *read,
         };
-        self.say(State::Ready);
+        self.say(ServiceState::Ready);
         match read {
             Ok(newer) => {
                 self.mistakes = 0;

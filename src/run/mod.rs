@@ -34,7 +34,7 @@ use crate::deliver::notify;
 use crate::deliver::otlp;
 use crate::intake::posted::{Admission, Posted};
 use crate::os::clock;
-use crate::os::systemd::{State, StateRoom, Status};
+use crate::os::systemd::{ServiceState, ServiceStatus, StateRoom};
 use crate::store::{Store, View};
 use admissions::Admissions;
 pub use build::{collector_trust, naming, target, trust};
@@ -109,7 +109,7 @@ struct Finished {
 
 impl Loop {
     fn run_until_stopped(&mut self) {
-        self.living.say(State::Ready);
+        self.living.say(ServiceState::Ready);
         let mut ends = false;
         loop {
             let heard = self.next_heard();
@@ -314,7 +314,7 @@ impl Loop {
         self.handle(Input::Reloaded(paces));
     }
 
-    /// Tells the service manager the state. Returns how long the loop may wait before it does so again.
+    /// Reports to the service manager. Returns how long the loop may wait before it does so again.
     fn supervise(&mut self) -> Duration {
         let core = &self.core;
         let room = || {
@@ -324,8 +324,8 @@ impl Loop {
                 StateRoom::of(core.state_bytes(), core.state_bytes_max())
             }
         };
-        let status = Status {
-            stage: self.living.stage,
+        let status = ServiceStatus {
+            activity: self.living.activity,
             mistakes: self.living.mistakes,
             watched: core.watched(),
             ended: core.counters().workflows_ended,

@@ -15,7 +15,7 @@ use super::Loop;
 use crate::core::Input;
 use crate::core::limits;
 use crate::os::clock;
-use crate::os::systemd::{Stage, State};
+use crate::os::systemd::{Activity, ServiceState};
 use crate::store::PATIENCE_MAX;
 use crate::terminal::console::Console;
 use std::time::Duration;
@@ -37,14 +37,14 @@ struct Wait {
     what: &'static str,
     within: Duration,
     left: fn(&Loop) -> usize,
-    stage: fn(usize, Duration) -> Stage,
+    activity: fn(usize, Duration) -> Activity,
 }
 
 const WAIT_POLLS: Wait = Wait {
     what: "polls under way",
     within: POLLS_END,
     left: |it| it.core.polls_in_flight(),
-    stage: |left, within| Stage::EndingPolls { left, within },
+    activity: |left, within| Activity::EndingPolls { left, within },
 };
 
 const WAIT_DELIVERY: Wait = Wait {
@@ -52,7 +52,7 @@ const WAIT_DELIVERY: Wait = Wait {
     within: DELIVERY,
     // What a store in trouble does not take yet is not done either.
     left: |it| it.undelivered() + it.turn.unstored().count(),
-    stage: |_, within| Stage::Delivering { within },
+    activity: |_, within| Activity::Delivering { within },
 };
 
 /// Stage 5, once nothing sends spans to it any more.
@@ -65,7 +65,7 @@ pub(super) fn end_console(console: Console) {
 impl Loop {
     /// Stages 1 to 3.
     pub(super) fn stop(&mut self) {
-        self.living.say(State::Stopping);
+        self.living.say(ServiceState::Stopping);
         self.inbox.close_sources();
         self.turn.hurry();
         self.handle(Input::Drain);
@@ -86,7 +86,7 @@ impl Loop {
         );
         self.recall();
         self.end_turn();
-        self.living.stage = Stage::EndingPolls {
+        self.living.activity = Activity::EndingPolls {
             left: self.core.polls_in_flight(),
             within: POLLS_END,
         };
@@ -115,7 +115,7 @@ impl Loop {
             if now >= until {
                 return log::warn!("stopping: still {left} {what} after {within:?}; given up");
             }
-            self.living.stage = (wait.stage)(left, *within);
+            self.living.activity = (wait.activity)(left, *within);
             let patience = self.patience().min(self.supervise());
             let heard = self.inbox.next(false, patience.min(until.since(now)));
             self.take(heard);
