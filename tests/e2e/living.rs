@@ -124,7 +124,7 @@ fn a_socket_that_is_none_holds_up_nothing() {
     let rig = Rig::new();
     for (name, complaint) in [
         ("vsock:2:1234", "is neither /path nor @name"),
-        ("/nowhere/notify", "cannot tell the service manager"),
+        ("/nowhere/notify", "cannot report to the service manager"),
     ] {
         let farspan = rig.start_call(&rig.call().env("NOTIFY_SOCKET", name));
         rig.api.script(name, [completed(name).reply()]);
