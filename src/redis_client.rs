@@ -42,17 +42,15 @@ pub fn version(connection: &mut Connection) -> RedisResult<Option<String>> {
 /// Redis is too old, or does not answer.
 pub fn require_version(connection: &mut Connection) -> RedisResult<Option<String>> {
     let found = version(connection)?;
-    let is_old = found.as_deref().and_then(major_and_minor);
-    match (is_old.is_some_and(|it| it < VERSION_MIN), &found) {
-        (true, Some(version)) => {
-            let (major, minor) = VERSION_MIN;
-            let words = format!(
-                "Redis {version} is too old: a stream and FARSPAN_STATE=redis need {major}.{minor} or later"
-            );
-            Err((ErrorKind::Client, TOO_OLD, words).into())
-        }
-        _ => Ok(found),
-    }
+    let is_old = |version: &&String| major_and_minor(version).is_some_and(|it| it < VERSION_MIN);
+    let Some(version) = found.as_ref().filter(is_old) else {
+        return Ok(found);
+    };
+    let (major, minor) = VERSION_MIN;
+    let words = format!(
+        "Redis {version} is too old: a stream and FARSPAN_STATE=redis need {major}.{minor} or later"
+    );
+    Err((ErrorKind::Client, TOO_OLD, words).into())
 }
 
 /// Whether the error says that Redis is too old.

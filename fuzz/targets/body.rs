@@ -66,7 +66,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn start_event(bytes: &[u8]) -> StartEvent {
-    match message::read(bytes, &message::Reading::new(0, Formats::ALL)) {
+    match message::read(bytes, &message::Dialects::new(0, Formats::ALL)) {
         Ok(message) => message.event,
         Err(_) => StartEvent {
             monitor: 0,

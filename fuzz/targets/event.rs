@@ -4,14 +4,14 @@
 use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::limits;
 use farspan::intake::carrier::Formats;
-use farspan::intake::message::{self, Malformed, Message, Reading};
+use farspan::intake::message::{self, Dialects, Malformed, Message};
 use farspan::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value as Json, json};
 
 fuzz_target!(|bytes: &[u8]| {
-    let read = message::read(bytes, &Reading::new(7, Formats::ALL));
-    let without_parent = message::read(bytes, &Reading::new(7, Formats::NONE));
+    let read = message::read(bytes, &Dialects::new(7, Formats::ALL));
+    let without_parent = message::read(bytes, &Dialects::new(7, Formats::NONE));
     match (read, without_parent) {
         (Ok(message), Ok(without_parent)) => {
             check(&message);
@@ -118,7 +118,7 @@ fn reads_back(event: &StartEvent) {
         oddity: None,
     };
     assert_eq!(
-        message::read(text.as_bytes(), &Reading::new(7, Formats::ALL)),
+        message::read(text.as_bytes(), &Dialects::new(7, Formats::ALL)),
         Ok(expected)
     );
 }

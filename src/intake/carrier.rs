@@ -131,7 +131,7 @@ macro_rules! keys {
     ($($key:ident = $name:literal),+ $(,)?) => {
         /// A key of some format, in lower case without hyphens and underscores.
         #[derive(Clone, Copy)]
-        enum Key { $($key),+ }
+        enum CarrierKey { $($key),+ }
         const KEYS: &[&str] = &[$($name),+];
     };
 }
@@ -209,7 +209,8 @@ impl<'a> Carrier<'a> {
         let Some(place) = KEYS.iter().position(|name| is_named(key, name)) else {
             return;
         };
-        let is_list = place == Key::Tracestate as usize || place == Key::Baggage as usize;
+        let is_list =
+            place == CarrierKey::Tracestate as usize || place == CarrierKey::Baggage as usize;
         match &mut self.0[place] {
             Some(known) if is_list => {
                 let known = known.to_mut();
@@ -221,7 +222,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    fn get(&self, key: Key) -> Option<&str> {
+    fn get(&self, key: CarrierKey) -> Option<&str> {
         Some(self.0[key as usize].as_deref()?.trim())
     }
 
@@ -234,14 +235,14 @@ impl<'a> Carrier<'a> {
             }
             match self.read_as(format) {
                 None => {}
-                Some(Ok(inherited)) => {
+                Some(Some(inherited)) => {
                     if format == Format::W3c && self.drops_trace_state(&inherited) {
                         mistake
                             .get_or_insert("tracestate is not a W3C trace state; it is left out");
                     }
                     return (Some(inherited), mistake);
                 }
-                Some(Err(Malformed)) => {
+                Some(None) => {
                     mistake.get_or_insert(format.mistake());
                 }
             }
@@ -249,29 +250,33 @@ impl<'a> Carrier<'a> {
         (None, mistake)
     }
 
-    /// `None` where nothing of the format is there.
-    fn read_as(&self, format: Format) -> Option<Result<Inherited, Malformed>> {
-        let inherited = match format {
+    /// `None` where nothing of the format is there, `Some(None)` where it is malformed.
+    fn read_as(&self, format: Format) -> Option<Option<Inherited>> {
+        Some(match format {
             Format::W3c => self.w3c()?,
-            Format::B3Single => b3_single(self.get(Key::B3)?),
+            Format::B3Single => b3_single(self.get(CarrierKey::B3)?),
             Format::B3Multi => self.b3_multi()?,
-            Format::Jaeger => jaeger(self.get(Key::Uber)?),
+            Format::Jaeger => jaeger(self.get(CarrierKey::Uber)?),
             Format::Datadog => self.datadog()?,
-            Format::Honeycomb => honeycomb(self.get(Key::Honeycomb)?),
-            Format::Xray => xray(self.get(Key::Amzn).or_else(|| self.get(Key::AwsHeader))?),
-        };
-        Some(inherited.ok_or(Malformed))
+            Format::Honeycomb => honeycomb(self.get(CarrierKey::Honeycomb)?),
+            Format::Xray => xray(
+                self.get(CarrierKey::Amzn)
+                    .or_else(|| self.get(CarrierKey::AwsHeader))?,
+            ),
+        })
     }
 
     fn drops_trace_state(&self, inherited: &Inherited) -> bool {
-        let is_there = self.get(Key::Tracestate).is_some_and(|it| !it.is_empty());
+        let is_there = self
+            .get(CarrierKey::Tracestate)
+            .is_some_and(|it| !it.is_empty());
         let parent = inherited.parent.as_ref();
         is_there && parent.is_some_and(|parent| parent.trace_state.is_none())
     }
 
     fn w3c(&self) -> Option<Option<Inherited>> {
-        let parent = self.get(Key::Traceparent)?;
-        let state = self.get(Key::Tracestate).and_then(trace_state);
+        let parent = self.get(CarrierKey::Traceparent)?;
+        let state = self.get(CarrierKey::Tracestate).and_then(trace_state);
         let parent = TraceContext::from_w3c(parent, state.as_deref());
         Some(parent.map(|parent| Inherited {
             parent: Some(parent),
@@ -280,8 +285,14 @@ impl<'a> Carrier<'a> {
     }
 
     fn b3_multi(&self) -> Option<Option<Inherited>> {
-        let (trace, span) = (self.get(Key::B3TraceId), self.get(Key::B3SpanId));
-        let (sampled, flags) = (self.get(Key::B3Sampled), self.get(Key::B3Flags));
+        let (trace, span) = (
+            self.get(CarrierKey::B3TraceId),
+            self.get(CarrierKey::B3SpanId),
+        );
+        let (sampled, flags) = (
+            self.get(CarrierKey::B3Sampled),
+            self.get(CarrierKey::B3Flags),
+        );
         [trace, span, sampled, flags].into_iter().flatten().next()?;
         let read = || {
             let decision = match (flags, sampled) {
@@ -298,17 +309,20 @@ impl<'a> Carrier<'a> {
     }
 
     fn datadog(&self) -> Option<Option<Inherited>> {
-        let (trace, span) = (self.get(Key::DatadogTrace), self.get(Key::DatadogParent));
+        let (trace, span) = (
+            self.get(CarrierKey::DatadogTrace),
+            self.get(CarrierKey::DatadogParent),
+        );
         if trace.is_none() && span.is_none() {
             return None;
         }
         let read = || {
             let lower: u64 = decimal(trace?)?;
-            let decision = match self.get(Key::DatadogPriority) {
+            let decision = match self.get(CarrierKey::DatadogPriority) {
                 Some(priority) => Some(priority.parse::<i64>().ok()? > 0),
                 None => None,
             };
-            let tags = self.get(Key::DatadogTags).unwrap_or_default();
+            let tags = self.get(CarrierKey::DatadogTags).unwrap_or_default();
             let tid = tags
                 .split(',')
                 .find_map(|tag| tag.trim().strip_prefix("_dd.p.tid="));
@@ -327,7 +341,7 @@ impl<'a> Carrier<'a> {
     /// The values of these keys in the W3C baggage, decoded, each at most once.
     /// <https://www.w3.org/TR/baggage/#baggage-http-header-format>
     pub fn baggage(&self, wanted: &[Box<str>]) -> Option<Vec<(Box<str>, Box<str>)>> {
-        let text = self.get(Key::Baggage)?;
+        let text = self.get(CarrierKey::Baggage)?;
         let mut found: Vec<(Box<str>, Box<str>)> = Vec::new();
         if text.len() > limits::BAGGAGE_BYTES_MAX {
             return Some(found);
@@ -349,8 +363,6 @@ impl<'a> Carrier<'a> {
         Some(found)
     }
 }
-
-struct Malformed;
 
 fn child(trace_id: u128, span_id: u64, decision: Option<bool>) -> Option<Inherited> {
     let parent = TraceContext {

@@ -11,9 +11,9 @@
 //! The runs that were passed on are remembered, so that a round passes on only new ones. After a restart the core
 //! recognises the runs that it has watched.
 
-use super::document::{Node, Step};
-use super::message::{Dialect, Malformed};
-use super::mistakes::Mistakes;
+use super::document::{Json, PathStep};
+use super::malformed_log::MalformedLog;
+use super::message::{self, Malformed};
 use crate::api::exchange::{
     self, Api, Asking, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
 };
@@ -26,7 +26,7 @@ use crate::core::{Listing, PollFailure, PollFailureReason};
 use crate::http::client::{self, NameCache, Trust};
 use crate::mapping::Page;
 use crate::mapping::definition::{Pages, Request, Times};
-use crate::mapping::template::{BodyTemplate, Variables};
+use crate::mapping::template::{BodyTemplate, IdPattern, Variables};
 use crate::os::clock;
 use crate::os::threads;
 use crate::syntax::pointer::Pointer;
@@ -43,8 +43,12 @@ use ureq::http::Response;
 /// A discovery, ready to run.
 #[derive(Clone, Debug)]
 pub struct Discovery {
-    /// The monitor of the runs, and where an element has the id.
-    pub dialect: Dialect,
+    /// The monitor of the runs.
+    pub monitor: u16,
+    /// Its name.
+    pub name: Box<str>,
+    /// What an id is made of.
+    pub pattern: Option<IdPattern>,
     /// The configured list.
     pub list: RunList,
     /// The number that the API gives to the first attempt; 1 where this is `None`. A smaller number counts as the first.
@@ -119,9 +123,9 @@ pub fn start(
         known: HashMap::new(),
         round: 0,
         complete_at: None,
-        mistakes: Mistakes::default(),
+        malformed: MalformedLog::default(),
     };
-    let name = format!("discovery-{}", discoverer.discovery.dialect.monitor);
+    let name = format!("discovery-{}", discoverer.discovery.monitor);
     let thread = threads::spawn(name, threads::STACK_BYTES, move || discoverer.run());
     thread
         .map(drop)
@@ -130,7 +134,7 @@ pub fn start(
 
 impl Discovery {
     /// What counts in an answer.
-    fn paths(&self) -> Vec<Box<[Step]>> {
+    fn paths(&self) -> Vec<Box<[PathStep]>> {
         let RunList {
             runs,
             submitted_at,
@@ -138,19 +142,19 @@ impl Discovery {
             only,
             ..
         } = &self.list;
-        let ids = self.dialect.id.iter().map(|(_, pointer)| pointer);
+        let ids = self.list.id.iter().map(|(_, pointer)| pointer);
         let only = only.iter().map(|(pointer, _)| pointer);
         let of_run = ids.chain(submitted_at).chain(attempt).chain(only);
         let of_run = of_run.map(|pointer| {
-            let to_run = Step::of(runs).chain([Step::Each]);
-            to_run.chain(Step::of(pointer)).collect()
+            let to_run = PathStep::of(runs).chain([PathStep::Each]);
+            to_run.chain(PathStep::of(pointer)).collect()
         });
         let of_page = match &self.list.request.pages {
             Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => total.as_ref(),
             Some(Pages::Cursor { next, .. }) => Some(next),
             Some(Pages::Link) | None => None,
         };
-        let of_page = of_page.map(|pointer| Step::of(pointer).collect());
+        let of_page = of_page.map(|pointer| PathStep::of(pointer).collect());
         of_run.chain(of_page).collect()
     }
 
@@ -163,10 +167,10 @@ impl Discovery {
     }
 
     /// Whether a run is one of those that are wanted.
-    fn counts(&self, run: &Node) -> bool {
+    fn counts(&self, run: &Json) -> bool {
         self.list.only.iter().all(|(pointer, wanted)| {
             let value = match run.at(pointer) {
-                Some(Node::Bool(truth)) => Some(truth.to_string().into()),
+                Some(Json::Bool(truth)) => Some(truth.to_string().into()),
                 Some(value) => value.header(),
                 None => None,
             };
@@ -174,23 +178,23 @@ impl Discovery {
         })
     }
 
-    fn submitted_at(&self, run: &Node) -> Option<Wall> {
+    fn submitted_at(&self, run: &Json) -> Option<Wall> {
         self.list
             .submitted_at
             .iter()
             .find_map(|pointer| match run.at(pointer)? {
-                Node::Text(text) => self.times.in_text(text),
-                Node::Number(number) => self.times.in_number(number),
+                Json::Text(text) => self.times.in_text(text),
+                Json::Number(number) => self.times.in_number(number),
                 _ => None,
             })
     }
 
     /// From 1 on, as answers about it are read.
-    fn attempt(&self, run: &Node) -> Option<u32> {
+    fn attempt(&self, run: &Json) -> Option<u32> {
         let mut pointers = self.list.attempt.iter();
         let number: u32 = pointers.find_map(|pointer| match run.at(pointer)? {
-            Node::Text(text) => text.parse().ok(),
-            Node::Number(number) => number.as_u64()?.try_into().ok(),
+            Json::Text(text) => text.parse().ok(),
+            Json::Number(number) => number.as_u64()?.try_into().ok(),
             _ => None,
         })?;
         let from_one = number.saturating_add(1);
@@ -202,21 +206,21 @@ impl Discovery {
 struct Discoverer {
     discovery: Discovery,
     /// What counts in an answer.
-    paths: Vec<Box<[Step]>>,
+    paths: Vec<Box<[PathStep]>>,
     names_since: bool,
     agent: Agent,
     names: NameCache,
     api: Arc<Api>,
     channels: Channels,
     /// The runs that were passed on, and when each was listed last.
-    known: HashMap<RunKey, Known>,
+    known: HashMap<RunKey, PassedOn>,
     round: u64,
     /// When the last round began that saw the whole list.
     complete_at: Option<Wall>,
-    mistakes: Mistakes,
+    malformed: MalformedLog,
 }
 
-struct Known {
+struct PassedOn {
     attempt: Option<u32>,
     round: u64,
 }
@@ -235,7 +239,7 @@ impl From<PollFailure> for Ended {
 
 /// What a round has found.
 #[derive(Debug, Default)]
-struct Found {
+struct RoundCount {
     runs: usize,
     new: usize,
     is_cut: bool,
@@ -302,12 +306,12 @@ impl Discoverer {
     }
 
     fn title(&self) -> String {
-        format!("discovery of monitor {}", self.discovery.dialect.name)
+        format!("discovery of monitor {}", self.discovery.name)
     }
 
-    fn log_round(&self, found: &Found, failures: u32) {
+    fn log_round(&self, found: &RoundCount, failures: u32) {
         let title = self.title();
-        let Found { runs, new, is_cut } = found;
+        let RoundCount { runs, new, is_cut } = found;
         if failures > 0 {
             log::info!("{title}: the API answers again");
         }
@@ -325,7 +329,7 @@ impl Discoverer {
 
     /// Waits for the permit to make a request.
     fn await_permit(&self) -> Result<(), Ended> {
-        let monitor = self.discovery.dialect.monitor;
+        let monitor = self.discovery.monitor;
         self.report(Listing::Due { monitor })?;
         select! {
             recv(self.channels.permits) -> permit => permit.map_err(|_| Ended::Closed),
@@ -346,7 +350,7 @@ impl Discoverer {
         let reply = asking.ask(url, &mut tally);
         let asked = reply.as_ref().err().and_then(|failure| failure.retry_after);
         self.report(Listing::Done {
-            monitor: self.discovery.dialect.monitor,
+            monitor: self.discovery.monitor,
             requests: tally.requests,
             pause: tally.pause.max(asked),
         })?;
@@ -360,7 +364,7 @@ impl Discoverer {
     }
 
     /// One round. There is a permit for its first request.
-    fn ask(&mut self, now: Wall) -> Result<Found, Ended> {
+    fn ask(&mut self, now: Wall) -> Result<RoundCount, Ended> {
         self.round += 1;
         let since = self.complete_at.map_or(now, |at| at.min(now)) - self.discovery.list.lookback;
         let variables = variables(since);
@@ -370,7 +374,7 @@ impl Discoverer {
         let body = exchange::body(&request, TITLE, &variables)?;
         let mut paging = Paging::new(&first, request.pages.as_ref());
         let mut url = paging.first();
-        let mut found = Found::default();
+        let mut found = RoundCount::default();
         for page in 0..PAGES_MAX {
             if page > 0 {
                 self.await_permit()?;
@@ -403,7 +407,7 @@ impl Discoverer {
         Ok(found)
     }
 
-    fn read(&self, response: Response<ureq::Body>) -> Result<Node, PollFailure> {
+    fn read(&self, response: Response<ureq::Body>) -> Result<Json, PollFailure> {
         let body = response.into_body().into_with_config();
         let mut body = BufReader::new(body.limit(limits::BODY_BYTES_MAX).reader());
         let mut begun = Vec::with_capacity(BYTE_ORDER_MARK.len());
@@ -411,7 +415,7 @@ impl Discoverer {
         let read = { mark }.read_to_end(&mut begun);
         read.map_err(|e| failure_of_io(&e))?;
         let begun = without_byte_order_mark(&begun);
-        Node::parse_along(begun.chain(body), &self.paths).map_err(|error| {
+        Json::parse_along(begun.chain(body), &self.paths).map_err(|error| {
             let why = cut(&error.to_string(), limits::NAME_BYTES_MAX).to_owned();
             if error.is_io() {
                 failure_of_io(&error.into())
@@ -422,9 +426,9 @@ impl Discoverer {
     }
 
     /// Passes on the runs of a page that are new.
-    fn take(&mut self, node: &Node, since: Wall, found: &mut Found) -> Result<Page, Ended> {
+    fn take(&mut self, node: &Json, since: Wall, found: &mut RoundCount) -> Result<Page, Ended> {
         let runs = match node.at(&self.discovery.list.runs) {
-            Some(Node::Array(runs)) => runs.as_slice(),
+            Some(Json::Array(runs)) => runs.as_slice(),
             // Some say so that there are none.
             None => &[],
             Some(_) => {
@@ -444,20 +448,20 @@ impl Discoverer {
             match self.event(run, since) {
                 Ok(Some(event)) => found.new += usize::from(self.hand_over(event)?),
                 Ok(None) => {}
-                Err(malformed) => self.mistakes.note_malformed(&malformed),
+                Err(malformed) => self.malformed.note_malformed(&malformed),
             }
         }
         let page = match &self.discovery.list.request.pages {
             Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => Page {
                 total: total.as_ref().and_then(|total| match node.at(total)? {
-                    Node::Number(number) => number.as_u64(),
-                    Node::Text(text) => text.parse().ok(),
+                    Json::Number(number) => number.as_u64(),
+                    Json::Text(text) => text.parse().ok(),
                     _ => None,
                 }),
                 ..Page::default()
             },
             Some(Pages::Cursor { next, .. }) => Page {
-                next: node.at(next).and_then(Node::header).map(Into::into),
+                next: node.at(next).and_then(Json::header).map(Into::into),
                 ..Page::default()
             },
             Some(Pages::Link) | None => Page::default(),
@@ -469,7 +473,7 @@ impl Discoverer {
     }
 
     /// The start event of a run, if the run counts.
-    fn event(&self, run: &Node, since: Wall) -> Result<Option<StartEvent>, Malformed> {
+    fn event(&self, run: &Json, since: Wall) -> Result<Option<StartEvent>, Malformed> {
         let discovery = &self.discovery;
         if !discovery.counts(run) {
             return Ok(None);
@@ -479,9 +483,11 @@ impl Discoverer {
         if !self.names_since && submitted_at.is_some_and(|at| at < since) {
             return Ok(None);
         }
+        let pattern = discovery.pattern.as_ref();
+        let id = message::id_at(&discovery.list.id, pattern, run).ok_or(Malformed::NoId)??;
         Ok(Some(StartEvent {
-            monitor: discovery.dialect.monitor,
-            workflow_id: discovery.dialect.id_of_run(run)?,
+            monitor: discovery.monitor,
+            workflow_id: message::fitting(id, pattern)?,
             submitted_at,
             attempt: discovery.attempt(run),
             parent: None,
@@ -493,7 +499,7 @@ impl Discoverer {
 
     /// Passes on the start event of a run that is new, and waits for room. Returns whether it is new.
     fn hand_over(&mut self, event: StartEvent) -> Result<bool, Ended> {
-        let key = RunKey::of(&self.discovery.dialect.name, &event.workflow_id);
+        let key = RunKey::of(&self.discovery.name, &event.workflow_id);
         let (attempt, round) = (event.attempt, self.round);
         if let Some(known) = self.known.get_mut(&key) {
             known.round = round;
@@ -505,7 +511,7 @@ impl Discoverer {
             send(self.channels.events, event) -> sent => sent.map_err(|_| Ended::Closed)?,
             recv(self.channels.stopped) -> _ => return Err(Ended::Closed),
         }
-        self.known.insert(key, Known { attempt, round });
+        self.known.insert(key, PassedOn { attempt, round });
         Ok(true)
     }
 
@@ -542,14 +548,13 @@ mod tests {
         let credentials = Credentials::new(Auth::None, &trust, &names).unwrap();
         let base_url = "http://127.0.0.1:9";
         let discovery = Discovery {
-            dialect: Dialect {
-                id: vec![("id".into(), pointer("/id"))],
-                ..Dialect::default()
-            },
+            monitor: 0,
+            name: "default".into(),
+            pattern: None,
             list: RunList {
                 request: Request::default(),
                 runs: pointer("/runs"),
-                id: Vec::new(),
+                id: vec![("id".into(), pointer("/id"))],
                 submitted_at: vec![pointer("/at")],
                 attempt: vec![pointer("/n")],
                 only: Vec::new(),
@@ -580,7 +585,7 @@ mod tests {
             known: HashMap::new(),
             round: 0,
             complete_at: None,
-            mistakes: Mistakes::default(),
+            malformed: MalformedLog::default(),
         }
     }
 
@@ -588,8 +593,8 @@ mod tests {
     fn round(it: &mut Discoverer, ids: impl Iterator<Item = usize>) -> (usize, usize, bool) {
         let runs: Vec<_> = ids.map(|id| format!(r#"{{"id": {id}}}"#)).collect();
         let text = format!(r#"{{"runs": [{}]}}"#, runs.join(","));
-        let node = Node::parse_along(text.as_bytes(), &it.paths).unwrap();
-        let mut found = Found::default();
+        let node = Json::parse_along(text.as_bytes(), &it.paths).unwrap();
+        let mut found = RoundCount::default();
         it.round += 1;
         assert!(it.take(&node, Wall::from_unix_ns(0), &mut found).is_ok());
         it.forget();
@@ -618,9 +623,9 @@ mod tests {
         const LIST: &str = r#"{"runs": [{"id": 7, "at": "2024-07-05T06:57:51Z", "n": 2}, {"id": "b", "at": 1720162671, "n": "3"}]}"#;
         let (events, received) = unbounded();
         let mut it = discoverer(events);
-        let node = Node::parse_along(LIST.as_bytes(), &it.paths).unwrap();
+        let node = Json::parse_along(LIST.as_bytes(), &it.paths).unwrap();
         let since = Wall::from_unix_ns(0);
-        assert!(it.take(&node, since, &mut Found::default()).is_ok());
+        assert!(it.take(&node, since, &mut RoundCount::default()).is_ok());
         let told = received.try_iter().map(|event| {
             let at = event.submitted_at.map(|at| at.to_string());
             (event.workflow_id.to_string(), at.unwrap(), event.attempt)
@@ -631,7 +636,7 @@ mod tests {
         // The same attempts, of an API that counts from 0.
         it.known.clear();
         it.discovery.first_attempt = Some(0);
-        assert!(it.take(&node, since, &mut Found::default()).is_ok());
+        assert!(it.take(&node, since, &mut RoundCount::default()).is_ok());
         let attempts: Vec<_> = received.try_iter().map(|event| event.attempt).collect();
         assert_eq!(attempts, [Some(3), Some(4)]);
         arbtest::arbtest(|u| {
@@ -640,8 +645,8 @@ mod tests {
                 let at = u.choose_index(bytes.len())?;
                 bytes[at] = u.arbitrary()?;
             }
-            if let Ok(node) = Node::parse_along(&bytes[..], &it.paths) {
-                let _ = it.take(&node, since, &mut Found::default());
+            if let Ok(node) = Json::parse_along(&bytes[..], &it.paths) {
+                let _ = it.take(&node, since, &mut RoundCount::default());
             }
             for event in received.try_iter() {
                 let len = event.workflow_id.len();
@@ -658,8 +663,8 @@ mod tests {
         let (stop, stopped) = bounded(0);
         it.channels.stopped = stopped;
         drop::<Sender<Infallible>>(stop);
-        let node = Node::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
-        let taken = it.take(&node, Wall::from_unix_ns(0), &mut Found::default());
+        let node = Json::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
+        let taken = it.take(&node, Wall::from_unix_ns(0), &mut RoundCount::default());
         assert!(matches!(taken, Err(Ended::Closed)));
         assert!(it.known.is_empty(), "it was not told");
     }

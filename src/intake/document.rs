@@ -11,13 +11,13 @@ use std::io;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(super) enum Json {
     Null,
     Bool(bool),
     Number(serde_json::Number),
     Text(Box<str>),
-    Array(Vec<Node>),
-    Object(Vec<(Box<str>, Node)>),
+    Array(Vec<Json>),
+    Object(Vec<(Box<str>, Json)>),
     /// What no type can hold: too deep, too large a number, half a character.
     Unreadable,
 }
@@ -25,11 +25,11 @@ pub(super) enum Node {
 /// Nothing that counts lies deeper, and the parser does not recurse beyond it.
 const DEPTH_MAX: u8 = 16;
 
-impl Node {
+impl Json {
     /// A value on its own.
-    pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Node> {
+    pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Json> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let node = Within(DEPTH_MAX).deserialize(&mut json)?;
+        let node = ToDepth(DEPTH_MAX).deserialize(&mut json)?;
         json.end()?;
         Ok(node)
     }
@@ -38,9 +38,9 @@ impl Node {
     pub(super) fn parse_fields(
         bytes: &[u8],
         wanted: &dyn Fn(&str) -> bool,
-    ) -> serde_json::Result<Node> {
+    ) -> serde_json::Result<Json> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let node = Fields(wanted).deserialize(&mut json)?;
+        let node = OnlyFields(wanted).deserialize(&mut json)?;
         json.end()?;
         Ok(node)
     }
@@ -48,8 +48,8 @@ impl Node {
     /// A document of which only what these paths lead to is built, as it arrives.
     pub(super) fn parse_along(
         bytes: impl io::Read,
-        paths: &[Box<[Step]>],
-    ) -> serde_json::Result<Node> {
+        paths: &[Box<[PathStep]>],
+    ) -> serde_json::Result<Json> {
         let mut json = serde_json::Deserializer::from_reader(bytes);
         let paths = paths.iter().map(|path| &**path).collect();
         let node = Along(paths).deserialize(&mut json)?;
@@ -62,19 +62,19 @@ impl Node {
     pub(super) fn parse_all(
         bytes: &[u8],
         wanted: &dyn Fn(&str) -> bool,
-    ) -> serde_json::Result<Vec<Node>> {
+    ) -> serde_json::Result<Vec<Json>> {
         struct All<'a>(&'a dyn Fn(&str) -> bool);
 
         impl<'de> Visitor<'de> for All<'_> {
-            type Value = Vec<Node>;
+            type Value = Vec<Json>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of start events")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Node>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Json>, A::Error> {
                 let mut all = Vec::new();
-                while let Some(node) = seq.next_element_seed(Fields(self.0))? {
+                while let Some(node) = seq.next_element_seed(OnlyFields(self.0))? {
                     all.push(node);
                 }
                 Ok(all)
@@ -89,7 +89,7 @@ impl Node {
 
     pub(super) fn text(&self) -> Option<&str> {
         match self {
-            Node::Text(text) => Some(text),
+            Json::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -97,130 +97,130 @@ impl Node {
     /// As the value of a header: the values of a list are one list.
     pub(super) fn header(&self) -> Option<Cow<'_, str>> {
         match self {
-            Node::Text(text) => Some(Cow::Borrowed(text)),
-            Node::Number(number) => Some(number.to_string().into()),
-            Node::Array(elements) => {
-                let texts: Vec<&str> = elements.iter().filter_map(Node::text).collect();
+            Json::Text(text) => Some(Cow::Borrowed(text)),
+            Json::Number(number) => Some(number.to_string().into()),
+            Json::Array(elements) => {
+                let texts: Vec<&str> = elements.iter().filter_map(Json::text).collect();
                 (!texts.is_empty()).then(|| texts.join(",").into())
             }
             _ => None,
         }
     }
 
-    pub(super) fn entries(&self) -> &[(Box<str>, Node)] {
+    pub(super) fn entries(&self) -> &[(Box<str>, Json)] {
         match self {
-            Node::Object(entries) => entries,
+            Json::Object(entries) => entries,
             _ => &[],
         }
     }
 
     /// The first field of an object that is so and is not null.
-    pub(super) fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<&Node> {
+    pub(super) fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<&Json> {
         let mut entries = self.entries().iter();
-        let found = entries.find(|(key, value)| *value != Node::Null && is_it(key));
+        let found = entries.find(|(key, value)| *value != Json::Null && is_it(key));
         found.map(|(_, value)| value)
     }
 
     /// The value at a JSON Pointer, if it is not null. <https://www.rfc-editor.org/rfc/rfc6901>
-    pub(super) fn at(&self, pointer: &Pointer) -> Option<&Node> {
+    pub(super) fn at(&self, pointer: &Pointer) -> Option<&Json> {
         let mut node = self;
         for token in pointer.tokens() {
             node = match node {
-                Node::Array(elements) => elements.get(token.parse::<usize>().ok()?)?,
+                Json::Array(elements) => elements.get(token.parse::<usize>().ok()?)?,
                 other => other.find(|key| key == token)?,
             };
         }
-        (*node != Node::Null).then_some(node)
+        (*node != Json::Null).then_some(node)
     }
 }
 
 /// Builds a value that is at most so deep.
-struct Within(u8);
+struct ToDepth(u8);
 
-impl<'de> DeserializeSeed<'de> for Within {
-    type Value = Node;
+impl<'de> DeserializeSeed<'de> for ToDepth {
+    type Value = Json;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
         match self.0 {
             0 => json
                 .deserialize_ignored_any(IgnoredAny)
-                .map(|_| Node::Unreadable),
+                .map(|_| Json::Unreadable),
             _ => json.deserialize_any(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for Within {
-    type Value = Node;
+impl<'de> Visitor<'de> for ToDepth {
+    type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
-        Ok(Node::Bool(truth))
+    fn visit_bool<E>(self, truth: bool) -> Result<Json, E> {
+        Ok(Json::Bool(truth))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-        Ok(Node::Number(number.into()))
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Number(number.into()))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-        Ok(Node::Number(number.into()))
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Number(number.into()))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
         let number = serde_json::Number::from_f64(number);
-        Ok(number.map_or(Node::Null, Node::Number))
+        Ok(number.map_or(Json::Null, Json::Number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.into()))
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Text(text.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
         let mut elements = Vec::new();
-        while let Some(element) = seq.next_element_seed(Within(self.0 - 1))? {
+        while let Some(element) = seq.next_element_seed(ToDepth(self.0 - 1))? {
             elements.push(element);
         }
-        Ok(Node::Array(elements))
+        Ok(Json::Array(elements))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Box<str>>()? {
-            entries.push((key, map.next_value_seed(Within(self.0 - 1))?));
+            entries.push((key, map.next_value_seed(ToDepth(self.0 - 1))?));
         }
-        Ok(Node::Object(entries))
+        Ok(Json::Object(entries))
     }
 }
 
 /// One step of a path into a document.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     /// To the field of this name, or to the element of this number.
     To(Box<str>),
     /// To every element of an array.
     Each,
 }
 
-impl Step {
+impl PathStep {
     /// Those of a pointer.
-    pub(super) fn of(pointer: &Pointer) -> impl Iterator<Item = Step> {
-        pointer.tokens().map(|token| Step::To(token.into()))
+    pub(super) fn of(pointer: &Pointer) -> impl Iterator<Item = PathStep> {
+        pointer.tokens().map(|token| PathStep::To(token.into()))
     }
 }
 
 /// Builds what these paths lead to. What lies beside them stays out: of an array's elements a null is left in each place.
-struct Along<'a>(Vec<&'a [Step]>);
+struct Along<'a>(Vec<&'a [PathStep]>);
 
 impl<'a> Along<'a> {
     /// What goes on behind such a step.
-    fn behind(&self, is_it: impl Fn(&Step) -> bool) -> Option<Along<'a>> {
+    fn behind(&self, is_it: impl Fn(&PathStep) -> bool) -> Option<Along<'a>> {
         let paths = self.0.iter().filter_map(|path| {
             let (first, rest) = path.split_first()?;
             is_it(first).then_some(rest)
@@ -231,110 +231,111 @@ impl<'a> Along<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Along<'_> {
-    type Value = Node;
+    type Value = Json;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
-        match self.0.iter().any(|path| path.is_empty()) {
-            true => Within(DEPTH_MAX).deserialize(json),
-            false => json.deserialize_any(self),
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
+        if self.0.iter().any(|path| path.is_empty()) {
+            ToDepth(DEPTH_MAX).deserialize(json)
+        } else {
+            json.deserialize_any(self)
         }
     }
 }
 
 impl<'de> Visitor<'de> for Along<'_> {
-    type Value = Node;
+    type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Unreadable)
+    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
+        Ok(Json::Unreadable)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Unreadable)
+    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
+        Ok(Json::Unreadable)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Unreadable)
+    fn visit_u64<E>(self, _: u64) -> Result<Json, E> {
+        Ok(Json::Unreadable)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Unreadable)
+    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+        Ok(Json::Unreadable)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
-        Ok(Node::Unreadable)
+    fn visit_str<E>(self, _: &str) -> Result<Json, E> {
+        Ok(Json::Unreadable)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
         let mut elements = Vec::new();
         loop {
             let index = elements.len().to_string();
             let along = self.behind(|step| match step {
-                Step::To(token) => **token == *index,
-                Step::Each => true,
+                PathStep::To(token) => **token == *index,
+                PathStep::Each => true,
             });
             let element = match along {
                 Some(along) => seq.next_element_seed(along)?,
-                None => seq.next_element::<IgnoredAny>()?.map(|_| Node::Null),
+                None => seq.next_element::<IgnoredAny>()?.map(|_| Json::Null),
             };
             match element {
                 Some(element) => elements.push(element),
-                None => return Ok(Node::Array(elements)),
+                None => return Ok(Json::Array(elements)),
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let is_it = |step: &Step| matches!(step, Step::To(token) if **token == *key);
+            let is_it = |step: &PathStep| matches!(step, PathStep::To(token) if **token == *key);
             match self.behind(is_it) {
                 Some(along) => entries.push((key.into(), map.next_value_seed(along)?)),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Node::Object(entries))
+        Ok(Json::Object(entries))
     }
 }
 
 /// Builds an object of which only these fields count. What else it holds may be of any depth, and one of them that
 /// cannot be read spoils no other.
-struct Fields<'a>(&'a dyn Fn(&str) -> bool);
+struct OnlyFields<'a>(&'a dyn Fn(&str) -> bool);
 
-impl<'de> DeserializeSeed<'de> for Fields<'_> {
-    type Value = Node;
+impl<'de> DeserializeSeed<'de> for OnlyFields<'_> {
+    type Value = Json;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Node, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
         json.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = Node;
+impl<'de> Visitor<'de> for OnlyFields<'_> {
+    type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a start event: an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if (self.0)(&key) {
                 let value = map.next_value::<&RawValue>()?.get();
-                let node = Node::parse(value.as_bytes()).unwrap_or(Node::Unreadable);
+                let node = Json::parse(value.as_bytes()).unwrap_or(Json::Unreadable);
                 entries.push((key.into(), node));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Node::Object(entries))
+        Ok(Json::Object(entries))
     }
 }
 
@@ -392,7 +393,7 @@ mod tests {
     #[test]
     fn a_pointer_finds_what_is_there() {
         let node =
-            Node::parse(br#"{"a": [{"b/c": 1}, {"~": "x"}], "n": null, "": {"": 2}}"#).unwrap();
+            Json::parse(br#"{"a": [{"b/c": 1}, {"~": "x"}], "n": null, "": {"": 2}}"#).unwrap();
         let at = |pointer: &str| node.at(&Pointer::parse(pointer).unwrap());
         let found = |pointer: &str| at(pointer).map(|node| node.header());
         assert_eq!(found("/a/0/b~1c"), Some(Some("1".into())));
@@ -405,10 +406,10 @@ mod tests {
 
     #[test]
     fn of_a_document_only_what_is_pointed_to_is_built() {
-        let path = |steps: &[&str]| -> Box<[Step]> {
+        let path = |steps: &[&str]| -> Box<[PathStep]> {
             let step = |step: &&str| match *step {
-                "*" => Step::Each,
-                token => Step::To(token.into()),
+                "*" => PathStep::Each,
+                token => PathStep::To(token.into()),
             };
             steps.iter().map(step).collect()
         };
@@ -417,7 +418,7 @@ mod tests {
             path(&["runs", "*", "tags", "1"]),
             path(&["total"]),
         ];
-        let built = |text: &str| format!("{:?}", Node::parse_along(text.as_bytes(), &paths));
+        let built = |text: &str| format!("{:?}", Json::parse_along(text.as_bytes(), &paths));
         let document = r#"{"total": 2, "big": [[[]]], "runs": [
             {"x": {"id": 7}, "id": "a", "tags": ["b", {"c": 1}, "d"]}, 5, {"id": null}]}"#;
         expect_test::expect![[r#"Ok(Object([("total", Number(Number(2))), ("runs", Array([Object([("id", Text("a")), ("tags", Array([Null, Object([("c", Number(Number(1)))]), Null]))]), Unreadable, Object([("id", Null)])]))]))"#]]
@@ -432,7 +433,7 @@ mod tests {
     #[test]
     fn what_is_too_deep_is_skipped() {
         let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
-        let node = Node::parse(deep.as_bytes()).unwrap();
+        let node = Json::parse(deep.as_bytes()).unwrap();
         assert!(format!("{node:?}").contains("Unreadable"));
     }
 }

@@ -20,6 +20,27 @@ const BEGIN: &str = "0-0";
 /// The id of an entry.
 pub type EntryId = Box<str>;
 
+/// What became of a start event in a source that keeps its events, with the event's
+/// [`source`](crate::core::event::StartEvent::source).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Its spans are delivered: acknowledge it.
+    Acknowledge(Box<str>),
+    /// Its run is another instance's: leave it pending, so that others can claim it.
+    LeavePending(Box<str>),
+}
+
+impl Settled {
+    /// The stream, if the source names it, and the entry's id, which contains no `|`.
+    pub fn stream_and_entry(&self) -> (Option<&str>, &str) {
+        let (Settled::Acknowledge(source) | Settled::LeavePending(source)) = self;
+        match source.rsplit_once('|') {
+            Some((stream, entry)) => (Some(stream), entry),
+            None => (None, source),
+        }
+    }
+}
+
 /// What to ask of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamCall {
@@ -158,6 +179,15 @@ impl Entries {
     /// The loop has the event of this entry.
     pub fn hold(&mut self, id: EntryId) {
         self.held.insert(id);
+    }
+
+    /// Takes in what became of an entry.
+    pub fn settle(&mut self, settled: &Settled) {
+        let (_, entry) = settled.stream_and_entry();
+        match settled {
+            Settled::Acknowledge(_) => self.release(entry.into()),
+            Settled::LeavePending(_) => self.leave(entry),
+        }
     }
 
     /// The entry is done with: it is to be acknowledged.

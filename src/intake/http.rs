@@ -8,8 +8,8 @@
 //! is one.
 
 use super::carrier::Carrier;
-use super::message::{self, Beside, Malformed, Message, Reading};
-use super::mistakes::Mistakes;
+use super::malformed_log::MalformedLog;
+use super::message::{self, Beside, Dialects, Malformed, Message};
 use super::posted::{Admission, Posted};
 use crate::http::server::{Request, Response};
 use crate::os::threads::lock;
@@ -29,19 +29,19 @@ const RETRY_AFTER: &str = "5";
 /// Where requests come in.
 #[derive(Debug)]
 pub struct Entrance {
-    reading: Reading,
+    reading: Dialects,
     posted: Sender<Posted>,
     /// Each connection has a thread of its own.
-    mistakes: Mutex<Mistakes>,
+    malformed: Mutex<MalformedLog>,
 }
 
 impl Entrance {
     /// Events are read so, and go to the loop by this channel.
-    pub fn new(reading: Reading, posted: Sender<Posted>) -> Self {
+    pub fn new(reading: Dialects, posted: Sender<Posted>) -> Self {
         Entrance {
             reading,
             posted,
-            mistakes: Mutex::default(),
+            malformed: Mutex::default(),
         }
     }
 
@@ -50,12 +50,12 @@ impl Entrance {
         let messages = match self.read(request) {
             Ok(messages) => messages,
             Err((at, malformed)) => {
-                self.mistakes().note_malformed(&malformed);
+                self.malformed().note_malformed(&malformed);
                 return refused(at, &malformed);
             }
         };
         for message in &messages.events {
-            self.mistakes().note_oddity(message);
+            self.malformed().note_oddity(message);
         }
         if messages.events.is_empty() {
             return trouble(400, "no event in it");
@@ -86,8 +86,8 @@ impl Entrance {
         }
     }
 
-    fn mistakes(&self) -> MutexGuard<'_, Mistakes> {
-        lock(&self.mistakes)
+    fn malformed(&self) -> MutexGuard<'_, MalformedLog> {
+        lock(&self.malformed)
     }
 
     fn read(&self, request: &Request) -> Result<Messages, (Option<usize>, Malformed)> {

@@ -3,8 +3,8 @@
 //! A line that is too long is skipped without being kept, one that is no event is counted, and neither stops anything.
 //! While the loop has no room nothing is read, and the writer has to wait.
 
-use super::message::{self, Malformed, Reading};
-use super::mistakes::Mistakes;
+use super::malformed_log::MalformedLog;
+use super::message::{self, Dialects, Malformed};
 use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::os::threads;
@@ -18,7 +18,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 /// # Errors
 /// There is no thread to be had.
 pub fn listen(
-    reading: Reading,
+    reading: Dialects,
     input: impl Read + Send + 'static,
     events: Sender<StartEvent>,
 ) -> io::Result<Receiver<Infallible>> {
@@ -36,11 +36,11 @@ pub fn listen(
 
 /// Returns the counts, as text for the log.
 fn read(
-    reading: &Reading,
+    reading: &Dialects,
     mut input: impl BufRead,
     events: &Sender<StartEvent>,
 ) -> io::Result<String> {
-    let mut mistakes = Mistakes::default();
+    let mut log = MalformedLog::default();
     let (mut line, mut accepted, mut malformed) = (Vec::new(), 0_u64, 0_u64);
     while let Some(whole) = next_line(&mut input, &mut line)? {
         let read = match whole {
@@ -50,14 +50,14 @@ fn read(
         };
         match read {
             Ok(message) => {
-                mistakes.note_oddity(&message);
+                log.note_oddity(&message);
                 accepted += 1;
                 if events.send(message.event).is_err() {
                     break;
                 }
             }
             Err(why) => {
-                mistakes.note_malformed(&why);
+                log.note_malformed(&why);
                 malformed += 1;
             }
         }
@@ -83,9 +83,10 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
         whole &= line.len() + part.len() <= MAX;
-        match whole {
-            true => line.extend_from_slice(part),
-            false => line.clear(),
+        if whole {
+            line.extend_from_slice(part);
+        } else {
+            line.clear();
         }
         begun = true;
         let is_over = end.is_some() || chunk.is_empty();
@@ -109,7 +110,7 @@ mod tests {
     fn heard(bytes: &[u8], piece: usize) -> (Vec<String>, String) {
         let (events, received) = crossbeam_channel::unbounded();
         let input = BufReader::with_capacity(piece, bytes);
-        let told = read(&Reading::new(0, Formats::ALL), input, &events).unwrap();
+        let told = read(&Dialects::new(0, Formats::ALL), input, &events).unwrap();
         drop(events);
         let ids = received.iter().map(|event| event.workflow_id.to_string());
         (ids.collect(), told)

@@ -16,7 +16,7 @@
 //! Pure: no I/O.
 
 use super::carrier::{self, Carrier, Formats, Inherited};
-use super::document::{Node, base64_decoded};
+use super::document::{Json, base64_decoded};
 use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 /// How the messages of one source are read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct Dialects {
     /// The trace contexts that count.
     pub formats: Formats,
     /// Whose messages they may be.
@@ -58,14 +58,14 @@ pub struct Dialect {
     pub context: Option<Pointer>,
 }
 
-impl Reading {
+impl Dialects {
     /// For one monitor, with everything in its usual place.
     pub fn new(monitor: u16, formats: Formats) -> Self {
         let dialect = Dialect {
             monitor,
             ..Dialect::default()
         };
-        Reading {
+        Dialects {
             formats,
             monitors: [dialect].into(),
             default: Some(0),
@@ -102,39 +102,38 @@ impl Dialect {
         let ids = self.id.iter().map(|(_, pointer)| pointer);
         ids.chain(&self.submitted_at).chain(&self.context)
     }
+}
 
-    /// The id of what a list of runs holds.
-    pub(super) fn id_of_run(&self, run: &Node) -> Result<Box<str>, Malformed> {
-        self.fitting(self.id_in(run).ok_or(Malformed::NoId)??)
-    }
-
-    /// An id that the API can be asked after.
-    fn fitting(&self, id: Box<str>) -> Result<Box<str>, Malformed> {
-        let fits = |pattern: &IdPattern| pattern.take_apart(&id, &mut Variables::default());
-        match self.pattern.as_ref().is_none_or(fits) {
-            true => Ok(id),
-            false => Err(Malformed::IdNotOfParts),
-        }
-    }
-
-    /// The id where the configuration says it is; `None` where nothing is there, or not every part.
-    fn id_in(&self, node: &Node) -> Option<Result<Box<str>, Malformed>> {
-        match (&*self.id, &self.pattern) {
-            ([], _) => None,
-            ([(name, pointer)], _) if **name == *"id" => node.at(pointer).map(read_id),
-            (parts, pattern) => {
-                let mut variables = Variables::default();
-                for (name, pointer) in parts {
-                    match read_id(node.at(pointer)?) {
-                        Ok(part) => variables.set(name, &part),
-                        Err(malformed) => return Some(Err(malformed)),
-                    }
+/// The id at these pointers, or what its pattern makes of the parts there. `None`: something is not there.
+pub(super) fn id_at(
+    pointers: &[(Box<str>, Pointer)],
+    pattern: Option<&IdPattern>,
+    json: &Json,
+) -> Option<Result<Box<str>, Malformed>> {
+    match pointers {
+        [] => None,
+        [(name, pointer)] if **name == *"id" => json.at(pointer).map(read_id),
+        parts => {
+            let mut variables = Variables::default();
+            for (name, pointer) in parts {
+                match read_id(json.at(pointer)?) {
+                    Ok(part) => variables.set(name, &part),
+                    Err(malformed) => return Some(Err(malformed)),
                 }
-                let whole = pattern.as_ref()?.put_together(&variables);
-                let whole = whole.ok_or(Malformed::IdNotOfParts);
-                Some(whole.and_then(|id| read_id(&Node::Text(id))))
             }
+            let whole = pattern?.put_together(&variables);
+            let whole = whole.ok_or(Malformed::IdNotOfParts);
+            Some(whole.and_then(|id| read_id(&Json::Text(id))))
         }
+    }
+}
+
+/// An id that the API can be asked after.
+pub(super) fn fitting(id: Box<str>, pattern: Option<&IdPattern>) -> Result<Box<str>, Malformed> {
+    if pattern.is_none_or(|pattern| pattern.take_apart(&id, &mut Variables::default())) {
+        Ok(id)
+    } else {
+        Err(Malformed::IdNotOfParts)
     }
 }
 
@@ -236,7 +235,7 @@ impl fmt::Display for Malformed {
 ///
 /// # Errors
 /// Why the message is no start event.
-pub fn read(bytes: &[u8], reading: &Reading) -> Result<Message, Malformed> {
+pub fn read(bytes: &[u8], reading: &Dialects) -> Result<Message, Malformed> {
     read_beside(bytes, &Beside::default(), reading)
 }
 
@@ -247,16 +246,16 @@ pub fn read(bytes: &[u8], reading: &Reading) -> Result<Message, Malformed> {
 pub fn read_beside(
     bytes: &[u8],
     beside: &Beside<'_>,
-    reading: &Reading,
+    reading: &Dialects,
 ) -> Result<Message, Malformed> {
     if bytes.len() > limits::EVENT_BYTES_MAX {
         return Err(Malformed::TooLong);
     }
     let bytes = without_byte_order_mark(bytes);
     if bytes.is_empty() && beside.subject.is_some() {
-        return read_node(&Node::Object(Vec::new()), beside, reading);
+        return read_node(&Json::Object(Vec::new()), beside, reading);
     }
-    let node = Node::parse_fields(bytes, &|key| reading.wants(key)).map_err(|e| not_json(&e))?;
+    let node = Json::parse_fields(bytes, &|key| reading.wants(key)).map_err(|e| not_json(&e))?;
     read_node(&node, beside, reading)
 }
 
@@ -268,9 +267,9 @@ pub fn read_beside(
 pub fn read_all(
     bytes: &[u8],
     beside: &Beside<'_>,
-    reading: &Reading,
+    reading: &Dialects,
 ) -> Result<Vec<Message>, (usize, Malformed)> {
-    let nodes = Node::parse_all(without_byte_order_mark(bytes), &|key| reading.wants(key));
+    let nodes = Json::parse_all(without_byte_order_mark(bytes), &|key| reading.wants(key));
     let nodes = nodes.map_err(|e| (0, not_json(&e)))?;
     let read = |(at, node)| read_node(node, beside, reading).map_err(|malformed| (at, malformed));
     nodes.iter().enumerate().map(read).collect()
@@ -280,7 +279,10 @@ pub fn read_all(
 ///
 /// # Errors
 /// Why they are no start event.
-pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<Message, Malformed> {
+pub fn read_fields(
+    fields: &[(Vec<u8>, Vec<u8>)],
+    reading: &Dialects,
+) -> Result<Message, Malformed> {
     let message = fields.iter().find(|(name, _)| name == b"message");
     if let Some((_, message)) = message {
         let text = |bytes| std::str::from_utf8(bytes).ok();
@@ -299,21 +301,21 @@ pub fn read_fields(fields: &[(Vec<u8>, Vec<u8>)], reading: &Reading) -> Result<M
     }
     let text =
         |bytes| std::str::from_utf8(bytes).map_err(|e| Malformed::NotJson(e.to_string().into()));
-    let mut entries: Vec<(Box<str>, Node)> = Vec::new();
+    let mut entries: Vec<(Box<str>, Json)> = Vec::new();
     for (name, value) in fields {
         let (name, value) = (text(name)?, text(value)?);
         // All fields of an entry are text. What has to be something else is written as JSON; an id never has to, and
         // the digits of a trace id are no number.
         let is_text =
             is_named(name, "workflowid") || is_named(name, MONITOR) || carrier::is_key(name);
-        let json = Node::parse(value.as_bytes()).ok().filter(|_| !is_text);
+        let json = Json::parse(value.as_bytes()).ok().filter(|_| !is_text);
         let node = match json {
-            Some(json @ (Node::Number(_) | Node::Object(_) | Node::Null)) => json,
-            _ => Node::Text(value.into()),
+            Some(json @ (Json::Number(_) | Json::Object(_) | Json::Null)) => json,
+            _ => Json::Text(value.into()),
         };
         entries.push((name.into(), node));
     }
-    read_node(&Node::Object(entries), &Beside::default(), reading)
+    read_node(&Json::Object(entries), &Beside::default(), reading)
 }
 
 /// The names of an event's fields, in lower case without underscores.
@@ -345,8 +347,8 @@ fn not_json(error: &serde_json::Error) -> Malformed {
 }
 
 /// The data of a CloudEvent, if `node` is one.
-fn data_of(node: &Node) -> Option<Cow<'_, Node>> {
-    const NOTHING: Node = Node::Null;
+fn data_of(node: &Json) -> Option<Cow<'_, Json>> {
+    const NOTHING: Json = Json::Null;
     let field = |name: &str| node.find(|key| is_named(key, name));
     field("specversion")?.text()?;
     // An event that says what it is needs no envelope.
@@ -357,13 +359,13 @@ fn data_of(node: &Node) -> Option<Cow<'_, Node>> {
         return Some(Cow::Borrowed(data));
     }
     let decoded = field("database64")
-        .and_then(Node::text)
+        .and_then(Json::text)
         .and_then(base64_decoded);
-    let data = decoded.and_then(|bytes| Node::parse(without_byte_order_mark(&bytes)).ok());
+    let data = decoded.and_then(|bytes| Json::parse(without_byte_order_mark(&bytes)).ok());
     Some(Cow::Owned(data.unwrap_or(NOTHING)))
 }
 
-fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Message, Malformed> {
+fn read_node(node: &Json, beside: &Beside<'_>, reading: &Dialects) -> Result<Message, Malformed> {
     let data = data_of(node);
     let mut read = NodeReader {
         node,
@@ -398,16 +400,16 @@ fn read_node(node: &Node, beside: &Beside<'_>, reading: &Reading) -> Result<Mess
 /// Reads the fields of a start event, and remembers the first oddity.
 struct NodeReader<'a> {
     /// The whole message.
-    node: &'a Node,
+    node: &'a Json,
     /// The event: the data of a CloudEvent, else the whole message.
-    event: &'a Node,
+    event: &'a Json,
     is_cloud_event: bool,
     beside: &'a Beside<'a>,
     oddity: Option<&'static str>,
 }
 
 impl<'a> NodeReader<'a> {
-    fn field(&self, name: &str) -> Option<&'a Node> {
+    fn field(&self, name: &str) -> Option<&'a Json> {
         self.event.find(|key| is_named(key, name))
     }
 
@@ -417,7 +419,7 @@ impl<'a> NodeReader<'a> {
         let field = self
             .is_cloud_event
             .then(|| node.find(|key| is_named(key, name)));
-        field.flatten().and_then(Node::text)
+        field.flatten().and_then(Json::text)
     }
 
     fn odd(&mut self, what: &'static str) {
@@ -434,13 +436,15 @@ impl<'a> NodeReader<'a> {
 
     fn workflow_id(&self, dialect: &Dialect) -> Result<Box<str>, Malformed> {
         let subject = self.envelope("subject").or(self.beside.subject.as_deref());
-        let id = match (dialect.id_in(self.node), self.field("workflowid"), subject) {
+        let pattern = dialect.pattern.as_ref();
+        let pointed = id_at(&dialect.id, pattern, self.node);
+        let id = match (pointed, self.field("workflowid"), subject) {
             (Some(id), _, _) => id?,
             (None, Some(id), _) => read_id(id)?,
-            (None, None, Some(subject)) => read_id(&Node::Text(subject.into()))?,
+            (None, None, Some(subject)) => read_id(&Json::Text(subject.into()))?,
             (None, None, None) => return Err(Malformed::NoId),
         };
-        dialect.fitting(id)
+        fitting(id, pattern)
     }
 
     fn submitted_at(&mut self, dialect: &Dialect) -> Option<Wall> {
@@ -459,7 +463,7 @@ impl<'a> NodeReader<'a> {
 
     fn attempt(&mut self) -> Option<u32> {
         let number = match self.field("attempt")? {
-            Node::Number(number) => number.as_u64(),
+            Json::Number(number) => number.as_u64(),
             _ => None,
         };
         let attempt = number.and_then(|number| number.try_into().ok());
@@ -472,7 +476,7 @@ impl<'a> NodeReader<'a> {
     fn attributes(&mut self) -> Vec<(Box<str>, Value)> {
         match self.field("attributes") {
             None => Vec::new(),
-            Some(Node::Object(entries)) => {
+            Some(Json::Object(entries)) => {
                 let (attributes, all) = read_attributes(entries);
                 if !all {
                     self.odd("attributes holds something that is no scalar, or too much");
@@ -491,7 +495,7 @@ impl<'a> NodeReader<'a> {
     fn trace_context(
         &mut self,
         dialect: &Dialect,
-        reading: &Reading,
+        reading: &Dialects,
         attributes: &mut Vec<(Box<str>, Value)>,
     ) -> Inherited {
         let pointed = dialect.context.as_ref();
@@ -534,7 +538,7 @@ impl<'a> NodeReader<'a> {
 }
 
 /// An object's own fields, then the places in it.
-fn carriers_of(object: &Node) -> impl Iterator<Item = Carrier<'_>> {
+fn carriers_of(object: &Json) -> impl Iterator<Item = Carrier<'_>> {
     let places = PLACES.iter().filter_map(|place| {
         let place = object.find(|key| is_named(key, place))?;
         carrier_in(place)
@@ -543,13 +547,13 @@ fn carriers_of(object: &Node) -> impl Iterator<Item = Carrier<'_>> {
 }
 
 /// What a place holds: an object with the formats' keys, a list of keys and values, or a text that is a whole context.
-fn carrier_in(place: &Node) -> Option<Carrier<'_>> {
+fn carrier_in(place: &Json) -> Option<Carrier<'_>> {
     match place {
-        Node::Object(entries) => {
+        Json::Object(entries) => {
             let pairs = entries.iter().map(|(key, value)| (&**key, value));
             Some(carrier_of(pairs))
         }
-        Node::Array(elements) => {
+        Json::Array(elements) => {
             // As kcat writes a message's headers: by turns.
             let turns = elements.chunks_exact(2);
             let turns = turns.filter_map(|pair| Some((pair[0].text()?, &pair[1])));
@@ -559,21 +563,21 @@ fn carrier_in(place: &Node) -> Option<Carrier<'_>> {
             });
             Some(carrier_of(turns.chain(named)))
         }
-        Node::Text(text) => Carrier::of_text(text),
+        Json::Text(text) => Carrier::of_text(text),
         _ => None,
     }
 }
 
-fn carrier_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Node)>) -> Carrier<'a> {
-    let pairs = pairs.filter(|(key, value)| carrier::is_key(key) && **value != Node::Null);
+fn carrier_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Json)>) -> Carrier<'a> {
+    let pairs = pairs.filter(|(key, value)| carrier::is_key(key) && **value != Json::Null);
     // What is no text is there all the same, and is malformed.
     Carrier::of(pairs.map(|(key, value)| (key, value.header().unwrap_or_default())))
 }
 
-fn read_id(value: &Node) -> Result<Box<str>, Malformed> {
+fn read_id(value: &Json) -> Result<Box<str>, Malformed> {
     let id: Box<str> = match value {
-        Node::Text(text) => text.clone(),
-        Node::Number(number) if !number.is_f64() => number.to_string().into(),
+        Json::Text(text) => text.clone(),
+        Json::Number(number) if !number.is_f64() => number.to_string().into(),
         _ => return Err(Malformed::IdOfWrongType),
     };
     match id.len() {
@@ -583,13 +587,13 @@ fn read_id(value: &Node) -> Result<Box<str>, Malformed> {
     }
 }
 
-fn read_time(value: &Node) -> Option<Wall> {
+fn read_time(value: &Json) -> Option<Wall> {
     match value {
-        Node::Text(text) => {
+        Json::Text(text) => {
             let number = || text.parse().ok().and_then(Wall::from_epoch_integer);
             Wall::parse_rfc3339(text).or_else(number)
         }
-        Node::Number(number) => match number.as_i64() {
+        Json::Number(number) => match number.as_i64() {
             Some(whole) => Wall::from_epoch_integer(whole),
             None => number.as_f64().and_then(Wall::from_epoch_number),
         },
@@ -598,20 +602,20 @@ fn read_time(value: &Node) -> Option<Wall> {
 }
 
 /// The attributes that can be one, and whether that is all of them.
-fn read_attributes(entries: &[(Box<str>, Node)]) -> (Vec<(Box<str>, Value)>, bool) {
-    let scalar = |value: &Node| match value {
-        Node::Text(text) => Some(Value::from(cut(text, limits::ATTRIBUTE_BYTES_MAX))),
-        Node::Bool(truth) => Some(Value::Bool(*truth)),
-        Node::Number(number) => match number.as_i64() {
+fn read_attributes(entries: &[(Box<str>, Json)]) -> (Vec<(Box<str>, Value)>, bool) {
+    let scalar = |value: &Json| match value {
+        Json::Text(text) => Some(Value::from(cut(text, limits::ATTRIBUTE_BYTES_MAX))),
+        Json::Bool(truth) => Some(Value::Bool(*truth)),
+        Json::Number(number) => match number.as_i64() {
             Some(whole) => Some(Value::Int(whole)),
             None => number.as_f64().map(Value::Float),
         },
-        Node::Null | Node::Array(_) | Node::Object(_) | Node::Unreadable => None,
+        Json::Null | Json::Array(_) | Json::Object(_) | Json::Unreadable => None,
     };
     let fits = |key: &str| !key.is_empty() && key.len() <= limits::NAME_BYTES_MAX;
     let mut attributes: Vec<(Box<str>, Value)> = Vec::new();
     let mut all = true;
-    for (key, value) in entries.iter().filter(|(_, value)| *value != Node::Null) {
+    for (key, value) in entries.iter().filter(|(_, value)| *value != Json::Null) {
         let value = scalar(value).filter(|_| fits(key));
         let is_new = attributes.iter().all(|(known, _)| known != key);
         match value {
@@ -629,12 +633,12 @@ mod tests {
     use super::*;
     use expect_test::{Expect, expect};
 
-    fn all() -> Reading {
-        Reading::new(0, Formats::ALL)
+    fn all() -> Dialects {
+        Dialects::new(0, Formats::ALL)
     }
 
-    fn of(dialect: Dialect) -> Reading {
-        Reading {
+    fn of(dialect: Dialect) -> Dialects {
+        Dialects {
             monitors: [dialect].into(),
             ..all()
         }
@@ -792,7 +796,7 @@ mod tests {
 
     /// The span ids of the parents that these messages have.
     #[track_caller]
-    fn parents(cases: &[(&str, &str)], reading: &Reading) {
+    fn parents(cases: &[(&str, &str)], reading: &Dialects) {
         for (message, expected) in cases {
             let read = read(message.as_bytes(), reading).unwrap();
             let parent = read.event.parent.map(|parent| parent.span_id.to_string());
@@ -845,7 +849,7 @@ mod tests {
         let cases: Vec<_> = texts.iter().map(String::as_str).zip(expected).collect();
         parents(&cases, &all());
         let cases: Vec<_> = cases.iter().map(|(text, _)| (*text, "none")).collect();
-        parents(&cases, &Reading::new(0, Formats::NONE));
+        parents(&cases, &Dialects::new(0, Formats::NONE));
     }
 
     #[test]
@@ -919,12 +923,12 @@ mod tests {
             ..Dialect::default()
         };
         let monitors = [dialect(0, "a", "/x"), dialect(1, "b", "/y")];
-        let mut reading = Reading {
+        let mut reading = Dialects {
             monitors: monitors.into(),
             default: Some(1),
             ..all()
         };
-        let told = |text: &str, reading: &Reading| match read(text.as_bytes(), reading) {
+        let told = |text: &str, reading: &Dialects| match read(text.as_bytes(), reading) {
             Ok(Message { event, .. }) => format!("{} {}", event.monitor, event.workflow_id),
             Err(malformed) => malformed.to_string(),
         };

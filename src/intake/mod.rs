@@ -10,8 +10,8 @@ pub mod entries;
 #[cfg(feature = "admin")]
 pub mod http;
 pub mod lines;
+mod malformed_log;
 pub mod message;
-mod mistakes;
 pub mod posted;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -3,8 +3,8 @@
 //! Pub/sub keeps nothing: an event that is published while no subscriber is connected is lost. So the connection is checked
 //! with a ping, replaced as soon as it fails, and each gap is logged with its length.
 
+use super::malformed_log::MalformedLog;
 use super::message;
-use super::mistakes::Mistakes;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
@@ -12,7 +12,7 @@ use crate::os::clock;
 use crate::os::threads;
 use crate::redis_client::{self, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use redis::{Client, RedisError, RedisResult};
+use redis::{Client, RedisResult};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Subscription {
     /// The Redis URL, password and all.
     pub url: String,
     /// The channels, each once, and how their messages are read.
-    pub channels: Vec<(String, message::Reading)>,
+    pub channels: Vec<(String, message::Dialects)>,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ pub fn listen(
         client,
         subscription,
         events,
-        mistakes: Mistakes::default(),
+        malformed: MalformedLog::default(),
     };
     let run = move || listener.run(&stopped);
     let thread = threads::spawn("redis-pubsub", threads::STACK_BYTES, run);
@@ -64,21 +64,7 @@ struct Listener {
     place: String,
     subscription: Subscription,
     events: Sender<StartEvent>,
-    mistakes: Mistakes,
-}
-
-/// Why a subscription has ended.
-enum SubscriptionEnd {
-    /// The loop takes no more events.
-    Closed,
-    /// The connection to Redis failed.
-    Lost(RedisError),
-}
-
-impl From<RedisError> for SubscriptionEnd {
-    fn from(error: RedisError) -> Self {
-        SubscriptionEnd::Lost(error)
-    }
+    malformed: MalformedLog,
 }
 
 impl Listener {
@@ -86,43 +72,30 @@ impl Listener {
         let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
         let mut failures = 0;
         let mut deaf_since = None;
-        loop {
-            match self.subscribe(&mut failures, &mut deaf_since, stopped) {
-                SubscriptionEnd::Closed => return,
-                SubscriptionEnd::Lost(error) => {
-                    failures += 1;
-                    deaf_since.get_or_insert_with(|| clock::now().mono);
-                    let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
-                    let (place, error) = (&self.place, told(&error));
-                    if failures <= 2 || failures.is_power_of_two() {
-                        log::warn!("Redis at {place}: {error}; trying again in {pause:.1?}");
-                    }
-                    if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-                        return;
-                    }
-                }
+        while let Err(error) = self.hear(&mut failures, &mut deaf_since, stopped) {
+            failures += 1;
+            deaf_since.get_or_insert_with(|| clock::now().mono);
+            let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
+            let (place, error) = (&self.place, told(&error));
+            if failures <= 2 || failures.is_power_of_two() {
+                log::warn!("Redis at {place}: {error}; trying again in {pause:.1?}");
+            }
+            if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                return;
             }
         }
     }
 
-    fn subscribe(
-        &mut self,
-        failures: &mut u32,
-        deaf_since: &mut Option<Mono>,
-        stopped: &Receiver<Infallible>,
-    ) -> SubscriptionEnd {
-        match self.hear(failures, deaf_since, stopped) {
-            Ok(closed) => closed,
-            Err(ended) => ended,
-        }
-    }
-
+    /// Listens until farspan stops.
+    ///
+    /// # Errors
+    /// The connection to Redis failed.
     fn hear(
         &mut self,
         failures: &mut u32,
         deaf_since: &mut Option<Mono>,
         stopped: &Receiver<Infallible>,
-    ) -> Result<SubscriptionEnd, SubscriptionEnd> {
+    ) -> RedisResult<()> {
         let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
         let mut pubsub = connection.as_pubsub();
         let channels = self.subscription.channels.iter();
@@ -146,7 +119,7 @@ impl Listener {
                 Ok(message) => message,
                 Err(error) if error.is_timeout() => {
                     if is_over(stopped) {
-                        return Ok(SubscriptionEnd::Closed);
+                        return Ok(());
                     }
                     if clock::now().mono.since(heard) >= QUIET_MAX {
                         pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
@@ -158,7 +131,7 @@ impl Listener {
                     }
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             };
             heard = clock::now().mono;
             let mut channels = self.subscription.channels.iter();
@@ -170,12 +143,12 @@ impl Listener {
             let read = message::read(message.get_payload_bytes(), reading);
             match read {
                 Ok(message) => {
-                    self.mistakes.note_oddity(&message);
+                    self.malformed.note_oddity(&message);
                     if is_over(stopped) || self.events.send(message.event).is_err() {
-                        return Ok(SubscriptionEnd::Closed);
+                        return Ok(());
                     }
                 }
-                Err(malformed) => self.mistakes.note_malformed(&malformed),
+                Err(malformed) => self.malformed.note_malformed(&malformed),
             }
         }
     }

@@ -11,9 +11,9 @@
 //! published is lost with farspan. Pending entries come first, at the start and after each new connection. While the loop has
 //! no room, nothing is read: Redis keeps the entries. Which call is next decides `entries.rs` (pure).
 
-use super::entries::{Entries, EntryId, StreamCall};
+use super::entries::{Entries, EntryId, Settled, StreamCall};
+use super::malformed_log::MalformedLog;
 use super::message::{self, Malformed};
-use super::mistakes::Mistakes;
 use crate::core::backoff::Jitter;
 use crate::core::event::StartEvent;
 use crate::core::limits;
@@ -38,7 +38,7 @@ pub struct Stream {
     /// Our name in the group.
     pub consumer: String,
     /// How its entries are read.
-    pub reading: message::Reading,
+    pub reading: message::Dialects,
     /// Whether its events name the stream: `<stream>|<entry id>`. Events of the common stream have the plain entry id.
     pub is_named: bool,
     /// In a fleet: entries that no consumer has renewed for so long are claimed. `None`: entries wait for their own
@@ -46,23 +46,6 @@ pub struct Stream {
     pub lease: Option<Duration>,
     /// Entries to keep; older ones are trimmed, but none that any group still has to read or acknowledge.
     pub length_max: Option<u64>,
-}
-
-/// The stream, if the source names it, and the entry's id, which contains no `|`.
-pub fn stream_and_entry(source: &str) -> (Option<&str>, &str) {
-    match source.rsplit_once('|') {
-        Some((stream, entry)) => (Some(stream), entry),
-        None => (None, source),
-    }
-}
-
-/// What became of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// Its spans are delivered: acknowledge it.
-    Acknowledge(Box<str>),
-    /// Its run is another instance's: leave it pending, so that others can claim it.
-    LeavePending(Box<str>),
 }
 
 /// The reading thread.
@@ -118,7 +101,7 @@ pub fn listen(
         settled,
         stopped,
         pending: 0,
-        mistakes: Mistakes::default(),
+        malformed: MalformedLog::default(),
     };
     let thread = threads::spawn("redis-stream", threads::STACK_BYTES, move || {
         reader.run();
@@ -140,7 +123,7 @@ struct StreamReader {
     entries: Entries,
     /// Entries that were pending for this consumer when the connection was made.
     pending: usize,
-    mistakes: Mistakes,
+    malformed: MalformedLog,
 }
 
 /// Why reading has ended: the loop has closed its channels, or the connection is lost.
@@ -322,13 +305,13 @@ impl StreamReader {
             let Some(fields) = entry.fields else {
                 let id = &entry.id;
                 let trimmed = || format!("entry {id} was trimmed before it was read");
-                self.mistakes.note("trimmed", trimmed);
+                self.malformed.note("trimmed", trimmed);
                 self.entries.release(entry.id);
                 continue;
             };
             match message::read_fields(&fields, &self.stream.reading) {
                 Ok(message) => {
-                    self.mistakes.note_oddity(&message);
+                    self.malformed.note_oddity(&message);
                     let mut event = message.event;
                     event.source = Some(self.source(&entry.id));
                     self.hand_over(connection, event)?;
@@ -371,10 +354,7 @@ impl StreamReader {
             Err(RecvTimeoutError::Disconnected) => return Err(ReadingEnd::Closed),
         };
         while let Some(settled) = next {
-            match settled {
-                Settled::Acknowledge(id) => self.entries.release(id),
-                Settled::LeavePending(id) => self.entries.leave(&id),
-            }
+            self.entries.settle(&settled);
             next = self.settled.try_recv().ok();
         }
         Ok(())
@@ -410,7 +390,7 @@ impl StreamReader {
     ) -> RedisResult<()> {
         let key = &self.stream.key;
         let moved = || format!("entry {id}, moved to {key}.dead: {malformed}");
-        self.mistakes.note(malformed.reason(), moved);
+        self.malformed.note(malformed.reason(), moved);
         let mut add = redis::cmd("XADD");
         add.arg(format!("{}.dead", self.stream.key));
         add.arg("MAXLEN").arg("~").arg(DEAD_MAX).arg("*");

@@ -18,7 +18,7 @@ use crate::deliver::notify;
 use crate::deliver::otlp::Resources;
 use crate::http::client::{self, NameCache, Trust};
 use crate::intake::discovery::Discovery;
-use crate::intake::message::{Dialect, Reading};
+use crate::intake::message::{Dialect, Dialects};
 #[cfg(feature = "redis")]
 use crate::intake::redis::Subscription;
 #[cfg(feature = "redis")]
@@ -88,8 +88,6 @@ pub(super) struct Sources {
 
 /// The discovery of one monitor.
 pub(super) struct DiscoveryPart {
-    /// The monitor's place in the configuration.
-    pub(super) monitor: usize,
     pub(super) discovery: Discovery,
     pub(super) api: Api,
     pub(super) trust: Trust,
@@ -180,7 +178,7 @@ pub(super) fn paces(config: &Config) -> Vec<Pace> {
 }
 
 /// How messages of the sources for all monitors are read.
-pub(super) fn reading(config: &Config) -> Reading {
+pub(super) fn reading(config: &Config) -> Dialects {
     let numbered = config.monitors.iter().zip(0_u16..);
     let dialects = numbered.map(|(monitor, number)| Dialect {
         monitor: number,
@@ -193,7 +191,7 @@ pub(super) fn reading(config: &Config) -> Reading {
         submitted_at: monitor.events.submitted_at.clone(),
         context: monitor.events.context.clone(),
     });
-    Reading {
+    Dialects {
         formats: config.trace.formats,
         monitors: dialects.collect(),
         default: monitor::default_of(&config.monitors),
@@ -410,28 +408,25 @@ fn streams(config: &Config, redis: &Redis) -> Vec<Stream> {
 
 /// As `for_all`, but an event that names no monitor is for this one.
 #[cfg(feature = "redis")]
-fn for_one(for_all: &Reading, monitor: usize) -> Reading {
-    Reading {
+fn for_one(for_all: &Dialects, monitor: usize) -> Dialects {
+    Dialects {
         default: Some(monitor),
         ..for_all.clone()
     }
 }
 
 fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>, String> {
-    let dialects = reading(config).monitors;
     let mut parts = Vec::new();
-    for ((index, monitor), dialect) in config.monitors.iter().enumerate().zip(dialects.iter()) {
+    for (monitor, number) in config.monitors.iter().zip(0_u16..) {
         let Some(list) = &monitor.discovery else {
             continue;
         };
         let definition = monitor.mapping.definition();
         parts.push(DiscoveryPart {
-            monitor: index,
             discovery: Discovery {
-                dialect: Dialect {
-                    id: list.id.clone(),
-                    ..dialect.clone()
-                },
+                monitor: number,
+                name: monitor.name.as_str().into(),
+                pattern: definition.id.clone(),
                 list: list.clone(),
                 first_attempt: definition.workflow.fields.first_attempt,
                 times: definition.times.clone(),

@@ -18,7 +18,8 @@ use crate::http::server::{Server, Serving};
 #[cfg(any(feature = "admin", feature = "redis"))]
 use crate::intake;
 use crate::intake::discovery::Channels;
-use crate::intake::message::Reading;
+use crate::intake::entries::Settled;
+use crate::intake::message::Dialects;
 use crate::intake::posted::Posted;
 #[cfg(feature = "redis")]
 use crate::intake::stream::{self, Stream};
@@ -31,13 +32,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-
-/// What becomes of a start event in a source that keeps its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
-    Acknowledge(Box<str>),
-    LeavePending(Box<str>),
-}
 
 /// The way back to the sources of events.
 #[derive(Default)]
@@ -60,12 +54,12 @@ struct Discoveries {
 
 /// A stream that is read: its key, what becomes of its entries, and its thread.
 #[cfg(feature = "redis")]
-type ReadStream = (Option<String>, Sender<stream::Settled>, stream::Listening);
+type ReadStream = (Option<String>, Sender<Settled>, stream::Listening);
 
 /// A monitor that asks for lists of runs.
 struct Discovering {
     /// The monitor's place in the configuration.
-    index: usize,
+    monitor: u16,
     /// How it hears that it may make a request. The channel holds one permit at most.
     permits: Sender<()>,
     /// How it hears of newer credentials.
@@ -98,17 +92,12 @@ impl Feed {
     fn try_settle(&self, settled: &Settled) -> bool {
         #[cfg(feature = "redis")]
         {
-            let (Settled::Acknowledge(source) | Settled::LeavePending(source)) = settled;
-            let (stream, entry) = stream::stream_and_entry(source);
+            let (stream, _) = settled.stream_and_entry();
             let mut streams = self.streams.iter();
             let found = streams.find(|(key, ..)| key.as_deref() == stream);
             // A stream of an earlier configuration has its entries pending until somebody reads it again.
             if let Some((_, stream, _)) = found {
-                let settled = match settled {
-                    Settled::Acknowledge(_) => stream::Settled::Acknowledge(entry.into()),
-                    Settled::LeavePending(_) => stream::Settled::LeavePending(entry.into()),
-                };
-                return !matches!(stream.try_send(settled), Err(TrySendError::Full(_)));
+                return !matches!(stream.try_send(settled.clone()), Err(TrySendError::Full(_)));
             }
         }
         let _ = settled;
@@ -136,7 +125,7 @@ impl Feed {
     /// From now on lists are asked for with these credentials.
     pub(super) fn renew(&self, targets: &[Arc<Target>]) {
         for discovering in &self.discoveries.all {
-            if let Some(target) = targets.get(discovering.index) {
+            if let Some(target) = targets.get(usize::from(discovering.monitor)) {
                 let _ = discovering.unheard.try_recv();
                 // It may have ended.
                 let _ = discovering.apis.try_send(target.api.clone());
@@ -152,7 +141,7 @@ impl Feed {
     /// The discovery of this monitor may make the request that it waits with.
     pub(super) fn let_list(&self, monitor: u16) {
         let mut all = self.discoveries.all.iter();
-        if let Some(discovering) = all.find(|it| it.index == usize::from(monitor)) {
+        if let Some(discovering) = all.find(|it| it.monitor == monitor) {
             // It may have ended.
             let _ = discovering.permits.try_send(());
         }
@@ -211,7 +200,7 @@ impl Discoveries {
         for part in parts {
             let ((apis, received), (permits, granted)) = (bounded(1), bounded(1));
             let discovering = Discovering {
-                index: part.monitor,
+                monitor: part.discovery.monitor,
                 permits,
                 apis,
                 unheard: received.clone(),
@@ -223,7 +212,7 @@ impl Discoveries {
                 apis: received,
                 stopped: stopped.clone(),
             };
-            let name = part.discovery.dialect.name.clone();
+            let name = part.discovery.name.clone();
             discovery::start(
                 part.discovery,
                 part.api.into(),
@@ -289,7 +278,7 @@ impl Endpoint {
     pub(super) fn start(
         self,
         config: &Config,
-        reading: Reading,
+        reading: Dialects,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
             return Ok((Answering { serving: None }, never()));
@@ -315,7 +304,7 @@ impl Endpoint {
     pub(super) fn start(
         self,
         _: &Config,
-        _: Reading,
+        _: Dialects,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         Ok((Answering {}, never()))
     }
@@ -325,7 +314,7 @@ impl Endpoint {
 /// tell of workflows.
 pub(super) fn read_stdin(
     config: &Config,
-    reading: Reading,
+    reading: Dialects,
     events: Sender<StartEvent>,
 ) -> Result<Receiver<Infallible>, String> {
     let ended = lines::listen(reading, std::io::stdin(), events)

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 /// When each kind of mistake was logged last, and how often it occurred. There are few kinds.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(HashMap<&'static str, (Mono, u64)>);
+pub(super) struct MalformedLog(HashMap<&'static str, (Mono, u64)>);
 
 /// The shortest time between two log lines of one kind.
 const EVERY: Duration = Duration::from_secs(60);
 
-impl Mistakes {
+impl MalformedLog {
     pub(super) fn note_malformed(&mut self, malformed: &Malformed) {
         self.note(malformed.reason(), || format!("ignored: {malformed}"));
     }
