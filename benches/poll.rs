@@ -9,7 +9,7 @@ mod support;
 
 use crossbeam_channel::bounded;
 use farspan::api::poller;
-use farspan::config::{Config, Poll};
+use farspan::config::{Config, PollConfig};
 use farspan::core::event::{Sampling, StartEvent};
 use farspan::http::client::{self, NameCache, Trust};
 use farspan::os::environment::Environment;
@@ -119,7 +119,7 @@ fn gets(base_url: &str, agent: fn() -> Agent) -> u64 {
 fn polls(base_url: &str) -> u64 {
     let environment = Environment::default();
     let mut config = Config::for_api(&environment, base_url).expect("a good configuration");
-    config.poll_at(Poll {
+    config.poll_at(PollConfig {
         pollers: THREADS,
         interval: INTERVAL,
         initial_delay: Duration::ZERO,

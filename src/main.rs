@@ -54,10 +54,11 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
         }
         Command::Probe(options) => {
             let file = options.config.as_deref();
-            let config = match options.bodies.is_empty() {
-                true => Config::load_to_watch(env, file)?,
+            let config = if options.bodies.is_empty() {
+                Config::load_to_watch(env, file)?
+            } else {
                 // Saved answers need no API.
-                false => Config::load(env, file)?,
+                Config::load(env, file)?
             };
             logging::start(&Log::load_quiet(env)?);
             let probed = farspan::command::probe::run(&options, &config, env);

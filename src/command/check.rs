@@ -6,8 +6,8 @@
 use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
-use crate::config::monitor::{Finished, Monitor};
-use crate::config::{Config, Otlp, Secret, State};
+use crate::config::monitor::{MonitorConfig, ReceiverConfig};
+use crate::config::{CollectorConfig, Config, Secret, StateConfig};
 use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
@@ -60,8 +60,8 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             let what = format!("monitor {}, discovery", monitor.name);
             tell(&what, ask_discovery(monitor, discovery));
         }
-        if let Some(Finished::Http { url, .. }) = &monitor.finished {
-            let place = Finished::redacted(url);
+        if let Some(ReceiverConfig::Http { url, .. }) = &monitor.finished {
+            let place = ReceiverConfig::redacted(url);
             let what = format!("monitor {}, finished events to {place}", monitor.name);
             tell(&what, ask_receiver(url));
         }
@@ -81,7 +81,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
     }
     #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
     let is_running = match &config.state {
-        State::File(directory) => {
+        StateConfig::File(directory) => {
             let looked = look_at(directory, config.state_bytes_max);
             let is_running = looked.as_ref().is_ok_and(|(_, is_running)| *is_running);
             let what = format!("state {}", directory.display());
@@ -89,7 +89,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             is_running
         }
         // It is in the Redis above, or nowhere.
-        State::Redis { .. } | State::None => false,
+        StateConfig::Redis { .. } | StateConfig::None => false,
     };
     #[cfg(feature = "admin")]
     if let Some(admin) = &config.admin {
@@ -113,7 +113,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
 }
 
 /// Polls after a workflow that there is not, as `farspan run` would: that is what its credentials have to let in.
-fn ask_api(monitor: &Monitor) -> Tried {
+fn ask_api(monitor: &MonitorConfig) -> Tried {
     let pattern = monitor.mapping.definition().id.as_ref();
     let id = pattern.map_or_else(|| "farspan-check".to_owned(), |pattern| pattern.example());
     let target = run::target(monitor, &NameCache::default())?;
@@ -132,7 +132,7 @@ fn ask_api(monitor: &Monitor) -> Tried {
 }
 
 /// What went wrong with an API, and which key could mend it.
-fn remedied(monitor: &Monitor, failure: &PollFailure) -> String {
+fn remedied(monitor: &MonitorConfig, failure: &PollFailure) -> String {
     let base_url = monitor.base_url_key();
     let remedy = match failure.reason {
         Reason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
@@ -166,7 +166,7 @@ fn ask_receiver(url: &str) -> Tried {
 }
 
 /// Requests the first page of the list, and looks for the runs and their ids in it.
-fn ask_discovery(monitor: &Monitor, discovery: &RunList) -> Tried {
+fn ask_discovery(monitor: &MonitorConfig, discovery: &RunList) -> Tried {
     let (url, body) = first_page(monitor, discovery)?;
     let json: serde_json::Value = serde_json::from_slice(&body)
         .map_err(|_| format!("{url}: the answer is not JSON; is discovery.request.path right?"))?;
@@ -197,7 +197,7 @@ fn ask_discovery(monitor: &Monitor, discovery: &RunList) -> Tried {
 }
 
 /// The URL of the first page, and its body.
-fn first_page(monitor: &Monitor, discovery: &RunList) -> Result<(String, Vec<u8>), String> {
+fn first_page(monitor: &MonitorConfig, discovery: &RunList) -> Result<(String, Vec<u8>), String> {
     let variables = since(discovery.lookback);
     let mut url = monitor.api.base_url.clone();
     if !discovery.request.path.render(&variables, &mut url) {
@@ -225,7 +225,7 @@ fn first_page(monitor: &Monitor, discovery: &RunList) -> Result<(String, Vec<u8>
 }
 
 fn send(
-    monitor: &Monitor,
+    monitor: &MonitorConfig,
     discovery: &RunList,
     url: &str,
     variables: &Variables,
@@ -285,7 +285,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
         .filter_map(|m| m.events.redis_stream.as_ref());
     let keeps = redis.stream.is_some()
         || streams.count() > 0
-        || matches!(config.state, State::Redis { .. });
+        || matches!(config.state, StateConfig::Redis { .. });
     let pinged = crate::intake::redis::ping(redis.url.expose(), keeps);
     let is_there = pinged.is_ok();
     tell(
@@ -295,7 +295,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
     if !is_there {
         return;
     }
-    let own = |key: &str, monitor: &Monitor| format!("{key} of monitor {}", monitor.name);
+    let own = |key: &str, monitor: &MonitorConfig| format!("{key} of monitor {}", monitor.name);
     let mut channels = vec![(
         "FARSPAN_REDIS_CHANNEL (redis.channel)".to_owned(),
         redis.channel.clone(),
@@ -308,7 +308,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
         channels.extend(channel.map(|channel| (own("events.redis_channel", monitor), channel)));
         let stream = monitor.events.redis_stream.iter().cloned();
         streams.extend(stream.map(|stream| (own("events.redis_stream", monitor), stream)));
-        if let Some(Finished::RedisStream { key, .. }) = &monitor.finished {
+        if let Some(ReceiverConfig::RedisStream { key, .. }) = &monitor.finished {
             streams.push((own("finished.redis_stream", monitor), key.clone()));
         }
     }
@@ -372,7 +372,7 @@ fn look_at(directory: &Path, bytes_max: u64) -> Result<(String, bool), String> {
     }
 }
 
-fn ask_collector(otlp: &Otlp) -> Result<String, String> {
+fn ask_collector(otlp: &CollectorConfig) -> Result<String, String> {
     let headers = otlp.headers.iter();
     let headers =
         headers.map(|(name, value): &(String, Secret)| (&**name, value.expose().to_owned()));

@@ -4,8 +4,8 @@
 //! loop never waits for a reader.
 
 use crate::cli::TraceOptions;
-use crate::config::{Config, State as Kept};
-use crate::core::event::{Sampling, StartEvent};
+use crate::config::{Config, StateConfig};
+use crate::core::event::StartEvent;
 use crate::core::ids::TraceId;
 use crate::core::snapshot::{Outcome, Progress, Snapshot, State};
 use crate::core::span::Span;
@@ -15,14 +15,13 @@ use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::os::threads;
 use crate::run::{self, Report, Sight};
-use crate::terminal::console::say;
+use crate::terminal::console::{self, say};
 use crate::terminal::waterfall;
 use crate::text::escape;
 use crossbeam_channel::{Sender, bounded, select};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ pub fn run(
             config.monitors[monitor].name
         ));
     }
-    config.state = Kept::None;
+    config.state = StateConfig::None;
     config.redis = None;
     config.admin = None;
     for monitor in &mut config.monitors {
@@ -79,18 +78,8 @@ fn watch(
     let interrupted = signals::stop().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let (events, received) = bounded(options.ids.len());
     for id in &options.ids {
-        let event = StartEvent {
-            monitor,
-            workflow_id: id.as_str().into(),
-            submitted_at: None,
-            attempt: None,
-            parent: None,
-            sampling: Sampling::default(),
-            attributes: Box::default(),
-            source: None,
-        };
         // There is a place for each.
-        drop(events.try_send(event));
+        drop(events.try_send(StartEvent::new(monitor, id)));
     }
     let (lines, to_print) = bounded::<String>(LINES_QUEUE);
     let printing = threads::spawn("progress", threads::STACK_BYTES, move || {
@@ -107,9 +96,6 @@ fn watch(
         drop(stop);
     })
     .map_err(|e| format!("cannot start the thread that waits for the end: {e}"))?;
-    let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
-    // <https://no-color.org>
-    let colour = io::stdout().is_terminal() && env.text("NO_COLOR").is_none();
     let follower = Rc::new(RefCell::new(Follower {
         lines,
         lost: 0,
@@ -121,8 +107,7 @@ fn watch(
         silent_since: None,
         patience: options.patience,
         gave_up: false,
-        width: columns.unwrap_or(100),
-        colour,
+        style: console::style(env),
         succeeded: 0,
         failed: 0,
         unknown: 0,
@@ -143,7 +128,7 @@ fn watch(
     Ok(code)
 }
 
-/// Sees what the loop does, and tells of what has changed.
+/// Prints a line for each change that the loop sees.
 struct Follower {
     lines: Sender<String>,
     lost: usize,
@@ -152,22 +137,21 @@ struct Follower {
     open: HashSet<Arc<str>>,
     /// Whom a poller's answer is about.
     polled: HashMap<u32, Arc<str>>,
-    known: HashMap<Arc<str>, Known>,
+    known: HashMap<Arc<str>, ShownStatuses>,
     spans: HashMap<TraceId, Vec<Span>>,
     /// Since when every poll has failed.
     silent_since: Option<Mono>,
     patience: Duration,
     gave_up: bool,
-    width: usize,
-    colour: bool,
+    style: waterfall::Style,
     succeeded: usize,
     failed: usize,
     unknown: usize,
 }
 
-/// What was told of a workflow.
+/// The statuses of one workflow that were printed last.
 #[derive(Default)]
-struct Known {
+struct ShownStatuses {
     workflow: Option<String>,
     stages: HashMap<(Box<str>, u32), String>,
     is_missing: bool,
@@ -277,12 +261,7 @@ impl Follower {
             return;
         }
         let spans = self.spans.remove(&span.trace_id).unwrap_or_default();
-        self.tell(waterfall::render(
-            &spans,
-            &HashSet::new(),
-            self.width,
-            self.colour,
-        ));
+        self.tell(waterfall::render(&spans, &HashSet::new(), self.style));
     }
 
     fn tell(&mut self, line: String) {

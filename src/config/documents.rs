@@ -1,7 +1,7 @@
 //! `docs/farspan.schema.json` and the tables of `docs/settings.md` and `docs/configuration.md`, made from the two tables of
 //! keys. `UPDATE_EXPECT=1 cargo test --lib documents` writes the files.
 
-use super::keys::{AUTH, Group, Key, Kind, MONITOR, PAGES, REQUEST, Rule, STAGES};
+use super::keys::{AUTH, ConfigKey, Group, KeyKind, MONITOR, PAGES, REQUEST, Rule, STAGES};
 use super::monitor::PRESETS;
 use super::settings::{self, RELOADED, SETTINGS, Setting};
 use expect_test::expect_file;
@@ -78,9 +78,9 @@ fn print(value: &Value, indent: usize, text: &mut String) {
 
 /// All keys of a monitor, as `.api.auth.token`; `*` stands for the user's words.
 pub(super) fn all_keys() -> std::collections::BTreeSet<String> {
-    fn walk(kind: &Kind, at: &str, keys: &mut std::collections::BTreeSet<String>) {
+    fn walk(kind: &KeyKind, at: &str, keys: &mut std::collections::BTreeSet<String>) {
         match kind {
-            Kind::Group(group) => {
+            KeyKind::Group(group) => {
                 for key in group.keys {
                     let at = format!("{at}.{}", key.name);
                     // Two levels of stages are enough.
@@ -90,17 +90,19 @@ pub(super) fn all_keys() -> std::collections::BTreeSet<String> {
                     keys.insert(at);
                 }
             }
-            Kind::List(kind) => walk(kind, at, keys),
-            Kind::ByName(kind) | Kind::ByPointer(kind) => walk(kind, &format!("{at}.*"), keys),
+            KeyKind::List(kind) => walk(kind, at, keys),
+            KeyKind::ByName(kind) | KeyKind::ByPointer(kind) => {
+                walk(kind, &format!("{at}.*"), keys)
+            }
             _ => {}
         }
     }
     let mut keys = std::collections::BTreeSet::new();
-    walk(&Kind::Group(&MONITOR), "", &mut keys);
+    walk(&KeyKind::Group(&MONITOR), "", &mut keys);
     keys
 }
 
-/// A page with the table of each pair of markers made anew: `<!-- table: NAME -->` and `<!-- end -->`.
+/// The page, with a new table between each `<!-- table: NAME -->` and the next `<!-- end -->`.
 fn with_tables(page: &str, table: &mut dyn FnMut(&str) -> String) -> String {
     const BEGIN: &str = "<!-- table: ";
     const END: &str = "<!-- end -->";
@@ -153,51 +155,53 @@ fn keys_table(group: &Group) -> String {
 }
 
 /// The kind of a value, in words.
-fn value_of(kind: &Kind) -> String {
+fn value_of(kind: &KeyKind) -> String {
     let words = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
         words.join(", ")
     };
     match kind {
-        Kind::Text | Kind::Label => "text".into(),
-        Kind::Secret => "secret".into(),
-        Kind::Name => "1 to 64 of `A-Z a-z 0-9 _ - .`".into(),
-        Kind::Preset => "a preset's name".into(),
-        Kind::Url => "URL".into(),
-        Kind::RequestPath => "path".into(),
-        Kind::Flag => "boolean".into(),
-        Kind::Integer(least, u32::MAX) => format!("{least} or more"),
-        Kind::Integer(least, most) => format!("{least} to {most}"),
-        Kind::Number(least, most) => format!("{least} to {most}"),
-        Kind::Duration => "duration".into(),
-        Kind::Pointer => "pointer".into(),
-        Kind::Pointers => "pointers".into(),
-        Kind::IdPointers => "pointer, or one for each part".into(),
-        Kind::Values => "value, or an array".into(),
-        Kind::Texts => "text, or an array".into(),
-        Kind::Words(known) => words(known),
-        Kind::Unset => "array of numbers and texts".into(),
-        Kind::Json => "any JSON".into(),
-        Kind::Group(_) => "object".into(),
-        Kind::List(_) => "array of objects".into(),
-        Kind::ByName(kind) => format!("by name: {}", value_of(kind)),
-        Kind::ByPointer(kind) => format!("by pointer: {}", value_of(kind)),
+        KeyKind::Text | KeyKind::Label => "text".into(),
+        KeyKind::Secret => "secret".into(),
+        KeyKind::Name => "1 to 64 of `A-Z a-z 0-9 _ - .`".into(),
+        KeyKind::Preset => "a preset's name".into(),
+        KeyKind::Url => "URL".into(),
+        KeyKind::RequestPath => "path".into(),
+        KeyKind::Flag => "boolean".into(),
+        KeyKind::Integer(least, u32::MAX) => format!("{least} or more"),
+        KeyKind::Integer(least, most) => format!("{least} to {most}"),
+        KeyKind::Number(least, most) => format!("{least} to {most}"),
+        KeyKind::Duration => "duration".into(),
+        KeyKind::Pointer => "pointer".into(),
+        KeyKind::Pointers => "pointers".into(),
+        KeyKind::IdPointers => "pointer, or one for each part".into(),
+        KeyKind::Values => "value, or an array".into(),
+        KeyKind::Texts => "text, or an array".into(),
+        KeyKind::Words(known) => words(known),
+        KeyKind::Unset => "array of numbers and texts".into(),
+        KeyKind::Json => "any JSON".into(),
+        KeyKind::Group(_) => "object".into(),
+        KeyKind::List(_) => "array of objects".into(),
+        KeyKind::ByName(kind) => format!("by name: {}", value_of(kind)),
+        KeyKind::ByPointer(kind) => format!("by pointer: {}", value_of(kind)),
     }
 }
 
 /// The monitor and all objects in it.
 fn all_groups() -> Vec<&'static Group> {
-    fn visit(kind: &'static Kind, all: &mut Vec<&'static Group>) {
+    fn visit(kind: &'static KeyKind, all: &mut Vec<&'static Group>) {
         match kind {
-            Kind::Group(group) if all.iter().all(|known| known.name != group.name) => {
+            KeyKind::Group(group) if all.iter().all(|known| known.name != group.name) => {
                 all.push(group);
                 group.keys.iter().for_each(|key| visit(&key.kind, all));
             }
-            Kind::List(kind) | Kind::ByName(kind) | Kind::ByPointer(kind) => visit(kind, all),
+            KeyKind::List(kind) | KeyKind::ByName(kind) | KeyKind::ByPointer(kind) => {
+                visit(kind, all)
+            }
             _ => {}
         }
     }
-    static ROOT: Kind = Kind::Group(&MONITOR);
+    static ROOT: KeyKind = KeyKind::Group(&MONITOR);
     let mut all = Vec::new();
     visit(&ROOT, &mut all);
     all
@@ -292,19 +296,19 @@ fn values() -> [(String, Value); 4] {
 
 fn of_setting(setting: &Setting) -> Value {
     let default = match setting.kind {
-        settings::Kind::Number(..) => setting
+        settings::SettingKind::Number(..) => setting
             .default
             .parse::<u32>()
             .map_or(Value::Null, Value::from),
         _ => setting.default.into(),
     };
     let mut schema = match setting.kind {
-        settings::Kind::Duration => json!({"$ref": "#/$defs/duration"}),
-        settings::Kind::Words(words) => json!({ "enum": words }),
-        settings::Kind::Number(least, most) => {
+        settings::SettingKind::Duration => json!({"$ref": "#/$defs/duration"}),
+        settings::SettingKind::Words(words) => json!({ "enum": words }),
+        settings::SettingKind::Number(least, most) => {
             json!({"type": "integer", "minimum": least, "maximum": most})
         }
-        settings::Kind::Size => json!({"anyOf": [
+        settings::SettingKind::Size => json!({"anyOf": [
             {"type": "integer", "minimum": crate::core::limits::STATE_BYTES_LEAST},
             {"type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB)?$"},
         ]}),
@@ -356,7 +360,7 @@ fn object(group: &Group) -> Value {
 }
 
 /// `null` is as good as absent, but for what is required.
-fn of_key(group: &Group, key: &Key) -> Value {
+fn of_key(group: &Group, key: &ConfigKey) -> Value {
     let is_required = match group.rule {
         Rule::Required(required) => required == key.name,
         Rule::Monitor => key.name == "name",
@@ -392,43 +396,49 @@ fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-fn of_kind(kind: &Kind) -> Value {
+fn of_kind(kind: &KeyKind) -> Value {
     let named = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
     let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
     match kind {
-        Kind::Text => json!({"type": "string"}),
-        Kind::Label => json!({"type": "string", "minLength": 1, "maxLength": 256}),
-        Kind::Secret => json!({"type": "string", "writeOnly": true}),
-        Kind::Name => text("^[A-Za-z0-9_.-]{1,64}$"),
-        Kind::Preset => json!({"enum": PRESETS.iter().map(|(name, _)| *name).collect::<Vec<_>>()}),
-        Kind::Url => text("^[Hh][Tt][Tt][Pp][Ss]?://"),
-        Kind::RequestPath => text("^/"),
-        Kind::Flag => json!({"type": "boolean"}),
-        Kind::Integer(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
-        Kind::Number(least, most) => json!({"type": "number", "minimum": least, "maximum": most}),
-        Kind::Duration => named("duration"),
-        Kind::Pointer => named("pointer"),
-        Kind::Pointers => named("pointers"),
-        Kind::IdPointers => {
+        KeyKind::Text => json!({"type": "string"}),
+        KeyKind::Label => json!({"type": "string", "minLength": 1, "maxLength": 256}),
+        KeyKind::Secret => json!({"type": "string", "writeOnly": true}),
+        KeyKind::Name => text("^[A-Za-z0-9_.-]{1,64}$"),
+        KeyKind::Preset => {
+            json!({"enum": PRESETS.iter().map(|(name, _)| *name).collect::<Vec<_>>()})
+        }
+        KeyKind::Url => text("^[Hh][Tt][Tt][Pp][Ss]?://"),
+        KeyKind::RequestPath => text("^/"),
+        KeyKind::Flag => json!({"type": "boolean"}),
+        KeyKind::Integer(least, most) => {
+            json!({"type": "integer", "minimum": least, "maximum": most})
+        }
+        KeyKind::Number(least, most) => {
+            json!({"type": "number", "minimum": least, "maximum": most})
+        }
+        KeyKind::Duration => named("duration"),
+        KeyKind::Pointer => named("pointer"),
+        KeyKind::Pointers => named("pointers"),
+        KeyKind::IdPointers => {
             let parts = nullable(named("pointer"));
             json!({"anyOf": [named("pointer"), {"type": "object", "additionalProperties": parts}]})
         }
-        Kind::Values => named("values"),
-        Kind::Texts => {
+        KeyKind::Values => named("values"),
+        KeyKind::Texts => {
             json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
         }
-        Kind::Words(words) => json!({ "enum": words }),
-        Kind::Unset => json!({"type": "array", "items": {"type": ["integer", "string"]}}),
-        Kind::Json => json!({}),
-        Kind::Group(group) if SHARED.iter().any(|shared| shared.name == group.name) => {
+        KeyKind::Words(words) => json!({ "enum": words }),
+        KeyKind::Unset => json!({"type": "array", "items": {"type": ["integer", "string"]}}),
+        KeyKind::Json => json!({}),
+        KeyKind::Group(group) if SHARED.iter().any(|shared| shared.name == group.name) => {
             named(group.name)
         }
-        Kind::Group(group) => object(group),
-        Kind::List(kind) => json!({"type": "array", "items": of_kind(kind)}),
-        Kind::ByName(kind) => {
+        KeyKind::Group(group) => object(group),
+        KeyKind::List(kind) => json!({"type": "array", "items": of_kind(kind)}),
+        KeyKind::ByName(kind) => {
             json!({"type": "object", "additionalProperties": nullable(of_kind(kind))})
         }
-        Kind::ByPointer(kind) => json!({
+        KeyKind::ByPointer(kind) => json!({
             "type": "object",
             "additionalProperties": of_kind(kind),
             "propertyNames": {"$ref": "#/$defs/pointer"},

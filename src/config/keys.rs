@@ -7,13 +7,13 @@ pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) rule: Rule,
-    pub(super) keys: &'static [Key],
+    pub(super) keys: &'static [ConfigKey],
 }
 
 /// One key.
-pub(super) struct Key {
+pub(super) struct ConfigKey {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: KeyKind,
     /// As JSON; empty: none.
     pub(super) default: &'static str,
     /// Empty: the group's.
@@ -37,7 +37,7 @@ pub(super) enum Rule {
 }
 
 /// What a value is.
-pub(super) enum Kind {
+pub(super) enum KeyKind {
     Text,
     /// 1 to 256 bytes.
     Label,
@@ -66,15 +66,20 @@ pub(super) enum Kind {
     Unset,
     Json,
     Group(&'static Group),
-    List(&'static Kind),
+    List(&'static KeyKind),
     /// An object whose keys are the user's words.
-    ByName(&'static Kind),
+    ByName(&'static KeyKind),
     /// An object whose keys are pointers.
-    ByPointer(&'static Kind),
+    ByPointer(&'static KeyKind),
 }
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
-    Key {
+const fn key(
+    name: &'static str,
+    kind: KeyKind,
+    default: &'static str,
+    about: &'static str,
+) -> ConfigKey {
+    ConfigKey {
         name,
         kind,
         default,
@@ -83,14 +88,14 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'sta
     }
 }
 
-impl Key {
-    const fn like(self, example: &'static str) -> Key {
-        Key { example, ..self }
+impl ConfigKey {
+    const fn like(self, example: &'static str) -> ConfigKey {
+        ConfigKey { example, ..self }
     }
 
     pub(super) fn about(&self) -> &'static str {
         match &self.kind {
-            Kind::Group(group) if self.about.is_empty() => group.about,
+            KeyKind::Group(group) if self.about.is_empty() => group.about,
             _ => self.about,
         }
     }
@@ -102,28 +107,28 @@ pub(super) static MONITOR: Group = Group {
     about: "The configuration of one kind of workflow.",
     rule: Rule::Monitor,
     keys: &[
-        key("$schema", Kind::Text, "", "For editors; ignored."),
-        key("description", Kind::Text, "", "For people; ignored."),
-        key("name", Kind::Name, "", "Unique. It is part of every id: a monitor with another name gives other traces.").like("\"airflow\""),
-        key("preset", Kind::Preset, "", "A monitor definition that ships with farspan. The monitor's own keys are merged over it (RFC 7396): objects key by key, arrays as a whole, and null removes a value."),
-        key("enabled", Kind::Flag, "true", "false: it is not polled. Its mistakes are still reported."),
-        key("api", Kind::Group(&MONITOR_API), "", ""),
-        key("events", Kind::Group(&MONITOR_EVENTS), "", ""),
-        key("id", Kind::Text, "", "The parts of an id, with literal separators between them. Requests can name the parts. The last part takes the rest.").like("\"{dag_id}/{dag_run_id}\""),
-        key("poll", Kind::Group(&MONITOR_POLL), "", ""),
-        key("request", Kind::Group(&REQUEST), "", "The request for the workflow itself."),
-        key("requests", Kind::ByName(&Kind::Group(&REQUEST)), "", "Further requests of a poll, by name. A list of stages names its request in `from`."),
-        key("workflow", Kind::Group(&MONITOR_WORKFLOW), "", ""),
-        key("stages", Kind::List(&Kind::Group(&STAGES)), "", "The lists of stages."),
-        key("statuses", Kind::ByName(&Kind::Words(&["pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"])), "", "The meaning of each status. Upper and lower case are one status. Numbers and booleans are statuses too.").like("{\"queued\": \"pending\", \"running\": \"running\", \"ok\": \"success\"}"),
-        key("status_names", Kind::ByName(&Kind::Label), "", "The names of statuses on spans, where a status is a number or a boolean.").like("{\"0\": \"success\", \"false\": \"running\"}"),
-        key("unknown_status", Kind::Words(&["fail", "pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip"]), "\"running\"", "The meaning of any other status. `fail`: the poll fails. The status is logged either way."),
-        key("times", Kind::Group(&MONITOR_TIMES), "", ""),
-        key("spans", Kind::Group(&MONITOR_SPANS), "", ""),
-        key("service", Kind::Group(&MONITOR_SERVICE), "", ""),
-        key("trace_context", Kind::Group(&MONITOR_TRACE_CONTEXT), "", ""),
-        key("discovery", Kind::Group(&MONITOR_DISCOVERY), "", ""),
-        key("finished", Kind::Group(&MONITOR_FINISHED), "", ""),
+        key("$schema", KeyKind::Text, "", "For editors; ignored."),
+        key("description", KeyKind::Text, "", "For people; ignored."),
+        key("name", KeyKind::Name, "", "Unique. It is part of every id: a monitor with another name gives other traces.").like("\"airflow\""),
+        key("preset", KeyKind::Preset, "", "A monitor definition that ships with farspan. The monitor's own keys are merged over it (RFC 7396): objects key by key, arrays as a whole, and null removes a value."),
+        key("enabled", KeyKind::Flag, "true", "false: it is not polled. Its mistakes are still reported."),
+        key("api", KeyKind::Group(&MONITOR_API), "", ""),
+        key("events", KeyKind::Group(&MONITOR_EVENTS), "", ""),
+        key("id", KeyKind::Text, "", "The parts of an id, with literal separators between them. Requests can name the parts. The last part takes the rest.").like("\"{dag_id}/{dag_run_id}\""),
+        key("poll", KeyKind::Group(&MONITOR_POLL), "", ""),
+        key("request", KeyKind::Group(&REQUEST), "", "The request for the workflow itself."),
+        key("requests", KeyKind::ByName(&KeyKind::Group(&REQUEST)), "", "Further requests of a poll, by name. A list of stages names its request in `from`."),
+        key("workflow", KeyKind::Group(&MONITOR_WORKFLOW), "", ""),
+        key("stages", KeyKind::List(&KeyKind::Group(&STAGES)), "", "The lists of stages."),
+        key("statuses", KeyKind::ByName(&KeyKind::Words(&["pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"])), "", "The meaning of each status. Upper and lower case are one status. Numbers and booleans are statuses too.").like("{\"queued\": \"pending\", \"running\": \"running\", \"ok\": \"success\"}"),
+        key("status_names", KeyKind::ByName(&KeyKind::Label), "", "The names of statuses on spans, where a status is a number or a boolean.").like("{\"0\": \"success\", \"false\": \"running\"}"),
+        key("unknown_status", KeyKind::Words(&["fail", "pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip"]), "\"running\"", "The meaning of any other status. `fail`: the poll fails. The status is logged either way."),
+        key("times", KeyKind::Group(&MONITOR_TIMES), "", ""),
+        key("spans", KeyKind::Group(&MONITOR_SPANS), "", ""),
+        key("service", KeyKind::Group(&MONITOR_SERVICE), "", ""),
+        key("trace_context", KeyKind::Group(&MONITOR_TRACE_CONTEXT), "", ""),
+        key("discovery", KeyKind::Group(&MONITOR_DISCOVERY), "", ""),
+        key("finished", KeyKind::Group(&MONITOR_FINISHED), "", ""),
     ],
 };
 
@@ -133,14 +138,14 @@ static MONITOR_API: Group = Group {
     about: "The API, and how it is reached. Without base_url it is the settings' `api`, with its token.",
     rule: Rule::None,
     keys: &[
-        key("base_url", Kind::Url, "", "The URL that the paths of requests are appended to.").like("\"https://airflow.example.com\""),
-        key("headers", Kind::ByName(&Kind::Text), "", "Headers of each request, by name. They are never shown.").like("{\"X-Tenant\": \"risk\"}"),
-        key("auth", Kind::Group(&AUTH), "", "Authentication to the API. An `auth` of another `type` replaces the preset's; else the two are merged."),
-        key("certificate_file", Kind::Text, "", "The PEM file with the root certificates that the API's certificate is checked against, instead of the system's."),
-        key("client_certificate_file", Kind::Text, "", "The PEM file with farspan's own certificate. It needs client_key_file."),
-        key("client_key_file", Kind::Text, "", "The PEM file with the key of that certificate."),
-        key("requests_per_second", Kind::Number(0.001, 100000.0), "", "Requests to this host per second at most. Pages, further requests and listings count too. Of several monitors of one host, the lowest rate holds."),
-        key("send_traceparent", Kind::Flag, "false", "Whether requests carry the `traceparent` of the workflow's span."),
+        key("base_url", KeyKind::Url, "", "The URL that the paths of requests are appended to.").like("\"https://airflow.example.com\""),
+        key("headers", KeyKind::ByName(&KeyKind::Text), "", "Headers of each request, by name. They are never shown.").like("{\"X-Tenant\": \"risk\"}"),
+        key("auth", KeyKind::Group(&AUTH), "", "Authentication to the API. An `auth` of another `type` replaces the preset's; else the two are merged."),
+        key("certificate_file", KeyKind::Text, "", "The PEM file with the root certificates that the API's certificate is checked against, instead of the system's."),
+        key("client_certificate_file", KeyKind::Text, "", "The PEM file with farspan's own certificate. It needs client_key_file."),
+        key("client_key_file", KeyKind::Text, "", "The PEM file with the key of that certificate."),
+        key("requests_per_second", KeyKind::Number(0.001, 100000.0), "", "Requests to this host per second at most. Pages, further requests and listings count too. Of several monitors of one host, the lowest rate holds."),
+        key("send_traceparent", KeyKind::Flag, "false", "Whether requests carry the `traceparent` of the workflow's span."),
     ],
 };
 
@@ -157,25 +162,25 @@ pub(super) static AUTH: Group = Group {
         ("login", &["type", "url", "body", "body_file", "token", "expires_in", "lifetime"]),
     ]),
     keys: &[
-        key("type", Kind::Words(&["none", "bearer", "basic", "header", "oauth2", "login"]), "", "The type of authentication."),
-        key("token", Kind::Secret, "", "bearer: the token (writing it in a file is better). login: the JSON Pointer to the token in the answer."),
-        key("token_file", Kind::Text, "", "bearer: the file that holds the token; `$CREDENTIALS_DIRECTORY/name` is a credential of systemd. A file of a secret has up to 64 KiB, and is read again when it has changed."),
-        key("username", Kind::Label, "", "basic: the user's name."),
-        key("password", Kind::Secret, "", "basic: the password."),
-        key("password_file", Kind::Text, "", "basic: the file that holds the password."),
-        key("name", Kind::Text, "", "header: the name of the header.").like("\"X-Api-Key\""),
-        key("value", Kind::Secret, "", "header: the value of the header."),
-        key("value_file", Kind::Text, "", "header: the file that holds the value."),
-        key("token_url", Kind::Url, "", "oauth2: the token endpoint, for client credentials (RFC 6749, 4.4)."),
-        key("client_id", Kind::Label, "", "oauth2: the client's id."),
-        key("client_secret", Kind::Secret, "", "oauth2: the client's secret."),
-        key("client_secret_file", Kind::Text, "", "oauth2: the file that holds the secret."),
-        key("scope", Kind::Label, "", "oauth2: the scope of the token."),
-        key("url", Kind::Text, "", "login: the URL to POST to. A path is appended to the base URL.").like("\"/auth/token\""),
-        key("body", Kind::Json, "", "login: the body of the POST, any JSON."),
-        key("body_file", Kind::Text, "", "login: the file that holds the body."),
-        key("expires_in", Kind::Pointer, "", "login: where the answer has the lifetime of the token in seconds."),
-        key("lifetime", Kind::Duration, "\"1h\"", "login: the lifetime of the token where the answer has none."),
+        key("type", KeyKind::Words(&["none", "bearer", "basic", "header", "oauth2", "login"]), "", "The type of authentication."),
+        key("token", KeyKind::Secret, "", "bearer: the token (writing it in a file is better). login: the JSON Pointer to the token in the answer."),
+        key("token_file", KeyKind::Text, "", "bearer: the file that holds the token; `$CREDENTIALS_DIRECTORY/name` is a credential of systemd. A file of a secret has up to 64 KiB, and is read again when it has changed."),
+        key("username", KeyKind::Label, "", "basic: the user's name."),
+        key("password", KeyKind::Secret, "", "basic: the password."),
+        key("password_file", KeyKind::Text, "", "basic: the file that holds the password."),
+        key("name", KeyKind::Text, "", "header: the name of the header.").like("\"X-Api-Key\""),
+        key("value", KeyKind::Secret, "", "header: the value of the header."),
+        key("value_file", KeyKind::Text, "", "header: the file that holds the value."),
+        key("token_url", KeyKind::Url, "", "oauth2: the token endpoint, for client credentials (RFC 6749, 4.4)."),
+        key("client_id", KeyKind::Label, "", "oauth2: the client's id."),
+        key("client_secret", KeyKind::Secret, "", "oauth2: the client's secret."),
+        key("client_secret_file", KeyKind::Text, "", "oauth2: the file that holds the secret."),
+        key("scope", KeyKind::Label, "", "oauth2: the scope of the token."),
+        key("url", KeyKind::Text, "", "login: the URL to POST to. A path is appended to the base URL.").like("\"/auth/token\""),
+        key("body", KeyKind::Json, "", "login: the body of the POST, any JSON."),
+        key("body_file", KeyKind::Text, "", "login: the file that holds the body."),
+        key("expires_in", KeyKind::Pointer, "", "login: where the answer has the lifetime of the token in seconds."),
+        key("lifetime", KeyKind::Duration, "\"1h\"", "login: the lifetime of the token where the answer has none."),
     ],
 };
 
@@ -185,11 +190,11 @@ static MONITOR_EVENTS: Group = Group {
     about: "The monitor's own sources of start events, and where its events have the id, the time and the trace context.",
     rule: Rule::None,
     keys: &[
-        key("redis_channel", Kind::Label, "", "A pub/sub channel of the configured Redis, for this monitor only."),
-        key("redis_stream", Kind::Label, "", "A stream of the configured Redis, for this monitor only."),
-        key("id", Kind::IdPointers, "", "Where an event has the id: a pointer; or a pointer for each part of the monitor's `id`.").like("\"/id\""),
-        key("submitted_at", Kind::Pointer, "", "Where an event has the time of submission."),
-        key("context", Kind::Pointer, "", "Where an event has the trace context, in any known format."),
+        key("redis_channel", KeyKind::Label, "", "A pub/sub channel of the configured Redis, for this monitor only."),
+        key("redis_stream", KeyKind::Label, "", "A stream of the configured Redis, for this monitor only."),
+        key("id", KeyKind::IdPointers, "", "Where an event has the id: a pointer; or a pointer for each part of the monitor's `id`.").like("\"/id\""),
+        key("submitted_at", KeyKind::Pointer, "", "Where an event has the time of submission."),
+        key("context", KeyKind::Pointer, "", "Where an event has the trace context, in any known format."),
     ],
 };
 
@@ -199,12 +204,12 @@ static MONITOR_POLL: Group = Group {
     about: "When to poll. A key that is missing here has the value of the settings' `poll`. A reload applies all of it.",
     rule: Rule::None,
     keys: &[
-        key("initial_delay", Kind::Duration, "", "The time from the start event to the first poll."),
-        key("interval", Kind::Duration, "", "The time from one poll of a workflow to the next."),
-        key("timeout", Kind::Duration, "", "How long a workflow is watched at most."),
-        key("interval_by_status", Kind::ByName(&Kind::Duration), "", "By status, the interval while the workflow has it. It replaces `interval` and `adaptive`. Upper and lower case are one status.").like("{\"queued\": \"1m\"}"),
-        key("adaptive", Kind::Group(&MONITOR_POLL_ADAPTIVE), "", ""),
-        key("gone", Kind::Group(&MONITOR_POLL_GONE), "", ""),
+        key("initial_delay", KeyKind::Duration, "", "The time from the start event to the first poll."),
+        key("interval", KeyKind::Duration, "", "The time from one poll of a workflow to the next."),
+        key("timeout", KeyKind::Duration, "", "How long a workflow is watched at most."),
+        key("interval_by_status", KeyKind::ByName(&KeyKind::Duration), "", "By status, the interval while the workflow has it. It replaces `interval` and `adaptive`. Upper and lower case are one status.").like("{\"queued\": \"1m\"}"),
+        key("adaptive", KeyKind::Group(&MONITOR_POLL_ADAPTIVE), "", ""),
+        key("gone", KeyKind::Group(&MONITOR_POLL_GONE), "", ""),
     ],
 };
 
@@ -214,9 +219,9 @@ static MONITOR_POLL_ADAPTIVE: Group = Group {
     about: "An interval that grows with the age of the workflow. It replaces `interval`.",
     rule: Rule::None,
     keys: &[
-        key("share", Kind::Number(0.001, 1.0), "0.05", "The interval as a share of the time since the workflow started."),
-        key("min", Kind::Duration, "", "The shortest interval. Default: `interval`."),
-        key("max", Kind::Duration, "\"24h\"", "The longest interval."),
+        key("share", KeyKind::Number(0.001, 1.0), "0.05", "The interval as a share of the time since the workflow started."),
+        key("min", KeyKind::Duration, "", "The shortest interval. Default: `interval`."),
+        key("max", KeyKind::Duration, "\"24h\"", "The longest interval."),
     ],
 };
 
@@ -226,7 +231,7 @@ static MONITOR_POLL_GONE: Group = Group {
     about: "For an API that ends with its workflow, as a Spark driver's does.",
     rule: Rule::None,
     keys: &[
-        key("after", Kind::Duration, "", "A workflow has ended when all connections were refused for this long after an answer."),
+        key("after", KeyKind::Duration, "", "A workflow has ended when all connections were refused for this long after an answer."),
     ],
 };
 
@@ -236,12 +241,12 @@ pub(super) static REQUEST: Group = Group {
     about: "One request of a poll.",
     rule: Rule::None,
     keys: &[
-        key("method", Kind::Words(&["GET", "POST"]), "\"GET\"", "The HTTP method."),
-        key("path", Kind::RequestPath, "", "Path and query, appended to the base URL. `{id}` is the workflow's id, `{name}` a part of it; with `for_each` also `{stage.key}`, `{stage.key.0}`, `{stage.id}`, `{stage.name}` and `{stage.attempt}`. Each value is percent-encoded as one segment.").like("\"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}\""),
-        key("body", Kind::Json, "", "The body of a POST: any JSON, with the same variables in its strings. `{ name }` with spaces is not a variable."),
-        key("pages", Kind::Group(&PAGES), "", "How the further pages of a long answer are requested. Default: there is one page."),
-        key("for_each", Kind::Text, "", "The name of a list of stages. The request is made once for each element."),
-        key("when_attempt_above", Kind::Integer(0, 4294967295), "", "Only for elements whose attempt is above this number."),
+        key("method", KeyKind::Words(&["GET", "POST"]), "\"GET\"", "The HTTP method."),
+        key("path", KeyKind::RequestPath, "", "Path and query, appended to the base URL. `{id}` is the workflow's id, `{name}` a part of it; with `for_each` also `{stage.key}`, `{stage.key.0}`, `{stage.id}`, `{stage.name}` and `{stage.attempt}`. Each value is percent-encoded as one segment.").like("\"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}\""),
+        key("body", KeyKind::Json, "", "The body of a POST: any JSON, with the same variables in its strings. `{ name }` with spaces is not a variable."),
+        key("pages", KeyKind::Group(&PAGES), "", "How the further pages of a long answer are requested. Default: there is one page."),
+        key("for_each", KeyKind::Text, "", "The name of a list of stages. The request is made once for each element."),
+        key("when_attempt_above", KeyKind::Integer(0, 4294967295), "", "Only for elements whose attempt is above this number."),
     ],
 };
 
@@ -256,15 +261,15 @@ pub(super) static PAGES: Group = Group {
         ("link", &["by"]),
     ]),
     keys: &[
-        key("by", Kind::Words(&["offset", "page", "cursor", "link"]), "", "`offset`: by the number of elements to skip. `page`: by page number. `cursor`: by a text of the answer before. `link`: by `Link: <..>; rel=\"next\"` on the same host."),
-        key("offset", Kind::Label, "\"offset\"", "The query parameter for the number of elements to skip."),
-        key("limit", Kind::Label, "", "The query parameter for the size of a page. Default: `limit`; by page: `per_page`."),
-        key("size", Kind::Integer(1, 10000), "100", "Elements of a page."),
-        key("total", Kind::Pointer, "", "Where the answer has the number of all elements. Without it, a page that is not full is the last one."),
-        key("page", Kind::Label, "\"page\"", "The query parameter for the page's number."),
-        key("first", Kind::Integer(0, 1), "1", "The number of the first page."),
-        key("param", Kind::Label, "\"page_token\"", "The query parameter for the cursor."),
-        key("next", Kind::Pointer, "", "Where the answer has the cursor of the next page. On the last page it is missing, null or empty."),
+        key("by", KeyKind::Words(&["offset", "page", "cursor", "link"]), "", "`offset`: by the number of elements to skip. `page`: by page number. `cursor`: by a text of the answer before. `link`: by `Link: <..>; rel=\"next\"` on the same host."),
+        key("offset", KeyKind::Label, "\"offset\"", "The query parameter for the number of elements to skip."),
+        key("limit", KeyKind::Label, "", "The query parameter for the size of a page. Default: `limit`; by page: `per_page`."),
+        key("size", KeyKind::Integer(1, 10000), "100", "Elements of a page."),
+        key("total", KeyKind::Pointer, "", "Where the answer has the number of all elements. Without it, a page that is not full is the last one."),
+        key("page", KeyKind::Label, "\"page\"", "The query parameter for the page's number."),
+        key("first", KeyKind::Integer(0, 1), "1", "The number of the first page."),
+        key("param", KeyKind::Label, "\"page_token\"", "The query parameter for the cursor."),
+        key("next", KeyKind::Pointer, "", "Where the answer has the cursor of the next page. On the last page it is missing, null or empty."),
     ],
 };
 
@@ -274,18 +279,18 @@ static MONITOR_WORKFLOW: Group = Group {
     about: "Where the answer to `request` has the fields of the workflow.",
     rule: Rule::None,
     keys: &[
-        key("root", Kind::Pointer, "", "Where the workflow is; its pointers begin there. Default: the answer itself."),
-        key("id", Kind::Pointers, "", "The API's id."),
-        key("status", Kind::Pointers, "", "The status; its meaning is in `statuses`. With a status that means `unset`, the next pointer counts. Without a status the work is pending."),
-        key("queued", Kind::Pointers, "", "The time at which it began to wait."),
-        key("start", Kind::Pointers, "", "The time at which it started."),
-        key("end", Kind::Pointers, "", "The time at which it ended. Before that, it is a planned end and is ignored."),
-        key("error", Kind::Pointers, "", "The error, in the API's words."),
-        key("attempt", Kind::Pointers, "", "The number of the attempt."),
-        key("first_attempt", Kind::Integer(0, 1), "1", "The number that the API gives to the first attempt."),
-        key("url", Kind::Pointers, "", "A page for people."),
-        key("complete", Kind::Pointers, "", "A boolean, for APIs whose status does not say how it ended: `true` is a failure where there is an error, else a success."),
-        key("attributes", Kind::ByName(&Kind::Pointers), "", "Further attributes of its span: by name a pointer, or several.").like("{\"vcs.ref.head.name\": \"/head_branch\"}"),
+        key("root", KeyKind::Pointer, "", "Where the workflow is; its pointers begin there. Default: the answer itself."),
+        key("id", KeyKind::Pointers, "", "The API's id."),
+        key("status", KeyKind::Pointers, "", "The status; its meaning is in `statuses`. With a status that means `unset`, the next pointer counts. Without a status the work is pending."),
+        key("queued", KeyKind::Pointers, "", "The time at which it began to wait."),
+        key("start", KeyKind::Pointers, "", "The time at which it started."),
+        key("end", KeyKind::Pointers, "", "The time at which it ended. Before that, it is a planned end and is ignored."),
+        key("error", KeyKind::Pointers, "", "The error, in the API's words."),
+        key("attempt", KeyKind::Pointers, "", "The number of the attempt."),
+        key("first_attempt", KeyKind::Integer(0, 1), "1", "The number that the API gives to the first attempt."),
+        key("url", KeyKind::Pointers, "", "A page for people."),
+        key("complete", KeyKind::Pointers, "", "A boolean, for APIs whose status does not say how it ended: `true` is a failure where there is an error, else a success."),
+        key("attributes", KeyKind::ByName(&KeyKind::Pointers), "", "Further attributes of its span: by name a pointer, or several.").like("{\"vcs.ref.head.name\": \"/head_branch\"}"),
     ],
 };
 
@@ -295,27 +300,27 @@ pub(super) static STAGES: Group = Group {
     about: "A list of stages, and where an element has its fields.",
     rule: Rule::Required("list"),
     keys: &[
-        key("name", Kind::Label, "", "The name of the list, for `for_each`, `children` and `parent`."),
-        key("from", Kind::Label, "", "The name of the request whose answer has the list. Default: the main request; of a list within a list the same answer."),
-        key("list", Kind::Pointer, "", "The pointer to the list: an array, or an object of stages by key. An empty text is the answer itself. A list within a list begins at each element."),
-        key("kind", Kind::Pointers, "", "The name of the span. Default: the key in the object, else `key`."),
-        key("key", Kind::Pointers, "", "What tells a stage from its siblings. With several pointers, each is a part of the key. Default: the key in the object, else `id`."),
-        key("except", Kind::ByPointer(&Kind::Values), "", "Elements with one of these values at a pointer are not stages.").like("{\"/hidden\": \"true\"}"),
-        key("number_attempts_by", Kind::Pointers, "", "Elements with one key and no attempt are attempts, ordered by this value."),
-        key("parent", Kind::Group(&STAGES_PARENT), "", ""),
-        key("children", Kind::Group(&STAGES_CHILDREN), "", ""),
-        key("stages", Kind::List(&Kind::Group(&STAGES)), "", "Lists of stages within each element."),
-        key("id", Kind::Pointers, "", "The API's id."),
-        key("status", Kind::Pointers, "", "The status; its meaning is in `statuses`. With a status that means `unset`, the next pointer counts. Without a status the work is pending."),
-        key("queued", Kind::Pointers, "", "The time at which it began to wait."),
-        key("start", Kind::Pointers, "", "The time at which it started."),
-        key("end", Kind::Pointers, "", "The time at which it ended. Before that, it is a planned end and is ignored."),
-        key("error", Kind::Pointers, "", "The error, in the API's words."),
-        key("attempt", Kind::Pointers, "", "The number of the attempt."),
-        key("first_attempt", Kind::Integer(0, 1), "1", "The number that the API gives to the first attempt."),
-        key("url", Kind::Pointers, "", "A page for people."),
-        key("complete", Kind::Pointers, "", "A boolean, for APIs whose status does not say how it ended: `true` is a failure where there is an error, else a success."),
-        key("attributes", Kind::ByName(&Kind::Pointers), "", "Further attributes of its span: by name a pointer, or several.").like("{\"vcs.ref.head.name\": \"/head_branch\"}"),
+        key("name", KeyKind::Label, "", "The name of the list, for `for_each`, `children` and `parent`."),
+        key("from", KeyKind::Label, "", "The name of the request whose answer has the list. Default: the main request; of a list within a list the same answer."),
+        key("list", KeyKind::Pointer, "", "The pointer to the list: an array, or an object of stages by key. An empty text is the answer itself. A list within a list begins at each element."),
+        key("kind", KeyKind::Pointers, "", "The name of the span. Default: the key in the object, else `key`."),
+        key("key", KeyKind::Pointers, "", "What tells a stage from its siblings. With several pointers, each is a part of the key. Default: the key in the object, else `id`."),
+        key("except", KeyKind::ByPointer(&KeyKind::Values), "", "Elements with one of these values at a pointer are not stages.").like("{\"/hidden\": \"true\"}"),
+        key("number_attempts_by", KeyKind::Pointers, "", "Elements with one key and no attempt are attempts, ordered by this value."),
+        key("parent", KeyKind::Group(&STAGES_PARENT), "", ""),
+        key("children", KeyKind::Group(&STAGES_CHILDREN), "", ""),
+        key("stages", KeyKind::List(&KeyKind::Group(&STAGES)), "", "Lists of stages within each element."),
+        key("id", KeyKind::Pointers, "", "The API's id."),
+        key("status", KeyKind::Pointers, "", "The status; its meaning is in `statuses`. With a status that means `unset`, the next pointer counts. Without a status the work is pending."),
+        key("queued", KeyKind::Pointers, "", "The time at which it began to wait."),
+        key("start", KeyKind::Pointers, "", "The time at which it started."),
+        key("end", KeyKind::Pointers, "", "The time at which it ended. Before that, it is a planned end and is ignored."),
+        key("error", KeyKind::Pointers, "", "The error, in the API's words."),
+        key("attempt", KeyKind::Pointers, "", "The number of the attempt."),
+        key("first_attempt", KeyKind::Integer(0, 1), "1", "The number that the API gives to the first attempt."),
+        key("url", KeyKind::Pointers, "", "A page for people."),
+        key("complete", KeyKind::Pointers, "", "A boolean, for APIs whose status does not say how it ended: `true` is a failure where there is an error, else a success."),
+        key("attributes", KeyKind::ByName(&KeyKind::Pointers), "", "Further attributes of its span: by name a pointer, or several.").like("{\"vcs.ref.head.name\": \"/head_branch\"}"),
     ],
 };
 
@@ -325,8 +330,8 @@ static STAGES_PARENT: Group = Group {
     about: "Where an element names its parent.",
     rule: Rule::None,
     keys: &[
-        key("key", Kind::Pointers, "", "The key of the parent."),
-        key("list", Kind::Label, "", "The name of the list that has the parent. Default: this list."),
+        key("key", KeyKind::Pointers, "", "The key of the parent."),
+        key("list", KeyKind::Label, "", "The name of the list that has the parent. Default: this list."),
     ],
 };
 
@@ -336,8 +341,8 @@ static STAGES_CHILDREN: Group = Group {
     about: "Where an element names its children.",
     rule: Rule::None,
     keys: &[
-        key("list", Kind::Label, "", "The name of the list that has the children."),
-        key("ids", Kind::Pointer, "", "An array of their keys."),
+        key("list", KeyKind::Label, "", "The name of the list that has the children."),
+        key("ids", KeyKind::Pointer, "", "An array of their keys."),
     ],
 };
 
@@ -347,8 +352,8 @@ static MONITOR_TIMES: Group = Group {
     about: "How times are written.",
     rule: Rule::None,
     keys: &[
-        key("format", Kind::Words(&["auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]), "\"auto\"", "`auto`: RFC 3339, or a number whose size tells the unit."),
-        key("unset", Kind::Unset, "[0, -1, \"1969-12-31\", \"1970-01-01T00:00:00\"]", "What stands for no time, beside null, an empty text and `0001-01-01`: numbers, and the beginnings of texts."),
+        key("format", KeyKind::Words(&["auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]), "\"auto\"", "`auto`: RFC 3339, or a number whose size tells the unit."),
+        key("unset", KeyKind::Unset, "[0, -1, \"1969-12-31\", \"1970-01-01T00:00:00\"]", "What stands for no time, beside null, an empty text and `0001-01-01`: numbers, and the beginnings of texts."),
     ],
 };
 
@@ -358,10 +363,10 @@ static MONITOR_SPANS: Group = Group {
     about: "How spans look.",
     rule: Rule::None,
     keys: &[
-        key("workflow", Kind::Label, "\"Workflow\"", "The name of a workflow's span."),
-        key("status_ok", Kind::Words(&["ok", "unset"]), "\"ok\"", "The span status of a success: Ok, or Unset as the CI/CD conventions have it."),
-        key("skipped", Kind::Flag, "false", "Whether skipped stages have spans."),
-        key("queued", Kind::Flag, "false", "Whether time in a queue has a span."),
+        key("workflow", KeyKind::Label, "\"Workflow\"", "The name of a workflow's span."),
+        key("status_ok", KeyKind::Words(&["ok", "unset"]), "\"ok\"", "The span status of a success: Ok, or Unset as the CI/CD conventions have it."),
+        key("skipped", KeyKind::Flag, "false", "Whether skipped stages have spans."),
+        key("queued", KeyKind::Flag, "false", "Whether time in a queue has a span."),
     ],
 };
 
@@ -371,9 +376,9 @@ static MONITOR_SERVICE: Group = Group {
     about: "The attributes in which the resource of its spans differs from the process's resource.",
     rule: Rule::None,
     keys: &[
-        key("name", Kind::Label, "", "`service.name`."),
-        key("namespace", Kind::Label, "", "`service.namespace`."),
-        key("attributes", Kind::ByName(&Kind::Label), "", "Other attributes of the resource.").like("{\"team\": \"risk\"}"),
+        key("name", KeyKind::Label, "", "`service.name`."),
+        key("namespace", KeyKind::Label, "", "`service.namespace`."),
+        key("attributes", KeyKind::ByName(&KeyKind::Label), "", "Other attributes of the resource.").like("{\"team\": \"risk\"}"),
     ],
 };
 
@@ -383,8 +388,8 @@ static MONITOR_TRACE_CONTEXT: Group = Group {
     about: "How the trace context of a start event is used.",
     rule: Rule::None,
     keys: &[
-        key("use", Kind::Words(&["parent", "link", "ignore"]), "\"parent\"", "Whether the workflow's span is a child of the submitter's span, has a link to it, or ignores it."),
-        key("baggage", Kind::Texts, "", "The keys of baggage that become attributes."),
+        key("use", KeyKind::Words(&["parent", "link", "ignore"]), "\"parent\"", "Whether the workflow's span is a child of the submitter's span, has a link to it, or ignores it."),
+        key("baggage", KeyKind::Texts, "", "The keys of baggage that become attributes."),
     ],
 };
 
@@ -394,16 +399,16 @@ static MONITOR_DISCOVERY: Group = Group {
     about: "A list endpoint that is polled for new runs.",
     rule: Rule::None,
     keys: &[
-        key("enabled", Kind::Flag, "true", "Presets have a discovery with `enabled` off."),
-        key("parameters", Kind::ByName(&Kind::Label), "", "Values of the other variables in the path.").like("{\"owner\": \"octo-org\", \"repo\": \"octo-repo\"}"),
-        key("request", Kind::Group(&REQUEST), "", "The request for the list. Its variables are `{since}` (RFC 3339), `{since_epoch}` and `{since_epoch_ms}`."),
-        key("list", Kind::Pointer, "", "Where the answer has the array of runs."),
-        key("id", Kind::IdPointers, "", "Where a run has its id: a pointer; or a pointer for each part of the monitor's `id`.").like("\"/id\""),
-        key("submitted_at", Kind::Pointers, "", "Where a run has the time of its submission."),
-        key("attempt", Kind::Pointers, "", "Where a run has its attempt, counted as `workflow.first_attempt` says."),
-        key("only", Kind::ByPointer(&Kind::Values), "", "Only runs that have one of these values at each pointer.").like("{\"/event\": [\"push\", \"schedule\"]}"),
-        key("interval", Kind::Duration, "\"30s\"", "The time between two listings."),
-        key("lookback", Kind::Duration, "\"1h\"", "How far back runs are looked for."),
+        key("enabled", KeyKind::Flag, "true", "Presets have a discovery with `enabled` off."),
+        key("parameters", KeyKind::ByName(&KeyKind::Label), "", "Values of the other variables in the path.").like("{\"owner\": \"octo-org\", \"repo\": \"octo-repo\"}"),
+        key("request", KeyKind::Group(&REQUEST), "", "The request for the list. Its variables are `{since}` (RFC 3339), `{since_epoch}` and `{since_epoch_ms}`."),
+        key("list", KeyKind::Pointer, "", "Where the answer has the array of runs."),
+        key("id", KeyKind::IdPointers, "", "Where a run has its id: a pointer; or a pointer for each part of the monitor's `id`.").like("\"/id\""),
+        key("submitted_at", KeyKind::Pointers, "", "Where a run has the time of its submission."),
+        key("attempt", KeyKind::Pointers, "", "Where a run has its attempt, counted as `workflow.first_attempt` says."),
+        key("only", KeyKind::ByPointer(&KeyKind::Values), "", "Only runs that have one of these values at each pointer.").like("{\"/event\": [\"push\", \"schedule\"]}"),
+        key("interval", KeyKind::Duration, "\"30s\"", "The time between two listings."),
+        key("lookback", KeyKind::Duration, "\"1h\"", "How far back runs are looked for."),
     ],
 };
 
@@ -413,10 +418,10 @@ static MONITOR_FINISHED: Group = Group {
     about: "Where finished events are sent: one of redis_channel, redis_stream and url.",
     rule: Rule::OneOf(&["redis_channel", "redis_stream", "url"]),
     keys: &[
-        key("redis_channel", Kind::Label, "", "A pub/sub channel of the configured Redis. A client that is not subscribed at that moment misses the event."),
-        key("redis_stream", Kind::Label, "", "A stream of the configured Redis. An entry has the event in the field `message`, with `traceparent` and `tracestate` beside it."),
-        key("redis_stream_maxlen", Kind::Integer(1, 4294967295), "100000", "About how many entries the stream keeps."),
-        key("url", Kind::Url, "", "The URL that each event is POSTed to, with `traceparent` among the headers. Any 2xx accepts it. A 4xx refuses it, except 401, 403, 404, 408 and 429; after these and after any other answer it is sent again."),
-        key("auth", Kind::Group(&AUTH), "", "Authentication to the url."),
+        key("redis_channel", KeyKind::Label, "", "A pub/sub channel of the configured Redis. A client that is not subscribed at that moment misses the event."),
+        key("redis_stream", KeyKind::Label, "", "A stream of the configured Redis. An entry has the event in the field `message`, with `traceparent` and `tracestate` beside it."),
+        key("redis_stream_maxlen", KeyKind::Integer(1, 4294967295), "100000", "About how many entries the stream keeps."),
+        key("url", KeyKind::Url, "", "The URL that each event is POSTed to, with `traceparent` among the headers. Any 2xx accepts it. A 4xx refuses it, except 401, 403, 404, 408 and 429; after these and after any other answer it is sent again."),
+        key("auth", KeyKind::Group(&AUTH), "", "Authentication to the url."),
     ],
 };

@@ -1,9 +1,9 @@
 //! From the environment and the file to a [`Config`].
 
-use super::monitor::{self, Defaults, Monitor};
+use super::monitor::{self, Defaults, MonitorConfig};
 use super::otel;
 use super::resolver::{Origin, Resolver};
-use super::{Admin, Config, DefaultApi, Errors, Poll, Redis, Secret, State};
+use super::{AdminConfig, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig};
 use crate::core::limits;
 use crate::os::environment::Environment;
 use crate::os::logging::{Log, LogFormat};
@@ -55,7 +55,7 @@ impl Config {
         };
         config.monitors = monitor::read(None, &defaults, &Mistakes::default());
         config.api = Some(api);
-        config.state = State::None;
+        config.state = StateConfig::None;
         config.admin = None;
         if !has_endpoint {
             config.export.otlp = None;
@@ -141,7 +141,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
     let trace = otel::trace(it);
     let state = state(it, env);
     let admin = admin(it);
-    let state_bytes_max = state_bytes_max(it, state != State::None);
+    let state_bytes_max = state_bytes_max(it, state != StateConfig::None);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -154,7 +154,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
                 "needs FARSPAN_REDIS_URL (redis.url), which is not set",
             );
         };
-        if matches!(state, State::Redis { .. }) {
+        if matches!(state, StateConfig::Redis { .. }) {
             needs(it, "FARSPAN_STATE (state)");
         }
         if stream.is_some() {
@@ -197,7 +197,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
 }
 
 /// Monitors that get no start events, or those of others.
-fn warnings_of(monitors: &[Monitor], has_source: bool) -> Vec<String> {
+fn warnings_of(monitors: &[MonitorConfig], has_source: bool) -> Vec<String> {
     let without = monitor::without_source(monitors);
     let mut warnings = Vec::new();
     if !has_source && !without.is_empty() {
@@ -221,9 +221,9 @@ fn monitors(
     resolver: &mut Resolver<'_>,
     env: &Environment,
     api: Option<&DefaultApi>,
-    poll: Poll,
+    poll: PollConfig,
     to_watch: bool,
-) -> Vec<Monitor> {
+) -> Vec<MonitorConfig> {
     let in_file = resolver.take_monitors();
     if in_file.is_none() && api.is_none() {
         // The missing API is a mistake already, where it matters.
@@ -269,7 +269,7 @@ fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<DefaultApi> {
     })
 }
 
-fn admin(resolver: &mut Resolver<'_>) -> Option<Admin> {
+fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
     const NAME: &str = "FARSPAN_ADMIN_LISTEN";
     let listen = resolver.strict(NAME, |text| match text {
         "none" => Ok(None),
@@ -291,7 +291,7 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<Admin> {
             "can be reached from other hosts: set FARSPAN_ADMIN_TOKEN, or listen on 127.0.0.1",
         );
     }
-    Some(Admin {
+    Some(AdminConfig {
         listen,
         token,
         is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
@@ -323,7 +323,7 @@ fn redis_stream_length_max(resolver: &mut Resolver<'_>) -> Option<u64> {
         .map(u64::from)
 }
 
-fn poll(resolver: &mut Resolver<'_>) -> Poll {
+fn poll(resolver: &mut Resolver<'_>) -> PollConfig {
     const MOMENT: Duration = Duration::from_millis(10);
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let mut duration = |name, least: Duration, most: Duration, bounds| {
@@ -351,7 +351,7 @@ fn poll(resolver: &mut Resolver<'_>) -> Poll {
         "it may be 10ms to 10000d",
     );
     let pollers = resolver.number("FARSPAN_POLLERS").unwrap_or_default() as usize;
-    Poll {
+    PollConfig {
         initial_delay,
         interval,
         timeout,
@@ -363,7 +363,7 @@ fn workflows_max(resolver: &mut Resolver<'_>) -> usize {
     resolver.number("FARSPAN_WORKFLOWS_MAX").unwrap_or_default() as usize
 }
 
-fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
+fn state(resolver: &mut Resolver<'_>, env: &Environment) -> StateConfig {
     const DIRECTORY: &str = "FARSPAN_STATE_DIR";
     let kept = resolver.strict("FARSPAN_STATE", |text| match text {
         "file" if cfg!(not(feature = "file")) => {
@@ -375,13 +375,13 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
         text => values::one_of(
             text,
             &[
-                ("file", Kept::File),
-                ("redis", Kept::Redis),
-                ("none", Kept::Nowhere),
+                ("file", StateKind::File),
+                ("redis", StateKind::Redis),
+                ("none", StateKind::Nowhere),
             ],
         ),
     });
-    let lease = lease(resolver, kept == Some(Kept::Redis));
+    let lease = lease(resolver, kept == Some(StateKind::Redis));
     let written = resolver.take(DIRECTORY).map(|found| found.text);
     // A unit with several state directories has them here, separated by colons.
     let of_systemd = || {
@@ -399,14 +399,14 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> State {
         directory
     });
     match kept {
-        Some(Kept::File) => State::File(directory.into()),
-        Some(Kept::Redis) => State::Redis { lease },
-        Some(Kept::Nowhere) | None => State::None,
+        Some(StateKind::File) => StateConfig::File(directory.into()),
+        Some(StateKind::Redis) => StateConfig::Redis { lease },
+        Some(StateKind::Nowhere) | None => StateConfig::None,
     }
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kept {
+enum StateKind {
     File,
     Redis,
     Nowhere,

@@ -32,14 +32,14 @@ use crate::intake::carrier::Formats;
 use crate::os::logging::Log;
 use crate::syntax::mistake::Mistake;
 use crate::syntax::values::shown;
-use monitor::Monitor;
-use resolver::Row;
+use monitor::MonitorConfig;
+use resolver::SettingRow;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
-pub use reload::{Change, Source};
+pub use reload::{SettingChange, Source};
 pub(crate) use settings::help;
 
 /// The whole configuration, checked.
@@ -48,11 +48,11 @@ pub struct Config {
     /// The API of the monitors that name none.
     pub api: Option<DefaultApi>,
     /// The enabled monitors, at least one after [`Config::load_to_watch`].
-    pub monitors: Vec<Monitor>,
+    pub monitors: Vec<MonitorConfig>,
     /// The Redis that start events come from, if there is one.
     pub redis: Option<Redis>,
     /// When and how much to poll.
-    pub poll: Poll,
+    pub poll: PollConfig,
     /// Workflows under watch at once, 1 to [`WORKFLOWS_MAX`](limits::WORKFLOWS_MAX).
     pub workflows_max: usize,
     /// Where spans are sent.
@@ -64,16 +64,16 @@ pub struct Config {
     /// What is logged.
     pub log: Log,
     /// Where the state is stored.
-    pub state: State,
+    pub state: StateConfig,
     /// The admin endpoint, if there is one.
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminConfig>,
     /// With this many bytes of state, new workflows wait; 1 MiB or more.
     pub state_bytes_max: u64,
     /// The name of this instance in its fleet.
     pub instance: String,
     /// What was ignored and why, for the log.
     pub warnings: Vec<String>,
-    rows: Vec<Row>,
+    rows: Vec<SettingRow>,
 }
 
 /// The API of the monitors that name none.
@@ -100,7 +100,7 @@ pub struct Redis {
 
 /// The admin endpoint.
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct AdminConfig {
     /// `host:port`. Without a token it is an address that only this host reaches.
     pub listen: String,
     /// The bearer token that a caller has to send.
@@ -111,7 +111,7 @@ pub struct Admin {
 
 /// When and how much to poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Poll {
+pub struct PollConfig {
     /// From the start event to the first poll; up to 24 h.
     pub initial_delay: Duration,
     /// From one poll of a workflow to the next; 10 ms to 24 h.
@@ -126,7 +126,7 @@ pub struct Poll {
 #[derive(Clone, Debug)]
 pub struct Export {
     /// To a collector.
-    pub otlp: Option<Otlp>,
+    pub otlp: Option<CollectorConfig>,
     /// To standard output, for people.
     pub console: bool,
     /// How spans share requests (`OTEL_BSP_*`).
@@ -137,7 +137,7 @@ pub struct Export {
 
 /// OTLP over HTTP, protobuf. <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 #[derive(Clone, Debug)]
-pub struct Otlp {
+pub struct CollectorConfig {
     /// The whole URL, with its path.
     pub endpoint: String,
     /// Lower-case names, each once; both fit for HTTP. The headers that farspan sets itself are not among them.
@@ -176,7 +176,7 @@ pub struct Trace {
 
 /// Where the state is stored, so that it survives a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum StateConfig {
     /// It is not stored.
     None,
     /// In a file in this directory.
@@ -230,7 +230,7 @@ impl std::error::Error for Errors {}
 
 impl Config {
     /// Replaces the pace of all monitors, for commands that watch what no configuration names.
-    pub fn poll_at(&mut self, poll: Poll) {
+    pub fn poll_at(&mut self, poll: PollConfig) {
         self.poll = poll;
         for monitor in &mut self.monitors {
             monitor.poll.initial_delay = poll.initial_delay;

@@ -5,7 +5,7 @@
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
 use super::resolver::{Origin, Resolver};
-use super::{Compression, Export, Otlp, Pem, Secret, Trace};
+use super::{CollectorConfig, Compression, Export, Pem, Secret, Trace};
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
@@ -148,7 +148,7 @@ fn exporters(resolver: &mut Resolver<'_>) -> (bool, bool) {
     (otlp, console)
 }
 
-fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
+fn otlp(resolver: &mut Resolver<'_>) -> Option<CollectorConfig> {
     protocol(resolver);
     let endpoint = endpoint(resolver);
     let headers = headers(resolver);
@@ -176,7 +176,7 @@ fn otlp(resolver: &mut Resolver<'_>) -> Option<Otlp> {
             "must be set together with OTEL_EXPORTER_OTLP_CLIENT_KEY; one of the two is not set";
         resolver.mistakes.add(place, what);
     }
-    Some(Otlp {
+    Some(CollectorConfig {
         endpoint: endpoint?,
         headers,
         timeout,
@@ -392,7 +392,7 @@ fn sampler(resolver: &mut Resolver<'_>) -> Sampler {
     }
 }
 
-/// Which trace contexts of a start event are read: all of them, unless somebody names some.
+/// Which trace contexts of a start event are read. Default: all.
 fn formats(resolver: &mut Resolver<'_>) -> Formats {
     let Some(found) = resolver.take("OTEL_PROPAGATORS") else {
         return Formats::ALL;

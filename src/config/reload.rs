@@ -1,6 +1,6 @@
 //! The configuration, read again while farspan runs: what may change does, and everything else is named.
 
-use super::resolver::Row;
+use super::resolver::SettingRow;
 use super::{Config, Errors};
 use crate::os::environment::Environment;
 use std::path::PathBuf;
@@ -27,16 +27,16 @@ impl Source {
 
 /// A setting that a newer configuration has otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct SettingChange {
     /// For the log: the setting, its new value and the one before, without secrets.
     pub text: String,
     /// Whether the new value is in force. If not, it will be after a restart.
     pub in_force: bool,
 }
 
-impl Change {
-    pub(super) fn after_restart(text: String) -> Change {
-        Change {
+impl SettingChange {
+    pub(super) fn after_restart(text: String) -> SettingChange {
+        SettingChange {
             text,
             in_force: false,
         }
@@ -47,7 +47,7 @@ impl Config {
     /// Takes over from a newer configuration what can change while farspan runs: the API's token, the delays and the
     /// timeout of polls, the log's level, and of each monitor what it says of polls and its secrets. Says what is new,
     /// and which new warnings there are.
-    pub fn take_over(&mut self, newer: Config) -> (Vec<Change>, Vec<String>) {
+    pub fn take_over(&mut self, newer: Config) -> (Vec<SettingChange>, Vec<String>) {
         let mut changes = self.changes(&newer);
         for row in &mut self.rows {
             let newer = newer.rows.iter().find(|newer| newer.name == row.name);
@@ -61,13 +61,16 @@ impl Config {
         for new in &newer.monitors {
             match self.monitors.iter_mut().find(|old| old.name == new.name) {
                 Some(old) => changes.extend(old.take_over(new)),
-                None => changes.push(Change::after_restart(format!("{} is new", new.title()))),
+                None => changes.push(SettingChange::after_restart(format!(
+                    "{} is new",
+                    new.title()
+                ))),
             }
         }
         for old in &self.monitors {
             if !newer.monitors.iter().any(|new| new.name == old.name) {
                 let text = format!("{} is no longer there", old.title());
-                changes.push(Change::after_restart(text));
+                changes.push(SettingChange::after_restart(text));
             }
         }
         self.poll.initial_delay = newer.poll.initial_delay;
@@ -79,7 +82,7 @@ impl Config {
         (changes, warnings.cloned().collect())
     }
 
-    fn changes(&self, newer: &Config) -> Vec<Change> {
+    fn changes(&self, newer: &Config) -> Vec<SettingChange> {
         let mut changes = Vec::new();
         for new in &newer.rows {
             let old = self.rows.iter().find(|old| old.name == new.name);
@@ -87,7 +90,7 @@ impl Config {
             if old.is_some_and(|old| old.is_same(new)) {
                 continue;
             }
-            changes.push(Change {
+            changes.push(SettingChange {
                 text: told(old, new),
                 in_force: new.is_reloaded(),
             });
@@ -95,14 +98,14 @@ impl Config {
         for old in &self.rows {
             if !newer.rows.iter().any(|new| new.name == old.name) {
                 let text = format!("{} is no longer used", old.title());
-                changes.push(Change::after_restart(text));
+                changes.push(SettingChange::after_restart(text));
             }
         }
         changes
     }
 }
 
-fn told(old: Option<&Row>, new: &Row) -> String {
+fn told(old: Option<&SettingRow>, new: &SettingRow) -> String {
     let title = new.title();
     match old {
         // What differs is secret, or in the file that it names.

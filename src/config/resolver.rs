@@ -1,6 +1,6 @@
 //! How a value is found for each setting: the environment beats the file, the file beats the default.
 
-use super::settings::{Kind, MONITORS, RELOADED, SETTINGS, Setting, setting};
+use super::settings::{MONITORS, RELOADED, SETTINGS, Setting, SettingKind, setting};
 use super::{Errors, Secret};
 use crate::api::credentials::SecretSource;
 use crate::os::environment::Environment;
@@ -54,14 +54,14 @@ impl Origin {
 
 /// A value as the environment or a file has it.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct FoundValue {
     pub(super) text: String,
     pub(super) origin: Origin,
 }
 
 /// A line of `farspan config`, redacted.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct SettingRow {
     pub(super) name: &'static str,
     pub(super) value: String,
     pub(super) origin: Origin,
@@ -69,7 +69,7 @@ pub(super) struct Row {
     written: Secret,
 }
 
-impl Row {
+impl SettingRow {
     /// The setting's name and its key in the file.
     pub(super) fn title(&self) -> String {
         match setting(self.name).key {
@@ -79,7 +79,7 @@ impl Row {
     }
 
     /// Whether it says the same as another row of its setting, wherever the value came from.
-    pub(super) fn is_same(&self, other: &Row) -> bool {
+    pub(super) fn is_same(&self, other: &SettingRow) -> bool {
         self.value == other.value && self.written == other.written
     }
 
@@ -92,10 +92,10 @@ impl Row {
 /// Finds values and gathers what is wrong with them.
 pub(super) struct Resolver<'a> {
     env: &'a Environment,
-    file: BTreeMap<&'static str, Found>,
+    file: BTreeMap<&'static str, FoundValue>,
     /// The name of the file, and its monitors.
     monitors: Option<(Arc<str>, Node)>,
-    rows: Vec<Row>,
+    rows: Vec<SettingRow>,
     pub(super) mistakes: Mistakes,
     pub(super) warnings: Vec<String>,
 }
@@ -133,13 +133,13 @@ impl<'a> Resolver<'a> {
     }
 
     /// What was gathered: the rows of `farspan config` and the warnings, or all mistakes.
-    pub(super) fn finish(self) -> Result<(Vec<Row>, Vec<String>), Errors> {
+    pub(super) fn finish(self) -> Result<(Vec<SettingRow>, Vec<String>), Errors> {
         let mistakes = self.mistakes.into_vec();
         if !mistakes.is_empty() {
             return Err(Errors(mistakes));
         }
         let mut rows = self.rows;
-        let place = |row: &Row| {
+        let place = |row: &SettingRow| {
             SETTINGS
                 .iter()
                 .position(|setting| setting.name() == row.name)
@@ -149,7 +149,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The value of a setting as it was written, its default if it was not. The name is the setting's last variable.
-    pub(super) fn take(&mut self, name: &'static str) -> Option<Found> {
+    pub(super) fn take(&mut self, name: &'static str) -> Option<FoundValue> {
         let found = self
             .written(name)
             .into_iter()
@@ -178,7 +178,7 @@ impl<'a> Resolver<'a> {
     /// A whole number within the bounds that the table has.
     pub(super) fn number(&mut self, name: &'static str) -> Option<u32> {
         let bounds = match setting(name).kind {
-            Kind::Number(least, most) => u64::from(least)..=u64::from(most),
+            SettingKind::Number(least, most) => u64::from(least)..=u64::from(most),
             _ => 0..=u64::from(u32::MAX),
         };
         let number = self.strict(name, |text| values::integer(text, bounds.clone()))?;
@@ -277,7 +277,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The whole content of the file that a setting names.
-    pub(super) fn bytes_of(&mut self, name: &'static str) -> Option<(Found, Vec<u8>)> {
+    pub(super) fn bytes_of(&mut self, name: &'static str) -> Option<(FoundValue, Vec<u8>)> {
         let found = self.take(name)?;
         match files::read(path::Path::new(&found.text)) {
             Ok(bytes) => {
@@ -292,9 +292,9 @@ impl<'a> Resolver<'a> {
     }
 
     /// Adds a mistake in a value.
-    pub(super) fn error(&mut self, name: &'static str, found: &Found, reason: &str) {
+    pub(super) fn error(&mut self, name: &'static str, found: &FoundValue, reason: &str) {
         let what = match setting(name).kind {
-            Kind::Secret => format!("the value {reason}"),
+            SettingKind::Secret => format!("the value {reason}"),
             _ => format!("'{}' {reason}", setting(name).redacted(&found.text)),
         };
         self.mistakes.add(found.origin.place(), what);
@@ -320,7 +320,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
         let before = self.rows.iter().position(|row| row.name == name);
         let written = before.map(|at| self.rows.swap_remove(at).written);
-        self.rows.push(Row {
+        self.rows.push(SettingRow {
             name,
             value,
             origin,
@@ -334,7 +334,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn show_found(&mut self, name: &'static str, found: Option<&Found>) {
+    fn show_found(&mut self, name: &'static str, found: Option<&FoundValue>) {
         match found {
             Some(found) => {
                 let value = setting(name).redacted(&found.text);
@@ -349,18 +349,18 @@ impl<'a> Resolver<'a> {
     }
 
     /// What was written for a setting, the strongest first.
-    fn written(&self, name: &'static str) -> Vec<Found> {
+    fn written(&self, name: &'static str) -> Vec<FoundValue> {
         let setting = setting(name);
         let mut written = Vec::new();
         for name in setting.env {
             if let Some(text) = self.env.text(name) {
                 // A secret is taken as it is, so that a stray line break in it is found and said.
-                let text = if setting.kind == Kind::Secret {
+                let text = if setting.kind == SettingKind::Secret {
                     text
                 } else {
                     text.trim()
                 };
-                written.push(Found {
+                written.push(FoundValue {
                     text: text.to_owned(),
                     origin: Origin::Env(name),
                 });
@@ -396,12 +396,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn secret_file(&mut self, by_file: &Found) -> Option<(Found, Option<PathBuf>)> {
+    fn secret_file(&mut self, by_file: &FoundValue) -> Option<(FoundValue, Option<PathBuf>)> {
         let path = PathBuf::from(&by_file.text);
         match files::read_secret(&path) {
             Ok(text) => {
                 let origin = Origin::SecretFile(shown(&by_file.text));
-                Some((Found { text, origin }, Some(path)))
+                Some((FoundValue { text, origin }, Some(path)))
             }
             Err(reason) => {
                 let (place, path) = (by_file.origin.place(), shown(&by_file.text));
@@ -411,7 +411,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn credential(&mut self, credential: &str) -> Option<(Found, Option<PathBuf>)> {
+    fn credential(&mut self, credential: &str) -> Option<(FoundValue, Option<PathBuf>)> {
         let path = path::Path::new(self.env.text("CREDENTIALS_DIRECTORY")?).join(credential);
         if !path.exists() {
             return None;
@@ -420,7 +420,7 @@ impl<'a> Resolver<'a> {
         match files::read_secret(&path) {
             Ok(text) => {
                 let origin = Origin::SecretFile(shown_path);
-                Some((Found { text, origin }, Some(path)))
+                Some((FoundValue { text, origin }, Some(path)))
             }
             Err(reason) => {
                 let place = Place::named("$CREDENTIALS_DIRECTORY");
@@ -510,12 +510,14 @@ impl<'a> Resolver<'a> {
     ) {
         let Some(key) = setting.key else { return };
         let text = match (setting.kind, node) {
-            (Kind::Number(..) | Kind::Size, Node::Number(number)) => number.to_string(),
-            (kind, Node::Text(text)) if !matches!(kind, Kind::Number(..)) => text,
+            (SettingKind::Number(..) | SettingKind::Size, Node::Number(number)) => {
+                number.to_string()
+            }
+            (kind, Node::Text(text)) if !matches!(kind, SettingKind::Number(..)) => text,
             (kind, other) => {
                 let right = match (kind, setting.default) {
-                    (Kind::Number(..), default) => format!("a number, such as {default}"),
-                    (Kind::Words(words), _) => format!("one of {}", words.join(", ")),
+                    (SettingKind::Number(..), default) => format!("a number, such as {default}"),
+                    (SettingKind::Words(words), _) => format!("one of {}", words.join(", ")),
                     (_, "") => "a string".to_owned(),
                     (_, default) => format!("a string, such as \"{default}\""),
                 };
@@ -524,7 +526,7 @@ impl<'a> Resolver<'a> {
             }
         };
         let origin = Origin::Key(file.clone(), key);
-        self.file.insert(key, Found { text, origin });
+        self.file.insert(key, FoundValue { text, origin });
     }
 }
 
@@ -550,9 +552,9 @@ fn unknown(what: &str, meant: Option<&str>) -> String {
     }
 }
 
-fn default(name: &str) -> Option<Found> {
+fn default(name: &str) -> Option<FoundValue> {
     let text = setting(name).default;
-    (!text.is_empty()).then(|| Found {
+    (!text.is_empty()).then(|| FoundValue {
         text: text.to_owned(),
         origin: Origin::Default,
     })

@@ -135,7 +135,7 @@ fn with_nothing_set() {
         |config| format!("{:#?}", (&config.poll, &config.export, &config.trace)),
         expect![[r#"
             (
-                Poll {
+                PollConfig {
                     initial_delay: 5s,
                     interval: 10s,
                     timeout: 86400s,
@@ -143,7 +143,7 @@ fn with_nothing_set() {
                 },
                 Export {
                     otlp: Some(
-                        Otlp {
+                        CollectorConfig {
                             endpoint: "http://localhost:4318/v1/traces",
                             headers: [],
                             timeout: 10s,
@@ -602,7 +602,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
         ],
         |config| format!("{:?}\n{:?}", config.export, config.trace),
         expect![[r#"
-            Export { otlp: Some(Otlp { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
+            Export { otlp: Some(CollectorConfig { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
             Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, formats: {"tracecontext"} }
             OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now

@@ -26,6 +26,22 @@ pub struct StartEvent {
     pub source: Option<Box<str>>,
 }
 
+impl StartEvent {
+    /// The event that has only an id.
+    pub fn new(monitor: u16, workflow_id: &str) -> StartEvent {
+        StartEvent {
+            monitor,
+            workflow_id: workflow_id.into(),
+            submitted_at: None,
+            attempt: None,
+            parent: None,
+            sampling: Sampling::default(),
+            attributes: Box::default(),
+            source: None,
+        }
+    }
+}
+
 /// What a start event says about sampling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sampling {

@@ -2,7 +2,7 @@
 //!
 //! A request for an unknown id starts that workflow, so that a load generator and a watcher are enough.
 
-use super::script::{DotNetTime, Pace, Plan, Rng, Status};
+use super::script::{DotNetTime, Rng, ScriptPace, ScriptedStatus, WorkflowPlan};
 use super::{complain, fresh_seed, say};
 use crate::cli::ApiOptions;
 use crate::core::limits::{POLLERS_MAX, WORKFLOW_ID_BYTES_MAX, WORKFLOWS_MAX};
@@ -63,7 +63,7 @@ pub fn start(options: &ApiOptions) -> io::Result<ScriptedApi> {
     let seed = options.seed.unwrap_or_else(fresh_seed);
     let system = Arc::new(System {
         seed,
-        pace: Pace {
+        pace: ScriptPace {
             speed: options.speed,
             fail_rate: options.fail_rate,
         },
@@ -95,7 +95,7 @@ impl ScriptedApi {
     }
 
     /// What was planned for a workflow that has started and is not forgotten.
-    pub fn plan(&self, workflow_id: &str) -> Option<Arc<Plan>> {
+    pub fn plan(&self, workflow_id: &str) -> Option<Arc<WorkflowPlan>> {
         self.system
             .workflows()
             .find(workflow_id)
@@ -118,7 +118,7 @@ fn hold_back(latency: Duration, stopped: &Receiver<Infallible>) {
 #[derive(Debug)]
 struct System {
     seed: u64,
-    pace: Pace,
+    pace: ScriptPace,
     requests: AtomicU64,
     workflows: Mutex<Workflows>,
 }
@@ -129,7 +129,7 @@ struct Workflows {
     kept_max: usize,
     /// Also the next workflow's number.
     started: u64,
-    by_number: BTreeMap<u64, Run>,
+    by_number: BTreeMap<u64, ScriptedRun>,
     number_by_id: HashMap<String, u64>,
     /// Plans are known, so which workflow ends first is too.
     ends: BinaryHeap<Reverse<(Mono, u64)>>,
@@ -137,8 +137,8 @@ struct Workflows {
 }
 
 #[derive(Clone, Debug)]
-struct Run {
-    plan: Arc<Plan>,
+struct ScriptedRun {
+    plan: Arc<WorkflowPlan>,
     /// By the monotonic clock: no clock step makes a status go back.
     started: Mono,
 }
@@ -159,7 +159,7 @@ struct Submission {
 #[serde(rename_all = "camelCase")]
 struct Listed<'a> {
     workflow_id: &'a str,
-    workflow_status: Status,
+    workflow_status: ScriptedStatus,
     workflow_start_time: DotNetTime,
     is_complete: bool,
 }
@@ -234,7 +234,7 @@ impl System {
     }
 
     fn list(&self, now: Mono) -> Response {
-        let runs: Vec<Run> = {
+        let runs: Vec<ScriptedRun> = {
             let workflows = self.workflows();
             workflows
                 .by_number
@@ -249,13 +249,13 @@ impl System {
     }
 
     /// The workflow, and whether it has just started. `None`: no more room.
-    fn find_or_start(&self, id: &str, now: Now) -> Option<(Run, bool)> {
+    fn find_or_start(&self, id: &str, now: Now) -> Option<(ScriptedRun, bool)> {
         let mut workflows = self.workflows();
         if let Some(run) = workflows.find(id) {
             return Some((run.clone(), false));
         }
-        let run = Run {
-            plan: Arc::new(Plan::new(self.seed, id, now.wall, self.pace)),
+        let run = ScriptedRun {
+            plan: Arc::new(WorkflowPlan::new(self.seed, id, now.wall, self.pace)),
             started: now.mono,
         };
         if !workflows.keep(run.clone(), now.mono) {
@@ -283,12 +283,12 @@ impl Workflows {
         }
     }
 
-    fn find(&self, id: &str) -> Option<&Run> {
+    fn find(&self, id: &str) -> Option<&ScriptedRun> {
         self.by_number.get(self.number_by_id.get(id)?)
     }
 
     /// Takes up a new workflow; where there is no room, the one that ended first is forgotten. `false`: none has ended.
-    fn keep(&mut self, run: Run, now: Mono) -> bool {
+    fn keep(&mut self, run: ScriptedRun, now: Mono) -> bool {
         if self.by_number.len() >= self.kept_max {
             let number = match self.ends.peek() {
                 Some(&Reverse((end, number))) if end <= now => number,
@@ -310,7 +310,7 @@ impl Workflows {
     }
 }
 
-impl Run {
+impl ScriptedRun {
     fn body(&self, now: Mono) -> Vec<u8> {
         self.plan.body_at(now.since(self.started))
     }
@@ -321,7 +321,7 @@ impl Run {
             workflow_id: &self.plan.workflow_id,
             workflow_status: status,
             workflow_start_time: DotNetTime(self.plan.start),
-            is_complete: status >= Status::Completed,
+            is_complete: status >= ScriptedStatus::Completed,
         }
     }
 }
@@ -471,15 +471,15 @@ mod tests {
 
     #[test]
     fn ended_workflows_make_room() {
-        let pace = Pace {
+        let pace = ScriptPace {
             speed: 1.0,
             fail_rate: 0.0,
         };
         let mut workflows = Workflows::new(1, 2);
         let mut keep = |id: &str, seconds: u64| {
             let started = Mono::from_duration(Duration::from_secs(seconds));
-            let plan = Arc::new(Plan::new(1, id, Wall::from_unix_ns(0), pace));
-            let kept = workflows.keep(Run { plan, started }, started);
+            let plan = Arc::new(WorkflowPlan::new(1, id, Wall::from_unix_ns(0), pace));
+            let kept = workflows.keep(ScriptedRun { plan, started }, started);
             (
                 kept,
                 workflows.find("a").is_some(),

@@ -64,7 +64,7 @@ impl PlannedEvent {
     /// The message, submitted and sent at that time (cut to whole ticks).
     pub fn to_json(&self, now: Wall) -> String {
         let now = DotNetTime(on_tick(now));
-        let message = Message {
+        let message = StartMessage {
             workflow_id: &self.workflow_id,
             submitted_at: now,
             message_type: "event.workflow.started",
@@ -93,7 +93,7 @@ impl PlannedEvent {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Message<'a> {
+struct StartMessage<'a> {
     workflow_id: &'a str,
     submitted_at: DotNetTime,
     message_type: &'a str,

@@ -49,7 +49,7 @@ struct StageScript {
 
 /// How fast scripted workflows go, and how often they fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
+pub struct ScriptPace {
     /// Every duration is divided by this. What is no positive number counts as 1.
     pub speed: f64,
     /// The chance of each stage to fail, 0 to 1.
@@ -58,7 +58,7 @@ pub struct Pace {
 
 /// What will happen to one workflow. All times are whole ticks of 100 ns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct WorkflowPlan {
     /// The workflow's id.
     pub workflow_id: String,
     /// It is `Initializing` from here,
@@ -99,7 +99,7 @@ pub struct StageRun {
 
 /// The statuses of the external system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Status {
+pub enum ScriptedStatus {
     /// Not reached.
     Null,
     /// Getting ready.
@@ -119,7 +119,7 @@ pub struct Document<'a> {
     /// As asked for.
     pub workflow_id: &'a str,
     /// Never `Null`.
-    pub workflow_status: Status,
+    pub workflow_status: ScriptedStatus,
     /// Known from the start.
     pub workflow_start_time: DotNetTime,
     /// Known once it has ended.
@@ -146,7 +146,7 @@ pub struct Entity<'a> {
     pub entity_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_id: Option<&'a str>,
-    pub entity_status: Status,
+    pub entity_status: ScriptedStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_start_time: Option<DotNetTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,9 +165,9 @@ pub struct DotNetTime(pub Wall);
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
-impl Plan {
+impl WorkflowPlan {
     /// The plan of this workflow if it starts then (cut to whole ticks).
-    pub fn new(seed: u64, workflow_id: &str, start: Wall, pace: Pace) -> Plan {
+    pub fn new(seed: u64, workflow_id: &str, start: Wall, pace: ScriptPace) -> WorkflowPlan {
         let mut rng = Rng::new(seed, workflow_id);
         let start = on_tick(start);
         let processing = start + pace.scaled(rng.ticks(2..20));
@@ -197,7 +197,7 @@ impl Plan {
         // A failure ends the workflow at once; success takes a moment to be noticed.
         let closing = pace.scaled(rng.ticks(1..5));
         let end = if error.is_some() { at } else { at + closing };
-        Plan {
+        WorkflowPlan {
             workflow_id: workflow_id.into(),
             start,
             processing,
@@ -238,14 +238,14 @@ impl Plan {
     }
 
     /// The workflow's status, that long after the start.
-    pub fn status_at(&self, elapsed: Duration) -> Status {
+    pub fn status_at(&self, elapsed: Duration) -> ScriptedStatus {
         let now = self.start + elapsed;
         status(now, Some(self.processing), self.end, self.error.is_some())
     }
 }
 
 /// One line: what was planned, for how long, and what will fail.
-impl fmt::Display for Plan {
+impl fmt::Display for WorkflowPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} takes {:.1?}:", self.workflow_id, self.duration())?;
         for stage in &self.stages {
@@ -267,7 +267,7 @@ impl StagePlan {
             return Entity {
                 entity_type: None,
                 entity_id: None,
-                entity_status: Status::Null,
+                entity_status: ScriptedStatus::Null,
                 entity_start_time: None,
                 entity_end_time: None,
                 entity_error_message: None,
@@ -287,7 +287,7 @@ impl StagePlan {
     }
 }
 
-impl Pace {
+impl ScriptPace {
     fn scaled(self, ticks: u64) -> Duration {
         let speed = if self.speed > 0.0 { self.speed } else { 1.0 };
         // `as` saturates. At least one tick, so that no two times of a plan fall together by division.
@@ -365,7 +365,7 @@ impl Serialize for DotNetTime {
 }
 
 /// Always draws the same count of numbers, so that one stage's fate does not change another's.
-fn draw_run(rng: &mut Rng, script: &StageScript, pace: Pace, start: Wall) -> StageRun {
+fn draw_run(rng: &mut Rng, script: &StageScript, pace: ScriptPace, start: Wall) -> StageRun {
     let ticks = rng.ticks(script.seconds.clone());
     let initializing = (ticks as f64 * (0.02 + 0.06 * rng.unit())) as u64;
     let fails = rng.unit() < pace.fail_rate;
@@ -381,12 +381,12 @@ fn draw_run(rng: &mut Rng, script: &StageScript, pace: Pace, start: Wall) -> Sta
     }
 }
 
-fn status(now: Wall, processing: Option<Wall>, end: Wall, fails: bool) -> Status {
+fn status(now: Wall, processing: Option<Wall>, end: Wall, fails: bool) -> ScriptedStatus {
     match processing {
-        _ if now >= end && fails => Status::Failed,
-        _ if now >= end => Status::Completed,
-        Some(processing) if now >= processing => Status::Processing,
-        _ => Status::Initializing,
+        _ if now >= end && fails => ScriptedStatus::Failed,
+        _ if now >= end => ScriptedStatus::Completed,
+        Some(processing) if now >= processing => ScriptedStatus::Processing,
+        _ => ScriptedStatus::Initializing,
     }
 }
 
@@ -408,19 +408,19 @@ mod tests {
 
     const START: Wall = Wall::from_unix_ns(1_720_162_676_123_456_789);
 
-    fn plan(id: &str, fail_rate: f64) -> Plan {
-        Plan::new(
+    fn plan(id: &str, fail_rate: f64) -> WorkflowPlan {
+        WorkflowPlan::new(
             7,
             id,
             START,
-            Pace {
+            ScriptPace {
                 speed: 1.0,
                 fail_rate,
             },
         )
     }
 
-    fn times(plan: &Plan) -> Vec<Wall> {
+    fn times(plan: &WorkflowPlan) -> Vec<Wall> {
         let mut times = vec![plan.start, plan.processing, plan.end];
         for run in plan.stages.iter().filter_map(|stage| stage.run.as_ref()) {
             times.extend(
@@ -433,7 +433,7 @@ mod tests {
         times
     }
 
-    fn show(plan: &Plan, at: Wall) -> String {
+    fn show(plan: &WorkflowPlan, at: Wall) -> String {
         let value: serde_json::Value =
             serde_json::from_slice(&plan.body_at(at.since(plan.start))).unwrap();
         serde_json::to_string_pretty(&value).unwrap()
@@ -494,11 +494,11 @@ mod tests {
     #[test]
     fn a_plan_is_the_same_at_any_speed_and_other_for_another_seed() {
         let slow = plan("a", 0.1);
-        let fast = Plan::new(
+        let fast = WorkflowPlan::new(
             7,
             "a",
             START,
-            Pace {
+            ScriptPace {
                 speed: 60.0,
                 fail_rate: 0.1,
             },
@@ -510,11 +510,11 @@ mod tests {
         assert_eq!(slow, plan("a", 0.1));
         assert_ne!(
             slow,
-            Plan::new(
+            WorkflowPlan::new(
                 8,
                 "a",
                 START,
-                Pace {
+                ScriptPace {
                     speed: 1.0,
                     fail_rate: 0.1
                 }
@@ -545,11 +545,11 @@ mod tests {
     #[test]
     fn the_speed_may_be_nonsense() {
         for speed in [f64::NAN, 0.0, -1.0, f64::INFINITY, f64::MIN_POSITIVE] {
-            let plan = Plan::new(
+            let plan = WorkflowPlan::new(
                 7,
                 "a",
                 START,
-                Pace {
+                ScriptPace {
                     speed,
                     fail_rate: f64::NAN,
                 },
@@ -563,12 +563,12 @@ mod tests {
     fn documents_are_monotone() {
         arbtest(|u| {
             let speed = f64::from(u.int_in_range(1..=100_000_000_u32)?) / 100.0;
-            let pace = Pace {
+            let pace = ScriptPace {
                 speed,
                 fail_rate: f64::from(u.int_in_range(0..=100_u32)?) / 100.0,
             };
             let start = Wall::from_unix_ns(u.int_in_range(0..=4_000_000_000_000_000_000)?);
-            let plan = Plan::new(u.arbitrary()?, u.arbitrary()?, start, pace);
+            let plan = WorkflowPlan::new(u.arbitrary()?, u.arbitrary()?, start, pace);
 
             let mut before = plan.processing;
             for run in plan.stages.iter().filter_map(|stage| stage.run.as_ref()) {
@@ -599,9 +599,9 @@ mod tests {
         fn kept<T: PartialEq + fmt::Debug>(a: Option<T>, b: Option<T>) {
             assert!(a.is_none() || a == b, "{a:?} became {b:?}");
         }
-        fn forward(a: Status, b: Status) {
+        fn forward(a: ScriptedStatus, b: ScriptedStatus) {
             assert!(
-                a <= b && (a < Status::Completed || a == b),
+                a <= b && (a < ScriptedStatus::Completed || a == b),
                 "{a:?} became {b:?}"
             );
         }

@@ -4,23 +4,22 @@
 
 use super::{api, complain, fresh_seed, load, say};
 use crate::cli::{ApiOptions, DemoOptions, LoadOptions};
-use crate::config::{Config, Errors, Poll};
+use crate::config::{Config, Errors, PollConfig};
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::TraceId;
 use crate::core::limits;
 use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
-use crate::demo::script::Plan;
+use crate::demo::script::WorkflowPlan;
 use crate::os::clock;
 use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::run::{self, Report, SPANS_QUEUE};
-use crate::terminal::waterfall;
+use crate::terminal::{console, waterfall};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,7 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
         log::warn!("{warning}");
     }
     config.export.console = false;
-    config.poll_at(Poll {
+    config.poll_at(PollConfig {
         initial_delay: POLL_INITIAL_DELAY,
         interval: POLL_INTERVAL,
         timeout: POLL_TIMEOUT,
@@ -113,9 +112,10 @@ fn show(
     let report = report?;
     say(&audience.summary(&report, config));
     let well = audience.whole == options.workflows && report.undelivered == 0;
-    Ok(match well || options.serve {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if well || options.serve {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -145,8 +145,7 @@ struct Audience<'a> {
     api: &'a api::ScriptedApi,
     workflows: u32,
     serve: bool,
-    width: usize,
-    colour: bool,
+    style: waterfall::Style,
     open: HashMap<TraceId, Vec<Span>>,
     spans: u32,
     failed: u32,
@@ -156,16 +155,11 @@ struct Audience<'a> {
 
 impl<'a> Audience<'a> {
     fn new(options: &DemoOptions, api: &'a api::ScriptedApi, env: &Environment) -> Self {
-        const WIDTH: usize = 100;
-        let columns = env.text("COLUMNS");
-        // <https://no-color.org>
-        let colour = std::io::stdout().is_terminal() && env.text("NO_COLOR").is_none();
         Audience {
             api,
             workflows: options.workflows,
             serve: options.serve,
-            width: columns.and_then(|c| c.parse().ok()).unwrap_or(WIDTH),
-            colour,
+            style: console::style(env),
             open: HashMap::new(),
             spans: 0,
             failed: 0,
@@ -196,12 +190,7 @@ impl<'a> Audience<'a> {
             return;
         }
         let spans = self.open.remove(&span.trace_id).unwrap_or_default();
-        say(&waterfall::render(
-            &spans,
-            &HashSet::new(),
-            self.width,
-            self.colour,
-        ));
+        say(&waterfall::render(&spans, &HashSet::new(), self.style));
         self.failed += u32::from(matches!(span.status, SpanStatus::Error(_)));
         let plan = text(span, "workflowId").and_then(|id| self.api.plan(id));
         match plan.map(|plan| difference(&spans, &plan)) {
@@ -259,7 +248,7 @@ fn text<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
 }
 
 /// The first way in which a trace is not what the plan says.
-fn difference(spans: &[Span], plan: &Plan) -> Option<String> {
+fn difference(spans: &[Span], plan: &WorkflowPlan) -> Option<String> {
     let stages = plan.stages.iter();
     let planned = stages.filter_map(|s| Some((s.kind, s.run.as_ref()?.start, s.run.as_ref()?.end)));
     let root = ("Workflow", plan.start, plan.end);

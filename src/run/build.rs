@@ -7,7 +7,7 @@ use super::resource;
 use crate::api::credentials::Credentials;
 use crate::api::exchange::{self, Api};
 use crate::api::poller::Target;
-use crate::config::monitor::{self, Finished, Monitor};
+use crate::config::monitor::{self, MonitorConfig, ReceiverConfig};
 use crate::config::{self, Config, Pem, Redis};
 use crate::core::ids::RunIdentity;
 use crate::core::turn::TurnPolicy;
@@ -123,7 +123,7 @@ pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Targ
 ///
 /// # Errors
 /// A text that says which header or certificate cannot be used.
-pub fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
+pub fn target(monitor: &MonitorConfig, names: &NameCache) -> Result<Target, String> {
     Ok(Target {
         api: api(monitor, names)?.into(),
         mapping: monitor.mapping.clone(),
@@ -131,7 +131,7 @@ pub fn target(monitor: &Monitor, names: &NameCache) -> Result<Target, String> {
 }
 
 /// How the core names and shapes the spans of one monitor.
-pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
+pub fn naming(monitor: &MonitorConfig, config: &Config) -> Naming {
     let spans = &monitor.spans;
     Naming {
         ok: spans.status_ok,
@@ -150,13 +150,13 @@ pub fn naming(monitor: &Monitor, config: &Config) -> Naming {
 }
 
 /// The certificates for one monitor's API.
-pub fn trust(monitor: &Monitor) -> Trust {
+pub fn trust(monitor: &MonitorConfig) -> Trust {
     let api = &monitor.api;
     trust_of(&api.certificate, &api.client_certificate, &api.client_key)
 }
 
 /// The certificates for the collector.
-pub fn collector_trust(otlp: &config::Otlp) -> Trust {
+pub fn collector_trust(otlp: &config::CollectorConfig) -> Trust {
     trust_of(
         &otlp.certificate,
         &otlp.client_certificate,
@@ -232,7 +232,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
         workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
         batch: config.export.batch,
-        stores: config.state != config::State::None,
+        stores: config.state != config::StateConfig::None,
         state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
         seed,
@@ -243,7 +243,7 @@ fn turn(config: &Config) -> TurnPolicy {
     let polls = config.monitors.iter().map(|monitor| &monitor.poll);
     let first_poll = polls.map(|pace| pace.initial_delay).min();
     TurnPolicy {
-        stores: config.state != config::State::None,
+        stores: config.state != config::StateConfig::None,
         commit_delay: limits::COMMIT_DELAY,
         events_wait: first_poll
             .is_none_or(|delay| delay >= limits::COMMIT_DELAY + limits::COMMIT_PATIENCE),
@@ -286,18 +286,18 @@ fn host(base_url: &str) -> String {
     format!("{scheme}://{authority}").to_ascii_lowercase()
 }
 
-fn title(monitor: &Monitor) -> String {
+fn title(monitor: &MonitorConfig) -> String {
     match &*monitor.name {
         monitor::ONLY_NAME => "the API".to_owned(),
         name => format!("the API of monitor {name}"),
     }
 }
 
-fn in_monitor<T>(monitor: &Monitor, built: Result<T, String>) -> Result<T, String> {
+fn in_monitor<T>(monitor: &MonitorConfig, built: Result<T, String>) -> Result<T, String> {
     built.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))
 }
 
-fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
+fn api(monitor: &MonitorConfig, names: &NameCache) -> Result<Api, String> {
     let headers = monitor.api.headers.iter().map(|(name, value)| {
         let name = HeaderName::try_from(name);
         let value = HeaderValue::try_from(value.expose());
@@ -316,7 +316,7 @@ fn api(monitor: &Monitor, names: &NameCache) -> Result<Api, String> {
     })
 }
 
-fn destination(otlp: &config::Otlp, attempt_max: Duration) -> Destination {
+fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destination {
     Destination {
         endpoint: otlp.endpoint.clone(),
         headers: (otlp.headers.iter())
@@ -329,7 +329,7 @@ fn destination(otlp: &config::Otlp, attempt_max: Duration) -> Destination {
 }
 
 fn receiver(
-    monitor: &Monitor,
+    monitor: &MonitorConfig,
     redis: Option<&Redis>,
     names: &NameCache,
 ) -> Result<Option<notify::EventReceiver>, String> {
@@ -344,15 +344,15 @@ fn receiver(
     };
     Ok(Some(match finished {
         #[cfg(feature = "redis")]
-        Finished::RedisChannel(channel) => to_redis(channel, None)?,
+        ReceiverConfig::RedisChannel(channel) => to_redis(channel, None)?,
         #[cfg(feature = "redis")]
-        Finished::RedisStream { key, length_max } => to_redis(key, Some(*length_max))?,
+        ReceiverConfig::RedisStream { key, length_max } => to_redis(key, Some(*length_max))?,
         #[cfg(not(feature = "redis"))]
-        Finished::RedisChannel(_) | Finished::RedisStream { .. } => {
+        ReceiverConfig::RedisChannel(_) | ReceiverConfig::RedisStream { .. } => {
             let _ = redis;
             return Err("finished: built without the feature `redis`".to_owned());
         }
-        Finished::Http { url, auth } => {
+        ReceiverConfig::Http { url, auth } => {
             let trust = Trust::default();
             notify::EventReceiver::Http(Box::new(notify::HttpReceiver {
                 agent: client::agent(exchange::TIMEOUTS, url, &trust, names)?,
@@ -393,7 +393,7 @@ fn streams(config: &Config, redis: &Redis) -> Vec<Stream> {
         reading,
         is_named,
         lease: match config.state {
-            config::State::Redis { lease } => Some(lease),
+            config::StateConfig::Redis { lease } => Some(lease),
             _ => None,
         },
         length_max: redis.stream_length_max,

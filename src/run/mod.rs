@@ -101,7 +101,7 @@ const ENCODERS: Encoders = Encoders {
 const ACKNOWLEDGE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What is left when the loop has ended.
-struct Finished {
+struct LoopEnd {
     report: Report,
     polls_in_flight: usize,
     /// Whether a receiver is still being sent finished events.
@@ -351,7 +351,7 @@ impl Loop {
             && self.turn.is_done()
     }
 
-    fn finish(mut self) -> (Finished, Receivers) {
+    fn finish(mut self) -> (LoopEnd, Receivers) {
         if let Some(store) = &mut self.store {
             store.leave();
         }
@@ -376,7 +376,7 @@ impl Loop {
         log_report(&report, self.store.is_some());
         self.feed.settle();
         self.feed.finish();
-        let finished = Finished {
+        let finished = LoopEnd {
             report,
             polls_in_flight: self.core.polls_in_flight(),
             notifies: self.core.notifications_in_flight(),

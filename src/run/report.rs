@@ -27,9 +27,135 @@ pub struct Report {
 }
 
 /// Logs a note of the core. `titles`: what the log calls each monitor's API.
+///
+/// Longer than other functions on purpose: one arm for each note, and the compiler names a missing one.
 pub(super) fn log_note(note: Note, titles: &[String]) {
-    let (level, line) = line_of(note, titles);
-    log::log!(level, "{line}");
+    let api = |monitor: u16| (titles.get(usize::from(monitor))).map_or("the API", String::as_str);
+    match note {
+        Note::Restored {
+            workflows,
+            spans,
+            notifications,
+        } => {
+            let events = finished_events(notifications);
+            log::info!("restored {workflows} workflows and {spans} spans{events} from the store");
+        }
+        Note::Stranded {
+            monitor,
+            notifications,
+        } => log::error!(
+            "{notifications} stored finished events of monitor {monitor} have no receiver: restore the monitor's \
+             `finished` setting to deliver them; they stay stored until then"
+        ),
+        Note::RecordsUnreadable { workflows, why } => log::error!(
+            "{workflows} stored workflows cannot be watched: {why}; their records stay stored"
+        ),
+        Note::RunUnreadable { workflow_id, why } => log::error!(
+            "workflow {workflow_id:?} is not watched, because its stored record cannot be used: {why}; the record \
+             stays stored, and the start event stays in its source"
+        ),
+        Note::StateFull {
+            full: true,
+            bytes,
+            bytes_max,
+        } => log::error!(
+            "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until \
+             others have ended; watched workflows go on"
+        ),
+        Note::StateFull { bytes, .. } => {
+            log::info!("the state has room again ({bytes} bytes): new workflows are watched");
+        }
+        Note::Watching {
+            workflow_id,
+            trace_id,
+        } => {
+            log::debug!("watching workflow {workflow_id:?}, trace {trace_id}");
+        }
+        Note::Duplicate { workflow_id } => {
+            log::debug!("duplicate start event of workflow {workflow_id:?}; ignored");
+        }
+        Note::Refused { elsewhere, done } => {
+            log::debug!("{elsewhere} runs belong to other instances, {done} runs are done already");
+        }
+        Note::Shed { workflow_id } => {
+            log::error!("no room for workflow {workflow_id:?}; it is not traced");
+        }
+        Note::Ended {
+            workflow_id,
+            trace_id,
+            abandoned: Some(why),
+            ..
+        } => {
+            log::warn!(
+                "workflow {workflow_id:?}: {}, trace {trace_id}",
+                why.message()
+            );
+        }
+        Note::Ended {
+            workflow_id,
+            trace_id,
+            outcome,
+            ..
+        } => {
+            log::debug!(
+                "workflow {workflow_id:?} ended: {}, trace {trace_id}",
+                outcome.as_str()
+            );
+        }
+        Note::HostTroubled {
+            monitor,
+            reason,
+            detail,
+        } => {
+            log_trouble(api(monitor), reason, &detail, titles.len());
+        }
+        Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
+        Note::HostPaused { monitor, pause } => log::warn!(
+            "{} asked for a pause of {pause:?}; its host gets no request until then",
+            api(monitor)
+        ),
+        Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
+        Note::PollsHeld(true) => log::error!(
+            "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \
+             nothing is lost"
+        ),
+        Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+        Note::NotifyTroubled { monitor, reason } => log::warn!(
+            "the receiver of finished events about {} accepts nothing: {reason}; the events wait",
+            api(monitor)
+        ),
+        Note::NotifyRecovered { monitor } => log::info!(
+            "the receiver of finished events about {} accepts them again",
+            api(monitor)
+        ),
+        Note::NotifyRefused {
+            monitor,
+            run,
+            message,
+        } => log::error!(
+            "the receiver of finished events about {} refused event {run} for good: {message}; farspan drops the event",
+            api(monitor)
+        ),
+        Note::ExportTroubled { reason, waiting } => {
+            log::warn!("the collector accepts no spans: {reason}; {waiting} spans wait");
+        }
+        Note::ExportRecovered => log::info!("the collector accepts spans again"),
+        Note::ExportPartial {
+            rejected: 0,
+            message,
+        } => {
+            log::warn!("the collector accepted a batch with a warning: {message}");
+        }
+        Note::ExportPartial { rejected, message } => log::error!(
+            "the collector accepted a batch but rejected {rejected} of its spans: {message}"
+        ),
+        Note::SpansRefused { spans, message } => log::error!(
+            "the collector refused {spans} spans for good: {message}; they are not sent again"
+        ),
+        Note::ExportSplit => log::warn!(
+            "a batch was too large for the collector (413); its halves are sent one by one"
+        ),
+    }
 }
 
 /// Logs what happened to the store.
@@ -47,194 +173,18 @@ pub(super) fn log_store(news: &StoreNews) {
     }
 }
 
-/// The level and the text of a note.
-///
-/// Longer than other functions on purpose: one arm for each note, and the compiler names a missing one.
-fn line_of(note: Note, titles: &[String]) -> (Level, String) {
-    use Level::{Debug, Error, Info, Warn};
-    let api = |monitor: u16| (titles.get(usize::from(monitor))).map_or("the API", String::as_str);
-    match note {
-        Note::Restored {
-            workflows,
-            spans,
-            notifications,
-        } => {
-            let events = finished_events(notifications);
-            let line = format!("restored {workflows} workflows and {spans} spans{events}");
-            (Info, line + " from the store")
-        }
-        Note::Stranded {
-            monitor,
-            notifications,
-        } => (
-            Error,
-            format!(
-                "{notifications} stored finished events of monitor {monitor} have no receiver: restore the monitor's \
-                 `finished` setting to deliver them; they stay stored until then"
-            ),
-        ),
-        Note::RecordsUnreadable { workflows, why } => (
-            Error,
-            format!(
-                "{workflows} stored workflows cannot be watched: {why}; their records stay stored"
-            ),
-        ),
-        Note::RunUnreadable { workflow_id, why } => (
-            Error,
-            format!(
-                "workflow {workflow_id:?} is not watched, because its stored record cannot be used: {why}; the record \
-                 stays stored, and the start event stays in its source"
-            ),
-        ),
-        Note::StateFull {
-            full: true,
-            bytes,
-            bytes_max,
-        } => (
-            Error,
-            format!(
-                "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until \
-                 others have ended; watched workflows go on"
-            ),
-        ),
-        Note::StateFull { bytes, .. } => (
-            Info,
-            format!("the state has room again ({bytes} bytes): new workflows are watched"),
-        ),
-        Note::Watching {
-            workflow_id,
-            trace_id,
-        } => (
-            Debug,
-            format!("watching workflow {workflow_id:?}, trace {trace_id}"),
-        ),
-        Note::Duplicate { workflow_id } => (
-            Debug,
-            format!("duplicate start event of workflow {workflow_id:?}; ignored"),
-        ),
-        Note::Refused { elsewhere, done } => (
-            Debug,
-            format!("{elsewhere} runs belong to other instances, {done} runs are done already"),
-        ),
-        Note::Shed { workflow_id } => (
-            Error,
-            format!("no room for workflow {workflow_id:?}; it is not traced"),
-        ),
-        Note::Ended {
-            workflow_id,
-            trace_id,
-            outcome,
-            abandoned,
-        } => match abandoned {
-            None => (
-                Debug,
-                format!(
-                    "workflow {workflow_id:?} ended: {}, trace {trace_id}",
-                    outcome.as_str()
-                ),
-            ),
-            Some(why) => (
-                Warn,
-                format!(
-                    "workflow {workflow_id:?}: {}, trace {trace_id}",
-                    why.message()
-                ),
-            ),
-        },
-        Note::HostTroubled {
-            monitor,
-            reason,
-            detail,
-        } => line_of_trouble(api(monitor), reason, &detail, titles.len()),
-        Note::HostRecovered { monitor } => (Info, format!("{} answers again", api(monitor))),
-        Note::HostPaused { monitor, pause } => (
-            Warn,
-            format!(
-                "{} asked for a pause of {pause:?}; its host gets no request until then",
-                api(monitor)
-            ),
-        ),
-        Note::Odd { monitor, what } => (Warn, format!("in an answer of {}: {what}", api(monitor))),
-        Note::PollsHeld(true) => (
-            Error,
-            "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \
-             nothing is lost"
-                .to_owned(),
-        ),
-        Note::PollsHeld(false) => (
-            Info,
-            "the outbox has room again: polls go on".to_owned(),
-        ),
-        Note::NotifyTroubled { monitor, reason } => (
-            Warn,
-            format!(
-                "the receiver of finished events about {} accepts nothing: {reason}; the events wait",
-                api(monitor)
-            ),
-        ),
-        Note::NotifyRecovered { monitor } => (
-            Info,
-            format!(
-                "the receiver of finished events about {} accepts them again",
-                api(monitor)
-            ),
-        ),
-        Note::NotifyRefused {
-            monitor,
-            run,
-            message,
-        } => (
-            Error,
-            format!(
-                "the receiver of finished events about {} refused event {run} for good: {message}; farspan drops the event",
-                api(monitor)
-            ),
-        ),
-        Note::ExportTroubled { reason, waiting } => (
-            Warn,
-            format!("the collector accepts no spans: {reason}; {waiting} spans wait"),
-        ),
-        Note::ExportRecovered => (Info, "the collector accepts spans again".to_owned()),
-        Note::ExportPartial {
-            rejected: 0,
-            message,
-        } => (
-            Warn,
-            format!("the collector accepted a batch with a warning: {message}"),
-        ),
-        Note::ExportPartial { rejected, message } => (
-            Error,
-            format!("the collector accepted a batch but rejected {rejected} of its spans: {message}"),
-        ),
-        Note::SpansRefused { spans, message } => (
-            Error,
-            format!("the collector refused {spans} spans for good: {message}; they are not sent again"),
-        ),
-        Note::ExportSplit => (
-            Warn,
-            "a batch was too large for the collector (413); its halves are sent one by one"
-                .to_owned(),
-        ),
-    }
-}
-
-fn line_of_trouble(
-    api: &str,
-    reason: PollFailureReason,
-    detail: &str,
-    monitors: usize,
-) -> (Level, String) {
+fn log_trouble(api: &str, reason: PollFailureReason, detail: &str, monitors: usize) {
     if reason == PollFailureReason::Unauthorized {
         let setting = match monitors {
             1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
             _ => "the monitor's api.auth",
         };
-        let line = format!("{api} refuses the credentials: {detail}; check {setting}");
-        return (Level::Error, line + "; farspan keeps trying");
+        return log::error!(
+            "{api} refuses the credentials: {detail}; check {setting}; farspan keeps trying"
+        );
     }
     let reason = reason.as_str();
-    let line = format!("{api} cannot be polled ({reason}): {detail}; farspan keeps trying");
-    (Level::Warn, line)
+    log::warn!("{api} cannot be polled ({reason}): {detail}; farspan keeps trying");
 }
 
 /// How a sentence goes on that has named workflows and spans.

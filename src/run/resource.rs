@@ -1,7 +1,7 @@
 //! The resource of each monitor's spans: the process's resource, with the monitor's own attributes over it.
 
 use crate::config::Config;
-use crate::config::monitor::{Monitor, Service};
+use crate::config::monitor::{MonitorConfig, ServiceConfig};
 use crate::core::span;
 use crate::deliver::otlp::Resources;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) const NAMESPACE: &str = "service.namespace";
 pub(super) fn resources(config: &Config) -> Resources {
     let mut resources = Resources::new(&config.resource);
     for monitor in &config.monitors {
-        if monitor.service != Service::default() {
+        if monitor.service != ServiceConfig::default() {
             let resource = resource(&config.resource, &monitor.service);
             resources.add(&monitor.name, resource);
         }
@@ -22,8 +22,8 @@ pub(super) fn resources(config: &Config) -> Resources {
 }
 
 /// What the core needs to know of a monitor's resource; `None` where it is the process's.
-pub(super) fn service(config: &Config, monitor: &Monitor) -> Option<Arc<span::Service>> {
-    if monitor.service == Service::default() {
+pub(super) fn service(config: &Config, monitor: &MonitorConfig) -> Option<Arc<span::Service>> {
+    if monitor.service == ServiceConfig::default() {
         return None;
     }
     let resource = resource(&config.resource, &monitor.service);
@@ -42,7 +42,7 @@ pub(super) fn service(config: &Config, monitor: &Monitor) -> Option<Arc<span::Se
 }
 
 /// The monitor's attributes win. Keys stay unique, and a replaced attribute keeps its place.
-fn resource(process: &[(String, String)], service: &Service) -> Vec<(String, String)> {
+fn resource(process: &[(String, String)], service: &ServiceConfig) -> Vec<(String, String)> {
     let mut resource = process.to_vec();
     let named = |key: &str, value: &Option<String>| Some((key.to_owned(), value.clone()?));
     let names = [
@@ -75,7 +75,7 @@ mod tests {
             ("service.instance.id", "one"),
             ("team", "platform"),
         ]);
-        let service = Service {
+        let service = ServiceConfig {
             name: Some("etl".into()),
             namespace: Some("data".into()),
             attributes: pairs(&[("team", "risk"), ("service.name", "loses"), ("tier", "1")]),
@@ -90,6 +90,6 @@ mod tests {
                 ("service.namespace", "data"),
             ])
         );
-        assert_eq!(resource(&process, &Service::default()), process);
+        assert_eq!(resource(&process, &ServiceConfig::default()), process);
     }
 }

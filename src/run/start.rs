@@ -58,7 +58,7 @@ pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str
 
 const NO_SOURCE: &str = "no source of start events is configured: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -";
 
-/// Finished spans that may wait for the console or the demo.
+/// LoopEnd spans that may wait for the console or the demo.
 pub const SPANS_QUEUE: usize = 4096;
 
 /// Watches the workflows that `events` starts, and those in the store, until `stopped` disconnects. Sends finished
@@ -136,12 +136,12 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
 
 fn where_state_is(config: &Config) -> String {
     match &config.state {
-        config::State::File(directory) => format!("its state is in {}", directory.display()),
-        config::State::Redis { lease } => format!(
+        config::StateConfig::File(directory) => format!("its state is in {}", directory.display()),
+        config::StateConfig::Redis { lease } => format!(
             "its state is in Redis, where it is instance {} with a lease of {lease:?}",
             config.instance
         ),
-        config::State::None => {
+        config::StateConfig::None => {
             "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned()
         }
     }
@@ -349,22 +349,22 @@ fn load(store: &mut dyn Store, stopped: &Receiver<Infallible>) -> Result<Stored,
 
 fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
     match &config.state {
-        config::State::None => Ok(None),
+        config::StateConfig::None => Ok(None),
         #[cfg(feature = "file")]
-        config::State::File(directory) => {
+        config::StateConfig::File(directory) => {
             let store = crate::store::file::FileStore::start(directory);
             Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
         }
         #[cfg(not(feature = "file"))]
-        config::State::File(_) => Err("built without the feature `file`".into()),
+        config::StateConfig::File(_) => Err("built without the feature `file`".into()),
         #[cfg(feature = "redis")]
-        config::State::Redis { lease } => {
+        config::StateConfig::Redis { lease } => {
             let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
             let fleet = build::fleet(config, redis, *lease);
             let store = crate::store::fleet::RedisStore::new(&fleet).map_err(|e| e.to_string())?;
             Ok(Some(Box::new(store)))
         }
         #[cfg(not(feature = "redis"))]
-        config::State::Redis { .. } => Err("built without the feature `redis`".into()),
+        config::StateConfig::Redis { .. } => Err("built without the feature `redis`".into()),
     }
 }

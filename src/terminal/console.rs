@@ -2,11 +2,13 @@
 
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
+use crate::os::environment::Environment;
 use crate::os::threads;
+use crate::terminal::waterfall::Style;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,6 +16,16 @@ use std::time::Duration;
 /// Writes one line to standard output. A closed output is no reason to stop.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// How traces are drawn on standard output.
+pub(crate) fn style(env: &Environment) -> Style {
+    let columns = env.text("COLUMNS").and_then(|columns| columns.parse().ok());
+    Style {
+        width: columns.unwrap_or(100),
+        // <https://no-color.org>
+        colour: io::stdout().is_terminal() && env.text("NO_COLOR").is_none(),
+    }
 }
 
 /// The thread that writes. It ends when the channel of spans is closed and everything is written.

@@ -13,6 +13,15 @@ use std::time::Duration;
 /// No line is shorter than it takes to show anything.
 pub const WIDTH_MIN: usize = 40;
 
+/// How a trace is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// In columns.
+    pub width: usize,
+    /// Whether results are coloured.
+    pub colour: bool,
+}
+
 const INDENT: usize = 2;
 const GAP: usize = 2;
 const OK: &str = "✓ ok";
@@ -20,24 +29,24 @@ const UNSET: &str = "· unset";
 const ERROR: &str = "✗ error";
 const RUNNING: &str = "… running";
 
-/// The spans of one trace, at most `width` columns wide (but [`WIDTH_MIN`]), each line with its end.
+/// The spans of one trace, at most `style.width` columns wide (but [`WIDTH_MIN`]), each line with its end.
 ///
 /// Two lines of head (what ran, for how long and how it ended; the trace id), then the root, the span whose parent is
 /// none or remote, and below each span its children by start. Spans whose parent is missing stand under the root. Those
 /// that are `running` have not ended, whatever they say.
-pub fn render(spans: &[Span], running: &HashSet<SpanId>, width: usize, colour: bool) -> String {
+pub fn render(spans: &[Span], running: &HashSet<SpanId>, style: Style) -> String {
     let Some(root) = spans.iter().find(|span| is_root(span)).or(spans.first()) else {
         return String::new();
     };
-    let width = width.max(WIDTH_MIN);
-    let rows: Vec<Row<'_>> = in_tree_order(spans)
+    let width = style.width.max(WIDTH_MIN);
+    let rows: Vec<SpanRow<'_>> = in_tree_order(spans)
         .into_iter()
-        .map(|(depth, span)| Row::new(depth, span, running))
+        .map(|(depth, span)| SpanRow::new(depth, span, running))
         .collect();
     let columns = Columns::new(&rows, width);
     let mut text = head(root, running, width);
     for row in &rows {
-        text.push_str(&row.line(root, &columns, colour));
+        text.push_str(&row.line(root, &columns, style.colour));
     }
     text
 }
@@ -98,7 +107,7 @@ fn in_tree_order(spans: &[Span]) -> Vec<(usize, &Span)> {
     }
 }
 
-struct Row<'a> {
+struct SpanRow<'a> {
     span: &'a Span,
     is_running: bool,
     name: String,
@@ -116,7 +125,7 @@ struct Columns {
 
 impl Columns {
     /// What the texts need, but a quarter each for names and statuses; the bars have the rest.
-    fn new(rows: &[Row<'_>], width: usize) -> Columns {
+    fn new(rows: &[SpanRow<'_>], width: usize) -> Columns {
         let widest = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);
         let name = widest(&mut rows.iter().map(|row| row.name.as_str())).min(width / 4);
         let duration = widest(&mut rows.iter().map(|row| row.duration.as_str()));
@@ -133,9 +142,9 @@ impl Columns {
     }
 }
 
-impl<'a> Row<'a> {
-    fn new(depth: usize, span: &'a Span, running: &HashSet<SpanId>) -> Row<'a> {
-        Row {
+impl<'a> SpanRow<'a> {
+    fn new(depth: usize, span: &'a Span, running: &HashSet<SpanId>) -> SpanRow<'a> {
+        SpanRow {
             span,
             is_running: running.contains(&span.span_id),
             name: format!(
@@ -295,9 +304,13 @@ mod tests {
     }
 
     fn check(spans: &[Span], width: usize, expected: Expect) {
-        let text = render(spans, &HashSet::new(), width, false);
+        let text = drawn(spans, &HashSet::new(), width, false);
         assert!(text.lines().all(|line| columns(line) <= width), "{text}");
         expected.assert_eq(&text);
+    }
+
+    fn drawn(spans: &[Span], running: &HashSet<SpanId>, width: usize, colour: bool) -> String {
+        render(spans, running, Style { width, colour })
     }
 
     #[test]
@@ -336,7 +349,7 @@ mod tests {
             monitor: "airflow".into(),
             name: "data/etl\n".into(),
         }));
-        let text = render(&[root], &HashSet::new(), 60, false);
+        let text = drawn(&[root], &HashSet::new(), 60, false);
         let head = text.lines().next();
         assert_eq!(
             head,
@@ -396,18 +409,18 @@ mod tests {
               A  ━━━━━━              3.0s  ✓ ok
               B        ━━━━━━━━━━━━  6.0s  … running
         "#]]
-        .assert_eq(&render(&spans, &running, 40, false));
+        .assert_eq(&drawn(&spans, &running, 40, false));
     }
 
     #[test]
     fn colours_are_closed() {
         let spans = [span(1, None, "W", 0, 0, SpanStatus::Ok)];
-        let text = render(&spans, &HashSet::new(), 40, true);
+        let text = drawn(&spans, &HashSet::new(), 40, true);
         assert_eq!(
             text.matches("\x1b[32m").count(),
             text.matches("\x1b[0m").count()
         );
-        assert_eq!(render(&[], &HashSet::new(), 80, true), "");
+        assert_eq!(drawn(&[], &HashSet::new(), 80, true), "");
     }
 
     #[test]
@@ -426,7 +439,7 @@ mod tests {
                 spans.push(span(id, parent, u.arbitrary()?, start, end, status));
             }
             let width = u.int_in_range(WIDTH_MIN..=200)?;
-            let text = render(&spans, &HashSet::new(), width, false);
+            let text = drawn(&spans, &HashSet::new(), width, false);
             assert_eq!(text.lines().count(), spans.len() + 2);
             assert!(
                 text.lines()

@@ -9,7 +9,7 @@ mod shape;
 use crate::api::poller::{self, Exchange};
 use crate::cli::ProbeOptions;
 use crate::config::Config;
-use crate::config::monitor::Monitor;
+use crate::config::monitor::MonitorConfig;
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::Naming;
@@ -59,7 +59,7 @@ struct Subject {
 
 impl Subject {
     /// Without a monitor: the default shape.
-    fn new(monitor: Option<&Monitor>, config: &Config) -> Self {
+    fn new(monitor: Option<&MonitorConfig>, config: &Config) -> Self {
         let limits = config.trace.limits;
         match monitor {
             Some(monitor) => Subject {
@@ -139,7 +139,7 @@ impl Findings {
     }
 }
 
-fn ask(monitor: &Monitor, id: &str) -> Result<Findings, String> {
+fn ask(monitor: &MonitorConfig, id: &str) -> Result<Findings, String> {
     let target = run::target(monitor, &NameCache::default());
     let target = target.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))?;
     let probed = poller::probe(&target, &run::trust(monitor), id)?;
@@ -188,7 +188,7 @@ fn ask(monitor: &Monitor, id: &str) -> Result<Findings, String> {
     Ok(findings)
 }
 
-fn remedy(monitor: &Monitor, reason: PollFailureReason) -> String {
+fn remedy(monitor: &MonitorConfig, reason: PollFailureReason) -> String {
     match reason {
         PollFailureReason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
         PollFailureReason::Connect | PollFailureReason::Protocol => {

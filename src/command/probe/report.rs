@@ -3,7 +3,7 @@
 use super::shape::{excerpt, nearest, report_shape, there_instead};
 use super::{Findings, Subject};
 use crate::api::poller::Exchange;
-use crate::core::event::{Sampling, StartEvent, Value};
+use crate::core::event::{StartEvent, Value};
 use crate::core::ids::SpanId;
 use crate::core::limits;
 use crate::core::outcome::Abandoned;
@@ -15,11 +15,10 @@ use crate::core::workflow::{Verdict, Workflow};
 use crate::mapping::{Mapping, Oddity, OddityKind};
 use crate::os::clock;
 use crate::os::environment::Environment;
-use crate::terminal::waterfall;
+use crate::terminal::{console, waterfall};
 use crate::text::{cut, escape, without_byte_order_mark};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal};
 
 /// The whole report.
 pub(super) fn of(findings: &Findings, subject: &Subject, env: &Environment) -> String {
@@ -64,11 +63,7 @@ fn report_trace(
     let at = findings.at.or_else(|| latest(snapshot));
     let at = at.unwrap_or_else(|| clock::now().wall);
     let (spans, running) = trace_of(subject, id, snapshot, at);
-    // <https://no-color.org>
-    let colour = io::stdout().is_terminal() && env.text("NO_COLOR").is_none();
-    let width = env.text("COLUMNS").and_then(|c| c.parse().ok());
-    let width = width.unwrap_or(100);
-    out.push_str(&waterfall::render(&spans, &running, width, colour));
+    out.push_str(&waterfall::render(&spans, &running, console::style(env)));
     out.push('\n');
 }
 
@@ -366,18 +361,13 @@ fn trace_of(
     snapshot: &Snapshot,
     at: Wall,
 ) -> (Vec<Span>, HashSet<SpanId>) {
-    let event = StartEvent {
-        monitor: 0,
-        workflow_id: id.into(),
-        submitted_at: None,
-        attempt: None,
-        parent: None,
-        sampling: Sampling::default(),
-        attributes: Box::default(),
-        source: None,
-    };
     let begun = times(snapshot).min().unwrap_or(at);
-    let mut workflow = Workflow::new(event, &subject.naming, &Sampler::AlwaysOn, begun);
+    let mut workflow = Workflow::new(
+        StartEvent::new(0, id),
+        &subject.naming,
+        &Sampler::AlwaysOn,
+        begun,
+    );
     let mut spans = Vec::new();
     for _ in 0..=limits::SETTLE_POLLS {
         let verdict = workflow.observe(snapshot.clone(), at, &subject.naming, &mut spans);

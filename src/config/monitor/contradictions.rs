@@ -1,6 +1,6 @@
 //! Mistakes that take several keys, or several monitors, to see.
 
-use super::{Finished, Monitor};
+use super::{MonitorConfig, ReceiverConfig};
 use crate::config::Redis;
 use crate::core::snapshot::State;
 use crate::mapping::definition::{Definition, Meaning, UnknownStatus};
@@ -81,7 +81,7 @@ pub(super) fn contradictions(
     found
 }
 
-impl Monitor {
+impl MonitorConfig {
     /// The channels and streams that the settings' Redis does not allow.
     pub(in crate::config) fn mistakes_of_redis(&self, redis: Option<&Redis>) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
@@ -114,9 +114,9 @@ impl Monitor {
     /// Its channels and streams, with the keys that name them.
     fn redis_names(&self) -> Vec<(&'static str, &'static str, &String)> {
         let (channel, stream) = match &self.finished {
-            Some(Finished::RedisChannel(channel)) => (Some(channel), None),
-            Some(Finished::RedisStream { key, .. }) => (None, Some(key)),
-            Some(Finished::Http { .. }) | None => (None, None),
+            Some(ReceiverConfig::RedisChannel(channel)) => (Some(channel), None),
+            Some(ReceiverConfig::RedisStream { key, .. }) => (None, Some(key)),
+            Some(ReceiverConfig::Http { .. }) | None => (None, None),
         };
         let events = &self.events;
         let names = [
@@ -132,7 +132,7 @@ impl Monitor {
 }
 
 /// A channel or a stream is read for one monitor only, and finished events do not go where start events are read.
-pub(super) fn report_sharing(monitors: &[Monitor], mistakes: &Mistakes) {
+pub(super) fn report_sharing(monitors: &[MonitorConfig], mistakes: &Mistakes) {
     for (number, monitor) in monitors.iter().enumerate() {
         for (group, key, name) in monitor.redis_names() {
             let (others, why) = if group == "events" {
@@ -141,7 +141,7 @@ pub(super) fn report_sharing(monitors: &[Monitor], mistakes: &Mistakes) {
             } else {
                 (monitors, "it would be read as a start event")
             };
-            let reads = |other: &Monitor| {
+            let reads = |other: &MonitorConfig| {
                 let mut names = other.redis_names().into_iter();
                 names.any(|read| read == ("events", key, name))
             };

@@ -31,7 +31,7 @@ pub(super) use read::{Defaults, read};
 
 /// The configuration of one kind of workflow.
 #[derive(Clone, Debug)]
-pub struct Monitor {
+pub struct MonitorConfig {
     /// Unique; part of every id.
     pub name: String,
     /// The API, and how it is reached.
@@ -45,17 +45,17 @@ pub struct Monitor {
     /// How its spans look.
     pub spans: Spans,
     /// How its resource differs from the process's.
-    pub service: Service,
+    pub service: ServiceConfig,
     /// How the trace context of its start events is used.
     pub context: Context,
     /// How runs are found that no start event announces.
     pub discovery: Option<RunList>,
     /// Where its finished events are sent.
-    pub finished: Option<Finished>,
+    pub finished: Option<ReceiverConfig>,
     written: Written,
 }
 
-impl Monitor {
+impl MonitorConfig {
     /// For the log: `monitors[0] (airflow)`.
     pub(super) fn title(&self) -> String {
         self.written.place.monitor()
@@ -113,7 +113,7 @@ pub struct Spans {
 
 /// The attributes in which the resource of a monitor's spans differs from the process's resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
+pub struct ServiceConfig {
     /// `service.name`.
     pub name: Option<String>,
     /// `service.namespace`.
@@ -133,7 +133,7 @@ pub struct Context {
 
 /// Where finished events are sent.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Finished {
+pub enum ReceiverConfig {
     /// A pub/sub channel of the configured Redis.
     RedisChannel(String),
     /// A stream of the configured Redis.
@@ -152,7 +152,7 @@ pub enum Finished {
     },
 }
 
-impl Finished {
+impl ReceiverConfig {
     /// A URL without what may be secret in it.
     pub fn redacted(url: &str) -> String {
         values::redacted_url(url)
@@ -188,7 +188,7 @@ impl fmt::Debug for Written {
 }
 
 /// The monitor of events that name no monitor and come from a source for all monitors.
-pub fn default_of(monitors: &[Monitor]) -> Option<usize> {
+pub fn default_of(monitors: &[MonitorConfig]) -> Option<usize> {
     match without_source(monitors).as_slice() {
         [one] => Some(*one),
         [] if monitors.len() == 1 => Some(0),
@@ -197,8 +197,8 @@ pub fn default_of(monitors: &[Monitor]) -> Option<usize> {
 }
 
 /// The monitors that get start events only from the sources for all monitors.
-pub(super) fn without_source(monitors: &[Monitor]) -> Vec<usize> {
-    let has_none = |monitor: &Monitor| {
+pub(super) fn without_source(monitors: &[MonitorConfig]) -> Vec<usize> {
+    let has_none = |monitor: &MonitorConfig| {
         let Events {
             redis_channel,
             redis_stream,

@@ -3,10 +3,12 @@
 use super::auth::{authentication, header_name, header_value};
 use super::contradictions::{PollWords, contradictions, report_sharing};
 use super::presets::{OverPreset, PRESETS, default_monitors, over_preset};
-use super::{Context, Events, Finished, Monitor, MonitorApi, Service, Spans, Written};
+use super::{
+    Context, Events, MonitorApi, MonitorConfig, ReceiverConfig, ServiceConfig, Spans, Written,
+};
 use crate::api::credentials::Auth;
 use crate::config::otel::{self, PemKind};
-use crate::config::{DefaultApi, Pem, Poll, Secret};
+use crate::config::{DefaultApi, Pem, PollConfig, Secret};
 use crate::core::workflow::ContextUse;
 use crate::core::{Adaptive, Pace};
 use crate::intake::discovery::RunList;
@@ -28,7 +30,7 @@ use std::time::Duration;
 /// The values that a monitor has where it sets none.
 pub(in crate::config) struct Defaults<'a> {
     pub(in crate::config) api: Option<&'a DefaultApi>,
-    pub(in crate::config) poll: Poll,
+    pub(in crate::config) poll: PollConfig,
     /// systemd's credentials directory.
     pub(in crate::config) credentials: Option<&'a path::Path>,
 }
@@ -42,7 +44,7 @@ pub(in crate::config) fn read(
     in_file: Option<(Arc<str>, Node)>,
     defaults: &Defaults<'_>,
     mistakes: &Mistakes,
-) -> Vec<Monitor> {
+) -> Vec<MonitorConfig> {
     let (file, node) = match in_file {
         Some((file, node)) => (Some(file), node),
         None => (None, default_monitors()),
@@ -52,7 +54,7 @@ pub(in crate::config) fn read(
         Some(file) => Place::in_file(file.clone(), path),
         None => Place::default().join(&path),
     };
-    let mut monitors: Vec<Monitor> = Vec::new();
+    let mut monitors: Vec<MonitorConfig> = Vec::new();
     match node.into_value(&place, mistakes) {
         Value::Array(values) if values.len() > MONITORS_MAX => {
             mistakes.add(place, format_args!("more than {MONITORS_MAX} monitors"));
@@ -98,7 +100,7 @@ fn over_its_preset(
     place: Place,
     defaults: &Defaults<'_>,
     mistakes: &Mistakes,
-) -> Option<Monitor> {
+) -> Option<MonitorConfig> {
     match over_preset(value) {
         OverPreset::Merged(preset, value) => monitor(&value, preset, place, defaults, mistakes),
         OverPreset::Unknown(value) => {
@@ -137,7 +139,7 @@ fn monitor(
     place: Place,
     defaults: &Defaults<'_>,
     mistakes: &Mistakes,
-) -> Option<Monitor> {
+) -> Option<MonitorConfig> {
     let object = Object::of(value, place, mistakes)?;
     let before = mistakes.count();
     object.ignore(&["preset", "$schema", "description"]);
@@ -175,7 +177,7 @@ fn monitor(
         members: value.as_object().cloned().unwrap_or_default(),
     };
     object.close();
-    Some(Monitor {
+    Some(MonitorConfig {
         name: name?,
         mapping: mapping.filter(|_| enabled)?,
         api,
@@ -371,7 +373,7 @@ fn interval(text: &str) -> Result<Duration, Reason> {
     values::duration_within(text, MOMENT..=DAY, "it may be 10ms to 24h")
 }
 
-fn poll(monitor: &Object<'_>, defaults: Poll) -> Pace {
+fn poll(monitor: &Object<'_>, defaults: PollConfig) -> Pace {
     let mut read = Pace {
         initial_delay: defaults.initial_delay,
         interval: defaults.interval,
@@ -436,14 +438,14 @@ fn spans(monitor: &Object<'_>) -> Spans {
     read
 }
 
-fn service(monitor: &Object<'_>) -> Service {
+fn service(monitor: &Object<'_>) -> ServiceConfig {
     let Some(service) = monitor.object("service") else {
-        return Service::default();
+        return ServiceConfig::default();
     };
     let attributes = service
         .parsed_entries("attributes", values::label)
         .into_iter();
-    let read = Service {
+    let read = ServiceConfig {
         name: service.parsed("name", values::label),
         namespace: service.parsed("namespace", values::label),
         attributes: attributes
@@ -533,7 +535,7 @@ fn check_discovery(discovery: &Object<'_>, request: &Request) {
     }
 }
 
-fn finished(monitor: &Object<'_>, credentials: Option<&path::Path>) -> Option<Finished> {
+fn finished(monitor: &Object<'_>, credentials: Option<&path::Path>) -> Option<ReceiverConfig> {
     let object = monitor.object("finished")?;
     let (has_stream, has_url) = (object.has("redis_stream"), object.has("url"));
     let channel = object.parsed("redis_channel", values::label);
@@ -563,12 +565,12 @@ fn finished(monitor: &Object<'_>, credentials: Option<&path::Path>) -> Option<Fi
         object.mistake_at(&path, "must begin with http:// or https://");
     }
     let ways = [
-        channel.map(Finished::RedisChannel),
-        stream.map(|key| Finished::RedisStream {
+        channel.map(ReceiverConfig::RedisChannel),
+        stream.map(|key| ReceiverConfig::RedisStream {
             key,
             length_max: length_max.unwrap_or(FINISHED_STREAM_LENGTH_MAX),
         }),
-        url.map(|url| Finished::Http {
+        url.map(|url| ReceiverConfig::Http {
             url,
             auth: auth.unwrap_or(Auth::None),
         }),

@@ -1,13 +1,13 @@
 //! What a reload changes in a monitor: when to poll, and secrets. Everything else waits for a restart.
 
 use super::show::redacted_auth;
-use super::{Monitor, MonitorApi};
-use crate::config::reload::Change;
+use super::{MonitorApi, MonitorConfig};
+use crate::config::reload::SettingChange;
 use serde_json::{Map, Value};
 
-impl Monitor {
+impl MonitorConfig {
     /// Takes over from a newer configuration what can change while farspan runs, and returns all that has changed.
-    pub(in crate::config) fn take_over(&mut self, newer: &Monitor) -> Vec<Change> {
+    pub(in crate::config) fn take_over(&mut self, newer: &MonitorConfig) -> Vec<SettingChange> {
         let mut changes = self.changes(newer);
         let title = newer.title();
         changes.extend(changed_certificates(&title, &self.api, &newer.api));
@@ -22,8 +22,9 @@ impl Monitor {
     }
 
     /// A secret is sent only to the API that it was given for.
-    fn take_over_secret(&mut self, newer: &Monitor) {
-        let auth = |monitor: &Monitor| monitor.written.members.get("api")?.get("auth").cloned();
+    fn take_over_secret(&mut self, newer: &MonitorConfig) {
+        let auth =
+            |monitor: &MonitorConfig| monitor.written.members.get("api")?.get("auth").cloned();
         let (old, new) = (auth(self), auth(newer));
         let differs = old.as_ref().map(redacted_auth) != new.as_ref().map(redacted_auth);
         if self.api.base_url != newer.api.base_url || differs {
@@ -37,7 +38,7 @@ impl Monitor {
         }
     }
 
-    fn changes(&self, newer: &Monitor) -> Vec<Change> {
+    fn changes(&self, newer: &MonitorConfig) -> Vec<SettingChange> {
         let title = newer.title();
         let is_same_api = self.api.base_url == newer.api.base_url;
         let mut changes = Vec::new();
@@ -50,7 +51,7 @@ impl Monitor {
                         let shown =
                             |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
                         let (old, new) = (shown(old), shown(new));
-                        Change {
+                        SettingChange {
                             text: format!("{title}.poll.{key}: {new}, before {old}"),
                             in_force: true,
                         }
@@ -61,16 +62,18 @@ impl Monitor {
                         let is_secret =
                             key == "auth" && old.map(redacted_auth) == new.map(redacted_auth);
                         if is_secret {
-                            Change {
+                            SettingChange {
                                 text: format!("{title}.api.auth has another secret"),
                                 in_force: is_same_api,
                             }
                         } else {
-                            Change::after_restart(format!("{title}.api.{key} has changed"))
+                            SettingChange::after_restart(format!("{title}.api.{key} has changed"))
                         }
                     }))
                 }
-                key => changes.push(Change::after_restart(format!("{title}.{key} has changed"))),
+                key => changes.push(SettingChange::after_restart(format!(
+                    "{title}.{key} has changed"
+                ))),
             }
         }
         changes
@@ -78,7 +81,7 @@ impl Monitor {
 }
 
 /// Files of certificates that have other contents.
-fn changed_certificates(title: &str, old: &MonitorApi, new: &MonitorApi) -> Vec<Change> {
+fn changed_certificates(title: &str, old: &MonitorApi, new: &MonitorApi) -> Vec<SettingChange> {
     let files = [
         ("certificate_file", &old.certificate, &new.certificate),
         (
@@ -95,7 +98,7 @@ fn changed_certificates(title: &str, old: &MonitorApi, new: &MonitorApi) -> Vec<
             && old.bytes != new.bytes
         {
             let text = format!("{title}.api.{key}: the file has other contents");
-            changes.push(Change::after_restart(text));
+            changes.push(SettingChange::after_restart(text));
         }
     }
     changes

@@ -1,13 +1,13 @@
 //! A monitor for people: as `farspan config` prints it, and the keys that a message names.
 
-use super::{Monitor, Written};
+use super::{MonitorConfig, Written};
 use crate::api::credentials::{Auth, SecretSource};
 use crate::syntax::mistake::Within;
 use crate::syntax::values::{self, shown};
 use serde_json::{Map, Value};
 use std::fmt;
 
-impl Monitor {
+impl MonitorConfig {
     /// The key that has the base URL of its API.
     pub fn base_url_key(&self) -> String {
         if self.written.has_in_api("base_url") {
@@ -58,7 +58,7 @@ impl Monitor {
 }
 
 /// As `farspan config` shows it: its keys over those of its preset, without secrets.
-impl fmt::Display for Monitor {
+impl fmt::Display for MonitorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Written {
             place,

@@ -112,7 +112,7 @@ fn with(more: &str) -> String {
     monitor.to_string()
 }
 
-fn one(json: &str) -> crate::config::monitor::Monitor {
+fn one(json: &str) -> crate::config::monitor::MonitorConfig {
     let json = format!(r#"{{"monitors": [{json}]}}"#);
     load(&json, &[REDIS]).unwrap().monitors.remove(0)
 }
@@ -304,7 +304,7 @@ fn a_monitor_that_says_everything() {
                 skipped: true,
                 queued: true,
             },
-            Service {
+            ServiceConfig {
                 name: Some(
                     "etl",
                 ),

@@ -24,7 +24,7 @@ fn needed(preset: &str) -> &'static str {
     }
 }
 
-fn preset(name: &str) -> crate::config::monitor::Monitor {
+fn preset(name: &str) -> crate::config::monitor::MonitorConfig {
     one(&format!(
         r#"{{"name": "m", "preset": "{name}", {}}}"#,
         needed(name)
