@@ -23,34 +23,7 @@ fuzz_target!(|text: &str| {
     let held = model.filter(|ns| HELD.contains(ns));
     let held = held.map(|ns| Wall::from_unix_ns(ns as i64));
     assert_eq!(wall, held);
-    if let Ok(count) = text.parse::<i64>() {
-        check_epoch(count);
-    }
-    if let Ok(count) = text.parse::<f64>()
-        && let Some(wall) = Wall::from_epoch_number(count)
-    {
-        let ns = wall.as_unix_ns();
-        assert!(count.is_finite() && (ns == 0 || (count > 0.0) == (ns > 0)));
-    }
 });
-
-/// A count of seconds or milliseconds reads the same as a whole number and as a float, as far as a float can tell.
-fn check_epoch(count: i64) {
-    const EXACT: u64 = 1 << 53;
-    let (whole, float) = (
-        Wall::from_epoch_integer(count),
-        Wall::from_epoch_number(count as f64),
-    );
-    if count.unsigned_abs() > EXACT {
-        return;
-    }
-    assert_eq!(whole.is_some(), float.is_some(), "{count}");
-    if let (Some(whole), Some(float)) = (whole, float) {
-        // Half of what a float near 2^63 steps by.
-        let apart = whole.as_unix_ns().abs_diff(float.as_unix_ns());
-        assert!(apart <= 512, "{count}: {whole} and {float}");
-    }
-}
 
 /// The text in a form that jiff reads too, and the nanoseconds to add, if it is one that we promise to read: jiff's
 /// timestamps want an offset, have no more than nine digits of a fraction, and take a leap second for the one before.

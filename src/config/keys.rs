@@ -352,7 +352,8 @@ static MONITOR_TIMES: Group = Group {
     about: "How times are written.",
     rule: Rule::None,
     keys: &[
-        key("format", KeyKind::Words(&["auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]), "\"auto\"", "`auto`: RFC 3339, or a number whose size tells the unit."),
+        key("format", KeyKind::Words(&["auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]), "\"auto\"", "`auto`: a text as for `rfc3339`, or a number whose size tells the unit."),
+        key("offset", KeyKind::Text, "\"Z\"", "The offset from UTC of a time that is written without one.").like("\"+01:00\""),
         key("unset", KeyKind::Unset, "[0, -1, \"1969-12-31\", \"1970-01-01T00:00:00\"]", "What stands for no time, beside null, an empty text and `0001-01-01`: numbers, and the beginnings of texts."),
     ],
 };

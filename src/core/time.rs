@@ -92,35 +92,17 @@ impl Wall {
     }
 
     /// Reads an RFC 3339 timestamp: any number of fraction digits (those after the ninth are cut off, as spans have
-    /// nanoseconds), any offset, `T`, `t` or a space between date and time, and no offset at all meaning UTC.
+    /// nanoseconds), any offset, and `T`, `t` or a space between date and time. `offset_s` is that of a time without one,
+    /// in seconds east of UTC; `None`: it must have one.
     ///
     /// `None` for anything else, and for times that [`Wall`] cannot hold.
+    pub fn parse(text: &str, offset_s: Option<i32>) -> Option<Wall> {
+        parse_rfc3339(text.as_bytes(), offset_s)
+    }
+
+    /// The same, where a time without an offset is in UTC.
     pub fn parse_rfc3339(text: &str) -> Option<Wall> {
-        parse_rfc3339(text.as_bytes())
-    }
-
-    /// Reads a count since the Unix epoch: seconds up to 100,000,000,000 (the year 5138), milliseconds from there on
-    /// (March 1973).
-    pub fn from_epoch_number(count: f64) -> Option<Wall> {
-        const MILLISECONDS_FROM: f64 = 1e11;
-        let ns = if count.abs() < MILLISECONDS_FROM {
-            count * 1e9
-        } else {
-            count * 1e6
-        };
-        // 2^63 as a float; `as` saturates, so an out-of-range value has to be caught before.
-        (ns.abs() < 9_223_372_036_854_775_808.0).then_some(Wall::from_unix_ns(ns as i64))
-    }
-
-    /// Reads a whole number as [`from_epoch_number`](Self::from_epoch_number) does, but exactly.
-    pub fn from_epoch_integer(count: i64) -> Option<Wall> {
-        const MILLISECONDS_FROM: u64 = 100_000_000_000;
-        let ns_per_unit = if count.unsigned_abs() < MILLISECONDS_FROM {
-            1_000_000_000
-        } else {
-            1_000_000
-        };
-        count.checked_mul(ns_per_unit).map(Wall::from_unix_ns)
+        Wall::parse(text, Some(0))
     }
 }
 
@@ -168,7 +150,7 @@ const fn clamped_ns(duration: Duration) -> u64 {
 
 /// Not jiff's own parser: it refuses more than nine fraction digits and a missing offset. Nor its calendar, which would
 /// cost more than all the rest: a large body has tens of thousands of times.
-fn parse_rfc3339(text: &[u8]) -> Option<Wall> {
+fn parse_rfc3339(text: &[u8], offset_s: Option<i32>) -> Option<Wall> {
     let mut rest = text;
     let year = take_digits(&mut rest, 4)?;
     take_byte(&mut rest, b"-")?;
@@ -186,7 +168,10 @@ fn parse_rfc3339(text: &[u8]) -> Option<Wall> {
     } else {
         0
     };
-    let offset_s = take_offset_s(&mut rest)?;
+    let offset_s = match take_offset_s(&mut rest)? {
+        Some(offset_s) => offset_s,
+        None => i64::from(offset_s?),
+    };
     // A leap second is the first moment of the next minute, as POSIX counts.
     if !rest.is_empty() || hour > 23 || minute > 59 || second > 60 {
         return None;
@@ -258,13 +243,13 @@ fn take_fraction_ns(rest: &mut &[u8]) -> Option<i64> {
     Some(nine.fold(0, |ns, digit| ns * 10 + i64::from(digit - b'0')))
 }
 
-/// `Z`, `+02:00`, `-0530`, `+01` or nothing, which is UTC.
-fn take_offset_s(rest: &mut &[u8]) -> Option<i64> {
+/// `Z`, `+02:00`, `-0530`, `+01` or nothing.
+fn take_offset_s(rest: &mut &[u8]) -> Option<Option<i64>> {
     let Some(sign) = take_byte(rest, b"Zz+-") else {
-        return Some(0);
+        return Some(None);
     };
     if matches!(sign, b'Z' | b'z') {
-        return Some(0);
+        return Some(Some(0));
     }
     let hours = take_digits(rest, 2)?;
     let colon = take_byte(rest, b":").is_some();
@@ -277,7 +262,7 @@ fn take_offset_s(rest: &mut &[u8]) -> Option<i64> {
         return None;
     }
     let seconds = i64::from(hours * 3600 + minutes * 60);
-    Some(if sign == b'-' { -seconds } else { seconds })
+    Some(Some(if sign == b'-' { -seconds } else { seconds }))
 }
 
 #[cfg(test)]
@@ -335,22 +320,6 @@ mod tests {
         ] {
             assert_eq!(ns(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn epoch_numbers_are_seconds_or_milliseconds() {
-        let at = Wall::parse_rfc3339("2024-07-05T06:57:51Z");
-        assert_eq!(Wall::from_epoch_integer(1_720_162_671), at);
-        assert_eq!(Wall::from_epoch_integer(1_720_162_671_000), at);
-        assert_eq!(Wall::from_epoch_number(1_720_162_671.0), at);
-        assert_eq!(
-            Wall::from_epoch_number(1_720_162_671.5).map(Wall::as_unix_ns),
-            Some(1_720_162_671_500_000_000)
-        );
-        for absurd in [f64::NAN, f64::INFINITY, 1e300, -1e300] {
-            assert_eq!(Wall::from_epoch_number(absurd), None, "{absurd}");
-        }
-        assert_eq!(Wall::from_epoch_integer(i64::MIN), None);
     }
 
     /// The model is jiff's parser, which knows what we know up to nine fraction digits.

@@ -179,14 +179,8 @@ impl Discovery {
     }
 
     fn submitted_at(&self, run: &Json) -> Option<Wall> {
-        self.list
-            .submitted_at
-            .iter()
-            .find_map(|pointer| match run.at(pointer)? {
-                Json::Text(text) => self.times.in_text(text),
-                Json::Number(number) => self.times.in_number(number),
-                _ => None,
-            })
+        let mut pointers = self.list.submitted_at.iter();
+        pointers.find_map(|pointer| run.at(pointer)?.time(&self.times).time())
     }
 
     /// From 1 on, as answers about it are read.

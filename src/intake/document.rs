@@ -2,6 +2,8 @@
 //!
 //! Pure: no I/O.
 
+use crate::mapping::definition::Times;
+use crate::mapping::time_format::ParsedTime;
 use crate::syntax::pointer::Pointer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -91,6 +93,17 @@ impl Json {
         match self {
             Json::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    pub(super) fn time(&self, times: &Times) -> ParsedTime {
+        match self {
+            Json::Text(text) => times.of_text(text),
+            Json::Number(number) => times.of_number(number),
+            Json::Null => ParsedTime::Unset,
+            Json::Bool(_) | Json::Array(_) | Json::Object(_) | Json::Unreadable => {
+                ParsedTime::Nonsense
+            }
         }
     }
 

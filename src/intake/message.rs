@@ -20,7 +20,9 @@ use super::document::{Json, base64_decoded};
 use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
+use crate::mapping::definition::Times;
 use crate::mapping::template::{IdPattern, Variables};
+use crate::mapping::time_format::ParsedTime;
 use crate::syntax::pointer::Pointer;
 use crate::text::{cut, without_byte_order_mark};
 use std::borrow::Cow;
@@ -56,6 +58,8 @@ pub struct Dialect {
     pub submitted_at: Option<Pointer>,
     /// Where the trace context is: an object, or a text that is one.
     pub context: Option<Pointer>,
+    /// How a message writes times.
+    pub times: Times,
 }
 
 impl Dialects {
@@ -449,16 +453,23 @@ impl<'a> NodeReader<'a> {
 
     fn submitted_at(&mut self, dialect: &Dialect) -> Option<Wall> {
         let pointer = dialect.submitted_at.as_ref();
-        let value = pointer.and_then(|pointer| self.node.at(pointer));
-        let Some(value) = value.or_else(|| self.field("submittedat")) else {
-            let time = self.envelope("time").or(self.beside.time.as_deref());
-            return time.and_then(Wall::parse_rfc3339);
-        };
-        let time = read_time(value);
-        if time.is_none() {
-            self.odd("SubmittedAt is not a time");
+        let pointed = pointer.and_then(|pointer| self.node.at(pointer));
+        let mut parsed = ParsedTime::Unset;
+        for value in [pointed, self.field("submittedat")].into_iter().flatten() {
+            if parsed == ParsedTime::Unset {
+                parsed = value.time(&dialect.times);
+            }
         }
-        time
+        if parsed == ParsedTime::Unset {
+            let time = self.envelope("time").or(self.beside.time.as_deref());
+            parsed = time.map_or(parsed, |time| dialect.times.of_text(time));
+        }
+        match parsed {
+            ParsedTime::At(_) | ParsedTime::Unset => {}
+            ParsedTime::Unlikely(_) => self.odd("SubmittedAt is before 1973 or after 2199"),
+            ParsedTime::Nonsense => self.odd("SubmittedAt is not a time"),
+        }
+        parsed.time()
     }
 
     fn attempt(&mut self) -> Option<u32> {
@@ -584,20 +595,6 @@ fn read_id(value: &Json) -> Result<Box<str>, Malformed> {
         0 => Err(Malformed::EmptyId),
         1..=limits::WORKFLOW_ID_BYTES_MAX => Ok(id),
         _ => Err(Malformed::IdTooLong),
-    }
-}
-
-fn read_time(value: &Json) -> Option<Wall> {
-    match value {
-        Json::Text(text) => {
-            let number = || text.parse().ok().and_then(Wall::from_epoch_integer);
-            Wall::parse_rfc3339(text).or_else(number)
-        }
-        Json::Number(number) => match number.as_i64() {
-            Some(whole) => Wall::from_epoch_integer(whole),
-            None => number.as_f64().and_then(Wall::from_epoch_number),
-        },
-        _ => None,
     }
 }
 
@@ -879,6 +876,42 @@ mod tests {
         let message = read(text.as_bytes(), &reading).unwrap();
         assert_eq!(&*message.event.workflow_id, "w");
         assert!(message.event.parent.is_some());
+    }
+
+    #[test]
+    fn times_are_read_as_in_answers() {
+        let told = |value: &str| {
+            let text = format!(r#"{{"WorkflowId": "w", "SubmittedAt": {value}}}"#);
+            let Message { event, oddity } = read(text.as_bytes(), &all()).unwrap();
+            let time = event.submitted_at.map(|time| time.to_string());
+            (time.unwrap_or_default(), oddity)
+        };
+        for value in [
+            r#""2026-11-20 08:59:00 UTC""#,
+            r#""2026-11-20T08:59:00GMT""#,
+            r#""2026-11-20T08:59:00Z[UTC]""#,
+            r#""Fri, 20 Nov 2026 08:59:00 GMT""#,
+            r#""20261120T085900+0000""#,
+            "1795165140",
+            "1795165140000",
+            "1795165140000000",
+            "1795165140000000000",
+            r#""1795165140.0""#,
+        ] {
+            assert_eq!(
+                told(value),
+                ("2026-11-20T08:59:00Z".into(), None),
+                "{value}"
+            );
+        }
+        for value in ["0", r#""0""#, "null", r#""""#, r#""1970-01-01T00:00:00Z""#] {
+            assert_eq!(told(value), (String::new(), None), "{value}");
+        }
+        assert_eq!(
+            told("12").1,
+            Some("SubmittedAt is before 1973 or after 2199")
+        );
+        assert_eq!(told("true").1, Some("SubmittedAt is not a time"));
     }
 
     #[test]

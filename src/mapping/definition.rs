@@ -70,10 +70,6 @@ impl Definition {
             statuses: statuses
                 .map(|(word, meaning)| (word.into(), meaning))
                 .into(),
-            times: Times {
-                unset: Vec::new(),
-                ..Times::default()
-            },
             ..Definition::default()
         }
     }
@@ -263,6 +259,8 @@ pub struct Times {
     pub format: TimeFormat,
     /// What stands where there is no time yet, beside null, an empty text and .NET's `0001-01-01`.
     pub unset: Vec<UnsetTime>,
+    /// Seconds east of UTC of a time that is written without an offset.
+    pub offset_s: i32,
 }
 
 impl Default for Times {
@@ -276,6 +274,7 @@ impl Default for Times {
                 .into_iter()
                 .chain(texts)
                 .collect(),
+            offset_s: 0,
         }
     }
 }
@@ -283,10 +282,10 @@ impl Default for Times {
 /// What a time looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeFormat {
-    /// RFC 3339 in a text; of a number its size tells the unit.
+    /// A text as for `Rfc3339`; of a number its size tells the unit.
     #[default]
     Auto,
-    /// `2024-07-05T06:57:51.0737407Z`, with any offset, none (UTC), or `GMT`.
+    /// `2024-07-05T06:57:51.0737407Z`, with any offset, none, or `GMT`. Also RFC 1123 and ISO 8601's basic format.
     Rfc3339,
     /// Seconds since 1970, whole or with a fraction.
     EpochSeconds,

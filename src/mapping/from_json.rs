@@ -227,6 +227,11 @@ fn times(object: Object<'_>) -> Times {
         values::one_of(text, &formats)
     });
     times.format = format.unwrap_or_default();
+    times.offset_s = object.parsed("offset", values::utc_offset_s).unwrap_or(0);
+    let has_zones = matches!(times.format, TimeFormat::Auto | TimeFormat::Rfc3339);
+    if object.has("offset") && !has_zones {
+        object.mistake("offset", "has no meaning for counts since 1970: remove it");
+    }
     match object.value("unset") {
         None => {}
         Some(Value::Array(values)) => {

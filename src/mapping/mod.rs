@@ -17,7 +17,7 @@ mod oddity;
 mod plan;
 mod read;
 pub mod template;
-mod time_format;
+pub(crate) mod time_format;
 
 pub use assemble::{Gather, Missing};
 pub use oddity::{Oddity, OddityKind};

@@ -6,7 +6,7 @@ use std::io::Write;
 
 /// A value read as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ParsedTime {
+pub(crate) enum ParsedTime {
     At(Wall),
     /// A time when no workflow was running: the count may be of another unit.
     Unlikely(Wall),
@@ -16,7 +16,7 @@ pub(super) enum ParsedTime {
 }
 
 impl ParsedTime {
-    fn time(self) -> Option<Wall> {
+    pub(crate) fn time(self) -> Option<Wall> {
         match self {
             ParsedTime::At(time) | ParsedTime::Unlikely(time) => Some(time),
             ParsedTime::Unset | ParsedTime::Nonsense => None,
@@ -28,36 +28,66 @@ impl ParsedTime {
 const LIKELY_S: std::ops::Range<i64> = 94_694_400..7_258_118_400;
 
 impl Times {
-    /// The time in a text. `None`: it is unset or not a time.
-    pub fn in_text(&self, text: &str) -> Option<Wall> {
-        self.of_text(text).time()
+    /// How the start events of a monitor are read: they need not come from the API, so their times may be in any format.
+    pub(crate) fn of_events(&self) -> Times {
+        Times {
+            format: TimeFormat::Auto,
+            ..self.clone()
+        }
     }
 
-    /// The time in a number. `None`: it is unset or not a time.
-    pub fn in_number(&self, number: &serde_json::Number) -> Option<Wall> {
-        let told = match (number.as_i64(), number.as_f64()) {
+    pub(crate) fn of_number(&self, number: &serde_json::Number) -> ParsedTime {
+        match (number.as_i64(), number.as_f64()) {
             (Some(count), _) => self.of_int(count),
             (None, Some(count)) => self.of_float(count),
             (None, None) => ParsedTime::Nonsense,
-        };
-        told.time()
+        }
     }
 
-    pub(super) fn of_text(&self, text: &str) -> ParsedTime {
+    pub(crate) fn of_text(&self, text: &str) -> ParsedTime {
         let text = text.trim_ascii();
         // .NET's unset time.
         if text.is_empty() || begins(text, "0001-01-01") || self.is_unset_text(text) {
             return ParsedTime::Unset;
         }
-        let written = match self.format {
-            TimeFormat::Auto | TimeFormat::Rfc3339 => rfc3339(text),
-            _ => None,
-        };
-        match (written, self.format) {
-            (Some(time), _) => ParsedTime::At(time),
-            (None, TimeFormat::Rfc3339) => ParsedTime::Nonsense,
-            (None, _) => self.of_decimal(text),
+        let is_written = matches!(self.format, TimeFormat::Auto | TimeFormat::Rfc3339);
+        if is_written && let Some(time) = self.rfc3339(text) {
+            return self.of_written(time);
         }
+        let count = match self.format {
+            TimeFormat::Rfc3339 => ParsedTime::Nonsense,
+            _ => self.of_decimal(text),
+        };
+        match as_rfc3339(text).filter(|_| is_written && count == ParsedTime::Nonsense) {
+            Some(text) => self.of_text(&text),
+            None => count,
+        }
+    }
+
+    /// A time in a text, which may be unset by its moment: there are many ways to write it.
+    fn of_written(&self, time: Wall) -> ParsedTime {
+        let is_likely = LIKELY_S.contains(&time.as_unix_ns().div_euclid(1_000_000_000));
+        if !is_likely && self.is_unset_text(&time.to_string()) {
+            ParsedTime::Unset
+        } else {
+            ParsedTime::At(time)
+        }
+    }
+
+    /// Also with a space before the offset, or with the name of a zone that means UTC or stands behind an offset
+    /// (RFC 9557).
+    fn rfc3339(&self, text: &str) -> Option<Wall> {
+        let (text, offset_s) = match without_zone(text) {
+            Some((text, Zone::Utc)) => (text, Some(0)),
+            Some((text, Zone::Another)) => (text, None),
+            None => (text, Some(self.offset_s)),
+        };
+        Wall::parse(text, offset_s).or_else(|| {
+            let (time, offset) = text.rsplit_once(' ')?;
+            let is_offset = offset.starts_with(['+', '-', 'Z']);
+            let joined = || [time.trim_ascii_end(), offset].concat();
+            Wall::parse_rfc3339(&is_offset.then(joined)?)
+        })
     }
 
     /// The format by which a count would be a likely time, where it is not that by this one.
@@ -74,7 +104,7 @@ impl Times {
         Some(name)
     }
 
-    pub(super) fn of_int(&self, count: i64) -> ParsedTime {
+    pub(crate) fn of_int(&self, count: i64) -> ParsedTime {
         if self.unset_numbers().any(|unset| unset == count) {
             return ParsedTime::Unset;
         }
@@ -86,7 +116,7 @@ impl Times {
 
     /// By its shortest decimal, which is what the API has written: a float of seconds is off by a quarter of a
     /// microsecond.
-    pub(super) fn of_float(&self, count: f64) -> ParsedTime {
+    pub(crate) fn of_float(&self, count: f64) -> ParsedTime {
         const DIGITS_MAX: usize = 48;
         let mut digits = [0; DIGITS_MAX];
         let mut rest = &mut digits[..];
@@ -172,32 +202,46 @@ fn unit_ns(format: TimeFormat, count: i64) -> Option<i64> {
     })
 }
 
-/// Also with a space before the offset.
-fn rfc3339(text: &str) -> Option<Wall> {
-    let text = without_zone(text);
-    Wall::parse_rfc3339(text).or_else(|| {
-        let (time, offset) = text.rsplit_once(' ')?;
-        let is_offset = offset.starts_with(['+', '-', 'Z']);
-        let joined = || [time.trim_ascii_end(), offset].concat();
-        Wall::parse_rfc3339(&is_offset.then(joined)?)
-    })
+/// What the name of a zone behind a time says.
+enum Zone {
+    Utc,
+    /// It says nothing without a table of zones.
+    Another,
 }
 
-/// Without a zone's name where it means UTC, or stands behind an offset (RFC 9557): what is left is RFC 3339, or nothing
-/// that is known.
-fn without_zone(text: &str) -> &str {
+/// The time before the name of a zone.
+fn without_zone(text: &str) -> Option<(&str, Zone)> {
     if text.ends_with('Z') {
-        return text;
+        return None;
     }
-    let text = match text.split_once('[') {
-        Some((before, zone)) if zone.ends_with(']') => before,
-        _ => text,
+    let bracketed = text.strip_suffix(']').and_then(|text| text.split_once('['));
+    if let Some((time, zone)) = bracketed {
+        let is_utc = ["UTC", "GMT", "Etc/UTC", "Etc/GMT", "Z"].contains(&zone);
+        let zone = if is_utc { Zone::Utc } else { Zone::Another };
+        return Some((time.trim_ascii_end(), zone));
+    }
+    let mut names = ["GMT", "UTC"].iter();
+    let time = names.find_map(|name| text.strip_suffix(name))?;
+    Some((time.trim_ascii_end(), Zone::Utc))
+}
+
+/// A time of RFC 1123 (`Fri, 20 Nov 2026 09:20:48 GMT`) or of ISO 8601's basic format (`20261120T092048+0000`) as RFC 3339
+/// writes it.
+fn as_rfc3339(text: &str) -> Option<String> {
+    const LIKE: &[u8; 15] = b"ddddddddTdddddd";
+    let is_like = |(byte, like): (&u8, &u8)| match like {
+        b'd' => byte.is_ascii_digit(),
+        _ => byte.eq_ignore_ascii_case(like),
     };
-    let text = ["GMT", "UTC"]
-        .iter()
-        .find_map(|zone| text.strip_suffix(zone))
-        .unwrap_or(text);
-    text.trim_ascii_end()
+    let bytes = text.as_bytes();
+    if bytes.len() >= LIKE.len() && bytes.iter().zip(LIKE).all(is_like) {
+        let [date, time] = [&text[..8], &text[9..15]];
+        let date = [&date[..4], &date[4..6], &date[6..]].join("-");
+        let time = [&time[..2], &time[2..4], &time[4..]].join(":");
+        return Some(format!("{date}T{time}{}", &text[15..]));
+    }
+    let time = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(time.timestamp().to_string())
 }
 
 #[cfg(test)]
@@ -242,6 +286,15 @@ mod tests {
                 "2026-11-20T10:20:48 +01:00[Europe/Zurich]",
                 "2026-11-20T09:20:48Z",
             ),
+            ("2026-11-20T10:20:48[Etc/UTC]", "2026-11-20T10:20:48Z"),
+            ("Fri, 20 Nov 2026 09:20:48 GMT", "2026-11-20T09:20:48Z"),
+            ("Fri, 20 Nov 2026 10:20:48 +0100", "2026-11-20T09:20:48Z"),
+            ("20261120T092048+0000", "2026-11-20T09:20:48Z"),
+            ("20261120T092048.5Z", "2026-11-20T09:20:48.5Z"),
+            // No offset, and no table of zones to look it up in.
+            ("2026-11-20T10:20:48[Europe/Zurich]", "Nonsense"),
+            ("Sat, 20 Nov 2026 09:20:48 GMT", "Nonsense"),
+            ("20261320T092048Z", "Nonsense"),
             ("2026-11-20 -0500", "Nonsense"),
             ("2026-11-20T04:20:48Z -0500", "Nonsense"),
             ("2026-11-20T04:20:48 -", "Nonsense"),
@@ -254,6 +307,11 @@ mod tests {
             ("0001-01-01T00:00:00", "Unset"),
             ("1969-12-31T23:59:59.999GMT", "Unset"),
             ("1970-01-01T00:00:00Z", "Unset"),
+            ("1970-01-01 00:00:00 UTC", "Unset"),
+            ("1970-01-01T01:00:00+01:00", "Unset"),
+            ("19700101T000000Z", "Unset"),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", "Unset"),
+            ("Mon, 01 Jan 0001 00:00:00 GMT", "Unset"),
             ("soon", "Nonsense"),
             ("GMT", "Nonsense"),
             ("1.2.3", "Nonsense"),
@@ -328,16 +386,42 @@ mod tests {
         );
     }
 
-    /// Whole numbers and floats as today's default shape has them.
     #[test]
-    fn agrees_with_the_core_on_seconds_and_milliseconds() {
+    fn a_time_without_an_offset_has_that_of_the_monitor() {
+        let zurich = Times {
+            offset_s: 3600,
+            ..Times::default()
+        };
+        for (text, expected) in [
+            ("2026-11-20T10:20:48", "2026-11-20T09:20:48Z"),
+            ("2026-11-20 10:20:48.5", "2026-11-20T09:20:48.5Z"),
+            ("20261120T102048", "2026-11-20T09:20:48Z"),
+            ("2026-11-20T09:20:48Z", "2026-11-20T09:20:48Z"),
+            ("2026-11-20 09:20:48 UTC", "2026-11-20T09:20:48Z"),
+            ("2026-11-20T09:20:48[UTC]", "2026-11-20T09:20:48Z"),
+            ("2026-11-20 04:20:48 -0500", "2026-11-20T09:20:48Z"),
+            ("Fri, 20 Nov 2026 09:20:48 GMT", "2026-11-20T09:20:48Z"),
+            ("1970-01-01T01:00:00", "Unset"),
+        ] {
+            assert_eq!(at(zurich.of_text(text)), expected, "{text}");
+        }
+        assert_eq!(at(zurich.of_int(1_795_166_448)), "2026-11-20T09:20:48Z");
+    }
+
+    #[test]
+    fn any_count_of_seconds_or_milliseconds_is_read_as_a_number_and_as_a_text() {
         let strict = Times {
             unset: Vec::new(),
             ..Times::default()
         };
         arbtest::arbtest(|u| {
             let count: i64 = u.int_in_range(-99_999_999_999_999..=99_999_999_999_999)?;
-            let expected = Wall::from_epoch_integer(count);
+            let unit_ns = if count.abs() < 100_000_000_000 {
+                1_000_000_000
+            } else {
+                1_000_000
+            };
+            let expected = count.checked_mul(unit_ns).map(Wall::from_unix_ns);
             assert_eq!(strict.of_int(count).time(), expected);
             assert_eq!(strict.of_text(&count.to_string()).time(), expected);
             Ok(())

@@ -190,6 +190,7 @@ pub(super) fn reading(config: &Config) -> Dialects {
         id: monitor.events.id.clone(),
         submitted_at: monitor.events.submitted_at.clone(),
         context: monitor.events.context.clone(),
+        times: monitor.mapping.definition().times.of_events(),
     });
     Dialects {
         formats: config.trace.formats,

@@ -42,6 +42,30 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Reason> {
     Ok(Duration::from_nanos(total_ns))
 }
 
+/// `Z`, `+01:00`, `-0530` or `+01`: seconds east of UTC.
+pub(crate) fn utc_offset_s(text: &str) -> Result<i32, Reason> {
+    const HOW: &str = "is not an offset from UTC; write Z, +01:00 or -0530";
+    if text == "Z" {
+        return Ok(0);
+    }
+    let (sign, rest) = match text.split_at_checked(1) {
+        Some(("+", rest)) => (1, rest),
+        Some(("-", rest)) => (-1, rest),
+        _ => return Err(HOW.into()),
+    };
+    let (hours, minutes) = rest.split_at_checked(2).ok_or(HOW)?;
+    let minutes = match minutes {
+        "" => "00",
+        _ => minutes.strip_prefix(':').unwrap_or(minutes),
+    };
+    let number = |digits: &str, most: i32| {
+        let is_number = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.parse::<i32>().ok().filter(|_| is_number);
+        number.filter(|number| *number <= most).ok_or(HOW)
+    };
+    Ok(sign * (number(hours, 23)? * 3600 + number(minutes, 59)? * 60))
+}
+
 /// A duration between two bounds, which are written in `bounds` as people write them.
 pub(crate) fn duration_within(
     text: &str,
@@ -322,6 +346,28 @@ mod tests {
             }
         }
         expected.assert_eq(&lines);
+    }
+
+    #[test]
+    fn offsets_from_utc() {
+        for (text, offset_s) in [
+            ("Z", Some(0)),
+            ("+01:00", Some(3600)),
+            ("-0530", Some(-19_800)),
+            ("+01", Some(3600)),
+            ("+14:00", Some(50_400)),
+            ("01:00", None),
+            ("+1", None),
+            ("+01:", None),
+            ("+01:0", None),
+            ("+01:60", None),
+            ("+24:00", None),
+            ("+\u{661}:00", None),
+            ("CET", None),
+            ("", None),
+        ] {
+            assert_eq!(utc_offset_s(text).ok(), offset_s, "{text}");
+        }
     }
 
     #[test]

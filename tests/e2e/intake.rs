@@ -254,6 +254,31 @@ fn field_names_may_be_written_in_three_ways() {
             "millis",
             json!({"workflowId": "millis", "submittedAt": 1_720_162_671_073_u64, "traceparent": parent}),
         ),
+        (
+            "micros",
+            json!({"workflowId": "micros", "submittedAt": 1_720_162_671_073_740_u64, "traceparent": parent}),
+        ),
+        // As GitLab's webhooks have it.
+        (
+            "utc",
+            json!({"workflowId": "utc", "submittedAt": "2024-07-05 06:57:51 UTC", "traceparent": parent}),
+        ),
+        (
+            "rfc-1123",
+            json!({"workflowId": "rfc-1123", "submittedAt": "Fri, 05 Jul 2024 06:57:51 GMT", "traceparent": parent}),
+        ),
+        (
+            "basic",
+            json!({"workflowId": "basic", "submittedAt": "20240705T065751+0000", "traceparent": parent}),
+        ),
+        (
+            "unset",
+            json!({"workflowId": "unset", "submittedAt": 0, "traceparent": parent}),
+        ),
+        (
+            "1970",
+            json!({"workflowId": "1970", "submittedAt": "1970-01-01T00:00:00Z", "traceparent": parent}),
+        ),
     ];
     let _farspan = rig.start();
     for (id, event) in &events {
@@ -263,11 +288,17 @@ fn field_names_may_be_written_in_three_ways() {
     for (id, _) in &events {
         let trace = rig.trace(id);
         let submitted = match *id {
-            "seconds" => "2024-07-05T06:57:51Z",
-            "millis" => "2024-07-05T06:57:51.073Z",
-            _ => at,
+            "seconds" | "utc" | "rfc-1123" | "basic" => Some("2024-07-05T06:57:51Z"),
+            "millis" => Some("2024-07-05T06:57:51.073Z"),
+            "micros" => Some("2024-07-05T06:57:51.07374Z"),
+            "unset" | "1970" => None,
+            _ => Some(at),
         };
-        assert_eq!(trace.root.event_time("Submitted"), ns(submitted), "{id}");
+        let has_submitted = trace.root.event_names().contains(&"Submitted");
+        assert_eq!(has_submitted, submitted.is_some(), "{id}");
+        if let Some(submitted) = submitted {
+            assert_eq!(trace.root.event_time("Submitted"), ns(submitted), "{id}");
+        }
         assert_eq!(hex(&trace.root.span.trace_id), &parent[3..35], "{id}");
         assert_eq!(
             hex(&trace.root.span.parent_span_id),

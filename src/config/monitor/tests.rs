@@ -145,7 +145,6 @@ fn without_monitors_there_is_one_of_the_settings() {
               request: {"path":"/workflows/{id}"}
               stages: [{"complete":"/isComplete","end":"/entityEndTime","error":"/entityErrorMessage","id":"/entityId","kind":"/entityType","list":"/workflowEntities","start":"/entityStartTime","status":"/entityStatus"}]
               statuses: {"Completed":"success","Failed":"failure","Initializing":"running","Null":"unset","Processing":"running"}
-              times: {"unset":[]}
               workflow: {"complete":"/isComplete","end":"/workflowEndTime","error":"/workflowErrorMessage","id":"/workflowId","start":"/workflowStartTime","status":"/workflowStatus"}
             (
                 MonitorApi {
@@ -203,7 +202,7 @@ fn a_monitor_that_says_everything() {
             {"name": "parts", "list": "/parts", "id": "/id", "parent": {"key": "/p", "list": "jobs"}}],
         "statuses": {"ok": "success", "wait": "pending", "Queued": "pending", "null": "unset"},
         "unknown_status": "fail",
-        "times": {"format": "epoch_ms", "unset": [0, "1970"]},
+        "times": {"format": "rfc3339", "offset": "+01:00", "unset": [0, "1970"]},
         "spans": {"workflow": "Run", "status_ok": "unset", "skipped": true, "queued": true},
         "service": {"name": "etl", "namespace": "data", "attributes": {"team": "risk"}},
         "trace_context": {"use": "link", "baggage": ["a", "b"]},
@@ -430,7 +429,7 @@ fn a_monitor_that_says_everything() {
         &monitor.discovery,
         &monitor.finished,
     ));
-    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")] }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")] }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] } }, stages: [Stages { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(Children { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [Stages { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, Stages { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(Parent { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("Queued", State(Pending)), ("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, times: Times { format: EpochMillis, unset: [Number(0), Text("1970")] } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
+    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")] }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")] }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] } }, stages: [Stages { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(Children { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [Stages { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, Stages { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(Parent { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("Queued", State(Pending)), ("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, times: Times { format: Rfc3339, unset: [Number(0), Text("1970")], offset_s: 3600 } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
 }
 
 #[test]
@@ -538,7 +537,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             "workflow": {"root": "x", "status": [7], "attributes": {"a": "b"}, "first_attempt": 2},
             "stages": [{"lst": "/a"}, {"list": "tasks", "from": "nowhere", "except": {"x": "y", "/z": {}}}, 7],
             "statuses": {"ok": "good", "no": 7}, "unknown_status": "oops",
-            "times": {"format": "iso", "unset": [1.5]}, "spans": {"status_ok": "maybe", "skipped": "no"},
+            "times": {"format": "iso", "unset": [1.5], "offset": "CET"}, "spans": {"status_ok": "maybe", "skipped": "no"},
             "service": {"attributes": {"a": ""}}, "trace_context": {"use": "child", "baggage": [7]},
             "discovery": {"request": {"path": "/runs/{x}", "for_each": "a"}, "only": {"x": "y"}, "parameters": {"y": ""}},
             "finished": {"redis_channel": "a", "url": "ftp://x:s3cr3t@y", "redis_stream_maxlen": 0, "auth": {"type": "login", "url": "/l", "body": {}, "token": "/t"}}, "stage": []}"#,
@@ -565,6 +564,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .statuses.ok: 'good' is unknown; write pending, running, success, failure, error, timeout, cancellation, skip or unset
             .unknown_status: 'oops' is unknown; write fail, pending, running, success, failure, error, timeout, cancellation, skip or unset
             .times.format: 'iso' is unknown; write auto, rfc3339, epoch_s, epoch_ms, epoch_us or epoch_ns
+            .times.offset: 'CET' is not an offset from UTC; write Z, +01:00 or -0530
             .times.unset: each must be a whole number or a string
             .api.base_url: 'http://(redacted)@api.test' must not have a user or password; write it in api.auth
             .api.headers.Host: is a header that farspan sets
@@ -1147,4 +1147,14 @@ fn a_format_of_times_is_the_one_of_its_name() {
         ));
         assert_eq!(monitor.mapping.definition().times.format, format);
     }
+}
+
+#[test]
+fn a_count_has_no_offset() {
+    check_mistakes(
+        r#"{"name": "m", "preset": "farspan", "api": {"base_url": "http://api.test"},
+            "times": {"format": "epoch_ms", "offset": "+01:00"}}"#,
+        expect![[r#"
+            .times.offset: has no meaning for counts since 1970: remove it"#]],
+    );
 }
