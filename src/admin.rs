@@ -1,56 +1,56 @@
-//! The admin endpoint: what farspan answers over HTTP, and whom.
+//! The admin endpoint: what farspan answers over HTTP, and to which requests.
 //!
-//! With a token, a request without it is answered with 401. Without one it listens to this host alone, as the configuration
-//! sees to; and what a browser sends for a page is refused, for any page can send something to this host.
+//! If a token is configured, a request without it is answered with 401. If none is configured, the configuration allows
+//! only a loopback address; requests that a browser sends for a web page are refused, because any page can send them.
 
-use crate::http::server::{Request, Response, Server, Serving};
+use crate::http::server::{HttpRequest, Response, Server, Serving};
 use sha2::{Digest, Sha256};
 use std::io;
 
-/// Answers one kind of request.
-pub type Handler = Box<dyn Fn(&Request) -> Response + Send + Sync>;
+/// Answers the requests of one route.
+pub type Handler = Box<dyn Fn(&HttpRequest) -> Response + Send + Sync>;
 
-/// A path and what it answers.
+/// A path and its handler.
 pub struct Route {
     /// The method; HEAD is answered as GET is.
     pub method: &'static str,
     /// The whole path.
     pub path: &'static str,
-    /// Whether it takes no token: it tells nothing and changes nothing.
+    /// Whether it needs no token, because it shows no data and changes nothing.
     pub is_open: bool,
-    /// What answers.
+    /// Makes the answer.
     pub handler: Handler,
 }
 
-struct Admin {
+struct AdminEndpoint {
     routes: Vec<Route>,
-    /// The hash of the token.
+    /// The SHA-256 of the configured token.
     token: Option<[u8; 32]>,
 }
 
-/// Connections at once.
+/// How many connections are served at once.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Listens there; does not answer yet.
+/// Listens on `address`, without answering yet.
 ///
 /// # Errors
-/// The address is taken, or not ours to take.
+/// When the address does not resolve, is taken, or is not permitted.
 pub fn bind(address: &str) -> io::Result<Server> {
     Ok(Server::bind(address)?.with_connections(CONNECTIONS_MAX))
 }
 
-/// Answers from now on.
+/// Answers requests.
 ///
 /// # Errors
-/// There is no thread to be had.
+/// When the thread cannot be started.
 pub fn start(server: Server, token: Option<&str>, routes: Vec<Route>) -> io::Result<Serving> {
     let token = token.map(hash);
-    let admin = Admin { routes, token };
+    let admin = AdminEndpoint { routes, token };
     server.start(move |request| admin.answer(request))
 }
 
-impl Admin {
-    fn answer(&self, request: &Request) -> Response {
+impl AdminEndpoint {
+    fn answer(&self, request: &HttpRequest) -> Response {
         let there = || {
             self.routes
                 .iter()
@@ -83,12 +83,12 @@ impl Admin {
     }
 }
 
-fn brings(request: &Request, token: &[u8; 32]) -> bool {
+fn brings(request: &HttpRequest, token: &[u8; 32]) -> bool {
     let header = request.header("authorization").unwrap_or_default();
     let Some((scheme, brought)) = header.split_once(' ') else {
         return false;
     };
-    // Of hashes, and to the end: how long it takes says nothing of the token.
+    // Hashes are compared, and all of their bytes: the time that this takes tells nothing about the token.
     let different = hash(brought.trim())
         .iter()
         .zip(token)

@@ -7,7 +7,7 @@ use super::{complain, fresh_seed, say};
 use crate::cli::ApiOptions;
 use crate::core::limits::{POLLERS_MAX, WORKFLOW_ID_BYTES_MAX, WORKFLOWS_MAX};
 use crate::core::time::{Mono, Now};
-use crate::http::server::{Request, Response, Server, Serving};
+use crate::http::server::{HttpRequest, Response, Server, Serving};
 use crate::os::clock;
 use crate::os::signals;
 use crate::os::threads::lock;
@@ -176,7 +176,7 @@ impl Drop for System {
 }
 
 impl System {
-    fn answer(&self, request: &Request, now: Now) -> Response {
+    fn answer(&self, request: &HttpRequest, now: Now) -> Response {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let segments: Vec<&str> = request.path.split('/').skip(1).collect();
         match (request.method.as_str(), segments.as_slice()) {

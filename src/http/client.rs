@@ -33,10 +33,10 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-/// Whom to trust, and who to be, in TLS.
+/// Which certificate authorities TLS trusts, and which certificate it shows.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// PEM: the only certificate authorities to trust. `None`: the system's, or Mozilla's where the system has none.
+    /// PEM: the only certificate authorities to trust. `None`: those of the system, or Mozilla's if the system has none.
     pub authorities: Option<Vec<u8>>,
     /// PEM: the certificate chain to show, and its private key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
@@ -72,16 +72,18 @@ pub fn agent(
         .timeout_per_read(Some(timeouts.read))
         .timeout_per_write(Some(timeouts.read))
         .timeout_global(Some(timeouts.total));
-    let builder = match is_on_this_host(url) {
-        true => builder.proxy(None),
-        // ureq has taken the environment's (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, less `NO_PROXY`).
-        false => builder,
+    // ureq has read `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` itself.
+    let builder = if is_on_this_host(url) {
+        builder.proxy(None)
+    } else {
+        builder
     };
     let https = url.starts_with("https://");
     #[cfg(feature = "tls")]
-    let builder = match https {
-        true => builder.tls_config(tls::config(trust)?),
-        false => builder,
+    let builder = if https {
+        builder.tls_config(tls::config(trust)?)
+    } else {
+        builder
     };
     #[cfg(not(feature = "tls"))]
     if https {
@@ -217,11 +219,11 @@ mod tls {
 /// as soon as a timeout is set.
 #[derive(Clone, Debug, Default)]
 pub struct NameCache {
-    known: Arc<Mutex<Vec<Known>>>,
+    known: Arc<Mutex<Vec<CachedName>>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct CachedName {
     authority: String,
     scheme: String,
     addresses: ResolvedSocketAddrs,
@@ -233,12 +235,12 @@ const ADDRESSES_KEPT: Duration = Duration::from_secs(10);
 const HOSTS_MAX: usize = 64;
 
 impl NameCache {
-    /// Lets go of every address: a connection has failed, and perhaps the host has moved.
+    /// Forgets every address: a connection has failed, and the host may have moved.
     pub fn forget(&self) {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<CachedName>> {
         lock(&self.known)
     }
 }
@@ -253,8 +255,8 @@ impl Resolver for NameCache {
         let scheme = uri.scheme_str().unwrap_or_default();
         let authority = uri.authority().map_or("", |a| a.as_str());
         let now = clock::now().mono;
-        let fresh = |k: &Known| now.since(k.since) < ADDRESSES_KEPT;
-        let same = |k: &Known| k.authority == authority && k.scheme == scheme;
+        let fresh = |k: &CachedName| now.since(k.since) < ADDRESSES_KEPT;
+        let same = |k: &CachedName| k.authority == authority && k.scheme == scheme;
         if let Some(known) = self.lock().iter().find(|k| fresh(k) && same(k)) {
             return Ok(known.addresses.clone());
         }
@@ -262,7 +264,7 @@ impl Resolver for NameCache {
         let mut known = self.lock();
         known.retain(|k| fresh(k) && !same(k));
         if known.len() < HOSTS_MAX {
-            known.push(Known {
+            known.push(CachedName {
                 authority: authority.to_owned(),
                 scheme: scheme.to_owned(),
                 addresses: addresses.clone(),
@@ -273,7 +275,7 @@ impl Resolver for NameCache {
     }
 }
 
-/// What kind of trouble a request met.
+/// The reason why a request failed.
 pub fn reason_of(error: &ureq::Error) -> PollFailureReason {
     match error {
         ureq::Error::Timeout(_) => PollFailureReason::Timeout,
@@ -307,7 +309,7 @@ pub fn reason_of_io(error: &io::Error) -> PollFailureReason {
     }
 }
 
-/// How long an answer asks to be left alone.
+/// For how long an answer asks to send no more requests.
 /// <https://www.rfc-editor.org/rfc/rfc9110.html#name-retry-after>
 pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -317,7 +319,7 @@ pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     parse_date(text).map(|at| at.since(now))
 }
 
-/// How long to leave a host alone whose budget of requests is spent: `X-RateLimit-Remaining: 0` and the like, with the
+/// How long to pause a host whose budget of requests is spent: `X-RateLimit-Remaining: 0` and the like, with the
 /// time of the next budget. GitHub and GitLab write seconds since 1970, the IETF's draft and others seconds from now.
 /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>,
 /// <https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/#response-headers>

@@ -51,7 +51,7 @@ pub struct Serving {
 
 /// A whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// As sent: `GET`.
     pub method: String,
     /// The path as sent, still percent-encoded; begins with `/`, or is `*`.
@@ -87,7 +87,7 @@ impl Server {
     /// Listens on the first of the addresses that can be had.
     ///
     /// # Errors
-    /// When the address does not resolve, is taken, or is not ours to take.
+    /// When the address does not resolve, is taken, or is not permitted.
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Server> {
         let listener = TcpListener::bind(addr)?;
         let local_addr = listener.local_addr()?;
@@ -103,7 +103,7 @@ impl Server {
         })
     }
 
-    /// How many connections are served at once, 256 unless told.
+    /// How many connections are served at once; the default is 256.
     ///
     /// One more is answered 503 and closed: left in the backlog it would look like a server that hangs, and an accept
     /// loop that never waits for a free slot always hears a stop.
@@ -113,8 +113,9 @@ impl Server {
         self
     }
 
-    /// How long a connection may be idle between requests (75 s unless told; then it is closed), and how long a
-    /// request may take from its first byte to its last, and its answer to be taken (10 s each unless told).
+    /// `idle`: how long a connection may be idle between requests before it is closed; the default is 75 s.
+    /// `request`: how long a request may take from its first byte to its last, and how long the client may take to
+    /// read the answer; the default is 10 s each.
     #[must_use]
     pub fn with_timeouts(mut self, idle: Duration, request: Duration) -> Server {
         self.bounds.idle = idle;
@@ -122,18 +123,18 @@ impl Server {
         self
     }
 
-    /// Where it listens: the port that port 0 became.
+    /// The address it listens on. Port 0 has become a real one.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Answers requests with `handler` from now on, each connection on its own thread.
+    /// Answers requests with `handler`, each connection on its own thread.
     ///
     /// # Errors
-    /// When the first thread cannot be had.
+    /// When the thread cannot be started.
     pub fn start<H>(self, handler: H) -> io::Result<Serving>
     where
-        H: Fn(&Request) -> Response + Send + Sync + 'static,
+        H: Fn(&HttpRequest) -> Response + Send + Sync + 'static,
     {
         let socket = shutdown_handle(&self.listener)?;
         let (stop, stopped) = bounded(0);
@@ -151,7 +152,7 @@ impl Server {
 }
 
 impl Serving {
-    /// Where it listens.
+    /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -170,7 +171,7 @@ impl Drop for Serving {
     }
 }
 
-impl Request {
+impl HttpRequest {
     /// The first header of that name, in any case of letters; `None` also for a value that is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let value = self.values(name).next()?;
@@ -253,7 +254,7 @@ fn accept<H>(
     handler: &Arc<H>,
     stopped: &Receiver<Infallible>,
 ) where
-    H: Fn(&Request) -> Response + Send + Sync + 'static,
+    H: Fn(&HttpRequest) -> Response + Send + Sync + 'static,
 {
     let mut open: Vec<(JoinHandle<()>, Weak<TcpStream>)> = Vec::new();
     // Each connection's thread holds a sender: all are gone when the channel disconnects.
@@ -329,17 +330,17 @@ fn turn_away(stream: &TcpStream) {
     let _ = stream.read(&mut [0; 4096]);
 }
 
-/// Why a request did not become a [`Request`].
-enum Trouble {
-    /// Nothing more to come: closed, idle for too long, or broken.
+/// Why the bytes of a connection did not become an [`HttpRequest`].
+enum RequestError {
+    /// Nothing more comes: the connection is closed, broken, or was idle for too long.
     Gone,
     /// The status and the text to answer before closing.
     Refused(u16, &'static str),
 }
 
-impl From<io::Error> for Trouble {
-    fn from(_: io::Error) -> Trouble {
-        Trouble::Gone
+impl From<io::Error> for RequestError {
+    fn from(_: io::Error) -> RequestError {
+        RequestError::Gone
     }
 }
 
@@ -360,15 +361,15 @@ enum Framing {
 impl Connection<'_> {
     fn serve<H>(&mut self, handler: &H, stopped: &Receiver<Infallible>) -> io::Result<()>
     where
-        H: Fn(&Request) -> Response,
+        H: Fn(&HttpRequest) -> Response,
     {
         self.stream.set_nodelay(true)?;
         self.stream.set_write_timeout(Some(self.bounds.request))?;
         loop {
             let (request, version) = match self.read_request() {
                 Ok(read) => read,
-                Err(Trouble::Gone) => return Ok(()),
-                Err(Trouble::Refused(status, why)) => {
+                Err(RequestError::Gone) => return Ok(()),
+                Err(RequestError::Refused(status, why)) => {
                     self.stream.write_all(&encode(
                         &Response::text(status, why),
                         false,
@@ -394,7 +395,7 @@ impl Connection<'_> {
         }
     }
 
-    fn read_request(&mut self) -> Result<(Request, u8), Trouble> {
+    fn read_request(&mut self) -> Result<(HttpRequest, u8), RequestError> {
         if self.buffer.is_empty() {
             let idle_until = clock::now().mono + self.bounds.idle;
             self.fill(idle_until)?;
@@ -410,7 +411,10 @@ impl Connection<'_> {
         };
         if let Some(expected) = request.header("expect") {
             if !expected.eq_ignore_ascii_case("100-continue") {
-                return Err(Trouble::Refused(417, "only 100-continue can be expected"));
+                return Err(RequestError::Refused(
+                    417,
+                    "only 100-continue can be expected",
+                ));
             }
             let awaited = !matches!(framing, Framing::Length(0)) && self.buffer.is_empty();
             if awaited && version == 1 {
@@ -425,7 +429,7 @@ impl Connection<'_> {
     }
 
     /// The next `length` bytes.
-    fn take(&mut self, length: usize, deadline: Mono) -> Result<Vec<u8>, Trouble> {
+    fn take(&mut self, length: usize, deadline: Mono) -> Result<Vec<u8>, RequestError> {
         while self.buffer.len() < length {
             self.fill_request(deadline)?;
         }
@@ -434,13 +438,13 @@ impl Connection<'_> {
     }
 
     /// A chunked body (RFC 9112, 7.1). Extensions and trailers are read and ignored.
-    fn take_chunks(&mut self, deadline: Mono) -> Result<Vec<u8>, Trouble> {
+    fn take_chunks(&mut self, deadline: Mono) -> Result<Vec<u8>, RequestError> {
         let mut body = Vec::new();
         loop {
             let line = self.take_line(deadline)?;
             let Ok(httparse::Status::Complete((_, size))) = httparse::parse_chunk_size(&line)
             else {
-                return Err(Trouble::Refused(400, "bad chunk"));
+                return Err(RequestError::Refused(400, "bad chunk"));
             };
             if size == 0 {
                 break;
@@ -451,7 +455,7 @@ impl Connection<'_> {
             }
             body.append(&mut self.take(size, deadline)?);
             if self.take(2, deadline)? != b"\r\n" {
-                return Err(Trouble::Refused(400, "bad chunk"));
+                return Err(RequestError::Refused(400, "bad chunk"));
             }
         }
         let mut trailer_bytes = 0;
@@ -468,7 +472,7 @@ impl Connection<'_> {
     }
 
     /// Up to and with the next CRLF.
-    fn take_line(&mut self, deadline: Mono) -> Result<Vec<u8>, Trouble> {
+    fn take_line(&mut self, deadline: Mono) -> Result<Vec<u8>, RequestError> {
         loop {
             if let Some(at) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
                 return self.take(at + 2, deadline);
@@ -481,12 +485,12 @@ impl Connection<'_> {
     }
 
     /// Reads on within a request: running out of time is then the client's fault.
-    fn fill_request(&mut self, deadline: Mono) -> Result<(), Trouble> {
+    fn fill_request(&mut self, deadline: Mono) -> Result<(), RequestError> {
         self.fill(deadline).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Trouble::Refused(408, "the request took too long")
+                RequestError::Refused(408, "the request took too long")
             }
-            _ => Trouble::Gone,
+            _ => RequestError::Gone,
         })
     }
 
@@ -525,11 +529,13 @@ impl Connection<'_> {
     }
 }
 
-const HEAD_TOO_LARGE: Trouble = Trouble::Refused(431, "the head of the request is too large");
-const BODY_TOO_LARGE: Trouble = Trouble::Refused(413, "the body of the request is too large");
+const HEAD_TOO_LARGE: RequestError =
+    RequestError::Refused(431, "the head of the request is too large");
+const BODY_TOO_LARGE: RequestError =
+    RequestError::Refused(413, "the body of the request is too large");
 
 /// The head's length, the request without its body, and the minor version; `None` while the head is not whole.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, u8)>, Trouble> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, HttpRequest, u8)>, RequestError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
     let head_bytes = match head.parse(bytes) {
@@ -537,17 +543,17 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, u8)>, Trouble> {
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HEAD_TOO_LARGE),
         Err(httparse::Error::Version) => {
-            return Err(Trouble::Refused(505, "only HTTP/1 is spoken here"));
+            return Err(RequestError::Refused(505, "only HTTP/1 is spoken here"));
         }
-        Err(_) => return Err(Trouble::Refused(400, "not an HTTP request")),
+        Err(_) => return Err(RequestError::Refused(400, "not an HTTP request")),
     };
     let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
-        return Err(Trouble::Refused(400, "not an HTTP request"));
+        return Err(RequestError::Refused(400, "not an HTTP request"));
     };
     let Some((path, query)) = split_target(target) else {
-        return Err(Trouble::Refused(400, "bad request target"));
+        return Err(RequestError::Refused(400, "bad request target"));
     };
-    let request = Request {
+    let request = HttpRequest {
         method: method.into(),
         path: path.into(),
         query: query.map(Into::into),
@@ -581,9 +587,12 @@ fn split_target(target: &str) -> Option<(&str, Option<&str>)> {
 }
 
 /// RFC 9112, 6: whatever two readers might understand in two ways is refused.
-fn framing(request: &Request, version: u8) -> Result<Framing, Trouble> {
+fn framing(request: &HttpRequest, version: u8) -> Result<Framing, RequestError> {
     if version == 1 && request.values("host").count() != 1 {
-        return Err(Trouble::Refused(400, "exactly one Host header is needed"));
+        return Err(RequestError::Refused(
+            400,
+            "exactly one Host header is needed",
+        ));
     }
     let mut codings = request.values("transfer-encoding");
     let mut lengths = request.values("content-length");
@@ -593,7 +602,7 @@ fn framing(request: &Request, version: u8) -> Result<Framing, Trouble> {
             if coding.eq_ignore_ascii_case(b"chunked") {
                 Ok(Framing::Chunked)
             } else {
-                Err(Trouble::Refused(
+                Err(RequestError::Refused(
                     501,
                     "the only transfer coding known is chunked",
                 ))
@@ -601,7 +610,7 @@ fn framing(request: &Request, version: u8) -> Result<Framing, Trouble> {
         }
         (None, Some(length)) if lengths.all(|other| other == length) => {
             if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
-                return Err(Trouble::Refused(400, "bad Content-Length"));
+                return Err(RequestError::Refused(400, "bad Content-Length"));
             }
             let length = str::from_utf8(length)
                 .ok()
@@ -611,12 +620,15 @@ fn framing(request: &Request, version: u8) -> Result<Framing, Trouble> {
                 _ => Err(BODY_TOO_LARGE),
             }
         }
-        _ => Err(Trouble::Refused(400, "the length of the body is ambiguous")),
+        _ => Err(RequestError::Refused(
+            400,
+            "the length of the body is ambiguous",
+        )),
     }
 }
 
-/// Whether a comma-separated header has this word.
-fn lists(request: &Request, name: &str, word: &str) -> bool {
+/// Whether a comma-separated header contains this word.
+fn lists(request: &HttpRequest, name: &str, word: &str) -> bool {
     request
         .values(name)
         .flat_map(|value| value.split(|byte| *byte == b','))
@@ -663,7 +675,7 @@ fn encode(response: &Response, head_only: bool, connection: Option<&str>) -> Vec
     bytes
 }
 
-/// A client ignores it (RFC 9112, 4); people who read along do not.
+/// The reason phrase. Programs ignore it (RFC 9112, 4); it is for people.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -697,8 +709,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     /// Answers with what it understood.
-    fn echo(request: &Request) -> Response {
-        let Request {
+    fn echo(request: &HttpRequest) -> Response {
+        let HttpRequest {
             method,
             path,
             query,

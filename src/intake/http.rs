@@ -11,7 +11,7 @@ use super::carrier::Carrier;
 use super::malformed_log::MalformedLog;
 use super::message::{self, Beside, Dialects, Malformed, Message};
 use super::posted::{Admission, Posted};
-use crate::http::server::{Request, Response};
+use crate::http::server::{HttpRequest, Response};
 use crate::os::threads::lock;
 use crate::text::percent_decoded_lossy;
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
@@ -46,7 +46,7 @@ impl Entrance {
     }
 
     /// Answers a request.
-    pub fn post(&self, request: &Request) -> Response {
+    pub fn post(&self, request: &HttpRequest) -> Response {
         let messages = match self.read(request) {
             Ok(messages) => messages,
             Err((at, malformed)) => {
@@ -90,7 +90,7 @@ impl Entrance {
         lock(&self.malformed)
     }
 
-    fn read(&self, request: &Request) -> Result<Messages, (Option<usize>, Malformed)> {
+    fn read(&self, request: &HttpRequest) -> Result<Messages, (Option<usize>, Malformed)> {
         let media_type = media_type(request);
         let attribute = |name: &str| request.header(name).map(percent_decoded_lossy);
         let mut beside = Beside::default();
@@ -146,7 +146,7 @@ struct Messages {
 }
 
 /// Without its parameters, in lower case; empty where there is none.
-fn media_type(request: &Request) -> String {
+fn media_type(request: &HttpRequest) -> String {
     let header = request.header("content-type").unwrap_or_default();
     let media_type = header.split(';').next().unwrap_or_default();
     media_type.trim().to_ascii_lowercase()
