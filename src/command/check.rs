@@ -200,9 +200,8 @@ fn ask_discovery(monitor: &MonitorConfig, discovery: &RunList) -> Tried {
 fn first_page(monitor: &MonitorConfig, discovery: &RunList) -> Result<(String, Vec<u8>), String> {
     let variables = since(discovery.lookback);
     let mut url = monitor.api.base_url.clone();
-    if !discovery.request.path.render(&variables, &mut url) {
-        return Err("discovery.request.path: a variable in it has no value".to_owned());
-    }
+    let rendered = discovery.request.path.render(&variables, &mut url);
+    rendered.map_err(|why| format!("discovery.request.path: {why}"))?;
     let response = send(monitor, discovery, &url, &variables)?;
     let status = response.status().as_u16();
     match status {
@@ -245,8 +244,8 @@ fn send(
         }
         Method::Post => {
             let body = discovery.request.body.as_ref();
-            let body = body.map_or(Some(Vec::new()), |body| body.render(variables));
-            let body = body.ok_or("discovery.request.body: a variable in it has no value")?;
+            let body = body.map_or(Ok(Vec::new()), |body| body.render(variables));
+            let body = body.map_err(|why| format!("discovery.request.body: {why}"))?;
             let mut request = agent.post(url).content_type("application/json");
             for (name, value) in headers() {
                 request = request.header(name, value);

@@ -43,12 +43,10 @@ pub fn run(
 ) -> Result<ExitCode, String> {
     let monitor = config.monitor(options.monitor.as_deref())?;
     let mapping = config.monitors[monitor].mapping.clone();
-    if let Some(id) = options.ids.iter().find(|id| mapping.gather(id).is_none()) {
-        return Err(format!(
-            "'{}' is not made of the parts that the id of monitor {} has",
-            escape(id),
-            config.monitors[monitor].name
-        ));
+    for id in &options.ids {
+        let name = &config.monitors[monitor].name;
+        let wrong = |why| format!("monitor {name}: the id '{}' {why}", escape(id));
+        mapping.ids().variables(id).map_err(wrong)?;
     }
     config.state = StateConfig::None;
     config.redis = None;

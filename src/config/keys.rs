@@ -115,6 +115,7 @@ pub(super) static MONITOR: Group = Group {
         key("api", KeyKind::Group(&MONITOR_API), "", ""),
         key("events", KeyKind::Group(&MONITOR_EVENTS), "", ""),
         key("id", KeyKind::Text, "", "The parts of an id, with literal separators between them. Requests can name the parts. The last part takes the rest.").like("\"{dag_id}/{dag_run_id}\""),
+        key("slashes_in_ids", KeyKind::Flag, "false", "true: ids, and the fields of stages, may have slashes and backslashes where they stand in the path of a request. Segments `.` and `..` and control characters are refused all the same."),
         key("poll", KeyKind::Group(&MONITOR_POLL), "", ""),
         key("request", KeyKind::Group(&REQUEST), "", "The request for the workflow itself."),
         key("requests", KeyKind::ByName(&KeyKind::Group(&REQUEST)), "", "Further requests of a poll, by name. A list of stages names its request in `from`."),
@@ -242,7 +243,7 @@ pub(super) static REQUEST: Group = Group {
     rule: Rule::None,
     keys: &[
         key("method", KeyKind::Words(&["GET", "POST"]), "\"GET\"", "The HTTP method."),
-        key("path", KeyKind::RequestPath, "", "Path and query, appended to the base URL. `{id}` is the workflow's id, `{name}` a part of it; with `for_each` also `{stage.key}`, `{stage.key.0}`, `{stage.id}`, `{stage.name}` and `{stage.attempt}`. Each value is percent-encoded as one segment.").like("\"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}\""),
+        key("path", KeyKind::RequestPath, "", "Path and query, appended to the base URL. `{id}` is the workflow's id, `{name}` a part of it; with `for_each` also `{stage.key}`, `{stage.key.0}`, `{stage.id}`, `{stage.name}` and `{stage.attempt}`. Each value is percent-encoded as one segment; a value that could lead to another path is refused (`slashes_in_ids`).").like("\"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}\""),
         key("body", KeyKind::Json, "", "The body of a POST: any JSON, with the same variables in its strings. `{ name }` with spaces is not a variable."),
         key("pages", KeyKind::Group(&PAGES), "", "How the further pages of a long answer are requested. Default: there is one page."),
         key("for_each", KeyKind::Text, "", "The name of a list of stages. The request is made once for each element."),

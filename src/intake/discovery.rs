@@ -15,7 +15,8 @@ use super::document::{Json, PathStep};
 use super::malformed_log::MalformedLog;
 use super::message::{self, Malformed};
 use crate::api::exchange::{
-    self, Api, Asking, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
+    self, Api, Asking, Filled, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
+    failure_of_variable,
 };
 use crate::core::backoff::Jitter;
 use crate::core::event::{Attributes, Sampling, StartEvent};
@@ -26,7 +27,7 @@ use crate::core::{Listing, PollFailure, PollFailureReason};
 use crate::http::client::{self, NameCache, Trust};
 use crate::mapping::Page;
 use crate::mapping::definition::{Pages, Request, Times};
-use crate::mapping::template::{BodyTemplate, IdPattern, Variables};
+use crate::mapping::template::{BodyTemplate, IdRule, Variables};
 use crate::os::clock;
 use crate::os::threads;
 use crate::syntax::pointer::Pointer;
@@ -47,8 +48,8 @@ pub struct Discovery {
     pub monitor: u16,
     /// Its name.
     pub name: Box<str>,
-    /// What an id is made of.
-    pub pattern: Option<IdPattern>,
+    /// Which ids the monitor can ask its API about.
+    pub ids: IdRule,
     /// The configured list.
     pub list: RunList,
     /// The number that the API gives to the first attempt; 1 where this is `None`. A smaller number counts as the first.
@@ -364,9 +365,9 @@ impl Discoverer {
         let variables = variables(since);
         let api = self.api.clone();
         let request = self.discovery.list.request.clone();
-        let first = exchange::url(&api, &request, TITLE, &variables)?;
-        let body = exchange::body(&request, TITLE, &variables)?;
-        let mut paging = Paging::new(&first, request.pages.as_ref());
+        let filled = Filled::new(&api, &request, &variables);
+        let filled = filled.map_err(|why| failure_of_variable(TITLE, why))?;
+        let mut paging = Paging::new(&filled.url, request.pages.as_ref());
         let mut url = paging.first();
         let mut found = RoundCount::default();
         for page in 0..PAGES_MAX {
@@ -379,7 +380,7 @@ impl Discoverer {
                 title: Some(TITLE),
                 traceparent: None,
                 tracestate: None,
-                body: body.as_deref(),
+                body: filled.body.as_deref(),
                 conditions: &[],
             };
             let (parts, body) = self.request(&asking, &url)?.into_parts();
@@ -477,11 +478,11 @@ impl Discoverer {
         if !self.names_since && submitted_at.is_some_and(|at| at < since) {
             return Ok(None);
         }
-        let pattern = discovery.pattern.as_ref();
-        let id = message::id_at(&discovery.list.id, pattern, run).ok_or(Malformed::NoId)??;
+        let ids = &discovery.ids;
+        let id = message::id_at(&discovery.list.id, ids, run).ok_or(Malformed::NoId)??;
         Ok(Some(StartEvent {
             monitor: discovery.monitor,
-            workflow_id: message::fitting(id, pattern)?,
+            workflow_id: message::fitting(id, ids)?,
             submitted_at,
             attempt: discovery.attempt(run),
             parent: None,
@@ -544,7 +545,7 @@ mod tests {
         let discovery = Discovery {
             monitor: 0,
             name: "default".into(),
-            pattern: None,
+            ids: IdRule::default(),
             list: RunList {
                 request: Request::default(),
                 runs: pointer("/runs"),

@@ -21,10 +21,10 @@ use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::mapping::definition::Times;
-use crate::mapping::template::{IdPattern, Variables};
+use crate::mapping::template::{IdRule, LeavesPath, Variables, WrongId};
 use crate::mapping::time_format::ParsedTime;
 use crate::syntax::pointer::Pointer;
-use crate::text::{cut, without_byte_order_mark};
+use crate::text::{cut, shown, without_byte_order_mark};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -49,8 +49,8 @@ pub struct Dialect {
     pub name: Box<str>,
     /// Keys of the baggage that become attributes.
     pub baggage: Box<[Box<str>]>,
-    /// What an id is made of.
-    pub pattern: Option<IdPattern>,
+    /// Which ids the monitor can ask its API about.
+    pub ids: IdRule,
     /// Where a message has the id, or its parts by their names in the pattern, before the usual places. The pointers lead
     /// into the whole message.
     pub id: Vec<(Box<str>, Pointer)>,
@@ -90,8 +90,8 @@ impl Dialects {
         match named {
             Some(name) => {
                 let found = self.monitors.iter().find(|dialect| *dialect.name == *name);
-                let shown = || cut(name, limits::NAME_BYTES_MAX).into();
-                found.ok_or_else(|| Malformed::UnknownMonitor(shown()))
+                let named = || cut(name, limits::NAME_BYTES_MAX).into();
+                found.ok_or_else(|| Malformed::UnknownMonitor(named()))
             }
             None => {
                 let default = self.default.and_then(|index| self.monitors.get(index));
@@ -111,7 +111,7 @@ impl Dialect {
 /// The id at these pointers, or what its pattern makes of the parts there. `None`: something is not there.
 pub(super) fn id_at(
     pointers: &[(Box<str>, Pointer)],
-    pattern: Option<&IdPattern>,
+    ids: &IdRule,
     json: &Json,
 ) -> Option<Result<Box<str>, Malformed>> {
     match pointers {
@@ -125,19 +125,19 @@ pub(super) fn id_at(
                     Err(malformed) => return Some(Err(malformed)),
                 }
             }
-            let whole = pattern?.put_together(&variables);
+            let whole = ids.pattern.as_ref()?.put_together(&variables);
             let whole = whole.ok_or(Malformed::IdNotOfParts);
             Some(whole.and_then(|id| read_id(&Json::Text(id))))
         }
     }
 }
 
-/// An id that the API can be asked after.
-pub(super) fn fitting(id: Box<str>, pattern: Option<&IdPattern>) -> Result<Box<str>, Malformed> {
-    if pattern.is_none_or(|pattern| pattern.take_apart(&id, &mut Variables::default())) {
-        Ok(id)
-    } else {
-        Err(Malformed::IdNotOfParts)
+/// An id that the API can be asked about.
+pub(super) fn fitting(id: Box<str>, ids: &IdRule) -> Result<Box<str>, Malformed> {
+    match ids.variables(&id) {
+        Ok(_) => Ok(id),
+        Err(WrongId::NotOfParts) => Err(Malformed::IdNotOfParts),
+        Err(WrongId::LeavesPath(why)) => Err(Malformed::IdLeavesPath(shown(&id).into(), why)),
     }
 }
 
@@ -182,6 +182,8 @@ pub enum Malformed {
     IdTooLong,
     /// An id that the monitor's pattern does not make: its API could never be asked after it.
     IdNotOfParts,
+    /// An id that could lead to another path of the API.
+    IdLeavesPath(Box<str>, LeavesPath),
     /// For a monitor that there is not.
     UnknownMonitor(Box<str>),
     /// For no monitor, where there are several.
@@ -200,6 +202,7 @@ impl Malformed {
             Malformed::EmptyId => "empty_id",
             Malformed::IdTooLong => "id_too_long",
             Malformed::IdNotOfParts => "id_not_of_parts",
+            Malformed::IdLeavesPath(..) => "id_leaves_path",
             Malformed::UnknownMonitor(_) => "unknown_monitor",
             Malformed::NoMonitor => "no_monitor",
         }
@@ -224,9 +227,8 @@ impl fmt::Display for Malformed {
                     limits::WORKFLOW_ID_BYTES_MAX
                 )
             }
-            Malformed::IdNotOfParts => {
-                f.write_str("WorkflowId is not made of the parts that the monitor's \"id\" names")
-            }
+            Malformed::IdNotOfParts => write!(f, "WorkflowId {}", WrongId::NotOfParts),
+            Malformed::IdLeavesPath(id, why) => write!(f, "WorkflowId '{id}' {why}"),
             Malformed::UnknownMonitor(name) => write!(f, "there is no monitor {name:?}"),
             Malformed::NoMonitor => {
                 f.write_str("it names no monitor, and none is there for such events")
@@ -440,15 +442,15 @@ impl<'a> NodeReader<'a> {
 
     fn workflow_id(&self, dialect: &Dialect) -> Result<Box<str>, Malformed> {
         let subject = self.envelope("subject").or(self.beside.subject.as_deref());
-        let pattern = dialect.pattern.as_ref();
-        let pointed = id_at(&dialect.id, pattern, self.node);
+        let ids = &dialect.ids;
+        let pointed = id_at(&dialect.id, ids, self.node);
         let id = match (pointed, self.field("workflowid"), subject) {
             (Some(id), _, _) => id?,
             (None, Some(id), _) => read_id(id)?,
             (None, None, Some(subject)) => read_id(&Json::Text(subject.into()))?,
             (None, None, None) => return Err(Malformed::NoId),
         };
-        fitting(id, pattern)
+        fitting(id, ids)
     }
 
     fn submitted_at(&mut self, dialect: &Dialect) -> Option<Wall> {
@@ -628,6 +630,8 @@ fn read_attributes(entries: &[(Box<str>, Json)]) -> (Vec<(Box<str>, Value)>, boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::definition::Definition;
+    use crate::mapping::template::IdPattern;
     use expect_test::{Expect, expect};
 
     fn all() -> Dialects {
@@ -917,7 +921,10 @@ mod tests {
     #[test]
     fn an_id_in_parts_is_put_together_by_the_monitors_pattern() {
         let reading = of(Dialect {
-            pattern: Some(IdPattern::parse("{dag}/{run}").unwrap()),
+            ids: IdRule::of(&Definition {
+                id: Some(IdPattern::parse("{dag}/{run}").unwrap()),
+                ..Definition::default()
+            }),
             id: vec![
                 ("dag".into(), pointer("/dag/name")),
                 ("run".into(), pointer("/n")),

@@ -12,6 +12,8 @@ use crate::syntax::pointer::Pointer;
 pub struct Definition {
     /// What an id is made of, so that templates can name its parts: `{dag_id}/{dag_run_id}`.
     pub id: Option<IdPattern>,
+    /// Whether the values in a request's path may have slashes, ids and stage keys alike. They never have segments `..`.
+    pub slashes_in_ids: bool,
     /// What to ask for the workflow itself.
     pub request: Request,
     /// What else to ask, by name.
@@ -32,6 +34,12 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// Whether no id can stand in a path as a whole.
+    pub(super) fn id_always_has_a_slash(&self) -> bool {
+        let example = self.id.as_ref().map(IdPattern::example);
+        !self.slashes_in_ids && example.is_some_and(|example| example.contains('/'))
+    }
+
     /// The default shape: the original's API.
     pub fn original() -> Self {
         let at = |key: &str| vec![Pointer::of(&[key])];

@@ -31,17 +31,26 @@ impl Definition {
 /// The definition in a monitor. What cannot be read is left out, and is a mistake.
 pub(crate) fn definition(monitor: &Object<'_>) -> Definition {
     let id = monitor.parsed("id", IdPattern::parse);
+    let slashes_in_ids = monitor.flag("slashes_in_ids").unwrap_or(false);
+    let request = |object| {
+        let request = request(object, &[]);
+        Request {
+            path: request.path.allow_slashes(slashes_in_ids),
+            ..request
+        }
+    };
     let requests = monitor.named_objects("requests").into_iter();
-    let requests = requests.map(|(name, object)| (name.into(), request(object, &[])));
+    let requests = requests.map(|(name, object)| (name.into(), request(object)));
     let requests = requests.collect();
     monitor.require("request", ": {\"path\": \"/runs/{id}\"}, or name a preset");
-    let main = monitor.object("request").map(|it| request(it, &[]));
+    let main = monitor.object("request").map(request);
     monitor.require(
         "workflow",
         ": {\"status\": \"/state\", ..}, or name a preset",
     );
     Definition {
         id,
+        slashes_in_ids,
         request: main.unwrap_or_default(),
         requests,
         workflow: monitor.object("workflow").map(workflow).unwrap_or_default(),

@@ -30,7 +30,7 @@ use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
 use plan::Plan;
 use std::io;
-use template::Variables;
+use template::{IdRule, WrongId};
 
 /// What the answers of a poll said.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,7 @@ impl Unreadable {
 #[derive(Debug)]
 pub struct Mapping {
     plan: Plan,
+    ids: IdRule,
 }
 
 impl Mapping {
@@ -86,7 +87,8 @@ impl Mapping {
     /// All mistakes in it, in the order of their places.
     pub fn compile(definition: Definition) -> Result<Self, Vec<Mistake>> {
         let plan = plan::plan(definition)?;
-        Ok(Mapping { plan })
+        let ids = IdRule::of(&plan.definition);
+        Ok(Mapping { plan, ids })
     }
 
     /// That of the default shape, which is the original's API.
@@ -130,13 +132,18 @@ impl Mapping {
         of_lists.chain(of_slots)
     }
 
-    /// A poll for this workflow. `None` where its id does not look as the definition says.
-    pub fn gather(&self, workflow_id: &str) -> Option<Gather<'_>> {
-        let mut variables = Variables::default();
-        let pattern = self.plan.definition.id.as_ref();
-        let fits = pattern.is_none_or(|pattern| pattern.take_apart(workflow_id, &mut variables));
-        variables.set("id", workflow_id);
-        fits.then(|| Gather::new(self, variables))
+    /// Which ids its requests can be made for.
+    pub fn ids(&self) -> &IdRule {
+        &self.ids
+    }
+
+    /// A poll for this workflow.
+    ///
+    /// # Errors
+    /// No request can be made for its id.
+    pub fn gather(&self, workflow_id: &str) -> Result<Gather<'_>, WrongId> {
+        let variables = self.ids.variables(workflow_id)?;
+        Ok(Gather::new(self, variables))
     }
 
     /// Reads the whole body of an answer to the request of this number.
@@ -171,11 +178,9 @@ impl Mapping {
     /// # Errors
     /// The id does not look as the definition says.
     pub fn reading(&self, workflow_id: &str, part: Part) -> Result<Reading, Unreadable> {
-        let Some(mut gather) = self.gather(workflow_id) else {
-            return Err(Unreadable::shape(
-                "the id is not made of the parts it is to have",
-            ));
-        };
+        let gather = self.gather(workflow_id);
+        let mut gather =
+            gather.map_err(|why| Unreadable::shape(&format!("the workflow's id {why}")))?;
         gather.put(0, part);
         gather.finish()
     }

@@ -1,5 +1,6 @@
 //! Oddities: what an answer has that the mapping did not understand and went on without.
 
+use super::template::Unfilled;
 use crate::core::limits;
 use crate::syntax::mistake::Path;
 use crate::text::cut;
@@ -84,6 +85,13 @@ pub enum OddityKind {
         /// How many elements there are.
         elements: usize,
     },
+    /// A request that was not made for an element, because of its fields.
+    NotRequested {
+        /// The request's name.
+        name: Box<str>,
+        /// Which field, and why.
+        why: Unfilled,
+    },
     /// HTTP 404 to the request of this name: there is nothing yet.
     NotFound(Box<str>),
     /// More pages than were requested.
@@ -165,6 +173,9 @@ impl fmt::Display for Oddity {
                 made,
                 elements,
             } => write!(f, "requests.{name}: only the first {made} of {elements}"),
+            OddityKind::NotRequested { name, why } => {
+                write!(f, "requests.{name}: not made for an element: {why}")
+            }
             OddityKind::NotFound(name) => {
                 write!(
                     f,

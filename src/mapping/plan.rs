@@ -743,6 +743,11 @@ impl Planner {
             if request.path == Template::default() {
                 self.mistake(&place.then("path"), "is missing");
             }
+            if definition.id_always_has_a_slash() && request.path.names_in_path().any(|n| n == "id")
+            {
+                let what = "{id} always has a slash, because the monitor's \"id\" has one; name its parts here, or set \"slashes_in_ids\": true";
+                self.mistake(&place.then("path"), what);
+            }
             for name in request.path.names().filter(|name| !is_known(name)) {
                 self.mistake(&place.then("path"), unknown(name));
             }

@@ -1,7 +1,10 @@
 //! Texts with variables: paths and bodies of requests; and the pattern that takes an id apart.
 
+use super::definition::Definition;
 use crate::syntax::values::Reason;
-use crate::text::push_segment;
+use crate::text::{percent_decoded_lossy, push_segment};
+use std::borrow::Cow;
+use std::fmt;
 
 /// The values of variables, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,6 +32,12 @@ impl Variables {
 enum Piece {
     Literal(Box<str>),
     Variable(Box<str>),
+}
+
+impl Piece {
+    fn begins_query(&self) -> bool {
+        matches!(self, Piece::Literal(text) if text.contains('?'))
+    }
 }
 
 /// Splits a text into what is meant as it is and the `{names}` in it. A brace that begins no name is a brace.
@@ -72,11 +81,88 @@ fn names(pieces: &[Piece]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The path and query of a request. What stands for a variable is percent-encoded as one segment, so that no id can
-/// leave its place.
+/// The path and query of a request. The value of a variable is percent-encoded as one segment. In the path, a value that
+/// could lead to another path is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
+    /// Whether values in the path may have slashes.
+    allows_slashes: bool,
+}
+
+/// Why a template has no text for some variables.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Unfilled {
+    /// This variable has no value, or an empty one: an empty segment would be another request.
+    NoValue(Box<str>),
+    /// The value of this variable could lead to another path.
+    LeavesPath(Box<str>, LeavesPath),
+}
+
+impl fmt::Display for Unfilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfilled::NoValue(name) => write!(f, "{{{name}}} has no value"),
+            Unfilled::LeavesPath(name, why) => write!(f, "the value of {{{name}}} {why}"),
+        }
+    }
+}
+
+/// Why a value could lead to another path, though it is percent-encoded: a proxy may decode it and resolve the segments
+/// `.` and `..`, once or several times. RFC 3986 section 6.2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeavesPath {
+    /// It has a slash or a backslash, and the monitor does not allow slashes.
+    Slash,
+    /// It has a segment `.` or `..`.
+    Dots,
+    /// It has a control character.
+    Control,
+    /// It is percent-encoded more often than [`DECODINGS_MAX`].
+    Encoded,
+}
+
+/// How often a value is decoded to see what it is.
+const DECODINGS_MAX: usize = 8;
+
+impl LeavesPath {
+    fn of(value: &str, allows_slashes: bool) -> Option<Self> {
+        // A servlet container removes what is behind a semicolon before it resolves dots.
+        let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+        let mut value = Cow::Borrowed(value);
+        for _ in 0..=DECODINGS_MAX {
+            if value.contains(char::is_control) {
+                return Some(LeavesPath::Control);
+            }
+            if !allows_slashes && value.contains(SLASHES) {
+                return Some(LeavesPath::Slash);
+            }
+            if value.split(SLASHES).any(is_dots) {
+                return Some(LeavesPath::Dots);
+            }
+            let decoded = percent_decoded_lossy(&value).into_owned();
+            if decoded == *value {
+                return None;
+            }
+            value = Cow::Owned(decoded);
+        }
+        Some(LeavesPath::Encoded)
+    }
+}
+
+const SLASHES: [char; 2] = ['/', '\\'];
+
+impl fmt::Display for LeavesPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeavesPath::Slash => {
+                "has a slash or a backslash, also percent-encoded; if the API has such ids, set the monitor's \"slashes_in_ids\": true"
+            }
+            LeavesPath::Dots => "has a path segment . or .., also percent-encoded",
+            LeavesPath::Control => "has a control character, also percent-encoded",
+            LeavesPath::Encoded => "is percent-encoded several times",
+        })
+    }
 }
 
 impl Template {
@@ -100,7 +186,18 @@ impl Template {
                 return Err(format!("has {wrong:?}, which has to be percent-encoded").into());
             }
         }
-        Ok(Template { pieces })
+        Ok(Template {
+            pieces,
+            allows_slashes: false,
+        })
+    }
+
+    /// The same, whose values in the path may have slashes.
+    pub fn allow_slashes(self, allows_slashes: bool) -> Self {
+        Template {
+            allows_slashes,
+            ..self
+        }
     }
 
     /// The variables in it.
@@ -108,20 +205,36 @@ impl Template {
         names(&self.pieces)
     }
 
-    /// Appends the text with its variables. `false` where one is missing or empty: an empty segment would ask for
-    /// something else.
-    #[must_use]
-    pub fn render(&self, variables: &Variables, url: &mut String) -> bool {
+    /// The variables in its path, without its query.
+    pub(super) fn names_in_path(&self) -> impl Iterator<Item = &str> {
+        let mut pieces = self.pieces.iter();
+        let query = pieces.position(Piece::begins_query);
+        names(&self.pieces[..query.unwrap_or(self.pieces.len())])
+    }
+
+    /// Appends the text with its variables.
+    ///
+    /// # Errors
+    /// A variable has no value, or one that cannot stand in a path.
+    pub fn render(&self, variables: &Variables, url: &mut String) -> Result<(), Unfilled> {
+        let mut in_path = true;
         for piece in &self.pieces {
+            in_path &= !piece.begins_query();
             match piece {
                 Piece::Literal(literal) => url.push_str(literal),
                 Piece::Variable(name) => match variables.get(name) {
-                    None | Some("") => return false,
-                    Some(value) => push_segment(url, value),
+                    None | Some("") => return Err(Unfilled::NoValue(name.clone())),
+                    Some(value) => {
+                        let leaves = LeavesPath::of(value, self.allows_slashes);
+                        if let Some(why) = leaves.filter(|_| in_path) {
+                            return Err(Unfilled::LeavesPath(name.clone(), why));
+                        }
+                        push_segment(url, value);
+                    }
                 },
             }
         }
-        true
+        Ok(())
     }
 }
 
@@ -159,20 +272,26 @@ impl BodyTemplate {
         all
     }
 
-    /// The body with its variables. `None` where one is missing.
-    pub fn render(&self, variables: &Variables) -> Option<Vec<u8>> {
-        fn filled(json: &mut serde_json::Value, variables: &Variables) -> Option<()> {
+    /// The body with its variables.
+    ///
+    /// # Errors
+    /// A variable has no value.
+    pub fn render(&self, variables: &Variables) -> Result<Vec<u8>, Unfilled> {
+        fn filled(json: &mut serde_json::Value, variables: &Variables) -> Result<(), Unfilled> {
             match json {
                 serde_json::Value::String(text) => {
                     let mut whole = String::with_capacity(text.len());
                     for piece in pieces(text) {
                         whole.push_str(match &piece {
                             Piece::Literal(literal) => literal,
-                            Piece::Variable(name) => variables.get(name)?,
+                            Piece::Variable(name) => {
+                                let value = variables.get(name).filter(|value| !value.is_empty());
+                                value.ok_or_else(|| Unfilled::NoValue(name.clone()))?
+                            }
                         });
                     }
                     *text = whole;
-                    Some(())
+                    Ok(())
                 }
                 serde_json::Value::Array(elements) => {
                     elements.iter_mut().try_for_each(|e| filled(e, variables))
@@ -180,12 +299,12 @@ impl BodyTemplate {
                 serde_json::Value::Object(members) => {
                     members.values_mut().try_for_each(|m| filled(m, variables))
                 }
-                _ => Some(()),
+                _ => Ok(()),
             }
         }
         let mut json = self.json.clone();
         filled(&mut json, variables)?;
-        serde_json::to_vec(&json).ok()
+        Ok(json.to_string().into_bytes())
     }
 }
 
@@ -286,8 +405,73 @@ impl IdPattern {
     }
 }
 
+/// Which workflow ids a monitor can ask its API about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdRule {
+    /// What an id is made of.
+    pub pattern: Option<IdPattern>,
+    /// The variables that stand in a path.
+    in_paths: Vec<Box<str>>,
+    allows_slashes: bool,
+}
+
+/// Why a monitor cannot ask its API about an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongId {
+    /// It is not made of the parts that the pattern has.
+    NotOfParts,
+    /// It stands in a path, and could lead to another one.
+    LeavesPath(LeavesPath),
+}
+
+impl fmt::Display for WrongId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WrongId::NotOfParts => {
+                f.write_str("is not made of the parts that the monitor's \"id\" names")
+            }
+            WrongId::LeavesPath(why) => why.fmt(f),
+        }
+    }
+}
+
+impl IdRule {
+    /// The rule for the ids of this definition.
+    pub fn of(definition: &Definition) -> Self {
+        let named = definition.requests.iter().map(|(_, request)| request);
+        let requests = [&definition.request].into_iter().chain(named);
+        let in_paths = requests.flat_map(|request| request.path.names_in_path());
+        IdRule {
+            pattern: definition.id.clone(),
+            in_paths: in_paths.map(Into::into).collect(),
+            allows_slashes: definition.slashes_in_ids,
+        }
+    }
+
+    /// The variables that an id brings: itself, and its parts.
+    ///
+    /// # Errors
+    /// No request can be made for this id.
+    pub fn variables(&self, id: &str) -> Result<Variables, WrongId> {
+        let mut variables = Variables::default();
+        let pattern = self.pattern.as_ref();
+        if pattern.is_some_and(|pattern| !pattern.take_apart(id, &mut variables)) {
+            return Err(WrongId::NotOfParts);
+        }
+        variables.set("id", id);
+        let values = self.in_paths.iter().filter_map(|name| variables.get(name));
+        for value in values {
+            if let Some(why) = LeavesPath::of(value, self.allows_slashes) {
+                return Err(WrongId::LeavesPath(why));
+            }
+        }
+        Ok(variables)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::definition::Request;
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
@@ -301,21 +485,92 @@ mod tests {
     fn url(template: &str, pairs: &[(&str, &str)]) -> Option<String> {
         let mut url = String::new();
         let template = Template::parse(template).unwrap();
-        template.render(&variables(pairs), &mut url).then_some(url)
+        template.render(&variables(pairs), &mut url).ok()?;
+        Some(url)
     }
 
     #[test]
-    fn a_variable_is_one_segment_whatever_it_is() {
+    fn a_variable_is_one_segment() {
         for (id, expected) in [
             ("704c0b60-30b6", "/workflows/704c0b60-30b6?x=704c0b60-30b6"),
-            ("../?y#&z", "/workflows/..%2F%3Fy%23%26z?x=..%2F%3Fy%23%26z"),
-            (".", "/workflows/%2E?x=%2E"),
-            ("..", "/workflows/%2E%2E?x=%2E%2E"),
+            ("?y#&z", "/workflows/%3Fy%23%26z?x=%3Fy%23%26z"),
+            ("...", "/workflows/...?x=..."),
             ("{id}", "/workflows/%7Bid%7D?x=%7Bid%7D"),
         ] {
             let url = url("/workflows/{id}?x={id}", &[("id", id)]);
             assert_eq!(url.as_deref(), Some(expected));
         }
+        let in_query = url("/x?id={id}", &[("id", "a/../b")]);
+        assert_eq!(in_query.as_deref(), Some("/x?id=a%2F..%2Fb"));
+    }
+
+    /// Each with and without `slashes_in_ids`.
+    #[test]
+    fn an_id_that_could_lead_to_another_path_is_refused() {
+        use LeavesPath::{Control, Dots, Encoded, Slash};
+        for (id, by_default, with_slashes) in [
+            ("a", None, None),
+            ("..a", None, None),
+            ("50%", None, None),
+            ("50%25", None, None),
+            ("a%zz", None, None),
+            (".", Some(Dots), Some(Dots)),
+            ("..", Some(Dots), Some(Dots)),
+            ("..;x", Some(Dots), Some(Dots)),
+            ("%2e%2E", Some(Dots), Some(Dots)),
+            ("%252e.", Some(Dots), Some(Dots)),
+            ("a/b", Some(Slash), None),
+            ("a\\b", Some(Slash), None),
+            ("group%2Fproject", Some(Slash), None),
+            ("%25255C", Some(Slash), None),
+            ("../../../admin/delete", Some(Slash), Some(Dots)),
+            ("a/./b", Some(Slash), Some(Dots)),
+            ("a%2f..", Some(Slash), Some(Dots)),
+            ("a\\..\\b", Some(Slash), Some(Dots)),
+            ("a\r\nHost: b", Some(Control), Some(Control)),
+            ("a%00", Some(Control), Some(Control)),
+            ("a%250a", Some(Control), Some(Control)),
+            ("%252525252525252525", Some(Encoded), Some(Encoded)),
+        ] {
+            for (allows, expected) in [(false, by_default), (true, with_slashes)] {
+                let template = Template::parse("/x/{id}").unwrap().allow_slashes(allows);
+                let rendered = template.render(&variables(&[("id", id)]), &mut String::new());
+                let why = expected.map(|why| Unfilled::LeavesPath("id".into(), why));
+                assert_eq!(rendered.err(), why, "{id:?} with slashes: {allows}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_held_to_the_paths_that_they_stand_in() {
+        let rule = |id: Option<&str>, paths: [&str; 2], slashes_in_ids| {
+            let request = |path| Request {
+                path: Template::parse(path).unwrap(),
+                ..Request::default()
+            };
+            IdRule::of(&Definition {
+                id: id.map(|id| IdPattern::parse(id).unwrap()),
+                request: request(paths[0]),
+                requests: vec![("more".into(), request(paths[1]))],
+                slashes_in_ids,
+                ..Definition::default()
+            })
+        };
+        let slash = Err(WrongId::LeavesPath(LeavesPath::Slash));
+        let told = |rule: &IdRule, id| rule.variables(id).map(|_| ());
+        let plain = rule(None, ["/x?id={id}", "/y/{id}?a"], false);
+        assert_eq!(told(&plain, "a/b"), slash);
+        let in_query = rule(None, ["/x?id={id}", "/y"], false);
+        assert_eq!(told(&in_query, "a/../b"), Ok(()));
+        // The separator between the parts is in no path, and neither is {run}.
+        let parts = rule(Some("{dag}/{run}"), ["/x/{dag}", "/y?run={run}"], false);
+        assert_eq!(told(&parts, "etl/a/b"), Ok(()));
+        assert_eq!(told(&parts, "..%2fx/b"), slash);
+        assert_eq!(told(&parts, "etl"), Err(WrongId::NotOfParts));
+        let slashes = rule(Some("{project}#{run}"), ["/x/{project}", "/y"], true);
+        assert_eq!(told(&slashes, "group/project#7"), Ok(()));
+        let dots = Err(WrongId::LeavesPath(LeavesPath::Dots));
+        assert_eq!(told(&slashes, "group/../x#7"), dots);
     }
 
     #[test]
@@ -357,7 +612,10 @@ mod tests {
             r#""query":"query($run: ID!) { run(id: $run) { state } }","variables":{"run":"\"{a}"}}"#
         );
         assert_eq!(rendered, expected);
-        assert_eq!(body.render(&variables(&[("id", "7")])), None);
+        let without = |a| body.render(&variables(&[("id", "7"), a])).unwrap_err();
+        for pair in [("b", ""), ("a", "")] {
+            assert_eq!(without(pair), Unfilled::NoValue("a".into()));
+        }
     }
 
     #[test]

@@ -186,7 +186,7 @@ pub(super) fn reading(config: &Config) -> Dialects {
         baggage: (monitor.context.baggage.iter())
             .map(|key| key.as_str().into())
             .collect(),
-        pattern: monitor.mapping.definition().id.clone(),
+        ids: monitor.mapping.ids().clone(),
         id: monitor.events.id.clone(),
         submitted_at: monitor.events.submitted_at.clone(),
         context: monitor.events.context.clone(),
@@ -427,7 +427,7 @@ fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>,
             discovery: Discovery {
                 monitor: number,
                 name: monitor.name.as_str().into(),
-                pattern: definition.id.clone(),
+                ids: monitor.mapping.ids().clone(),
                 list: list.clone(),
                 first_attempt: definition.workflow.fields.first_attempt,
                 times: definition.times.clone(),

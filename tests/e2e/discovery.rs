@@ -204,7 +204,7 @@ fn runs_of_every_kind_of_pages_are_each_traced_once() {
         for n in 0..4 {
             api.add(&format!("b{n}"));
         }
-        api.add("a/b?c");
+        api.add("a b?c");
         await_roots(&rig, 12);
         api.await_round();
         let polls = api.polls("a0");
@@ -624,6 +624,7 @@ fn another_attempt_is_another_trace_and_ids_may_come_in_parts() {
     let (rig, files, api) = (Rig::new(), Files::new(), Api::start("cursor"));
     let mut monitor = monitor(&api, "cursor");
     monitor["id"] = json!("{project}/{number}");
+    monitor["slashes_in_ids"] = json!(true);
     monitor["request"] = json!({ "path": "/workflows/{id}" });
     monitor["discovery"]["id"] = json!({ "project": "/project", "number": "/n" });
     monitor["discovery"]["attempt"] = json!(["/try", "/attempt"]);

@@ -218,7 +218,7 @@ fn events(rng: &mut Rng) -> Vec<Event> {
             },
         })
         .collect();
-    events.extend([".", "..", "...", "%", " ", "\0"].map(|id| good(id.to_owned())));
+    events.extend(["...", "%", " "].map(|id| good(id.to_owned())));
     events
 }
 
@@ -236,23 +236,31 @@ fn json(text: &str) -> String {
 
 /// An id that would do harm if a program took it for a path, a command or markup.
 fn trick(rng: &mut Rng, n: usize) -> String {
-    match rng.below(16) {
-        0 => format!("../../admin/{n}"),
-        1 => format!("..%2f..%2f{n}"),
-        2 => format!("%2e%2e/{n}/%2e%2e"),
-        3 => format!("/{n}"),
-        4 => format!("{n}?all=true#top"),
-        5 => format!(r"..\..\{n}"),
-        6 => format!("//example.com/{n}"),
-        7 => format!("http://user:pw@example.com:1/{n}"),
-        8 => format!("{n}\r\nX-Evil: 1\r\n\r\nGET /{n} HTTP/1.1"),
-        9 => format!("\0{n}\0"),
-        10 => format!("\u{1b}[2J\u{1b}]0;{n}\u{7}\u{8}\u{9b}31m\u{85}"),
-        11 => format!("\u{202e}{n}\u{2066}\u{200f}\u{2028}"),
-        12 => format!("\u{feff}{n}\u{1f4a3}\u{0301}"),
-        13 => format!("%00%0d%0a%{n}"),
-        14 => format!("{:x<1$}", format!("{n}-"), ID_BYTES_MAX),
+    match rng.below(8) {
+        0 => format!("{n}?all=true#top"),
+        1 => format!("user:pw@example.com:1 {n}"),
+        2 => format!("\u{202e}{n}\u{2066}\u{200f}\u{2028}"),
+        3 => format!("\u{feff}{n}\u{1f4a3}\u{0301}"),
+        4 => format!("%zz%25-{n}%"),
+        5 => format!("..{n}"),
+        6 => format!("{:x<1$}", format!("{n}-"), ID_BYTES_MAX),
         _ => format!("{n}-{}", "ü".repeat((ID_BYTES_MAX - 8) / 2)),
+    }
+}
+
+/// An id that leaves its path once a proxy has decoded it.
+fn leaving(rng: &mut Rng, n: usize) -> String {
+    match rng.below(10) {
+        0 => format!("../../admin/stray-{n}"),
+        1 => format!("..%2f..%2fstray-{n}"),
+        2 => format!("%2e%2e/stray-{n}/%2e%2e"),
+        3 => format!("/stray-{n}"),
+        4 => format!(r"..\..\stray-{n}"),
+        5 => format!("http://user:pw@example.com:1/stray-{n}"),
+        6 => format!("stray-{n}\r\nX-Evil: 1\r\n\r\nGET /{n} HTTP/1.1"),
+        7 => format!("\0stray-{n}\0"),
+        8 => format!("\u{1b}[2J\u{1b}]0;stray-{n}\u{7}\u{8}\u{9b}31m\u{85}"),
+        _ => format!("%2500%250d%250astray-{n}"),
     }
 }
 
@@ -313,7 +321,7 @@ fn malformed(rng: &mut Rng, n: usize) -> Vec<u8> {
     let nested = |open: &str, close: &str, depth: usize| {
         format!("{}1{}", open.repeat(depth), close.repeat(depth))
     };
-    let text = match rng.below(26) {
+    let text = match rng.below(30) {
         0 => whole[..rng.below(whole.len())].to_owned(),
         1 => "[".repeat(1 + rng.below(EVENT_BYTES_MAX)),
         2 => r#"{"WorkflowId":"#.repeat(1 + rng.below(4_000)),
@@ -362,6 +370,7 @@ fn malformed(rng: &mut Rng, n: usize) -> Vec<u8> {
             return utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
         }
         24 => return vec![0; rng.below(2_000)],
+        25..=28 => with_id(&json(&leaving(rng, n))),
         _ => {
             let mut noise: Vec<u8> = (0..1 + rng.below(5_000)).map(|_| rng.byte()).collect();
             noise[0] = 0xff;

@@ -152,32 +152,40 @@ fn a_bad_carrier_is_ignored_and_the_workflow_traced_all_the_same() {
 fn no_id_leaves_its_path() {
     let rig = Rig::new();
     let ids = [
-        "../../x?y#z",
-        ".",
-        "..",
         "...",
         "a b",
         "a+b",
         "ü",
-        "%2F",
         "%",
+        "50%25",
+        "@example.com:80",
+        "x?y#z",
+        ";x=1&y=2",
+        "\"'<>`{}|^",
+        " ",
+    ];
+    // A proxy that decodes them, once or twice, could ask for another path with farspan's token.
+    let refused = [
+        "../../../admin/delete",
+        ".",
+        "..",
+        "..;/x",
+        "%2F",
+        "%2e%2E",
+        "..%252Fx",
         "a/b",
         "a\\b",
         "http://example.com/x",
         "//example.com",
-        "@example.com:80",
-        ";x=1&y=2",
         "line\r\nHost: example.com\r\n\r\n",
         "\u{0}",
-        "\"'<>`{}|^",
-        " ",
     ];
-    for id in ids {
+    for id in ids.into_iter().chain(refused) {
         rig.api.script(id, short_story(id));
     }
     rig.api.script("42", short_story("42"));
     let farspan = rig.start();
-    for id in ids {
+    for id in refused.into_iter().chain(ids) {
         rig.submit(id);
     }
     rig.publish(&json!({"WorkflowId": 42}));
@@ -187,13 +195,14 @@ fn no_id_leaves_its_path() {
         assert_eq!(trace.root.workflow_id(), id);
         trace.root.assert_times(START, END);
     }
-    farspan.stop();
+    let log = farspan.stop().stderr;
+    let why = "ignored: WorkflowId '../../../admin/delete' has a slash or a backslash";
+    assert!(log.contains(why), "{log}");
     for request in rig.api.server.requests() {
         let segment = request.target.strip_prefix("/risk/workflows/");
         let segment = segment.unwrap_or_else(|| panic!("left its path: {}", request.target));
         let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:@%".contains(&byte);
         assert!(segment.bytes().all(safe), "{segment}");
-        assert!(!matches!(segment, "." | ".." | ""), "{segment:?}");
         let id = percent_decoded(segment).expect("well encoded");
         assert!(ids.contains(&&*id) || id == "42", "stray: {segment}");
     }

@@ -533,16 +533,16 @@ fn what_is_wrong_with_the_command_line_is_code_2() {
 #[test]
 fn the_default_api_is_asked_as_run_would() {
     let api = FakeApi::start();
-    api.script("a/b", [completed("a/b").reply()]);
-    let ended = farspan(&["probe", "a/b"])
+    api.script("a b", [completed("a b").reply()]);
+    let ended = farspan(&["probe", "a b"])
         .env("FARSPAN_API_BASE_URL", api.base_url())
         .output();
     shows(
         &ended,
         0,
         &[
-            "/risk/workflows/a%2Fb: HTTP 200",
-            "Workflow a/b  2h 02m 03s  ✓ ok",
+            "/risk/workflows/a%20b: HTTP 200",
+            "Workflow a b  2h 02m 03s  ✓ ok",
         ],
     );
 }

@@ -16,7 +16,7 @@ use crate::core::time::Wall;
 use crate::core::{PollFailure, PollFailureReason};
 use crate::http::client::{self, Timeouts};
 use crate::mapping::definition::{Method, Request};
-use crate::mapping::template::Variables;
+use crate::mapping::template::{Unfilled, Variables};
 use crate::os::clock;
 use crate::text::cut;
 use exchanges::note_headers;
@@ -228,47 +228,41 @@ impl Tally {
     }
 }
 
-/// The URL of a request. `title` is its key in the configuration.
-///
-/// # Errors
-/// A variable in it has no value.
-pub fn url(
-    api: &Api,
-    request: &Request,
-    title: &str,
-    variables: &Variables,
-) -> Result<String, PollFailure> {
-    let mut url = String::with_capacity(api.base_url.len() + 256);
-    url.push_str(&api.base_url);
-    if request.path.render(variables, &mut url) {
-        Ok(url)
-    } else {
-        Err(incomplete(title, "path"))
+/// What one request sends, with the values of its variables.
+#[derive(Debug)]
+pub struct Filled {
+    /// The URL, without the parameters of a page.
+    pub url: String,
+    /// The body; `None`: it is a GET.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Filled {
+    /// Fills in the variables of a request.
+    ///
+    /// # Errors
+    /// The key of the request that has the variable, and why it cannot be filled in.
+    pub fn new(
+        api: &Api,
+        request: &Request,
+        variables: &Variables,
+    ) -> Result<Self, (&'static str, Unfilled)> {
+        let mut url = String::with_capacity(api.base_url.len() + 256);
+        url.push_str(&api.base_url);
+        let rendered = request.path.render(variables, &mut url);
+        rendered.map_err(|why| ("path", why))?;
+        let body = match (&request.body, request.method) {
+            (None, Method::Get) => None,
+            (None, Method::Post) => Some(Vec::new()),
+            (Some(body), _) => Some(body.render(variables).map_err(|why| ("body", why))?),
+        };
+        Ok(Filled { url, body })
     }
 }
 
-/// The body of a request; `None`: it is a GET.
-///
-/// # Errors
-/// A variable in it has no value.
-pub fn body(
-    request: &Request,
-    title: &str,
-    variables: &Variables,
-) -> Result<Option<Vec<u8>>, PollFailure> {
-    match (&request.body, request.method) {
-        (None, Method::Get) => Ok(None),
-        (None, Method::Post) => Ok(Some(Vec::new())),
-        (Some(body), _) => {
-            let body = body.render(variables);
-            body.map(Some).ok_or_else(|| incomplete(title, "body"))
-        }
-    }
-}
-
-fn incomplete(title: &str, what: &str) -> PollFailure {
-    let why = format!("{title}.{what}: a variable in it has no value");
-    failure(PollFailureReason::Shape, &why)
+/// A request that cannot be made. `title` is its key in the configuration.
+pub fn failure_of_variable(title: &str, (key, why): (&str, Unfilled)) -> PollFailure {
+    failure(PollFailureReason::Shape, &format!("{title}.{key}: {why}"))
 }
 
 /// A failure with this detail, cut to its bound.

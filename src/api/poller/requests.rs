@@ -3,14 +3,14 @@
 use super::unchanged::{Unchanged, Validators};
 use super::{Probed, Target};
 use crate::api::exchange::{
-    self, Asking, Exchanges, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
+    Asking, Exchanges, Filled, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
+    failure_of_variable,
 };
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
 use crate::http::client::NameCache;
 use crate::mapping::definition::{Method, Request};
-use crate::mapping::template::Variables;
 use crate::mapping::{Gather, Missing, Oddity, OddityKind, Part, Reading, Unreadable};
 use crate::os::clock;
 use crate::text::without_byte_order_mark;
@@ -113,10 +113,10 @@ impl Poller {
         report: &mut PollReport,
     ) -> Result<Answer, PollFailure> {
         let mapping = &*target.mapping;
-        let Some(mut gather) = mapping.gather(&poll.workflow_id) else {
-            let why = "the id is not made of the parts that the monitor's \"id\" names";
-            return Err(failure(PollFailureReason::Shape, why));
-        };
+        let mut gather = mapping.gather(&poll.workflow_id).map_err(|why| {
+            let why = format!("the workflow's id {why}");
+            failure(PollFailureReason::Shape, &why)
+        })?;
         if report.tally.exchanges.is_some() {
             gather.gather_oddities();
         }
@@ -138,7 +138,17 @@ impl Poller {
                     name,
                     request,
                 };
-                let found = self.pages(&asked, element, variables, &mut gather, report)?;
+                let filled = match Filled::new(&target.api, request, variables) {
+                    Ok(filled) => filled,
+                    // The other elements have their requests, and the workflow its end.
+                    Err((_, why)) if request.for_each.is_some() => {
+                        let name = name.into();
+                        report.odd(OddityKind::NotRequested { name, why });
+                        continue;
+                    }
+                    Err(why) => return Err(failure_of_variable(&asked.title(), why)),
+                };
+                let found = self.pages(&asked, element, &filled, &mut gather, report)?;
                 if !found && number == 0 {
                     return Ok(Answer::NotFound);
                 }
@@ -167,21 +177,18 @@ impl Poller {
         &mut self,
         asked: &Asked<'_>,
         element: usize,
-        variables: &Variables,
+        filled: &Filled,
         gather: &mut Gather<'_>,
         report: &mut PollReport,
     ) -> Result<bool, PollFailure> {
-        let title = asked.title();
-        let first = exchange::url(&asked.target.api, asked.request, &title, variables)?;
-        let body = exchange::body(asked.request, &title, variables)?;
-        let mut paging = Paging::new(&first, asked.request.pages.as_ref());
+        let mut paging = Paging::new(&filled.url, asked.request.pages.as_ref());
         let mut url = paging.first();
         for number in 0..PAGES_MAX {
             if clock::now().mono.since(report.begun) >= POLL_MAX {
                 let why = format!("its requests took longer than {POLL_MAX:?} together");
                 return Err(failure(PollFailureReason::Timeout, &why));
             }
-            let got = self.get(asked, &url, body.as_deref(), report)?;
+            let got = self.get(asked, &url, filled.body.as_deref(), report)?;
             let Got::Part(part, links) = got else {
                 return Ok(number > 0);
             };

@@ -295,14 +295,7 @@ fn a_further_request_that_is_not_found_counts_as_nothing_there_yet() {
 
 #[test]
 fn a_list_that_is_too_long_has_a_request_for_each_of_its_first_hundred() {
-    let mut definition = definition(&Value::Null);
-    definition["requests"]["more"] =
-        json!({"path": "/runs/{id}/more/{stage.key}", "for_each": "steps"});
-    let mut more = definition["stages"][0].clone();
-    more["name"] = json!("more");
-    more["from"] = json!("more");
-    definition["stages"] = json!([definition["stages"][0], more]);
-    let mut api = Scripted::new(&definition, |asked| {
+    let mut api = with_more("/runs/{id}/more/{stage.key}", |asked| {
         let items = match &*asked.path {
             "/base/runs/w%201" => return ok(&json!({"id": "w 1", "state": "DONE"})),
             "/base/runs/w%201/steps" => steps(0..120),
@@ -341,4 +334,33 @@ fn an_answer_that_has_not_changed_is_the_one_before() {
     // 304 without an answer before it, for another URL.
     let answer = shown(&api.poll("w 2").polled.answer);
     assert!(answer.starts_with("status: "), "{answer}");
+}
+
+/// The steps of [`definition`], each of which has a further request.
+fn with_more(path: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Scripted {
+    let mut definition = definition(&Value::Null);
+    definition["requests"]["more"] = json!({"path": path, "for_each": "steps"});
+    definition["stages"][0]["id"] = json!("/id");
+    let mut more = definition["stages"][0].clone();
+    more["name"] = json!("more");
+    more["from"] = json!("more");
+    definition["stages"] = json!([definition["stages"][0], more]);
+    Scripted::new(&definition, script)
+}
+
+#[test]
+fn an_element_whose_field_is_empty_or_leaves_the_path_has_no_request() {
+    let mut api = with_more("/more/{stage.id}", |asked| match &*asked.path {
+        "/base/runs/w%201" => ok(&json!({"id": "w 1", "state": "BAD"})),
+        "/base/runs/w%201/steps" => ok(&json!({"items": [
+            {"name": "a", "id": "7", "state": "BAD"}, {"name": "b", "state": "DONE"},
+            {"name": "c", "id": "..", "state": "DONE"}]})),
+        _ => ok(&json!({"items": []})),
+    });
+    api.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        /base/more/7
+        -> failure a=failure b=success c=success; odd: requests.more: not made for an element: {stage.id} has no value
+    "#]]);
 }

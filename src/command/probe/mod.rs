@@ -217,12 +217,8 @@ fn read(subject: &Subject, options: &ProbeOptions) -> Result<Findings, String> {
         let pattern = mapping.definition().id.as_ref();
         pattern.map_or_else(|| "example".to_owned(), |pattern| pattern.example())
     });
-    let Some(mut gather) = mapping.gather(&id) else {
-        return Err(format!(
-            "the id '{}' is not made of the parts that the monitor's \"id\" names",
-            values::shown(&id)
-        ));
-    };
+    let gather = mapping.gather(&id);
+    let mut gather = gather.map_err(|why| format!("the id '{}' {why}", values::shown(&id)))?;
     gather.gather_oddities();
     let mut findings = Findings::new(&id);
     for (number, (name, request)) in mapping.requests().enumerate() {

@@ -633,7 +633,7 @@ fn requests_are_made_for_each_element() {
         "requests": {
             "log": {"path": "/log/{stage.key.0}/{stage.key.1}?of={stage.id}&n={stage.name}&a={stage.attempt}", "for_each": "tasks"},
             "tasks": {"path": "/dags/{dag}/runs/{run}/tasks"},
-            "tries": {"path": "/dags/{dag}/runs/{run}/tasks/{stage.key}/tries", "for_each": "tasks", "when_attempt_above": 1}},
+            "tries": {"path": "/dags/{dag}/runs/{run}/tasks/{stage.key.0}/{stage.key.1}/tries", "for_each": "tasks", "when_attempt_above": 1}},
         "workflow": {"id": "/run_id", "status": "/state"},
         "statuses": {"ok": "success", "failed": "failure"},
         "stages": [
@@ -644,11 +644,11 @@ fn requests_are_made_for_each_element() {
     let names: Vec<_> = mapping.requests().map(|(name, _)| name).collect();
     assert_eq!(names, ["", "tasks", "tries", "log"]);
     let mut asked = Vec::new();
-    let reading = poll(&mapping, "etl/r/1", |name, url| {
+    let reading = poll(&mapping, "etl/r:1", |name, url| {
         asked.push(url.to_owned());
         let task = |task: &str, attempt: u32, state: &str| json!({"task": task, "map": -1, "id": "i", "try": attempt, "state": state});
         match name {
-            "" => json!({"run_id": "r/1", "state": "ok"}),
+            "" => json!({"run_id": "r:1", "state": "ok"}),
             "tasks" => json!({"tasks": [task("a", 1, "ok"), task("b", 2, "ok")]}),
             "tries" => json!({"tries": [task("b", 1, "failed"), task("b", 2, "ok")]}),
             _ => json!({"lines": [{"n": 1}, {"n": 2}]}),
@@ -656,14 +656,14 @@ fn requests_are_made_for_each_element() {
         .to_string()
     });
     expect![[r#"
-        /dags/etl/runs/r%2F1
-        /dags/etl/runs/r%2F1/tasks
-        /dags/etl/runs/r%2F1/tasks/b%2F-1/tries
+        /dags/etl/runs/r%3A1
+        /dags/etl/runs/r%3A1/tasks
+        /dags/etl/runs/r%3A1/tasks/b/-1/tries
         /log/a/-1?of=i&n=a%2F-1&a=1
         /log/b/-1?of=i&n=b%2F-1&a=2"#]]
     .assert_eq(&asked.join("\n"));
     expect![[r#"
-        ok=success id="etl/r/1"
+        ok=success id="etl/r:1"
           a/-1 ok=success id="i"
           b/-1#2 ok=success id="i"
           b/-1 failed=failure
@@ -672,7 +672,7 @@ fn requests_are_made_for_each_element() {
           b/-1/1#2 "1" pending in=b/-1
           b/-1/2#2 "2" pending in=b/-1"#]]
     .assert_eq(&told(&reading));
-    assert!(mapping.gather("etl").is_none());
+    assert!(mapping.gather("etl").is_err());
 }
 
 #[test]
