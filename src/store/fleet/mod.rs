@@ -12,11 +12,12 @@
 //!                                                                                one instance claims
 //! ```
 //!
-//! An owner is `<name>/<token>`: one incarnation of an instance. A run belongs to one owner, and the commit is the claim:
-//! a run of another owner is refused, also when that owner's lease has expired. The runs of an owner whose instance does not
-//! hold its token any more can be claimed. Every commit, renewal and claim is one script, so nothing comes between its check
-//! and its writes. Each script names the connection that sends it, so a script that an earlier connection delivers late
-//! changes nothing. `docs/design/fleet.md` has the reasoning.
+//! Namespace and service are percent-encoded. An owner is `<name>/<token>`: one incarnation of an instance. A run
+//! belongs to one owner, and the commit is the claim: a run of another owner is refused, also when that owner's lease
+//! has expired. The runs of an owner whose instance does not hold its token any more can be claimed. Every commit,
+//! renewal and claim is one script, so nothing comes between its check and its writes. Each script names the connection
+//! that sends it, so a script that an earlier connection delivers late changes nothing. `docs/design/fleet.md` has the
+//! reasoning.
 //!
 //! `protocol.rs` decides (pure), `redis.rs` makes the calls, the `.lua` files are the scripts.
 

@@ -11,6 +11,7 @@ use crate::core::ids::RunKey;
 use crate::os::clock;
 use crate::redis_client::{self, bytes, elements, text};
 use crate::store::PATIENCE_MAX;
+use crate::text::segment;
 use redis::{Client, Cmd, Connection, RedisError, RedisResult, Value};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -64,11 +65,11 @@ impl Caller {
     pub(super) fn new(fleet: &Fleet) -> RedisResult<Self> {
         let token = new_token();
         let client = Client::open(fleet.url.as_str())?;
-        // One hash tag, so that a cluster keeps all keys in one place.
-        let plain = |text: &str| text.replace(['{', '}'], "_");
+        // One hash tag, so that a cluster keeps all keys in one place. A slash and a brace in a name are encoded: no two fleets
+        // have one key.
         let tag = match &fleet.namespace {
-            Some(namespace) => format!("{}/{}", plain(namespace), plain(&fleet.service)),
-            None => plain(&fleet.service),
+            Some(namespace) => format!("{}/{}", segment(namespace), segment(&fleet.service)),
+            None => segment(&fleet.service),
         };
         let prefix = format!("farspan:{{{tag}}}:");
         Ok(Caller {

@@ -84,11 +84,14 @@ impl Server {
     }
 
     fn instance_listing(&self, name: &str, listed_for: Duration) -> Instance {
-        let fleet = self.fleet(name, listed_for);
+        Self::member(&self.fleet(name, listed_for))
+    }
+
+    fn member(fleet: &Fleet) -> Instance {
         let now = clock::now();
         Instance {
             protocol: Protocol::new(fleet.protocol(record::VERSION), now),
-            caller: Caller::new(&fleet).unwrap(),
+            caller: Caller::new(fleet).unwrap(),
             now,
         }
     }
@@ -254,6 +257,43 @@ fn the_commit_is_the_claim() {
         keys[0].starts_with("farspan:{test/farspan}:run:02"),
         "{keys:?}"
     );
+}
+
+#[test]
+fn fleets_of_different_names_share_no_key() {
+    let server = Server::start();
+    let names = [
+        (None, "a/b"),
+        (Some("a"), "b"),
+        (Some("a"), "b/c"),
+        (Some("a/b"), "c"),
+        (Some("a{b}"), "c"),
+        (Some("a_b_"), "c"),
+        (Some("a%7Bb%7D"), "c"),
+        (None, "}:x"),
+        (None, "é"),
+    ];
+    let mut members = names.map(|(namespace, service)| {
+        Server::member(&Fleet {
+            namespace: namespace.map(Into::into),
+            service: service.into(),
+            ..server.fleet("one", Duration::ZERO)
+        })
+    });
+    // Each would be refused if another had the instance's name, or the run.
+    for (member, name) in members.iter_mut().zip(names) {
+        assert!(member.commit(&[put(1, b"mine")]).is_plain(), "{name:?}");
+    }
+    for (member, name) in members.iter_mut().zip(names) {
+        assert!(member.commit(&[put(1, b"still")]).is_plain(), "{name:?}");
+    }
+    // A Redis cluster keeps all keys of a fleet in one place: the text in the first pair of braces decides where.
+    let keys: Vec<String> = server.ask(&["KEYS", "*"]);
+    let tags: HashSet<&str> = keys
+        .iter()
+        .map(|key| key.split(['{', '}']).nth(1).unwrap())
+        .collect();
+    assert_eq!(tags.len(), names.len(), "{keys:?}");
 }
 
 #[test]
