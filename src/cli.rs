@@ -82,7 +82,7 @@ pub struct TraceOptions {
     pub monitor: Option<String>,
     /// Which workflows, 1 to [`IDS_MAX`].
     pub ids: Vec<String>,
-    /// For so long the API may give no answer; at most a day.
+    /// How long the API may give no usable answer; at most a day.
     pub patience: Duration,
 }
 
@@ -308,7 +308,7 @@ const COMMANDS: &[CommandSpec] = &[
         availability: Availability::Always,
         operands: ("ID...", IDS_MAX),
         options: &[
-            option("patience", "DUR", "5m", "Give up when the API has not answered for so long"),
+            option("patience", "DUR", "5m", "Give up when the API has given no usable answer for so long"),
             MONITOR,
             CONFIG,
         ],
@@ -1053,7 +1053,7 @@ mod tests {
                 Usage: farspan trace [OPTION]... ID...
 
                 Options:
-                  --patience DUR  Give up when the API has not answered for so long [5m]
+                  --patience DUR  Give up when the API has given no usable answer for so long [5m]
                   --monitor NAME  The monitor, where the configuration has several
                   --config FILE   The configuration file, JSON; else the one in FARSPAN_CONFIG
                   --help          Print this

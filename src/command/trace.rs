@@ -5,6 +5,7 @@
 
 use crate::cli::TraceOptions;
 use crate::config::{Config, StateConfig};
+use crate::core::answers::about_another_workflow;
 use crate::core::event::StartEvent;
 use crate::core::ids::TraceId;
 use crate::core::snapshot::{Outcome, Progress, Snapshot, State};
@@ -52,8 +53,9 @@ pub fn run(
     config.redis = None;
     config.admin = None;
     for monitor in &mut config.monitors {
-        // They have begun already.
+        // They have begun already, and a person waits for the answer.
         monitor.poll.initial_delay = Duration::ZERO;
+        monitor.poll.spreads_first_polls = false;
         monitor.discovery = None;
         // Looking at a workflow must not start the steps that follow its end.
         monitor.finished = None;
@@ -133,8 +135,8 @@ struct Follower {
     /// Dropped when there is nothing more to wait for.
     done: Option<Sender<Infallible>>,
     open: HashSet<Arc<str>>,
-    /// Whom a poller's answer is about.
-    polled: HashMap<u32, Arc<str>>,
+    /// The workflow that each poll under way is about, by slot and generation.
+    polled: HashMap<(u32, u32), Arc<str>>,
     known: HashMap<Arc<str>, ShownStatuses>,
     spans: HashMap<TraceId, Vec<Span>>,
     /// Since when every poll has failed.
@@ -158,7 +160,10 @@ struct ShownStatuses {
 impl Follower {
     fn see(&mut self, sight: Sight<'_>) {
         match sight {
-            Sight::Asks(poll) => drop(self.polled.insert(poll.slot, poll.workflow_id.clone())),
+            Sight::Asks(poll) => {
+                let asked = (poll.slot, poll.generation);
+                self.polled.insert(asked, poll.workflow_id.clone());
+            }
             Sight::Answered(polled) => self.answered(polled),
             Sight::Noted(Note::Watching {
                 workflow_id,
@@ -191,17 +196,16 @@ impl Follower {
     }
 
     fn answered(&mut self, polled: &Polled) {
-        let Some(id) = self.polled.get(&polled.slot).cloned() else {
+        let Some(id) = self.polled.remove(&(polled.slot, polled.generation)) else {
             return;
         };
         let received = polled.received;
         match &polled.answer {
-            Answer::Failed(_) => {
-                let since = *self.silent_since.get_or_insert(polled.sent.mono);
-                if received.mono.since(since) >= self.patience && !self.gave_up {
-                    self.gave_up = true;
-                    self.done = None;
-                }
+            Answer::Failed(_) => self.is_silent(polled),
+            Answer::Snapshot { snapshot, .. }
+                if about_another_workflow(snapshot, &id).is_some() =>
+            {
+                self.is_silent(polled);
             }
             Answer::NotFound => {
                 self.silent_since = None;
@@ -215,6 +219,15 @@ impl Follower {
                 self.silent_since = None;
                 self.changes(&id, snapshot, received.wall);
             }
+        }
+    }
+
+    /// The poll brought nothing that the core takes.
+    fn is_silent(&mut self, polled: &Polled) {
+        let since = *self.silent_since.get_or_insert(polled.sent.mono);
+        if polled.received.mono.since(since) >= self.patience && !self.gave_up {
+            self.gave_up = true;
+            self.done = None;
         }
     }
 
@@ -271,7 +284,10 @@ impl Follower {
         self.unknown += open;
         let why = match (open, self.gave_up) {
             (0, _) => String::new(),
-            (_, true) => format!("; the API gave no answer for {:?}, given up", self.patience),
+            (_, true) => format!(
+                "; the API gave no usable answer for {:?}, given up",
+                self.patience
+            ),
             (_, false) => "; interrupted before the end".to_owned(),
         };
         let (delivered, undelivered) = (report.counters.spans_delivered, report.undelivered);

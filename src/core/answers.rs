@@ -6,7 +6,7 @@ use super::snapshot::Snapshot;
 
 /// The failure of an answer about another workflow than was asked for: its trace would be wrong, and could not be taken
 /// back. Systems write one id with and without braces, hyphens and capitals.
-pub(super) fn about_another_workflow(snapshot: &Snapshot, asked: &str) -> Option<PollFailure> {
+pub fn about_another_workflow(snapshot: &Snapshot, asked: &str) -> Option<PollFailure> {
     let answered = snapshot.workflow_id.as_deref()?;
     let essence = |id: &str| -> Vec<char> {
         let essential = id.chars().filter(|c| c.is_alphanumeric());

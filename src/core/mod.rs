@@ -8,7 +8,7 @@
 //! [`Input`], what is to be done goes out as an [`Action`]; nothing here fails, blocks or looks anything up. The loop
 //! drives it in production and a simulation drives it through thousands of hours, and neither can tell.
 
-mod answers;
+pub mod answers;
 mod api;
 pub mod backoff;
 mod delivery;

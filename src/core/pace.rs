@@ -7,8 +7,10 @@ use std::time::Duration;
 /// When a monitor polls. A reload of the configuration can change all of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pace {
-    /// The time from the start event to the first poll. Up to an interval is added, to spread a burst of events.
+    /// The time from the start event to the first poll.
     pub initial_delay: Duration,
+    /// Whether up to an interval is added to it, to spread a burst of events.
+    pub spreads_first_polls: bool,
     /// The time from poll to poll, unless a field below replaces it.
     pub interval: Duration,
     /// The time from the start event to the end of the watch, if the workflow has not ended by then.
@@ -37,6 +39,7 @@ impl Pace {
     pub fn new(initial_delay: Duration, interval: Duration, timeout: Duration) -> Self {
         Pace {
             initial_delay,
+            spreads_first_polls: true,
             interval,
             timeout,
             interval_by_status: Vec::new(),

@@ -316,6 +316,19 @@ fn first_polls_of_a_burst_are_spread_over_the_interval() {
 }
 
 #[test]
+fn first_polls_that_are_not_spread_are_at_once() {
+    let mut settings = settings(vec![monitor(0)]);
+    let pace = &mut settings.monitors[0].pace;
+    (pace.initial_delay, pace.spreads_first_polls) = (Duration::ZERO, false);
+    let mut rig = Rig::new(settings);
+    for n in 0..3 {
+        rig.start(0, &format!("w{n}"));
+    }
+    rig.pass(wheel::TICK);
+    assert_eq!(rig.polls().len(), 3);
+}
+
+#[test]
 fn polls_keep_their_place_between_one_another() {
     let mut rig = Rig::plain();
     rig.start(0, "w");

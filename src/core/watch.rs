@@ -79,7 +79,11 @@ impl Watch {
         let index = event.monitor;
         let workflow = Workflow::new(event, &monitor.naming, sampler, received_at);
         let pace = &monitor.pace;
-        let spread = pace::spread(key, monitor.interval_of(&workflow, received_at));
+        let spread = if pace.spreads_first_polls {
+            pace::spread(key, monitor.interval_of(&workflow, received_at))
+        } else {
+            Duration::ZERO
+        };
         let watch = Watch {
             workflow,
             monitor: index,

@@ -111,7 +111,7 @@ fn what_cannot_be_told_is_code_2() {
     assert!(
         ended
             .stdout
-            .contains("the API gave no answer for 1s, given up"),
+            .contains("the API gave no usable answer for 1s, given up"),
         "{}",
         ended.stdout
     );
@@ -121,6 +121,33 @@ fn what_cannot_be_told_is_code_2() {
         .env("FARSPAN_API_BASE_URL", dead)
         .output();
     assert_eq!(ended.code(), Some(2), "{ended:?}");
+}
+
+/// For an id that a person typed, the first poll is now, whatever pace the configuration has.
+#[test]
+fn the_first_poll_is_now() {
+    let api = FakeApi::start();
+    api.script("a", [completed("a").reply()]);
+    let call = trace(&api, &["a"])
+        .env("FARSPAN_POLL_INITIAL_DELAY", "1h")
+        .env("FARSPAN_POLL_INTERVAL", "1h");
+    let ended = call.start().wait(SOON);
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+}
+
+/// The answers are about another workflow, as with a wrong `workflow.id`: nothing of them is shown, and patience ends.
+#[test]
+fn answers_that_farspan_refuses_are_no_answers() {
+    let api = FakeApi::start();
+    api.script("w2", [completed("other").reply()]);
+    let call = trace(&api, &["w2", "--patience", "1s"]);
+    let ended = call.start().wait(2 * SOON);
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    assert!(!ended.stdout.contains("success"), "{}", ended.stdout);
+    let said = "1 could not be told; the API gave no usable answer for 1s, given up";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    let said = r#"asked after "w2", the answer is about "other""#;
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
 }
 
 #[test]
@@ -218,22 +245,22 @@ fn what_cannot_be_told_beside_what_can() {
         (
             &["silent", "good"],
             2,
-            "1 succeeded, 0 failed, 1 could not be told; the API gave no answer for 1s",
+            "1 succeeded, 0 failed, 1 could not be told; the API gave no usable answer for 1s",
         ),
         (
             &["silent", "bad"],
             1,
-            "0 succeeded, 1 failed, 1 could not be told; the API gave no answer for 1s",
+            "0 succeeded, 1 failed, 1 could not be told; the API gave no usable answer for 1s",
         ),
         (
             &["locked"],
             2,
-            "0 succeeded, 0 failed, 1 could not be told; the API gave no answer for 1s",
+            "0 succeeded, 0 failed, 1 could not be told; the API gave no usable answer for 1s",
         ),
         (
             &["locked", "good"],
             2,
-            "1 succeeded, 0 failed, 1 could not be told; the API gave no answer for 1s",
+            "1 succeeded, 0 failed, 1 could not be told; the API gave no usable answer for 1s",
         ),
         (&["good"], 0, "1 succeeded, 0 failed, 0 could not be told"),
         (&["bad"], 1, "0 succeeded, 1 failed, 0 could not be told"),

@@ -10,6 +10,7 @@ use crate::api::poller::{self, Exchange};
 use crate::cli::ProbeOptions;
 use crate::config::Config;
 use crate::config::monitor::MonitorConfig;
+use crate::core::answers::about_another_workflow;
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::Naming;
@@ -152,15 +153,15 @@ fn ask(monitor: &MonitorConfig, id: &str) -> Result<Findings, String> {
     };
     match probed.polled.answer {
         Answer::Snapshot { snapshot, oddity } => {
-            let theirs = snapshot.workflow_id.as_deref();
-            findings.fits = theirs.is_none_or(|theirs| theirs == id);
-            if let Some(theirs) = theirs.filter(|theirs| *theirs != id) {
-                findings.failures.push(format!(
-                    "the answer is about \"{}\": either workflow.id leads to something else than the id, or the API \
-                     answers for another workflow; farspan run would refuse it",
-                    escape(theirs)
-                ));
-            }
+            let refusal = about_another_workflow(&snapshot, id);
+            findings.fits = refusal.is_none();
+            findings.failures.extend(refusal.map(|refusal| {
+                format!(
+                    "{}: either workflow.id leads to something else than the id, or the API answers for another \
+                     workflow; farspan run would refuse it",
+                    escape(&refusal.detail)
+                )
+            }));
             let snapshot = *snapshot;
             findings.reading = Some(Reading {
                 snapshot,

@@ -376,6 +376,7 @@ fn interval(text: &str) -> Result<Duration, Reason> {
 fn poll(monitor: &Object<'_>, defaults: PollConfig) -> Pace {
     let mut read = Pace {
         initial_delay: defaults.initial_delay,
+        spreads_first_polls: true,
         interval: defaults.interval,
         timeout: defaults.timeout,
         interval_by_status: Vec::new(),

@@ -163,6 +163,7 @@ fn without_monitors_there_is_one_of_the_settings() {
                 },
                 Pace {
                     initial_delay: 5s,
+                    spreads_first_polls: true,
                     interval: 20s,
                     timeout: 86400s,
                     interval_by_status: [],
@@ -278,6 +279,7 @@ fn a_monitor_that_says_everything() {
             },
             Pace {
                 initial_delay: 1s,
+                spreads_first_polls: true,
                 interval: 2s,
                 timeout: 3600s,
                 interval_by_status: [
