@@ -249,6 +249,7 @@ fn github_actions() {
 fn gitlab() {
     play("presets/gitlab/success", "test-group/test-project#287");
     play("presets/gitlab/yaml_error", "test-group/test-project#287");
+    play("presets/gitlab/skipped", "test-group/test-project#288");
     play("presets/gitlab/retried", "group/project#46");
     play_list("presets/gitlab/failure", 1, &json!({"project": "21"}));
 }

@@ -461,7 +461,8 @@ impl Workflow {
 
     /// Finishes every span of a workflow that the API has reported as ended with this outcome.
     fn finish_ended(&mut self, outcome: Outcome, at: Wall, naming: &Naming, spans: &mut Vec<Span>) {
-        let end = self.observed.best_end(at);
+        let end = self.observed.skipped_at(self.announced_at());
+        let end = end.unwrap_or(self.observed.best_end(at));
         self.finish_open_stages(end, None, naming, spans);
         let message = self.observed.error().unwrap_or_default();
         let ending = Ending::new(end, outcome, message, self.observed.status(), naming);
@@ -523,12 +524,18 @@ impl Workflow {
         run.finish(span, spans);
     }
 
+    /// When it was submitted, else when its start event arrived.
+    fn announced_at(&self) -> Wall {
+        self.submitted_at.unwrap_or(self.received_at)
+    }
+
     /// When it started, and start and end of its span, which contains the spans of the stages, also of those that were
     /// finished before its own times were known.
     fn times(&self, observed: &Observed, end: Wall) -> (Wall, Wall, Wall) {
-        let announced = self.submitted_at.unwrap_or(self.received_at);
+        let announced = self.announced_at();
         let began = match (observed.start, observed.started_seen) {
             (Some(start), _) => start,
+            (None, _) if observed.skipped_at(announced).is_some() => end,
             // It started after it was announced and before it was first seen running.
             (None, Some(seen)) => announced.min(seen),
             (None, None) => announced,
@@ -558,7 +565,9 @@ impl Workflow {
 
     /// Whether the workflow, which has ended, has all its times and no stage goes on.
     fn has_settled(&self, outcome: Outcome) -> bool {
-        self.observed.has_times() && self.stages.are_settled(outcome)
+        // What was skipped has no times and needs none.
+        let has_times = self.observed.has_times() || outcome == Outcome::Skip;
+        has_times && self.stages.are_settled(outcome)
     }
 
     /// The pipeline name that the mapping reads from answers, else the workflow's name.

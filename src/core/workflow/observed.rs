@@ -165,6 +165,15 @@ impl Observed {
         self.start.is_some() && self.end.is_some()
     }
 
+    /// The one moment of what was skipped before it ran, where its API does not report both times: a reported one, else
+    /// `otherwise`.
+    pub(super) fn skipped_at(&self, otherwise: Wall) -> Option<Wall> {
+        let never_ran = self.started_seen == self.ended_seen;
+        let is_skipped = self.state == State::Ended(Outcome::Skip) && never_ran;
+        let reported = self.start.or(self.end).or(self.queued());
+        (is_skipped && !self.has_times()).then(|| reported.unwrap_or(otherwise))
+    }
+
     /// The reported end, else the first time it was seen to have ended, else `seen`. Never before the start.
     pub(super) fn best_end(&self, seen: Wall) -> Wall {
         let end = self.end.unwrap_or(self.ended_seen.unwrap_or(seen));

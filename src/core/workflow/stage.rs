@@ -122,12 +122,8 @@ impl OpenStage {
             (State::Ended(Outcome::Skip), _) if !naming.skipped && !self.is_promised() => None,
             (State::Ended(outcome), superseded) => {
                 let seen_at = (observed.ended_seen.or(superseded)).unwrap_or(run.received_at);
-                let never_ran = observed.started_seen == observed.ended_seen;
-                let end = match (outcome, observed.start, observed.end) {
-                    // It was skipped and took no time.
-                    (Outcome::Skip, Some(start), None) if never_ran => start,
-                    _ => observed.best_end(seen_at),
-                };
+                let seen_end = observed.best_end(seen_at);
+                let end = observed.skipped_at(seen_end).unwrap_or(seen_end);
                 let message = message.unwrap_or_default();
                 Some(Ending::new(
                     end,

@@ -640,6 +640,47 @@ fn skipped_and_cancelled_workflows() {
 }
 
 #[test]
+fn a_skipped_workflow_without_times_has_no_length() {
+    check(
+        "5 Skipped",
+        &expect![[r#"
+        @5 Workflow -1..-1 unset result=skip | Submitted -1 Skipped -1
+    "#]],
+    );
+    check(
+        "5 Null,q2\n 15 Skipped,q2",
+        &expect![[r#"
+        @15 Workflow 2..2 unset result=skip | Submitted -1 Skipped 2
+    "#]],
+    );
+    check(
+        "5 Skipped,3..",
+        &expect![[r#"
+        @5 Workflow 3..3 unset result=skip | Submitted -1 Skipped 3
+    "#]],
+    );
+    check(
+        "5 Skipped,..4",
+        &expect![[r#"
+        @5 Workflow 4..4 unset result=skip | Submitted -1 Skipped 4
+    "#]],
+    );
+    check(
+        "5 Skipped,3..4 Load=Skipped",
+        &expect![[r#"
+        @5 Workflow 3..4 unset result=skip | Submitted -1 Skipped 4
+    "#]],
+    );
+    // It ran.
+    check(
+        "5 Processing\n 15 Skipped,1..",
+        &expect![[r#"
+        @15 Workflow 1..15 unset result=skip | Submitted -1 Processing 5 Skipped 15
+    "#]],
+    );
+}
+
+#[test]
 fn the_timeout_ends_what_is_open() {
     check(
         "5 Processing,0.. Load=Completed,1..4 Run=Processing,4.. Out=Null Late=Completed,2..
