@@ -9,6 +9,7 @@ use farspan::demo;
 use farspan::os::environment::Environment;
 use farspan::os::logging;
 use farspan::os::logging::Log;
+use farspan::text::escape;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -128,6 +129,6 @@ fn misused(error: &dyn Display) -> ExitCode {
 fn tell(error: &dyn Display) {
     let mut stderr = std::io::stderr().lock();
     for line in error.to_string().lines() {
-        let _ = writeln!(stderr, "farspan: {line}");
+        let _ = writeln!(stderr, "farspan: {}", escape(line));
     }
 }

@@ -1,8 +1,8 @@
 //! What is done to texts everywhere: cutting, escaping, percent-encoding. Pure.
 
-use std::borrow::Cow;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// U+FEFF in UTF-8. RFC 8259, section 8.1 lets a reader of JSON ignore it, and .NET likes to write it.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -14,6 +14,9 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// What `escape_debug` escapes for the sake of Rust's literals alone.
+const QUOTES: [char; 3] = ['"', '\'', '\\'];
+
 /// `bytes` without the byte order mark at their front.
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
@@ -24,31 +27,39 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// `text` as an error shows it: at most 60 characters, with control characters escaped.
+/// `text` as an error shows it: escaped, and at most 60 characters of it.
 pub fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 60;
-    let mut shown = String::new();
-    for (index, char) in text.chars().enumerate() {
-        if index == CHARS_MAX {
-            shown.push('…');
-            break;
-        }
-        if char.is_control() {
-            shown.extend(char.escape_default());
-        } else {
-            shown.push(char);
-        }
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => escape(&text[..end]) + "…",
+        None => escape(text),
     }
-    shown
 }
 
-/// `text` as a terminal may print it: control and format characters and combining marks are escaped.
+/// `text` as people read it on a terminal, in the log and in errors. What changes how other text looks is escaped:
+/// control and format characters (bidirectional overrides among them), line separators, and what is no character.
+/// A combining mark stays behind its letter, for many languages are not written without them.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\'' | '\\' => escaped.push(c),
-            _ => escaped.extend(c.escape_debug()),
+    for piece in text.split_inclusive(QUOTES) {
+        let before = piece.strip_suffix(QUOTES).unwrap_or(piece);
+        escaped.extend(before.escape_debug());
+        escaped.push_str(&piece[before.len()..]);
+    }
+    escaped
+}
+
+/// JSON in which the same characters are escaped as JSON has it, so that its texts stay the same.
+pub fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char.is_ascii() && char != '\u{7f}' || char.escape_debug().len() == 1 {
+            escaped.push(char);
+        } else {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                // A String takes everything.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
         }
     }
     escaped
@@ -132,9 +143,49 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_shown_short_and_without_control_characters() {
+    fn a_text_is_shown_short_and_escaped() {
         assert_eq!(shown("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
         assert_eq!(shown(&"x".repeat(61)), format!("{}…", "x".repeat(60)));
+        let turned = "\u{202e}".repeat(61);
+        assert_eq!(shown(&turned), "\\u{202e}".repeat(60) + "…");
+    }
+
+    #[test]
+    fn what_changes_how_other_text_looks_is_escaped() {
+        for (text, escaped, json) in [
+            ("ä \" \\ ' 猫 🎉", "ä \" \\ ' 猫 🎉", "ä \" \\ ' 猫 🎉"),
+            ("a\u{202e}b", r"a\u{202e}b", r"a\u202eb"),
+            (
+                "\u{2066}\u{200f}\u{61c}",
+                r"\u{2066}\u{200f}\u{61c}",
+                r"\u2066\u200f\u061c",
+            ),
+            (
+                "\u{200b}\u{feff}\u{ad}",
+                r"\u{200b}\u{feff}\u{ad}",
+                r"\u200b\ufeff\u00ad",
+            ),
+            ("\u{2028}\u{2029}", r"\u{2028}\u{2029}", r"\u2028\u2029"),
+            ("\u{7f}\u{9b}31m", r"\u{7f}\u{9b}31m", r"\u007f\u009b31m"),
+            ("\u{e0041}", r"\u{e0041}", r"\udb40\udc41"),
+        ] {
+            assert_eq!(escape(text), escaped);
+            assert_eq!(escape_json(text), json);
+        }
+        // A mark is escaped only where it would stand on a character that is not of the text.
+        assert_eq!(escape("u\u{308}\"\u{308}"), "u\u{308}\"\\u{308}");
+        assert_eq!(escape("\r\n\t\0\u{1b}[2J"), r"\r\n\t\0\u{1b}[2J");
+    }
+
+    #[test]
+    fn json_that_is_escaped_says_the_same() {
+        arbtest::arbtest(|u| {
+            let text: &str = u.arbitrary()?;
+            let json = escape_json(&serde_json::to_string(text).unwrap());
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+            Ok(())
+        })
+        .budget_ms(50);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod show;
 
 use crate::os::clock;
 use crate::terminal::console::say;
+use crate::text::escape;
 use std::io::{self, Write};
 
 /// A seed that differs from run to run.
@@ -19,5 +20,5 @@ fn fresh_seed() -> u64 {
 
 /// One line on standard error, for what the user has to see whatever the log's level.
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "farspan: {line}");
+    let _ = writeln!(io::stderr().lock(), "farspan: {}", escape(line));
 }

@@ -2,9 +2,9 @@
 
 use crate::core::time::Wall;
 use crate::os::clock;
+use crate::text::{escape, escape_json};
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// What is logged.
@@ -79,17 +79,8 @@ fn line(format: LogFormat, time: Wall, level: Level, target: &str, message: &str
     let time = milliseconds(time);
     match format {
         LogFormat::Text => {
-            let mut line = format!("{time} {level:<5} {target}: ");
-            for char in message.chars() {
-                // A line break in a message from elsewhere would pass for a line of this log.
-                if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {
-                    let _ = write!(line, "{}", char.escape_default());
-                } else {
-                    line.push(char);
-                }
-            }
-            line.push('\n');
-            line
+            // A line break in a message from elsewhere would pass for a line of this log.
+            format!("{time} {level:<5} {target}: {}\n", escape(message))
         }
         LogFormat::Json => {
             #[derive(Serialize)]
@@ -107,9 +98,8 @@ fn line(format: LogFormat, time: Wall, level: Level, target: &str, message: &str
                 message,
             };
             // Strings alone: serde_json has no reason to fail.
-            let mut line = serde_json::to_string(&line).unwrap_or_default();
-            line.push('\n');
-            line
+            let line = serde_json::to_string(&line).unwrap_or_default();
+            escape_json(&line) + "\n"
         }
     }
 }
@@ -140,7 +130,7 @@ mod tests {
     fn text_keeps_to_its_line() {
         let messages = [
             "500 from api.test",
-            "a\nb\r\u{1b}[31m \"q\" \\ ä\u{2028}",
+            "a\nb\r\u{1b}[31m \"q\" \\ ä\u{2028}\u{202e}",
             "",
         ];
         check(
@@ -148,7 +138,7 @@ mod tests {
             &messages,
             expect![[r#"
                 2026-11-20T09:57:01.123Z INFO  api::poller: 500 from api.test
-                2026-11-20T09:57:01.123Z INFO  api::poller: a\nb\r\u{1b}[31m "q" \ ä\u{2028}
+                2026-11-20T09:57:01.123Z INFO  api::poller: a\nb\r\u{1b}[31m "q" \ ä\u{2028}\u{202e}
                 2026-11-20T09:57:01.123Z INFO  api::poller: 
             "#]],
         );
@@ -158,10 +148,10 @@ mod tests {
     fn json_is_escaped() {
         check(
             LogFormat::Json,
-            &["500 from api.test", "a\nb\u{1b} \"q\" \\ ä"],
+            &["500 from api.test", "a\nb\u{1b} \"q\" \\ ä\u{202e}"],
             expect![[r#"
                 {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"500 from api.test"}
-                {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"a\nb\u001b \"q\" \\ ä"}
+                {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"a\nb\u001b \"q\" \\ ä\u202e"}
             "#]],
         );
     }

@@ -5,6 +5,7 @@ use crate::core::span::{Span, SpanStatus};
 use crate::os::environment::Environment;
 use crate::os::threads;
 use crate::terminal::waterfall::Style;
+use crate::text::escape;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
@@ -81,10 +82,10 @@ fn write(text: &mut String, span: &Span) -> fmt::Result {
         SpanStatus::Unset => "unset".to_owned(),
         SpanStatus::Ok => "ok".to_owned(),
         SpanStatus::Error(message) if message.is_empty() => "error".to_owned(),
-        SpanStatus::Error(message) => format!("error: {}", message.escape_debug()),
+        SpanStatus::Error(message) => format!("error: {}", escape(message)),
     };
     let duration = span.end.since(span.start);
-    writeln!(text, "{}  {duration:?}  {status}", span.name.escape_debug())?;
+    writeln!(text, "{}  {duration:?}  {status}", escape(&span.name))?;
     write!(text, "    trace {}  span {}", span.trace_id, span.span_id)?;
     if let Some(parent) = span.parent {
         let remote = if parent.remote { " (remote)" } else { "" };
@@ -92,19 +93,19 @@ fn write(text: &mut String, span: &Span) -> fmt::Result {
     }
     writeln!(text, "\n    {} to {}", span.start, span.end)?;
     if let Some(service) = &span.service {
-        writeln!(text, "    service {}", service.name.escape_debug())?;
+        writeln!(text, "    service {}", escape(&service.name))?;
     }
     for (key, value) in &span.attributes {
-        let key = key.escape_debug();
+        let key = escape(key);
         match value {
-            Value::Str(value) => writeln!(text, "    {key}: {}", value.escape_debug())?,
+            Value::Str(value) => writeln!(text, "    {key}: {}", escape(value))?,
             Value::Int(value) => writeln!(text, "    {key}: {value}")?,
             Value::Float(value) => writeln!(text, "    {key}: {value}")?,
             Value::Bool(value) => writeln!(text, "    {key}: {value}")?,
         }
     }
     for event in &span.events {
-        writeln!(text, "    @ {}  {}", event.time, event.name.escape_debug())?;
+        writeln!(text, "    @ {}  {}", event.time, escape(&event.name))?;
     }
     writeln!(text)
 }

@@ -4,6 +4,7 @@ use crate::support::api::{completed, processing, status};
 use crate::support::files::Files;
 use crate::support::http::Reply;
 use crate::support::program::{Call, Farspan};
+use crate::support::receiver::partial;
 use crate::support::rig::Rig;
 use crate::support::systemd::ServiceManager;
 use crate::support::{SOON, eventually, pause};
@@ -465,4 +466,20 @@ fn a_file_that_hangs_holds_up_nobody() {
     it.rig.submit("w");
     it.rig.trace("w");
     farspan.stop();
+}
+
+/// U+202E turns the text behind it around.
+#[test]
+fn a_text_from_outside_turns_no_text_of_the_log() {
+    for (format, escaped) in [("text", r"\u{202e}ecaf"), ("json", r"\u202eecaf")] {
+        let rig = Rig::new();
+        rig.receiver.next(partial(0, "\u{202e}ecaf"));
+        rig.api.script("w", [completed("w").reply()]);
+        let farspan = rig.start_call(&rig.call().env("FARSPAN_LOG_FORMAT", format));
+        rig.submit("w");
+        farspan.await_log("ecaf");
+        let stderr = farspan.stop().stderr;
+        assert!(!stderr.contains('\u{202e}'), "{stderr}");
+        assert!(stderr.contains(escaped), "{stderr}");
+    }
 }

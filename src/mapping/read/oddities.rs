@@ -2,7 +2,7 @@
 
 use super::super::oddity::{Oddity, OddityKind, named};
 use super::super::plan::{ListId, NodeId, Plan, SlotId};
-use crate::text::cut;
+use crate::text::{cut, escape};
 
 /// The oddities of a body: the first one; or, for a probe, some of each slot.
 pub(super) struct Oddities<'p> {
@@ -145,7 +145,7 @@ impl SeenKeys {
         if self.count > 1 {
             self.keys.push_str(", ");
         }
-        self.keys.extend(cut(key, KEY_BYTES_MAX).escape_debug());
+        self.keys.push_str(&escape(cut(key, KEY_BYTES_MAX)));
     }
 
     pub(super) fn text(&self, plan: &Plan) -> String {
