@@ -73,7 +73,7 @@ fn check_refusal(bytes: &[u8], malformed: &Malformed) {
         | Malformed::EmptyId
         | Malformed::IdTooLong
         | Malformed::IdNotOfParts
-        | Malformed::IdLeavesPath(..)
+        | Malformed::UnsafeId(..)
         | Malformed::UnknownMonitor(_)
         | Malformed::NoMonitor => {}
     }

@@ -244,13 +244,14 @@ fn send(
         }
         Method::Post => {
             let body = discovery.request.body.as_ref();
-            let body = body.map_or(Ok(Vec::new()), |body| body.render(variables));
+            let body = body.map(|body| body.render(variables)).transpose();
             let body = body.map_err(|why| format!("discovery.request.body: {why}"))?;
+            let body = body.map_or(String::new(), |json| json.to_string());
             let mut request = agent.post(url).content_type("application/json");
             for (name, value) in headers() {
                 request = request.header(name, value);
             }
-            request.send(&body[..])
+            request.send(body)
         }
     };
     response.map_err(|error| {

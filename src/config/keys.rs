@@ -244,7 +244,7 @@ pub(super) static REQUEST: Group = Group {
     keys: &[
         key("method", KeyKind::Words(&["GET", "POST"]), "\"GET\"", "The HTTP method."),
         key("path", KeyKind::RequestPath, "", "Path and query, appended to the base URL. `{id}` is the workflow's id, `{name}` a part of it; with `for_each` also `{stage.key}`, `{stage.key.0}`, `{stage.id}`, `{stage.name}` and `{stage.attempt}`. Each value is percent-encoded as one segment; a value that could lead to another path is refused (`slashes_in_ids`).").like("\"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}\""),
-        key("body", KeyKind::Json, "", "The body of a POST: any JSON, with the same variables in its strings. `{ name }` with spaces is not a variable."),
+        key("body", KeyKind::Json, "", "The body of a POST: any JSON, with the same variables in its strings. A string that is one variable takes any value; beside other text a value may have letters, digits and `-_.~:@+/` only. GraphQL takes values as `variables`; `{ name }` with spaces is not a variable.").like("{\"query\": \"query($id: ID!) { run(id: $id) { state } }\", \"variables\": {\"id\": \"{id}\"}}"),
         key("pages", KeyKind::Group(&PAGES), "", "How the further pages of a long answer are requested. Default: there is one page."),
         key("for_each", KeyKind::Text, "", "The name of a list of stages. The request is made once for each element."),
         key("when_attempt_above", KeyKind::Integer(0, 4294967295), "", "Only for elements whose attempt is above this number."),

@@ -21,7 +21,7 @@ use crate::core::event::{StartEvent, Value};
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::mapping::definition::Times;
-use crate::mapping::template::{IdRule, LeavesPath, Variables, WrongId};
+use crate::mapping::template::{IdRule, Variables, WrongId};
 use crate::mapping::time_format::ParsedTime;
 use crate::syntax::pointer::Pointer;
 use crate::text::{cut, shown, without_byte_order_mark};
@@ -137,7 +137,7 @@ pub(super) fn fitting(id: Box<str>, ids: &IdRule) -> Result<Box<str>, Malformed>
     match ids.variables(&id) {
         Ok(_) => Ok(id),
         Err(WrongId::NotOfParts) => Err(Malformed::IdNotOfParts),
-        Err(WrongId::LeavesPath(why)) => Err(Malformed::IdLeavesPath(shown(&id).into(), why)),
+        Err(why) => Err(Malformed::UnsafeId(shown(&id).into(), why)),
     }
 }
 
@@ -182,8 +182,8 @@ pub enum Malformed {
     IdTooLong,
     /// An id that the monitor's pattern does not make: its API could never be asked after it.
     IdNotOfParts,
-    /// An id that could lead to another path of the API.
-    IdLeavesPath(Box<str>, LeavesPath),
+    /// An id that could change the request that it is put into.
+    UnsafeId(Box<str>, WrongId),
     /// For a monitor that there is not.
     UnknownMonitor(Box<str>),
     /// For no monitor, where there are several.
@@ -202,7 +202,7 @@ impl Malformed {
             Malformed::EmptyId => "empty_id",
             Malformed::IdTooLong => "id_too_long",
             Malformed::IdNotOfParts => "id_not_of_parts",
-            Malformed::IdLeavesPath(..) => "id_leaves_path",
+            Malformed::UnsafeId(..) => "unsafe_id",
             Malformed::UnknownMonitor(_) => "unknown_monitor",
             Malformed::NoMonitor => "no_monitor",
         }
@@ -228,7 +228,7 @@ impl fmt::Display for Malformed {
                 )
             }
             Malformed::IdNotOfParts => write!(f, "WorkflowId {}", WrongId::NotOfParts),
-            Malformed::IdLeavesPath(id, why) => write!(f, "WorkflowId '{id}' {why}"),
+            Malformed::UnsafeId(id, why) => write!(f, "WorkflowId '{id}' {why}"),
             Malformed::UnknownMonitor(name) => write!(f, "there is no monitor {name:?}"),
             Malformed::NoMonitor => {
                 f.write_str("it names no monitor, and none is there for such events")

@@ -751,9 +751,17 @@ impl Planner {
             for name in request.path.names().filter(|name| !is_known(name)) {
                 self.mistake(&place.then("path"), unknown(name));
             }
-            let names = request.body.as_ref().map(BodyTemplate::names);
-            for name in names.iter().flatten().filter(|name| !is_known(name)) {
-                self.mistake(&place.then("body"), unknown(name));
+            let in_language = request
+                .body
+                .iter()
+                .flat_map(BodyTemplate::names_in_language);
+            let in_language: BTreeSet<_> = in_language.collect();
+            for name in &in_language {
+                self.mistake(&place.then("body"), in_braces(name));
+            }
+            let names = request.body.iter().flat_map(BodyTemplate::names);
+            for name in names.filter(|name| !is_known(name) && !in_language.contains(name)) {
+                self.mistake(&place.then("body"), unknown(&name));
             }
             if request.body.is_some() && request.method == Method::Get {
                 self.mistake(&place.then("body"), "a GET has none; \"method\": \"POST\"");
@@ -875,6 +883,13 @@ fn place_of_request(name: &str) -> Path {
         "" => Path::default().then("request"),
         name => Path::default().then("requests").then(name),
     }
+}
+
+/// A variable within the braces of a language: a value could end its text, and a field is not meant as a variable.
+fn in_braces(name: &str) -> String {
+    format!(
+        "{{{name}}} stands in a text with braces, as GraphQL has them: for a field write {{ {name} }}; for the value write $name there, and beside \"query\" write \"variables\": {{\"name\": \"{{{name}}}\"}}"
+    )
 }
 
 fn known_names(definition: &Definition) -> BTreeSet<&str> {

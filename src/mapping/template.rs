@@ -3,6 +3,7 @@
 use super::definition::Definition;
 use crate::syntax::values::Reason;
 use crate::text::{percent_decoded_lossy, push_segment};
+use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -25,6 +26,12 @@ impl Variables {
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.values.iter();
         Some(&*values.find(|(known, _)| **known == *name)?.1)
+    }
+
+    /// A variable's value in a request.
+    fn value(&self, name: &str) -> Result<&str, Unfilled> {
+        let value = self.get(name).filter(|value| !value.is_empty());
+        value.ok_or_else(|| Unfilled::NoValue(name.into()))
     }
 }
 
@@ -97,6 +104,8 @@ pub enum Unfilled {
     NoValue(Box<str>),
     /// The value of this variable could lead to another path.
     LeavesPath(Box<str>, LeavesPath),
+    /// The value of this variable could change the meaning of the text around it.
+    LeavesText(Box<str>),
 }
 
 impl fmt::Display for Unfilled {
@@ -104,8 +113,18 @@ impl fmt::Display for Unfilled {
         match self {
             Unfilled::NoValue(name) => write!(f, "{{{name}}} has no value"),
             Unfilled::LeavesPath(name, why) => write!(f, "the value of {{{name}}} {why}"),
+            Unfilled::LeavesText(name) => write!(f, "the value of {{{name}}} {LEAVES_TEXT}"),
         }
     }
+}
+
+const LEAVES_TEXT: &str = "could change the text that it is put into: beside other text it may have letters, digits and -_.~:@+/ only; a text that is the variable alone takes any value";
+
+/// Whether a value means the same inside any text, which may be a query in a language of its own.
+fn fits_any_text(value: &str) -> bool {
+    let is_harmless = |c: char| c.is_alphanumeric() || "-_.~:@+/".contains(c);
+    // Two dashes begin a comment in SQL.
+    value.chars().all(is_harmless) && !value.contains("--")
 }
 
 /// Why a value could lead to another path, though it is percent-encoded: a proxy may decode it and resolve the segments
@@ -212,99 +231,141 @@ impl Template {
         names(&self.pieces[..query.unwrap_or(self.pieces.len())])
     }
 
+    /// The variables in its query that are not the whole value of a parameter.
+    fn names_beside_text(&self) -> impl Iterator<Item = &str> {
+        let in_path = self.names_in_path().count();
+        let variables = (0..self.pieces.len()).filter_map(|place| match &self.pieces[place] {
+            Piece::Variable(name) => Some((place, &**name)),
+            Piece::Literal(_) => None,
+        });
+        let in_query = variables.skip(in_path);
+        in_query.filter_map(|(place, name)| (!self.is_parameter(place)).then_some(name))
+    }
+
+    fn is_parameter(&self, place: usize) -> bool {
+        let before = place
+            .checked_sub(1)
+            .and_then(|before| self.pieces.get(before));
+        let begins = matches!(before, Some(Piece::Literal(text)) if text.ends_with('='));
+        begins
+            && match self.pieces.get(place + 1) {
+                None => true,
+                Some(Piece::Literal(text)) => text.starts_with('&'),
+                Some(Piece::Variable(_)) => false,
+            }
+    }
+
     /// Appends the text with its variables.
     ///
     /// # Errors
-    /// A variable has no value, or one that cannot stand in a path.
+    /// A variable has no value, or one that cannot stand there.
     pub fn render(&self, variables: &Variables, url: &mut String) -> Result<(), Unfilled> {
         let mut in_path = true;
-        for piece in &self.pieces {
+        for (place, piece) in self.pieces.iter().enumerate() {
             in_path &= !piece.begins_query();
-            match piece {
-                Piece::Literal(literal) => url.push_str(literal),
-                Piece::Variable(name) => match variables.get(name) {
-                    None | Some("") => return Err(Unfilled::NoValue(name.clone())),
-                    Some(value) => {
-                        let leaves = LeavesPath::of(value, self.allows_slashes);
-                        if let Some(why) = leaves.filter(|_| in_path) {
-                            return Err(Unfilled::LeavesPath(name.clone(), why));
-                        }
-                        push_segment(url, value);
-                    }
-                },
+            let name = match piece {
+                Piece::Literal(literal) => {
+                    url.push_str(literal);
+                    continue;
+                }
+                Piece::Variable(name) => name,
+            };
+            let value = variables.value(name)?;
+            let leaves = LeavesPath::of(value, self.allows_slashes);
+            if let Some(why) = leaves.filter(|_| in_path) {
+                return Err(Unfilled::LeavesPath(name.clone(), why));
             }
+            if !in_path && !self.is_parameter(place) && !fits_any_text(value) {
+                return Err(Unfilled::LeavesText(name.clone()));
+            }
+            push_segment(url, value);
         }
         Ok(())
     }
 }
 
-/// The body of a request: any JSON, with variables in its texts.
+/// The body of a request: any JSON, with variables in its texts. A text that is one variable takes any value. Beside
+/// other text a value is held to [`fits_any_text`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct BodyTemplate {
-    json: serde_json::Value,
+    json: Json,
 }
 
 impl BodyTemplate {
-    /// Of this JSON. `{name}` in a text is a variable; a brace with a space behind it is not (`{ name }`), which is how
-    /// GraphQL is written.
-    pub fn new(json: serde_json::Value) -> Self {
+    /// Of this JSON. `{name}` in a text is a variable; a brace with a space behind it is not (`{ name }`).
+    pub fn new(json: Json) -> Self {
         BodyTemplate { json }
     }
 
     /// The variables in it.
     pub fn names(&self) -> Vec<String> {
-        fn gather(json: &serde_json::Value, all: &mut Vec<String>) {
-            match json {
-                serde_json::Value::String(text) => {
-                    all.extend(names(&pieces(text)).map(str::to_owned));
-                }
-                serde_json::Value::Array(elements) => {
-                    elements.iter().for_each(|element| gather(element, all));
-                }
-                serde_json::Value::Object(members) => {
-                    members.values().for_each(|member| gather(member, all));
-                }
-                _ => {}
-            }
-        }
+        self.names_where(|_| true)
+    }
+
+    /// The variables in texts that have braces of their own, such as GraphQL.
+    pub fn names_in_language(&self) -> Vec<String> {
+        let has_braces =
+            |piece: &Piece| matches!(piece, Piece::Literal(text) if text.contains(['{', '}']));
+        self.names_where(|pieces| pieces.iter().any(has_braces))
+    }
+
+    fn names_beside_text(&self) -> Vec<String> {
+        self.names_where(|pieces| pieces.len() > 1)
+    }
+
+    fn names_where(&self, counts: impl Fn(&[Piece]) -> bool) -> Vec<String> {
         let mut all = Vec::new();
-        gather(&self.json, &mut all);
+        each_text(&self.json, &mut |text| {
+            let pieces = pieces(text);
+            if counts(&pieces) {
+                all.extend(names(&pieces).map(str::to_owned));
+            }
+        });
         all
     }
 
     /// The body with its variables.
     ///
     /// # Errors
-    /// A variable has no value.
-    pub fn render(&self, variables: &Variables) -> Result<Vec<u8>, Unfilled> {
-        fn filled(json: &mut serde_json::Value, variables: &Variables) -> Result<(), Unfilled> {
-            match json {
-                serde_json::Value::String(text) => {
-                    let mut whole = String::with_capacity(text.len());
-                    for piece in pieces(text) {
-                        whole.push_str(match &piece {
-                            Piece::Literal(literal) => literal,
-                            Piece::Variable(name) => {
-                                let value = variables.get(name).filter(|value| !value.is_empty());
-                                value.ok_or_else(|| Unfilled::NoValue(name.clone()))?
-                            }
-                        });
-                    }
-                    *text = whole;
-                    Ok(())
-                }
-                serde_json::Value::Array(elements) => {
-                    elements.iter_mut().try_for_each(|e| filled(e, variables))
-                }
-                serde_json::Value::Object(members) => {
-                    members.values_mut().try_for_each(|m| filled(m, variables))
-                }
-                _ => Ok(()),
-            }
-        }
+    /// A variable has no value, or one that cannot stand there.
+    pub fn render(&self, variables: &Variables) -> Result<Json, Unfilled> {
         let mut json = self.json.clone();
-        filled(&mut json, variables)?;
-        Ok(json.to_string().into_bytes())
+        fill(&mut json, variables)?;
+        Ok(json)
+    }
+}
+
+fn each_text(json: &Json, take: &mut impl FnMut(&str)) {
+    match json {
+        Json::String(text) => take(text),
+        Json::Array(elements) => elements.iter().for_each(|element| each_text(element, take)),
+        Json::Object(members) => members.values().for_each(|member| each_text(member, take)),
+        _ => {}
+    }
+}
+
+fn fill(json: &mut Json, variables: &Variables) -> Result<(), Unfilled> {
+    match json {
+        Json::String(text) => {
+            let pieces = pieces(text);
+            text.clear();
+            for piece in &pieces {
+                match piece {
+                    Piece::Literal(literal) => text.push_str(literal),
+                    Piece::Variable(name) => {
+                        let value = variables.value(name)?;
+                        if pieces.len() > 1 && !fits_any_text(value) {
+                            return Err(Unfilled::LeavesText(name.clone()));
+                        }
+                        text.push_str(value);
+                    }
+                }
+            }
+            Ok(())
+        }
+        Json::Array(elements) => elements.iter_mut().try_for_each(|it| fill(it, variables)),
+        Json::Object(members) => members.values_mut().try_for_each(|it| fill(it, variables)),
+        _ => Ok(()),
     }
 }
 
@@ -412,6 +473,8 @@ pub struct IdRule {
     pub pattern: Option<IdPattern>,
     /// The variables that stand in a path.
     in_paths: Vec<Box<str>>,
+    /// The variables that stand beside other text, in a query or a body.
+    beside_text: Vec<Box<str>>,
     allows_slashes: bool,
 }
 
@@ -422,6 +485,8 @@ pub enum WrongId {
     NotOfParts,
     /// It stands in a path, and could lead to another one.
     LeavesPath(LeavesPath),
+    /// It stands beside other text, and could change its meaning.
+    LeavesText,
 }
 
 impl fmt::Display for WrongId {
@@ -431,6 +496,7 @@ impl fmt::Display for WrongId {
                 f.write_str("is not made of the parts that the monitor's \"id\" names")
             }
             WrongId::LeavesPath(why) => why.fmt(f),
+            WrongId::LeavesText => f.write_str(LEAVES_TEXT),
         }
     }
 }
@@ -439,11 +505,20 @@ impl IdRule {
     /// The rule for the ids of this definition.
     pub fn of(definition: &Definition) -> Self {
         let named = definition.requests.iter().map(|(_, request)| request);
-        let requests = [&definition.request].into_iter().chain(named);
-        let in_paths = requests.flat_map(|request| request.path.names_in_path());
+        let (mut in_paths, mut beside_text) = (Vec::new(), Vec::new());
+        for request in [&definition.request].into_iter().chain(named) {
+            in_paths.extend(request.path.names_in_path().map(Into::into));
+            beside_text.extend(request.path.names_beside_text().map(Into::into));
+            let in_body = request
+                .body
+                .iter()
+                .flat_map(BodyTemplate::names_beside_text);
+            beside_text.extend(in_body.map(String::into_boxed_str));
+        }
         IdRule {
             pattern: definition.id.clone(),
-            in_paths: in_paths.map(Into::into).collect(),
+            in_paths,
+            beside_text,
             allows_slashes: definition.slashes_in_ids,
         }
     }
@@ -459,11 +534,16 @@ impl IdRule {
             return Err(WrongId::NotOfParts);
         }
         variables.set("id", id);
-        let values = self.in_paths.iter().filter_map(|name| variables.get(name));
-        for value in values {
-            if let Some(why) = LeavesPath::of(value, self.allows_slashes) {
-                return Err(WrongId::LeavesPath(why));
-            }
+        let mut in_paths = self.in_paths.iter().filter_map(|name| variables.get(name));
+        if let Some(why) = in_paths.find_map(|value| LeavesPath::of(value, self.allows_slashes)) {
+            return Err(WrongId::LeavesPath(why));
+        }
+        let mut beside_text = self
+            .beside_text
+            .iter()
+            .filter_map(|name| variables.get(name));
+        if !beside_text.all(fits_any_text) {
+            return Err(WrongId::LeavesText);
         }
         Ok(variables)
     }
@@ -602,13 +682,13 @@ mod tests {
     fn a_body_is_any_json_with_variables_in_its_texts() {
         let body = BodyTemplate::new(serde_json::json!({
             "query": "query($run: ID!) { run(id: $run) { state } }", "variables": {"run": "{id}"},
-            "more": [7, null, {"{x}": "{a}-{id}"}],
+            "more": [7, null, {"{x}": "{a}-{b}"}],
         }));
-        assert_eq!(body.names(), ["a", "id", "id"]);
-        let rendered = body.render(&variables(&[("id", "\"{a}"), ("a", "b")]));
-        let rendered = String::from_utf8(rendered.unwrap()).unwrap();
+        assert_eq!(body.names(), ["a", "b", "id"]);
+        let pairs = [("id", "\"{a}"), ("a", "b"), ("b", "x/1")];
+        let rendered = body.render(&variables(&pairs)).unwrap().to_string();
         let expected = concat!(
-            r#"{"more":[7,null,{"{x}":"b-\"{a}"}],"#,
+            r#"{"more":[7,null,{"{x}":"b-x/1"}],"#,
             r#""query":"query($run: ID!) { run(id: $run) { state } }","variables":{"run":"\"{a}"}}"#
         );
         assert_eq!(rendered, expected);
@@ -616,6 +696,44 @@ mod tests {
         for pair in [("b", ""), ("a", "")] {
             assert_eq!(without(pair), Unfilled::NoValue("a".into()));
         }
+    }
+
+    /// A query in a language of its own ends where a value has its quote, in a body and in a URL.
+    #[test]
+    fn a_value_does_not_change_the_text_around_it() {
+        let body = BodyTemplate::new(serde_json::json!({"sql": "SELECT * WHERE id = '{id}'"}));
+        let definition = Definition {
+            request: Request {
+                path: Template::parse("/q?run={id}&jql=id%20=%20%22{id}%22").unwrap(),
+                body: Some(body.clone()),
+                ..Request::default()
+            },
+            ..Definition::default()
+        };
+        let path = &definition.request.path;
+        let rule = IdRule::of(&definition);
+        let leaves = Unfilled::LeavesText("id".into());
+        for (id, fits) in [
+            ("etl:manual__2026-11-20T09:00:00+00:00", true),
+            ("größe/7.1~x@y", true),
+            ("x' OR 'a'='a", false),
+            ("x\") { secret } y(id: \"", false),
+            ("x\\", false),
+            ("x{y}", false),
+            ("x--", false),
+            ("a b", false),
+            ("\u{202e}", false),
+        ] {
+            let values = variables(&[("id", id)]);
+            let expected = (!fits).then(|| leaves.clone());
+            assert_eq!(body.render(&values).err(), expected, "{id}");
+            let rendered = path.render(&values, &mut String::new());
+            assert_eq!(rendered.err(), expected, "{id}");
+            let told = rule.variables(id).err();
+            assert_eq!(told, (!fits).then_some(WrongId::LeavesText), "{id}");
+        }
+        let alone = url("/q?a=1&run={id}&b={id}", &[("id", "x' y")]);
+        assert_eq!(alone.as_deref(), Some("/q?a=1&run=x%27%20y&b=x%27%20y"));
     }
 
     #[test]

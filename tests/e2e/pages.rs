@@ -1,8 +1,10 @@
 //! Answers in pages, of several requests, and by POST.
 
+use crate::support::files::Files;
 use crate::support::http::{Answer, Reply, Request, Server, lock};
 use crate::support::monitored::Monitored;
 use crate::support::percent_decoded;
+use crate::support::program::farspan;
 use crate::support::spans::Seen;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -155,35 +157,67 @@ fn a_page_that_fails_is_asked_for_again_with_the_whole_poll() {
 
 // Further requests.
 
+const QUERY: &str = "query($run: ID!) { run(ref: $run) { state } }";
+
+/// A monitor that asks by GraphQL, with one body for the run and its steps.
+fn graphql(server: &Server, body: Value) -> Value {
+    let mut monitor = monitor(server, Value::Null);
+    monitor["request"] = json!({"method": "POST", "path": "/graphql", "body": body});
+    monitor["requests"] = Value::Null;
+    monitor["workflow"]["root"] = json!("/data/run");
+    monitor["stages"][0]["from"] = Value::Null;
+    monitor["stages"][0]["list"] = json!("/data/run/items");
+    monitor
+}
+
 #[test]
-fn a_post_says_what_it_is_about_in_its_body() {
+fn an_id_goes_as_a_variable_of_a_query() {
     let server = Server::start(|request| {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let id = body["where"]["run"]["eq"].as_str().unwrap();
-        let steps: Vec<Value> = (0..3).map(step).collect();
-        let mut answer = run(id, "success");
-        answer["items"] = json!(steps);
-        ok(&json!({"data": [answer]})).into()
+        let mut run = run(body["variables"]["run"].as_str().unwrap(), "success");
+        run["items"] = json!((0..3).map(step).collect::<Vec<_>>());
+        ok(&json!({"data": {"run": run}})).into()
     });
-    let mut monitor = monitor(&server, Value::Null);
-    monitor["request"] = json!({"method": "POST", "path": "/graphql", "body": {
-        "query": "{ run }", "limit": 1, "where": {"run": {"eq": "{id}"}, "not": [null, true, 1.5]}}});
-    monitor["requests"] = Value::Null;
-    monitor["workflow"]["root"] = json!("/data/0");
-    monitor["stages"][0]["from"] = Value::Null;
-    monitor["stages"][0]["list"] = json!("/data/0/items");
-    let it = Monitored::by(json!([monitor]));
-    let id = r#"a "quoted" \ {id} ü"#;
+    let body = json!({"query": QUERY, "variables": {"run": "{id}", "not": [null, true, 1.5]}});
+    let it = Monitored::by(json!([graphql(&server, body)]));
+    let id = r#"x") { secret } other: run(ref: "y\ {id} ü"#;
     let (spans, _) = it.watch(id);
     assert_eq!(steps_of(&spans), names(3));
     let request = &server.requests()[0];
     assert_eq!(request.method, "POST");
     assert_eq!(request.header("Content-Type"), Some("application/json"));
     let body: Value = serde_json::from_slice(&request.body).unwrap();
-    assert_eq!(
-        body,
-        json!({"query": "{ run }", "limit": 1, "where": {"run": {"eq": id}, "not": [null, true, 1.5]}})
-    );
+    let expected = json!({"query": QUERY, "variables": {"run": id, "not": [null, true, 1.5]}});
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn an_id_does_not_break_out_of_a_query() {
+    let server = Server::start(|_| ok(&json!({"data": {"run": run("w", "success")}})).into());
+    let files = Files::new();
+    let within = json!({"query": r#"query { run(ref: "{id}") { {message} } }"#});
+    let config = json!({"monitors": [graphql(&server, within)]}).to_string();
+    let config = files.write("farspan.json", config);
+    let ended = farspan(&["check", "--config", &config]).output();
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    let said = &ended.stderr;
+    assert!(said.contains(r#"{"name": "{id}"}"#), "{said}");
+    assert!(said.contains("for a field write { message }"), "{said}");
+
+    let beside = json!({"sql": "SELECT * FROM runs WHERE ref = '{id}'"});
+    let it = Monitored::by(json!([graphql(&server, beside)]));
+    let farspan = it.start();
+    it.rig.submit("x' OR 'a'='a");
+    it.rig.submit("w");
+    it.spans("w");
+    let log = farspan.stop().stderr;
+    let why = "WorkflowId 'x' OR 'a'='a' could change the text that it is put into";
+    assert!(log.contains(why), "{log}");
+    let bodies = server
+        .requests()
+        .into_iter()
+        .map(|r| String::from_utf8(r.body).unwrap());
+    assert!(bodies.into_iter().all(|body| body.contains("ref = 'w'")));
 }
 
 /// The steps are named by one list, and each has its attempts elsewhere.

@@ -254,7 +254,10 @@ impl Filled {
         let body = match (&request.body, request.method) {
             (None, Method::Get) => None,
             (None, Method::Post) => Some(Vec::new()),
-            (Some(body), _) => Some(body.render(variables).map_err(|why| ("body", why))?),
+            (Some(body), _) => {
+                let json = body.render(variables).map_err(|why| ("body", why))?;
+                Some(json.to_string().into_bytes())
+            }
         };
         Ok(Filled { url, body })
     }

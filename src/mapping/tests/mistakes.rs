@@ -50,6 +50,18 @@ fn all_mistakes_are_told_at_once() {
         workflow.status: nothing says when a workflow has ended"#]].assert_eq(&mistakes(&definition));
 }
 
+/// A value in the text of a query could end it; GraphQL has variables for that. A field is no variable.
+#[test]
+fn a_variable_within_the_braces_of_a_query() {
+    let query = r#"query { run(ref: "{id}") { {message} state { id } } }"#;
+    let definition = json!({
+        "request": {"method": "POST", "path": "/graphql", "body": {"query": query, "a": {"run": "run-{id}"}}},
+        "workflow": {"complete": "/c"}});
+    expect![[r#"
+        request.body: {id} stands in a text with braces, as GraphQL has them: for a field write { id }; for the value write $name there, and beside "query" write "variables": {"name": "{id}"}
+        request.body: {message} stands in a text with braces, as GraphQL has them: for a field write { message }; for the value write $name there, and beside "query" write "variables": {"name": "{message}"}"#]].assert_eq(&mistakes(&definition));
+}
+
 #[test]
 fn no_statuses_for_what_is_read_as_one() {
     let definition = json!({"workflow": {"status": "/s"}});
