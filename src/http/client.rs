@@ -91,7 +91,7 @@ pub fn agent(
     }
     #[cfg(not(feature = "tls"))]
     let Trust { .. } = trust;
-    let (connector, resolver) = (Trusting::default(), names.clone());
+    let (connector, resolver) = (ProbingConnector::default(), names.clone());
     Ok(Agent::with_parts(builder.build(), connector, resolver))
 }
 
@@ -105,57 +105,64 @@ fn is_on_this_host(url: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
 }
 
-/// ureq's own connections, which it does not probe where they have just been heard from.
+/// Makes ureq's own connections, each in a [`Probed`].
 #[derive(Debug, Default)]
-struct Trusting {
+struct ProbingConnector {
     connector: DefaultConnector,
 }
 
-/// ureq probes a connection that goes into its pool, and again when it comes out: six system calls, a quarter of a
-/// poll's CPU. One that brought an answer so lately is open, or was closed in a moment that a probe can miss as well.
-const HEARD_LATELY: Duration = Duration::from_millis(10);
-
-impl Connector for Trusting {
-    type Out = Trusted;
+impl Connector for ProbingConnector {
+    type Out = Probed;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         chained: Option<()>,
-    ) -> Result<Option<Trusted>, ureq::Error> {
+    ) -> Result<Option<Probed>, ureq::Error> {
         let connected = self.connector.connect(details, chained)?;
-        Ok(connected.map(|transport| Trusted {
+        Ok(connected.map(|transport| Probed {
             transport,
-            heard: None,
+            was_used: false,
+            was_filled: false,
         }))
     }
 }
 
+/// A connection that is used again only if it holds no byte that no request asked for: these would be taken for the
+/// answer to the next request.
+///
+/// ureq probes a connection that goes into its pool, and again when it leaves the pool: three system calls each time.
+/// Only the second probe counts, because bytes may come in between.
 #[derive(Debug)]
-struct Trusted {
+struct Probed {
     transport: Box<dyn Transport>,
-    /// When it last brought something.
-    heard: Option<Mono>,
+    /// Whether a request was sent since the last probe. Then the next probe is the one before the pool.
+    was_used: bool,
+    /// Whether the last read filled the buffer. Then TLS may hold bytes that a probe of the socket does not see.
+    was_filled: bool,
 }
 
-impl Transport for Trusted {
+impl Transport for Probed {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.transport.buffers()
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.was_used = true;
         self.transport.transmit_output(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let heard = self.transport.await_input(timeout)?;
-        self.heard = heard.then(|| clock::now().mono);
-        Ok(heard)
+        let is_read = self.transport.await_input(timeout)?;
+        self.was_filled = self.transport.buffers().input_append_buf().is_empty();
+        Ok(is_read)
     }
 
     fn is_open(&mut self) -> bool {
-        let since = |heard| clock::now().mono.since(heard);
-        self.heard.is_some_and(|heard| since(heard) < HEARD_LATELY) || self.transport.is_open()
+        if !self.transport.buffers().input().is_empty() || (self.was_filled && self.is_tls()) {
+            return false;
+        }
+        std::mem::take(&mut self.was_used) || self.transport.is_open()
     }
 
     fn is_tls(&self) -> bool {
@@ -373,6 +380,9 @@ fn parse_date(text: &str) -> Option<Wall> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossbeam_channel::bounded;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
 
     fn asked(value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -450,6 +460,56 @@ mod tests {
         ] {
             assert_eq!(is_on_this_host(url), here, "{url}");
         }
+    }
+
+    /// An upstream that answers twice: the second answer comes when the first one has been read.
+    #[test]
+    fn an_answer_that_nothing_asked_for_is_not_taken_for_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (is_read, read) = bounded::<()>(0);
+        let (is_sent, sent) = bounded::<()>(0);
+        let serving = std::thread::spawn(move || {
+            let (mut first, _) = listener.accept().unwrap();
+            answer(&mut first, "first");
+            read.recv().unwrap();
+            first.write_all(&whole("stray")).unwrap();
+            is_sent.send(()).unwrap();
+            let (mut second, _) = listener.accept().unwrap();
+            answer(&mut second, "second");
+        });
+        let seconds = Duration::from_secs(10);
+        let timeouts = Timeouts {
+            connect: seconds,
+            read: seconds,
+            total: seconds,
+        };
+        let agent = agent(timeouts, &url, &Trust::default(), &NameCache::default()).unwrap();
+        let ask = || agent.get(&url).call().unwrap().body_mut().read_to_string();
+        assert_eq!(ask().unwrap(), "first");
+        is_read.send(()).unwrap();
+        sent.recv().unwrap();
+        assert_eq!(ask().unwrap(), "second");
+        serving.join().unwrap();
+    }
+
+    /// Reads a request and answers it.
+    fn answer(stream: &mut TcpStream, body: &str) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        stream.write_all(&whole(body)).unwrap();
+    }
+
+    fn whole(body: &str) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
     }
 
     #[test]

@@ -42,6 +42,36 @@ fn a_workflow_survives_every_kind_of_garbage() {
     rig.api.assert_nothing_stray();
 }
 
+/// An upstream that answers twice: the second answer says that a workflow has failed, without its id, and lies in the
+/// connection when the poller asks for the next workflow.
+#[test]
+fn an_answer_too_many_ends_no_workflow() {
+    // What one read of farspan's takes: the second answer stays in the socket.
+    const READ_BYTES: usize = 16 * 1024;
+    let rig = Rig::new();
+    let mut going_on = json_answer(&json!({"workflowStatus": "Processing"}));
+    while going_on.whole().len() < READ_BYTES {
+        going_on.body.push(b' ');
+    }
+    let stray = json_answer(&json!({"workflowStatus": "Failed", "isComplete": true}));
+    let ids: Vec<String> = (0..8).map(|number| format!("w{number}")).collect();
+    for id in &ids {
+        let (going_on, stray) = (going_on.clone(), stray.clone());
+        rig.api.decide(id, move |_, _| {
+            Reply::Twice(going_on.clone(), stray.clone())
+        });
+    }
+    let farspan = rig.start_call(&rig.call().env("FARSPAN_POLLERS", 1));
+    for id in &ids {
+        rig.submit(id);
+    }
+    eventually("polls", SOON, || {
+        ids.iter().all(|id| rig.api.polls(id) >= 20)
+    });
+    assert_eq!(rig.receiver.spans().len(), 0);
+    farspan.stop();
+}
+
 /// Answers that say nothing about a workflow. The names are the ids of the workflows that get them.
 fn faults() -> Vec<(&'static str, Reply)> {
     let text = |text: &str| -> Reply { Answer::new(200).body("application/json", text).into() };

@@ -45,6 +45,8 @@ pub enum Reply {
     Raw(Vec<u8>),
     /// Any pieces, each a moment after the one before, and the connection stays open.
     Verbatim(Vec<Vec<u8>>),
+    /// The answer, and in the same write another one that nothing asked for.
+    Twice(Answer, Answer),
     /// Reads the request and closes.
     Close,
     /// Reads the request and never answers.
@@ -89,7 +91,7 @@ impl Answer {
         head.into_bytes()
     }
 
-    fn whole(&self) -> Vec<u8> {
+    pub fn whole(&self) -> Vec<u8> {
         let mut bytes = self.head(&format!("Content-Length: {}", self.body.len()));
         bytes.extend_from_slice(&self.body);
         bytes
@@ -283,6 +285,9 @@ fn serve(mut stream: &TcpStream, connection: usize, shared: &Shared) -> io::Resu
                     stream.write_all(&piece)?;
                     std::thread::sleep(Duration::from_millis(15));
                 }
+            }
+            Reply::Twice(answer, stray) => {
+                stream.write_all(&[answer.whole(), stray.whole()].concat())?;
             }
             Reply::Close => return Ok(()),
             Reply::Hang => {

@@ -251,9 +251,10 @@ fn answer(state: &Mutex<State>, request: &Request) -> Reply {
 
 fn is_success(reply: &Reply) -> bool {
     match reply {
-        Reply::Answer(answer) | Reply::Chunked(answer, _) | Reply::Drip(answer, _) => {
-            answer.status == 200
-        }
+        Reply::Answer(answer)
+        | Reply::Chunked(answer, _)
+        | Reply::Drip(answer, _)
+        | Reply::Twice(answer, _) => answer.status == 200,
         Reply::Late(_, later) => is_success(later),
         Reply::Truncated(_) | Reply::Raw(_) | Reply::Verbatim(_) | Reply::Close | Reply::Hang => {
             false
