@@ -181,6 +181,7 @@ fn value_of(kind: &KeyKind) -> String {
         KeyKind::Unset => "array of numbers and texts".into(),
         KeyKind::Json => "any JSON".into(),
         KeyKind::Group(_) => "object".into(),
+        KeyKind::List(KeyKind::Words(known)) => format!("array of {}", words(known)),
         KeyKind::List(_) => "array of objects".into(),
         KeyKind::ByName(kind) => format!("by name: {}", value_of(kind)),
         KeyKind::ByPointer(kind) => format!("by pointer: {}", value_of(kind)),

@@ -286,6 +286,7 @@ static MONITOR_WORKFLOW: Group = Group {
         key("queued", KeyKind::Pointers, "", "The time at which it began to wait."),
         key("start", KeyKind::Pointers, "", "The time at which it started."),
         key("end", KeyKind::Pointers, "", "The time at which it ended. Before that, it is a planned end and is ignored."),
+        key("times_of_stages", KeyKind::List(&KeyKind::Words(&["start", "end"])), "", "Times that are those of its stages: `start` of the first that has begun, `end` of the last that has ended. Where no stage has one, the pointers count.").like("[\"end\"]"),
         key("error", KeyKind::Pointers, "", "The error, in the API's words."),
         key("attempt", KeyKind::Pointers, "", "The number of the attempt."),
         key("first_attempt", KeyKind::Integer(0, 1), "1", "The number that the API gives to the first attempt."),

@@ -211,11 +211,12 @@ impl<'m> Gather<'m> {
         self.note_nowhere(&workflow.progress);
         let WorkflowPart {
             id,
-            progress,
+            mut progress,
             attempt,
             url,
             attributes,
         } = *workflow;
+        self.take_times_of_stages(&mut progress);
         Ok(Reading {
             snapshot: Snapshot {
                 workflow_id: id.map(|id| whole_id(self.mapping, &self.variables, id)),
@@ -228,6 +229,27 @@ impl<'m> Gather<'m> {
             oddity: self.oddity.map(|oddity| oddity.text()),
             together: self.together.unwrap_or_default(),
         })
+    }
+
+    /// The start of the first stage that has begun, and the end of the last one, where the definition asks for them.
+    fn take_times_of_stages(&self, progress: &mut Progress) {
+        let workflow = &self.mapping.plan.definition.workflow;
+        if workflow.starts_with_stages {
+            let has_begun = |stage: &StageView<'_>| stage.progress.state != State::Pending;
+            let begun = self.stages.iter().filter(has_begun);
+            progress.start = begun
+                .filter_map(|stage| stage.progress.start)
+                .min()
+                .or(progress.start);
+        }
+        if workflow.ends_with_stages && matches!(progress.state, State::Ended(_)) {
+            let has_ended = |stage: &StageView<'_>| matches!(stage.progress.state, State::Ended(_));
+            let ended = self.stages.iter().filter(has_ended);
+            progress.end = ended
+                .filter_map(|stage| stage.progress.end)
+                .max()
+                .or(progress.end);
+        }
     }
 
     /// The pointers that found nothing in any body so far, not even null. Of a list without elements it is not known.

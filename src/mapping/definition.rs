@@ -68,6 +68,7 @@ impl Definition {
             workflow: WorkflowFields {
                 root: Pointer::default(),
                 fields: fields("workflow"),
+                ..WorkflowFields::default()
             },
             stages: vec![Stages {
                 list: Pointer::of(&["workflowEntities"]),
@@ -188,6 +189,10 @@ pub struct WorkflowFields {
     pub root: Pointer,
     /// Its fields.
     pub fields: Fields,
+    /// Whether it starts with the first of its stages; its own start counts where no stage has one.
+    pub starts_with_stages: bool,
+    /// Whether it ends with the last of its stages; its own end counts where no stage has one.
+    pub ends_with_stages: bool,
 }
 
 /// A list of stages.

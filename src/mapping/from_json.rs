@@ -126,9 +126,15 @@ fn pages(object: Object<'_>) -> Option<Pages> {
 }
 
 fn workflow(object: Object<'_>) -> WorkflowFields {
+    let fields = fields(&object);
+    let of_stages = object.texts("times_of_stages", |text| {
+        values::one_of(text, &[("start", "start"), ("end", "end")])
+    });
     let read = WorkflowFields {
         root: object.pointer("root").unwrap_or_default(),
-        fields: fields(&object),
+        fields,
+        starts_with_stages: of_stages.contains(&"start"),
+        ends_with_stages: of_stages.contains(&"end"),
     };
     object.close();
     read

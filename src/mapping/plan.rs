@@ -181,6 +181,12 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
             "nothing says when a workflow has ended",
         );
     }
+    if (main.starts_with_stages || main.ends_with_stages) && definition.stages.is_empty() {
+        planner.mistake(
+            &place.then("times_of_stages"),
+            "there are no stages: add stages, or remove it",
+        );
+    }
     let stages = Path::default().then("stages");
     for (number, list) in definition.stages.iter().enumerate() {
         planner.list(&stages.at(number), list, None, number);
@@ -862,7 +868,7 @@ fn root_of(nodes: &[Node], start: NodeId, root: &Pointer) -> Option<NodeId> {
 /// Whether its workflow's end is where the default shape has it.
 fn is_as_original(definition: &Definition) -> bool {
     let original = Definition::original().workflow;
-    let WorkflowFields { root, fields } = &definition.workflow;
+    let WorkflowFields { root, fields, .. } = &definition.workflow;
     *root == original.root
         && fields.status == original.fields.status
         && fields.complete == original.fields.complete

@@ -245,6 +245,20 @@ fn github_actions() {
     play_list("presets/github-actions/again", 3, &parameters);
 }
 
+/// A run that a bot touches, or whose logs expire, has an `updated_at` long after its end.
+#[test]
+fn github_ends_a_run_with_its_last_job() {
+    let case = "presets/github-actions/success";
+    let watching = Watching::edited(case, "octo-org/octo-repo/30433642", |target, body| {
+        if target == "run" {
+            body["updated_at"] = json!("2026-12-30T09:03:00Z");
+        }
+    });
+    let farspan = watching.start();
+    watching.assert_trace();
+    farspan.stop();
+}
+
 #[test]
 fn gitlab() {
     play("presets/gitlab/success", "test-group/test-project#287");

@@ -53,6 +53,47 @@ fn the_first_that_is_there_and_set_counts() {
 }
 
 #[test]
+fn a_workflow_may_start_and_end_with_its_stages() {
+    let definition = json!({
+        "workflow": {"status": "/state", "start": "/created", "end": "/updated", "times_of_stages": ["start", "end"]},
+        "stages": [{"list": "/jobs", "key": "/name", "status": "/state", "start": "/from", "end": "/to",
+            "stages": [{"list": "/steps", "key": "/name", "status": "/state", "start": "/from", "end": "/to"}]}],
+    });
+    let ended = json!({"state": "ok", "created": 1795166400, "updated": 1798622400, "jobs": [
+        {"name": "a", "state": "ok", "from": 1795166411, "to": 1795166420},
+        {"name": "b", "state": "failed", "from": 1795166410, "to": 1795166421,
+            "steps": [{"name": "s", "state": "ok", "from": 1795166409, "to": 1795166422}]},
+        {"name": "late", "state": "queued", "from": 1795166401},
+        {"name": "open", "state": "running", "from": 1795166412, "to": 1795166499}]});
+    check(
+        definition.clone(),
+        ended.clone(),
+        expect![[r#"
+        ok=success 09:20:09Z..09:20:22Z
+          a ok=success 09:20:11Z..09:20:20Z
+          b failed=failure 09:20:10Z..09:20:21Z
+          b/s "s" ok=success 09:20:09Z..09:20:22Z in=b
+          late queued=pending 09:20:01Z..?
+          open running=running 09:20:12Z..09:21:39Z"#]],
+    );
+    let mut running = ended;
+    running["state"] = json!("running");
+    check(
+        definition.clone(),
+        running,
+        expect![[r#"
+        running=running 09:20:09Z..2026-12-30T09:20:00Z
+          a ok=success 09:20:11Z..09:20:20Z
+          b failed=failure 09:20:10Z..09:20:21Z
+          b/s "s" ok=success 09:20:09Z..09:20:22Z in=b
+          late queued=pending 09:20:01Z..?
+          open running=running 09:20:12Z..09:21:39Z"#]],
+    );
+    let bare = json!({"state": "ok", "created": 1795166400, "updated": 1795166401, "jobs": []});
+    check(definition, bare, expect!["ok=success 09:20:00Z..09:20:01Z"]);
+}
+
+#[test]
 fn words_mean_what_the_table_says() {
     let definition = |unknown: &str| {
         json!({

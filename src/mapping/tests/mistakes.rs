@@ -70,6 +70,13 @@ fn no_statuses_for_what_is_read_as_one() {
 }
 
 #[test]
+fn times_of_stages_that_there_are_not() {
+    let definition = json!({"workflow": {"status": "/s", "times_of_stages": ["end"]}, "statuses": {"ok": "success"}});
+    expect!["workflow.times_of_stages: there are no stages: add stages, or remove it"]
+        .assert_eq(&mistakes(&definition));
+}
+
+#[test]
 fn requests_that_wait_for_each_other() {
     let definition = json!({
         "requests": {"a": {"path": "/a", "for_each": "b"}, "b": {"path": "/b", "for_each": "a"}},

@@ -239,12 +239,23 @@ impl Model {
     fn snapshot(mut self, body: &Value) -> Snapshot {
         let definition = self.definition.clone();
         let nothing = Value::Null;
-        let WorkflowFields { root, fields } = &definition.workflow;
+        let WorkflowFields { root, fields, .. } = &definition.workflow;
         let value = lookup(body, root).unwrap_or(&nothing);
         self.lists(body, &definition.stages, None);
+        let mut progress = self.progress(value, fields);
+        let stages = || self.stages.values().map(|stage| &stage.progress);
+        let is_ended = |progress: &Progress| matches!(progress.state, State::Ended(_));
+        if definition.workflow.starts_with_stages {
+            let begun = stages().filter(|stage| stage.state != State::Pending);
+            progress.start = (begun.filter_map(|stage| stage.start).min()).or(progress.start);
+        }
+        if definition.workflow.ends_with_stages && is_ended(&progress) {
+            let ended = stages().filter(|stage| is_ended(stage));
+            progress.end = (ended.filter_map(|stage| stage.end).max()).or(progress.end);
+        }
         Snapshot {
             workflow_id: first(value, &fields.id, text_of),
-            progress: self.progress(value, fields),
+            progress,
             attempt: self.attempt(value, fields),
             url: first(value, &fields.url, text_of),
             attributes: self.attributes(value, fields),
@@ -313,12 +324,15 @@ fn arbitrary_stages(u: &mut Unstructured<'_>, depth: usize) -> Arbitrary<Vec<Sta
 fn arbitrary_definition(u: &mut Unstructured<'_>) -> Arbitrary<Definition> {
     let mut fields = arbitrary_fields(u)?;
     fields.status.push(Pointer::of(&["a"]));
+    let stages = arbitrary_stages(u, 2)?;
     Ok(Definition {
         workflow: WorkflowFields {
             root: arbitrary_pointer(u, 0..=1)?,
             fields,
+            starts_with_stages: !stages.is_empty() && u.arbitrary()?,
+            ends_with_stages: !stages.is_empty() && u.arbitrary()?,
         },
-        stages: arbitrary_stages(u, 2)?,
+        stages,
         times: Times::default(),
         ..Definition::original()
     })
