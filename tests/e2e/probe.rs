@@ -144,9 +144,26 @@ fn what_does_not_fit_is_shown_as_it_is() {
         &[
             "FAIL: ",
             "of another shape: ",
-            "  /build: an object of 2\n  /build/id: the number 7\n  /build/status: the text \"ok\"\n  /more: an array of 2\n",
+            "  /build: an object of 2\n  /build/id: the number 7\n  /build/status: the text \"ok\"\n  /more: an array of 2\n  /more/0: the number 1\n",
             "  workflow.status: /state\n",
             "      the answer has build, more\n",
+        ],
+    );
+    shows(
+        &probe(r#"{"data": {"run": {"steps": [{"k": "a", "status": "X"}], "status": "Y"}}}"#),
+        1,
+        &[
+            "  /data/run/steps/0/status: the text \"X\"\n",
+            "  /data/run/steps/0/k: the text \"a\"\n",
+        ],
+    );
+    let wide: Vec<String> = (0..60).map(|n| format!("\"f{n:02}\": {n}")).collect();
+    shows(
+        &probe(&format!("{{{}}}", wide.join(", "))),
+        1,
+        &[
+            "  /f39: the number 39\n  20 more are left out: /f40, /f41, ",
+            "/f51, 8 more\n",
         ],
     );
     shows(

@@ -2,9 +2,10 @@
 
 use super::Body;
 use super::report::line;
+use crate::core::limits;
 use crate::syntax::pointer::{escaped, unescaped};
 use crate::syntax::values;
-use crate::text::{escape, without_byte_order_mark};
+use crate::text::{cut, escape, without_byte_order_mark};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -50,12 +51,12 @@ pub(super) fn there_instead(
             .map_or_else(|| "nothing".to_owned(), |value| kind_of(value));
         return Some((format!("{place} is {kind}"), None));
     }
-    const KEYS_MAX: usize = 12;
-    let mut listed: Vec<String> = keys.iter().take(KEYS_MAX).map(|key| escape(key)).collect();
-    if keys.len() > KEYS_MAX {
-        listed.push(format!("{} more", keys.len() - KEYS_MAX));
+    if keys.len() > LISTED_MAX {
+        keys.sort_by_key(|key| !is_wanted(key));
     }
-    let there = format!("{place} has {}", listed.join(", "));
+    let shown: Vec<String> = keys.iter().map(|key| escape(key)).collect();
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    let there = format!("{place} has {}", listed(&shown).unwrap_or_default());
     let to = |key: &str| format!("{way}/{}", escaped(key));
     keys.retain(|key| !used.contains(to(key).as_str()));
     Some((there, nearest(token, &keys).map(to)))
@@ -116,45 +117,146 @@ pub(super) fn report_shape(out: &mut String, body: &Body) {
         return;
     };
     line(out, format_args!("{source} is {}", kind_of(&json)));
-    let mut lines_left = 40;
-    report_members(out, "", &json, 3, &mut lines_left);
+    let (mut members, unseen) = members_of(&json);
+    if members.len() <= MEMBERS_SHOWN_MAX {
+        members.sort_by(|one, other| one.pointer.split('/').cmp(other.pointer.split('/')));
+    } else {
+        members.sort_by_key(|member| !member.looks_wanted());
+    }
+    let mut sorted = members.iter();
+    for Member { pointer, value, .. } in sorted.by_ref().take(MEMBERS_SHOWN_MAX) {
+        line(out, format_args!("  {pointer}: {}", kind_of(value)));
+    }
+    let left_out: Vec<&str> = sorted.map(|member| &*member.pointer).collect();
+    if let Some(text) = listed(&left_out) {
+        let count = left_out.len();
+        line(out, format_args!("  {count} more are left out: {text}"));
+    }
+    if unseen {
+        let seen = members.len();
+        line(
+            out,
+            format_args!("  the answer has more than these {seen}; the others are left out"),
+        );
+    }
 }
 
-/// The members of an object, or the first element of an array, each with its pointer.
-fn report_members(
-    out: &mut String,
-    pointer: &str,
-    value: &Value,
-    depth: usize,
-    lines_left: &mut usize,
-) {
-    let members: Vec<(String, &Value)> = match value {
-        Value::Object(members) => {
-            let members = members.iter();
-            members
-                .map(|(key, value)| (escape(&escaped(key)), value))
-                .collect()
+/// Names in one line.
+const LISTED_MAX: usize = 12;
+/// Members of an answer that are shown.
+const MEMBERS_SHOWN_MAX: usize = 40;
+
+/// A value within an answer.
+struct Member<'v> {
+    /// Where it is, escaped.
+    pointer: String,
+    key: &'v str,
+    value: &'v Value,
+}
+
+impl Member<'_> {
+    /// Whether it looks like a state, a time or an id, which a mapping needs.
+    fn looks_wanted(&self) -> bool {
+        !self.value.is_array() && !self.value.is_object() && is_wanted(self.key)
+    }
+}
+
+/// The members of an answer, those further out first, and of each array the first element. Whether there are more.
+fn members_of(answer: &Value) -> (Vec<Member<'_>>, bool) {
+    const MEMBERS_MAX: usize = 10_000;
+    // A deeper value, or one behind longer keys, is counted as left out.
+    const POINTER_BYTES_MAX: usize = 1024;
+    let mut unseen = false;
+    let mut members: Vec<Member<'_>> = Vec::new();
+    let mut outer = (String::new(), answer);
+    for place in 0.. {
+        let (pointer, value) = &outer;
+        let inner = |key: &str| {
+            let key = escape(&escaped(cut(key, limits::NAME_BYTES_MAX)));
+            format!("{pointer}/{key}")
+        };
+        match value {
+            Value::Object(_) | Value::Array(_) if pointer.len() > POINTER_BYTES_MAX => {
+                unseen = true
+            }
+            Value::Object(object) => members.extend(object.iter().map(|(key, value)| Member {
+                pointer: inner(key),
+                key,
+                value,
+            })),
+            Value::Array(elements) => members.extend(elements.first().map(|value| Member {
+                pointer: inner("0"),
+                key: "",
+                value,
+            })),
+            _ => {}
         }
-        Value::Array(elements) => {
-            let first = elements.first();
-            first
-                .map(|first| ("0".to_owned(), first))
-                .into_iter()
-                .collect()
+        if members.len() > MEMBERS_MAX {
+            members.truncate(MEMBERS_MAX);
+            return (members, true);
         }
-        _ => return,
-    };
-    for (key, value) in members {
-        if *lines_left == 0 {
-            return;
+        let Some(next) = members.get(place) else {
+            break;
+        };
+        outer = (next.pointer.clone(), next.value);
+    }
+    (members, unseen)
+}
+
+/// Whether a key looks like one of a state, a time or an id: `state_type`, `startTime`, `finished_at`, `runId`.
+fn is_wanted(key: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "id",
+        "uid",
+        "uuid",
+        "guid",
+        "status",
+        "state",
+        "phase",
+        "result",
+        "outcome",
+        "conclusion",
+        "time",
+        "timestamp",
+        "date",
+        "at",
+        "start",
+        "started",
+        "begin",
+        "begun",
+        "began",
+        "end",
+        "ended",
+        "finish",
+        "finished",
+        "complete",
+        "completed",
+        "created",
+        "queued",
+        "submitted",
+    ];
+    let mut words: Vec<String> = Vec::new();
+    let mut was_lower = false;
+    for character in key.chars() {
+        let begins = character.is_uppercase() && was_lower;
+        was_lower = character.is_lowercase();
+        if begins || words.is_empty() || !character.is_alphanumeric() {
+            words.push(String::new());
         }
-        *lines_left -= 1;
-        let pointer = format!("{pointer}/{key}");
-        line(out, format_args!("  {pointer}: {}", kind_of(value)));
-        if depth > 1 {
-            report_members(out, &pointer, value, depth - 1, lines_left);
+        if let Some(word) = words.last_mut().filter(|_| character.is_alphanumeric()) {
+            word.extend(character.to_lowercase());
         }
     }
+    words.iter().any(|word| WORDS.contains(&&**word))
+}
+
+/// The first of the texts and how many more there are. `None` without any.
+fn listed(texts: &[&str]) -> Option<String> {
+    let mut listed = texts[..texts.len().min(LISTED_MAX)].join(", ");
+    if let Some(more @ 1..) = texts.len().checked_sub(LISTED_MAX) {
+        let _ = write!(listed, ", {more} more");
+    }
+    (!listed.is_empty()).then_some(listed)
 }
 
 fn kind_of(value: &Value) -> String {
@@ -183,4 +285,124 @@ pub(super) fn excerpt(bytes: &[u8]) -> String {
         shown.push('…');
     }
     escape(&shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(answer: &str, expected: &Expect) {
+        let body = Body {
+            request: "".into(),
+            source: "answer".to_owned(),
+            bytes: answer.as_bytes().to_vec(),
+        };
+        let mut out = String::new();
+        report_shape(&mut out, &body);
+        expected.assert_eq(&out);
+    }
+
+    /// What a GraphQL API answers: the state lies deep, and within an array.
+    #[test]
+    fn a_deep_answer_is_shown_to_its_ends() {
+        check(
+            r#"{"data": {"run": {"steps": [{"k": "a", "status": "X"}], "status": "Y"}}}"#,
+            &expect![[r#"
+                answer is an object of 1
+                  /data: an object of 1
+                  /data/run: an object of 2
+                  /data/run/status: the text "Y"
+                  /data/run/steps: an array of 1
+                  /data/run/steps/0: an object of 2
+                  /data/run/steps/0/k: the text "a"
+                  /data/run/steps/0/status: the text "X"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_wide_answer_shows_first_what_a_mapping_needs_and_says_what_is_left_out() {
+        let wide = |count| {
+            (0..count)
+                .map(|n| format!("\"f{n:02}\": {n}, "))
+                .collect::<String>()
+        };
+        check(
+            &format!(
+                "{{{}\"state_type\": \"RUNNING\", \"startTime\": null, \"jobID\": 1, \"stateful\": 2}}",
+                wide(50)
+            ),
+            &expect![[r#"
+                answer is an object of 54
+                  /jobID: the number 1
+                  /startTime: null
+                  /state_type: the text "RUNNING"
+                  /f00: the number 0
+                  /f01: the number 1
+                  /f02: the number 2
+                  /f03: the number 3
+                  /f04: the number 4
+                  /f05: the number 5
+                  /f06: the number 6
+                  /f07: the number 7
+                  /f08: the number 8
+                  /f09: the number 9
+                  /f10: the number 10
+                  /f11: the number 11
+                  /f12: the number 12
+                  /f13: the number 13
+                  /f14: the number 14
+                  /f15: the number 15
+                  /f16: the number 16
+                  /f17: the number 17
+                  /f18: the number 18
+                  /f19: the number 19
+                  /f20: the number 20
+                  /f21: the number 21
+                  /f22: the number 22
+                  /f23: the number 23
+                  /f24: the number 24
+                  /f25: the number 25
+                  /f26: the number 26
+                  /f27: the number 27
+                  /f28: the number 28
+                  /f29: the number 29
+                  /f30: the number 30
+                  /f31: the number 31
+                  /f32: the number 32
+                  /f33: the number 33
+                  /f34: the number 34
+                  /f35: the number 35
+                  /f36: the number 36
+                  14 more are left out: /f37, /f38, /f39, /f40, /f41, /f42, /f43, /f44, /f45, /f46, /f47, /f48, 2 more
+            "#]],
+        );
+        let body = format!("{{{}\"z\": 0}}", wide(20_000));
+        let mut out = String::new();
+        report_shape(
+            &mut out,
+            &Body {
+                request: "".into(),
+                source: "answer".to_owned(),
+                bytes: body.into_bytes(),
+            },
+        );
+        assert!(
+            out.ends_with("  the answer has more than these 10000; the others are left out\n"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn keys_that_a_mapping_needs_come_first() {
+        let keys: String = (0..30).map(|n| format!("\"f{n:02}\": {n}, ")).collect();
+        let body = serde_json::from_str(&format!("{{{keys}\"state_type\": \"RUNNING\"}}")).unwrap();
+        let (there, meant) = there_instead("/state", &[body], &HashSet::new()).unwrap();
+        assert_eq!(
+            there,
+            "the answer has state_type, f00, f01, f02, f03, f04, f05, f06, f07, f08, f09, f10, 19 more"
+        );
+        assert_eq!(meant.as_deref(), Some("/state_type"));
+    }
 }
