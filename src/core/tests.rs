@@ -1337,6 +1337,23 @@ fn pace(initial_delay: f64, interval: f64, timeout: f64) -> Input {
 }
 
 #[test]
+fn a_reload_stores_only_what_it_changes() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    assert!(!rig.core.take_changes().is_empty());
+    rig.handle(pace(5.0, 10.0, 3600.0));
+    rig.core.take_changes();
+    rig.handle(pace(1.0, 2.0, 3600.0));
+    assert_eq!(rig.core.take_changes(), [], "the record has no interval");
+    rig.handle(pace(1.0, 2.0, 60.0));
+    let changes = rig.core.take_changes();
+    assert!(
+        matches!(&*changes, [Change::PutWorkflow { .. }]),
+        "its deadline has changed: {changes:?}"
+    );
+}
+
+#[test]
 fn a_shorter_interval_holds_at_once_and_spreads() {
     let mut settings = settings(vec![monitor(0)]);
     (settings.monitors[0].pace.interval, settings.pollers) = (secs(1800.0), 200);

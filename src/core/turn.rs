@@ -82,12 +82,18 @@ pub enum StoreNews {
     Recovered,
 }
 
+/// So many changes are kept as they are. Beyond it a record goes when a later one of the same run replaces it, so that a
+/// store that takes nothing does not cost memory with every change of a workflow.
+const KEPT_WHOLE: usize = 1024;
+
 /// The changes that are not stored yet, and what waits for them.
 #[derive(Debug)]
 pub struct Turn {
     policy: TurnPolicy,
     /// Changes that no commit has yet, in their order.
     unstored: Vec<Change>,
+    /// How many of them were left when records that a later one replaces were last dropped.
+    unstored_pruned: usize,
     /// How many changes were gathered so far, and how many of them are stored.
     gathered: u64,
     stored: u64,
@@ -134,6 +140,7 @@ impl Turn {
         Turn {
             policy,
             unstored: Vec::new(),
+            unstored_pruned: 0,
             gathered: 0,
             stored: 0,
             commit: None,
@@ -289,6 +296,10 @@ impl Turn {
             self.is_urgent |= has_events || changes.iter().any(is_acknowledgement);
             self.gathered += changes.len() as u64;
             self.unstored.extend(changes);
+            if self.unstored.len() > KEPT_WHOLE + 2 * self.unstored_pruned {
+                drop_replaced_records(&mut self.unstored);
+                self.unstored_pruned = self.unstored.len();
+            }
             self.is_urgent |= self.held.iter().any(is_awaited);
             self.is_urgent &= !self.unstored.is_empty();
         }
@@ -332,6 +343,7 @@ impl Turn {
 
     fn begin_commit(&mut self, now: Mono) -> Arc<[Change]> {
         let changes: Arc<[Change]> = std::mem::take(&mut self.unstored).into();
+        self.unstored_pruned = 0;
         self.is_urgent = false;
         self.commit = Some(CommitUnderWay {
             changes: changes.clone(),
@@ -397,6 +409,24 @@ impl Turn {
             self.stored = self.gathered;
         }
     }
+}
+
+/// Drops each record that a later one of the same run replaces. The order of the others stays.
+fn drop_replaced_records(changes: &mut Vec<Change>) {
+    let mut replaced = HashSet::new();
+    let mut keep: Vec<bool> = changes
+        .iter()
+        .rev()
+        .map(|change| match change {
+            Change::PutWorkflow { run, .. } => replaced.insert(*run),
+            Change::RemoveWorkflow(run) => {
+                replaced.remove(run);
+                true
+            }
+            _ => true,
+        })
+        .collect();
+    changes.retain(|_| keep.pop().unwrap_or(true));
 }
 
 /// After a crash before such a change is stored, what was acknowledged would be sent again.
@@ -629,6 +659,62 @@ mod tests {
         assert_eq!(rig.next(), Step::Send(Outgoing::Accept(1)));
         rig.export();
         assert_eq!(rig.next(), Step::Send(Outgoing::Accept(2)));
+    }
+
+    /// Each reload changes the timeout, and with it every record.
+    #[test]
+    fn while_the_store_takes_nothing_a_record_is_kept_a_few_times_at_most() {
+        let mut rig = rig(true, false);
+        for n in 0..10 {
+            rig.start(&format!("w{n}"));
+        }
+        rig.commit();
+        let reload = |rig: &mut Rig, n: u64| {
+            let timeout = TIMEOUT + Duration::from_secs(n);
+            let pace = Pace::new(TIMEOUT * 2, TIMEOUT * 2, timeout);
+            rig.handle(Input::Reloaded(vec![pace]));
+            rig.next();
+            assert!(rig.turn.unstored().count() <= KEPT_WHOLE + 40, "{n}");
+        };
+        // While a commit is under way, and while commits fail.
+        (0..1000).for_each(|n| reload(&mut rig, n));
+        for n in 1000..2000 {
+            rig.answer(Err("away".into()));
+            reload(&mut rig, n);
+            rig.pass(limits::COMMIT_AGAIN_AFTER);
+            rig.commit();
+        }
+        rig.answer(Ok(Committed::default()));
+        reload(&mut rig, 2000);
+        rig.pass(DELAY);
+        assert_eq!(rig.commit().len(), 10);
+    }
+
+    #[test]
+    fn only_a_record_that_a_later_one_replaces_is_dropped() {
+        let put = |n, record: &[u8]| Change::PutWorkflow {
+            run: RunKey::from_bytes([n; 16]),
+            record: record.to_vec(),
+        };
+        let remove = |n| Change::RemoveWorkflow(RunKey::from_bytes([n; 16]));
+        let mut changes = vec![
+            put(1, b"a"),
+            put(2, b"b"),
+            put(1, b"c"),
+            remove(1),
+            put(1, b"d"),
+            put(3, b"e"),
+            put(1, b"f"),
+        ];
+        drop_replaced_records(&mut changes);
+        let left = [
+            put(2, b"b"),
+            put(1, b"c"),
+            remove(1),
+            put(3, b"e"),
+            put(1, b"f"),
+        ];
+        assert_eq!(changes, left);
     }
 
     #[test]

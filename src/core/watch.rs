@@ -175,11 +175,13 @@ impl Watch {
         now: Mono,
     ) -> Option<Mono> {
         let pace = &monitor.pace;
-        let before = self.deadline;
-        self.deadline = pace::moved(before, timeout_before, pace.timeout);
-        self.deadline_wall =
-            self.deadline_wall - before.since(self.deadline) + self.deadline.since(before);
-        self.workflow.touch();
+        if pace.timeout != timeout_before {
+            let before = self.deadline;
+            self.deadline = pace::moved(before, timeout_before, pace.timeout);
+            self.deadline_wall =
+                self.deadline_wall - before.since(self.deadline) + self.deadline.since(before);
+            self.workflow.touch();
+        }
         let Phase::Waiting { due, .. } = self.phase else {
             return None;
         };
