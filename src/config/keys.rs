@@ -262,7 +262,7 @@ pub(super) static PAGES: Group = Group {
         ("link", &["by"]),
     ]),
     keys: &[
-        key("by", KeyKind::Words(&["offset", "page", "cursor", "link"]), "", "`offset`: by the number of elements to skip. `page`: by page number. `cursor`: by a text of the answer before. `link`: by `Link: <..>; rel=\"next\"` on the same host."),
+        key("by", KeyKind::Words(&["offset", "page", "cursor", "link"]), "", "`offset`: by the number of elements to skip. `page`: by page number. `cursor`: by a text of the answer before. `link`: by `Link: <..>; rel=\"next\"`, always on the host that was asked."),
         key("offset", KeyKind::Label, "\"offset\"", "The query parameter for the number of elements to skip."),
         key("limit", KeyKind::Label, "", "The query parameter for the size of a page. Default: `limit`; by page: `per_page`."),
         key("size", KeyKind::Integer(1, 10000), "100", "Elements of a page."),

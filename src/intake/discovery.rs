@@ -125,6 +125,7 @@ pub fn start(
         round: 0,
         complete_at: None,
         malformed: MalformedLog::default(),
+        links_elsewhere: false,
     };
     let name = format!("discovery-{}", discoverer.discovery.monitor);
     let thread = threads::spawn(name, threads::STACK_BYTES, move || discoverer.run());
@@ -213,6 +214,8 @@ struct Discoverer {
     /// When the last round began that saw the whole list.
     complete_at: Option<Wall>,
     malformed: MalformedLog,
+    /// Whether it was logged that a next page is on another host.
+    links_elsewhere: bool,
 }
 
 struct PassedOn {
@@ -389,7 +392,16 @@ impl Discoverer {
             if found.is_cut {
                 break;
             }
-            match paging.next(&page, &url, &parts.headers)? {
+            let next = paging.next(&page, &url, &parts.headers)?;
+            if let Some(host) = paging.elsewhere()
+                && !std::mem::replace(&mut self.links_elsewhere, true)
+            {
+                let title = self.title();
+                log::warn!(
+                    "{title}: the next page is on {host}; its path is followed on the host of api.base_url"
+                );
+            }
+            match next {
                 Some(next) => url = next,
                 None => {
                     self.forget();
@@ -581,6 +593,7 @@ mod tests {
             round: 0,
             complete_at: None,
             malformed: MalformedLog::default(),
+            links_elsewhere: false,
         }
     }
 

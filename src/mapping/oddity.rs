@@ -94,6 +94,13 @@ pub enum OddityKind {
     },
     /// HTTP 404 to the request of this name: there is nothing yet.
     NotFound(Box<str>),
+    /// A link to the next page on another host. Its path was requested from the host that was asked.
+    LinkElsewhere {
+        /// The key of the request.
+        request: Box<str>,
+        /// Scheme, host and port in the link.
+        host: Box<str>,
+    },
     /// More pages than were requested.
     TooManyPages {
         /// The key of the request.
@@ -182,6 +189,10 @@ impl fmt::Display for Oddity {
                     "requests.{name}: HTTP 404, which counts as nothing there yet"
                 )
             }
+            OddityKind::LinkElsewhere { request, host } => write!(
+                f,
+                "{request}: the next page is on {host}; its path is followed on the host of api.base_url"
+            ),
             OddityKind::TooManyPages { request, made } => {
                 write!(f, "{request}: more than {made} pages, the rest is left out")
             }

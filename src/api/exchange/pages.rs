@@ -22,6 +22,7 @@ pub struct Paging<'a> {
     /// Pages so far.
     read: u32,
     cursor: Option<Box<str>>,
+    elsewhere: Option<String>,
 }
 
 impl<'a> Paging<'a> {
@@ -33,6 +34,7 @@ impl<'a> Paging<'a> {
             elements: 0,
             read: 0,
             cursor: None,
+            elsewhere: None,
         }
     }
 
@@ -44,7 +46,7 @@ impl<'a> Paging<'a> {
     /// The URL of the next page, if there is one. `url` is the URL of the present `page`, whose answer had these `headers`.
     ///
     /// # Errors
-    /// The next page is on another host.
+    /// What the API names as its next page is no URL.
     pub fn next(
         &mut self,
         page: &Page,
@@ -53,11 +55,21 @@ impl<'a> Paging<'a> {
     ) -> Result<Option<String>, PollFailure> {
         match self.pages {
             None => Ok(None),
-            Some(Pages::Link) => next_page(url, headers)
-                .transpose()
-                .map_err(|why| failure(PollFailureReason::Redirect, &why)),
+            Some(Pages::Link) => {
+                let next = next_page(url, headers).transpose();
+                let next = next.map_err(|why| failure(PollFailureReason::Redirect, &why))?;
+                Ok(next.map(|next| {
+                    self.elsewhere = self.elsewhere.take().or(next.elsewhere);
+                    next.url
+                }))
+            }
             Some(pages) => Ok(self.go_on(pages, page).then(|| self.url())),
         }
+    }
+
+    /// The scheme, host and port of a next page that the API placed on another host.
+    pub fn elsewhere(&mut self) -> Option<String> {
+        self.elsewhere.take()
     }
 
     fn url(&self) -> String {

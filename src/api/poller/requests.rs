@@ -194,7 +194,12 @@ impl Poller {
             };
             let page = part.page().clone();
             gather.put(element, part);
-            match paging.next(&page, &url, &links)? {
+            let next = paging.next(&page, &url, &links)?;
+            if let Some(host) = paging.elsewhere() {
+                let (request, host) = (asked.title().into(), host.into());
+                report.odd(OddityKind::LinkElsewhere { request, host });
+            }
+            match next {
                 None => return Ok(true),
                 Some(next) => url = next,
             }
