@@ -11,7 +11,7 @@ use crossbeam_channel::bounded;
 use farspan::api::poller;
 use farspan::config::{Config, PollConfig};
 use farspan::core::event::{Sampling, StartEvent};
-use farspan::http::client::{self, NameCache, Trust};
+use farspan::http::client::{self, Network, Trust};
 use farspan::os::environment::Environment;
 use farspan::run;
 use std::io::Read;
@@ -75,16 +75,16 @@ fn agent_with_a_cache() -> Agent {
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES);
     let connector = DefaultConnector::default();
-    Agent::with_parts(config.build(), connector, NameCache::default())
+    Agent::with_parts(config.build(), connector, Network::start().unwrap())
 }
 
 fn agent_of_ours() -> Agent {
-    let names = NameCache::default();
+    let network = Network::start().unwrap();
     let agent = client::agent(
         poller::TIMEOUTS,
         "http://127.0.0.1",
         &Trust::default(),
-        &names,
+        &network,
     );
     agent.expect("nothing to trust")
 }

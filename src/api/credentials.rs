@@ -6,7 +6,7 @@
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
 use crate::core::time::Mono;
-use crate::http::client::{self, NameCache, Timeouts, Trust};
+use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::clock;
 use crate::os::files;
 use crate::os::threads::lock;
@@ -179,9 +179,9 @@ impl Credentials {
     ///
     /// # Errors
     /// A text that says what is wrong with the trust.
-    pub fn new(auth: Auth, trust: &Trust, names: &NameCache) -> Result<Self, String> {
+    pub fn new(auth: Auth, trust: &Trust, network: &Network) -> Result<Self, String> {
         let agent = match auth.token_url() {
-            Some(url) => Some(client::agent(TIMEOUTS, url, trust, names)?),
+            Some(url) => Some(client::agent(TIMEOUTS, url, trust, network)?),
             None => None,
         };
         Ok(Credentials {
@@ -499,7 +499,7 @@ mod tests {
     use super::*;
 
     fn credentials(auth: Auth) -> Credentials {
-        Credentials::new(auth, &Trust::default(), &NameCache::default()).unwrap()
+        Credentials::new(auth, &Trust::default(), &Network::start().unwrap()).unwrap()
     }
 
     fn shown(credentials: &Credentials) -> String {

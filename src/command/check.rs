@@ -12,7 +12,7 @@ use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
 use crate::core::time::Wall;
-use crate::http::client::{self, NameCache, Timeouts, Trust};
+use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::intake::discovery::RunList;
 use crate::mapping::definition::Method;
 use crate::mapping::template::Variables;
@@ -53,17 +53,24 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             say(&format!("FAIL  {what}: {trouble}"));
         }
     };
+    let network = match Network::start() {
+        Ok(network) => network,
+        Err(trouble) => {
+            say(&format!("FAIL  network: {trouble}"));
+            return ExitCode::FAILURE;
+        }
+    };
     for monitor in &config.monitors {
         let what = format!("monitor {}, API {}", monitor.name, monitor.api.base_url);
-        tell(&what, ask_api(monitor));
+        tell(&what, ask_api(monitor, &network));
         if let Some(discovery) = &monitor.discovery {
             let what = format!("monitor {}, discovery", monitor.name);
-            tell(&what, ask_discovery(monitor, discovery));
+            tell(&what, ask_discovery(monitor, discovery, &network));
         }
         if let Some(ReceiverConfig::Http { url, .. }) = &monitor.finished {
             let place = ReceiverConfig::redacted(url);
             let what = format!("monitor {}, finished events to {place}", monitor.name);
-            tell(&what, ask_receiver(url));
+            tell(&what, ask_receiver(url, &network));
         }
     }
     #[cfg(feature = "redis")]
@@ -76,7 +83,10 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
         tell("start events", Err(missing.to_owned()));
     }
     match &config.export.otlp {
-        Some(otlp) => tell(&format!("collector {}", otlp.endpoint), ask_collector(otlp)),
+        Some(otlp) => tell(
+            &format!("collector {}", otlp.endpoint),
+            ask_collector(otlp, &network),
+        ),
         None => tell("collector", Ok("none is set".to_owned())),
     }
     #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
@@ -113,11 +123,11 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
 }
 
 /// Polls after a workflow that there is not, as `farspan run` would: that is what its credentials have to let in.
-fn ask_api(monitor: &MonitorConfig) -> Tried {
+fn ask_api(monitor: &MonitorConfig, network: &Network) -> Tried {
     let pattern = monitor.mapping.definition().id.as_ref();
     let id = pattern.map_or_else(|| "farspan-check".to_owned(), |pattern| pattern.example());
-    let target = run::target(monitor, &NameCache::default())?;
-    let probed = poller::probe(&target, &run::trust(monitor), &id)?;
+    let target = run::target(monitor, network)?;
+    let probed = poller::probe(&target, &run::trust(monitor), network, &id)?;
     let status = probed.exchanges.last().and_then(|exchange| exchange.status);
     let status = status.map_or("an answer".to_owned(), |status| format!("HTTP {status}"));
     let reachable = format!("answers ({status} to the invented id {id})");
@@ -157,8 +167,8 @@ fn remedied(monitor: &MonitorConfig, failure: &PollFailure) -> String {
 }
 
 /// A GET, because a POST would tell it that a workflow has finished. What it answers to that says nothing.
-fn ask_receiver(url: &str) -> Tried {
-    let status = ask(url, std::iter::empty(), &Trust::default());
+fn ask_receiver(url: &str, network: &Network) -> Tried {
+    let status = ask(url, std::iter::empty(), &Trust::default(), network);
     let status = status.map_err(|trouble| {
         format!("{trouble}; is finished.url right, and does a server listen there?")
     })?;
@@ -166,8 +176,8 @@ fn ask_receiver(url: &str) -> Tried {
 }
 
 /// Requests the first page of the list, and looks for the runs and their ids in it.
-fn ask_discovery(monitor: &MonitorConfig, discovery: &RunList) -> Tried {
-    let (url, body) = first_page(monitor, discovery)?;
+fn ask_discovery(monitor: &MonitorConfig, discovery: &RunList, network: &Network) -> Tried {
+    let (url, body) = first_page(monitor, discovery, network)?;
     let json: serde_json::Value = serde_json::from_slice(&body)
         .map_err(|_| format!("{url}: the answer is not JSON; is discovery.request.path right?"))?;
     let list = discovery.runs.to_string();
@@ -197,12 +207,16 @@ fn ask_discovery(monitor: &MonitorConfig, discovery: &RunList) -> Tried {
 }
 
 /// The URL of the first page, and its body.
-fn first_page(monitor: &MonitorConfig, discovery: &RunList) -> Result<(String, Vec<u8>), String> {
+fn first_page(
+    monitor: &MonitorConfig,
+    discovery: &RunList,
+    network: &Network,
+) -> Result<(String, Vec<u8>), String> {
     let variables = since(discovery.lookback);
     let mut url = monitor.api.base_url.clone();
     let rendered = discovery.request.path.render(&variables, &mut url);
     rendered.map_err(|why| format!("discovery.request.path: {why}"))?;
-    let response = send(monitor, discovery, &url, &variables)?;
+    let response = send(monitor, discovery, network, (&url, &variables))?;
     let status = response.status().as_u16();
     match status {
         200..=299 => {}
@@ -226,11 +240,11 @@ fn first_page(monitor: &MonitorConfig, discovery: &RunList) -> Result<(String, V
 fn send(
     monitor: &MonitorConfig,
     discovery: &RunList,
-    url: &str,
-    variables: &Variables,
+    network: &Network,
+    (url, variables): (&str, &Variables),
 ) -> Result<Response<Body>, String> {
-    let target = run::target(monitor, &NameCache::default())?;
-    let agent = client::agent(TIMEOUTS, url, &run::trust(monitor), &NameCache::default())?;
+    let target = run::target(monitor, network)?;
+    let agent = client::agent(TIMEOUTS, url, &run::trust(monitor), network)?;
     let credential = target.api.credentials.header();
     let credential = credential.map_err(|failure| remedied(monitor, &failure))?;
     let headers = || target.api.headers.iter().chain(&credential);
@@ -372,12 +386,17 @@ fn look_at(directory: &Path, bytes_max: u64) -> Result<(String, bool), String> {
     }
 }
 
-fn ask_collector(otlp: &CollectorConfig) -> Result<String, String> {
+fn ask_collector(otlp: &CollectorConfig, network: &Network) -> Result<String, String> {
     let headers = otlp.headers.iter();
     let headers =
         headers.map(|(name, value): &(String, Secret)| (&**name, value.expose().to_owned()));
     // A GET, because the specification forbids an empty export and a real one would leave a span behind.
-    let status = ask(&otlp.endpoint, headers, &run::collector_trust(otlp))?;
+    let status = ask(
+        &otlp.endpoint,
+        headers,
+        &run::collector_trust(otlp),
+        network,
+    )?;
     match status {
         401 | 403 => Err(format!(
             "HTTP {status}; are OTEL_EXPORTER_OTLP_HEADERS right?"
@@ -392,8 +411,9 @@ fn ask<'h>(
     url: &str,
     headers: impl Iterator<Item = (&'h str, String)>,
     trust: &Trust,
+    network: &Network,
 ) -> Result<u16, String> {
-    let agent = client::agent(TIMEOUTS, url, trust, &NameCache::default())?;
+    let agent = client::agent(TIMEOUTS, url, trust, network)?;
     let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(name, value);

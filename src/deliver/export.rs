@@ -7,7 +7,7 @@
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::deliver::otlp::{self, Resources};
-use crate::http::client::{self, NameCache, Timeouts, Trust};
+use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::clock;
 use crate::os::threads::{self, lock};
 use crate::text::cut;
@@ -64,11 +64,12 @@ impl Exporter {
     /// A text that says what is wrong with the destination.
     pub fn start(
         destination: &Destination,
+        network: &Network,
         resources: Resources,
         batches: Receiver<Batch>,
         outcomes: Sender<(u64, ExportOutcome)>,
     ) -> Result<Self, String> {
-        let exporters = Exporters::new(destination, resources)?;
+        let exporters = Exporters::new(destination, network, resources)?;
         let run = move || {
             for batch in batches {
                 let outcome = exporters.export(&batch);
@@ -102,8 +103,12 @@ struct Exporters {
 }
 
 impl Exporters {
-    fn new(destination: &Destination, resources: Resources) -> Result<Self, String> {
-        let client = Arc::new(CollectorClient::new(destination)?);
+    fn new(
+        destination: &Destination,
+        network: &Network,
+        resources: Resources,
+    ) -> Result<Self, String> {
+        let client = Arc::new(CollectorClient::new(destination, network)?);
         let exporter = |resource| {
             let mut builder = SpanExporter::builder()
                 .with_http()
@@ -180,21 +185,20 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
 #[derive(Debug)]
 struct CollectorClient {
     agent: Agent,
-    names: NameCache,
+    network: Network,
     headers: Vec<(HeaderName, HeaderValue)>,
     outcome: Mutex<Option<ExportOutcome>>,
 }
 
 impl CollectorClient {
-    fn new(destination: &Destination) -> Result<Self, String> {
+    fn new(destination: &Destination, network: &Network) -> Result<Self, String> {
         let total = destination.timeout;
         let timeouts = Timeouts {
             connect: total.min(Duration::from_secs(5)),
             read: total,
             total,
         };
-        let names = NameCache::default();
-        let agent = client::agent(timeouts, &destination.endpoint, &destination.trust, &names)?;
+        let agent = client::agent(timeouts, &destination.endpoint, &destination.trust, network)?;
         let agent_name = HeaderValue::from_static(USER_AGENT);
         let mut headers = vec![(header::USER_AGENT, agent_name)];
         for (name, value) in &destination.headers {
@@ -207,7 +211,7 @@ impl CollectorClient {
         }
         Ok(CollectorClient {
             agent,
-            names,
+            network: network.clone(),
             headers,
             outcome: Mutex::default(),
         })
@@ -230,7 +234,7 @@ impl CollectorClient {
             request = request.header(name, value);
         }
         let answer = request.send(&body[..]).inspect_err(|error| {
-            self.names.forget();
+            self.network.forget_names();
             *lock(&self.outcome) = Some(retry(&error.to_string()));
         })?;
         let (head, body) = answer.into_parts();

@@ -3,18 +3,16 @@
 //!
 //! In scope: outgoing, blocking requests over ureq. Out of scope: what is asked for, and what an answer means.
 
+use super::names::Names;
 use crate::core::PollFailureReason;
-use crate::core::time::{Mono, Wall};
-use crate::os::clock;
-use crate::os::threads::lock;
+use crate::core::time::Wall;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, HeaderName, Uri, header};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
 };
@@ -51,7 +49,7 @@ pub fn agent(
     timeouts: Timeouts,
     url: &str,
     trust: &Trust,
-    names: &NameCache,
+    network: &Network,
 ) -> Result<Agent, String> {
     // ureq's 128 KiB each would be most of the memory of a pool of pollers.
     const BUFFER_BYTES: usize = 16 * 1024;
@@ -91,7 +89,7 @@ pub fn agent(
     }
     #[cfg(not(feature = "tls"))]
     let Trust { .. } = trust;
-    let (connector, resolver) = (ProbingConnector::default(), names.clone());
+    let (connector, resolver) = (ProbingConnector::default(), network.clone());
     Ok(Agent::with_parts(builder.build(), connector, resolver))
 }
 
@@ -220,63 +218,53 @@ mod tls {
     }
 }
 
-/// Addresses by host and port, for a short time.
-///
-/// ureq's own resolver looks a name up for every request, even where a connection is open, and spawns a thread for it
-/// as soon as a timeout is set.
-#[derive(Clone, Debug, Default)]
-pub struct NameCache {
-    known: Arc<Mutex<Vec<CachedName>>>,
+/// How many addresses of a host are tried: ureq holds no more.
+const ADDRESSES_MAX: usize = 16;
+
+/// What all HTTP clients of farspan share: the names that were looked up. Clones share it too.
+#[derive(Clone, Debug)]
+pub struct Network {
+    names: Names,
 }
 
-#[derive(Debug)]
-struct CachedName {
-    authority: String,
-    scheme: String,
-    addresses: ResolvedSocketAddrs,
-    since: Mono,
-}
+impl Network {
+    /// Starts the threads that look names up.
+    ///
+    /// # Errors
+    /// A text that says that a thread cannot be started.
+    pub fn start() -> Result<Network, String> {
+        let names = Names::start();
+        let names = names.map_err(|e| format!("cannot start a thread that looks up names: {e}"))?;
+        Ok(Network { names })
+    }
 
-const ADDRESSES_KEPT: Duration = Duration::from_secs(10);
-/// farspan asks a handful of hosts.
-const HOSTS_MAX: usize = 64;
-
-impl NameCache {
     /// Forgets every address: a connection has failed, and the host may have moved.
-    pub fn forget(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<CachedName>> {
-        lock(&self.known)
+    pub fn forget_names(&self) {
+        self.names.forget();
     }
 }
 
-impl Resolver for NameCache {
+impl Resolver for Network {
     fn resolve(
         &self,
         uri: &Uri,
-        config: &Config,
+        _: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let authority = uri.authority().map_or("", |a| a.as_str());
-        let now = clock::now().mono;
-        let fresh = |k: &CachedName| now.since(k.since) < ADDRESSES_KEPT;
-        let same = |k: &CachedName| k.authority == authority && k.scheme == scheme;
-        if let Some(known) = self.lock().iter().find(|k| fresh(k) && same(k)) {
-            return Ok(known.addresses.clone());
-        }
-        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
-        let mut known = self.lock();
-        known.retain(|k| fresh(k) && !same(k));
-        if known.len() < HOSTS_MAX {
-            known.push(CachedName {
-                authority: authority.to_owned(),
-                scheme: scheme.to_owned(),
-                addresses: addresses.clone(),
-                since: now,
-            });
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        });
+        let found = self.names.addresses(host, port, *timeout.after);
+        let found = found.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => ureq::Error::Timeout(timeout.reason),
+            _ => error.into(),
+        })?;
+        let mut addresses = self.empty();
+        // In the order that the system prefers.
+        for address in found.into_iter().take(ADDRESSES_MAX) {
+            addresses.push(address);
         }
         Ok(addresses)
     }
@@ -484,7 +472,13 @@ mod tests {
             read: seconds,
             total: seconds,
         };
-        let agent = agent(timeouts, &url, &Trust::default(), &NameCache::default()).unwrap();
+        let agent = agent(
+            timeouts,
+            &url,
+            &Trust::default(),
+            &Network::start().unwrap(),
+        )
+        .unwrap();
         let ask = || agent.get(&url).call().unwrap().body_mut().read_to_string();
         assert_eq!(ask().unwrap(), "first");
         is_read.send(()).unwrap();

@@ -25,6 +25,8 @@ const STACK_BYTES: usize = 128 * 1024;
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// The pause after `accept` failed, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the accepting thread waits for a request, and for each further step, when it answers one itself.
+const ALONE: Duration = Duration::from_secs(1);
 /// What is read and thrown away after an early answer, so that closing does not reset the connection before the client
 /// has read it (RFC 9112, 9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
@@ -257,6 +259,7 @@ fn accept<H>(
     H: Fn(&HttpRequest) -> Response + Send + Sync + 'static,
 {
     let mut open: Vec<(JoinHandle<()>, Weak<TcpStream>)> = Vec::new();
+    let mut has_threads = true;
     // Each connection's thread holds a sender: all are gone when the channel disconnects.
     let (alive, all_gone) = bounded::<Infallible>(0);
     loop {
@@ -283,25 +286,58 @@ fn accept<H>(
             continue;
         }
         let weak = Arc::downgrade(&stream);
-        let (handler, stopped, alive) = (Arc::clone(handler), stopped.clone(), alive.clone());
-        let spawned = threads::spawn("serve", STACK_BYTES, move || {
-            let _alive = alive;
-            let mut connection = Connection {
-                stream: &stream,
-                buffer: Vec::new(),
-                bounds,
-            };
-            if let Err(error) = connection.serve(&*handler, &stopped) {
-                log::debug!("connection ended: {error}");
-            }
-        });
+        let spawned = {
+            let (stream, alive) = (Arc::clone(&stream), alive.clone());
+            let (handler, stopped) = (Arc::clone(handler), stopped.clone());
+            threads::spawn("serve", STACK_BYTES, move || {
+                let _alive = alive;
+                serve(&stream, bounds, &*handler, &stopped, true);
+            })
+        };
         match spawned {
-            Ok(thread) => open.push((thread, weak)),
-            Err(error) => log::warn!("cannot start a thread for a connection: {error}"),
+            Ok(thread) => {
+                has_threads = true;
+                open.push((thread, weak));
+            }
+            Err(error) => {
+                if std::mem::take(&mut has_threads) {
+                    log::warn!(
+                        "cannot start a thread for a connection of the HTTP server: {error}; until that is possible \
+                         connections are answered one after the other"
+                    );
+                }
+                let bounds = Bounds {
+                    idle: ALONE,
+                    request: ALONE,
+                    ..bounds
+                };
+                serve(&stream, bounds, &**handler, stopped, false);
+            }
         }
     }
     drop(alive);
     stop_all(open, &all_gone);
+}
+
+/// Answers the requests of one connection; only one request if it is not `kept`.
+fn serve<H>(
+    stream: &TcpStream,
+    bounds: Bounds,
+    handler: &H,
+    stopped: &Receiver<Infallible>,
+    kept: bool,
+) where
+    H: Fn(&HttpRequest) -> Response,
+{
+    let mut connection = Connection {
+        stream,
+        buffer: Vec::new(),
+        bounds,
+        kept,
+    };
+    if let Err(error) = connection.serve(handler, stopped) {
+        log::debug!("connection ended: {error}");
+    }
 }
 
 /// Idle connections end at once as they read the end; answers in the making get [`STOP_GRACE`].
@@ -349,6 +385,8 @@ struct Connection<'a> {
     /// Read, not yet used: requests may come back to back.
     buffer: Vec<u8>,
     bounds: Bounds,
+    /// Whether it stays open after an answer.
+    kept: bool,
 }
 
 /// How a body is delimited (RFC 9112, 6.3).
@@ -380,8 +418,10 @@ impl Connection<'_> {
             };
             let response = handler(&request);
             let asks = |word| lists(&request, "connection", word);
-            let close =
-                is_stopped(stopped) || asks("close") || (version == 0 && !asks("keep-alive"));
+            let close = !self.kept
+                || is_stopped(stopped)
+                || asks("close")
+                || (version == 0 && !asks("keep-alive"));
             let connection = match (close, version) {
                 (true, _) => Some("close"),
                 (false, 0) => Some("keep-alive"),

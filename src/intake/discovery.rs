@@ -24,7 +24,7 @@ use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::time::{Mono, Wall};
 use crate::core::{Listing, PollFailure, PollFailureReason};
-use crate::http::client::{self, NameCache, Trust};
+use crate::http::client::{self, Network, Trust};
 use crate::mapping::Page;
 use crate::mapping::definition::{Pages, Request, Times};
 use crate::mapping::template::{BodyTemplate, IdRule, Variables};
@@ -109,16 +109,16 @@ pub struct Channels {
 pub fn start(
     discovery: Discovery,
     api: Arc<Api>,
-    (trust, names): (&Trust, &NameCache),
+    (trust, network): (&Trust, &Network),
     channels: Channels,
 ) -> Result<(), String> {
-    let agent = client::agent(exchange::TIMEOUTS, &api.base_url, trust, names)?;
+    let agent = client::agent(exchange::TIMEOUTS, &api.base_url, trust, network)?;
     let mut discoverer = Discoverer {
         paths: discovery.paths(),
         names_since: discovery.names_since(),
         discovery,
         agent,
-        names: names.clone(),
+        network: network.clone(),
         api,
         channels,
         known: HashMap::new(),
@@ -205,7 +205,7 @@ struct Discoverer {
     paths: Vec<Box<[PathStep]>>,
     names_since: bool,
     agent: Agent,
-    names: NameCache,
+    network: Network,
     api: Arc<Api>,
     channels: Channels,
     /// The runs that were passed on, and when each was listed last.
@@ -267,7 +267,7 @@ impl Discoverer {
                 Err(Ended::Failed(failure)) => {
                     failures += 1;
                     if failure.reason == PollFailureReason::Connect {
-                        self.names.forget();
+                        self.network.forget_names();
                     }
                     let interval = self.discovery.list.interval;
                     let max = limits::BACKOFF_MAX.max(interval);
@@ -551,8 +551,8 @@ mod tests {
 
     fn discoverer(events: Sender<StartEvent>) -> Discoverer {
         let pointer = |text: &str| Pointer::parse(text).unwrap();
-        let (trust, names) = (Trust::default(), NameCache::default());
-        let credentials = Credentials::new(Auth::None, &trust, &names).unwrap();
+        let (trust, network) = (Trust::default(), Network::start().unwrap());
+        let credentials = Credentials::new(Auth::None, &trust, &network).unwrap();
         let base_url = "http://127.0.0.1:9";
         let discovery = Discovery {
             monitor: 0,
@@ -575,8 +575,8 @@ mod tests {
             paths: discovery.paths(),
             names_since: discovery.names_since(),
             discovery,
-            agent: client::agent(exchange::TIMEOUTS, base_url, &trust, &names).unwrap(),
-            names,
+            agent: client::agent(exchange::TIMEOUTS, base_url, &trust, &network).unwrap(),
+            network,
             api: Arc::new(Api {
                 base_url: base_url.to_owned(),
                 headers: Vec::new(),

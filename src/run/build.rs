@@ -16,7 +16,7 @@ use crate::core::{self, Pace, Settings, limits};
 use crate::deliver::export::Destination;
 use crate::deliver::notify;
 use crate::deliver::otlp::Resources;
-use crate::http::client::{self, NameCache, Trust};
+use crate::http::client::{self, Network, Trust};
 use crate::intake::discovery::Discovery;
 use crate::intake::message::{Dialect, Dialects};
 #[cfg(feature = "redis")]
@@ -54,13 +54,13 @@ impl Parts {
     ///
     /// # Errors
     /// A text that names the monitor and says which of its settings cannot be used.
-    pub(super) fn of(config: &Config, names: &NameCache, seed: u64) -> Result<Self, String> {
+    pub(super) fn of(config: &Config, network: &Network, seed: u64) -> Result<Self, String> {
         let redis = config.redis.as_ref();
         let otlp = config.export.otlp.as_ref();
         Ok(Parts {
             settings: settings(config, seed),
             pollers: config.poll.pollers,
-            targets: targets(config, names)?,
+            targets: targets(config, network)?,
             apis: (config.monitors.iter())
                 .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
                 .collect(),
@@ -68,7 +68,7 @@ impl Parts {
             destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
             resources: resource::resources(config),
             receivers: (config.monitors.iter())
-                .map(|monitor| in_monitor(monitor, receiver(monitor, redis, names)))
+                .map(|monitor| in_monitor(monitor, receiver(monitor, redis, network)))
                 .collect::<Result<_, _>>()?,
             finished_kept: listed_for(config),
             turn: turn(config),
@@ -96,7 +96,7 @@ pub(super) struct DiscoveryPart {
 impl Sources {
     /// # Errors
     /// A text that names the monitor and says which of its settings cannot be used.
-    pub(super) fn of(config: &Config, names: &NameCache) -> Result<Self, String> {
+    pub(super) fn of(config: &Config, network: &Network) -> Result<Self, String> {
         Ok(Sources {
             #[cfg(feature = "redis")]
             subscription: (config.redis.as_ref()).map(|redis| subscription(config, redis)),
@@ -104,7 +104,7 @@ impl Sources {
             streams: (config.redis.as_ref())
                 .map(|redis| streams(config, redis))
                 .unwrap_or_default(),
-            discoveries: discoveries(config, names)?,
+            discoveries: discoveries(config, network)?,
         })
     }
 }
@@ -113,9 +113,9 @@ impl Sources {
 ///
 /// # Errors
 /// As [`target`], with the monitor's name.
-pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Target>>, String> {
+pub(super) fn targets(config: &Config, network: &Network) -> Result<Vec<Arc<Target>>, String> {
     (config.monitors.iter())
-        .map(|monitor| in_monitor(monitor, target(monitor, names)).map(Arc::new))
+        .map(|monitor| in_monitor(monitor, target(monitor, network)).map(Arc::new))
         .collect()
 }
 
@@ -123,9 +123,9 @@ pub(super) fn targets(config: &Config, names: &NameCache) -> Result<Vec<Arc<Targ
 ///
 /// # Errors
 /// A text that says which header or certificate cannot be used.
-pub fn target(monitor: &MonitorConfig, names: &NameCache) -> Result<Target, String> {
+pub fn target(monitor: &MonitorConfig, network: &Network) -> Result<Target, String> {
     Ok(Target {
-        api: api(monitor, names)?.into(),
+        api: api(monitor, network)?.into(),
         mapping: monitor.mapping.clone(),
     })
 }
@@ -298,7 +298,7 @@ fn in_monitor<T>(monitor: &MonitorConfig, built: Result<T, String>) -> Result<T,
     built.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))
 }
 
-fn api(monitor: &MonitorConfig, names: &NameCache) -> Result<Api, String> {
+fn api(monitor: &MonitorConfig, network: &Network) -> Result<Api, String> {
     let headers = monitor.api.headers.iter().map(|(name, value)| {
         let name = HeaderName::try_from(name);
         let value = HeaderValue::try_from(value.expose());
@@ -313,7 +313,7 @@ fn api(monitor: &MonitorConfig, names: &NameCache) -> Result<Api, String> {
     Ok(Api {
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
-        credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), names)?,
+        credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), network)?,
     })
 }
 
@@ -332,7 +332,7 @@ fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destina
 fn receiver(
     monitor: &MonitorConfig,
     redis: Option<&Redis>,
-    names: &NameCache,
+    network: &Network,
 ) -> Result<Option<notify::EventReceiver>, String> {
     let Some(finished) = &monitor.finished else {
         return Ok(None);
@@ -356,11 +356,11 @@ fn receiver(
         ReceiverConfig::Http { url, auth } => {
             let trust = Trust::default();
             notify::EventReceiver::Http(Box::new(notify::HttpReceiver {
-                agent: client::agent(exchange::TIMEOUTS, url, &trust, names)?,
+                agent: client::agent(exchange::TIMEOUTS, url, &trust, network)?,
                 api: Api {
                     base_url: url.clone(),
                     headers: Vec::new(),
-                    credentials: Credentials::new(auth.clone(), &trust, names)?,
+                    credentials: Credentials::new(auth.clone(), &trust, network)?,
                 },
             }))
         }
@@ -416,7 +416,7 @@ fn for_one(for_all: &Dialects, monitor: usize) -> Dialects {
     }
 }
 
-fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>, String> {
+fn discoveries(config: &Config, network: &Network) -> Result<Vec<DiscoveryPart>, String> {
     let mut parts = Vec::new();
     for (monitor, number) in config.monitors.iter().zip(0_u16..) {
         let Some(list) = &monitor.discovery else {
@@ -432,7 +432,7 @@ fn discoveries(config: &Config, names: &NameCache) -> Result<Vec<DiscoveryPart>,
                 first_attempt: definition.workflow.fields.first_attempt,
                 times: definition.times.clone(),
             },
-            api: in_monitor(monitor, api(monitor, names))?,
+            api: in_monitor(monitor, api(monitor, network))?,
             trust: trust(monitor),
         });
     }

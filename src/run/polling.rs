@@ -4,7 +4,7 @@ use super::build;
 use crate::api::poller::{Ask, Target};
 use crate::config::Config;
 use crate::core::Poll;
-use crate::http::client::NameCache;
+use crate::http::client::Network;
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) struct Polling {
     /// What is asked of the API of each monitor, with the credentials in force.
     pub(super) targets: Vec<Arc<Target>>,
     /// For the token requests of later credentials.
-    pub(super) names: NameCache,
+    pub(super) network: Network,
 }
 
 impl Polling {
@@ -42,7 +42,7 @@ impl Polling {
     /// # Errors
     /// Which monitor's API cannot be asked so. Then nothing has changed.
     pub(super) fn renew(&mut self, config: &Config) -> Result<&[Arc<Target>], String> {
-        self.targets = build::targets(config, &self.names)?;
+        self.targets = build::targets(config, &self.network)?;
         Ok(&self.targets)
     }
 }

@@ -12,7 +12,7 @@ use crate::core::Listing;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
-use crate::http::client::NameCache;
+use crate::http::client::Network;
 #[cfg(feature = "admin")]
 use crate::http::server::{Server, Serving};
 #[cfg(any(feature = "admin", feature = "redis"))]
@@ -155,9 +155,9 @@ impl Feed {
         sources: Sources,
         events: Sender<StartEvent>,
         stopped: &Receiver<Infallible>,
-        names: &NameCache,
+        network: &Network,
     ) -> Result<Self, String> {
-        let discoveries = Discoveries::start(sources.discoveries, &events, stopped, names)?;
+        let discoveries = Discoveries::start(sources.discoveries, &events, stopped, network)?;
         #[cfg(feature = "redis")]
         let streams = (sources.streams.into_iter())
             .map(|stream| read_stream(stream, &events, stopped))
@@ -192,7 +192,7 @@ impl Discoveries {
         parts: Vec<DiscoveryPart>,
         events: &Sender<StartEvent>,
         stopped: &Receiver<Infallible>,
-        names: &NameCache,
+        network: &Network,
     ) -> Result<Self, String> {
         // Each discovery says that it has made a request, and that the next one is due.
         let (said, listings) = bounded(2 * parts.len());
@@ -216,7 +216,7 @@ impl Discoveries {
             discovery::start(
                 part.discovery,
                 part.api.into(),
-                (&part.trust, names),
+                (&part.trust, network),
                 channels,
             )
             .map_err(|trouble| format!("monitor {name}: {trouble}"))?;

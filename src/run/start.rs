@@ -18,7 +18,7 @@ use crate::core::turn::Turn;
 use crate::core::{Core, Polled, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::otlp::Resources;
-use crate::http::client::NameCache;
+use crate::http::client::Network;
 use crate::intake::posted::Posted;
 use crate::os::clock;
 use crate::os::signals;
@@ -73,6 +73,7 @@ pub fn watch(
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
     let around = Surroundings {
+        network: Network::start()?,
         spans,
         living: unsupervised(config),
         onlooker: None,
@@ -91,6 +92,7 @@ pub fn watch_seen(
     onlooker: Onlooker,
 ) -> Result<Report, String> {
     let around = Surroundings {
+        network: Network::start()?,
         spans: Vec::new(),
         living: unsupervised(config),
         onlooker: Some(onlooker),
@@ -120,8 +122,10 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
         crate::VERSION,
         where_state_is(config)
     );
-    let (intake, answering) = start_intake(config, &stopped, reads_stdin)?;
+    let network = Network::start()?;
+    let (intake, answering) = start_intake(config, &network, &stopped, reads_stdin)?;
     let around = Surroundings {
+        network,
         spans,
         living: Living::new(config, supervisor, reloads),
         onlooker: None,
@@ -169,6 +173,7 @@ impl Intake {
 
 fn start_intake(
     config: &Config,
+    network: &Network,
     stopped: &Receiver<Infallible>,
     reads_stdin: bool,
 ) -> Result<(Intake, sources::Answering), String> {
@@ -181,8 +186,7 @@ fn start_intake(
     } else {
         never()
     };
-    let names = NameCache::default();
-    let feed = Feed::listen(Sources::of(config, &names)?, events_sent, stopped, &names)?;
+    let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
     let (answering, posted) = endpoint.start(config, reading)?;
     let intake = Intake {
         events,
@@ -195,6 +199,7 @@ fn start_intake(
 
 /// What shows, supervises and looks on.
 struct Surroundings {
+    network: Network,
     spans: Vec<Sender<Arc<Span>>>,
     living: Living,
     onlooker: Option<Onlooker>,
@@ -212,16 +217,16 @@ fn watch_intake(
     around: Surroundings,
 ) -> Result<Report, String> {
     let now = clock::now();
-    let names = NameCache::default();
-    let parts = Parts::of(config, &names, now.wall.as_unix_ns() as u64)?;
+    let network = around.network;
+    let parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
     // Before any thread starts, because a store is the likeliest part to fail.
     let mut store = open_store(config)?;
     let stored = match &mut store {
         Some(store) => load(&mut **store, &stopped)?,
         None => Stored::default(),
     };
-    let threads = PollingThreads::start(&parts, &names)?;
-    let exporting = Exporting::start(parts.destination.as_ref(), parts.resources)?;
+    let threads = PollingThreads::start(&parts, &network)?;
+    let exporting = Exporting::start(parts.destination.as_ref(), &network, parts.resources)?;
     let receivers = Receivers::start(parts.receivers)?;
     let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
@@ -247,7 +252,7 @@ fn watch_intake(
             at_hand: threads.polls_at_hand,
             pollers: parts.pollers,
             targets: parts.targets,
-            names,
+            network,
         },
         batches: exporting.batches,
         receivers,
@@ -284,13 +289,13 @@ struct PollingThreads {
 }
 
 impl PollingThreads {
-    fn start(parts: &Parts, names: &NameCache) -> Result<Self, String> {
+    fn start(parts: &Parts, network: &Network) -> Result<Self, String> {
         let (polls, polls_at_hand) = bounded(parts.settings.pollers);
         let (answers_sent, answers) = bounded(parts.settings.pollers);
         let pollers = Pollers::start(
             parts.pollers,
             &parts.apis,
-            names,
+            network,
             &polls_at_hand,
             &answers_sent,
         )?;
@@ -313,12 +318,22 @@ struct Exporting {
 }
 
 impl Exporting {
-    fn start(destination: Option<&Destination>, resources: Resources) -> Result<Self, String> {
+    fn start(
+        destination: Option<&Destination>,
+        network: &Network,
+        resources: Resources,
+    ) -> Result<Self, String> {
         let (outcomes_sent, outcomes) = bounded(1);
         let (mut batches, mut exporter) = (None, None);
         if let Some(destination) = destination {
             let (sent, received) = bounded(1);
-            let started = Exporter::start(destination, resources, received, outcomes_sent.clone());
+            let started = Exporter::start(
+                destination,
+                network,
+                resources,
+                received,
+                outcomes_sent.clone(),
+            );
             exporter = Some(started.map_err(|e| format!("the OTLP exporter: {e}"))?);
             batches = Some(sent);
         }

@@ -15,7 +15,7 @@ use crate::core::workflow::Naming;
 use crate::core::{
     Change, Committed, Counters, Monitor, Pace, PollFailureReason, Settings, Stored,
 };
-use crate::http::client::NameCache;
+use crate::http::client::Network;
 use crate::os::environment::Environment;
 use crate::os::systemd::Supervisor;
 use crate::store::StoreError;
@@ -131,8 +131,8 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             polls,
             at_hand: polls_at_hand,
             pollers: 1,
-            targets: build::targets(&config(), &NameCache::default()).unwrap(),
-            names: NameCache::default(),
+            targets: build::targets(&config(), &Network::start().unwrap()).unwrap(),
+            network: Network::start().unwrap(),
         },
         batches: Some(batches),
         receivers,

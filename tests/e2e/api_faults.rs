@@ -6,10 +6,14 @@ use crate::support::api::{
 use crate::support::http::{Answer, Reply};
 use crate::support::rig::Rig;
 use crate::support::spans::Trace;
-use crate::support::{SOON, eventually, wall_ns};
+use crate::support::{SOON, eventually, free_port, wall_ns};
 use serde_json::json;
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -70,6 +74,51 @@ fn an_answer_too_many_ends_no_workflow() {
     });
     assert_eq!(rig.receiver.spans().len(), 0);
     farspan.stop();
+}
+
+/// A container's limit of threads is reached while farspan runs: the API and the collector, both known by a name, are
+/// asked all the same, and the admin endpoint answers.
+#[test]
+fn no_further_thread_is_needed_to_look_up_a_name_or_to_answer() {
+    let rig = Rig::new();
+    let by_name = |url: &str| url.replace("127.0.0.1", "localhost");
+    let admin = format!("127.0.0.1:{}", free_port());
+    let call = rig
+        .call()
+        .env("FARSPAN_API_BASE_URL", by_name(&rig.api.base_url()))
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            by_name(&rig.receiver.server.url()),
+        )
+        .env("FARSPAN_ADMIN_LISTEN", &admin);
+    // The limit does not bind root.
+    let is_root = Path::new("/proc/self").metadata().unwrap().uid() == 0;
+    let another_user: &[&str] = if is_root {
+        &["setpriv", "--reuid=54321", "--clear-groups"]
+    } else {
+        &["env"]
+    };
+    let mut farspan = rig.start_call(&call.by(another_user));
+    let limited = Command::new(another_user[0])
+        .args(&another_user[1..])
+        .args(["prlimit", "--nproc=1", &format!("--pid={}", farspan.id())])
+        .status();
+    assert!(limited.expect("prlimit").success());
+    rig.api.script("w", [completed("w").reply()]);
+    rig.submit("w");
+    rig.trace("w");
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&admin).expect("connected");
+        let request = b"GET /api/workflows HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    }
+    assert!(farspan.is_running());
+    let log = farspan.stop().stderr;
+    let said = "cannot start a thread for a connection";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
 }
 
 /// Answers that say nothing about a workflow. The names are the ids of the workflows that get them.

@@ -13,7 +13,7 @@ mod unchanged;
 use crate::api::exchange::Api;
 pub use crate::api::exchange::{Exchange, TIMEOUTS};
 use crate::core::{Poll, Polled};
-use crate::http::client::{self, NameCache, Trust};
+use crate::http::client::{self, Network, Trust};
 use crate::mapping::{Mapping, Missing, Oddity};
 use crate::os::threads;
 use crossbeam_channel::{Receiver, Sender};
@@ -56,7 +56,7 @@ impl Pollers {
     pub fn start(
         count: usize,
         apis: &[(String, Trust)],
-        names: &NameCache,
+        network: &Network,
         polls: &Receiver<Ask>,
         answers: &Sender<Polled>,
     ) -> Result<Self, String> {
@@ -64,9 +64,10 @@ impl Pollers {
         let unchanged = Arc::new(Unchanged::default());
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let agent = |(url, trust): &(String, Trust)| client::agent(TIMEOUTS, url, trust, names);
+            let agent =
+                |(url, trust): &(String, Trust)| client::agent(TIMEOUTS, url, trust, network);
             let agents = apis.iter().map(agent).collect::<Result<_, _>>()?;
-            let mut poller = Poller::new(agents, names.clone(), unchanged.clone());
+            let mut poller = Poller::new(agents, network.clone(), unchanged.clone());
             let (polls, answers) = (polls.clone(), answers.clone());
             let thread = threads::spawn(format!("poller-{number}"), STACK_BYTES, move || {
                 for Ask { poll, target } in polls {
@@ -98,10 +99,14 @@ pub struct Probed {
 ///
 /// # Errors
 /// A text that says what is wrong with the trust.
-pub fn probe(target: &Target, trust: &Trust, workflow_id: &str) -> Result<Probed, String> {
-    let names = NameCache::default();
-    let agent = client::agent(TIMEOUTS, &target.api.base_url, trust, &names)?;
-    let mut poller = Poller::new(vec![agent], names, Arc::default());
+pub fn probe(
+    target: &Target,
+    trust: &Trust,
+    network: &Network,
+    workflow_id: &str,
+) -> Result<Probed, String> {
+    let agent = client::agent(TIMEOUTS, &target.api.base_url, trust, network)?;
+    let mut poller = Poller::new(vec![agent], network.clone(), Arc::default());
     let poll = Poll {
         slot: 0,
         generation: 0,

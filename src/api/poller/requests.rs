@@ -9,7 +9,7 @@ use crate::api::exchange::{
 use crate::core::limits;
 use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
-use crate::http::client::NameCache;
+use crate::http::client::Network;
 use crate::mapping::definition::{Method, Request};
 use crate::mapping::{Gather, Missing, Oddity, OddityKind, Part, Reading, UnreadableBody};
 use crate::os::clock;
@@ -24,7 +24,7 @@ use ureq::http::{HeaderMap, Response};
 pub(super) struct Poller {
     /// One agent for each monitor.
     agents: Vec<Agent>,
-    names: NameCache,
+    network: Network,
     unchanged: Arc<Unchanged>,
     /// Reused from poll to poll.
     body: Vec<u8>,
@@ -58,10 +58,10 @@ enum Got {
 }
 
 impl Poller {
-    pub(super) fn new(agents: Vec<Agent>, names: NameCache, unchanged: Arc<Unchanged>) -> Self {
+    pub(super) fn new(agents: Vec<Agent>, network: Network, unchanged: Arc<Unchanged>) -> Self {
         Poller {
             agents,
-            names,
+            network,
             unchanged,
             body: Vec::new(),
         }
@@ -90,7 +90,7 @@ impl Poller {
         let answer = self.ask(poll, target, report);
         let answer = answer.unwrap_or_else(|failure| {
             if failure.reason == PollFailureReason::Connect {
-                self.names.forget();
+                self.network.forget_names();
             }
             Answer::Failed(failure)
         });

@@ -7,7 +7,7 @@ use crate::api::credentials::{Auth, Credentials};
 use crate::api::exchange::Api;
 use crate::core::snapshot::Snapshot;
 use crate::core::{Answer, Poll};
-use crate::http::client::{NameCache, Trust};
+use crate::http::client::{Network, Trust};
 use crate::mapping::Mapping;
 use crate::mapping::definition::Definition;
 use expect_test::{Expect, expect};
@@ -79,15 +79,15 @@ impl Scripted {
             .max_redirects_will_error(false)
             .middleware(answer)
             .build();
-        let (trust, names) = (Trust::default(), NameCache::default());
+        let (trust, network) = (Trust::default(), Network::start().unwrap());
         let api = Api {
             base_url: "http://api:8080/base".into(),
             headers: Vec::new(),
-            credentials: Credentials::new(Auth::None, &trust, &names).unwrap(),
+            credentials: Credentials::new(Auth::None, &trust, &network).unwrap(),
         };
         let mapping = Mapping::compile(Definition::from_json(definition).unwrap()).unwrap();
         Scripted {
-            poller: Poller::new(vec![config.into()], names, Arc::new(Unchanged::default())),
+            poller: Poller::new(vec![config.into()], network, Arc::new(Unchanged::default())),
             target: Target {
                 api: Arc::new(api),
                 mapping: Arc::new(mapping),

@@ -15,7 +15,7 @@ use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::Naming;
 use crate::core::{Answer, PollFailureReason};
-use crate::http::client::NameCache;
+use crate::http::client::Network;
 use crate::mapping::definition::Request;
 use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, UnreadableBody};
 use crate::os::environment::Environment;
@@ -140,9 +140,10 @@ impl Findings {
 }
 
 fn ask(monitor: &MonitorConfig, id: &str) -> Result<Findings, String> {
-    let target = run::target(monitor, &NameCache::default());
+    let network = Network::start()?;
+    let target = run::target(monitor, &network);
     let target = target.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))?;
-    let probed = poller::probe(&target, &run::trust(monitor), id)?;
+    let probed = poller::probe(&target, &run::trust(monitor), &network, id)?;
     let mut findings = Findings {
         at: Some(probed.polled.date.unwrap_or(probed.polled.received.wall)),
         bodies: bodies_of(&probed.exchanges),
