@@ -1,6 +1,9 @@
 //! What all users of Redis have in common: connecting, checking the version, reading answers, explaining errors.
 
-use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, Value};
+use redis::{Client, Cmd, Connection, ErrorKind, RedisError, RedisResult, Value};
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Connects. Each read from the connection waits for `patience` at most.
@@ -95,10 +98,53 @@ pub fn told(error: &RedisError) -> String {
     format!("{error} ({remedy})")
 }
 
+/// As [`told`], with the rule that the user of `client` lacks where Redis forbids something: `rule` allows it.
+pub fn told_with_rule(error: &RedisError, client: &Client, rule: &str) -> String {
+    if error.code() != Some("NOPERM") {
+        return told(error);
+    }
+    let user = client.get_connection_info().redis_settings().username();
+    let user = user.unwrap_or("default");
+    format!("{error} (in Redis: ACL SETUSER {user} {rule})")
+}
+
+/// Whether the user of this connection may make these calls. None is made: Redis looks at the rights when it queues them
+/// for a transaction, which is then discarded.
+///
+/// # Errors
+/// The refusal of the first call that Redis forbids, or Redis does not answer.
+pub fn ask_rights(connection: &mut Connection, calls: &[Cmd]) -> RedisResult<()> {
+    match redis::cmd("MULTI").exec(connection) {
+        // Without the right to begin a transaction nothing is learnt.
+        Err(error) if error.code().is_some() => return Ok(()),
+        begun => begun?,
+    }
+    let queued = calls.iter().find_map(|call| {
+        let queued = call.query::<Value>(connection);
+        queued
+            .err()
+            .filter(|error| is_refusal(error) || error.is_io_error())
+    });
+    redis::cmd("DISCARD").exec(connection)?;
+    queued.map_or(Ok(()), Err)
+}
+
 /// Whether Redis refuses us (password, ACL): every further try fails until an operator changes something.
 pub fn is_refusal(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+}
+
+type SharedError = Arc<dyn Error + Send + Sync>;
+
+/// Whether a wait for an answer ended before it came: its time was over, or a signal came. The connection is whole.
+pub fn is_silence(error: &RedisError) -> bool {
+    // The crate hands out an I/O error as the `Arc` that it keeps it in.
+    let source = error
+        .source()
+        .and_then(|it| it.downcast_ref::<SharedError>());
+    let source = source.and_then(|it| it.downcast_ref::<io::Error>());
+    error.is_timeout() || source.is_some_and(|it| it.kind() == io::ErrorKind::Interrupted)
 }
 
 /// The elements of an array or of a set, the keys and values of a map. Of any other answer: none.
@@ -128,6 +174,23 @@ pub fn text(value: Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_and_a_timeout_are_silence_and_a_lost_connection_is_none() {
+        for (kind, expected) in [
+            (io::ErrorKind::Interrupted, true),
+            (io::ErrorKind::WouldBlock, true),
+            (io::ErrorKind::TimedOut, true),
+            (io::ErrorKind::UnexpectedEof, false),
+            (io::ErrorKind::ConnectionReset, false),
+        ] {
+            assert_eq!(
+                is_silence(&io::Error::from(kind).into()),
+                expected,
+                "{kind}"
+            );
+        }
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -12,11 +12,19 @@ use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
 use crate::core::time::Wall;
+#[cfg(feature = "redis")]
+use crate::deliver::notify::RedisReceiver;
 use crate::http::client::{self, Network, Timeouts, Trust};
+#[cfg(feature = "redis")]
+use crate::intake;
 use crate::intake::discovery::RunList;
+#[cfg(feature = "redis")]
+use crate::intake::redis::Subscription;
 use crate::mapping::definition::Method;
 use crate::mapping::template::Variables;
 use crate::os::clock;
+#[cfg(feature = "redis")]
+use crate::redis_client;
 use crate::run;
 use crate::terminal::console::say;
 use crate::text::escape;
@@ -300,7 +308,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
     let keeps = redis.stream.is_some()
         || streams.count() > 0
         || matches!(config.state, StateConfig::Redis { .. });
-    let pinged = crate::intake::redis::ping(redis.url.expose(), keeps);
+    let pinged = intake::redis::ping(redis.url.expose(), keeps);
     let is_there = pinged.is_ok();
     tell(
         "Redis",
@@ -309,45 +317,70 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
     if !is_there {
         return;
     }
-    let own = |key: &str, monitor: &MonitorConfig| format!("{key} of monitor {}", monitor.name);
-    let mut channels = vec![(
-        "FARSPAN_REDIS_CHANNEL (redis.channel)".to_owned(),
-        redis.channel.clone(),
-    )];
-    let mut streams: Vec<(String, String)> = Vec::new();
-    let stream = redis.stream.iter().cloned();
-    streams.extend(stream.map(|stream| ("FARSPAN_REDIS_STREAM (redis.stream)".to_owned(), stream)));
-    for monitor in &config.monitors {
-        let channel = monitor.events.redis_channel.iter().cloned();
-        channels.extend(channel.map(|channel| (own("events.redis_channel", monitor), channel)));
-        let stream = monitor.events.redis_stream.iter().cloned();
-        streams.extend(stream.map(|stream| (own("events.redis_stream", monitor), stream)));
-        if let Some(ReceiverConfig::RedisStream { key, .. }) = &monitor.finished {
-            streams.push((own("finished.redis_stream", monitor), key.clone()));
-        }
-    }
-    let connection = || -> redis::RedisResult<redis::Connection> {
-        let client = redis::Client::open(redis.url.expose())?;
-        crate::redis_client::connect(&client, TIMEOUTS.connect)
-    };
-    for (key, channel) in channels {
-        let subscribed = connection().and_then(|mut it| it.as_pubsub().subscribe(&channel));
-        let tried = subscribed.map(|()| "may be subscribed to".to_owned());
-        let tried = tried.map_err(|error| format!("{}; {key}", crate::redis_client::told(&error)));
+    let url = redis.url.expose();
+    for Subscription { channel, .. } in run::subscriptions(config, redis) {
+        let key = key_of(config, "channel", |monitor| {
+            monitor.events.redis_channel.as_ref() == Some(&channel)
+        });
+        let tried = intake::redis::try_to_subscribe(url, &channel)
+            .map(|()| "may be subscribed to".to_owned())
+            .map_err(|why| format!("{why}; {key}"));
         tell(&format!("channel {}", escape(&channel)), tried);
     }
-    for (key, stream) in streams {
-        let kind = connection()
-            .and_then(|mut it| redis::cmd("TYPE").arg(&stream).query::<String>(&mut it));
-        let tried = match kind.as_deref() {
-            Ok("stream") => Ok("is a stream".to_owned()),
-            Ok("none") => Ok("is not there yet".to_owned()),
-            Ok(other) => Err(format!(
-                "is a {other} and no stream; {key} has to name another key"
-            )),
-            Err(error) => Err(format!("{}; {key}", crate::redis_client::told(error))),
+    for stream in run::streams(config, redis) {
+        let key = key_of(config, "stream", |monitor| {
+            monitor.events.redis_stream.as_ref() == Some(&stream.key)
+        });
+        let tried = look_at_stream(url, &stream.key, &key).and_then(|found| {
+            let allowed = stream.ask_rights();
+            allowed.map_or_else(|why| Err(format!("{why}; {key}")), |()| Ok(found))
+        });
+        tell(&format!("stream {}", escape(&stream.key)), tried);
+    }
+    for monitor in &config.monitors {
+        let (kind, name) = match &monitor.finished {
+            Some(ReceiverConfig::RedisChannel(channel)) => ("channel", channel),
+            Some(ReceiverConfig::RedisStream { key, .. }) => ("stream", key),
+            Some(ReceiverConfig::Http { .. }) | None => continue,
         };
-        tell(&format!("stream {}", escape(&stream)), tried);
+        let key = format!("finished.redis_{kind} of monitor {}", monitor.name);
+        let found = if kind == "stream" {
+            look_at_stream(url, name, &key)
+        } else {
+            Ok("may be published to".to_owned())
+        };
+        let tried = found.and_then(|found| {
+            let allowed = RedisReceiver::new(url, name.clone(), (kind == "stream").then_some(0));
+            let allowed = allowed.and_then(|it| it.ask_rights());
+            allowed.map_or_else(|why| Err(format!("{why}; {key}")), |()| Ok(found))
+        });
+        tell(&format!("{kind} {}", escape(name)), tried);
+    }
+}
+
+/// The key of a channel or a stream: that of the monitor that has it, else the common one.
+#[cfg(feature = "redis")]
+fn key_of(config: &Config, kind: &str, has_it: impl Fn(&MonitorConfig) -> bool) -> String {
+    match config.monitors.iter().find(|monitor| has_it(monitor)) {
+        Some(monitor) => format!("events.redis_{kind} of monitor {}", monitor.name),
+        None => format!("FARSPAN_REDIS_{} (redis.{kind})", kind.to_uppercase()),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn look_at_stream(url: &str, stream: &str, key: &str) -> Tried {
+    let client = redis::Client::open(url).map_err(|e| redis_client::told(&e))?;
+    let kind = redis_client::connect(&client, TIMEOUTS.connect)
+        .and_then(|mut it| redis::cmd("TYPE").arg(stream).query::<String>(&mut it));
+    match kind.as_deref() {
+        Ok("stream") => Ok("is a stream".to_owned()),
+        Ok("none") => Ok("is not there yet".to_owned()),
+        Ok(other) => Err(format!(
+            "is a {other} and no stream; {key} has to name another key"
+        )),
+        // Whether it may be read is asked next.
+        Err(error) if redis_client::is_refusal(error) => Ok("may be used".to_owned()),
+        Err(error) => Err(format!("{}; {key}", redis_client::told(error))),
     }
 }
 

@@ -122,7 +122,7 @@ impl EventReceiver {
             #[cfg(feature = "redis")]
             EventReceiver::Redis(receiver) => receiver.send(notification).map_err(|error| {
                 receiver.connection = None;
-                retry(&redis_client::told(&error), None)
+                retry(&receiver.told(&error), None)
             }),
             EventReceiver::Http(receiver) => receiver.send(notification),
         }
@@ -163,6 +163,33 @@ impl RedisReceiver {
             name,
             length_max,
         })
+    }
+
+    /// Asks whether the user of this URL may send there, for `farspan check`.
+    ///
+    /// # Errors
+    /// What Redis forbids, or why it cannot be asked.
+    pub fn ask_rights(&self) -> Result<(), String> {
+        let mut call = redis::cmd(if self.length_max.is_some() {
+            "XADD"
+        } else {
+            "PUBLISH"
+        });
+        call.arg(&self.name).arg("");
+        if self.length_max.is_some() {
+            call.arg("message").arg("");
+        }
+        let connection = redis_client::connect(&self.client, PATIENCE);
+        let asked = connection.and_then(|mut it| redis_client::ask_rights(&mut it, &[call]));
+        asked.map_err(|error| self.told(&error))
+    }
+
+    fn told(&self, error: &redis::RedisError) -> String {
+        let rule = match self.length_max {
+            Some(_) => format!("+xadd ~{}", self.name),
+            None => format!("+publish &{}", self.name),
+        };
+        redis_client::told_with_rule(error, &self.client, &rule)
     }
 
     fn send(&mut self, notification: &Notification) -> redis::RedisResult<()> {

@@ -4,6 +4,8 @@
 //! one bounded channel; when the loop has no room, the channel fills and the source waits.
 
 pub mod carrier;
+#[cfg(feature = "redis")]
+mod connecting;
 pub mod discovery;
 mod document;
 pub mod entries;
@@ -15,5 +17,6 @@ pub mod message;
 pub mod posted;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod source_state;
 #[cfg(feature = "redis")]
 pub mod stream;

@@ -1,19 +1,22 @@
-//! Start events from Redis pub/sub channels, all over one connection.
+//! Start events from a Redis pub/sub channel. Each channel has a thread and a connection of its own: one that Redis forbids
+//! makes no other one deaf.
 //!
 //! Pub/sub keeps nothing: an event that is published while no subscriber is connected is lost. So the connection is checked
 //! with a ping, replaced as soon as it fails, and each gap is logged with its length.
 
+use super::connecting::Connecting;
 use super::malformed_log::MalformedLog;
 use super::message;
-use crate::core::backoff::Jitter;
+use super::source_state::SourceState;
 use crate::core::event::StartEvent;
 use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
-use crate::redis_client::{self, told};
+use crate::redis_client::{self, is_silence, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use redis::{Client, RedisResult};
+use redis::{Client, Connection, PushKind, RedisError, RedisResult, Value};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to listen to.
@@ -21,8 +24,10 @@ use std::time::Duration;
 pub struct Subscription {
     /// The Redis URL, password and all.
     pub url: String,
-    /// The channels, each once, and how their messages are read.
-    pub channels: Vec<(String, message::Dialects)>,
+    /// The channel.
+    pub channel: String,
+    /// How its messages are read.
+    pub dialects: message::Dialects,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,8 +35,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const QUIET_MAX: Duration = Duration::from_secs(15);
 /// Only its timeout ends a read, so this is how soon a stop is noticed.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
-const RECONNECT_BASE: Duration = Duration::from_millis(200);
-const RECONNECT_MAX: Duration = Duration::from_secs(10);
+
+impl Subscription {
+    /// What the log calls it.
+    pub fn title(&self) -> Arc<str> {
+        format!("channel {}", self.channel).into()
+    }
+}
 
 /// Listens until `stopped` disconnects or the channel of events is closed. The thread is not joined: a stop does not wait for
 /// its read to end.
@@ -41,19 +51,23 @@ const RECONNECT_MAX: Duration = Duration::from_secs(10);
 pub fn listen(
     subscription: Subscription,
     events: Sender<StartEvent>,
+    states: Sender<SourceState>,
     stopped: Receiver<Infallible>,
 ) -> Result<(), String> {
     let client = Client::open(subscription.url.as_str()).map_err(|e| told(&e))?;
+    let place: Box<str> = client.get_connection_info().addr().to_string().into();
+    let title = subscription.title();
     let mut listener = Listener {
-        place: client.get_connection_info().addr().to_string(),
+        connecting: Connecting::new(title, place.clone(), states, stopped.clone()),
+        place,
         client,
         subscription,
         events,
+        stopped,
+        deaf_since: None,
         malformed: MalformedLog::default(),
     };
-    let run = move || listener.run(&stopped);
-    let thread = threads::spawn("redis-pubsub", threads::STACK_BYTES, run);
-    thread
+    threads::spawn("redis-pubsub", threads::STACK_BYTES, move || listener.run())
         .map(drop)
         .map_err(|e| format!("cannot start the Redis listener: {e}"))
 }
@@ -61,26 +75,23 @@ pub fn listen(
 struct Listener {
     client: Client,
     /// Host and port, for the log.
-    place: String,
+    place: Box<str>,
     subscription: Subscription,
     events: Sender<StartEvent>,
+    stopped: Receiver<Infallible>,
+    connecting: Connecting,
+    /// Since when nothing may have been heard.
+    deaf_since: Option<Mono>,
     malformed: MalformedLog,
 }
 
 impl Listener {
-    fn run(&mut self, stopped: &Receiver<Infallible>) {
-        let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
-        let mut failures = 0;
-        let mut deaf_since = None;
-        while let Err(error) = self.hear(&mut failures, &mut deaf_since, stopped) {
-            failures += 1;
-            deaf_since.get_or_insert_with(|| clock::now().mono);
-            let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
-            let (place, error) = (&self.place, told(&error));
-            if failures <= 2 || failures.is_power_of_two() {
-                log::warn!("Redis at {place}: {error}; trying again in {pause:.1?}");
-            }
-            if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+    fn run(&mut self) {
+        while let Err(error) = self.hear() {
+            self.deaf_since.get_or_insert_with(|| clock::now().mono);
+            let words = told_of_channel(&error, &self.client, &self.subscription.channel);
+            let pause = self.connecting.failed(&error, &words);
+            if self.stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
@@ -89,44 +100,30 @@ impl Listener {
     /// Listens until farspan stops.
     ///
     /// # Errors
-    /// The connection to Redis failed.
-    fn hear(
-        &mut self,
-        failures: &mut u32,
-        deaf_since: &mut Option<Mono>,
-        stopped: &Receiver<Infallible>,
-    ) -> RedisResult<()> {
+    /// The connection to Redis failed, or Redis refuses the subscription.
+    fn hear(&mut self) -> RedisResult<()> {
+        self.connecting.begin();
         let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
+        subscribe(&mut connection, &self.subscription.channel)?;
+        self.connecting.hears();
+        self.log_subscribed();
         let mut pubsub = connection.as_pubsub();
-        let channels = self.subscription.channels.iter();
-        let channels: Vec<&str> = channels.map(|(channel, _)| &**channel).collect();
-        pubsub.subscribe(&channels)?;
-        *failures = 0;
-        let (channels, place) = (channels.join(", "), &self.place);
-        match deaf_since.take() {
-            None => log::info!("subscribed to {channels} on Redis at {place}"),
-            Some(since) => {
-                let gap = clock::now().mono.since(since);
-                log::warn!(
-                    "subscribed to {channels} on Redis at {place} again; what was published in the last {gap:.1?} may not have been heard"
-                );
-            }
-        }
         let mut heard = clock::now().mono;
         loop {
             pubsub.set_read_timeout(Some(READ_TIMEOUT))?;
             let message = match pubsub.get_message() {
                 Ok(message) => message,
-                Err(error) if error.is_timeout() => {
-                    if is_over(stopped) {
+                Err(error) if is_silence(&error) => {
+                    if is_over(&self.stopped) {
                         return Ok(());
                     }
                     if clock::now().mono.since(heard) >= QUIET_MAX {
                         pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
                         // Without an answer the connection may have been dead since the last message.
-                        *deaf_since = Some(heard);
-                        let _: redis::Value = pubsub.ping()?;
-                        *deaf_since = None;
+                        self.deaf_since = Some(heard);
+                        // A refusal is an answer too.
+                        let _: Value = pubsub.ping()?;
+                        self.deaf_since = None;
                         heard = clock::now().mono;
                     }
                     continue;
@@ -134,17 +131,10 @@ impl Listener {
                 Err(error) => return Err(error),
             };
             heard = clock::now().mono;
-            let mut channels = self.subscription.channels.iter();
-            let channel = channels.find(|(name, _)| *name == message.get_channel_name());
-            // Redis sends no messages of other channels.
-            let Some((_, reading)) = channel else {
-                continue;
-            };
-            let read = message::read(message.get_payload_bytes(), reading);
-            match read {
+            match message::read(message.get_payload_bytes(), &self.subscription.dialects) {
                 Ok(message) => {
                     self.malformed.note_oddity(&message);
-                    if is_over(stopped) || self.events.send(message.event).is_err() {
+                    if is_over(&self.stopped) || self.events.send(message.event).is_err() {
                         return Ok(());
                     }
                 }
@@ -152,10 +142,56 @@ impl Listener {
             }
         }
     }
+
+    fn log_subscribed(&mut self) {
+        let (channel, place) = (&self.subscription.channel, &self.place);
+        match self.deaf_since.take() {
+            None => log::info!("subscribed to {channel} on Redis at {place}"),
+            Some(since) => {
+                let gap = clock::now().mono.since(since);
+                log::warn!(
+                    "subscribed to {channel} on Redis at {place} again; what was published in the last {gap:.1?} may not have been heard"
+                );
+            }
+        }
+    }
+}
+
+/// Subscribes, and waits for Redis's answer to it. The crate's own call takes a refusal for a success.
+fn subscribe(connection: &mut Connection, channel: &str) -> RedisResult<()> {
+    let mut subscribe = redis::cmd("SUBSCRIBE");
+    connection.send_packed_command(&subscribe.arg(channel).get_packed_command())?;
+    loop {
+        match connection.recv_response()?.extract_error()? {
+            // RESP3 answers with a push, RESP2 with an array.
+            Value::Push {
+                kind: PushKind::Subscribe,
+                ..
+            }
+            | Value::Array(_) => return Ok(()),
+            // Nothing else was asked for.
+            _ => {}
+        }
+    }
+}
+
+fn told_of_channel(error: &RedisError, client: &Client, channel: &str) -> String {
+    redis_client::told_with_rule(error, client, &format!("+subscribe &{channel}"))
 }
 
 fn is_over(stopped: &Receiver<Infallible>) -> bool {
     stopped.try_recv() == Err(TryRecvError::Disconnected)
+}
+
+/// Connects and subscribes once, for `farspan check`.
+///
+/// # Errors
+/// Why Redis does not let us subscribe, without the password.
+pub fn try_to_subscribe(url: &str, channel: &str) -> Result<(), String> {
+    let client = Client::open(url).map_err(|e| told(&e))?;
+    let connection = redis_client::connect(&client, CONNECT_TIMEOUT);
+    let subscribed = connection.and_then(|mut it| subscribe(&mut it, channel));
+    subscribed.map_err(|error| told_of_channel(&error, &client, channel))
 }
 
 /// Connects once and sends a ping, for `farspan check`. Returns the address and the version. `keeps`: whether Redis is to keep
@@ -168,7 +204,7 @@ pub fn ping(url: &str, keeps: bool) -> Result<String, String> {
     let place = client.get_connection_info().addr().to_string();
     let pong = || -> RedisResult<Option<String>> {
         let mut connection = redis_client::connect(&client, CONNECT_TIMEOUT)?;
-        let _: redis::Value = redis::cmd("PING").query(&mut connection)?;
+        let _: Value = redis::cmd("PING").query(&mut connection)?;
         if keeps {
             redis_client::require_version(&mut connection)
         } else {

@@ -11,10 +11,11 @@
 //! published is lost with farspan. Pending entries come first, at the start and after each new connection. While the loop has
 //! no room, nothing is read: Redis keeps the entries. Which call is next decides `entries.rs` (pure).
 
+use super::connecting::Connecting;
 use super::entries::{Entries, EntryId, Settled, StreamCall};
 use super::malformed_log::MalformedLog;
 use super::message::{self, Malformed};
-use crate::core::backoff::Jitter;
+use super::source_state::SourceState;
 use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::os::clock;
@@ -23,6 +24,7 @@ use crate::redis_client;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use redis::{Client, Connection, RedisError, RedisResult, Value};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The consumer group.
@@ -38,7 +40,7 @@ pub struct Stream {
     /// Our name in the group.
     pub consumer: String,
     /// How its entries are read.
-    pub reading: message::Dialects,
+    pub dialects: message::Dialects,
     /// Whether its events name the stream: `<stream>|<entry id>`. Events of the common stream have the plain entry id.
     pub is_named: bool,
     /// In a fleet: entries that no consumer has renewed for so long are claimed. `None`: entries wait for their own
@@ -46,6 +48,65 @@ pub struct Stream {
     pub lease: Option<Duration>,
     /// Entries to keep; older ones are trimmed, but none that any group still has to read or acknowledge.
     pub length_max: Option<u64>,
+}
+
+impl Stream {
+    /// Asks whether the stream may be read, for `farspan check`.
+    ///
+    /// # Errors
+    /// What Redis forbids, without the password.
+    pub fn ask_rights(&self) -> Result<(), String> {
+        let client = Client::open(&*self.url).map_err(|e| redis_client::told(&e))?;
+        let call = |name: &str, words: &[&str]| {
+            let mut call = redis::cmd(name);
+            call.arg(words);
+            call
+        };
+        let key = &*self.key;
+        let dead = format!("{key}.dead");
+        let mut calls = vec![
+            call("XGROUP", &["CREATE", key, GROUP, "0", "MKSTREAM"]),
+            call(
+                "XREADGROUP",
+                &["GROUP", GROUP, &self.consumer, "STREAMS", key, ">"],
+            ),
+            call("XACK", &[key, GROUP, "0-0"]),
+            call("XADD", &[&dead, "*", "reason", "none"]),
+        ];
+        if self.lease.is_some() {
+            calls.push(call(
+                "XAUTOCLAIM",
+                &[key, GROUP, &self.consumer, "0", "0-0"],
+            ));
+            calls.push(call("EVAL", &["return 0", "1", key]));
+        } else if self.length_max.is_some() {
+            calls.push(call("EVAL", &["return 0", "1", key]));
+        }
+        let connection = redis_client::connect(&client, PATIENCE);
+        let asked = connection.and_then(|mut it| redis_client::ask_rights(&mut it, &calls));
+        asked.map_err(|error| redis_client::told_with_rule(&error, &client, &self.rule()))
+    }
+
+    /// The ACL rule of a user that may read it.
+    fn rule(&self) -> String {
+        let fleet = if self.lease.is_some() {
+            " +xautoclaim +eval +xpending +xclaim"
+        } else {
+            ""
+        };
+        let trims = if self.length_max.is_some() {
+            " +eval +xlen +xrange +xinfo +xpending +xtrim"
+        } else {
+            ""
+        };
+        let key = &self.key;
+        format!("~{key} ~{key}.dead +xgroup +xreadgroup +xack +xadd{fleet}{trims}")
+    }
+
+    /// What the log calls it.
+    pub fn title(&self) -> Arc<str> {
+        format!("stream {}", self.key).into()
+    }
 }
 
 /// The reading thread.
@@ -69,8 +130,6 @@ const BLOCK: Duration = Duration::from_millis(100);
 /// How soon the loop is asked again whether it has room.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(5);
-const RECONNECT_BASE: Duration = Duration::from_millis(200);
-const RECONNECT_MAX: Duration = Duration::from_secs(10);
 /// Malformed entries that are kept, about.
 const DEAD_MAX: usize = 10_000;
 /// Fields of a malformed entry that are kept.
@@ -87,13 +146,16 @@ pub fn listen(
     stream: Stream,
     events: Sender<StartEvent>,
     settled: Receiver<Settled>,
+    states: Sender<SourceState>,
     stopped: Receiver<Infallible>,
 ) -> Result<Listening, String> {
     let client = Client::open(stream.url.as_str()).map_err(|e| redis_client::told(&e))?;
     let (ended, listening) = bounded(0);
     let trims = stream.length_max.is_some();
+    let place: Box<str> = client.get_connection_info().addr().to_string().into();
     let mut reader = StreamReader {
-        place: client.get_connection_info().addr().to_string(),
+        connecting: Connecting::new(stream.title(), place.clone(), states, stopped.clone()),
+        place,
         client,
         entries: Entries::new(stream.lease, trims, clock::now().mono),
         stream,
@@ -101,6 +163,7 @@ pub fn listen(
         settled,
         stopped,
         pending: 0,
+        untrimmed: None,
         malformed: MalformedLog::default(),
     };
     let thread = threads::spawn("redis-stream", threads::STACK_BYTES, move || {
@@ -115,7 +178,8 @@ pub fn listen(
 struct StreamReader {
     client: Client,
     /// Host and port, for the log.
-    place: String,
+    place: Box<str>,
+    connecting: Connecting,
     stream: Stream,
     events: Sender<StartEvent>,
     settled: Receiver<Settled>,
@@ -123,6 +187,8 @@ struct StreamReader {
     entries: Entries,
     /// Entries that were pending for this consumer when the connection was made.
     pending: usize,
+    /// Why Redis does not let us trim the stream, as it was logged.
+    untrimmed: Option<String>,
     malformed: MalformedLog,
 }
 
@@ -146,26 +212,9 @@ struct Entry {
 
 impl StreamReader {
     fn run(&mut self) {
-        let mut jitter = Jitter::new(clock::now().wall.as_unix_ns() as u64);
-        let mut failures = 0;
-        let mut said = String::new();
-        loop {
-            let Err(ReadingEnd::Lost(error)) = self.work(&mut failures) else {
-                return;
-            };
-            failures += 1;
-            let pause = jitter.pause(RECONNECT_BASE, RECONNECT_MAX, failures);
-            let (place, key, words) = (&self.place, &self.stream.key, redis_client::told(&error));
-            if redis_client::is_too_old(&error) {
-                if words != said {
-                    log::error!("stream {key} on Redis at {place}: {words}; still trying");
-                }
-            } else if failures <= 2 || failures.is_power_of_two() {
-                log::warn!(
-                    "stream {key} on Redis at {place}: {words}; trying again in {pause:.1?}"
-                );
-            }
-            said = words;
+        while let Err(ReadingEnd::Lost(error)) = self.work() {
+            let words = redis_client::told_with_rule(&error, &self.client, &self.stream.rule());
+            let pause = self.connecting.failed(&error, &words);
             let until = clock::now().mono + pause;
             while clock::now().mono < until {
                 if self.take_settled(FULL_PAUSE).is_err() {
@@ -175,18 +224,12 @@ impl StreamReader {
         }
     }
 
-    fn work(&mut self, failures: &mut u32) -> Result<(), ReadingEnd> {
+    fn work(&mut self) -> Result<(), ReadingEnd> {
+        self.connecting.begin();
         let mut connection = redis_client::connect(&self.client, PATIENCE)?;
         let connection = &mut connection;
         redis_client::require_version(connection)?;
         self.make_group(connection)?;
-        *failures = 0;
-        log::info!(
-            "reading stream {} on Redis at {} as consumer {} of group {GROUP}",
-            self.stream.key,
-            self.place,
-            self.stream.consumer
-        );
         self.entries.connected();
         self.pending = 0;
         while !self.is_stopped() {
@@ -243,9 +286,23 @@ impl StreamReader {
                 let mut command = redis::cmd("EVAL");
                 command.arg(TRIM).arg(1).arg(&self.stream.key);
                 command.arg(self.stream.length_max);
-                let _: i64 = command.query(connection)?;
+                match command.query::<i64>(connection) {
+                    Err(error) if redis_client::is_refusal(&error) => self.log_untrimmed(&error),
+                    trimmed => drop(trimmed?),
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// A stream that Redis does not let us trim is read all the same.
+    fn log_untrimmed(&mut self, error: &RedisError) {
+        let rule = self.stream.rule();
+        let words = redis_client::told_with_rule(error, &self.client, &rule);
+        if self.untrimmed.as_deref() != Some(&words) {
+            let (key, place) = (&self.stream.key, &self.place);
+            log::error!("stream {key} on Redis at {place} cannot be trimmed and grows: {words}");
+            self.untrimmed = Some(words);
         }
     }
 
@@ -275,7 +332,7 @@ impl StreamReader {
     }
 
     fn read(
-        &self,
+        &mut self,
         connection: &mut Connection,
         after: &str,
         block: bool,
@@ -288,6 +345,12 @@ impl StreamReader {
         }
         command.arg("STREAMS").arg(&self.stream.key).arg(after);
         let answer: Value = command.query(connection)?;
+        if self.connecting.hears() {
+            let (Stream { key, consumer, .. }, place) = (&self.stream, &self.place);
+            log::info!(
+                "reading stream {key} on Redis at {place} as consumer {consumer} of group {GROUP}"
+            );
+        }
         // One stream: its name, its entries.
         let mut stream = redis_client::elements(answer).into_iter();
         let entries = match stream.next() {
@@ -309,7 +372,7 @@ impl StreamReader {
                 self.entries.release(entry.id);
                 continue;
             };
-            match message::read_fields(&fields, &self.stream.reading) {
+            match message::read_fields(&fields, &self.stream.dialects) {
                 Ok(message) => {
                     self.malformed.note_oddity(&message);
                     let mut event = message.event;

@@ -47,6 +47,8 @@ pub struct ServiceStatus {
     pub waiting: usize,
     /// Finished events that their receivers have not accepted.
     pub untold: usize,
+    /// Sources of start events that hear nothing.
+    pub deaf: usize,
     /// Mistakes for which the last reload was refused.
     pub mistakes: usize,
     /// How much room the state has, where there is one.
@@ -96,6 +98,7 @@ impl fmt::Display for ServiceStatus {
             ended,
             waiting,
             untold,
+            deaf,
             mistakes,
             state,
             ..
@@ -116,6 +119,9 @@ impl fmt::Display for ServiceStatus {
         }
         if *untold > 0 {
             write!(f, "; {untold} finished events wait for their receivers")?;
+        }
+        if *deaf > 0 {
+            write!(f, "; {deaf} sources hear no start events, see the log")?;
         }
         match state {
             None => {}
@@ -269,7 +275,7 @@ impl ManagerSocket {
         let urgent = |status: ServiceStatus| {
             let is_full = status.state == Some(StateRoom::Full);
             let activity = std::mem::discriminant(&status.activity);
-            (activity, is_full, status.mistakes)
+            (activity, is_full, status.mistakes, status.deaf)
         };
         match self.status_sent {
             Some(sent) if sent == status => None,
@@ -357,6 +363,7 @@ mod tests {
             ended: 0,
             waiting: 0,
             untold: 0,
+            deaf: 0,
             mistakes: 0,
             state: None,
         }

@@ -78,9 +78,8 @@ impl Parts {
 
 /// Where start events come from, apart from standard input and the admin endpoint.
 pub(super) struct Sources {
-    /// The pub/sub channels; `None` without Redis.
     #[cfg(feature = "redis")]
-    pub(super) subscription: Option<Subscription>,
+    pub(super) subscriptions: Vec<Subscription>,
     #[cfg(feature = "redis")]
     pub(super) streams: Vec<Stream>,
     pub(super) discoveries: Vec<DiscoveryPart>,
@@ -99,7 +98,9 @@ impl Sources {
     pub(super) fn of(config: &Config, network: &Network) -> Result<Self, String> {
         Ok(Sources {
             #[cfg(feature = "redis")]
-            subscription: (config.redis.as_ref()).map(|redis| subscription(config, redis)),
+            subscriptions: (config.redis.as_ref())
+                .map(|redis| subscriptions(config, redis))
+                .unwrap_or_default(),
             #[cfg(feature = "redis")]
             streams: (config.redis.as_ref())
                 .map(|redis| streams(config, redis))
@@ -369,29 +370,30 @@ fn receiver(
 
 /// The common channel, and each monitor's own.
 #[cfg(feature = "redis")]
-fn subscription(config: &Config, redis: &Redis) -> Subscription {
+pub fn subscriptions(config: &Config, redis: &Redis) -> Vec<Subscription> {
     let for_all = reading(config);
-    let own = (config.monitors.iter().enumerate()).filter_map(|(monitor, it)| {
-        let channel = it.events.redis_channel.clone()?;
-        Some((channel, for_one(&for_all, monitor)))
-    });
-    Subscription {
+    let subscription = |channel: &String, dialects| Subscription {
         url: redis.url.expose().to_owned(),
-        channels: std::iter::once((redis.channel.clone(), for_all.clone()))
-            .chain(own)
-            .collect(),
-    }
+        channel: channel.clone(),
+        dialects,
+    };
+    let common = subscription(&redis.channel, for_all.clone());
+    let own = (config.monitors.iter().enumerate()).filter_map(|(monitor, it)| {
+        let channel = it.events.redis_channel.as_ref()?;
+        Some(subscription(channel, for_one(&for_all, monitor)))
+    });
+    std::iter::once(common).chain(own).collect()
 }
 
 /// The common stream, if there is one, and each monitor's own.
 #[cfg(feature = "redis")]
-fn streams(config: &Config, redis: &Redis) -> Vec<Stream> {
+pub fn streams(config: &Config, redis: &Redis) -> Vec<Stream> {
     let for_all = reading(config);
-    let stream = |key: &String, is_named, reading| Stream {
+    let stream = |key: &String, is_named, dialects| Stream {
         url: redis.url.expose().to_owned(),
         key: key.clone(),
         consumer: config.instance.clone(),
-        reading,
+        dialects,
         is_named,
         lease: match config.state {
             config::StateConfig::Redis { lease } => Some(lease),

@@ -6,6 +6,7 @@ use crate::core::finished::Notified;
 use crate::core::outbox::ExportOutcome;
 use crate::core::{Input, Listing, Polled};
 use crate::intake::posted::Posted;
+use crate::intake::source_state::SourceState;
 use crossbeam_channel::{Receiver, never, select};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub(super) struct Inbox {
     pub(super) notified: Receiver<Notified>,
     /// What discoveries say about their requests.
     pub(super) listings: Receiver<Listing>,
+    /// What sources report of themselves.
+    pub(super) states: Receiver<SourceState>,
     pub(super) posted: Receiver<Posted>,
     pub(super) reloads: Receiver<Reload>,
     /// Gets a message when the store has an answer.
@@ -31,6 +34,7 @@ pub(super) struct Inbox {
 /// One thing that the loop has heard.
 pub(super) enum Heard {
     Input(Input),
+    SourceState(SourceState),
     Posted(Posted),
     Reload(Reload),
     /// The store has an answer.
@@ -61,6 +65,7 @@ impl Inbox {
             recv(self.notified) -> it => it.map(|it| Heard::Input(Input::Notified(it))).map_err(|_| closing(|it| it.notified = never())),
             recv(events) -> it => it.map(|it| Heard::Input(Input::Started(it))).map_err(|_| closing(|it| it.events = never())),
             recv(self.listings) -> it => it.map(|it| Heard::Input(Input::Listing(it))).map_err(|_| closing(|it| it.listings = never())),
+            recv(self.states) -> it => it.map(Heard::SourceState).map_err(|_| closing(|it| it.states = never())),
             recv(self.posted) -> it => it.map(Heard::Posted).map_err(|_| closing(|it| it.posted = never())),
             recv(self.reloads) -> it => it.map(Heard::Reload).map_err(|_| closing(|it| it.reloads = never())),
             recv(self.store) -> it => it.map(|()| Heard::Store).map_err(|_| closing(|it| it.store = never())),
@@ -91,6 +96,7 @@ impl Inbox {
         // A client that posts from now on is refused at once.
         self.posted = never();
         self.listings = never();
+        self.states = never();
         self.reloads = never();
         (self.ended, self.stopped) = (never(), never());
     }

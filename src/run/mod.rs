@@ -39,6 +39,8 @@ use crate::os::systemd::{ServiceState, ServiceStatus, StateRoom};
 use crate::store::{Store, View};
 use admissions::Admissions;
 pub use build::{collector_trust, naming, target, trust};
+#[cfg(feature = "redis")]
+pub use build::{streams, subscriptions};
 use crossbeam_channel::Sender;
 use inbox::{Heard, Inbox};
 use living::{Living, Reload};
@@ -139,6 +141,7 @@ impl Loop {
     fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Input(input) => return self.handle(input),
+            Heard::SourceState(state) => self.feed.note_state(state),
             Heard::Posted(posted) => self.admit(posted),
             Heard::Reload(reload) => self.reload(reload),
             Heard::Store => self.proceed(),
@@ -328,6 +331,7 @@ impl Loop {
         let status = ServiceStatus {
             activity: self.living.activity,
             mistakes: self.living.mistakes,
+            deaf: self.feed.troubles().count(),
             watched: core.watched(),
             ended: core.counters().workflows_ended,
             waiting: core.spans_waiting(),

@@ -22,6 +22,9 @@ use crate::intake::entries::Settled;
 use crate::intake::message::Dialects;
 use crate::intake::posted::Posted;
 #[cfg(feature = "redis")]
+use crate::intake::redis::Subscription;
+use crate::intake::source_state::SourceState;
+#[cfg(feature = "redis")]
 use crate::intake::stream::{self, Stream};
 use crate::intake::{discovery, lines};
 #[cfg(feature = "redis")]
@@ -29,7 +32,7 @@ use crate::os::clock;
 #[cfg(feature = "redis")]
 use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -40,6 +43,10 @@ pub(super) struct Feed {
     #[cfg(feature = "redis")]
     streams: Vec<ReadStream>,
     discoveries: Discoveries,
+    /// What sources report of themselves; `None` if none does.
+    states: Option<Receiver<SourceState>>,
+    /// Why a source hears nothing, by its name in the log; `None`: it hears.
+    troubles: BTreeMap<Arc<str>, Option<Box<str>>>,
     /// What a stream had no room for yet, in its order.
     unsettled: VecDeque<Settled>,
 }
@@ -147,6 +154,22 @@ impl Feed {
         }
     }
 
+    /// What sources report of themselves.
+    pub(super) fn states(&self) -> Receiver<SourceState> {
+        self.states.clone().unwrap_or_else(never)
+    }
+
+    /// Remembers what a source reported.
+    pub(super) fn note_state(&mut self, state: SourceState) {
+        self.troubles.insert(state.source, state.trouble);
+    }
+
+    /// The sources that hear nothing now, and why.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.troubles.iter();
+        all.filter_map(|(source, trouble)| Some((&**source, trouble.as_deref()?)))
+    }
+
     /// Starts the threads of all `sources`. They end when `stopped` disconnects.
     ///
     /// # Errors
@@ -157,21 +180,38 @@ impl Feed {
         stopped: &Receiver<Infallible>,
         network: &Network,
     ) -> Result<Self, String> {
-        let discoveries = Discoveries::start(sources.discoveries, &events, stopped, network)?;
+        let feed = Feed {
+            discoveries: Discoveries::start(sources.discoveries, &events, stopped, network)?,
+            ..Feed::default()
+        };
         #[cfg(feature = "redis")]
-        let streams = (sources.streams.into_iter())
-            .map(|stream| read_stream(stream, &events, stopped))
-            .collect::<Result<_, _>>()?;
-        #[cfg(feature = "redis")]
-        if let Some(subscription) = sources.subscription {
-            intake::redis::listen(subscription, events, stopped.clone())?;
+        let feed = feed.with_redis(sources.subscriptions, sources.streams, &events, stopped)?;
+        Ok(feed)
+    }
+
+    #[cfg(feature = "redis")]
+    fn with_redis(
+        mut self,
+        subscriptions: Vec<Subscription>,
+        streams: Vec<Stream>,
+        events: &Sender<StartEvent>,
+        stopped: &Receiver<Infallible>,
+    ) -> Result<Self, String> {
+        let titles = subscriptions.iter().map(Subscription::title);
+        for title in titles.chain(streams.iter().map(Stream::title)) {
+            self.troubles
+                .insert(title, Some("not connected yet".into()));
         }
-        Ok(Feed {
-            unsettled: VecDeque::new(),
-            discoveries,
-            #[cfg(feature = "redis")]
-            streams,
-        })
+        let (said, states) = bounded(2 * self.troubles.len());
+        self.states = (!self.troubles.is_empty()).then_some(states);
+        for stream in streams {
+            let read = read_stream(stream, events, said.clone(), stopped)?;
+            self.streams.push(read);
+        }
+        for subscription in subscriptions {
+            intake::redis::listen(subscription, events.clone(), said.clone(), stopped.clone())?;
+        }
+        Ok(self)
     }
 }
 
@@ -179,11 +219,12 @@ impl Feed {
 fn read_stream(
     stream: Stream,
     events: &Sender<StartEvent>,
+    states: Sender<SourceState>,
     stopped: &Receiver<Infallible>,
 ) -> Result<ReadStream, String> {
     let key = stream.is_named.then(|| stream.key.clone());
     let (settle, settled) = bounded(limits::INTAKE_QUEUE);
-    let listening = stream::listen(stream, events.clone(), settled, stopped.clone())?;
+    let listening = stream::listen(stream, events.clone(), settled, states, stopped.clone())?;
     Ok((key, settle, listening))
 }
 

@@ -240,6 +240,7 @@ fn watch_intake(
             outcomes: exporting.outcomes,
             notified: receivers.notified.clone(),
             listings: intake.feed.listings(),
+            states: intake.feed.states(),
             posted: intake.posted,
             reloads: around.living.reloads(),
             store: (store.as_ref()).map_or_else(never, |store| store.woken()),

@@ -120,6 +120,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             outcomes: never(),
             notified: receivers.notified.clone(),
             listings: never(),
+            states: never(),
             posted: never(),
             reloads: never(),
             store: store.woken(),

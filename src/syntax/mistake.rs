@@ -1,6 +1,6 @@
 //! A mistake in the configuration, and its place.
 
-use crate::text::shown;
+use super::values::shown;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -155,11 +155,11 @@ impl fmt::Display for Place {
 
 /// Keys and indices, the outermost first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(Vec<KeyOrIndex>);
+pub struct Path(Vec<Step>);
 
 /// One step of a [`Path`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum KeyOrIndex {
+enum Step {
     Key(Box<str>),
     Index(usize),
 }
@@ -167,18 +167,14 @@ enum KeyOrIndex {
 impl Path {
     /// The path of these keys.
     pub fn of(keys: &[&str]) -> Path {
-        Path(
-            keys.iter()
-                .map(|key| KeyOrIndex::Key((*key).into()))
-                .collect(),
-        )
+        Path(keys.iter().map(|key| Step::Key((*key).into())).collect())
     }
 
     /// One step further, to a member.
     #[must_use]
     pub fn then(&self, key: &str) -> Path {
         let mut path = self.clone();
-        path.0.push(KeyOrIndex::Key(key.into()));
+        path.0.push(Step::Key(key.into()));
         path
     }
 
@@ -186,7 +182,7 @@ impl Path {
     #[must_use]
     pub fn at(&self, index: usize) -> Path {
         let mut path = self.clone();
-        path.0.push(KeyOrIndex::Index(index));
+        path.0.push(Step::Index(index));
         path
     }
 
@@ -211,9 +207,9 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.0.iter().enumerate() {
             match step {
-                KeyOrIndex::Index(index) => write!(f, "[{index}]")?,
-                KeyOrIndex::Key(key) if number == 0 => f.write_str(&shown(key))?,
-                KeyOrIndex::Key(key) => write!(f, ".{}", shown(key))?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Key(key) if number == 0 => f.write_str(&shown(key))?,
+                Step::Key(key) => write!(f, ".{}", shown(key))?,
             }
         }
         Ok(())

@@ -424,19 +424,32 @@ fn a_redis_that_refuses_the_password_is_tried_again() {
         .call()
         .env("FARSPAN_REDIS_URL", rig.redis.url_with_password("wrong"))
         .start();
-    eventually("it says so twice", SOON, || {
-        let log = farspan.stderr();
-        match log.matches("is the password right?").count() {
-            0 | 1 => Err(log),
-            _ => Ok(()),
-        }
-    });
+    farspan.await_log("is the password right?");
     assert!(farspan.is_running());
-    assert!(!farspan.stderr().contains("wrong"), "no log holds a secret");
     rig.redis.set_password("wrong");
     rig.redis.await_subscribers(CHANNEL, 1);
     rig.submit("w");
     rig.trace("w");
+    let log = farspan.stop().stderr;
+    assert_eq!(log.matches("is the password right?").count(), 1, "{log}");
+    assert!(!log.contains("wrong"), "no log holds a secret");
+}
+
+/// A read that waits with a timeout ends early at SIGCONT.
+#[test]
+fn a_farspan_that_is_stopped_and_continued_stays_subscribed() {
+    let rig = Rig::new();
+    let farspan = rig.start();
+    for n in 0..5 {
+        farspan.signal("STOP");
+        farspan.signal("CONT");
+        let id = format!("w{n}");
+        rig.api.script(&id, short_story(&id));
+        rig.submit(&id);
+        rig.trace(&id);
+    }
+    let log = farspan.stop().stderr;
+    assert_eq!(log.matches("subscribed to").count(), 1, "{log}");
 }
 
 /// A listener that gives up a read now and then to hear of a stop must not lose the half of a message that it has.
@@ -495,4 +508,58 @@ fn slow_way_to(port: &str) -> u16 {
         }
     });
     own_port
+}
+
+/// A URL of a user who may do all but what `rules` take away.
+fn user(redis: &RedisServer, rules: &[&str]) -> String {
+    let words = ["ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all"];
+    let _: String = redis.ask(&[&words, rules].concat());
+    redis.url().replace("redis://", "redis://app:pw@")
+}
+
+/// Redis 7 gives a new user no channel.
+#[test]
+fn a_channel_that_redis_forbids_is_named_once_with_its_rule_and_tried_again() {
+    const RULE: &str = "ACL SETUSER app +subscribe &event.workflow.started";
+    for protocol in ["", "?protocol=resp3"] {
+        let rig = Rig::new();
+        rig.receiver.relaxed();
+        let url = user(&rig.redis, &[]) + protocol;
+        let call = || rig.call().env("FARSPAN_REDIS_URL", &url);
+        let check = call().with_arguments(&["check"]).output();
+        assert_eq!(check.code(), Some(1), "{check:?}");
+        assert!(check.stdout.contains(RULE), "{}", check.stdout);
+        let farspan = call().start();
+        farspan.await_log(RULE);
+        assert!(!farspan.stderr().contains("subscribed to"));
+        rig.redis
+            .ask::<()>(&["ACL", "SETUSER", "app", &format!("&{CHANNEL}")]);
+        rig.redis.await_subscribers(CHANNEL, 1);
+        rig.api.script("a", short_story("a"));
+        rig.submit("a");
+        rig.trace("a");
+        // Taken away while it listens: Redis closes the connection.
+        rig.redis
+            .ask::<()>(&["ACL", "SETUSER", "app", "resetchannels"]);
+        eventually("it is named again", SOON, || {
+            farspan.stderr().matches(RULE).count() == 2
+        });
+        rig.redis
+            .ask::<()>(&["ACL", "SETUSER", "app", "allchannels"]);
+        rig.redis.await_subscribers(CHANNEL, 1);
+        let log = farspan.stop().stderr;
+        assert_eq!(log.matches(RULE).count(), 2, "{log}");
+    }
+}
+
+#[test]
+fn a_missing_password_for_redis_is_named() {
+    for protocol in ["", "?protocol=resp3"] {
+        let rig = Rig::new();
+        let url = rig.redis.url() + "/" + protocol;
+        rig.redis.set_password("right");
+        let farspan = rig.call().env("FARSPAN_REDIS_URL", url).start();
+        farspan.await_log("write the password into FARSPAN_REDIS_URL");
+        assert!(!farspan.stderr().contains("subscribed to"));
+    }
 }

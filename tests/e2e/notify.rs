@@ -556,6 +556,37 @@ fn check_tries_the_way_to_whoever_is_told() {
     assert!(server.requests().iter().all(|it| it.method == "GET"));
 }
 
+#[test]
+fn a_receiver_in_redis_that_the_acl_forbids_is_named_with_its_rule() {
+    for (finished, rule) in [
+        (json!({ "redis_channel": "done" }), "+publish &done"),
+        (json!({ "redis_stream": "done" }), "+xadd ~done"),
+    ] {
+        let mut monitored = monitored(finished);
+        let rig = &monitored.rig;
+        let user = ["ACL", "SETUSER", "app", "on", ">pw", "~x", "+@all"];
+        rig.redis.ask::<()>(&user);
+        rig.redis
+            .ask::<()>(&["ACL", "SETUSER", "app", &format!("&{CHANNEL}")]);
+        rig.receiver.relaxed();
+        let url = rig.redis.url().replace("redis://", "redis://app:pw@");
+        monitored.call = monitored.call.env("FARSPAN_REDIS_URL", url);
+        let rule = format!("ACL SETUSER app {rule}");
+        let check = monitored.call.clone().with_arguments(&["check"]).output();
+        assert_eq!(check.code(), Some(1), "{check:?}");
+        assert!(check.stdout.contains(&rule), "{}", check.stdout);
+        monitored.rig.api.script("w", short_story("w"));
+        let farspan = monitored.start();
+        monitored.rig.submit("w");
+        farspan.await_log(&rule);
+        monitored
+            .rig
+            .redis
+            .ask::<()>(&["ACL", "SETUSER", "app", "~*", "&*"]);
+        farspan.await_log("accepts them again");
+    }
+}
+
 /// The state has finished events, and the configuration has no receiver any more.
 #[test]
 fn what_was_to_be_told_to_nobody_any_more_is_said_and_stays() {

@@ -22,7 +22,7 @@ fn monitors(rig: &Rig) -> Value {
     json!({ "monitors": [
         { "name": "plain", "preset": "farspan", "api": { "base_url": base_url } },
         { "name": "etl", "preset": "farspan", "api": { "base_url": base_url },
-          "id": "{dag}/{run}", "request": { "path": "/workflows/{id}" },
+          "id": "{dag}/{run}", "slashes_in_ids": true, "request": { "path": "/workflows/{id}" },
           "spans": { "workflow": "Etl" },
           "trace_context": { "baggage": ["tenant"] },
           "events": {
@@ -81,6 +81,21 @@ fn assert_etl(trace: &Trace) {
     assert_eq!(trace.root.find("secret"), None);
     let trace_id = crate::support::spans::hex(&trace.root.span.trace_id);
     assert_eq!(trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+}
+
+#[test]
+fn a_channel_that_redis_forbids_makes_no_other_one_deaf() {
+    let (rig, files) = (Rig::new(), Files::new());
+    let rule = format!("&{BATCH}");
+    rig.redis
+        .ask::<()>(&["ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", &rule]);
+    let url = rig.redis.url().replace("redis://", "redis://app:pw@");
+    let farspan = call(&rig, &files).env("FARSPAN_REDIS_URL", url).start();
+    rig.redis.await_subscribers(BATCH, 1);
+    farspan.await_log("ACL SETUSER app +subscribe &event.workflow.started");
+    rig.api.script("etl/1", short_story("etl/1"));
+    rig.redis.publish(BATCH, event("etl", 1).as_bytes());
+    assert_etl(&rig.trace("etl/1"));
 }
 
 #[test]

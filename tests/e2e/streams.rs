@@ -6,7 +6,7 @@ use crate::support::http::Answer;
 use crate::support::program::{Call, Farspan};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
-use crate::support::{SOON, eventually};
+use crate::support::{SOON, eventually, wall_ns};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -231,4 +231,51 @@ fn a_burst_larger_than_the_queues_is_traced_whole() {
     await_pending(&rig, 0);
     farspan.stop();
     rig.receiver.assert_each_span_once();
+}
+
+/// A call that Redis refuses, after others that succeed, is tried at growing pauses, and its rule is named.
+#[test]
+fn a_call_that_redis_forbids_is_named_with_its_rule_and_tried_ever_more_rarely() {
+    const RULE: &str = "ACL SETUSER app ~workflows ~workflows.dead +xgroup +xreadgroup +xack";
+    for (call_name, event_is_traced) in [("xreadgroup", false), ("xack", true)] {
+        let rig = Rig::new();
+        let forbidden = format!("-{call_name}");
+        rig.redis.ask::<()>(&[
+            "ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", &forbidden,
+        ]);
+        let url = rig.redis.url().replace("redis://", "redis://app:pw@");
+        rig.api.script("w", short_story("w"));
+        rig.receiver.relaxed();
+        let call = || call(&rig).env("FARSPAN_REDIS_URL", &url);
+        let check = call().with_arguments(&["check"]).output();
+        assert_eq!(check.code(), Some(1), "{check:?}");
+        assert!(check.stdout.contains(RULE), "{}", check.stdout);
+        let farspan = call().start();
+        if event_is_traced {
+            await_group(&rig, &farspan);
+        }
+        rig.redis.add(STREAM, &event("w"));
+        farspan.await_log(RULE);
+        let begun = wall_ns();
+        eventually("it is tried six times after the check", SOON, || {
+            let stats: String = rig.redis.ask(&["INFO", "commandstats"]);
+            let stat = format!("cmdstat_{call_name}:");
+            let calls = stats.lines().find(|line| line.starts_with(&stat));
+            let rejected = calls.and_then(|line| line.split("rejected_calls=").nth(1));
+            let rejected = rejected.and_then(|text| text.split(',').next()?.parse().ok());
+            rejected.is_some_and(|rejected: u32| rejected >= 7)
+        });
+        // Pauses of half of 0.2, 0.4, 0.8, 1.6 and 3.2 s at least.
+        assert!(wall_ns() - begun >= 3_000_000_000, "too often");
+        let allowed = format!("+{call_name}");
+        rig.redis.ask::<()>(&["ACL", "SETUSER", "app", &allowed]);
+        rig.trace("w");
+        await_pending(&rig, 0);
+        let log = farspan.stop().stderr;
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("stream workflows on Redis"))
+            .count();
+        assert!(lines <= 4, "{log}");
+    }
 }

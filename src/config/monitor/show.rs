@@ -3,8 +3,7 @@
 use super::{MonitorConfig, Written};
 use crate::api::credentials::{Auth, SecretSource};
 use crate::syntax::mistake::Within;
-use crate::syntax::values;
-use crate::text::shown;
+use crate::syntax::values::{self, shown};
 use serde_json::{Map, Value};
 use std::fmt;
 
