@@ -141,7 +141,7 @@ fn ask_api(monitor: &MonitorConfig, network: &Network) -> Tried {
     let reachable = format!("answers ({status} to the invented id {id})");
     match probed.polled.answer {
         Answer::Snapshot { .. } | Answer::NotFound => Ok(reachable),
-        Answer::Failed(failure) => match failure.reason {
+        Answer::Failed(failure) | Answer::Partial { failure, .. } => match failure.reason {
             // It has let us in, and knows no such workflow.
             Reason::Status | Reason::Shape | Reason::TooManyRequests => Ok(reachable),
             _ => Err(remedied(monitor, &failure)),

@@ -201,7 +201,7 @@ impl Follower {
         };
         let received = polled.received;
         match &polled.answer {
-            Answer::Failed(_) => self.is_silent(polled),
+            Answer::Failed(_) | Answer::Partial { .. } => self.is_silent(polled),
             Answer::Snapshot { snapshot, .. }
                 if about_another_workflow(snapshot, &id).is_some() =>
             {

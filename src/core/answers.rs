@@ -1,8 +1,11 @@
-//! What an answer says beside the workflow's state: whose state it is, and what the API's clock shows.
+//! Answers that have the workflow's state: whether it is this workflow's, what the API's clock shows, what follows.
 
 use super::api::Polled;
+use super::note::Note;
 use super::poll_failure::{PollFailure, PollFailureReason};
 use super::snapshot::Snapshot;
+use super::workflow::Verdict;
+use super::{Answered, Core, limits};
 
 /// The failure of an answer about another workflow than was asked for: its trace would be wrong, and could not be taken
 /// back. Systems write one id with and without braces, hyphens and capitals.
@@ -38,5 +41,80 @@ pub(super) fn skew_ns(polled: &Polled) -> Option<i64> {
         Some(0)
     } else {
         Some(least / 2 + most / 2)
+    }
+}
+
+impl Core {
+    /// An answer to all requests.
+    pub(super) fn take_snapshot(
+        &mut self,
+        snapshot: Snapshot,
+        oddity: Option<Box<str>>,
+        answered: Answered,
+    ) {
+        let Some(watch) = self.table.get_mut(answered.slot) else {
+            return;
+        };
+        if let Some(failure) = about_another_workflow(&snapshot, watch.workflow.id()) {
+            return self.take_failure(failure, answered);
+        }
+        watch.answered();
+        self.note_answer(answered.monitor);
+        if let Some(what) = oddity {
+            self.note_oddity(answered.monitor, what);
+        }
+        self.observe(snapshot, answered);
+    }
+
+    /// The answer of a workflow that has ended, without what a further request brings. That request may be answered the
+    /// next time. If it fails for longer, it does not hide the end.
+    pub(super) fn take_partial(
+        &mut self,
+        snapshot: Snapshot,
+        failure: PollFailure,
+        answered: Answered,
+    ) {
+        let Some(watch) = self.table.get_mut(answered.slot) else {
+            return;
+        };
+        let is_other = about_another_workflow(&snapshot, watch.workflow.id()).is_some();
+        if watch.failures < limits::PARTIAL_ANSWERS_REFUSED || is_other {
+            return self.take_failure(failure, answered);
+        }
+        watch.failures = watch.failures.saturating_add(1);
+        self.out.counters.polls_failed[failure.reason.index()] += 1;
+        let what = format!(
+            "{}: the workflow has ended, and its trace is without what this request brings",
+            failure.detail
+        );
+        self.note_oddity(answered.monitor, what.into());
+        if let Some(pause) = failure.retry_after {
+            self.pause_host(answered.monitor, pause, answered.now);
+        }
+        self.observe(snapshot, answered);
+    }
+
+    fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
+        if self.hosts.oddity_is_news(monitor, &what) {
+            self.out.note(Note::Odd { monitor, what });
+        }
+    }
+
+    fn observe(&mut self, snapshot: Snapshot, answered: Answered) {
+        let Answered {
+            slot, monitor, at, ..
+        } = answered;
+        let may_vanish = self.monitor(monitor).pace.gone_after.is_some();
+        let verdict = self.change_workflow(slot, answered.now, |workflow, naming, spans| {
+            if may_vanish {
+                workflow.set_answered(at);
+            }
+            workflow.observe(snapshot, at, naming, spans)
+        });
+        self.mark(slot);
+        match verdict {
+            Some(Verdict::Ended(outcome, why)) => self.end(slot, (outcome, why), answered.now),
+            Some(Verdict::Watching) | None => self.poll_again(answered),
+        }
     }
 }

@@ -135,6 +135,13 @@ pub enum Answer {
         /// What the mapping has not understood and left out, as text for the log.
         oddity: Option<Box<str>>,
     },
+    /// The main request was answered, and the workflow has ended. A further request has failed.
+    Partial {
+        /// What the mapping has read in the bodies that came.
+        snapshot: Box<Snapshot>,
+        /// The failure of the further request.
+        failure: PollFailure,
+    },
     /// The API does not know the workflow.
     NotFound,
     /// The poll has failed.

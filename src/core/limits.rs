@@ -64,6 +64,9 @@ pub const POLLERS_MAX: usize = 1024;
 pub const NOT_FOUND_TOLERATED: Duration = Duration::from_secs(60);
 /// Further polls after a workflow's end that wait for its stages, and after a stage's end that wait for its end time.
 pub const SETTLE_POLLS: u8 = 2;
+/// Polls of a workflow that has ended that may fail in a row because of a further request. Then it ends without what that
+/// request brings.
+pub const PARTIAL_ANSWERS_REFUSED: u32 = 2;
 /// The longest pause between two polls of a workflow whose API is in trouble, unless the interval is longer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The longest `Retry-After` that is honoured.

@@ -59,7 +59,6 @@ use hosts::{Gate, Hosts, PollTurn};
 use ids::{RunIdentity, RunKey};
 use out::Out;
 use outcome::{Abandoned, Outcome};
-use snapshot::Snapshot;
 use span::Span;
 use state_size::StateSize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -70,7 +69,7 @@ use time::{Mono, Now, Wall};
 use unreadable::UnreadableRuns;
 use watch::{Phase, Silence, Watch};
 use workflow::record::{self, Record};
-use workflow::{Naming, Verdict, Workflow};
+use workflow::{Naming, Workflow};
 
 /// See the module.
 #[derive(Debug)]
@@ -622,7 +621,7 @@ impl Core {
         counters.polls += 1;
         counters.lateness.record(asked.since(due));
         (counters.latency).record(polled.received.mono.since(asked));
-        if !matches!(polled.answer, Answer::Failed(_)) {
+        if matches!(polled.answer, Answer::Snapshot { .. } | Answer::NotFound) {
             self.hosts.learn_requests(monitor, polled.requests);
         }
         if let Some(skew_ns) = answers::skew_ns(&polled) {
@@ -643,6 +642,9 @@ impl Core {
         match polled.answer {
             Answer::Snapshot { snapshot, oddity } => {
                 self.take_snapshot(*snapshot, oddity, answered)
+            }
+            Answer::Partial { snapshot, failure } => {
+                self.take_partial(*snapshot, failure, answered)
             }
             Answer::NotFound => self.take_not_found(answered),
             Answer::Failed(failure) => self.take_failure(failure, answered),
@@ -673,37 +675,6 @@ impl Core {
                     self.pause_host(monitor, pause, now);
                 }
             }
-        }
-    }
-
-    fn take_snapshot(&mut self, snapshot: Snapshot, oddity: Option<Box<str>>, answered: Answered) {
-        let Answered {
-            slot, monitor, at, ..
-        } = answered;
-        let Some(watch) = self.table.get_mut(slot) else {
-            return;
-        };
-        if let Some(failure) = answers::about_another_workflow(&snapshot, watch.workflow.id()) {
-            return self.take_failure(failure, answered);
-        }
-        watch.answered();
-        let may_vanish = self.monitor(monitor).pace.gone_after.is_some();
-        self.note_answer(monitor);
-        if let Some(what) = oddity
-            && self.hosts.oddity_is_news(monitor, &what)
-        {
-            self.out.note(Note::Odd { monitor, what });
-        }
-        let verdict = self.change_workflow(slot, answered.now, |workflow, naming, spans| {
-            if may_vanish {
-                workflow.set_answered(at);
-            }
-            workflow.observe(snapshot, at, naming, spans)
-        });
-        self.mark(slot);
-        match verdict {
-            Some(Verdict::Ended(outcome, why)) => self.end(slot, (outcome, why), answered.now),
-            Some(Verdict::Watching) | None => self.poll_again(answered),
         }
     }
 

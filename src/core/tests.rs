@@ -6,7 +6,7 @@ use super::finished::{FinishedEvent, Notified, Notify};
 use super::ids::RunKey;
 use super::outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome};
 use super::sampler::Sampler;
-use super::snapshot::{Progress, StageSnapshot, State};
+use super::snapshot::{Progress, Snapshot, StageSnapshot, State};
 use super::workflow::Naming;
 use super::*;
 use expect_test::{Expect, expect};

@@ -152,6 +152,23 @@ fn a_page_that_fails_is_asked_for_again_with_the_whole_poll() {
 
 // Further requests.
 
+/// The main answer says that it failed, and further requests are refused for ever or miss a variable.
+#[test]
+fn a_further_request_that_fails_does_not_hide_the_end() {
+    let server = api(|_| Answer::new(403).into());
+    let (spans, log) = Monitored::by(json!([monitor(&server, Value::Null)])).watch("w 1");
+    assert_eq!(steps_of(&spans), names(0));
+    let root = spans.iter().find(|span| span.is_root()).unwrap();
+    assert_eq!(root.error(), None);
+    let said = "requests.steps: HTTP 403 Forbidden: the workflow has ended, and its trace is without what this request brings";
+    assert!(log.contains(said), "{log}");
+    assert_eq!(
+        queries(&server).len(),
+        3,
+        "it may be answered the next time"
+    );
+}
+
 const QUERY: &str = "query($run: ID!) { run(ref: $run) { state } }";
 
 /// A monitor that asks by GraphQL, with one body for the run and its steps.

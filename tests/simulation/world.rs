@@ -567,6 +567,7 @@ impl World {
                     Ordering::Greater => watch.superseded = true,
                 }
             }
+            Answer::Partial { .. } => unreachable!("no request of the model is a further one"),
             Answer::NotFound => {
                 // It was missing when it was asked for.
                 watch.missing_since.get_or_insert(asked.sent);

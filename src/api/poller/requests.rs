@@ -120,56 +120,90 @@ impl Poller {
         if report.tally.exchanges.is_some() {
             gather.gather_oddities();
         }
+        let mut failed = None;
         for (number, (name, request)) in mapping.requests().enumerate() {
-            let mut each = gather.each(number);
-            if each.len() > EACH_MAX {
-                report.odd(OddityKind::TooManyRequests {
-                    name: name.into(),
-                    made: EACH_MAX,
-                    elements: each.len(),
-                });
-                each.truncate(EACH_MAX);
-            }
-            for (element, variables) in each.iter().enumerate() {
-                let asked = Asked {
-                    poll,
-                    target,
-                    number,
-                    name,
-                    request,
-                };
-                let filled = match Filled::new(&target.api, request, variables) {
-                    Ok(filled) => filled,
-                    // The other elements have their requests, and the workflow its end.
-                    Err((_, why)) if request.for_each.is_some() => {
-                        let name = name.into();
-                        report.odd(OddityKind::NotRequested { name, why });
-                        continue;
+            let asked = Asked {
+                poll,
+                target,
+                number,
+                name,
+                request,
+            };
+            match self.requests(&asked, &mut gather, report) {
+                Ok(true) => {}
+                Ok(false) if number == 0 => return Ok(Answer::NotFound),
+                Ok(false) => report.odd(OddityKind::NotFound(name.into())),
+                Err(failure) if number == 0 => return Err(failure),
+                Err(failure) => {
+                    let is_of_host = failure.reason.is_of_host();
+                    failed.get_or_insert(failure);
+                    if is_of_host {
+                        break;
                     }
-                    Err(why) => return Err(failure_of_variable(&asked.title(), why)),
-                };
-                let found = self.pages(&asked, element, &filled, &mut gather, report)?;
-                if !found && number == 0 {
-                    return Ok(Answer::NotFound);
-                }
-                if !found {
-                    report.odd(OddityKind::NotFound(name.into()));
                 }
             }
         }
-        if report.tally.exchanges.is_some() {
+        if report.tally.exchanges.is_some() && failed.is_none() {
             report.found_nothing = gather.found_nothing();
+        }
+        let reading = gather.finish().map_err(unreadable);
+        if let Some(failure) = failed {
+            return match reading {
+                Ok(reading) if reading.snapshot.has_ended() => Ok(Answer::Partial {
+                    snapshot: Box::new(reading.snapshot),
+                    failure,
+                }),
+                _ => Err(failure),
+            };
         }
         let Reading {
             snapshot,
             oddity,
             together,
-        } = gather.finish().map_err(unreadable)?;
+        } = reading?;
         report.together.splice(0..0, together);
         Ok(Answer::Snapshot {
             snapshot: Box::new(snapshot),
             oddity: oddity.or(report.oddity.take()),
         })
+    }
+
+    /// Makes a request: once, or for each element that it is for. Returns whether all were found.
+    fn requests(
+        &mut self,
+        asked: &Asked<'_>,
+        gather: &mut Gather<'_>,
+        report: &mut PollReport,
+    ) -> Result<bool, PollFailure> {
+        let mut each = gather.each(asked.number);
+        if each.len() > EACH_MAX {
+            report.odd(OddityKind::TooManyRequests {
+                name: asked.name.into(),
+                made: EACH_MAX,
+                elements: each.len(),
+            });
+            each.truncate(EACH_MAX);
+        }
+        let is_for_each = asked.request.for_each.is_some();
+        let (mut all_found, mut failed) = (true, None);
+        for (element, variables) in each.iter().enumerate() {
+            let filled = match Filled::new(&asked.target.api, asked.request, variables) {
+                Ok(filled) => filled,
+                // The other elements have their requests, and the workflow its end.
+                Err((_, why)) if is_for_each => {
+                    let name = asked.name.into();
+                    report.odd(OddityKind::NotRequested { name, why });
+                    continue;
+                }
+                Err(why) => return Err(failure_of_variable(&asked.title(), why)),
+            };
+            match self.pages(asked, element, &filled, gather, report) {
+                Ok(found) => all_found &= found,
+                Err(failure) if failure.reason.is_of_host() => return Err(failure),
+                Err(failure) => drop(failed.get_or_insert(failure)),
+            }
+        }
+        failed.map_or(Ok(all_found), Err)
     }
 
     /// Requests all pages of an answer. Returns whether there is an answer.

@@ -127,6 +127,10 @@ fn shown(answer: &Answer) -> String {
             format!("{}{}", of_snapshot(snapshot), odd.unwrap_or_default())
         }
         Answer::NotFound => "not found".to_owned(),
+        Answer::Partial { snapshot, failure } => {
+            let failed = shown(&Answer::Failed(failure.clone()));
+            format!("{} without {failed}", of_snapshot(snapshot))
+        }
         Answer::Failed(failure) => {
             let pause = failure.retry_after.map(|pause| format!("; {pause:?}"));
             let reason = failure.reason.as_str();
@@ -269,7 +273,7 @@ fn a_cursor_that_never_changes_is_the_last_page() {
 
 /// With half of its pages, an answer would look whole.
 #[test]
-fn a_page_that_fails_fails_the_poll() {
+fn a_page_that_fails_is_not_taken_for_the_last() {
     let pages = json!({"by": "offset", "size": 2});
     let mut api = paged(&pages, |asked| match asked.number("offset") {
         0 => ok(&json!({"items": steps(0..2)})),
@@ -279,7 +283,7 @@ fn a_page_that_fails_fails_the_poll() {
         /base/runs/w%201
         /base/runs/w%201/steps?limit=2
         /base/runs/w%201/steps?limit=2&offset=2
-        -> server_error: requests.steps: HTTP 500 Internal Server Error
+        -> success s0=success s1=success without server_error: requests.steps: HTTP 500 Internal Server Error
     "#]]);
 }
 
@@ -333,7 +337,7 @@ fn an_answer_that_has_not_changed_is_the_one_before() {
     }
     // 304 without an answer before it, for another URL.
     let answer = shown(&api.poll("w 2").polled.answer);
-    assert!(answer.starts_with("status: "), "{answer}");
+    assert!(answer.starts_with("success without status: "), "{answer}");
 }
 
 /// The steps of [`definition`], each of which has a further request.
@@ -362,5 +366,44 @@ fn an_element_whose_field_is_empty_or_leaves_the_path_has_no_request() {
         /base/runs/w%201/steps
         /base/more/7
         -> failure a=failure b=success c=success; odd: requests.more: not made for an element: {stage.id} has no value
+    "#]]);
+}
+
+/// The side request of one element is refused: the others have theirs, and the end is not hidden.
+#[test]
+fn a_further_request_that_fails_does_not_hide_the_end() {
+    let main = |state| ok(&json!({"id": "w 1", "state": state}));
+    let script = move |state, code| {
+        move |asked: &Asked| match &*asked.path {
+            "/base/runs/w%201" => main(state),
+            "/base/runs/w%201/steps" => ok(&json!({"items": steps(1..4)})),
+            "/base/more/s1" => status(code, ""),
+            _ => ok(&json!({"items": []})),
+        }
+    };
+    let refused = with_more("/more/{stage.key}", script("BAD", 403));
+    { refused }.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        /base/more/s1
+        /base/more/s2
+        /base/more/s3
+        -> failure s1=success s2=success s3=success without unauthorized: requests.more: HTTP 403 Forbidden
+    "#]]);
+    let down = with_more("/more/{stage.key}", script("BAD", 500));
+    { down }.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        /base/more/s1
+        -> failure s1=success s2=success s3=success without server_error: requests.more: HTTP 500 Internal Server Error
+    "#]]);
+    let running = with_more("/more/{stage.key}", script("", 403));
+    { running }.check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps
+        /base/more/s1
+        /base/more/s2
+        /base/more/s3
+        -> unauthorized: requests.more: HTTP 403 Forbidden
     "#]]);
 }

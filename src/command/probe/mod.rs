@@ -175,7 +175,7 @@ fn ask(monitor: &MonitorConfig, id: &str) -> Result<Findings, String> {
                 "the API does not know this workflow (HTTP 404), or request.path is wrong";
             findings.failures.push(trouble.to_owned());
         }
-        Answer::Failed(failure) => {
+        Answer::Failed(failure) | Answer::Partial { failure, .. } => {
             let remedy = remedy(monitor, failure.reason);
             findings.failures.push(format!(
                 "the poll failed ({}): {}{remedy}",

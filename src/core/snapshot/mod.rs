@@ -25,6 +25,13 @@ pub struct Snapshot {
     pub stages: Stages,
 }
 
+impl Snapshot {
+    /// Whether the workflow has ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.progress.state, State::Ended(_))
+    }
+}
+
 /// One attempt at a stage of a workflow in one answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageSnapshot<Text = Box<str>, List = Attributes> {

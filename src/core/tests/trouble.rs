@@ -110,3 +110,30 @@ fn one_monitor_does_not_use_up_the_oddities_of_another() {
     };
     assert_eq!((of(0), of(1)), (64, 1), "{text}");
 }
+
+/// A further request may fail for a while or for ever: the end is not hidden by it, and what it brings is waited for.
+#[test]
+fn an_end_without_a_further_answer_is_taken_at_the_third_poll() {
+    let Answer::Snapshot { snapshot, .. } = completed() else {
+        unreachable!()
+    };
+    let Answer::Failed(failure) = failed(PollFailureReason::Status, None) else {
+        unreachable!()
+    };
+    let partial = Answer::Partial { snapshot, failure };
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    for watched in [1, 1, 0] {
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, partial.clone());
+        assert_eq!(rig.core.watched(), watched);
+    }
+    assert_eq!(&*rig.spans[0].name, "Workflow");
+    assert_eq!(
+        rig.core.counters().polls_failed[PollFailureReason::Status.index()],
+        3
+    );
+    let notes = format!("{:?}", rig.notes());
+    let said = "status: the workflow has ended, and its trace is without what this request brings";
+    assert_eq!(notes.matches(said).count(), 1, "{notes}");
+}
