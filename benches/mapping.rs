@@ -16,7 +16,7 @@ mod support;
 use farspan::core::limits::STAGES_MAX;
 use farspan::core::snapshot::{Outcome, State};
 use farspan::mapping::Mapping;
-use farspan::mapping::definition::{Definition, Fields, Meaning, Stages};
+use farspan::mapping::definition::{Definition, Fields, Meaning, StageList};
 use farspan::syntax::pointer::Pointer;
 use peak_alloc::PeakAlloc;
 use serde::de::IgnoredAny;
@@ -143,7 +143,7 @@ fn definition() -> Definition {
         start: at("start_date"),
         ..Fields::default()
     };
-    definition.stages = vec![Stages {
+    definition.stages = vec![StageList {
         list: Pointer::of(&["tasks"]),
         key: at("id"),
         fields: Fields {
@@ -153,7 +153,7 @@ fn definition() -> Definition {
             attempt: at("try"),
             ..Fields::default()
         },
-        ..Stages::default()
+        ..StageList::default()
     }];
     let running = ("running".into(), Meaning::State(State::Running));
     let success = Meaning::State(State::Ended(Outcome::Success));

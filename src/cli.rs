@@ -2,6 +2,7 @@
 
 use crate::core::limits;
 use crate::syntax::values::{self, Reason};
+use crate::text::shown;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
@@ -488,7 +489,7 @@ impl Values {
                 }
                 Given::Word(word) if command.operands.1 > 1 => {
                     let most = command.operands.1;
-                    let error = format!("'{}' is more than {most}", values::shown(&word));
+                    let error = format!("'{}' is more than {most}", shown(&word));
                     return Err(usage(&error, on));
                 }
                 Given::Word(word) => return Err(unknown("argument", &word, None, on)),
@@ -552,7 +553,7 @@ impl Values {
         let mut ids: Vec<String> = Vec::new();
         for id in &self.operands {
             if id.is_empty() || id.len() > most {
-                let error = format!("'{}' is no id: it has 1 to {most} bytes", values::shown(id));
+                let error = format!("'{}' is no id: it has 1 to {most} bytes", shown(id));
                 return Err(usage(&error, Some(self.command.name)));
             }
             if !ids.contains(id) {
@@ -594,7 +595,7 @@ impl Values {
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Result<T, UsageError> {
         parse(text).map_err(|reason| {
-            let error = format!("--{name}: '{}' {reason}", values::shown(text));
+            let error = format!("--{name}: '{}' {reason}", shown(text));
             usage(&error, Some(self.command.name))
         })
     }
@@ -633,7 +634,7 @@ fn next(parser: &mut Parser, on: Option<&str>) -> Result<Option<Given>, UsageErr
             Ok(word) => Ok(Some(Given::Word(word))),
             Err(word) => {
                 let word = word.to_string_lossy();
-                let error = format!("the argument '{}' is not UTF-8", values::shown(&word));
+                let error = format!("the argument '{}' is not UTF-8", shown(&word));
                 Err(usage(&error, on))
             }
         },
@@ -748,14 +749,11 @@ fn dashed(name: &str) -> String {
 fn unknown(what: &str, word: &str, meant: Option<String>, on: Option<&str>) -> UsageError {
     let of = on.map_or(String::new(), |command| format!(" for '{command}'"));
     let meant = meant.map_or(String::new(), |meant| format!("; did you mean '{meant}'?"));
-    usage(
-        &format!("unknown {what} '{}'{of}{meant}", values::shown(word)),
-        on,
-    )
+    usage(&format!("unknown {what} '{}'{of}{meant}", shown(word)), on)
 }
 
 fn lexopt_error(error: &lexopt::Error, on: Option<&str>) -> UsageError {
-    usage(&values::shown(&error.to_string()), on)
+    usage(&shown(&error.to_string()), on)
 }
 
 fn usage(error: &str, on: Option<&str>) -> UsageError {

@@ -17,8 +17,8 @@ use farspan::core::workflow::{Naming, Verdict, Workflow};
 use farspan::deliver::otlp;
 use farspan::intake::carrier::Formats;
 use farspan::intake::message;
-use farspan::mapping::definition::{Children, Definition, Parent, Stages, Times};
-use farspan::mapping::{Mapping, Part, Reading, Unreadable};
+use farspan::mapping::definition::{ChildLinks, Definition, ParentLink, StageList, Times};
+use farspan::mapping::{Mapping, Part, Reading, UnreadableBody};
 use farspan::syntax::pointer::Pointer;
 use farspan::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         at = time.unwrap_or(at + Duration::from_secs(10));
         let snapshot = read(body);
         read_widely(body);
-        garbage_last = matches!(snapshot, Err(Unreadable::Garbage(_)));
+        garbage_last = matches!(snapshot, Err(UnreadableBody::Garbage(_)));
         if let Ok(reading) = snapshot {
             answers.push((at, reading.snapshot));
         }
@@ -91,10 +91,10 @@ fn split_time(part: &[u8]) -> (Option<Wall>, &[u8]) {
     }
 }
 
-fn read(body: &[u8]) -> Result<Reading, Unreadable> {
+fn read(body: &[u8]) -> Result<Reading, UnreadableBody> {
     static ORIGINAL: LazyLock<Mapping> = LazyLock::new(Mapping::original);
     let mapping = &*ORIGINAL;
-    let reading = |part: Result<Part, Unreadable>| mapping.reading("w", part?);
+    let reading = |part: Result<Part, UnreadableBody>| mapping.reading("w", part?);
     let sliced = reading(mapping.read_slice(0, body));
     let body = without_byte_order_mark(body);
     let streamed = reading(mapping.read_stream(0, body));
@@ -104,17 +104,17 @@ fn read(body: &[u8]) -> Result<Reading, Unreadable> {
             assert_eq!(reading, same);
             check_reading(reading);
             // A stream is read to its end, so one that breaks after the body is noticed.
-            assert!(matches!(broken, Err(Unreadable::Io(_))), "{broken:?}");
+            assert!(matches!(broken, Err(UnreadableBody::Io(_))), "{broken:?}");
         }
-        (Err(Unreadable::Garbage(what)), Err(Unreadable::Garbage(_)))
-        | (Err(Unreadable::Shape(what)), Err(Unreadable::Shape(_))) => {
+        (Err(UnreadableBody::Garbage(what)), Err(UnreadableBody::Garbage(_)))
+        | (Err(UnreadableBody::Shape(what)), Err(UnreadableBody::Shape(_))) => {
             assert!(what.len() <= limits::NAME_BYTES_MAX);
         }
         _ => panic!("as a slice {sliced:?}, as a stream {streamed:?}"),
     }
     // What serde_json takes for a value may be of another shape, but it is no garbage.
     if serde_json::from_slice::<serde_json::Value>(body).is_ok() {
-        assert!(!matches!(sliced, Err(Unreadable::Garbage(_))), "{sliced:?}");
+        assert!(!matches!(sliced, Err(UnreadableBody::Garbage(_))), "{sliced:?}");
     }
     sliced
 }
@@ -140,8 +140,8 @@ fn read_widely(body: &[u8]) {
             let mut parents = stages.iter().filter_map(|s| s.parent);
             assert!(parents.all(|parent| paths.contains(parent)), "{stages:#?}");
         }
-        (Err(Unreadable::Garbage(_)), Err(Unreadable::Garbage(_)))
-        | (Err(Unreadable::Shape(_)), Err(Unreadable::Shape(_))) => {}
+        (Err(UnreadableBody::Garbage(_)), Err(UnreadableBody::Garbage(_)))
+        | (Err(UnreadableBody::Shape(_)), Err(UnreadableBody::Shape(_))) => {}
         (sliced, streamed) => panic!("as a slice {sliced:?}, as a stream {streamed:?}"),
     }
 }
@@ -154,26 +154,26 @@ fn wide() -> Definition {
     stages.fields.attempt = vec![at("/attempt")];
     stages.fields.attributes = vec![("pool".into(), vec![at("/pool/name"), at("/pool")])];
     stages.number_attempts_by = vec![at("/entityStartTime"), at("/number")];
-    stages.parent = Some(Parent {
+    stages.parent = Some(ParentLink {
         key: vec![at("/parent")],
         list: None,
     });
-    stages.stages = vec![Stages {
+    stages.stages = vec![StageList {
         list: at("/steps"),
         key: vec![at("/name"), at("/number")],
         ..stages.clone()
     }];
     stages.stages[0].name = None;
     stages.stages[0].parent = None;
-    let jobs = Stages {
+    let jobs = StageList {
         list: at("/jobs"),
         key: vec![at("/name")],
         fields: stages.fields.clone(),
-        children: Some(Children {
+        children: Some(ChildLinks {
             list: "stages".into(),
             ids: at("/ids"),
         }),
-        ..Stages::default()
+        ..StageList::default()
     };
     let mut workflow = original.workflow.clone();
     workflow.fields.status.push(at("/jobs/0/entityStatus"));

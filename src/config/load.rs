@@ -9,6 +9,7 @@ use crate::os::environment::Environment;
 use crate::os::logging::{Log, LogFormat};
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values;
+use crate::text::shown;
 use log::LevelFilter;
 use std::path;
 use std::time::Duration;
@@ -41,7 +42,7 @@ impl Config {
         let base_url = values::base_url(base_url, INSTEAD_OF_USERINFO).map_err(|reason| {
             Errors(vec![Mistake {
                 place: Place::named("the API's URL"),
-                what: format!("'{}' {reason}", values::shown(base_url)),
+                what: format!("'{}' {reason}", shown(base_url)),
             }])
         })?;
         let api = DefaultApi {
@@ -395,7 +396,7 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> StateConfig {
             Some(directory) => (directory, Origin::Env("STATE_DIRECTORY")),
             None => ("./farspan-state".to_owned(), Origin::Default),
         };
-        resolver.show(DIRECTORY, values::shown(&directory), origin);
+        resolver.show(DIRECTORY, shown(&directory), origin);
         directory
     });
     match kept {
@@ -446,7 +447,7 @@ fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
     const NAME: &str = "FARSPAN_INSTANCE";
     resolver.strict(NAME, values::label).unwrap_or_else(|| {
         let host_name = env.host_name().unwrap_or("unknown");
-        resolver.show(NAME, values::shown(host_name), Origin::Default);
+        resolver.show(NAME, shown(host_name), Origin::Default);
         host_name.to_owned()
     })
 }

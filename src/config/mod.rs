@@ -31,7 +31,7 @@ use crate::core::sampler::{Sampler, SpanLimits};
 use crate::intake::carrier::Formats;
 use crate::os::logging::Log;
 use crate::syntax::mistake::Mistake;
-use crate::syntax::values::shown;
+use crate::text::shown;
 use monitor::MonitorConfig;
 use resolver::SettingRow;
 use std::fmt::{self, Write as _};

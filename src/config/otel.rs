@@ -12,9 +12,8 @@ use crate::core::sampler::{Sampler, SpanLimits};
 use crate::intake::carrier::Formats;
 use crate::os::environment::Environment;
 use crate::syntax::mistake::Place;
-use crate::syntax::values::{
-    self, Reason, http_url, integer, number, one_of, percent_decoded, shown,
-};
+use crate::syntax::values::{self, Reason, http_url, integer, number, one_of};
+use crate::text::{percent_decoded, shown};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -5,9 +5,10 @@ use super::{Errors, Secret};
 use crate::api::credentials::SecretSource;
 use crate::os::environment::Environment;
 use crate::os::files;
-use crate::syntax::json::{DUPLICATE, Node};
+use crate::syntax::json::{DUPLICATE, WrittenJson};
 use crate::syntax::mistake::{Mistakes, Path, Place};
-use crate::syntax::values::{self, Reason, shown};
+use crate::syntax::values::{self, Reason};
+use crate::text::shown;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{self, PathBuf};
@@ -94,7 +95,7 @@ pub(super) struct Resolver<'a> {
     env: &'a Environment,
     file: BTreeMap<&'static str, FoundValue>,
     /// The name of the file, and its monitors.
-    monitors: Option<(Arc<str>, Node)>,
+    monitors: Option<(Arc<str>, WrittenJson)>,
     rows: Vec<SettingRow>,
     pub(super) mistakes: Mistakes,
     pub(super) warnings: Vec<String>,
@@ -123,7 +124,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The name of the file, and its monitors as they are written there.
-    pub(super) fn take_monitors(&mut self) -> Option<(Arc<str>, Node)> {
+    pub(super) fn take_monitors(&mut self) -> Option<(Arc<str>, WrittenJson)> {
         self.monitors.take()
     }
 
@@ -439,7 +440,7 @@ impl<'a> Resolver<'a> {
             Err(reason) => return self.mistakes.add(place, reason),
         };
         match serde_json::from_slice(&bytes) {
-            Ok(Node::Group(entries)) => self.read_group(&name, "", &place, entries),
+            Ok(WrittenJson::Group(entries)) => self.read_group(&name, "", &place, entries),
             Ok(_) => self.mistakes.add(place, "is not a JSON object"),
             // serde_json's own text ends with line and column.
             Err(error) => self
@@ -454,7 +455,7 @@ impl<'a> Resolver<'a> {
         file: &Arc<str>,
         group: &str,
         within: &Place,
-        entries: Vec<(String, Node)>,
+        entries: Vec<(String, WrittenJson)>,
     ) {
         let mut seen: Vec<String> = Vec::new();
         for (entry, node) in entries {
@@ -476,7 +477,14 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn read_key(&mut self, file: &Arc<str>, key: &str, place: &Place, is_dotted: bool, node: Node) {
+    fn read_key(
+        &mut self,
+        file: &Arc<str>,
+        key: &str,
+        place: &Place,
+        is_dotted: bool,
+        node: WrittenJson,
+    ) {
         let known_keys = || SETTINGS.iter().filter_map(|setting| setting.key);
         let setting = SETTINGS.iter().find(|setting| setting.key == Some(key));
         let is_in =
@@ -484,7 +492,7 @@ impl<'a> Resolver<'a> {
         let is_group = known_keys().any(is_in);
         match (setting, node) {
             (Some(setting), node) if !is_dotted => self.read_value(file, place, setting, node),
-            (None, Node::Group(entries)) if is_group => {
+            (None, WrittenJson::Group(entries)) if is_group => {
                 self.read_group(file, key, place, entries);
             }
             (None, _) if is_group => self.mistakes.add(place.clone(), "must be an object"),
@@ -506,14 +514,14 @@ impl<'a> Resolver<'a> {
         file: &Arc<str>,
         place: &Place,
         setting: &'static Setting,
-        node: Node,
+        node: WrittenJson,
     ) {
         let Some(key) = setting.key else { return };
         let text = match (setting.kind, node) {
-            (SettingKind::Number(..) | SettingKind::Size, Node::Number(number)) => {
+            (SettingKind::Number(..) | SettingKind::Size, WrittenJson::Number(number)) => {
                 number.to_string()
             }
-            (kind, Node::Text(text)) if !matches!(kind, SettingKind::Number(..)) => text,
+            (kind, WrittenJson::Text(text)) if !matches!(kind, SettingKind::Number(..)) => text,
             (kind, other) => {
                 let right = match (kind, setting.default) {
                     (SettingKind::Number(..), default) => format!("a number, such as {default}"),

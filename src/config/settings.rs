@@ -1,7 +1,8 @@
 //! The table of settings.
 
 use crate::core::limits;
-use crate::syntax::values::{redacted_url, shown};
+use crate::syntax::values::redacted_url;
+use crate::text::shown;
 use std::fmt::Write as _;
 
 /// One setting, as its parser, its help and `farspan config` know it.

@@ -4,7 +4,7 @@ use super::oddity::{Oddity, OddityKind};
 use super::plan::{ListId, PlannedList, PlannedSlot};
 use super::read::{Element, Matches, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
-use super::{Mapping, Reading, Unreadable};
+use super::{Mapping, Reading, UnreadableBody};
 use crate::core::limits;
 use crate::core::pieces::{Index, Pieces};
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
@@ -199,9 +199,9 @@ impl<'m> Gather<'m> {
     ///
     /// # Errors
     /// There was no answer to the main request.
-    pub fn finish(mut self) -> Result<Reading, Unreadable> {
+    pub fn finish(mut self) -> Result<Reading, UnreadableBody> {
         let Some(workflow) = self.workflow.take() else {
-            return Err(Unreadable::shape("no answer"));
+            return Err(UnreadableBody::shape("no answer"));
         };
         self.number_attempts();
         self.inherit_attempts();
@@ -410,7 +410,7 @@ impl<'m> Gather<'m> {
     }
 
     /// What is nested and has no attempt of its own is of that of the element around it: the steps of a job that is tried
-    /// again are not those of the job that has failed. Whoever has none at all is the first.
+    /// again are not those of the job that has failed. An element with no attempt around it is the first.
     fn inherit_attempts(&mut self) {
         for (place, element) in self.elements.iter().enumerate() {
             if self.stages.run(place).1 == 0 {

@@ -1,7 +1,7 @@
 //! What a monitor says about its API, as plain values: where to ask, and where in the answers to find what.
 //!
 //! [`Mapping::compile`](super::Mapping::compile) makes a mapping of it and finds the mistakes that take more than one
-//! value to see. What a single text holds (a pointer, a template) is parsed before, by whoever read the text.
+//! value to see. What a single text holds (a pointer, a template) is parsed before, by the reader of the text.
 
 use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
@@ -21,7 +21,7 @@ pub struct Definition {
     /// The workflow's own fields, in the answer to [`request`](Self::request).
     pub workflow: WorkflowFields,
     /// The lists of stages.
-    pub stages: Vec<Stages>,
+    pub stages: Vec<StageList>,
     /// What the API's words for a status mean; upper and lower case are one. Where a status is absent, the work is
     /// pending.
     pub statuses: Vec<(Box<str>, Meaning)>,
@@ -70,11 +70,11 @@ impl Definition {
                 fields: fields("workflow"),
                 ..WorkflowFields::default()
             },
-            stages: vec![Stages {
+            stages: vec![StageList {
                 list: Pointer::of(&["workflowEntities"]),
                 kind: at("entityType"),
                 fields: fields("entity"),
-                ..Stages::default()
+                ..StageList::default()
             }],
             statuses: statuses
                 .map(|(word, meaning)| (word.into(), meaning))
@@ -174,7 +174,7 @@ pub struct Fields {
     pub attempt: Pointers,
     /// The number that the API gives to the first attempt; 1 where this is `None`. Below it counts as the first.
     pub first_attempt: Option<u32>,
-    /// Where somebody can look at it.
+    /// A page for people about it.
     pub url: Pointers,
     /// `true` once it is complete, for APIs whose status does not say how: failed where there is an error text.
     pub complete: Pointers,
@@ -197,7 +197,7 @@ pub struct WorkflowFields {
 
 /// A list of stages.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stages {
+pub struct StageList {
     /// What others call the list.
     pub name: Option<Box<str>>,
     /// The request whose answer has it, by name; the main one where this is `None`. Of a list within a list's elements:
@@ -216,16 +216,16 @@ pub struct Stages {
     /// Elements with one key and no attempt are attempts in the order of this: a time, a number or a text.
     pub number_attempts_by: Pointers,
     /// Where an element names its parent.
-    pub parent: Option<Parent>,
+    pub parent: Option<ParentLink>,
     /// Where an element names its children.
-    pub children: Option<Children>,
+    pub children: Option<ChildLinks>,
     /// Lists within each element.
-    pub stages: Vec<Stages>,
+    pub stages: Vec<StageList>,
 }
 
 /// Where an element names its parent.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parent {
+pub struct ParentLink {
     /// Leads to the parent's key.
     pub key: Pointers,
     /// The list that the parent is in, by name; this one where it is `None`.
@@ -234,7 +234,7 @@ pub struct Parent {
 
 /// Where an element names its children.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Children {
+pub struct ChildLinks {
     /// The list that they are in, by name.
     pub list: Box<str>,
     /// Leads to an array of their keys.

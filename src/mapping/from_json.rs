@@ -2,8 +2,8 @@
 //! that take the whole definition to see are found by [`Mapping::compile`](super::Mapping::compile).
 
 use super::definition::{
-    Children, Definition, Fields, Meaning, Method, Pages, Parent, Request, Stages, TimeFormat,
-    Times, UnknownStatus, UnsetTime, WorkflowFields,
+    ChildLinks, Definition, Fields, Meaning, Method, Pages, ParentLink, Request, StageList,
+    TimeFormat, Times, UnknownStatus, UnsetTime, WorkflowFields,
 };
 use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
@@ -161,10 +161,10 @@ fn fields(object: &Object<'_>) -> Fields {
     }
 }
 
-fn stages(object: Object<'_>) -> Stages {
+fn stages(object: Object<'_>) -> StageList {
     let name = |key| object.parsed(key, boxed_label);
     object.require("list", ": a JSON Pointer to the array or object of stages");
-    let read = Stages {
+    let read = StageList {
         name: name("name"),
         from: name("from"),
         list: object.pointer("list").unwrap_or_default(),
@@ -181,8 +181,8 @@ fn stages(object: Object<'_>) -> Stages {
     read
 }
 
-fn parent(object: Object<'_>) -> Parent {
-    let read = Parent {
+fn parent(object: Object<'_>) -> ParentLink {
+    let read = ParentLink {
         key: object.pointers("key"),
         list: object.parsed("list", boxed_label),
     };
@@ -190,12 +190,12 @@ fn parent(object: Object<'_>) -> Parent {
     read
 }
 
-fn children(object: Object<'_>) -> Option<Children> {
+fn children(object: Object<'_>) -> Option<ChildLinks> {
     let list = object.required("list", boxed_label);
     object.require("ids", ": a JSON Pointer to an array of keys");
     let ids = object.pointer("ids");
     object.close();
-    Some(Children {
+    Some(ChildLinks {
         list: list?,
         ids: ids?,
     })

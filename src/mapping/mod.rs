@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A body is read as a stream into only what the definition names; the rest is skipped, not built, so that a large body
-//! costs its bytes and no memory. What is there but makes no sense (a time that is none, a status nobody knows) is
+//! costs its bytes and no memory. What is there but makes no sense (a time that is none, an unknown status) is
 //! left out and told as an *oddity*; a body of another shape is refused.
 //!
 //! Pure: no I/O of its own.
@@ -45,7 +45,7 @@ pub struct Reading {
 
 /// Why a body says nothing.
 #[derive(Debug)]
-pub enum Unreadable {
+pub enum UnreadableBody {
     /// It could not be read to its end.
     Io(io::Error),
     /// It is not JSON.
@@ -54,22 +54,22 @@ pub enum Unreadable {
     Shape(Box<str>),
 }
 
-impl Unreadable {
+impl UnreadableBody {
     fn of(error: serde_json::Error) -> Self {
         // The text may quote the body.
         let text = error.to_string();
         let text = || cut(&text, limits::NAME_BYTES_MAX).into();
         match error.classify() {
-            serde_json::error::Category::Io => Unreadable::Io(error.into()),
-            serde_json::error::Category::Data => Unreadable::Shape(text()),
+            serde_json::error::Category::Io => UnreadableBody::Io(error.into()),
+            serde_json::error::Category::Data => UnreadableBody::Shape(text()),
             serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
-                Unreadable::Garbage(text())
+                UnreadableBody::Garbage(text())
             }
         }
     }
 
     fn shape(what: &str) -> Self {
-        Unreadable::Shape(cut(what, limits::NAME_BYTES_MAX).into())
+        UnreadableBody::Shape(cut(what, limits::NAME_BYTES_MAX).into())
     }
 }
 
@@ -149,8 +149,8 @@ impl Mapping {
     /// Reads the whole body of an answer to the request of this number.
     ///
     /// # Errors
-    /// As [`Unreadable`] says; never [`Unreadable::Io`].
-    pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, Unreadable> {
+    /// As [`UnreadableBody`] says; never [`UnreadableBody::Io`].
+    pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, UnreadableBody> {
         let body = without_byte_order_mark(body);
         let json = serde_json::Deserializer::from_slice(body);
         read::read(&self.plan, request, json)
@@ -159,8 +159,8 @@ impl Mapping {
     /// Reads a body as it arrives.
     ///
     /// # Errors
-    /// As [`Unreadable`] says.
-    pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, Unreadable> {
+    /// As [`UnreadableBody`] says.
+    pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, UnreadableBody> {
         let json = serde_json::Deserializer::from_reader(body);
         read::read(&self.plan, request, json)
     }
@@ -177,10 +177,10 @@ impl Mapping {
     ///
     /// # Errors
     /// The id does not look as the definition says.
-    pub fn reading(&self, workflow_id: &str, part: Part) -> Result<Reading, Unreadable> {
+    pub fn reading(&self, workflow_id: &str, part: Part) -> Result<Reading, UnreadableBody> {
         let gather = self.gather(workflow_id);
         let mut gather =
-            gather.map_err(|why| Unreadable::shape(&format!("the workflow's id {why}")))?;
+            gather.map_err(|why| UnreadableBody::shape(&format!("the workflow's id {why}")))?;
         gather.put(0, part);
         gather.finish()
     }

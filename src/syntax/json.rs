@@ -2,7 +2,8 @@
 
 use super::mistake::{Mistakes, Path, Place};
 use super::pointer::Pointer;
-use super::values::{self, Reason, shown};
+use super::values::{self, Reason};
+use crate::text::shown;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::RefCell;
@@ -14,31 +15,31 @@ pub(crate) const DUPLICATE: &str = "duplicate key: it is in this object twice";
 
 /// JSON as it was written. Not `serde_json::Value`, which keeps the last of two equal keys and reports nothing.
 #[derive(Clone, Debug)]
-pub(crate) enum Node {
-    Group(Vec<(String, Node)>),
-    List(Vec<Node>),
+pub(crate) enum WrittenJson {
+    Group(Vec<(String, WrittenJson)>),
+    List(Vec<WrittenJson>),
     Text(String),
     Number(Number),
     Bool(bool),
     Null,
 }
 
-impl Node {
+impl WrittenJson {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Node::Group(_) => "an object",
-            Node::Text(_) => "a string",
-            Node::Number(_) => "a number",
-            Node::Bool(_) => "a boolean",
-            Node::Null => "null",
-            Node::List(_) => "an array",
+            WrittenJson::Group(_) => "an object",
+            WrittenJson::Text(_) => "a string",
+            WrittenJson::Number(_) => "a number",
+            WrittenJson::Bool(_) => "a boolean",
+            WrittenJson::Null => "null",
+            WrittenJson::List(_) => "an array",
         }
     }
 
     /// The value. Of two equal keys the last one counts, and the first one is a mistake.
     pub(crate) fn into_value(self, place: &Place, mistakes: &Mistakes) -> Value {
         match self {
-            Node::Group(entries) => {
+            WrittenJson::Group(entries) => {
                 let mut members = Map::new();
                 for (key, node) in entries {
                     let place = place.key(&key);
@@ -49,74 +50,75 @@ impl Node {
                 }
                 Value::Object(members)
             }
-            Node::List(nodes) => {
+            WrittenJson::List(nodes) => {
                 let nodes = nodes.into_iter().enumerate();
-                let value =
-                    |(index, node): (usize, Node)| node.into_value(&place.index(index), mistakes);
+                let value = |(index, node): (usize, WrittenJson)| {
+                    node.into_value(&place.index(index), mistakes)
+                };
                 Value::Array(nodes.map(value).collect())
             }
-            Node::Text(text) => Value::String(text),
-            Node::Number(number) => Value::Number(number),
-            Node::Bool(truth) => Value::Bool(truth),
-            Node::Null => Value::Null,
+            WrittenJson::Text(text) => Value::String(text),
+            WrittenJson::Number(number) => Value::Number(number),
+            WrittenJson::Bool(truth) => Value::Bool(truth),
+            WrittenJson::Null => Value::Null,
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for WrittenJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NodeVisitor;
+        struct WrittenJsonVisitor;
 
-        impl<'de> Visitor<'de> for NodeVisitor {
-            type Value = Node;
+        impl<'de> Visitor<'de> for WrittenJsonVisitor {
+            type Value = WrittenJson;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("JSON")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WrittenJson, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Node::Group(entries))
+                Ok(WrittenJson::Group(entries))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<WrittenJson, A::Error> {
                 let mut nodes = Vec::new();
                 while let Some(node) = seq.next_element()? {
                     nodes.push(node);
                 }
-                Ok(Node::List(nodes))
+                Ok(WrittenJson::List(nodes))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Text(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<WrittenJson, E> {
+                Ok(WrittenJson::Text(text.to_owned()))
             }
 
-            fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-                Ok(Node::Number(number.into()))
+            fn visit_u64<E>(self, number: u64) -> Result<WrittenJson, E> {
+                Ok(WrittenJson::Number(number.into()))
             }
 
-            fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-                Ok(Node::Number(number.into()))
+            fn visit_i64<E>(self, number: i64) -> Result<WrittenJson, E> {
+                Ok(WrittenJson::Number(number.into()))
             }
 
-            fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
+            fn visit_f64<E>(self, number: f64) -> Result<WrittenJson, E> {
                 // JSON has neither NaN nor infinity.
-                Ok(Number::from_f64(number).map_or(Node::Null, Node::Number))
+                Ok(Number::from_f64(number).map_or(WrittenJson::Null, WrittenJson::Number))
             }
 
-            fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
-                Ok(Node::Bool(truth))
+            fn visit_bool<E>(self, truth: bool) -> Result<WrittenJson, E> {
+                Ok(WrittenJson::Bool(truth))
             }
 
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Null)
+            fn visit_unit<E>(self) -> Result<WrittenJson, E> {
+                Ok(WrittenJson::Null)
             }
         }
 
-        deserializer.deserialize_any(NodeVisitor)
+        deserializer.deserialize_any(WrittenJsonVisitor)
     }
 }
 

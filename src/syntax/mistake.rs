@@ -1,6 +1,6 @@
 //! A mistake in the configuration, and its place.
 
-use super::values::shown;
+use crate::text::shown;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -155,11 +155,11 @@ impl fmt::Display for Place {
 
 /// Keys and indices, the outermost first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(Vec<Step>);
+pub struct Path(Vec<KeyOrIndex>);
 
 /// One step of a [`Path`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Step {
+enum KeyOrIndex {
     Key(Box<str>),
     Index(usize),
 }
@@ -167,14 +167,18 @@ enum Step {
 impl Path {
     /// The path of these keys.
     pub fn of(keys: &[&str]) -> Path {
-        Path(keys.iter().map(|key| Step::Key((*key).into())).collect())
+        Path(
+            keys.iter()
+                .map(|key| KeyOrIndex::Key((*key).into()))
+                .collect(),
+        )
     }
 
     /// One step further, to a member.
     #[must_use]
     pub fn then(&self, key: &str) -> Path {
         let mut path = self.clone();
-        path.0.push(Step::Key(key.into()));
+        path.0.push(KeyOrIndex::Key(key.into()));
         path
     }
 
@@ -182,7 +186,7 @@ impl Path {
     #[must_use]
     pub fn at(&self, index: usize) -> Path {
         let mut path = self.clone();
-        path.0.push(Step::Index(index));
+        path.0.push(KeyOrIndex::Index(index));
         path
     }
 
@@ -207,9 +211,9 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.0.iter().enumerate() {
             match step {
-                Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Key(key) if number == 0 => f.write_str(&shown(key))?,
-                Step::Key(key) => write!(f, ".{}", shown(key))?,
+                KeyOrIndex::Index(index) => write!(f, "[{index}]")?,
+                KeyOrIndex::Key(key) if number == 0 => f.write_str(&shown(key))?,
+                KeyOrIndex::Key(key) => write!(f, ".{}", shown(key))?,
             }
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! The texts that settings are written in. Pure; an error says what is wrong with the text, its place stands before it.
 
-pub(crate) use crate::text::{percent_decoded, shown};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -582,8 +581,6 @@ mod tests {
         ] {
             assert_eq!(redacted_url(url), redacted);
         }
-        assert_eq!(shown("a\nb\u{1b}"), "a\\nb\\u{1b}");
-        assert_eq!(shown(&"x".repeat(1000)).chars().count(), 61);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
 use crate::http::client::Network;
 use crate::mapping::definition::{Method, Request};
-use crate::mapping::{Gather, Missing, Oddity, OddityKind, Part, Reading, Unreadable};
+use crate::mapping::{Gather, Missing, Oddity, OddityKind, Part, Reading, UnreadableBody};
 use crate::os::clock;
 use crate::text::without_byte_order_mark;
 use std::io::{self, Read};
@@ -353,10 +353,10 @@ impl Asked<'_> {
     }
 }
 
-fn unreadable(unreadable: Unreadable) -> PollFailure {
+fn unreadable(unreadable: UnreadableBody) -> PollFailure {
     match unreadable {
-        Unreadable::Io(error) => failure_of_io(&error),
-        Unreadable::Garbage(what) => failure(PollFailureReason::Garbage, &what),
-        Unreadable::Shape(what) => failure(PollFailureReason::Shape, &what),
+        UnreadableBody::Io(error) => failure_of_io(&error),
+        UnreadableBody::Garbage(what) => failure(PollFailureReason::Garbage, &what),
+        UnreadableBody::Shape(what) => failure(PollFailureReason::Shape, &what),
     }
 }

@@ -17,12 +17,11 @@ use crate::core::workflow::Naming;
 use crate::core::{Answer, PollFailureReason};
 use crate::http::client::Network;
 use crate::mapping::definition::Request;
-use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, Unreadable};
+use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, UnreadableBody};
 use crate::os::environment::Environment;
 use crate::run;
-use crate::syntax::values;
 use crate::terminal::console::say;
-use crate::text::escape;
+use crate::text::{escape, shown};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -220,7 +219,7 @@ fn read(subject: &Subject, options: &ProbeOptions) -> Result<Findings, String> {
         pattern.map_or_else(|| "example".to_owned(), |pattern| pattern.example())
     });
     let gather = mapping.gather(&id);
-    let mut gather = gather.map_err(|why| format!("the id '{}' {why}", values::shown(&id)))?;
+    let mut gather = gather.map_err(|why| format!("the id '{}' {why}", shown(&id)))?;
     gather.gather_oddities();
     let mut findings = Findings::new(&id);
     for (number, (name, request)) in mapping.requests().enumerate() {
@@ -316,31 +315,28 @@ fn saved(written: &[String], mapping: &Mapping) -> Result<Vec<Body>, String> {
             let hint = match text.split_once('=') {
                 Some((name, _)) if named.is_none() => format!(
                     "; the monitor has no request '{}', only {others:?}",
-                    values::shown(name)
+                    shown(name)
                 ),
                 _ => String::new(),
             };
-            format!("--body: {}: {error}{hint}", values::shown(path))
+            format!("--body: {}: {error}{hint}", shown(path))
         })?;
         if bytes.len() as u64 > most {
-            return Err(format!(
-                "--body: {} has over {most} bytes",
-                values::shown(path)
-            ));
+            return Err(format!("--body: {} has over {most} bytes", shown(path)));
         }
         bodies.push(Body {
             request: request.into(),
-            source: values::shown(path),
+            source: shown(path),
             bytes,
         });
     }
     Ok(bodies)
 }
 
-fn reason(unreadable: &Unreadable) -> String {
+fn reason(unreadable: &UnreadableBody) -> String {
     match unreadable {
-        Unreadable::Io(error) => error.to_string(),
-        Unreadable::Garbage(what) => format!("not JSON: {}", escape(what)),
-        Unreadable::Shape(what) => format!("of another shape: {}", escape(what)),
+        UnreadableBody::Io(error) => error.to_string(),
+        UnreadableBody::Garbage(what) => format!("not JSON: {}", escape(what)),
+        UnreadableBody::Shape(what) => format!("of another shape: {}", escape(what)),
     }
 }

@@ -6,7 +6,8 @@ use crate::core::snapshot::State;
 use crate::mapping::definition::{Definition, Meaning, UnknownStatus};
 use crate::mapping::template::BodyTemplate;
 use crate::syntax::mistake::{Mistake, Mistakes, Path};
-use crate::syntax::values::{self, shown};
+use crate::syntax::values;
+use crate::text::shown;
 
 /// What `poll` has about statuses.
 pub(super) struct PollWords {

@@ -1,6 +1,6 @@
 //! The monitor definitions that ship with farspan.
 
-use crate::syntax::json::{Node, merge};
+use crate::syntax::json::{WrittenJson, merge};
 use serde_json::Value;
 
 /// The presets by name, in the order of the documentation.
@@ -28,11 +28,11 @@ pub const PRESETS: &[(&str, &str)] = &[
 pub const ONLY_NAME: &str = "default";
 
 /// The monitors of a configuration that has none: the preset `farspan` at the settings' API.
-pub(super) fn default_monitors() -> Node {
-    let text = |text: &str| Node::Text(text.to_owned());
+pub(super) fn default_monitors() -> WrittenJson {
+    let text = |text: &str| WrittenJson::Text(text.to_owned());
     let members = [("name", ONLY_NAME), ("preset", "farspan")];
     let members = members.map(|(key, value)| (key.to_owned(), text(value)));
-    Node::List(vec![Node::Group(members.into())])
+    WrittenJson::List(vec![WrittenJson::Group(members.into())])
 }
 
 /// A monitor merged over the preset that it names.

@@ -17,10 +17,11 @@ use crate::mapping::definition::{Definition, Request};
 use crate::mapping::from_json;
 use crate::mapping::template::BodyTemplate;
 use crate::os::files;
-use crate::syntax::json::{Node, Object, kind_of};
+use crate::syntax::json::{Object, WrittenJson, kind_of};
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place, Within};
 use crate::syntax::pointer::Pointer;
-use crate::syntax::values::{self, Reason, shown};
+use crate::syntax::values::{self, Reason};
+use crate::text::shown;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path;
@@ -41,7 +42,7 @@ const MONITORS_MAX: usize = 256;
 /// The enabled monitors of a file. `in_file` has the file's name and its `monitors`; without them there is one monitor,
 /// which asks the settings' API.
 pub(in crate::config) fn read(
-    in_file: Option<(Arc<str>, Node)>,
+    in_file: Option<(Arc<str>, WrittenJson)>,
     defaults: &Defaults<'_>,
     mistakes: &Mistakes,
 ) -> Vec<MonitorConfig> {

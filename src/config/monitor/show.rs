@@ -3,7 +3,8 @@
 use super::{MonitorConfig, Written};
 use crate::api::credentials::{Auth, SecretSource};
 use crate::syntax::mistake::Within;
-use crate::syntax::values::{self, shown};
+use crate::syntax::values;
+use crate::text::shown;
 use serde_json::{Map, Value};
 use std::fmt;
 

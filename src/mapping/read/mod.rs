@@ -4,10 +4,10 @@ mod oddities;
 mod scratch;
 mod visitor;
 
-use super::Unreadable;
+use super::UnreadableBody;
 use super::definition::Times;
 use super::oddity::{Oddity, OddityKind};
-use super::plan::{ListId, Node, NodeId, Plan, PlannedSlot, SlotId, SlotKind};
+use super::plan::{ListId, NodeId, Plan, PlanNode, PlannedSlot, SlotId, SlotKind};
 use super::time_format::ParsedTime;
 use crate::core::event::Attributes;
 use crate::core::limits;
@@ -157,14 +157,14 @@ pub(super) fn read<'de, R: serde_json::de::Read<'de>>(
     plan: &Plan,
     request: usize,
     mut json: serde_json::Deserializer<R>,
-) -> Result<Part, Unreadable> {
+) -> Result<Part, UnreadableBody> {
     let mut reader = Reader::new(plan, request, false);
     let visitor = ValueVisitor {
         node: plan.requests[request].start,
         reader: &mut reader,
     };
-    let kind = visitor.deserialize(&mut json).map_err(Unreadable::of)?;
-    json.end().map_err(Unreadable::of)?;
+    let kind = visitor.deserialize(&mut json).map_err(UnreadableBody::of)?;
+    json.end().map_err(UnreadableBody::of)?;
     reader.finish(kind)
 }
 
@@ -253,10 +253,10 @@ impl<'p> Reader<'p> {
         }
     }
 
-    fn finish(mut self, was: JsonKind) -> Result<Part, Unreadable> {
+    fn finish(mut self, was: JsonKind) -> Result<Part, UnreadableBody> {
         let plan = self.plan;
         let planned = &plan.requests[self.request];
-        let shape = |what: String| Err(Unreadable::shape(&self.odd.named(&what)));
+        let shape = |what: String| Err(UnreadableBody::shape(&self.odd.named(&what)));
         if self.request == 0 && !self.found_any() {
             let of_main = |slot: &&PlannedSlot| slot.list.is_none();
             let slots = plan.slots.iter().filter(of_main);
@@ -287,7 +287,11 @@ impl<'p> Reader<'p> {
             },
         };
         let workflow = match self.request {
-            0 => Some(self.workflow().map_err(|e| Unreadable::shape(&e))?.into()),
+            0 => Some(
+                self.workflow()
+                    .map_err(|e| UnreadableBody::shape(&e))?
+                    .into(),
+            ),
             _ => None,
         };
         Ok(Part {
@@ -330,7 +334,7 @@ impl<'p> Reader<'p> {
             || (0..plan.lists.len()).any(|list| self.found.list(plan, list))
     }
 
-    fn scalar(&mut self, state: &Node, value: Scalar<'_>) -> Result<(), Box<str>> {
+    fn scalar(&mut self, state: &PlanNode, value: Scalar<'_>) -> Result<(), Box<str>> {
         for slot in &state.slots {
             self.found.set(usize::from(*slot));
             self.take(*slot, value);
@@ -344,7 +348,7 @@ impl<'p> Reader<'p> {
         Ok(())
     }
 
-    fn found_lists(&mut self, state: &Node) {
+    fn found_lists(&mut self, state: &PlanNode) {
         for list in &state.lists {
             self.found
                 .set(self.plan.slots.len() + 2 * usize::from(*list));
@@ -352,7 +356,7 @@ impl<'p> Reader<'p> {
     }
 
     /// An array or an object, before its elements.
-    fn inner(&mut self, state: &Node) -> Result<(), Box<str>> {
+    fn inner(&mut self, state: &PlanNode) -> Result<(), Box<str>> {
         self.found_lists(state);
         for slot in &state.slots {
             self.found.set(usize::from(*slot));
@@ -520,7 +524,7 @@ impl<'p> Reader<'p> {
     fn end(
         &mut self,
         lists: &[ListId],
-        place: &Node,
+        place: &PlanNode,
         was: JsonKind,
         mark: Mark,
     ) -> Result<(), Box<str>> {
@@ -649,7 +653,7 @@ impl<'p> Reader<'p> {
     }
 
     /// An element was there.
-    fn count(&mut self, at: &Node, is_skipped: bool) {
+    fn count(&mut self, at: &PlanNode, is_skipped: bool) {
         for list in &at.lists {
             self.seen[usize::from(*list)] += 1;
             if is_skipped {
@@ -680,6 +684,6 @@ pub(super) fn unescaped_key(key: &str) -> Cow<'_, str> {
     unescaped(key).map_or(key.into(), |key| key.into_string().into())
 }
 
-fn takes_arrays(state: &Node) -> bool {
+fn takes_arrays(state: &PlanNode) -> bool {
     state.other.is_some() || state.members.iter().any(|m| m.index.is_some())
 }

@@ -1,6 +1,6 @@
 //! serde's visitors: they walk the nodes of the plan as the body is read.
 
-use super::super::plan::{ListId, Node, NodeId};
+use super::super::plan::{ListId, NodeId, PlanNode};
 use super::scratch::Scalar;
 use super::{JsonKind, Reader};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -13,7 +13,7 @@ pub(super) struct ValueVisitor<'r, 'p> {
 }
 
 impl<'p> ValueVisitor<'_, 'p> {
-    fn at(&self) -> &'p Node {
+    fn at(&self) -> &'p PlanNode {
         &self.reader.plan.nodes[self.node as usize]
     }
 
@@ -133,7 +133,7 @@ enum Descent {
 }
 
 impl Descent {
-    fn of(at: &Node, member: Option<NodeId>, reader: &Reader<'_>) -> Descent {
+    fn of(at: &PlanNode, member: Option<NodeId>, reader: &Reader<'_>) -> Descent {
         // Beyond the bound no element is kept.
         let others_count = at.lists.is_empty() || !reader.is_full();
         let other = at.other.filter(|_| others_count);
@@ -170,7 +170,7 @@ impl<'de> DeserializeSeed<'de> for ElementVisitor<'_, '_> {
 
 /// Matches a key with the members of a node.
 struct KeyVisitor<'k> {
-    at: &'k Node,
+    at: &'k PlanNode,
     /// Where it is copied to.
     copy: Option<&'k mut String>,
 }

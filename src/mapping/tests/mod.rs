@@ -31,7 +31,7 @@ pub(crate) fn poll(
     mapping: &Mapping,
     id: &str,
     mut answer: impl FnMut(&str, &str) -> String,
-) -> Result<Reading, Unreadable> {
+) -> Result<Reading, UnreadableBody> {
     let mut gather = mapping.gather(id).unwrap();
     for (number, (name, request)) in mapping.requests().enumerate() {
         for (element, variables) in gather.each(number).iter().enumerate() {
@@ -49,7 +49,7 @@ pub(crate) fn poll(
 
 /// As text: of each stage the path with its attempt, its span's name, its id, how far it is, its times, and what else
 /// there is.
-pub(crate) fn told(reading: &Result<Reading, Unreadable>) -> String {
+pub(crate) fn told(reading: &Result<Reading, UnreadableBody>) -> String {
     let Reading {
         snapshot, oddity, ..
     } = match reading {

@@ -126,7 +126,7 @@ impl Model {
             .collect()
     }
 
-    fn lists(&mut self, value: &Value, lists: &[Stages], parent: Option<(&str, u32)>) {
+    fn lists(&mut self, value: &Value, lists: &[StageList], parent: Option<(&str, u32)>) {
         for (number, list) in lists.iter().enumerate() {
             let elements: Vec<(Option<&str>, &Value)> = match lookup(value, &list.list) {
                 Some(Value::Array(elements)) => elements.iter().map(|e| (None, e)).collect(),
@@ -184,7 +184,7 @@ impl Model {
         &self,
         member: Option<&str>,
         element: &Value,
-        list: &Stages,
+        list: &StageList,
         before: &str,
         parent: Option<(&str, u32)>,
     ) -> Option<StageSnapshot> {
@@ -300,11 +300,11 @@ fn arbitrary_fields(u: &mut Unstructured<'_>) -> Arbitrary<Fields> {
     })
 }
 
-fn arbitrary_stages(u: &mut Unstructured<'_>, depth: usize) -> Arbitrary<Vec<Stages>> {
+fn arbitrary_stages(u: &mut Unstructured<'_>, depth: usize) -> Arbitrary<Vec<StageList>> {
     let count = *u.choose(&[0, 1, 1, 2])?;
     (0..count)
         .map(|_| {
-            Ok(Stages {
+            Ok(StageList {
                 list: arbitrary_pointer(u, 0..=2)?,
                 kind: arbitrary_pointers(u)?,
                 key: arbitrary_pointers(u)?,
@@ -315,7 +315,7 @@ fn arbitrary_stages(u: &mut Unstructured<'_>, depth: usize) -> Arbitrary<Vec<Sta
                 } else {
                     arbitrary_stages(u, depth - 1)?
                 },
-                ..Stages::default()
+                ..StageList::default()
             })
         })
         .collect()
@@ -382,7 +382,7 @@ fn arbitrary_value(u: &mut Unstructured<'_>, depth: usize) -> Arbitrary<Value> {
 }
 
 /// A body with something in the lists, where it can have them.
-fn arbitrary_body(u: &mut Unstructured<'_>, lists: &[Stages]) -> Arbitrary<Value> {
+fn arbitrary_body(u: &mut Unstructured<'_>, lists: &[StageList]) -> Arbitrary<Value> {
     let mut body = arbitrary_value(u, 3)?;
     for list in lists {
         let mut at = &mut body;
@@ -413,7 +413,7 @@ fn arbitrary_body(u: &mut Unstructured<'_>, lists: &[Stages]) -> Arbitrary<Value
     Ok(body)
 }
 
-fn count_lists(lists: &[Stages]) -> usize {
+fn count_lists(lists: &[StageList]) -> usize {
     lists.iter().map(|list| 1 + count_lists(&list.stages)).sum()
 }
 
@@ -433,7 +433,7 @@ fn agrees_with_a_built_value_on_any_definition_and_body() {
                     assert_eq!(part, same);
                     part
                 }
-                (Err(Unreadable::Shape(_)), Err(Unreadable::Shape(_))) => continue,
+                (Err(UnreadableBody::Shape(_)), Err(UnreadableBody::Shape(_))) => continue,
                 (sliced, streamed) => panic!("{sliced:?} {streamed:?}"),
             };
             let mut snapshot = mapping.reading("w", part).unwrap().snapshot;
@@ -473,8 +473,8 @@ fn a_slice_and_a_stream_agree_on_any_bytes() {
         let streamed = mapping.read_stream(0, &body[..]);
         match (&sliced, &streamed) {
             (Ok(part), Ok(same)) => assert_eq!(part, same),
-            (Err(Unreadable::Shape(_)), Err(Unreadable::Shape(_)))
-            | (Err(Unreadable::Garbage(_)), Err(Unreadable::Garbage(_))) => {}
+            (Err(UnreadableBody::Shape(_)), Err(UnreadableBody::Shape(_)))
+            | (Err(UnreadableBody::Garbage(_)), Err(UnreadableBody::Garbage(_))) => {}
             _ => panic!("{sliced:?} {streamed:?}"),
         }
         Ok(())

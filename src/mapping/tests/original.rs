@@ -5,12 +5,12 @@ use crate::core::time::Wall;
 use crate::mapping::*;
 use expect_test::{Expect, expect};
 
-fn read_slice(body: &[u8]) -> Result<Reading, Unreadable> {
+fn read_slice(body: &[u8]) -> Result<Reading, UnreadableBody> {
     let mapping = Mapping::original();
     mapping.reading("w", mapping.read_slice(0, body)?)
 }
 
-fn read_stream(body: impl io::Read) -> Result<Reading, Unreadable> {
+fn read_stream(body: impl io::Read) -> Result<Reading, UnreadableBody> {
     let mapping = Mapping::original();
     mapping.reading("w", mapping.read_stream(0, body)?)
 }
@@ -18,7 +18,7 @@ fn read_stream(body: impl io::Read) -> Result<Reading, Unreadable> {
 fn check(body: &str, expected: Expect) {
     let told = read_slice(body.as_bytes());
     let streamed = read_stream(body.as_bytes());
-    let text = |told: &Result<Reading, Unreadable>| match told {
+    let text = |told: &Result<Reading, UnreadableBody>| match told {
         Ok(reading) => written(reading),
         Err(unreadable) => format!("{unreadable:?}"),
     };
@@ -203,9 +203,9 @@ fn what_is_not_json_is_garbage() {
     let deep = "[".repeat(100_000);
     let body = format!(r#"{{"workflowStatus": "Failed", "x": {deep}"#);
     let deep = read_slice(body.as_bytes());
-    assert!(matches!(deep, Err(Unreadable::Garbage(_))));
+    assert!(matches!(deep, Err(UnreadableBody::Garbage(_))));
     let not_utf8 = read_slice(b"{\"workflowStatus\": \"\xff\xfe\"}");
-    assert!(matches!(not_utf8, Err(Unreadable::Garbage(_))));
+    assert!(matches!(not_utf8, Err(UnreadableBody::Garbage(_))));
 }
 
 #[test]
