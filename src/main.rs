@@ -11,7 +11,7 @@ use farspan::os::logging;
 use farspan::os::logging::Log;
 use farspan::text::escape;
 use std::fmt::Display;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 /// The work failed.
@@ -21,19 +21,40 @@ const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let env = Environment::of_process();
-    match cli::parse(std::env::args_os().skip(1)) {
-        Ok(command) => dispatch(command, &env).unwrap_or_else(|errors| misused(&errors)),
+    let code = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => match dispatch(command, &env) {
+            Ok(code) => code,
+            Err(Unstarted::Misused(errors)) => misused(&errors),
+            Err(Unstarted::NoLog(error)) => {
+                tell(&format!("cannot start the thread of the log: {error}"));
+                ExitCode::from(FAILED)
+            }
+        },
         Err(error) => misused(&error),
+    };
+    logging::finish();
+    code
+}
+
+/// Why a command is not run.
+enum Unstarted {
+    Misused(Errors),
+    NoLog(io::Error),
+}
+
+impl From<Errors> for Unstarted {
+    fn from(errors: Errors) -> Self {
+        Unstarted::Misused(errors)
     }
 }
 
-fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
+fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> {
     match command {
         Command::Help(text) => Ok(print(&text)),
         Command::Version => Ok(print(&format!("farspan {}\n", farspan::VERSION))),
         Command::Config { config } => {
             let config = Config::load(env, config.as_deref())?;
-            start_log(&config);
+            start_log_of(&config)?;
             Ok(print(&config.describe()))
         }
         Command::Run {
@@ -41,7 +62,7 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
             reads_stdin,
         } => {
             let config = Config::load_to_watch(env, file.as_deref())?;
-            start_log(&config);
+            start_log_of(&config)?;
             let env = env.clone();
             Ok(match farspan::run::source_missing(&config, reads_stdin) {
                 Some(mistake) => misused(&mistake),
@@ -50,7 +71,7 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
         }
         Command::Check { config, offline } => {
             let config = Config::load_to_watch(env, config.as_deref())?;
-            start_log(&config);
+            start_log_of(&config)?;
             Ok(farspan::command::check::run(&config, offline))
         }
         Command::Probe(options) => {
@@ -61,29 +82,29 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
                 // Saved answers need no API.
                 Config::load(env, file)?
             };
-            logging::start(&Log::load_quiet(env)?);
+            start_log(&Log::load_quiet(env)?)?;
             let probed = farspan::command::probe::run(&options, &config, env);
             Ok(probed.unwrap_or_else(|mistake| misused(&mistake)))
         }
         Command::Trace(options) => {
             let config = Config::load_to_watch(env, options.config.as_deref())?;
-            logging::start(&Log::load_quiet(env)?);
+            start_log(&Log::load_quiet(env)?)?;
             let traced = farspan::command::trace::run(&options, config, env);
             Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => {
-            logging::start(&Log::load_quiet(env)?);
-            demo::show::run(&options, env)
+            start_log(&Log::load_quiet(env)?)?;
+            Ok(demo::show::run(&options, env)?)
         }
         #[cfg(feature = "demo")]
         Command::Api(options) => {
-            logging::start(&Log::load(env)?);
+            start_log(&Log::load(env)?)?;
             Ok(demo::api::run(&options))
         }
         #[cfg(all(feature = "demo", feature = "redis"))]
         Command::Load(options) => {
-            logging::start(&Log::load(env)?);
+            start_log(&Log::load(env)?)?;
             let (url, channel) = (options.redis_url.as_deref(), options.channel.as_deref());
             let redis = Redis::for_load(env, url, channel)?;
             Ok(demo::load::run(&options, &redis))
@@ -98,16 +119,22 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Errors> {
     }
 }
 
-fn start_log(config: &Config) {
-    logging::start(&config.log);
+fn start_log(log: &Log) -> Result<(), Unstarted> {
+    logging::start(log).map_err(Unstarted::NoLog)
+}
+
+/// With the warnings of the configuration.
+fn start_log_of(config: &Config) -> Result<(), Unstarted> {
+    start_log(&config.log)?;
     for warning in &config.warnings {
         log::warn!(target: "farspan::config", "{warning}");
     }
+    Ok(())
 }
 
 /// A reader that has gone away (`farspan config | head -1`) has read enough.
 fn print(text: &str) -> ExitCode {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
@@ -127,7 +154,9 @@ fn misused(error: &dyn Display) -> ExitCode {
 
 /// A closed standard error is no reason to panic.
 fn tell(error: &dyn Display) {
-    let mut stderr = std::io::stderr().lock();
+    // What was logged before stands before it.
+    logging::finish();
+    let mut stderr = io::stderr().lock();
     for line in error.to_string().lines() {
         let _ = writeln!(stderr, "farspan: {}", escape(line));
     }

@@ -96,6 +96,9 @@ pub const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Start events between the intake and the loop.
 pub const INTAKE_QUEUE: usize = 1024;
 
+/// Lines of the log that wait for standard error, in bytes.
+pub const LOG_BYTES_MAX: usize = 1024 * 1024;
+
 const _: () = assert!(WORKFLOW_ID_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= ATTRIBUTE_BYTES_MAX);
 const _: () = assert!(STAGE_ATTEMPTS_MAX < STAGES_MAX && STAGE_DEPTH_MAX < STAGES_MAX);

@@ -1,11 +1,20 @@
-//! farspan's log: lines on standard error. The facade is the crate `log`; nothing else writes there while farspan runs.
+//! farspan's log: lines on standard error. The facade is the crate `log`.
+//!
+//! A thread of its own writes the lines, so that a standard error which takes nothing stops no other thread. The lines
+//! that wait are bounded in bytes; what does not fit is dropped, and the log says how many lines that were.
 
+use super::threads::{self, lock};
+use crate::core::limits;
 use crate::core::time::Wall;
 use crate::os::clock;
 use crate::text::{escape, escape_json};
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Serialize;
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::panic;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,42 +34,141 @@ pub enum LogFormat {
     Json,
 }
 
+/// How long the end of the process waits for standard error to take the last lines.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Takes the log over, for the whole process. A second call changes nothing.
-pub fn start(log: &Log) {
-    if log::set_boxed_logger(Box::new(Stderr(log.format))).is_ok() {
-        set_level(log.level);
+///
+/// # Errors
+/// When the system gives no more threads.
+pub fn start(log: &Log) -> io::Result<()> {
+    let lines = Arc::new(Lines::default());
+    let logger = Logger {
+        format: log.format,
+        lines: Arc::clone(&lines),
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_err() {
+        return Ok(());
     }
+    set_level(log.level);
+    let format = log.format;
+    let write = move || lines.write_to(&mut io::stderr(), format);
+    // Not joined: standard error may take nothing for ever.
+    threads::spawn("log", threads::STACK_BYTES, write)?;
+    // Rust's own hook would wait for standard error, and a release build ends with the panic.
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        log::error!("thread '{}' {panic}", thread.name().unwrap_or("?"));
+        finish();
+    }));
+    Ok(())
 }
 
-/// From now on this and what is graver is logged.
+/// Logs this level and the graver ones from now on.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-struct Stderr(LogFormat);
+/// Waits until all lines are written, but not longer than [`ENDS_WITHIN`].
+pub fn finish() {
+    log::logger().flush();
+}
 
-impl log::Log for Stderr {
+struct Logger {
+    format: LogFormat,
+    lines: Arc<Lines>,
+}
+
+impl log::Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         is_logged(log::max_level(), metadata.level(), metadata.target())
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
+        if self.enabled(record.metadata()) {
+            let (level, target) = (record.level(), record.target());
+            let message = record.args().to_string();
+            let time = clock::now().wall;
+            self.lines
+                .push(&line(self.format, time, level, target, &message));
         }
-        let (level, target) = (record.level(), record.target());
-        let line = line(
-            self.0,
-            clock::now().wall,
-            level,
-            target,
-            &record.args().to_string(),
-        );
-        // Standard error is closed: there is no place to report it.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        self.lines.wait_for_end(ENDS_WITHIN);
+    }
+}
+
+/// The lines between the threads that log and the thread that writes.
+#[derive(Default)]
+struct Lines {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    text: String,
+    /// How many lines did not fit behind `text`.
+    dropped: u64,
+    /// Whether the thread writes what it took before.
+    is_writing: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.dropped == 0
+    }
+}
+
+impl Lines {
+    fn push(&self, line: &str) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.text.len() + line.len() <= limits::LOG_BYTES_MAX {
+            waiting.text.push_str(line);
+        } else {
+            waiting.dropped += 1;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Writes all lines, as they come, for ever.
+    fn write_to(&self, out: &mut impl Write, format: LogFormat) {
+        loop {
+            let (mut text, dropped) = self.next();
+            if dropped > 0 {
+                let max = limits::LOG_BYTES_MAX / 1024;
+                let message = format!(
+                    "{dropped} lines of the log are missing here: standard error took nothing for a time, and {max} \
+                     KiB of lines waited for it"
+                );
+                let time = clock::now().wall;
+                text += &line(format, time, Level::Warn, module_path!(), &message);
+            }
+            // Standard error is closed: there is no place to report it.
+            let _ = out.write_all(text.as_bytes());
+        }
+    }
+
+    fn next(&self) -> (String, u64) {
+        let mut waiting = lock(&self.waiting);
+        waiting.is_writing = false;
+        self.changed.notify_all();
+        let woken = self.changed.wait_while(waiting, |it| it.is_empty());
+        let mut waiting = woken.unwrap_or_else(PoisonError::into_inner);
+        waiting.is_writing = true;
+        let text = std::mem::take(&mut waiting.text);
+        (text, std::mem::take(&mut waiting.dropped))
+    }
+
+    fn wait_for_end(&self, timeout: Duration) {
+        let waiting = lock(&self.waiting);
+        let is_unwritten = |it: &mut Waiting| it.is_writing || !it.is_empty();
+        drop(
+            self.changed
+                .wait_timeout_while(waiting, timeout, is_unwritten),
+        );
+    }
 }
 
 /// What others write in farspan's log has to be a warning: `info` from a TLS library is no news to farspan's user.
@@ -73,7 +181,7 @@ fn is_logged(most: LevelFilter, level: Level, target: &str) -> bool {
     }
 }
 
-/// One line with its end, written at once so that the lines of two threads never mix.
+/// One line with its end.
 fn line(format: LogFormat, time: Wall, level: Level, target: &str, message: &str) -> String {
     let target = target.strip_prefix("farspan::").unwrap_or(target);
     let time = milliseconds(time);
@@ -115,6 +223,7 @@ fn milliseconds(time: Wall) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossbeam_channel::{Receiver, Sender, unbounded};
     use expect_test::{Expect, expect};
 
     fn check(format: LogFormat, messages: &[&str], expected: Expect) {
@@ -166,6 +275,62 @@ mod tests {
             milliseconds(Wall::from_unix_ns(-1_000_000)),
             "1969-12-31T23:59:59.999Z"
         );
+    }
+
+    /// Standard error, with a reader that reads once for each item of `reads`.
+    struct Pipe {
+        begun: Sender<()>,
+        reads: Receiver<()>,
+        written: Sender<String>,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.begun.send(()).unwrap();
+            self.reads.recv().unwrap();
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            self.written.send(text).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_standard_error_does_not_take_waits_within_its_bound_and_is_counted_beyond() {
+        let (begun, writes) = unbounded();
+        let (read, reads) = unbounded();
+        let (written, texts) = unbounded();
+        let mut pipe = Pipe {
+            begun,
+            reads,
+            written,
+        };
+        let lines = Arc::new(Lines::default());
+        let writer = Arc::clone(&lines);
+        thread::spawn(move || writer.write_to(&mut pipe, LogFormat::Text));
+        lines.push("the first\n");
+        writes.recv().unwrap();
+        // Nothing is read: neither a line nor the end waits for it.
+        lines.wait_for_end(Duration::from_millis(10));
+        let long = "x".repeat(limits::LOG_BYTES_MAX / 4 - 1) + "\n";
+        (0..6).for_each(|_| lines.push(&long));
+        assert_eq!(lock(&lines.waiting).text.len(), limits::LOG_BYTES_MAX);
+        // It is read again.
+        (0..3).for_each(|_| read.send(()).unwrap());
+        lines.wait_for_end(Duration::from_secs(30));
+        lines.push("the last\n");
+        lines.wait_for_end(Duration::from_secs(30));
+        let written: Vec<String> = texts.try_iter().collect();
+        let [first, next, last] = &*written else {
+            panic!("{} texts are written", written.len());
+        };
+        assert_eq!((&**first, &**last), ("the first\n", "the last\n"));
+        let notice = next.strip_prefix(&long.repeat(4)).unwrap();
+        assert!(notice.contains("2 lines of the log are missing here: "));
+        assert_eq!(notice.matches('\n').count(), 1, "{notice}");
     }
 
     #[test]

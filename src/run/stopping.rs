@@ -6,6 +6,7 @@
 //! 3. what is finished is delivered               10 s
 //! 4. the source's entries are acknowledged        3 s
 //! 5. the console writes what it has               2 s
+//! 6. the log is written                           1 s
 //! ```
 //!
 //! A stage that has nothing to do takes no time. What is not done at its deadline is left, and the log says so. A store
@@ -15,6 +16,7 @@ use super::Loop;
 use crate::core::Input;
 use crate::core::limits;
 use crate::os::clock;
+use crate::os::logging;
 use crate::os::systemd::{Activity, ServiceState};
 use crate::store::PATIENCE_MAX;
 use crate::terminal::console::Console;
@@ -30,7 +32,8 @@ pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(DELIVERY)
     .saturating_add(PATIENCE_MAX)
     .saturating_add(ACKNOWLEDGED)
-    .saturating_add(CONSOLE_ENDS);
+    .saturating_add(CONSOLE_ENDS)
+    .saturating_add(logging::ENDS_WITHIN);
 
 /// One stage of the loop's.
 struct Wait {

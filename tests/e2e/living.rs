@@ -5,6 +5,7 @@ use crate::support::files::Files;
 use crate::support::http::Reply;
 use crate::support::program::{Call, Farspan};
 use crate::support::receiver::partial;
+use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
 use crate::support::systemd::ServiceManager;
 use crate::support::{SOON, eventually, pause};
@@ -123,14 +124,18 @@ fn another_process_s_watchdog_is_not_fed() {
 #[test]
 fn a_socket_that_is_none_holds_up_nothing() {
     let rig = Rig::new();
-    for (name, complaint) in [
-        ("vsock:2:1234", "is neither /path nor @name"),
-        ("/nowhere/notify", "cannot report to the service manager"),
+    for (id, name, complaint) in [
+        ("v", "vsock:2:1234", "is neither /path nor @name"),
+        (
+            "w",
+            "/nowhere/notify",
+            "cannot report to the service manager",
+        ),
     ] {
         let farspan = rig.start_call(&rig.call().env("NOTIFY_SOCKET", name));
-        rig.api.script(name, [completed(name).reply()]);
-        rig.submit(name);
-        rig.trace(name);
+        rig.api.script(id, [completed(id).reply()]);
+        rig.submit(id);
+        rig.trace(id);
         let ended = farspan.stop();
         assert_eq!(
             ended.stderr.matches(complaint).count(),
@@ -138,8 +143,7 @@ fn a_socket_that_is_none_holds_up_nothing() {
             "{}",
             ended.stderr
         );
-        rig.redis
-            .await_subscribers(crate::support::redis::CHANNEL, 0);
+        rig.redis.await_subscribers(CHANNEL, 0);
     }
 }
 
@@ -482,4 +486,47 @@ fn a_text_from_outside_turns_no_text_of_the_log() {
         assert!(!stderr.contains('\u{202e}'), "{stderr}");
         assert!(stderr.contains(escaped), "{stderr}");
     }
+}
+
+/// A pipe holds 64 KiB, and 1 MiB of lines waits for it.
+#[test]
+fn a_standard_error_that_nobody_reads_stops_nothing_and_what_is_dropped_is_counted() {
+    const DUPLICATES: usize = 15_000;
+    let rig = Rig::new();
+    rig.api.script("first", [processing("first").reply()]);
+    rig.api.script("w", [completed("w").reply()]);
+    let call = rig.call().env("FARSPAN_LOG", "debug").with_stderr_unread();
+    let mut farspan = rig.start_call(&call);
+    let event = json!({"WorkflowId": "first"}).to_string();
+    let events = std::iter::repeat_n(event.as_bytes(), DUPLICATES + 1);
+    rig.redis.publish_all(CHANNEL, events);
+    rig.submit("w");
+    rig.trace("w");
+    // Read again, it has all lines but those that it says are missing.
+    farspan.read_stderr();
+    let missing = " lines of the log are missing here";
+    farspan.await_log(missing);
+    let log = farspan.stderr();
+    let (before, _) = log.split_once(missing).expect("said");
+    let dropped = before.rsplit_once(' ').expect("a number").1;
+    let dropped: usize = dropped.parse().expect("a number");
+    let written = before.matches("duplicate start event").count();
+    assert!(dropped > 0 && written > 0, "{dropped} dropped, {written}");
+    let told = written + dropped;
+    // The lines of the polls are dropped too.
+    assert!((DUPLICATES..DUPLICATES + 1000).contains(&told), "{told}");
+    let log = farspan.stop().stderr;
+    assert!(log.contains(" polls, 0 failed"), "the last lines: {log}");
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_holds_up_no_stop() {
+    let rig = Rig::new();
+    rig.api.script("first", [processing("first").reply()]);
+    let call = rig.call().env("FARSPAN_LOG", "debug").with_stderr_unread();
+    let farspan = rig.start_call(&call);
+    let event = json!({"WorkflowId": "first"}).to_string();
+    rig.redis
+        .publish_all(CHANNEL, std::iter::repeat_n(event.as_bytes(), 2_000));
+    farspan.stop();
 }

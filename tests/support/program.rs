@@ -16,6 +16,7 @@ pub struct Call {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     reads_stdout: bool,
+    reads_stderr: bool,
     has_stdin: bool,
     /// A program with arguments that becomes farspan in the end.
     by: Vec<String>,
@@ -48,6 +49,7 @@ pub fn program(path: &str, arguments: &[&str]) -> Call {
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: [("FARSPAN_ADMIN_LISTEN".to_owned(), "none".to_owned())].into(),
         reads_stdout: true,
+        reads_stderr: true,
         has_stdin: false,
         by: Vec::new(),
     }
@@ -79,6 +81,12 @@ impl Call {
     /// Its standard output is neither read nor closed.
     pub fn with_stdout_unread(mut self) -> Self {
         self.reads_stdout = false;
+        self
+    }
+
+    /// Its standard error is not read before [`Farspan::read_stderr`].
+    pub fn with_stderr_unread(mut self) -> Self {
+        self.reads_stderr = false;
         self
     }
 
@@ -117,7 +125,11 @@ impl Call {
         } else {
             (Output::read(std::io::empty()), Some(pipe))
         };
-        let stderr = Output::read(child.stderr.take().expect("piped"));
+        let stderr = if self.reads_stderr {
+            Output::read(child.stderr.take().expect("piped"))
+        } else {
+            Output::read(std::io::empty())
+        };
         let stdin = child.stdin.take();
         Farspan {
             name: self.arguments.join(" "),
@@ -162,6 +174,11 @@ impl Farspan {
                 Err(log)
             }
         });
+    }
+
+    /// Begins to read the standard error of [`Call::with_stderr_unread`].
+    pub fn read_stderr(&mut self) {
+        self.stderr = Output::read(self.child.stderr.take().expect("unread"));
     }
 
     pub fn stderr(&self) -> String {
