@@ -304,7 +304,7 @@ pub(super) static STAGES: Group = Group {
     keys: &[
         key("name", KeyKind::Label, "", "The name of the list, for `for_each`, `children` and `parent`."),
         key("from", KeyKind::Label, "", "The name of the request whose answer has the list. Default: the main request; of a list within a list the same answer."),
-        key("list", KeyKind::Pointer, "", "The pointer to the list: an array, or an object of stages by key. An empty text is the answer itself. A list within a list begins at each element."),
+        key("list", KeyKind::Pointer, "", "The pointer to the list: an array, or an object of stages by key. It begins at the answer, not at `workflow.root`; a list within a list begins at each element. An empty text is the answer itself, or the element."),
         key("kind", KeyKind::Pointers, "", "The name of the span. Default: the key in the object, else `key`."),
         key("key", KeyKind::Pointers, "", "What tells a stage from its siblings. With several pointers, each is a part of the key. Default: the key in the object, else `id`."),
         key("except", KeyKind::ByPointer(&KeyKind::Values), "", "Elements with one of these values at a pointer are not stages.").like("{\"/hidden\": \"true\"}"),

@@ -1,7 +1,7 @@
 //! What the answers of one poll said, put together.
 
-use super::oddity::{Oddity, OddityKind};
-use super::plan::{ListId, PlannedList, PlannedSlot};
+use super::oddity::{Oddity, OddityKind, named};
+use super::plan::{ListId, Plan, PlannedList, PlannedSlot, place_of_request};
 use super::read::{Element, Matches, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
 use super::{Mapping, Reading, UnreadableBody};
@@ -9,7 +9,7 @@ use crate::core::limits;
 use crate::core::pieces::{Index, Pieces};
 use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
 use crate::syntax::mistake::Path;
-use crate::syntax::pointer::escaped;
+use crate::syntax::pointer::{Pointer, escaped};
 use crate::text::cut;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -299,7 +299,9 @@ impl<'m> Gather<'m> {
         if is_due && !self.found.end_of_workflow(plan) {
             let slots = fields.status.clone().chain(fields.complete.clone());
             let slots: Vec<_> = slots.map(|slot| &plan.slots[usize::from(slot)]).collect();
-            let pointers: Vec<&str> = slots.iter().map(|slot| &*slot.pointer).collect();
+            let mut pointers: Vec<&str> = slots.iter().map(|slot| &*slot.pointer).collect();
+            let mut known = HashSet::new();
+            pointers.retain(|pointer| known.insert(*pointer));
             let place = slots.first().map(|slot| slot.place.clone());
             let odd = self.nowhere(place.unwrap_or_default(), &pointers, 0);
             // Nothing else that is odd is as bad.
@@ -317,9 +319,7 @@ impl<'m> Gather<'m> {
             };
             let lists = plan.outermost(request).map(usize::from);
             for list in lists.filter(|list| is_due && !self.found.list(plan, *list)) {
-                let list = &plan.lists[list];
-                let place = list.place.then("list");
-                nowhere.extend(self.nowhere(place, &[&list.pointer], request));
+                nowhere.extend(self.list_nowhere(&plan.lists[list]));
             }
         }
         for odd in nowhere {
@@ -335,6 +335,20 @@ impl<'m> Gather<'m> {
         let mut times = times.into_iter().flat_map(Clone::clone);
         !times.any(|slot| self.found.slot(usize::from(slot)))
             && !(0..plan.lists.len()).any(|list| self.found.list(plan, list))
+    }
+
+    fn list_nowhere(&self, list: &PlannedList) -> Option<Oddity> {
+        let place = list.place.then("list");
+        let mut odd = self.nowhere(place, &[&list.pointer], list.request)?;
+        let has_root = self.mapping.plan.definition.workflow.root != Pointer::default();
+        if list.request == 0
+            && has_root
+            && let OddityKind::Nowhere { there, .. } = &mut odd.kind
+        {
+            let rule = "a list begins at the answer, not at workflow.root";
+            *there = format!("{there}; {rule}").into();
+        }
+        Some(odd)
     }
 
     /// `None` where the request was not answered.
@@ -473,7 +487,13 @@ impl<'m> Gather<'m> {
 
     fn note_duplicate(&mut self, path: &str, number: usize) {
         let list = &self.mapping.plan.lists[usize::from(self.elements[number].list)];
-        self.odd(|| of_list(list, OddityKind::DuplicateKey(path.into())));
+        self.odd(|| {
+            of_list(
+                &self.mapping.plan,
+                list,
+                OddityKind::DuplicateKey(path.into()),
+            )
+        });
     }
 
     /// Gives stages their parents, where elements name them or their children.
@@ -549,7 +569,7 @@ impl<'m> Gather<'m> {
                 Some(parent) => parents[number] = Some(*parent),
                 None if lost.len() < most => {
                     let key = cut(key, limits::NAME_BYTES_MAX).into();
-                    let oddity = of_list(list, OddityKind::LostParent(key));
+                    let oddity = of_list(&self.mapping.plan, list, OddityKind::LostParent(key));
                     if !lost.contains(&oddity) {
                         lost.push(oddity);
                     }
@@ -571,13 +591,19 @@ impl<'m> Gather<'m> {
     fn lost_child(&self, list: &PlannedList, id: &str, children: ListId) -> Oddity {
         let plan = &self.mapping.plan;
         let ids = &plan.slots[usize::from(list.child_ids.start)];
+        let children = &plan.lists[usize::from(children)];
+        let mut where_to = named(&children.pointer).to_owned();
+        if children.request != list.request {
+            let request = place_of_request(&plan.requests[children.request].name);
+            let _ = write!(where_to, " of {request}");
+        }
         Oddity {
-            request: "".into(),
+            request: plan.requests[list.request].name.clone(),
             pointer: ids.pointer.clone(),
             place: Some(ids.place.clone()),
             kind: OddityKind::LostChild {
                 id: cut(id, limits::NAME_BYTES_MAX).into(),
-                children: plan.lists[usize::from(children)].pointer.clone(),
+                children: where_to.into(),
             },
         }
     }
@@ -606,9 +632,9 @@ impl<'m> Gather<'m> {
     }
 }
 
-fn of_list(list: &PlannedList, kind: OddityKind) -> Oddity {
+fn of_list(plan: &Plan, list: &PlannedList, kind: OddityKind) -> Oddity {
     Oddity {
-        request: "".into(),
+        request: plan.requests[list.request].name.clone(),
         pointer: list.pointer.clone(),
         place: Some(list.place.then("list")),
         kind,

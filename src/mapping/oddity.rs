@@ -64,7 +64,7 @@ pub enum OddityKind {
     LostChild {
         /// The child's key.
         id: Box<str>,
-        /// The pointer to the list that should have it.
+        /// The list that should have it, for people.
         children: Box<str>,
     },
     /// Stages that are their own ancestors.

@@ -362,6 +362,30 @@ fn a_child_that_never_came_is_named() {
     assert_eq!(odd("done"), ["nope", "no"].map(not_there));
 }
 
+#[test]
+fn where_a_root_is_missed_or_doubled_the_right_pointer_is_shown() {
+    let files = Files::new();
+    let config = json!({"monitors": [{"name": "runs", "api": {"base_url": "http://ci.example.com"}, "request": {"path": "/{id}"},
+        "workflow": {"root": "/run", "status": "/phase", "start": "/run/from"}, "statuses": {"DONE": "success"},
+        "stages": [{"list": "/steps", "key": "/no", "status": ["/phase", "/state"]},
+            {"name": "parts", "list": "/run/parts", "key": "/no", "status": ["/phase", "/state"]}]}]});
+    let config = files.write("farspan.json", config.to_string());
+    let run = json!({"run": {"phase": "DONE", "from": 1_795_166_400, "steps": [], "parts": [
+        {"no": 1, "phase": "ODD"}, {"no": 2, "state": "ODD"}]}});
+    let body = files.write("run.json", run.to_string());
+    let ended = farspan(&["probe", "--config", &config, "--body", &body]).output();
+    shows(
+        &ended,
+        0,
+        &[
+            "odd: /steps leads nowhere; /run has from, parts, phase, steps; a list begins at the answer, not at workflow.root (stages[0].list)\n",
+            "\n  stages[0].list: /steps; is /run/steps meant?\n",
+            "\n  workflow.start: /run/run/from; is /run/from meant?\n",
+            "odd: stages[1].status: \"ODD\" is not among",
+        ],
+    );
+}
+
 /// What is odd only when elements are put together is all told too.
 #[test]
 fn all_that_is_odd_about_stages_together_is_named() {

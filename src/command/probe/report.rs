@@ -12,9 +12,10 @@ use crate::core::snapshot::{Progress, Snapshot, StageView, State};
 use crate::core::span::Span;
 use crate::core::time::Wall;
 use crate::core::workflow::{Verdict, Workflow};
-use crate::mapping::{Mapping, Oddity, OddityKind};
+use crate::mapping::{Mapping, Missing, Oddity, OddityKind};
 use crate::os::clock;
 use crate::os::environment::Environment;
+use crate::syntax::mistake::Path;
 use crate::terminal::{console, waterfall};
 use crate::text::{cut, escape, without_byte_order_mark};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -121,6 +122,8 @@ fn report_missing(out: &mut String, findings: &Findings, mapping: &Mapping) {
             name => format!(" (requests.{name})"),
         };
         let (place, pointer) = (&missing.place, escape(&missing.pointer));
+        let root = mapping.definition().workflow.root.to_string();
+        let meant = beside_root(missing, &root, bodies).or(meant);
         let meant = meant.map_or(String::new(), |key| format!("; is {} meant?", escape(&key)));
         line(&mut lines, format_args!("  {place}: {pointer}{of}{meant}"));
     }
@@ -289,6 +292,22 @@ fn report_rows(
     }
 }
 
+/// Where a pointer leads that is meant to begin at `workflow.root` though it begins at the answer, or the other way
+/// round.
+fn beside_root(missing: &Missing, root: &str, bodies: &[serde_json::Value]) -> Option<String> {
+    if root.is_empty() || !missing.request.is_empty() {
+        return None;
+    }
+    let pointer = &*missing.pointer;
+    let from_answer = pointer
+        .strip_prefix(root)
+        .filter(|rest| rest.starts_with('/'));
+    let from_root = format!("{root}{pointer}");
+    let mut meant = [Some(&*from_root), from_answer].into_iter().flatten();
+    let found = meant.find(|pointer| there_instead(pointer, bodies, &HashSet::new()).is_none());
+    found.map(str::to_owned)
+}
+
 /// The progress of the workflow and of each stage.
 fn every_progress(snapshot: &Snapshot) -> impl Iterator<Item = Progress<&str>> {
     let stages = snapshot.stages.iter().map(|stage| stage.progress);
@@ -329,10 +348,12 @@ fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<
         let kind = OddityKind::UnknownStatus(cut(word, 64).into());
         let places = odd.iter().filter(|odd| odd.kind == kind);
         let places = places.filter_map(|odd| odd.place.as_ref());
-        let mut keys: String = places.map(|place| format!("{place}, ")).collect();
-        if keys.ends_with(", ") {
-            keys.replace_range(keys.len() - 2.., ": ");
-        }
+        let mut keys: Vec<String> = places.map(Path::to_string).collect();
+        keys.dedup();
+        let keys = match &*keys {
+            [] => String::new(),
+            keys => format!("{}: ", keys.join(", ")),
+        };
         format!(
             "{keys}\"{}\" is not among the monitor's statuses ({}){meant}",
             escape(word),

@@ -279,7 +279,7 @@ fn readable(pointer: &Pointer) -> Box<str> {
     pointer.to_string().into()
 }
 
-fn place_of_request(name: &str) -> Path {
+pub(super) fn place_of_request(name: &str) -> Path {
     match name {
         "" => Path::default().then("request"),
         name => Path::default().then("requests").then(name),

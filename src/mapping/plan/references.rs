@@ -173,10 +173,15 @@ impl Planner {
             };
             let unknown = |name: &str| match (name.starts_with("stage."), keys) {
                 (true, None) => format!("{{{name}}} is known only beside for_each"),
-                (true, Some(keys)) => format!(
-                    "{{{name}}} is not known: there are {{stage.key}}, {{stage.key.0}} to {{stage.key.{}}}, {{stage.id}}, {{stage.name}} and {{stage.attempt}}",
-                    keys - 1
-                ),
+                (true, Some(keys)) => {
+                    let parts = match keys - 1 {
+                        0 => "{stage.key.0}".to_owned(),
+                        last => format!("{{stage.key.0}} to {{stage.key.{last}}}"),
+                    };
+                    format!(
+                        "{{{name}}} is not known: there are {{stage.key}}, {parts}, {{stage.id}}, {{stage.name}} and {{stage.attempt}}"
+                    )
+                }
                 (false, _) => {
                     let known: Vec<_> = known.iter().map(|name| format!("{{{name}}}")).collect();
                     format!("{{{name}}} is not known: there is {}", known.join(", "))

@@ -945,6 +945,49 @@ fn what_found_nothing_is_known() {
     .assert_eq(&missing.join("\n"));
 }
 
+#[test]
+fn what_is_odd_about_stages_together_names_their_answer() {
+    let definition = json!({"workflow": {"status": "/s"}, "statuses": {"ok": "success"}, "request": {"path": "/{id}"},
+        "requests": {"jobs": {"path": "/{id}/jobs"}, "steps": {"path": "/{id}/steps"}},
+        "stages": [{"from": "jobs", "list": "", "key": "/k", "parent": {"key": "/p"}, "children": {"list": "steps", "ids": "/steps"}},
+            {"name": "steps", "from": "steps", "list": "", "key": "/k"}]});
+    let odd = |job: Value| {
+        let reading = poll(&compiled(&definition), "w", |name, _| match name {
+            "jobs" => json!([job]).to_string(),
+            "steps" => json!([{"k": "s"}]).to_string(),
+            _ => json!({"s": "ok"}).to_string(),
+        });
+        reading
+            .unwrap()
+            .oddity
+            .map(String::from)
+            .unwrap_or_default()
+    };
+    expect![[r#"jobs: a stage in the answer names the parent "nobody", which is not there (stages[0].list)"#]].assert_eq(&odd(json!({"k": "a", "p": "nobody"})));
+    expect![[r#"jobs: /*/steps has "nope", which is no key in the answer of requests.steps (stages[0].children.ids)"#]].assert_eq(&odd(json!({"k": "a", "steps": ["nope"]})));
+}
+
+#[test]
+fn where_pointers_begin_is_told_where_the_workflow_has_a_root() {
+    let odd = |definition: &Value, body: Value| {
+        let reading = poll(&compiled(definition), "w", |_, _| body.to_string());
+        reading
+            .unwrap()
+            .oddity
+            .map(String::from)
+            .unwrap_or_default()
+    };
+    let list = json!({"workflow": {"root": "/run", "status": "/s"}, "statuses": {"ok": "success"},
+        "stages": [{"list": "/steps", "key": "/k"}]});
+    let body = json!({"run": {"s": "ok", "steps": []}});
+    expect!["/steps leads nowhere; /run has s, steps; a list begins at the answer, not at workflow.root (stages[0].list)"].assert_eq(&odd(&list, body.clone()));
+    let status = json!({"workflow": {"root": "/run", "status": ["/run/s", "/run/s"]}, "statuses": {"ok": "success"},
+        "stages": [{"list": "/run/steps", "key": "/k"}]});
+    let body = json!({"run": {"s": "ok", "steps": [{"k": 1}]}});
+    expect!["/run/run/s leads nowhere; /run has s, steps (workflow.status)"]
+        .assert_eq(&odd(&status, body));
+}
+
 /// A status that is nowhere is told as soon as it ought to be there, and stages once they must be.
 #[test]
 fn what_leads_nowhere_though_it_ought_to_be_there_is_told() {

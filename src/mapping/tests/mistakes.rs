@@ -34,7 +34,7 @@ fn all_mistakes_are_told_at_once() {
         requests.jobs.path: {stage.key} is known only beside for_each
         requests.logs.for_each: no list of stages has the name "job"
         requests.tries.for_each: needs an answer that needs its own
-        requests.tries.path: {stage.key.1} is not known: there are {stage.key}, {stage.key.0} to {stage.key.0}, {stage.id}, {stage.name} and {stage.attempt}
+        requests.tries.path: {stage.key.1} is not known: there are {stage.key}, {stage.key.0}, {stage.id}, {stage.name} and {stage.attempt}
         requests.tries.when_attempt_above: the elements of "jobs" have no attempt
         requests.unread: no list of stages is in its answer
         requests.unread.when_attempt_above: has a meaning only with for_each
