@@ -102,12 +102,12 @@ impl log::Log for Logger {
 /// The lines between the threads that log and the thread that writes.
 #[derive(Default)]
 struct Lines {
-    waiting: Mutex<Waiting>,
+    unwritten: Mutex<Unwritten>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Unwritten {
     text: String,
     /// How many lines did not fit behind `text`.
     dropped: u64,
@@ -115,7 +115,7 @@ struct Waiting {
     is_writing: bool,
 }
 
-impl Waiting {
+impl Unwritten {
     fn is_empty(&self) -> bool {
         self.text.is_empty() && self.dropped == 0
     }
@@ -123,11 +123,11 @@ impl Waiting {
 
 impl Lines {
     fn push(&self, line: &str) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.text.len() + line.len() <= limits::LOG_BYTES_MAX {
-            waiting.text.push_str(line);
+        let mut unwritten = lock(&self.unwritten);
+        if unwritten.text.len() + line.len() <= limits::LOG_BYTES_MAX {
+            unwritten.text.push_str(line);
         } else {
-            waiting.dropped += 1;
+            unwritten.dropped += 1;
         }
         self.changed.notify_all();
     }
@@ -151,22 +151,22 @@ impl Lines {
     }
 
     fn next(&self) -> (String, u64) {
-        let mut waiting = lock(&self.waiting);
-        waiting.is_writing = false;
+        let mut unwritten = lock(&self.unwritten);
+        unwritten.is_writing = false;
         self.changed.notify_all();
-        let woken = self.changed.wait_while(waiting, |it| it.is_empty());
-        let mut waiting = woken.unwrap_or_else(PoisonError::into_inner);
-        waiting.is_writing = true;
-        let text = std::mem::take(&mut waiting.text);
-        (text, std::mem::take(&mut waiting.dropped))
+        let woken = self.changed.wait_while(unwritten, |it| it.is_empty());
+        let mut unwritten = woken.unwrap_or_else(PoisonError::into_inner);
+        unwritten.is_writing = true;
+        let text = std::mem::take(&mut unwritten.text);
+        (text, std::mem::take(&mut unwritten.dropped))
     }
 
     fn wait_for_end(&self, timeout: Duration) {
-        let waiting = lock(&self.waiting);
-        let is_unwritten = |it: &mut Waiting| it.is_writing || !it.is_empty();
+        let unwritten = lock(&self.unwritten);
+        let is_unwritten = |it: &mut Unwritten| it.is_writing || !it.is_empty();
         drop(
             self.changed
-                .wait_timeout_while(waiting, timeout, is_unwritten),
+                .wait_timeout_while(unwritten, timeout, is_unwritten),
         );
     }
 }
@@ -317,7 +317,7 @@ mod tests {
         lines.wait_for_end(Duration::from_millis(10));
         let long = "x".repeat(limits::LOG_BYTES_MAX / 4 - 1) + "\n";
         (0..6).for_each(|_| lines.push(&long));
-        assert_eq!(lock(&lines.waiting).text.len(), limits::LOG_BYTES_MAX);
+        assert_eq!(lock(&lines.unwritten).text.len(), limits::LOG_BYTES_MAX);
         // It is read again.
         (0..3).for_each(|_| read.send(()).unwrap());
         lines.wait_for_end(Duration::from_secs(30));
