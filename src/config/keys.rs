@@ -424,7 +424,7 @@ static MONITOR_FINISHED: Group = Group {
         key("redis_channel", KeyKind::Label, "", "A pub/sub channel of the configured Redis. A client that is not subscribed at that moment misses the event."),
         key("redis_stream", KeyKind::Label, "", "A stream of the configured Redis. An entry has the event in the field `message`, with `traceparent` and `tracestate` beside it."),
         key("redis_stream_maxlen", KeyKind::Integer(1, 4294967295), "100000", "About how many entries the stream keeps."),
-        key("url", KeyKind::Url, "", "The URL that each event is POSTed to, with `traceparent` among the headers. Any 2xx accepts it. A 4xx refuses it, except 401, 403, 404, 408 and 429; after these and after any other answer it is sent again."),
+        key("url", KeyKind::Url, "", "The URL that each event is POSTed to, with `traceparent` among the headers. Any 2xx accepts it. A 4xx refuses it, except 401, 403, 404, 405, 407, 408 and 429; so do 501 and 505. After any other answer it is sent again."),
         key("auth", KeyKind::Group(&AUTH), "", "Authentication to the url."),
     ],
 };

@@ -16,6 +16,7 @@ use super::out::Out;
 use super::outbox::{EncodedSpan, ExportOutcome, Outbox};
 use super::span::Span;
 use super::time::{Mono, Now};
+use super::trouble::ReceiverNews;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(super) struct Delivery {
     /// Whether there is a collector.
     exports: bool,
     outbox: Outbox,
+    /// What was noted of the collector's trouble.
+    collector_news: ReceiverNews,
     notifications: Notifications,
     /// Runs with a span or a finished event that is not delivered.
     runs: HashMap<RunKey, Undelivered>,
@@ -58,6 +61,7 @@ impl Delivery {
             encoders,
             exports: settings.exports,
             outbox: Outbox::new(settings.batch, first_sequence),
+            collector_news: ReceiverNews::default(),
             notifications: Notifications::new(receivers, first_sequence),
             runs: HashMap::new(),
             is_full_of_spans: false,
@@ -163,7 +167,7 @@ impl Delivery {
             }
             ExportOutcome::Retry { reason, .. } => {
                 out.counters.exports_retried += 1;
-                if !was_failing {
+                if (self.collector_news).trouble_is_news(&reason, was_failing, now) {
                     let waiting = self.outbox.len();
                     out.note(Note::ExportTroubled { reason, waiting });
                 }

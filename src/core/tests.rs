@@ -1287,6 +1287,33 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
     assert_eq!(rig.core.counters().exports_retried, 3);
 }
 
+/// A collector that was down may come back with a refusal that only a person can end.
+#[test]
+fn another_trouble_of_the_collector_is_noted_too() {
+    let mut rig = Rig::plain();
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, answer_of(State::Running, 12));
+    exported(&mut rig, retry(None));
+    rig.pass(secs(61.0));
+    exported(&mut rig, retry(None));
+    let reason = "HTTP 401".into();
+    let retry_after = None;
+    exported(
+        &mut rig,
+        ExportOutcome::Retry {
+            reason,
+            retry_after,
+        },
+    );
+    let notes = rig.notes();
+    let reasons = notes.iter().filter_map(|note| match note {
+        Note::ExportTroubled { reason, .. } => Some(&**reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), ["503", "HTTP 401"]);
+}
+
 /// Even a collector that answers "Retry-After: 0" gets a pause.
 #[test]
 fn a_collector_is_never_asked_without_a_pause() {

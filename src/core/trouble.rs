@@ -52,7 +52,7 @@ impl OddityNews {
     }
 }
 
-/// What was noted of the trouble of one receiver of finished events.
+/// What was noted of the trouble of the collector, or of one receiver of finished events.
 #[derive(Debug, Default)]
 pub(super) struct ReceiverNews {
     refusal: Option<Mono>,
@@ -60,7 +60,7 @@ pub(super) struct ReceiverNews {
 }
 
 impl ReceiverNews {
-    /// The receiver has refused an event for good. Whether that is worth a note: it may refuse them all.
+    /// The receiver has refused an item for good. Whether that is worth a note: it may refuse them all.
     pub(super) fn refusal_is_news(&mut self, now: Mono) -> bool {
         let is_news = self
             .refusal

@@ -6,6 +6,7 @@
 
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
+use crate::deliver::is_final;
 use crate::deliver::otlp::{self, Resources};
 use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::clock;
@@ -265,7 +266,7 @@ fn retry(reason: &str) -> ExportOutcome {
     }
 }
 
-/// Which statuses are retried, and which are final.
+/// What an answer means for the batch.
 /// <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response>
 fn outcome_of(answer: &Response<Vec<u8>>) -> ExportOutcome {
     let (status, body) = (answer.status().as_u16(), answer.body());
@@ -274,14 +275,23 @@ fn outcome_of(answer: &Response<Vec<u8>>) -> ExportOutcome {
         413 => ExportOutcome::TooLarge {
             message: refusal(status, body),
         },
-        // A redirect is no refusal: it may go away.
-        300..=399 | 429 | 502 | 503 | 504 => ExportOutcome::Retry {
-            reason: refusal(status, body),
-            retry_after: client::retry_after(answer.headers(), clock::now().wall),
-        },
-        status => ExportOutcome::Rejected {
+        _ if is_final(answer.status()) => ExportOutcome::Rejected {
             message: refusal(status, body),
         },
+        _ => ExportOutcome::Retry {
+            reason: format!("{}{}", refusal(status, body), remedy(status)).into(),
+            retry_after: client::retry_after(answer.headers(), clock::now().wall),
+        },
+    }
+}
+
+/// What to do about an answer that only a person can change.
+fn remedy(status: u16) -> &'static str {
+    match status {
+        300..=399 | 404 | 405 => " (is OTEL_EXPORTER_OTLP_ENDPOINT the collector's URL?)",
+        401 | 403 => " (OTEL_EXPORTER_OTLP_HEADERS has the credentials for the collector)",
+        407 => " (the proxy wants credentials, which stand in its URL)",
+        _ => "",
     }
 }
 
@@ -328,20 +338,32 @@ mod tests {
     }
 
     #[test]
-    fn only_these_statuses_are_retried() {
+    fn only_a_status_about_the_data_is_final() {
         for status in 200..600 {
             let outcome = answered(status, &[("retry-after", "7")], b"");
             let expected = match status {
                 200..=299 => matches!(outcome, ExportOutcome::Delivered { rejected: 0, .. }),
                 413 => matches!(outcome, ExportOutcome::TooLarge { .. }),
-                300..=399 | 429 | 502 | 503 | 504 => matches!(
+                400 | 422 | 501 | 505 => matches!(outcome, ExportOutcome::Rejected { .. }),
+                300..=399 | 401 | 403 | 404 | 408 | 429 | 500..=599 => matches!(
                     outcome,
                     ExportOutcome::Retry { retry_after: Some(asked), .. } if asked.as_secs() == 7
                 ),
-                _ => matches!(outcome, ExportOutcome::Rejected { .. }),
+                _ => true,
             };
             assert!(expected, "{status}");
         }
+    }
+
+    #[test]
+    fn trouble_that_a_person_has_to_end_names_the_setting() {
+        let reason = |status| match answered(status, &[], b"no such route") {
+            ExportOutcome::Retry { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(reason(404).starts_with("HTTP 404: no such route (is OTEL_EXPORTER_OTLP_ENDPOINT"));
+        assert!(reason(401).contains("OTEL_EXPORTER_OTLP_HEADERS"));
+        assert_eq!(&*reason(500), "HTTP 500: no such route");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::core::finished::{FinishedEvent, Notification, Notified, Notify, Notif
 use crate::core::limits;
 use crate::core::outcome::Abandoned;
 use crate::core::time::Wall;
+use crate::deliver::is_final;
 use crate::os::clock;
 use crate::os::threads;
 #[cfg(feature = "redis")]
@@ -224,8 +225,7 @@ pub struct HttpReceiver {
 }
 
 impl HttpReceiver {
-    /// An event that the receiver calls a bad request is refused for ever. After any other failure, 401, 403 and 404 too,
-    /// it goes again.
+    /// After a failure that [`is_final`] the receiver has refused the event; after any other one it goes again.
     fn send(&self, notification: &Notification) -> Result<(), Undelivered> {
         let carrier = EventContext::of(&notification.bytes);
         let asking = Asking {
@@ -247,13 +247,17 @@ impl HttpReceiver {
             Ok(Reply::NotFound) => return Err(retry("HTTP 404 Not Found", None)),
             Err(failed) => failed,
         };
-        let is_bad_request = failed.reason == PollFailureReason::Status
-            && tally.status.is_some_and(|status| status.is_client_error());
-        Err(if is_bad_request {
-            Undelivered::Refused(failed.detail)
-        } else {
-            retry(&failed.detail, failed.retry_after)
-        })
+        let is_about_the_answer = matches!(
+            failed.reason,
+            PollFailureReason::Status | PollFailureReason::ServerError
+        );
+        Err(
+            if is_about_the_answer && tally.status.is_some_and(is_final) {
+                Undelivered::Refused(failed.detail)
+            } else {
+                retry(&failed.detail, failed.retry_after)
+            },
+        )
     }
 }
 
