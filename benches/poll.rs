@@ -12,6 +12,7 @@ use farspan::api::poller;
 use farspan::config::{Config, PollConfig};
 use farspan::core::event::{Sampling, StartEvent};
 use farspan::http::client::{self, Network, Trust};
+use farspan::http::proxies::Proxies;
 use farspan::os::environment::Environment;
 use farspan::run;
 use std::io::Read;
@@ -75,11 +76,15 @@ fn agent_with_a_cache() -> Agent {
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES);
     let connector = DefaultConnector::default();
-    Agent::with_parts(config.build(), connector, Network::start().unwrap())
+    Agent::with_parts(
+        config.build(),
+        connector,
+        Network::start(Proxies::default()).unwrap(),
+    )
 }
 
 fn agent_of_ours() -> Agent {
-    let network = Network::start().unwrap();
+    let network = Network::start(Proxies::default()).unwrap();
     let agent = client::agent(
         poller::TIMEOUTS,
         "http://127.0.0.1",

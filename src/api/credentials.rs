@@ -497,9 +497,15 @@ fn read_secret(path: &Path) -> Result<String, PollFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::proxies::Proxies;
 
     fn credentials(auth: Auth) -> Credentials {
-        Credentials::new(auth, &Trust::default(), &Network::start().unwrap()).unwrap()
+        Credentials::new(
+            auth,
+            &Trust::default(),
+            &Network::start(Proxies::default()).unwrap(),
+        )
+        .unwrap()
     }
 
     fn shown(credentials: &Credentials) -> String {

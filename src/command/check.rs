@@ -61,7 +61,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             say(&format!("FAIL  {what}: {trouble}"));
         }
     };
-    let network = match Network::start() {
+    let network = match Network::start(config.proxies.clone()) {
         Ok(network) => network,
         Err(trouble) => {
             say(&format!("FAIL  network: {trouble}"));

@@ -5,12 +5,14 @@ use super::otel;
 use super::resolver::{Origin, Resolver};
 use super::{AdminConfig, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig};
 use crate::core::limits;
+use crate::http::proxies::{Exceptions, Proxies, Proxy};
 use crate::os::environment::Environment;
 use crate::os::logging::{Log, LogFormat};
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values;
 use crate::text::shown;
 use log::LevelFilter;
+use std::borrow::Cow;
 use std::path;
 use std::time::Duration;
 
@@ -36,7 +38,10 @@ impl Config {
         .any(|name| env.text(name).is_some());
         let env = env.only(|name| {
             let otlp = name.starts_with("OTEL_EXPORTER_OTLP_");
-            is_for_all_commands(name) || name.starts_with("OTEL_") && (has_endpoint || !otlp)
+            let proxy = has_endpoint && name.to_ascii_lowercase().ends_with("_proxy");
+            is_for_all_commands(name)
+                || proxy
+                || name.starts_with("OTEL_") && (has_endpoint || !otlp)
         });
         let mut config = load(&env, None, false)?;
         let base_url = values::base_url(base_url, INSTEAD_OF_USERINFO).map_err(|reason| {
@@ -143,6 +148,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
     let state = state(it, env);
     let admin = admin(it);
     let state_bytes_max = state_bytes_max(it, state != StateConfig::None);
+    let proxies = proxies(it);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -191,6 +197,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         resource,
         log,
         admin,
+        proxies,
         instance,
         warnings,
         rows,
@@ -297,6 +304,21 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
         token,
         is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
     })
+}
+
+fn proxies(resolver: &mut Resolver<'_>) -> Proxies {
+    let parse = |text: &str| Proxy::parse(text).map_err(Cow::from);
+    let http = resolver.strict("HTTP_PROXY", parse);
+    let https = resolver.strict("HTTPS_PROXY", parse);
+    let all = resolver.strict("ALL_PROXY", parse);
+    let except = resolver.strict("NO_PROXY", |text| {
+        Exceptions::parse(text).map_err(Cow::from)
+    });
+    Proxies {
+        http: http.or_else(|| all.clone()),
+        https: https.or(all),
+        except: except.unwrap_or_default(),
+    }
 }
 
 fn redis_url(resolver: &mut Resolver<'_>) -> Option<Secret> {

@@ -28,6 +28,7 @@ use crate::api::credentials::SecretSource;
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::http::proxies::Proxies;
 use crate::intake::carrier::Formats;
 use crate::os::logging::Log;
 use crate::syntax::mistake::Mistake;
@@ -67,6 +68,8 @@ pub struct Config {
     pub state: StateConfig,
     /// The admin endpoint, if there is one.
     pub admin: Option<AdminConfig>,
+    /// The proxies for APIs, collector and receivers.
+    pub proxies: Proxies,
     /// With this many bytes of state, new workflows wait; 1 MiB or more.
     pub state_bytes_max: u64,
     /// The name of this instance in its fleet.

@@ -99,6 +99,10 @@ fn with_nothing_set() {
             FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                   default
             FARSPAN_ADMIN_TOKEN                    (unset)                          default
             FARSPAN_ADMIN_TOKEN_FILE               (unset)                          default
+            HTTP_PROXY                             (unset)                          default
+            HTTPS_PROXY                            (unset)                          default
+            ALL_PROXY                              (unset)                          default
+            NO_PROXY                               (unset)                          default
             OTEL_SDK_DISABLED                      false                            default
             OTEL_TRACES_EXPORTER                   otlp                             default
             OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default

@@ -3,19 +3,21 @@
 //!
 //! In scope: outgoing, blocking requests over ureq. Out of scope: what is asked for, and what an answer means.
 
+use super::connection::{Connections, settings, through};
 use super::names::Names;
+use super::proxies::{Proxies, port_of};
+#[cfg(feature = "tls")]
+use super::tls::{self, SystemRoots};
 use crate::core::PollFailureReason;
 use crate::core::time::Wall;
 use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, HeaderName, Uri, header};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::NextTimeout;
 
 /// `User-Agent` of everything but exports.
 pub const USER_AGENT: &str = concat!("farspan/", env!("CARGO_PKG_VERSION"));
@@ -51,180 +53,32 @@ pub fn agent(
     trust: &Trust,
     network: &Network,
 ) -> Result<Agent, String> {
-    // ureq's 128 KiB each would be most of the memory of a pool of pollers.
-    const BUFFER_BYTES: usize = 16 * 1024;
-    // Longer than the default interval, or every poll would open a connection.
-    const IDLE: Duration = Duration::from_secs(90);
-    let builder = Config::builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .user_agent(USER_AGENT)
-        .input_buffer_size(BUFFER_BYTES)
-        .output_buffer_size(BUFFER_BYTES)
-        .max_idle_connections(4)
-        .max_idle_connections_per_host(1)
-        .max_idle_age(IDLE)
-        .timeout_resolve(Some(timeouts.connect))
-        .timeout_connect(Some(timeouts.connect))
-        .timeout_per_read(Some(timeouts.read))
-        .timeout_per_write(Some(timeouts.read))
-        .timeout_global(Some(timeouts.total));
-    // ureq has read `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` itself.
-    let builder = if is_on_this_host(url) {
-        builder.proxy(None)
-    } else {
-        builder
-    };
-    let https = url.starts_with("https://");
-    #[cfg(feature = "tls")]
-    let builder = if https {
-        builder.tls_config(tls::config(trust)?)
-    } else {
-        builder
-    };
-    #[cfg(not(feature = "tls"))]
-    if https {
+    if cfg!(not(feature = "tls")) && url.starts_with("https://") {
         return Err("https:// needs a farspan that was built with the feature `tls`".into());
     }
     #[cfg(not(feature = "tls"))]
     let Trust { .. } = trust;
-    let (connector, resolver) = (ProbingConnector::default(), network.clone());
-    Ok(Agent::with_parts(builder.build(), connector, resolver))
-}
-
-/// A proxy's loopback is not ours, so none is asked for the way to this host, as in Go's clients.
-/// <https://pkg.go.dev/net/http#ProxyFromEnvironment>
-fn is_on_this_host(url: &str) -> bool {
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = |address: IpAddr| address.is_loopback();
-    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
-}
-
-/// Makes ureq's own connections, each in a [`Probed`].
-#[derive(Debug, Default)]
-struct ProbingConnector {
-    connector: DefaultConnector,
-}
-
-impl Connector for ProbingConnector {
-    type Out = Probed;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<()>,
-    ) -> Result<Option<Probed>, ureq::Error> {
-        let connected = self.connector.connect(details, chained)?;
-        Ok(connected.map(|transport| Probed {
-            transport,
-            was_used: false,
-            was_filled: false,
-        }))
-    }
-}
-
-/// A connection that is used again only if it holds no byte that no request asked for: these would be taken for the
-/// answer to the next request.
-///
-/// ureq probes a connection that goes into its pool, and again when it leaves the pool: three system calls each time.
-/// Only the second probe counts, because bytes may come in between.
-#[derive(Debug)]
-struct Probed {
-    transport: Box<dyn Transport>,
-    /// Whether a request was sent since the last probe. Then the next probe is the one before the pool.
-    was_used: bool,
-    /// Whether the last read filled the buffer. Then TLS may hold bytes that a probe of the socket does not see.
-    was_filled: bool,
-}
-
-impl Transport for Probed {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.transport.buffers()
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.was_used = true;
-        self.transport.transmit_output(amount, timeout)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let is_read = self.transport.await_input(timeout)?;
-        self.was_filled = self.transport.buffers().input_append_buf().is_empty();
-        Ok(is_read)
-    }
-
-    fn is_open(&mut self) -> bool {
-        if !self.transport.buffers().input().is_empty() || (self.was_filled && self.is_tls()) {
-            return false;
-        }
-        std::mem::take(&mut self.was_used) || self.transport.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.transport.is_tls()
-    }
-}
-
-#[cfg(feature = "tls")]
-mod tls {
-    use super::Trust;
-    use ureq::tls::{
-        Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem,
-    };
-
-    pub(super) fn config(trust: &Trust) -> Result<TlsConfig, String> {
-        let roots = match &trust.authorities {
-            Some(pem) => RootCerts::from(certificates(pem)?),
-            None => system_roots(),
-        };
-        let identity = match &trust.identity {
-            Some((chain, key)) => {
-                let key = PrivateKey::from_pem(key).map_err(|e| format!("private key: {e}"))?;
-                Some(ClientCert::new_with_certs(&certificates(chain)?, key))
-            }
-            None => None,
-        };
-        let builder = TlsConfig::builder().root_certs(roots);
-        Ok(builder.client_cert(identity).build())
-    }
-
-    fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
-        let mut certificates = Vec::new();
-        for item in parse_pem(pem) {
-            match item {
-                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-                Ok(_) => {}
-                Err(error) => return Err(format!("not PEM: {error}")),
-            }
-        }
-        if certificates.is_empty() {
-            return Err("no certificate in it".into());
-        }
-        Ok(certificates)
-    }
-
-    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` count; in a container `FROM scratch` they, or the file copied into it, are
-    /// all there is.
-    fn system_roots() -> RootCerts {
-        let found = rustls_native_certs::load_native_certs();
-        if found.certs.is_empty() {
-            return RootCerts::WebPki;
-        }
-        let certificates = found.certs.iter();
-        RootCerts::from(certificates.map(|der| Certificate::from_der(der).to_owned()))
-    }
+    let connections = Connections::new(
+        network,
+        timeouts,
+        #[cfg(feature = "tls")]
+        tls::Lazy::new(trust, &network.roots)?,
+    );
+    let config = settings(timeouts, None).build();
+    Ok(Agent::with_parts(config, connections, network.clone()))
 }
 
 /// How many addresses of a host are tried: ureq holds no more.
 const ADDRESSES_MAX: usize = 16;
 
-/// What all HTTP clients of farspan share: the names that were looked up. Clones share it too.
+/// What all HTTP clients of farspan share: addresses, proxies, and the certificates that the system trusts. Clones share
+/// it too.
 #[derive(Clone, Debug)]
 pub struct Network {
     names: Names,
+    proxies: Arc<Proxies>,
+    #[cfg(feature = "tls")]
+    roots: SystemRoots,
 }
 
 impl Network {
@@ -232,15 +86,29 @@ impl Network {
     ///
     /// # Errors
     /// A text that says that a thread cannot be started.
-    pub fn start() -> Result<Network, String> {
+    pub fn start(proxies: Proxies) -> Result<Network, String> {
         let names = Names::start();
         let names = names.map_err(|e| format!("cannot start a thread that looks up names: {e}"))?;
-        Ok(Network { names })
+        Ok(Network {
+            names,
+            proxies: proxies.into(),
+            #[cfg(feature = "tls")]
+            roots: SystemRoots::default(),
+        })
     }
 
     /// Forgets every address: a connection has failed, and the host may have moved.
     pub fn forget_names(&self) {
         self.names.forget();
+    }
+
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn roots(&self) -> &SystemRoots {
+        &self.roots
     }
 }
 
@@ -251,15 +119,19 @@ impl Resolver for Network {
         _: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        // A proxy looks the target's name up itself.
+        let proxy = self.proxies.proxy_for(uri);
+        let proxy = proxy.filter(|proxy| !proxy.looks_up_here());
+        let (uri, port) = match proxy {
+            Some(proxy) => (proxy.uri(), proxy.port()),
+            None => (uri, port_of(uri)),
+        };
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
-            Some("https") => 443,
-            _ => 80,
-        });
         let found = self.names.addresses(host, port, *timeout.after);
-        let found = found.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => ureq::Error::Timeout(timeout.reason),
-            _ => error.into(),
+        let found = found.map_err(|error| match (error.kind(), proxy) {
+            (io::ErrorKind::TimedOut, _) => ureq::Error::Timeout(timeout.reason),
+            (_, Some(proxy)) => through(proxy, error.into()),
+            (_, None) => error.into(),
         })?;
         let mut addresses = self.empty();
         // In the order that the system prefers.
@@ -433,23 +305,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn this_host_is_known_by_its_names() {
-        for (url, here) in [
-            ("http://localhost:4318/v1/traces", true),
-            ("https://LocalHost", true),
-            ("http://127.0.0.1:8080", true),
-            ("http://127.8.9.10/x", true),
-            ("http://[::1]:8080/base", true),
-            ("http://localhost.test", false),
-            ("http://10.0.0.1", false),
-            ("http://[fe80::1]:8080", false),
-            ("", false),
-        ] {
-            assert_eq!(is_on_this_host(url), here, "{url}");
-        }
-    }
-
     /// An upstream that answers twice: the second answer comes when the first one has been read.
     #[test]
     fn an_answer_that_nothing_asked_for_is_not_taken_for_the_next() {
@@ -476,7 +331,7 @@ mod tests {
             timeouts,
             &url,
             &Trust::default(),
-            &Network::start().unwrap(),
+            &Network::start(Proxies::default()).unwrap(),
         )
         .unwrap();
         let ask = || agent.get(&url).call().unwrap().body_mut().read_to_string();

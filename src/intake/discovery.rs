@@ -547,11 +547,15 @@ fn variables(since: Wall) -> Variables {
 mod tests {
     use super::*;
     use crate::api::credentials::{Auth, Credentials};
+    use crate::http::proxies::Proxies;
     use crossbeam_channel::{bounded, never, unbounded};
 
     fn discoverer(events: Sender<StartEvent>) -> Discoverer {
         let pointer = |text: &str| Pointer::parse(text).unwrap();
-        let (trust, network) = (Trust::default(), Network::start().unwrap());
+        let (trust, network) = (
+            Trust::default(),
+            Network::start(Proxies::default()).unwrap(),
+        );
         let credentials = Credentials::new(Auth::None, &trust, &network).unwrap();
         let base_url = "http://127.0.0.1:9";
         let discovery = Discovery {

@@ -1,7 +1,7 @@
 //! The environment variables.
 //!
-//! Nothing else in farspan reads the process's environment. Two libraries do: ureq looks for a proxy, and
-//! rustls-native-certs for `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+//! Nothing else in farspan reads the process's environment. One library does: rustls-native-certs for `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

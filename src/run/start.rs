@@ -73,7 +73,7 @@ pub fn watch(
     spans: Vec<Sender<Arc<Span>>>,
 ) -> Result<Report, String> {
     let around = Surroundings {
-        network: Network::start()?,
+        network: Network::start(config.proxies.clone())?,
         spans,
         living: unsupervised(config),
         onlooker: None,
@@ -92,7 +92,7 @@ pub fn watch_seen(
     onlooker: Onlooker,
 ) -> Result<Report, String> {
     let around = Surroundings {
-        network: Network::start()?,
+        network: Network::start(config.proxies.clone())?,
         spans: Vec::new(),
         living: unsupervised(config),
         onlooker: Some(onlooker),
@@ -122,7 +122,7 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
         crate::VERSION,
         where_state_is(config)
     );
-    let network = Network::start()?;
+    let network = Network::start(config.proxies.clone())?;
     let (intake, answering) = start_intake(config, &network, &stopped, reads_stdin)?;
     let around = Surroundings {
         network,

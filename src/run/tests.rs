@@ -16,6 +16,7 @@ use crate::core::{
     Change, Committed, Counters, Monitor, Pace, PollFailureReason, Settings, Stored,
 };
 use crate::http::client::Network;
+use crate::http::proxies::Proxies;
 use crate::os::environment::Environment;
 use crate::os::systemd::Supervisor;
 use crate::store::StoreError;
@@ -132,8 +133,9 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             polls,
             at_hand: polls_at_hand,
             pollers: 1,
-            targets: build::targets(&config(), &Network::start().unwrap()).unwrap(),
-            network: Network::start().unwrap(),
+            targets: build::targets(&config(), &Network::start(Proxies::default()).unwrap())
+                .unwrap(),
+            network: Network::start(Proxies::default()).unwrap(),
         },
         batches: Some(batches),
         receivers,

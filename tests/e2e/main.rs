@@ -87,6 +87,7 @@ mod playback;
 mod polite;
 mod probe;
 mod programs;
+mod proxies;
 mod selftest;
 mod services;
 mod settings;

@@ -19,7 +19,8 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn for_localhost() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost", "api.test"].map(str::to_owned))
+            .unwrap();
         let folder = Folder::new();
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
@@ -94,7 +95,8 @@ pub struct TlsWay {
 impl TlsWay {
     /// Leads to `port`. Its threads wait for connections until the test's process ends.
     pub fn to(port: u16) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost", "api.test"].map(str::to_owned))
+            .unwrap();
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)

@@ -8,6 +8,7 @@ use crate::api::exchange::Api;
 use crate::core::snapshot::Snapshot;
 use crate::core::{Answer, Poll};
 use crate::http::client::{Network, Trust};
+use crate::http::proxies::Proxies;
 use crate::mapping::Mapping;
 use crate::mapping::definition::Definition;
 use expect_test::{Expect, expect};
@@ -79,7 +80,10 @@ impl Scripted {
             .max_redirects_will_error(false)
             .middleware(answer)
             .build();
-        let (trust, network) = (Trust::default(), Network::start().unwrap());
+        let (trust, network) = (
+            Trust::default(),
+            Network::start(Proxies::default()).unwrap(),
+        );
         let api = Api {
             base_url: "http://api:8080/base".into(),
             headers: Vec::new(),

@@ -39,7 +39,7 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
     };
     let subject = Subject::new(monitor, config);
     let findings = match (&options.id, monitor) {
-        (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id)?,
+        (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id, config)?,
         _ => read(&subject, options)?,
     };
     say(report::of(&findings, &subject, env).trim_end());
@@ -139,8 +139,8 @@ impl Findings {
     }
 }
 
-fn ask(monitor: &MonitorConfig, id: &str) -> Result<Findings, String> {
-    let network = Network::start()?;
+fn ask(monitor: &MonitorConfig, id: &str, config: &Config) -> Result<Findings, String> {
+    let network = Network::start(config.proxies.clone())?;
     let target = run::target(monitor, &network);
     let target = target.map_err(|trouble| format!("monitor {}: {trouble}", monitor.name))?;
     let probed = poller::probe(&target, &run::trust(monitor), &network, id)?;

@@ -1,0 +1,310 @@
+//! Connections: directly, through a proxy, with TLS; and when one is used again.
+//!
+//! ureq's own connectors do the work. ureq has one proxy for an agent; here each URL has its way.
+
+use super::client::{Network, Timeouts};
+use super::proxies::Proxy;
+#[cfg(feature = "tls")]
+use super::tls;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
+};
+
+/// The settings of an agent, and those of a connection that goes through `proxy`.
+pub(super) fn settings(
+    timeouts: Timeouts,
+    proxy: Option<&Proxy>,
+) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    // ureq's 128 KiB each would be most of the memory of a pool of pollers.
+    const BUFFER_BYTES: usize = 16 * 1024;
+    // Longer than the default interval, or every poll would open a connection.
+    const IDLE: Duration = Duration::from_secs(90);
+    Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(super::client::USER_AGENT)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
+        .max_idle_connections(4)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(IDLE)
+        .timeout_resolve(Some(timeouts.connect))
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_per_read(Some(timeouts.read))
+        .timeout_per_write(Some(timeouts.read))
+        .timeout_global(Some(timeouts.total))
+        .proxy(proxy.map(|proxy| proxy.settings().clone()))
+}
+
+/// Makes the connections of one agent.
+#[derive(Debug)]
+pub(super) struct Connections {
+    network: Network,
+    to_targets: Opener,
+    /// Proxies are trusted as the system says, whatever the certificates of the API are.
+    to_proxies: Arc<Opener>,
+}
+
+/// ureq's connectors with our settings.
+#[derive(Debug)]
+struct Opener {
+    timeouts: Timeouts,
+    #[cfg(feature = "tls")]
+    tls: tls::Lazy,
+    connector: DefaultConnector,
+}
+
+impl Connections {
+    pub(super) fn new(
+        network: &Network,
+        timeouts: Timeouts,
+        #[cfg(feature = "tls")] tls: tls::Lazy,
+    ) -> Self {
+        let to_proxies = Opener {
+            timeouts,
+            #[cfg(feature = "tls")]
+            tls: tls::Lazy::system(network.roots()),
+            connector: DefaultConnector::default(),
+        };
+        Connections {
+            network: network.clone(),
+            to_targets: Opener {
+                timeouts,
+                #[cfg(feature = "tls")]
+                tls,
+                connector: DefaultConnector::default(),
+            },
+            to_proxies: to_proxies.into(),
+        }
+    }
+
+    /// A way through the proxy to `details.uri`.
+    fn open_through(
+        &self,
+        proxy: &Proxy,
+        details: &ConnectionDetails<'_>,
+    ) -> Result<Box<dyn Transport>, ureq::Error> {
+        if proxy.is_http() && !details.needs_tls() {
+            let to_proxy = with(details, proxy.uri(), details.config);
+            let transport = self.to_proxies.open(&to_proxy, None)?;
+            return Ok(Box::new(ByProxy::new(transport, details.uri, proxy)));
+        }
+        // A tunnel: ureq calls `run_connector` for the connection to the proxy.
+        let to_proxies = self.to_proxies.clone();
+        let details = ConnectionDetails {
+            run_connector: Arc::new(move |details| to_proxies.open(details, None)),
+            ..with(details, details.uri, details.config)
+        };
+        self.to_targets.open(&details, Some(proxy))
+    }
+}
+
+impl Opener {
+    fn open(
+        &self,
+        details: &ConnectionDetails<'_>,
+        proxy: Option<&Proxy>,
+    ) -> Result<Box<dyn Transport>, ureq::Error> {
+        let config = settings(self.timeouts, proxy);
+        #[cfg(feature = "tls")]
+        let config = if details.needs_tls() {
+            config.tls_config(self.tls.config())
+        } else {
+            config
+        };
+        let config = config.build();
+        let opened = (self.connector).connect(&with(details, details.uri, &config), None)?;
+        opened.ok_or(ureq::Error::ConnectionFailed)
+    }
+}
+
+impl Connector for Connections {
+    type Out = Probed;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Probed>, ureq::Error> {
+        let transport = match self.network.proxies().proxy_for(details.uri) {
+            None => self.to_targets.open(details, None),
+            Some(proxy) => (self.open_through(proxy, details)).map_err(|e| through(proxy, e)),
+        }?;
+        Ok(Some(Probed {
+            transport,
+            was_used: false,
+            was_filled: false,
+        }))
+    }
+}
+
+fn with<'a>(
+    details: &ConnectionDetails<'a>,
+    uri: &'a Uri,
+    config: &'a Config,
+) -> ConnectionDetails<'a> {
+    ConnectionDetails {
+        uri,
+        addrs: details.addrs.clone(),
+        config,
+        request_level: details.request_level,
+        resolver: details.resolver,
+        now: details.now,
+        timeout: details.timeout,
+        current_time: details.current_time.clone(),
+        run_connector: details.run_connector.clone(),
+        register_shutdown: details.register_shutdown.clone(),
+    }
+}
+
+/// The error with the proxy's name. What TLS says is about the host behind it.
+pub(super) fn through(proxy: &Proxy, error: ureq::Error) -> ureq::Error {
+    match error {
+        ureq::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+            io::Error::new(error.kind(), format!("proxy {proxy}: {error}")).into()
+        }
+        ureq::Error::ConnectProxyFailed(why) => {
+            ureq::Error::ConnectProxyFailed(format!("proxy {proxy}: {why}"))
+        }
+        error => error,
+    }
+}
+
+/// A connection to an HTTP proxy. Each request is sent with its whole URL (RFC 9112, 3.2.2): a tunnel, which is ureq's
+/// only way, is refused by most proxies for other ports than 443.
+#[derive(Debug)]
+struct ByProxy {
+    transport: Box<dyn Transport>,
+    /// `http://host:port`.
+    origin: String,
+    /// The proxy's header with its line end; empty without credentials.
+    authorization: Secret,
+    /// Whether the next bytes are the start of a request.
+    is_at_start: bool,
+}
+
+/// Not shown.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+impl ByProxy {
+    fn new(transport: Box<dyn Transport>, target: &Uri, proxy: &Proxy) -> Self {
+        let host = target.host().unwrap_or_default();
+        let port = target.port_u16().map(|port| format!(":{port}"));
+        let authorization = proxy.credentials().map(|(name, password)| {
+            let pair = BASE64_STANDARD.encode(format!("{name}:{password}"));
+            format!("Proxy-Authorization: Basic {pair}\r\n")
+        });
+        ByProxy {
+            transport,
+            origin: format!("http://{host}{}", port.unwrap_or_default()),
+            authorization: Secret(authorization.unwrap_or_default()),
+            is_at_start: true,
+        }
+    }
+}
+
+/// The first bytes of a request with its whole URL, and with another header after the first line. ureq writes the first
+/// line in one piece.
+fn in_absolute_form(bytes: &[u8], origin: &str, header: &str) -> Vec<u8> {
+    let target = bytes.iter().position(|byte| *byte == b' ');
+    let target = target.map_or(0, |space| space + 1);
+    let line = bytes.windows(2).position(|pair| pair == b"\r\n");
+    let line = line.map_or(bytes.len(), |end| end + 2).max(target);
+    [
+        &bytes[..target],
+        origin.as_bytes(),
+        &bytes[target..line],
+        header.as_bytes(),
+        &bytes[line..],
+    ]
+    .concat()
+}
+
+impl Transport for ByProxy {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if !std::mem::take(&mut self.is_at_start) {
+            return self.transport.transmit_output(amount, timeout);
+        }
+        let output = &self.transport.buffers().output()[..amount];
+        let bytes = in_absolute_form(output, &self.origin, &self.authorization.0);
+        let piece_bytes = self.transport.buffers().output().len();
+        for piece in bytes.chunks(piece_bytes) {
+            self.transport.buffers().output()[..piece.len()].copy_from_slice(piece);
+            self.transport.transmit_output(piece.len(), timeout)?;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.is_at_start = true;
+        self.transport.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
+}
+
+/// A connection that is used again only if it holds no byte that no request asked for: these would be taken for the
+/// answer to the next request.
+///
+/// ureq probes a connection that goes into its pool, and again when it leaves the pool: three system calls each time.
+/// Only the second probe counts, because bytes may come in between.
+#[derive(Debug)]
+pub(super) struct Probed {
+    transport: Box<dyn Transport>,
+    /// Whether a request was sent since the last probe. Then the next probe is the one before the pool.
+    was_used: bool,
+    /// Whether the last read filled the buffer. Then TLS may hold bytes that a probe of the socket does not see.
+    was_filled: bool,
+}
+
+impl Transport for Probed {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.was_used = true;
+        self.transport.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let is_read = self.transport.await_input(timeout)?;
+        self.was_filled = self.transport.buffers().input_append_buf().is_empty();
+        Ok(is_read)
+    }
+
+    fn is_open(&mut self) -> bool {
+        if !self.transport.buffers().input().is_empty() || (self.was_filled && self.is_tls()) {
+            return false;
+        }
+        std::mem::take(&mut self.was_used) || self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
+}
