@@ -141,7 +141,7 @@ fn retry(reason: &str, retry_after: Option<Duration>) -> Undelivered {
 #[cfg(feature = "redis")]
 pub struct RedisReceiver {
     client: redis::Client,
-    connection: Option<redis::Connection>,
+    connection: Option<redis_client::Connection>,
     name: String,
     /// About how many entries the stream keeps. `None`: it is a channel.
     length_max: Option<u32>,

@@ -12,9 +12,9 @@ use crate::core::event::StartEvent;
 use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
-use crate::redis_client::{self, is_silence, told};
+use crate::redis_client::{self, Connection, bytes, elements, told};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use redis::{Client, Connection, PushKind, RedisError, RedisResult, Value};
+use redis::{Client, RedisError, RedisResult, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,31 +107,34 @@ impl Listener {
         subscribe(&mut connection, &self.subscription.channel)?;
         self.connecting.hears();
         self.log_subscribed();
-        let mut pubsub = connection.as_pubsub();
         let mut heard = clock::now().mono;
+        let mut pinged = None;
         loop {
-            pubsub.set_read_timeout(Some(READ_TIMEOUT))?;
-            let message = match pubsub.get_message() {
-                Ok(message) => message,
-                Err(error) if is_silence(&error) => {
+            let value = match connection.receive(READ_TIMEOUT) {
+                Ok(value) => value,
+                Err(error) if error.is_timeout() => {
+                    let now = clock::now().mono;
                     if is_over(&self.stopped) {
                         return Ok(());
-                    }
-                    if clock::now().mono.since(heard) >= QUIET_MAX {
-                        pubsub.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-                        // Without an answer the connection may have been dead since the last message.
+                    } else if pinged.is_some_and(|at| now.since(at) >= CONNECT_TIMEOUT) {
+                        // The connection may have been dead since the last message.
                         self.deaf_since = Some(heard);
-                        // A refusal is an answer too.
-                        let _: Value = pubsub.ping()?;
-                        self.deaf_since = None;
-                        heard = clock::now().mono;
+                        return Err(error);
+                    } else if pinged.is_none() && now.since(heard) >= QUIET_MAX {
+                        connection.send(&redis::cmd("PING"))?;
+                        pinged = Some(now);
                     }
                     continue;
                 }
+                // A ping may be forbidden, and a refusal is an answer too.
+                Err(error) if pinged.is_some() && error.code().is_some() => Value::Nil,
                 Err(error) => return Err(error),
             };
-            heard = clock::now().mono;
-            match message::read(message.get_payload_bytes(), &self.subscription.dialects) {
+            (heard, pinged) = (clock::now().mono, None);
+            let Some(payload) = payload_of(value) else {
+                continue;
+            };
+            match message::read(&payload, &self.subscription.dialects) {
                 Ok(message) => {
                     self.malformed.note_oddity(&message);
                     if is_over(&self.stopped) || self.events.send(message.event).is_err() {
@@ -159,20 +162,15 @@ impl Listener {
 
 /// Subscribes, and waits for Redis's answer to it. The crate's own call takes a refusal for a success.
 fn subscribe(connection: &mut Connection, channel: &str) -> RedisResult<()> {
-    let mut subscribe = redis::cmd("SUBSCRIBE");
-    connection.send_packed_command(&subscribe.arg(channel).get_packed_command())?;
-    loop {
-        match connection.recv_response()?.extract_error()? {
-            // RESP3 answers with a push, RESP2 with an array.
-            Value::Push {
-                kind: PushKind::Subscribe,
-                ..
-            }
-            | Value::Array(_) => return Ok(()),
-            // Nothing else was asked for.
-            _ => {}
-        }
-    }
+    connection.send(redis::cmd("SUBSCRIBE").arg(channel))?;
+    connection.receive(CONNECT_TIMEOUT).map(drop)
+}
+
+/// The payload of a message. `None`: it is the answer to a ping.
+fn payload_of(value: Value) -> Option<Vec<u8>> {
+    let mut parts = elements(value).into_iter().filter_map(bytes);
+    let (kind, _channel, payload) = (parts.next()?, parts.next()?, parts.next()?);
+    (kind == b"message").then_some(payload)
 }
 
 fn told_of_channel(error: &RedisError, client: &Client, channel: &str) -> String {

@@ -9,10 +9,10 @@ use super::call::{
 use crate::core::Refusal;
 use crate::core::ids::RunKey;
 use crate::os::clock;
-use crate::redis_client::{self, bytes, elements, text};
+use crate::redis_client::{self, Connection, bytes, elements, text};
 use crate::store::PATIENCE_MAX;
 use crate::text::segment;
-use redis::{Client, Cmd, Connection, RedisError, RedisResult, Value};
+use redis::{Client, Cmd, RedisError, RedisResult, Value};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;

@@ -1,20 +1,18 @@
 //! What all users of Redis have in common: connecting, checking the version, reading answers, explaining errors.
 
-use redis::{Client, Cmd, Connection, ErrorKind, RedisError, RedisResult, Value};
-use std::error::Error;
-use std::io;
-use std::sync::Arc;
+mod connection;
+
+pub use connection::Connection;
+
+use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Value};
 use std::time::Duration;
 
-/// Connects. Each read from the connection waits for `patience` at most.
+/// Connects and logs in, in `patience` at most; then each call may take as long.
 ///
 /// # Errors
-/// Redis cannot be reached, or refuses the password.
+/// Redis cannot be reached in time, or refuses the password or the database.
 pub fn connect(client: &Client, patience: Duration) -> RedisResult<Connection> {
-    let connection = client.get_connection_with_timeout(patience)?;
-    connection.set_read_timeout(Some(patience))?;
-    connection.set_write_timeout(Some(patience))?;
-    Ok(connection)
+    Connection::open(client, patience)
 }
 
 /// The oldest version that has what a stream and a fleet need: XAUTOCLAIM and XTRIM ... MINID.
@@ -135,24 +133,10 @@ pub fn is_refusal(error: &RedisError) -> bool {
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
 }
 
-type SharedError = Arc<dyn Error + Send + Sync>;
-
-/// Whether a wait for an answer ended before it came: its time was over, or a signal came. The connection is whole.
-pub fn is_silence(error: &RedisError) -> bool {
-    // The crate hands out an I/O error as the `Arc` that it keeps it in.
-    let source = error
-        .source()
-        .and_then(|it| it.downcast_ref::<SharedError>());
-    let source = source.and_then(|it| it.downcast_ref::<io::Error>());
-    error.is_timeout() || source.is_some_and(|it| it.kind() == io::ErrorKind::Interrupted)
-}
-
-/// The elements of an array or of a set, the keys and values of a map. Of any other answer: none.
+/// The elements of an array. Of any other answer: none.
 pub fn elements(value: Value) -> Vec<Value> {
     match value {
-        Value::Array(elements) | Value::Set(elements) => elements,
-        // RESP3 answers with a map where RESP2 answers with an array of keys and values.
-        Value::Map(pairs) => pairs.into_iter().flat_map(|(k, v)| [k, v]).collect(),
+        Value::Array(elements) => elements,
         _ => Vec::new(),
     }
 }
@@ -174,23 +158,6 @@ pub fn text(value: Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_signal_and_a_timeout_are_silence_and_a_lost_connection_is_none() {
-        for (kind, expected) in [
-            (io::ErrorKind::Interrupted, true),
-            (io::ErrorKind::WouldBlock, true),
-            (io::ErrorKind::TimedOut, true),
-            (io::ErrorKind::UnexpectedEof, false),
-            (io::ErrorKind::ConnectionReset, false),
-        ] {
-            assert_eq!(
-                is_silence(&io::Error::from(kind).into()),
-                expected,
-                "{kind}"
-            );
-        }
-    }
 
     #[test]
     fn versions_are_compared_as_numbers() {
