@@ -130,8 +130,14 @@ impl Times {
         }
     }
 
-    /// `[-]digits[.digits]`, exactly.
+    /// `[-]digits[.digits][e[+|-]digits]`, exactly.
     fn of_decimal(&self, text: &str) -> ParsedTime {
+        if text.contains(['e', 'E']) {
+            return match without_exponent(text) {
+                Some(plain) => self.of_decimal(&plain),
+                None => ParsedTime::Nonsense,
+            };
+        }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits = fraction.bytes().all(|b| b.is_ascii_digit());
         let count = whole.parse::<i64>().ok().filter(|_| digits);
@@ -200,6 +206,34 @@ fn unit_ns(format: TimeFormat, count: i64) -> Option<i64> {
         (TimeFormat::EpochMicros, _) | (TimeFormat::Auto, ..100_000_000_000_000_000) => 1_000,
         (TimeFormat::EpochNanos | TimeFormat::Auto, _) => 1,
     })
+}
+
+/// `1.5e3` as `1500`. `None`: it is no such number, or has more digits than a time.
+fn without_exponent(text: &str) -> Option<String> {
+    const DIGITS_MAX: usize = 64;
+    const EXPONENT_MAX: i32 = 32;
+    let (mantissa, exponent) = text.split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (sign, digits) = match mantissa.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", mantissa),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let mut digits = [whole, fraction].concat();
+    let are_digits = !whole.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if !are_digits || digits.len() > DIGITS_MAX || exponent.abs() > EXPONENT_MAX {
+        return None;
+    }
+    let mut point = whole.len() as i32 + exponent;
+    while point < 1 {
+        digits.insert(0, '0');
+        point += 1;
+    }
+    while (digits.len() as i32) < point {
+        digits.push('0');
+    }
+    digits.insert(point as usize, '.');
+    Some(format!("{sign}{digits}0"))
 }
 
 /// What the name of a zone behind a time says.
@@ -312,6 +346,16 @@ mod tests {
             ("19700101T000000Z", "Unset"),
             ("Thu, 01 Jan 1970 00:00:00 GMT", "Unset"),
             ("Mon, 01 Jan 0001 00:00:00 GMT", "Unset"),
+            ("1.795166448043123456e18", "2026-11-20T09:20:48.043123456Z"),
+            ("1.795166448043123456E9", "2026-11-20T09:20:48.043123456Z"),
+            ("179516644804312.3456e-5", "2026-11-20T09:20:48.043123456Z"),
+            ("-1e0", "Unset"),
+            ("1e-9", "1970-01-01T00:00:00.000000001Z?"),
+            ("e9", "Nonsense"),
+            ("1e", "Nonsense"),
+            ("1e99", "Nonsense"),
+            ("1e9e9", "Nonsense"),
+            ("1.2.3e1", "Nonsense"),
             ("soon", "Nonsense"),
             ("GMT", "Nonsense"),
             ("1.2.3", "Nonsense"),

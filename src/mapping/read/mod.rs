@@ -400,6 +400,7 @@ impl<'p> Reader<'p> {
                 Scalar::Null => SlotValue::Unset,
                 Scalar::Bool(truth) => SlotValue::Bool(truth),
                 Scalar::Int(number) => SlotValue::Int(number),
+                Scalar::Large(number) => SlotValue::Float(number as f64),
                 Scalar::Float(number) => SlotValue::Float(number),
                 Scalar::Text(_) => {
                     let text = value.text(limits::ATTRIBUTE_BYTES_MAX);
@@ -408,6 +409,7 @@ impl<'p> Reader<'p> {
             },
             SlotKind::Order => match value {
                 Scalar::Int(number) => SlotValue::Float(number as f64),
+                Scalar::Large(number) => SlotValue::Float(number as f64),
                 Scalar::Float(number) => SlotValue::Float(number),
                 Scalar::Text(text) => match self.plan.definition.times.of_text(text) {
                     ParsedTime::At(time) | ParsedTime::Unlikely(time) => SlotValue::Time(time),
@@ -448,7 +450,7 @@ impl<'p> Reader<'p> {
             Scalar::Text(text) => times.of_text(text),
             Scalar::Int(number) => times.of_int(number),
             Scalar::Float(number) => times.of_float(number),
-            Scalar::Bool(_) => ParsedTime::Nonsense,
+            Scalar::Bool(_) | Scalar::Large(_) => ParsedTime::Nonsense,
         };
         match told {
             ParsedTime::At(time) => SlotValue::Time(time),
@@ -667,6 +669,7 @@ impl<'p> Reader<'p> {
 fn meant(times: &Times, value: Scalar<'_>) -> Option<&'static str> {
     let count = match value {
         Scalar::Int(count) => Some(count as f64),
+        Scalar::Large(count) => Some(count as f64),
         Scalar::Float(count) => Some(count),
         Scalar::Text(text) => text.trim_ascii().parse().ok(),
         Scalar::Null | Scalar::Bool(_) => None,

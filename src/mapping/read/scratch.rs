@@ -19,6 +19,8 @@ pub(super) enum Scalar<'v> {
     Null,
     Bool(bool),
     Int(i64),
+    /// Beyond what `Int` holds, as some APIs have ids.
+    Large(u64),
     Float(f64),
     Text(&'v str),
 }
@@ -30,6 +32,7 @@ impl Scalar<'_> {
             Scalar::Null => None,
             Scalar::Bool(truth) => Some(truth.to_string().into()),
             Scalar::Int(number) => Some(number.to_string().into()),
+            Scalar::Large(number) => Some(number.to_string().into()),
             Scalar::Float(number) => Some(number.to_string().into()),
             Scalar::Text("") => None,
             Scalar::Text(text) => Some(cut(text, bytes_max).into()),

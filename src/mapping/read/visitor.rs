@@ -56,7 +56,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<JsonKind, E> {
         let whole = i64::try_from(number).map(Scalar::Int);
-        self.scalar(whole.unwrap_or(Scalar::Float(number as f64)))
+        self.scalar(whole.unwrap_or(Scalar::Large(number)))
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<JsonKind, E> {

@@ -94,6 +94,18 @@ fn a_workflow_may_start_and_end_with_its_stages() {
 }
 
 #[test]
+fn an_id_may_be_any_number_of_64_bits() {
+    check(
+        json!({"workflow": {"id": "/id", "status": "/s"}, "stages": [{"list": "/jobs", "key": "/no", "id": "/no"}]}),
+        json!({"id": u64::MAX, "s": "ok", "jobs": [{"no": u64::MAX}, {"no": u64::MAX - 1}]}),
+        expect![[r#"
+            ok=success id="18446744073709551615"
+              18446744073709551615 pending id="18446744073709551615"
+              18446744073709551614 pending id="18446744073709551614""#]],
+    );
+}
+
+#[test]
 fn words_mean_what_the_table_says() {
     let definition = |unknown: &str| {
         json!({
