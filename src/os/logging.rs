@@ -10,7 +10,7 @@ use crate::os::clock;
 use crate::text::{escape, escape_json};
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::panic;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -134,19 +134,12 @@ impl Lines {
 
     /// Writes all lines, as they come, for ever.
     fn write_to(&self, out: &mut impl Write, format: LogFormat) {
+        let mut missing = 0;
         loop {
-            let (mut text, dropped) = self.next();
-            if dropped > 0 {
-                let max = limits::LOG_BYTES_MAX / 1024;
-                let message = format!(
-                    "{dropped} lines of the log are missing here: standard error took nothing for a time, and {max} \
-                     KiB of lines waited for it"
-                );
-                let time = clock::now().wall;
-                text += &line(format, time, Level::Warn, module_path!(), &message);
-            }
-            // Standard error is closed: there is no place to report it.
-            let _ = out.write_all(text.as_bytes());
+            let (text, dropped) = self.next();
+            missing = unsaid(out, format, missing);
+            missing += unwritten_lines(out, &text) + dropped;
+            missing = unsaid(out, format, missing);
         }
     }
 
@@ -169,6 +162,43 @@ impl Lines {
                 .wait_timeout_while(unwritten, timeout, is_unwritten),
         );
     }
+}
+
+/// Says how many lines are missing. Returns how many are left to be said: none, if standard error takes the line.
+fn unsaid(out: &mut impl Write, format: LogFormat, missing: u64) -> u64 {
+    if missing == 0 {
+        return 0;
+    }
+    let message = format!(
+        "{missing} lines of the log are missing here: standard error did not take them, and no more than {} KiB wait",
+        limits::LOG_BYTES_MAX / 1024
+    );
+    let time = clock::now().wall;
+    let notice = line(format, time, Level::Warn, module_path!(), &message);
+    if unwritten_lines(out, &notice) == 0 {
+        0
+    } else {
+        missing
+    }
+}
+
+/// Writes the text. Returns how many of its lines are not written whole.
+fn unwritten_lines(out: &mut impl Write, text: &str) -> u64 {
+    /// Another process may have made a shared terminal or pipe one that does not block.
+    const AGAIN_AFTER: Duration = Duration::from_millis(50);
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(count) if count > 0 => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                thread::park_timeout(AGAIN_AFTER);
+            }
+            // It is closed, or its disk is full.
+            _ => break,
+        }
+    }
+    rest.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// What others write in farspan's log has to be a warning: `info` from a TLS library is no news to farspan's user.
@@ -319,18 +349,67 @@ mod tests {
         (0..6).for_each(|_| lines.push(&long));
         assert_eq!(lock(&lines.unwritten).text.len(), limits::LOG_BYTES_MAX);
         // It is read again.
-        (0..3).for_each(|_| read.send(()).unwrap());
+        (0..4).for_each(|_| read.send(()).unwrap());
         lines.wait_for_end(Duration::from_secs(30));
         lines.push("the last\n");
         lines.wait_for_end(Duration::from_secs(30));
         let written: Vec<String> = texts.try_iter().collect();
-        let [first, next, last] = &*written else {
+        let [first, next, notice, last] = &*written else {
             panic!("{} texts are written", written.len());
         };
         assert_eq!((&**first, &**last), ("the first\n", "the last\n"));
-        let notice = next.strip_prefix(&long.repeat(4)).unwrap();
-        assert!(notice.contains("2 lines of the log are missing here: "));
+        assert!(*next == long.repeat(4));
+        assert!(notice.contains(": 2 lines of the log are missing here: "));
         assert_eq!(notice.matches('\n').count(), 1, "{notice}");
+    }
+
+    /// Standard error that answers each write with the next of these; it takes everything behind the last one.
+    struct Scripted {
+        answers: Vec<io::Result<usize>>,
+        text: String,
+    }
+
+    impl Scripted {
+        fn of(mut answers: Vec<io::Result<usize>>) -> Self {
+            answers.reverse();
+            let text = String::new();
+            Scripted { answers, text }
+        }
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = self.answers.pop().unwrap_or(Ok(bytes.len()))?;
+            self.text += std::str::from_utf8(&bytes[..count]).unwrap();
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_is_tried_again_and_what_is_never_written_is_counted_until_it_is_said() {
+        let full = || Err(ErrorKind::StorageFull.into());
+        let again = vec![
+            Err(ErrorKind::WouldBlock.into()),
+            Ok(2),
+            Err(ErrorKind::Interrupted.into()),
+            Err(ErrorKind::WouldBlock.into()),
+        ];
+        let mut out = Scripted::of(again);
+        assert_eq!(unwritten_lines(&mut out, "a\nb\nc\n"), 0);
+        assert_eq!(out.text, "a\nb\nc\n");
+        let mut out = Scripted::of(vec![Ok(3), full(), full()]);
+        assert_eq!(unwritten_lines(&mut out, "a\nb\nc\n"), 2);
+        assert_eq!(unsaid(&mut out, LogFormat::Text, 2), 2);
+        assert_eq!(unsaid(&mut out, LogFormat::Text, 2), 0);
+        assert!(out.text.starts_with("a\nb"), "{}", out.text);
+        assert_eq!(
+            out.text.matches("2 lines of the log are missing").count(),
+            1
+        );
     }
 
     #[test]
