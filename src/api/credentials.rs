@@ -3,10 +3,12 @@
 //! A secret in a file is read again when the file has changed. A token is requested by one thread at a time: before the
 //! old one expires, and when the API refuses the old one.
 
+use super::exchange::{Words, words_without};
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
 use crate::core::time::Mono;
 use crate::http::client::{self, Network, Timeouts, Trust};
+use crate::mapping::template::each_text;
 use crate::os::clock;
 use crate::os::files;
 use crate::os::threads::lock;
@@ -358,12 +360,12 @@ impl Credentials {
             ..failure(&e.to_string())
         })?;
         let status = response.status();
-        if !status.is_success() {
-            return Err(failure_of_status(status));
-        }
         let mut answer = Vec::new();
         let reader = response.into_body().into_reader();
         let read = reader.take(BYTES_MAX).read_to_end(&mut answer);
+        if !status.is_success() {
+            return Err(failure_of_status(status, &answer, &asked.secrets));
+        }
         read.map_err(|e| PollFailure {
             reason: client::reason_of_io(&e),
             ..failure(&e.to_string())
@@ -390,6 +392,8 @@ struct TokenRequest<'a> {
     authorization: Option<HeaderValue>,
     content_type: &'static str,
     body: String,
+    /// What no refusal may show.
+    secrets: Vec<String>,
     token: String,
     /// Where the answer has the lifetime.
     expires_in: Option<String>,
@@ -421,6 +425,7 @@ impl<'a> TokenRequest<'a> {
                     authorization: Some(basic),
                     content_type: "application/x-www-form-urlencoded",
                     body,
+                    secrets: vec![secret],
                     token: "/access_token".to_owned(),
                     expires_in: Some("/expires_in".to_owned()),
                     lifetime: LIFETIME,
@@ -432,15 +437,19 @@ impl<'a> TokenRequest<'a> {
                 token,
                 expires_in,
                 lifetime,
-            } => Ok(TokenRequest {
-                url,
-                authorization: None,
-                content_type: "application/json",
-                body: text_of(body)?,
-                token: token.to_string(),
-                expires_in: expires_in.as_ref().map(Pointer::to_string),
-                lifetime: *lifetime,
-            }),
+            } => {
+                let body = text_of(body)?;
+                Ok(TokenRequest {
+                    url,
+                    authorization: None,
+                    content_type: "application/json",
+                    secrets: texts_in(&body),
+                    body,
+                    token: token.to_string(),
+                    expires_in: expires_in.as_ref().map(Pointer::to_string),
+                    lifetime: *lifetime,
+                })
+            }
             _ => Err(failure("nothing to ask for")),
         }
     }
@@ -455,16 +464,26 @@ fn failure(what: &str) -> PollFailure {
     }
 }
 
-fn failure_of_status(status: StatusCode) -> PollFailure {
+fn failure_of_status(status: StatusCode, body: &[u8], secrets: &[String]) -> PollFailure {
     let reason = match status.as_u16() {
         429 => PollFailureReason::TooManyRequests,
         500.. => PollFailureReason::ServerError,
         _ => PollFailureReason::Unauthorized,
     };
+    let words = Words(words_without(body, secrets.iter().map(String::as_str)));
     PollFailure {
         reason,
-        ..failure(&format!("HTTP {status} to the request for one"))
+        ..failure(&format!("HTTP {status} to the request for one{words}"))
     }
+}
+
+/// The texts in a JSON document, any of which may be a secret.
+fn texts_in(body: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    if let Ok(json) = serde_json::from_str(body) {
+        each_text(&json, &mut |text| texts.push(text.to_owned()));
+    }
+    texts
 }
 
 fn value(text: &str) -> Option<HeaderValue> {

@@ -119,6 +119,7 @@ pub(super) static MONITOR: Group = Group {
         key("poll", KeyKind::Group(&MONITOR_POLL), "", ""),
         key("request", KeyKind::Group(&REQUEST), "", "The request for the workflow itself."),
         key("requests", KeyKind::ByName(&KeyKind::Group(&REQUEST)), "", "Further requests of a poll, by name. A list of stages names its request in `from`."),
+        key("refusals", KeyKind::Group(&MONITOR_REFUSALS), "", ""),
         key("workflow", KeyKind::Group(&MONITOR_WORKFLOW), "", ""),
         key("stages", KeyKind::List(&KeyKind::Group(&STAGES)), "", "The lists of stages."),
         key("statuses", KeyKind::ByName(&KeyKind::Words(&["pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"])), "", "The meaning of each status. Upper and lower case are one status. Numbers and booleans are statuses too.").like("{\"queued\": \"pending\", \"running\": \"running\", \"ok\": \"success\"}"),
@@ -345,6 +346,18 @@ static STAGES_CHILDREN: Group = Group {
     keys: &[
         key("list", KeyKind::Label, "", "The name of the list that has the children."),
         key("ids", KeyKind::Pointer, "", "An array of their keys."),
+    ],
+};
+
+#[rustfmt::skip]
+static MONITOR_REFUSALS: Group = Group {
+    name: "monitor.refusals",
+    about: "How the API refuses, beside HTTP's own statuses: for all requests of a poll.",
+    rule: Rule::None,
+    keys: &[
+        key("not_found_status", KeyKind::Integer(400, 599), "", "The HTTP status that means \"not found\", beside 404."),
+        key("not_found", KeyKind::ByPointer(&KeyKind::Values), "", "The values that the body has then, by pointer; `\"null\"` is null. Without `not_found_status`: a successful answer of at most 64 KiB with these values means \"not found\".").like("{\"/data/run\": \"null\"}"),
+        key("error", KeyKind::Pointers, "", "Where a successful answer of at most 64 KiB has an error, as GraphQL has it. The poll fails, and the log has the text.").like("\"/errors\""),
     ],
 };
 

@@ -235,6 +235,7 @@ impl HttpReceiver {
             traceparent: carrier.traceparent.as_deref(),
             tracestate: carrier.tracestate.as_deref(),
             body: Some(&notification.bytes),
+            refusals: None,
             conditions: &[],
         };
         let mut tally = Tally::default();

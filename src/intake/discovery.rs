@@ -384,6 +384,7 @@ impl Discoverer {
                 traceparent: None,
                 tracestate: None,
                 body: filled.body.as_deref(),
+                refusals: None,
                 conditions: &[],
             };
             let (parts, body) = self.request(&asking, &url)?.into_parts();

@@ -3,6 +3,7 @@
 //! [`Mapping::compile`](super::Mapping::compile) makes a mapping of it and finds the mistakes that take more than one
 //! value to see. What a single text holds (a pointer, a template) is parsed before, by the reader of the text.
 
+use super::refusals::Refusals;
 use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
 use crate::syntax::pointer::Pointer;
@@ -18,6 +19,8 @@ pub struct Definition {
     pub request: Request,
     /// What else to ask, by name.
     pub requests: Vec<(Box<str>, Request)>,
+    /// How the API refuses, beside the statuses of HTTP.
+    pub refusals: Refusals,
     /// The workflow's own fields, in the answer to [`request`](Self::request).
     pub workflow: WorkflowFields,
     /// The lists of stages.

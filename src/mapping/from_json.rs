@@ -5,6 +5,7 @@ use super::definition::{
     ChildLinks, Definition, Fields, Meaning, Method, Pages, ParentLink, Request, StageList,
     TimeFormat, Times, UnknownStatus, UnsetTime, WorkflowFields,
 };
+use super::refusals::Refusals;
 use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
 use crate::syntax::json::Object;
@@ -53,6 +54,7 @@ pub(crate) fn definition(monitor: &Object<'_>) -> Definition {
         slashes_in_ids,
         request: main.unwrap_or_default(),
         requests,
+        refusals: monitor.object("refusals").map(refusals).unwrap_or_default(),
         workflow: monitor.object("workflow").map(workflow).unwrap_or_default(),
         stages: monitor.objects("stages").into_iter().map(stages).collect(),
         statuses: monitor.parsed_entries("statuses", meaning),
@@ -199,6 +201,17 @@ fn children(object: Object<'_>) -> Option<ChildLinks> {
         list: list?,
         ids: ids?,
     })
+}
+
+fn refusals(object: Object<'_>) -> Refusals {
+    let status = object.integer("not_found_status", 400..=599);
+    let read = Refusals {
+        not_found_status: status.and_then(|status| u16::try_from(status).ok()),
+        not_found: object.values_at_pointers("not_found"),
+        error: object.pointers("error"),
+    };
+    object.close();
+    read
 }
 
 const MEANINGS: &str =

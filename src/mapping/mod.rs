@@ -16,6 +16,7 @@ pub(crate) mod from_json;
 mod oddity;
 mod plan;
 mod read;
+pub mod refusals;
 pub mod template;
 pub(crate) mod time_format;
 

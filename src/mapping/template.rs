@@ -335,7 +335,8 @@ impl BodyTemplate {
     }
 }
 
-fn each_text(json: &Json, take: &mut impl FnMut(&str)) {
+/// Calls `take` with each text in a value, but not with the keys.
+pub fn each_text(json: &Json, take: &mut impl FnMut(&str)) {
     match json {
         Json::String(text) => take(text),
         Json::Array(elements) => elements.iter().for_each(|element| each_text(element, take)),

@@ -3,11 +3,14 @@
 use crate::support::api::{
     Body, END, FakeApi, START, completed, json_answer, processing, short_story, status,
 };
-use crate::support::http::{Answer, Reply};
+use crate::support::files::Files;
+use crate::support::http::{Answer, Reply, Server};
+use crate::support::monitored::Monitored;
+use crate::support::program::farspan;
 use crate::support::rig::Rig;
 use crate::support::spans::Trace;
 use crate::support::{SOON, eventually, free_port, wall_ns};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -627,4 +630,64 @@ fn assert_standard(trace: &Trace) {
         trace.stage(kind).assert_times(start, end);
         assert_eq!(trace.stage(kind).error(), None);
     }
+}
+
+/// What "not found" looks like is said by the mapping; the API's own words are in the log and in `probe`.
+#[test]
+fn a_run_that_does_not_exist_is_not_polled_to_its_timeout() {
+    let refusal =
+        r#"{"error_code": "INVALID_PARAMETER_VALUE", "message": "Run 7 does\n not exist."}"#;
+    let server = Server::start(move |_| Answer::new(400).body("application/json", refusal).into());
+    let mut monitor = json!({"name": "m", "api": {"base_url": server.url()}, "request": {"path": "/{id}"},
+        "workflow": {"status": "/state"}, "statuses": {"DONE": "success"}});
+    let files = Files::new();
+    let words = r#"HTTP 400 Bad Request: "Run 7 does not exist.""#;
+    let probe = |monitor: &Value| {
+        let config = json!({"monitors": [monitor]}).to_string();
+        let config = files.write("farspan.json", config);
+        let ended = farspan(&["probe", "7", "--config", &config]).output();
+        format!("{}{}", ended.stdout, ended.stderr)
+    };
+    let said = probe(&monitor);
+    assert!(said.contains(words), "{said}");
+    let it = Monitored::by(json!([monitor]));
+    let running = it.start();
+    it.rig.submit("7");
+    eventually("the API's words", SOON, || running.stderr().contains(words));
+    running.stop();
+
+    monitor["refusals"] =
+        json!({"not_found_status": 400, "not_found": {"/error_code": "INVALID_PARAMETER_VALUE"}});
+    let said = probe(&monitor);
+    assert!(
+        said.contains("the API does not know this workflow"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_token_endpoint_says_why_without_the_secret() {
+    let tokens = Server::start(|request| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let echo = json!({"error": "invalid_client", "error_description": format!("no: {body}")});
+        Answer::new(401)
+            .body("application/json", echo.to_string())
+            .into()
+    });
+    let auth = json!({"type": "login", "url": format!("{}/login", tokens.url()), "token": "/token",
+        "body": {"user": "me", "password": "s3cret-word"}});
+    let monitor = json!({"name": "m", "api": {"base_url": tokens.url(), "auth": auth}, "request": {"path": "/{id}"},
+        "workflow": {"status": "/state"}, "statuses": {"DONE": "success"}});
+    let it = Monitored::by(json!([monitor]));
+    let running = it.start();
+    it.rig.submit("7");
+    let said = "HTTP 401 Unauthorized to the request for one: \"no: {";
+    eventually("the words of the token endpoint", SOON, || {
+        running.stderr().contains(said)
+    });
+    let log = running.stop().stderr;
+    assert!(
+        log.contains("(redacted)") && !log.contains("s3cret-word"),
+        "{log}"
+    );
 }

@@ -348,7 +348,9 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
     );
     let log = farspan.stop().stderr;
     assert!(
-        log.contains("for good: HTTP 422 Unprocessable Entity; farspan drops the event"),
+        log.contains(
+            "for good: HTTP 422 Unprocessable Entity: \"no such desk\"; farspan drops the event"
+        ),
         "{log}"
     );
     assert!(

@@ -3,7 +3,6 @@
 use super::Asking;
 use crate::core::time::Mono;
 use crate::os::clock;
-use std::io::Read;
 use std::time::Duration;
 use ureq::http::Response;
 
@@ -33,8 +32,6 @@ pub struct Exchange {
 
 /// All bodies that are kept of one poll.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What is kept of a refusal's body.
-const REFUSAL_BYTES_MAX: u64 = 4096;
 
 /// The requests of one poll, in their order.
 #[derive(Debug, Default)]
@@ -91,14 +88,5 @@ impl Exchanges {
             self.kept_bytes += body.len();
             exchange.body = body.to_vec();
         }
-    }
-
-    /// Keeps the body of a refusal, in which the API may say why.
-    pub(super) fn read_refusal(&mut self, response: Response<ureq::Body>) {
-        let mut body = Vec::new();
-        let reader = response.into_body().into_reader();
-        // What came before a failure is kept.
-        let _ = reader.take(REFUSAL_BYTES_MAX).read_to_end(&mut body);
-        self.read(&body);
     }
 }

@@ -16,12 +16,16 @@ use crate::core::time::Wall;
 use crate::core::{PollFailure, PollFailureReason};
 use crate::http::client::{self, Timeouts};
 use crate::mapping::definition::{Method, Request};
+use crate::mapping::refusals::{Refusals, words_of};
 use crate::mapping::template::{Unfilled, Variables};
 use crate::os::clock;
 use crate::text::cut;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use exchanges::note_headers;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Read as _};
 use std::time::Duration;
 use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -60,6 +64,8 @@ pub struct Asking<'a> {
     pub tracestate: Option<&'a str>,
     /// The body of a POST. `None`: it is a GET.
     pub body: Option<&'a [u8]>,
+    /// How the API refuses, beside the statuses of HTTP.
+    pub refusals: Option<&'a Refusals>,
     /// The headers of a conditional request.
     pub conditions: &'a [(HeaderName, HeaderValue)],
 }
@@ -111,7 +117,11 @@ impl Asking<'_> {
                 return Ok(Reply::Found(response));
             }
             let pause = client::retry_after(response.headers(), now).or(limited);
-            tally.let_go(response);
+            let body = tally.refusal(response);
+            let is_not_found = |refusals: &Refusals| refusals.is_not_found(status.as_u16(), &body);
+            if self.refusals.is_some_and(is_not_found) {
+                return Ok(Reply::NotFound);
+            }
             match status.as_u16() {
                 304 if !self.conditions.is_empty() => {
                     tally.pause = tally.pause.max(limited);
@@ -126,7 +136,7 @@ impl Asking<'_> {
                 }
                 _ => {}
             }
-            return Err(self.refusal(status, pause));
+            return Err(self.refusal(status, pause, credential.as_ref(), &body));
         }
     }
 
@@ -193,7 +203,13 @@ impl Asking<'_> {
     }
 
     /// The failure that a status means.
-    fn refusal(&self, status: StatusCode, pause: Option<Duration>) -> PollFailure {
+    fn refusal(
+        &self,
+        status: StatusCode,
+        pause: Option<Duration>,
+        credential: Option<&(HeaderName, HeaderValue)>,
+        body: &[u8],
+    ) -> PollFailure {
         let reason = match status.as_u16() {
             // GitHub says of a budget that is spent, and of its secondary limits, that it is forbidden.
             403 if pause.is_some() => PollFailureReason::TooManyRequests,
@@ -204,10 +220,11 @@ impl Asking<'_> {
             _ => PollFailureReason::Status,
         };
         let may_ask_for_pause = matches!(status.as_u16(), 403 | 429 | 503);
-        let detail = match self.title {
-            None => format!("HTTP {status}"),
-            Some(title) => format!("{title}: HTTP {status}"),
-        };
+        let title = self.title.map(|title| format!("{title}: "));
+        let headers = self.api.headers.iter().chain(credential);
+        let secrets = headers.filter_map(|(_, value)| value.to_str().ok());
+        let words = Words(words_without(body, secrets));
+        let detail = format!("{}HTTP {status}{words}", title.unwrap_or_default());
         PollFailure {
             retry_after: pause.filter(|_| may_ask_for_pause),
             ..failure(reason, &detail)
@@ -215,16 +232,69 @@ impl Asking<'_> {
     }
 }
 
+/// The API's words, if it has any, behind what is said of them.
+#[derive(Debug)]
+pub(super) struct Words(pub(super) String);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": \"{}\"", self.0)
+    }
+}
+
+/// What a refusal says. An API may repeat what it was sent: these secrets, or the headers that have them, are not shown.
+pub(in crate::api) fn words_without<'a>(
+    body: &[u8],
+    secrets: impl Iterator<Item = &'a str>,
+) -> String {
+    const SECRET_BYTES_MIN: usize = 4;
+    let mut hidden = Vec::new();
+    for secret in secrets {
+        hidden.push(secret.strip_prefix("Bearer ").unwrap_or(secret).to_owned());
+        if let Some(pair) = secret.strip_prefix("Basic ") {
+            let decoded = STANDARD.decode(pair).unwrap_or_default();
+            let decoded = String::from_utf8_lossy(&decoded).into_owned();
+            hidden.push(pair.to_owned());
+            hidden.extend(
+                decoded
+                    .split_once(':')
+                    .map(|(_, password)| password.to_owned()),
+            );
+        }
+    }
+    let without = |text: String| {
+        let long = hidden
+            .iter()
+            .filter(|secret| secret.len() >= SECRET_BYTES_MIN);
+        long.fold(text, |text, secret| {
+            text.replace(secret.as_str(), "(redacted)")
+        })
+    };
+    // Before the words are cut, and once more because JSON can escape any letter.
+    let body = without(String::from_utf8_lossy(body).into_owned());
+    without(words_of(body.as_bytes()))
+}
+
 impl Tally {
     /// Reads the rest of a short answer that is not used, so that the next request finds the connection open. Where
     /// that fails, the next one finds it closed.
     pub fn let_go(&mut self, response: Response<Body>) {
+        drop(self.refusal(response));
+    }
+
+    /// The body of a refusal, as far as it comes.
+    fn refusal(&mut self, response: Response<Body>) -> Vec<u8> {
         const BYTES_MAX: u64 = 16 * 1024;
+        let mut body = Vec::new();
+        let reader = response.into_body().into_reader();
+        let _ = reader.take(BYTES_MAX).read_to_end(&mut body);
         if let Some(exchanges) = &mut self.exchanges {
-            return exchanges.read_refusal(response);
+            exchanges.read(&body);
         }
-        let rest = response.into_body().into_reader();
-        drop(io::copy(&mut rest.take(BYTES_MAX), &mut io::sink()));
+        body
     }
 }
 

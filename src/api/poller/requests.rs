@@ -53,7 +53,7 @@ struct PollReport {
 enum Got {
     /// The body as it was read, and the headers of the answer.
     Part(Arc<Part>, HeaderMap),
-    /// "404 Not Found".
+    /// There is no such workflow, or nothing there yet.
     NotFound,
 }
 
@@ -268,6 +268,7 @@ impl Poller {
             traceparent: asked.poll.traceparent.as_deref(),
             tracestate: None,
             body,
+            refusals: Some(&asked.target.mapping.definition().refusals),
             conditions: conditions.as_deref().unwrap_or_default(),
         };
         match (asking.ask(url, &mut report.tally)?, known) {
@@ -305,6 +306,16 @@ impl Poller {
             exchanges.read(&self.body);
         }
         let is_whole = self.body.len() <= whole_bytes;
+        let refusals = &mapping.definition().refusals;
+        if is_whole && refusals.looks_into_answers() {
+            if refusals.is_not_found(parts.status.as_u16(), &self.body) {
+                return Ok(Got::NotFound);
+            }
+            if let Some(error) = refusals.error(&self.body) {
+                let why = format!("{}: the answer is an error: \"{error}\"", asked.title());
+                return Err(failure(PollFailureReason::Status, &why));
+            }
+        }
         let part = if is_whole {
             mapping.read_slice(asked.number, &self.body)
         } else {

@@ -4,7 +4,7 @@ use super::requests::Poller;
 use super::unchanged::Unchanged;
 use super::{Probed, Target};
 use crate::api::credentials::{Auth, Credentials};
-use crate::api::exchange::Api;
+use crate::api::exchange::{Api, words_without};
 use crate::core::snapshot::Snapshot;
 use crate::core::{Answer, Poll};
 use crate::http::client::{Network, Trust};
@@ -410,4 +410,66 @@ fn a_further_request_that_fails_does_not_hide_the_end() {
         /base/more/s3
         -> unauthorized: requests.more: HTTP 403 Forbidden
     "#]]);
+}
+
+/// The API's own words are in the failure, without what farspan sent.
+#[test]
+fn a_refusal_has_the_words_of_the_api() {
+    let refused = |code: u16, body: &'static str| {
+        let api = Scripted::new(&definition(&Value::Null), move |_| status(code, body));
+        { api }.poll("w 1").polled.answer
+    };
+    for (code, body, expected) in [
+        (
+            400,
+            r#"{"error_code": "X", "message": "Run 1 does\nnot exist."}"#,
+            "status: HTTP 400 Bad Request: \"Run 1 does not exist.\"",
+        ),
+        (
+            403,
+            "<html><head><title>403</title></head><body>go away</body>",
+            "unauthorized: HTTP 403 Forbidden: \"403 go away\"",
+        ),
+        (500, "", "server_error: HTTP 500 Internal Server Error"),
+        (404, "nothing", "not found"),
+    ] {
+        assert_eq!(shown(&refused(code, body)), expected);
+    }
+    let echo = br#"{"message": "no s3cr3t, czNjcjN0Og==, me or t\u0030ken"}"#;
+    let secrets = ["Bearer s3cr3t", "Basic czNjcjN0Og==", "t0ken", "me"];
+    let words = words_without(echo, secrets.into_iter());
+    assert_eq!(words, "no (redacted), (redacted), me or (redacted)");
+}
+
+#[test]
+fn a_mapping_says_what_not_found_and_an_error_look_like() {
+    let poll = |refusals: Value, code: u16, body: &'static str| {
+        let mut definition = definition(&Value::Null);
+        definition["refusals"] = refusals;
+        let api = Scripted::new(&definition, move |asked| {
+            if asked.path.ends_with("/steps") {
+                ok(&json!({"items": []}))
+            } else {
+                status(code, body)
+            }
+        });
+        shown(&{ api }.poll("w 1").polled.answer)
+    };
+    let by_status = json!({"not_found_status": 400, "not_found": {"/code": ["NO_RUN", 7]}});
+    assert_eq!(poll(by_status.clone(), 400, r#"{"code": 7}"#), "not found");
+    assert_eq!(
+        poll(by_status, 400, r#"{"code": 8}"#),
+        "status: HTTP 400 Bad Request"
+    );
+    let by_body = json!({"not_found": {"/run": "null"}, "error": "/errors"});
+    assert_eq!(
+        poll(by_body.clone(), 200, r#"{"run": null, "errors": ["x"]}"#),
+        "not found"
+    );
+    let error =
+        r#"{"id": "w 1", "state": "DONE", "run": {}, "errors": [{"message": "no access"}]}"#;
+    let said = "status: request: the answer is an error: \"no access\"";
+    assert_eq!(poll(by_body.clone(), 200, error), said);
+    let fine = r#"{"id": "w 1", "state": "DONE", "errors": []}"#;
+    assert_eq!(poll(by_body, 200, fine), "success");
 }

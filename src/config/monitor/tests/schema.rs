@@ -275,7 +275,7 @@ fn asked() -> BTreeSet<String> {
     let monitor = |auth: Value, pages: Value| {
         json!({"name": "m", "api": {"headers": {}, "auth": auth.clone()}, "events": {}, "id": "{a}",
             "poll": {"interval_by_status": {}, "adaptive": {}, "gone": {}}, "request": request(pages.clone()),
-            "requests": {"x": request(pages.clone())}, "workflow": fields, "stages": [stages], "statuses": {}, "times": {},
+            "requests": {"x": request(pages.clone())}, "refusals": {"not_found": {}}, "workflow": fields, "stages": [stages], "statuses": {}, "times": {},
             "spans": {}, "service": {"attributes": {}}, "trace_context": {}, "finished": {"auth": auth},
             "discovery": {"request": request(pages), "only": {}, "parameters": {}}})
     };
