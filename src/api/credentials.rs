@@ -12,6 +12,7 @@ use crate::mapping::template::each_text;
 use crate::os::clock;
 use crate::os::files;
 use crate::os::threads::lock;
+use crate::syntax::mend::value_of;
 use crate::syntax::pointer::Pointer;
 use crate::text::{cut, segment};
 use base64::Engine as _;
@@ -371,8 +372,7 @@ impl Credentials {
             ..failure(&e.to_string())
         })?;
         // serde_json's text could quote the answer.
-        let answer: serde_json::Value =
-            serde_json::from_slice(&answer).map_err(|_| failure("the answer is not JSON"))?;
+        let answer = value_of(&answer).map_err(|_| failure("the answer is not JSON"))?;
         let at = asked.token;
         let found = answer.pointer(&at).and_then(|token| token.as_str());
         let found = found.ok_or_else(|| failure(&format!("the answer has no token at {at}")))?;

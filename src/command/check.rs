@@ -26,6 +26,7 @@ use crate::os::clock;
 #[cfg(feature = "redis")]
 use crate::redis_client;
 use crate::run;
+use crate::syntax::mend::value_of;
 use crate::terminal::console::say;
 use crate::text::escape;
 use std::fmt::Display;
@@ -186,7 +187,7 @@ fn ask_receiver(url: &str, network: &Network) -> Tried {
 /// Requests the first page of the list, and looks for the runs and their ids in it.
 fn ask_discovery(monitor: &MonitorConfig, discovery: &RunList, network: &Network) -> Tried {
     let (url, body) = first_page(monitor, discovery, network)?;
-    let json: serde_json::Value = serde_json::from_slice(&body)
+    let json = value_of(&body)
         .map_err(|_| format!("{url}: the answer is not JSON; is discovery.request.path right?"))?;
     let list = discovery.runs.to_string();
     let Some(runs) = json.pointer(&list).and_then(|list| list.as_array()) else {

@@ -4,6 +4,7 @@
 
 use crate::mapping::definition::Times;
 use crate::mapping::time_format::ParsedTime;
+use crate::syntax::mend::{Mending, leniently, mended_text, without_marks};
 use crate::syntax::pointer::Pointer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,7 +21,9 @@ pub(super) enum Json {
     Text(Box<str>),
     Array(Vec<Json>),
     Object(Vec<(Box<str>, Json)>),
-    /// What no type can hold: too deep, too large a number, half a character.
+    /// A text, of which U+FFFD stands in the place of what is no character. No id, time or trace context.
+    Mended(Box<str>),
+    /// What no type can hold: too deep, or too large a number.
     Unreadable,
 }
 
@@ -30,10 +33,12 @@ const DEPTH_MAX: u8 = 16;
 impl Json {
     /// A value on its own.
     pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Json> {
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let node = ToDepth(DEPTH_MAX).deserialize(&mut json)?;
-        json.end()?;
-        Ok(node)
+        leniently(bytes, |bytes| {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            let node = ToDepth(DEPTH_MAX).deserialize(&mut json)?;
+            json.end()?;
+            Ok(node)
+        })
     }
 
     /// An object of which only these fields are built.
@@ -41,10 +46,12 @@ impl Json {
         bytes: &[u8],
         wanted: &dyn Fn(&str) -> bool,
     ) -> serde_json::Result<Json> {
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let node = OnlyFields(wanted).deserialize(&mut json)?;
-        json.end()?;
-        Ok(node)
+        leniently(bytes, |bytes| {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            let node = OnlyFields(wanted).deserialize(&mut json)?;
+            json.end()?;
+            Ok(node)
+        })
     }
 
     /// A document of which only what these paths lead to is built, as it arrives.
@@ -52,7 +59,7 @@ impl Json {
         bytes: impl io::Read,
         paths: &[Box<[PathStep]>],
     ) -> serde_json::Result<Json> {
-        let mut json = serde_json::Deserializer::from_reader(bytes);
+        let mut json = serde_json::Deserializer::from_reader(Mending::new(bytes));
         let paths = paths.iter().map(|path| &**path).collect();
         let node = Along(paths).deserialize(&mut json)?;
         json.end()?;
@@ -83,10 +90,12 @@ impl Json {
             }
         }
 
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let all = json.deserialize_seq(All(wanted))?;
-        json.end()?;
-        Ok(all)
+        leniently(bytes, |bytes| {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            let all = json.deserialize_seq(All(wanted))?;
+            json.end()?;
+            Ok(all)
+        })
     }
 
     pub(super) fn text(&self) -> Option<&str> {
@@ -101,9 +110,11 @@ impl Json {
             Json::Text(text) => times.of_text(text),
             Json::Number(number) => times.of_number(number),
             Json::Null => ParsedTime::Unset,
-            Json::Bool(_) | Json::Array(_) | Json::Object(_) | Json::Unreadable => {
-                ParsedTime::Nonsense
-            }
+            Json::Bool(_)
+            | Json::Array(_)
+            | Json::Object(_)
+            | Json::Mended(_)
+            | Json::Unreadable => ParsedTime::Nonsense,
         }
     }
 
@@ -192,7 +203,11 @@ impl<'de> Visitor<'de> for ToDepth {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Text(text.into()))
+        Ok(match mended_text(text) {
+            None => Json::Text(text.into()),
+            Some(mended) if mended.is_empty() => Json::Unreadable,
+            Some(mended) => Json::Mended(mended.into()),
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
@@ -205,7 +220,8 @@ impl<'de> Visitor<'de> for ToDepth {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Box<str>>()? {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let key = without_marks(&key).into();
             entries.push((key, map.next_value_seed(ToDepth(self.0 - 1))?));
         }
         Ok(Json::Object(entries))

@@ -491,8 +491,12 @@ impl<'a> NodeReader<'a> {
             None => Vec::new(),
             Some(Json::Object(entries)) => {
                 let (attributes, all) = read_attributes(entries);
+                let mended = |(_, value): &(_, Json)| matches!(value, Json::Mended(_));
                 if !all {
                     self.odd("attributes holds something that is no scalar, or too much");
+                }
+                if entries.iter().any(mended) {
+                    self.odd("attributes holds a text that is not all Unicode; U+FFFD stands for the rest");
                 }
                 attributes
             }
@@ -603,7 +607,9 @@ fn read_id(value: &Json) -> Result<Box<str>, Malformed> {
 /// The attributes that can be one, and whether that is all of them.
 fn read_attributes(entries: &[(Box<str>, Json)]) -> (Vec<(Box<str>, Value)>, bool) {
     let scalar = |value: &Json| match value {
-        Json::Text(text) => Some(Value::from(cut(text, limits::ATTRIBUTE_BYTES_MAX))),
+        Json::Text(text) | Json::Mended(text) => {
+            Some(Value::from(cut(text, limits::ATTRIBUTE_BYTES_MAX)))
+        }
         Json::Bool(truth) => Some(Value::Bool(*truth)),
         Json::Number(number) => match number.as_i64() {
             Some(whole) => Some(Value::Int(whole)),
@@ -734,6 +740,24 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_cannot_be_decoded_costs_only_itself() {
+        check(
+            r#"{"WorkflowId": "w", "x\ud83d": 1, "attributes": {"text": "row 17: \ud83d", "large": 1e400, "b": 2, "k\ude00": 3}}"#,
+            expect![[
+                r#""w" - None None [("b", Int(2)), ("k�", Int(3)), ("text", Str("row 17: �"))] Some("attributes holds something that is no scalar, or too much")"#
+            ]],
+        );
+        let latin = b"{\"WorkflowId\": \"w\", \"attributes\": {\"city\": \"Z\xfcrich\"}}";
+        let Message { event, oddity } = read(latin, &all()).unwrap();
+        assert_eq!(
+            *event.attributes,
+            [("city".into(), Value::from("Z\u{fffd}rich"))]
+        );
+        let said = "attributes holds a text that is not all Unicode; U+FFFD stands for the rest";
+        assert_eq!(oddity, Some(said));
+    }
+
+    #[test]
     fn what_is_no_event_says_why() {
         check(
             "",
@@ -772,7 +796,7 @@ mod tests {
         let deep = read(deep.as_bytes(), &all());
         assert!(matches!(deep, Err(Malformed::NotJson(_))));
         let not_utf8 = read(b"{\"WorkflowId\": \"\xff\"}", &all());
-        assert!(matches!(not_utf8, Err(Malformed::NotJson(_))));
+        assert_eq!(not_utf8, Err(Malformed::IdOfWrongType));
     }
 
     #[test]

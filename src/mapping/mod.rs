@@ -26,6 +26,7 @@ pub use read::{Page, Part};
 
 use crate::core::limits;
 use crate::core::snapshot::Snapshot;
+use crate::syntax::mend::{Mending, mended};
 use crate::syntax::mistake::{Mistake, Path};
 use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
@@ -153,8 +154,14 @@ impl Mapping {
     /// As [`UnreadableBody`] says; never [`UnreadableBody::Io`].
     pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, UnreadableBody> {
         let body = without_byte_order_mark(body);
-        let json = serde_json::Deserializer::from_slice(body);
-        read::read(&self.plan, request, json)
+        let read = |body: &[u8]| {
+            let json = serde_json::Deserializer::from_slice(body);
+            read::read(&self.plan, request, json)
+        };
+        match read(body) {
+            Err(UnreadableBody::Garbage(_)) => read(&mended(body)),
+            read => read,
+        }
     }
 
     /// Reads a body as it arrives.
@@ -162,15 +169,15 @@ impl Mapping {
     /// # Errors
     /// As [`UnreadableBody`] says.
     pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, UnreadableBody> {
-        let json = serde_json::Deserializer::from_reader(body);
+        let json = serde_json::Deserializer::from_reader(Mending::new(body));
         read::read(&self.plan, request, json)
     }
 
     /// Everything in a body that is not understood: some values of each pointer. Of a body that is not read to its end,
     /// what stands before.
     pub fn oddities(&self, request: usize, body: &[u8]) -> Vec<Oddity> {
-        let body = without_byte_order_mark(body);
-        let json = serde_json::Deserializer::from_slice(body);
+        let body = mended(without_byte_order_mark(body));
+        let json = serde_json::Deserializer::from_slice(&body);
         read::oddities(&self.plan, request, json)
     }
 

@@ -22,6 +22,10 @@ pub struct Oddity {
 /// What was not understood about a value, a stage, or all stages. Texts from the answer are cut.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum OddityKind {
+    /// A text, of which U+FFFD stands in the place of what is no character.
+    NotUnicode(Box<str>),
+    /// A number that is too large, or `NaN`.
+    NotHeld,
     /// A status that is not a text.
     NotText,
     /// An array or an object in the place of a single value.
@@ -135,6 +139,13 @@ impl fmt::Display for Oddity {
         }
         let pointer = named(&self.pointer);
         match &self.kind {
+            OddityKind::NotUnicode(text) => write!(
+                f,
+                "{pointer} is not all Unicode, U+FFFD stands for the rest: {text:?}"
+            ),
+            OddityKind::NotHeld => {
+                write!(f, "{pointer} is not a number that can be held; left out")
+            }
             OddityKind::NotText => write!(f, "{pointer} is not a text"),
             OddityKind::NotSingle => write!(f, "{pointer} is neither a text nor a number"),
             OddityKind::NotBoolean => write!(f, "{pointer} is neither true nor false"),

@@ -207,6 +207,55 @@ fn what_a_monitor_says_of_its_api_is_in_the_trace() {
     .assert_eq(&brief_text(&spans));
 }
 
+/// A message that was cut by UTF-16 units ends in half a surrogate pair; so may a name, and a field that no pointer leads
+/// to.
+#[test]
+fn half_a_character_costs_only_its_place_in_the_text() {
+    let server = Server::start(|request| {
+        let id = request.target.rsplit('/').next().unwrap_or_default();
+        let (name, more, error) = match id {
+            "error" => ("load", "", r"row 17: \ud83d"),
+            "name" => (r"lo\ude00ad", "", "x"),
+            _ => ("load", r#""x": "\ud83d", "#, "x"),
+        };
+        let times = format!(r#""start": "{BEGUN}", "end": "{ENDED}""#);
+        let step = format!(
+            r#"{{"no": 1, "name": "{name}", "state": "FAILED", {times}, "error": "{error}"}}"#
+        );
+        let body =
+            format!(r#"{{"id": "{id}", "state": "FAILED", {times}, {more}"steps": [{step}]}}"#);
+        Answer::new(200).body("application/json", body).into()
+    });
+    let it = Monitored::by(json!([{
+        "name": "x", "api": {"base_url": server.url()}, "request": {"path": "/runs/{id}"},
+        "workflow": {"id": "/id", "status": "/state", "start": "/start", "end": "/end", "error": "/error"},
+        "stages": [{"list": "/steps", "key": "/no", "kind": "/name", "status": "/state", "start": "/start", "end": "/end", "error": "/error"}],
+        "statuses": {"DONE": "success", "FAILED": "failure"},
+    }]));
+    let farspan = it.start();
+    for (id, name, error) in [
+        ("error", "load", "row 17: \u{fffd}"),
+        ("name", "lo\u{fffd}ad", "x"),
+        ("unasked", "load", "x"),
+    ] {
+        it.rig.submit(id);
+        let spans = it.spans(id);
+        let stage = spans.iter().find(|span| span.span.name == name);
+        let stage = stage.unwrap_or_else(|| panic!("{id}: {}", brief_text(&spans)));
+        assert_eq!(stage.error(), Some(error));
+        for span in &spans {
+            assert_eq!(
+                [rfc3339(span.start()), rfc3339(span.end())],
+                [BEGUN, ENDED],
+                "{id}"
+            );
+        }
+    }
+    let log = farspan.stop().stderr;
+    let said = "/steps/*/error is not all Unicode, U+FFFD stands for the rest";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+}
+
 /// It polls on, and says once which pointer found no status.
 #[test]
 fn a_status_that_is_nowhere_is_said() {

@@ -15,6 +15,7 @@ use crate::core::workflow::{Verdict, Workflow};
 use crate::mapping::{Mapping, Missing, Oddity, OddityKind};
 use crate::os::clock;
 use crate::os::environment::Environment;
+use crate::syntax::mend::value_of;
 use crate::syntax::mistake::Path;
 use crate::terminal::{console, waterfall};
 use crate::text::{cut, escape, without_byte_order_mark};
@@ -96,7 +97,7 @@ fn report_oddities(out: &mut String, findings: &Findings, subject: &Subject) {
 fn report_missing(out: &mut String, findings: &Findings, mapping: &Mapping) {
     let mut bodies: HashMap<&str, Vec<serde_json::Value>> = HashMap::new();
     for body in &findings.bodies {
-        if let Ok(json) = serde_json::from_slice(without_byte_order_mark(&body.bytes)) {
+        if let Ok(json) = value_of(without_byte_order_mark(&body.bytes)) {
             bodies.entry(&body.request).or_default().push(json);
         }
     }

@@ -3,6 +3,7 @@
 use super::Body;
 use super::report::line;
 use crate::core::limits;
+use crate::syntax::mend::value_of;
 use crate::syntax::pointer::{escaped, unescaped};
 use crate::syntax::values;
 use crate::text::{cut, escape, without_byte_order_mark};
@@ -111,7 +112,7 @@ fn end_of<'v>(body: &'v Value, tokens: &[Cow<'_, str>]) -> (usize, Vec<&'v Value
 
 pub(super) fn report_shape(out: &mut String, body: &Body) {
     let source = escape(&body.source);
-    let Ok(json) = serde_json::from_slice::<Value>(without_byte_order_mark(&body.bytes)) else {
+    let Ok(json) = value_of(without_byte_order_mark(&body.bytes)) else {
         let excerpt = excerpt(&body.bytes);
         line(out, format_args!("{source} begins with: {excerpt}"));
         return;

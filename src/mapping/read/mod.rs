@@ -14,6 +14,7 @@ use crate::core::limits;
 use crate::core::pieces::{self, Pieces};
 use crate::core::snapshot::{Mark, Progress, StageSnapshot, Stages};
 use crate::core::time::Wall;
+use crate::syntax::mend::mended_text;
 use crate::syntax::pointer::unescaped;
 use crate::text::cut;
 use oddities::{Oddities, SeenKeys};
@@ -207,6 +208,9 @@ impl fmt::Display for JsonKind {
     }
 }
 
+/// How much of a value an oddity shows.
+const FOUND_BYTES_MAX: usize = 64;
+
 struct Reader<'p> {
     plan: &'p Plan,
     request: usize,
@@ -372,6 +376,24 @@ impl<'p> Reader<'p> {
             self.odd.note(*slot, || OddityKind::NotSingle);
         }
         Ok(())
+    }
+
+    /// A text or a number was not as JSON has it.
+    fn note_mended(&mut self, state: &PlanNode, text: &str) {
+        for slot in &state.slots {
+            self.odd.note(*slot, || mended(text));
+        }
+    }
+
+    /// The key at hand may have marks.
+    fn mend_key(&mut self, state: &PlanNode) {
+        let Some(key) = mended_text(&self.key) else {
+            return;
+        };
+        if let Some(list) = state.lists.first() {
+            self.odd.note_element(*list, || mended(&key));
+        }
+        self.key = key;
     }
 
     fn take(&mut self, slot: SlotId, value: Scalar<'_>) {
@@ -679,7 +701,14 @@ fn meant(times: &Times, value: Scalar<'_>) -> Option<&'static str> {
 
 /// A value for an oddity.
 fn found(value: Scalar<'_>) -> Box<str> {
-    value.text(64).unwrap_or_default().into()
+    value.text(FOUND_BYTES_MAX).unwrap_or_default().into()
+}
+
+fn mended(text: &str) -> OddityKind {
+    match text {
+        "" => OddityKind::NotHeld,
+        text => OddityKind::NotUnicode(cut(text, FOUND_BYTES_MAX).into()),
+    }
 }
 
 /// The key of an element as the API has it, with a slash between its parts.

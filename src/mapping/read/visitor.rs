@@ -3,6 +3,7 @@
 use super::super::plan::{ListId, NodeId, PlanNode};
 use super::scratch::Scalar;
 use super::{JsonKind, Reader};
+use crate::syntax::mend::mended_text;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -64,7 +65,17 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<JsonKind, E> {
-        self.scalar(Scalar::Text(text))
+        match mended_text(text) {
+            None => self.scalar(Scalar::Text(text)),
+            Some(mended) => {
+                let at = self.at();
+                self.reader.note_mended(at, &mended);
+                match &*mended {
+                    "" => self.scalar(Scalar::Null),
+                    mended => self.scalar(Scalar::Text(mended)),
+                }
+            }
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<JsonKind, A::Error> {
@@ -99,13 +110,17 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
         reader.inner(at).map_err(de::Error::custom)?;
         loop {
             let is_noted = reader.notes_keys_of(node);
+            let is_copied = is_noted || !at.lists.is_empty();
             let key = KeyVisitor {
                 at,
-                copy: (is_noted || !at.lists.is_empty()).then_some(&mut reader.key),
+                copy: is_copied.then_some(&mut reader.key),
             };
             let Some(member) = map.next_key_seed(key)? else {
                 break;
             };
+            if is_copied {
+                reader.mend_key(at);
+            }
             if is_noted {
                 reader.there.note(&reader.key, node);
             }

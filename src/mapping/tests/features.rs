@@ -1079,3 +1079,59 @@ fn what_leads_nowhere_though_it_ought_to_be_there_is_told() {
     assert_eq!(jobs("busy", json!({})), None);
     assert_eq!(jobs("busy", json!({"jobs": null})), None);
 }
+
+/// Each of these is refused by a strict reader of JSON, and the workflow's end with it.
+#[test]
+fn a_value_that_cannot_be_decoded_costs_only_itself() {
+    let mapping = compiled(&json!({
+        "workflow": {"status": "/s", "start": "/at", "error": "/e", "attributes": {"n": "/n", "t": "/t"}},
+        "stages": [{"list": "/jobs", "status": "/s"}], "statuses": {"failed": "failure"}}));
+    for (damaged, expected) in [
+        (
+            &br#""e": "row 17: \ud83d", "t": "whole""#[..],
+            expect![[r#"
+                failed=failure 09:20:48Z..? "row 17: �" t="whole"
+                odd: /e is not all Unicode, U+FFFD stands for the rest: "row 17: �" (workflow.error)"#]],
+        ),
+        (
+            b"\"e\": \"Z\xfcrich\"",
+            expect![[r#"
+                failed=failure 09:20:48Z..? "Z�rich"
+                odd: /e is not all Unicode, U+FFFD stands for the rest: "Z�rich" (workflow.error)"#]],
+        ),
+        (
+            br#""n": 1e400, "e": "e""#,
+            expect![[r#"
+                failed=failure 09:20:48Z..? "e"
+                odd: /n is not a number that can be held; left out (workflow.attributes.n)"#]],
+        ),
+        (
+            br#""x": NaN, "y": "\ude00", "\ud83d": 1e400, "e": "e""#,
+            expect![[r#"failed=failure 09:20:48Z..? "e""#]],
+        ),
+        (
+            b"\"e\": \"two\nlines\", \"n\": Infinity",
+            expect![[r#"
+                failed=failure 09:20:48Z..? "two\nlines"
+                odd: /n is not a number that can be held; left out (workflow.attributes.n)"#]],
+        ),
+        (
+            br#""jobs": {"a\ud83d": {"s": "failed"}}"#,
+            expect![[r#"
+                failed=failure 09:20:48Z..?
+                  a� failed=failure
+                odd: /jobs is not all Unicode, U+FFFD stands for the rest: "a�" (stages[0].list)"#]],
+        ),
+    ] {
+        let body = [
+            &br#"{"at": 1795166448, "#[..],
+            damaged,
+            br#", "s": "failed"}"#,
+        ]
+        .concat();
+        let part = mapping.read_slice(0, &body);
+        let streamed = mapping.read_stream(0, &*body);
+        assert_eq!(part.as_ref().ok(), streamed.as_ref().ok());
+        expected.assert_eq(&told(&part.and_then(|part| mapping.reading("w", part))));
+    }
+}

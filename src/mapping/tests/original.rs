@@ -204,7 +204,7 @@ fn what_is_not_json_is_garbage() {
     let body = format!(r#"{{"workflowStatus": "Failed", "x": {deep}"#);
     let deep = read_slice(body.as_bytes());
     assert!(matches!(deep, Err(UnreadableBody::Garbage(_))));
-    let not_utf8 = read_slice(b"{\"workflowStatus\": \"\xff\xfe\"}");
+    let not_utf8 = read_slice(b"\xff\xfe{\0\"\0x\0\"\0:\x001\0}\0");
     assert!(matches!(not_utf8, Err(UnreadableBody::Garbage(_))));
 }
 

@@ -1,0 +1,392 @@
+//! JSON whose values cannot all be decoded, mended: each such value is lost alone, and not the document around it.
+//!
+//! Mended are half a surrogate pair (`"\ud83d"`, a text that was cut by UTF-16 units), bytes that are not UTF-8, control
+//! characters within a text, numbers that no double can hold (`1e400`), `NaN` and `Infinity`. The rest of the document
+//! passes as it is, so that what is no JSON is none afterwards.
+//!
+//! Pure: no I/O of its own.
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+/// Stands before what was put in the place of something else. Unicode keeps this code point free for such use.
+const MARK: char = '\u{fdd0}';
+/// In the place of what is no character.
+const NO_CHARACTER: &str = "\u{fdd0}\u{fffd}";
+/// In the place of what is no number.
+const NO_NUMBER: &str = "\"\u{fdd0}\"";
+/// The longest number that is looked at.
+const WORD_BYTES_MAX: usize = 1024;
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// A document as it arrives, mended. Its texts may have marks: see [`mended_text`].
+pub(crate) struct Mending<R> {
+    document: R,
+    /// What has arrived and is not mended yet.
+    arrived: Vec<u8>,
+    has_ended: bool,
+    mender: Mender,
+    /// What is not read yet of the mended document begins here.
+    read: usize,
+}
+
+impl<R: Read> Mending<R> {
+    pub(crate) fn new(document: R) -> Self {
+        Mending {
+            document,
+            arrived: Vec::new(),
+            has_ended: false,
+            mender: Mender::default(),
+            read: 0,
+        }
+    }
+
+    fn mend_more(&mut self) -> io::Result<()> {
+        let begun = self.arrived.len();
+        self.arrived.resize(begun + CHUNK_BYTES, 0);
+        let more = self.document.read(&mut self.arrived[begun..]);
+        self.arrived
+            .truncate(begun + more.as_ref().copied().unwrap_or(0));
+        self.has_ended = more? == 0;
+        self.mender.mended.clear();
+        self.read = 0;
+        let taken = self.mender.mend(&self.arrived, self.has_ended);
+        self.arrived.drain(..taken);
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Mending<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.mender.mended.len() && !self.has_ended {
+            self.mend_more()?;
+        }
+        let mended = &self.mender.mended[self.read..];
+        let count = mended.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&mended[..count]);
+        self.read += count;
+        Ok(count)
+    }
+}
+
+/// A whole document, mended. Its texts may have marks: see [`mended_text`].
+pub(crate) fn mended(document: &[u8]) -> Vec<u8> {
+    let mut mender = Mender::default();
+    mender.mend(document, true);
+    mender.mended
+}
+
+/// A text of a mended document without its marks, which is empty in the place of a number. `None`: the text is as it
+/// was.
+pub(crate) fn mended_text(text: &str) -> Option<String> {
+    text.contains(MARK).then(|| text.replace(MARK, ""))
+}
+
+/// As [`mended_text`], where it does not matter whether the text was mended.
+pub(crate) fn without_marks(text: &str) -> Cow<'_, str> {
+    mended_text(text).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// The value that a document is, mended where that is needed: a number that cannot be held is null.
+pub(crate) fn value_of(document: &[u8]) -> serde_json::Result<Value> {
+    fn unmark(value: &mut Value) {
+        match value {
+            Value::String(text) => match mended_text(text) {
+                Some(mended) if mended.is_empty() => *value = Value::Null,
+                Some(mended) => *text = mended,
+                None => {}
+            },
+            Value::Array(elements) => elements.iter_mut().for_each(unmark),
+            Value::Object(members) => {
+                let unmarked = std::mem::take(members).into_iter().map(|(key, mut value)| {
+                    unmark(&mut value);
+                    (without_marks(&key).into_owned(), value)
+                });
+                *members = unmarked.collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    leniently(document, |document| {
+        let mut value = serde_json::from_slice(document)?;
+        unmark(&mut value);
+        Ok(value)
+    })
+}
+
+/// What `read` makes of a document as it is, else of the mended one.
+pub(crate) fn leniently<T>(
+    document: &[u8],
+    read: impl Fn(&[u8]) -> serde_json::Result<T>,
+) -> serde_json::Result<T> {
+    match read(document) {
+        Err(error) if error.is_syntax() => read(&mended(document)),
+        read => read,
+    }
+}
+
+/// Mends a document part by part.
+#[derive(Default)]
+struct Mender {
+    is_in_text: bool,
+    mended: Vec<u8>,
+}
+
+impl Mender {
+    /// Mends what it can of `bytes`, and says how many these were. All of them, if they are the last.
+    fn mend(&mut self, bytes: &[u8], are_last: bool) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let taken = if self.is_in_text {
+                self.mend_text(&bytes[at..], are_last)
+            } else {
+                self.mend_outside(&bytes[at..], are_last)
+            };
+            // The next bytes decide.
+            if taken == 0 {
+                break;
+            }
+            at += taken;
+        }
+        at
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> usize {
+        self.mended.extend_from_slice(bytes);
+        bytes.len()
+    }
+
+    fn mend_outside(&mut self, bytes: &[u8], are_last: bool) -> usize {
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let word = length_of(bytes, is_word);
+        if word == 0 {
+            self.is_in_text = bytes[0] == b'"';
+            return self.put(&bytes[..1]);
+        }
+        if word == bytes.len() && word < WORD_BYTES_MAX && !are_last {
+            return 0;
+        }
+        if is_no_number(&bytes[..word]) {
+            self.put(NO_NUMBER.as_bytes());
+        } else {
+            self.put(&bytes[..word]);
+        }
+        word
+    }
+
+    fn mend_text(&mut self, bytes: &[u8], are_last: bool) -> usize {
+        match bytes[0] {
+            b'"' => {
+                self.is_in_text = false;
+                self.put(&bytes[..1])
+            }
+            b'\\' => self.mend_escape(bytes, are_last),
+            control @ ..0x20 => {
+                // A Vec takes everything.
+                let _ = write!(self.mended, "\\u{control:04x}");
+                1
+            }
+            _ => {
+                let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | ..0x20);
+                let length = length_of(bytes, is_plain);
+                self.mend_characters(&bytes[..length], are_last || length < bytes.len())
+            }
+        }
+    }
+
+    fn mend_characters(&mut self, bytes: &[u8], are_whole: bool) -> usize {
+        let Err(error) = std::str::from_utf8(bytes) else {
+            return self.put(bytes);
+        };
+        let valid = self.put(&bytes[..error.valid_up_to()]);
+        let invalid = match error.error_len() {
+            Some(length) => length,
+            None if are_whole => bytes.len() - valid,
+            None => return valid,
+        };
+        self.put(NO_CHARACTER.as_bytes());
+        valid + invalid
+    }
+
+    fn mend_escape(&mut self, bytes: &[u8], are_last: bool) -> usize {
+        const LENGTH: usize = "\\uffff".len();
+        let is_code_unit = bytes.get(1).is_none_or(|byte| *byte == b'u');
+        if !is_code_unit {
+            return self.put(&bytes[..2]);
+        }
+        if bytes.len() < LENGTH {
+            return if are_last { self.put(bytes) } else { 0 };
+        }
+        let (escape, next) = bytes.split_at(LENGTH);
+        match code_unit(escape) {
+            Some(0xd800..0xdc00) => {
+                if next.len() < LENGTH
+                    && b"\\u".starts_with(&next[..next.len().min(2)])
+                    && !are_last
+                {
+                    return 0;
+                }
+                let is_pair = matches!(code_unit(next), Some(0xdc00..0xe000));
+                if is_pair {
+                    return self.put(&bytes[..2 * LENGTH]);
+                }
+                self.put(NO_CHARACTER.as_bytes());
+            }
+            Some(0xdc00..0xe000) => _ = self.put(NO_CHARACTER.as_bytes()),
+            _ => _ = self.put(escape),
+        }
+        LENGTH
+    }
+}
+
+fn length_of(bytes: &[u8], belongs: impl Fn(&u8) -> bool) -> usize {
+    let end = bytes.iter().position(|byte| !belongs(byte));
+    end.unwrap_or(bytes.len())
+}
+
+/// The value of `\uXXXX` at the beginning.
+fn code_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// Whether it is a number by its look, and not one that can be held.
+fn is_no_number(word: &[u8]) -> bool {
+    // Below this a number without an exponent is one that can be held.
+    const DIGITS: usize = 300;
+    let may_be_too_large =
+        word.len() > DIGITS || word.iter().any(|byte| matches!(byte, b'e' | b'E'));
+    match word {
+        b"NaN" | b"Infinity" | b"-Infinity" => true,
+        [b'-' | b'0'..=b'9', ..] if may_be_too_large => {
+            serde_json::from_slice::<IgnoredAny>(word).is_ok()
+                && serde_json::from_slice::<f64>(word).is_err()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn streamed(document: &[u8], chunk_bytes: usize) -> Vec<u8> {
+        /// Gives so many bytes at a time.
+        struct Chunks<'a>(std::slice::Chunks<'a, u8>);
+
+        impl Read for Chunks<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let chunk = self.0.next().unwrap_or_default();
+                buffer[..chunk.len()].copy_from_slice(chunk);
+                Ok(chunk.len())
+            }
+        }
+
+        let mut mended = Vec::new();
+        let chunks = Chunks(document.chunks(chunk_bytes));
+        Mending::new(chunks).read_to_end(&mut mended).unwrap();
+        mended
+    }
+
+    #[test]
+    fn each_value_that_cannot_be_decoded_is_lost_alone() {
+        let long = format!("{}.5", "9".repeat(400));
+        for (document, expected) in [
+            (
+                &br#"["row 17: \ud83d", 1]"#[..],
+                json!(["row 17: \u{fffd}", 1]),
+            ),
+            (
+                br#"["\ud83d\ude00 \uD83d\u0041 \ude00"]"#,
+                json!(["😀 \u{fffd}A \u{fffd}"]),
+            ),
+            (br#"["\ud83d\ud83d\ude00"]"#, json!(["\u{fffd}😀"])),
+            (br#"["\\ud83d\"\ud83d\n"]"#, json!(["\\ud83d\"\u{fffd}\n"])),
+            (
+                b"[\"Z\xfcrich \xe2\x82\", \"\xe2\x82\xac\"]",
+                json!(["Z\u{fffd}rich \u{fffd}", "€"]),
+            ),
+            (b"[\"two\nlines\"]", json!(["two\nlines"])),
+            (
+                br#"[1e400, -1E+999, 1e30, NaN, -Infinity, "NaN 1e400"]"#,
+                json!([null, null, 1e30, null, null, "NaN 1e400"]),
+            ),
+            (br#"{"\ud83d": 1}"#, json!({"\u{fffd}": 1})),
+            (format!("[{long}, 7]").as_bytes(), json!([null, 7])),
+        ] {
+            let shown = String::from_utf8_lossy(document);
+            assert_eq!(value_of(document).unwrap(), expected, "{shown}");
+            for chunk_bytes in 1..document.len() {
+                assert_eq!(
+                    streamed(document, chunk_bytes),
+                    mended(document),
+                    "{shown} {chunk_bytes}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_none_afterwards() {
+        for document in [
+            &b""[..],
+            b"<html>\xff</html>",
+            b"[1e400",
+            br#"["\ud83d"#,
+            br#"["\ud83"]"#,
+            br#"["\x"]"#,
+            b"[NaNs]",
+            b"[01e400]",
+            b"\\ud83d",
+        ] {
+            let shown = String::from_utf8_lossy(document);
+            assert!(value_of(document).is_err(), "{shown}");
+        }
+    }
+
+    /// Whatever the chunks are; and what serde_json reads stays as it is.
+    #[test]
+    fn a_stream_is_mended_as_the_whole_is() {
+        arbtest::arbtest(|u| {
+            const PIECES: [&[u8]; 20] = [
+                b"\"",
+                b"\\",
+                b"u",
+                b"\\ud83d",
+                b"\\ude00",
+                b"\\n",
+                b"1",
+                b"e400",
+                b"-",
+                b"NaN",
+                b"[",
+                b"]",
+                b",",
+                b" ",
+                b"\xe2",
+                b"\x82",
+                b"\xac",
+                b"\n",
+                b"text",
+                b"Infinity",
+            ];
+            let mut document = Vec::new();
+            for _ in 0..u.int_in_range(0..=30)? {
+                document.extend_from_slice(u.choose(&PIECES)?);
+            }
+            let mended = mended(&document);
+            assert_eq!(streamed(&document, u.int_in_range(1..=9)?), mended);
+            if let Ok(value) = serde_json::from_slice::<Value>(&document) {
+                assert_eq!(serde_json::from_slice::<Value>(&mended).unwrap(), value);
+            }
+            Ok(())
+        });
+    }
+}
