@@ -9,6 +9,7 @@ use farspan::demo;
 use farspan::os::environment::Environment;
 use farspan::os::logging;
 use farspan::os::logging::Log;
+use farspan::os::redaction::without_secrets;
 use farspan::text::escape;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
@@ -136,7 +137,7 @@ fn start_log_of(config: &Config) -> Result<(), Unstarted> {
 fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout
-        .write_all(text.as_bytes())
+        .write_all(without_secrets(text).as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -158,6 +159,6 @@ fn tell(error: &dyn Display) {
     logging::finish();
     let mut stderr = io::stderr().lock();
     for line in error.to_string().lines() {
-        let _ = writeln!(stderr, "farspan: {}", escape(line));
+        let _ = writeln!(stderr, "farspan: {}", escape(&without_secrets(line)));
     }
 }

@@ -65,6 +65,26 @@ pub fn escape_json(json: &str) -> String {
     escaped
 }
 
+/// The words of a name, in lower case: `api` and `key` of `apiKey`, `api_key` and `API-Key`.
+pub fn words(name: &str) -> impl Iterator<Item = String> {
+    let mut spaced = String::with_capacity(2 * name.len());
+    let mut was_lower = false;
+    for character in name.chars() {
+        if character.is_uppercase() && was_lower {
+            spaced.push(' ');
+        }
+        was_lower = character.is_lowercase();
+        let kept = if character.is_alphanumeric() {
+            character
+        } else {
+            ' '
+        };
+        spaced.extend(kept.to_lowercase());
+    }
+    let words: Vec<String> = spaced.split_whitespace().map(str::to_owned).collect();
+    words.into_iter()
+}
+
 /// Appends `value` to a URL as one path segment, or as one value of a query or form. All reserved characters are
 /// encoded; so are the dots of the segments `.` and `..`, which would change the path.
 pub fn push_segment(url: &mut String, value: &str) {

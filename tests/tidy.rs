@@ -152,6 +152,13 @@ fn the_unit_gives_a_stop_its_time() {
     assert!(unit.contains("\nType=notify\n") && unit.contains("\nStateDirectory=farspan\n"));
 }
 
+/// A core file would hold the tokens.
+#[test]
+fn the_unit_forbids_core_files() {
+    let unit = fs::read_to_string(root().join("systemd/farspan.service")).unwrap();
+    assert!(unit.contains("\nLimitCORE=0\n"));
+}
+
 #[test]
 fn the_manifest_and_the_licence_agree() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();

@@ -11,6 +11,7 @@ use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::mapping::template::each_text;
 use crate::os::clock;
 use crate::os::files;
+use crate::os::redaction::hide;
 use crate::os::threads::lock;
 use crate::syntax::mend::value_of;
 use crate::syntax::pointer::Pointer;
@@ -376,6 +377,7 @@ impl Credentials {
         let at = asked.token;
         let found = answer.pointer(&at).and_then(|token| token.as_str());
         let found = found.ok_or_else(|| failure(&format!("the answer has no token at {at}")))?;
+        hide(found);
         let token = value(&format!("Bearer {found}"));
         let token = token.ok_or_else(|| failure("the token cannot stand in a header"))?;
         let seconds = asked.expires_in;
@@ -510,7 +512,10 @@ fn look(path: &Path, at: Mono) -> FileVersion {
 }
 
 fn read_secret(path: &Path) -> Result<String, PollFailure> {
-    files::read_secret(path).map_err(|why| failure(&format!("'{}' {why}", path.display())))
+    let secret = files::read_secret(path);
+    let secret = secret.map_err(|why| failure(&format!("'{}' {why}", path.display())))?;
+    hide(&secret);
+    Ok(secret)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::os::clock;
 use crate::redis_client;
 use crate::run;
 use crate::syntax::mend::value_of;
+use crate::syntax::values::redacted_url;
 use crate::terminal::console::say;
 use crate::text::escape;
 use std::fmt::Display;
@@ -93,7 +94,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
     }
     match &config.export.otlp {
         Some(otlp) => tell(
-            &format!("collector {}", otlp.endpoint),
+            &format!("collector {}", redacted_url(&otlp.endpoint)),
             ask_collector(otlp, &network),
         ),
         None => tell("collector", Ok("none is set".to_owned())),

@@ -16,6 +16,7 @@ use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::os::threads;
 use crate::run::{self, Report, Sight};
+use crate::syntax::values::redacted_url;
 use crate::terminal::console::{self, say};
 use crate::terminal::waterfall;
 use crate::text::escape;
@@ -292,7 +293,10 @@ impl Follower {
         };
         let (delivered, undelivered) = (report.counters.spans_delivered, report.undelivered);
         let sent = match &config.export.otlp {
-            Some(otlp) => format!("; {delivered} spans delivered to {}", otlp.endpoint),
+            Some(otlp) => format!(
+                "; {delivered} spans delivered to {}",
+                redacted_url(&otlp.endpoint)
+            ),
             None => String::new(),
         };
         let (succeeded, failed, unknown) = (self.succeeded, self.failed, self.unknown);

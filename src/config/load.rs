@@ -3,6 +3,7 @@
 use super::monitor::{self, Defaults, MonitorConfig};
 use super::otel;
 use super::resolver::{Origin, Resolver};
+use super::secrets::hide_secrets;
 use super::{AdminConfig, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig};
 use crate::core::limits;
 use crate::http::proxies::{Exceptions, Proxies, Proxy};
@@ -184,7 +185,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         it.warnings.extend(warnings);
     }
     let (rows, warnings) = resolver.finish()?;
-    Ok(Config {
+    let config = Config {
         api,
         monitors,
         state,
@@ -201,7 +202,9 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         instance,
         warnings,
         rows,
-    })
+    };
+    hide_secrets(&config);
+    Ok(config)
 }
 
 /// Monitors that get no start events, or those of others.

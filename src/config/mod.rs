@@ -21,6 +21,7 @@ pub mod monitor;
 mod otel;
 mod reload;
 mod resolver;
+mod secrets;
 mod settings;
 
 use crate::api::credentials::SecretSource;

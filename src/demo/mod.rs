@@ -8,6 +8,7 @@ pub mod script;
 pub mod show;
 
 use crate::os::clock;
+use crate::os::redaction::without_secrets;
 use crate::terminal::console::say;
 use crate::text::escape;
 use std::io::{self, Write};
@@ -20,5 +21,9 @@ fn fresh_seed() -> u64 {
 
 /// One line on standard error, for what the user has to see whatever the log's level.
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "farspan: {}", escape(line));
+    let _ = writeln!(
+        io::stderr().lock(),
+        "farspan: {}",
+        escape(&without_secrets(line))
+    );
 }

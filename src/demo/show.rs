@@ -15,6 +15,7 @@ use crate::os::clock;
 use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::run::{self, Report, SPANS_QUEUE};
+use crate::syntax::values::redacted_url;
 use crate::terminal::{console, waterfall};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use std::collections::{HashMap, HashSet};
@@ -229,7 +230,11 @@ impl<'a> Audience<'a> {
         );
         let delivered = report.counters.spans_delivered;
         let _ = match &config.export.otlp {
-            Some(otlp) => write!(text, "\n{delivered} spans delivered to {}.", otlp.endpoint),
+            Some(otlp) => write!(
+                text,
+                "\n{delivered} spans delivered to {}.",
+                redacted_url(&otlp.endpoint)
+            ),
             None => write!(
                 text,
                 "\nTo see them in Tempo or Jaeger: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 farspan demo"

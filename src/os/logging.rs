@@ -7,6 +7,7 @@ use super::threads::{self, lock};
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::os::clock;
+use crate::os::redaction::without_secrets;
 use crate::text::{escape, escape_json};
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Serialize;
@@ -88,6 +89,7 @@ impl log::Log for Logger {
         if self.enabled(record.metadata()) {
             let (level, target) = (record.level(), record.target());
             let message = record.args().to_string();
+            let message = without_secrets(&message);
             let time = clock::now().wall;
             self.lines
                 .push(&line(self.format, time, level, target, &message));
@@ -201,10 +203,11 @@ fn unwritten_lines(out: &mut impl Write, text: &str) -> u64 {
     rest.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// What others write in farspan's log has to be a warning: `info` from a TLS library is no news to farspan's user.
+/// What others write in farspan's log has to be a warning at every level: `info` from a TLS library is no news to farspan's
+/// user, and below that an HTTP library dumps each request in hexadecimal, credentials included.
 fn is_logged(most: LevelFilter, level: Level, target: &str) -> bool {
     let is_ours = target == "farspan" || target.starts_with("farspan::");
-    if is_ours || most == LevelFilter::Trace {
+    if is_ours {
         level <= most
     } else {
         level <= most.min(LevelFilter::Warn)
@@ -421,7 +424,9 @@ mod tests {
             (LevelFilter::Debug, Level::Info, "farspanner", false),
             (LevelFilter::Info, Level::Warn, "redis", true),
             (LevelFilter::Error, Level::Warn, "redis", false),
-            (LevelFilter::Trace, Level::Trace, "ureq", true),
+            (LevelFilter::Trace, Level::Trace, "farspan::run", true),
+            (LevelFilter::Trace, Level::Trace, "ureq_proto", false),
+            (LevelFilter::Trace, Level::Info, "rustls", false),
         ] {
             assert_eq!(
                 is_logged(most, level, target),

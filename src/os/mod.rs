@@ -4,6 +4,7 @@ pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod logging;
+pub mod redaction;
 pub mod signals;
 pub mod systemd;
 pub mod threads;

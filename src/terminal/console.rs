@@ -3,6 +3,7 @@
 use crate::core::event::Value;
 use crate::core::span::{Span, SpanStatus};
 use crate::os::environment::Environment;
+use crate::os::redaction::without_secrets;
 use crate::os::threads;
 use crate::terminal::waterfall::Style;
 use crate::text::escape;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 /// Writes one line to standard output. A closed output is no reason to stop.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    let _ = writeln!(io::stdout().lock(), "{}", without_secrets(line));
 }
 
 /// How traces are drawn on standard output.
@@ -48,6 +49,7 @@ impl Console {
             let _end: Sender<Infallible> = end;
             for span in spans {
                 let text = render(&span);
+                let text = without_secrets(&text);
                 if io::stdout().lock().write_all(text.as_bytes()).is_err() {
                     break;
                 }

@@ -88,6 +88,7 @@ mod polite;
 mod probe;
 mod programs;
 mod proxies;
+mod secrets;
 mod selftest;
 mod services;
 mod settings;

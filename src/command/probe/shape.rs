@@ -6,7 +6,7 @@ use crate::core::limits;
 use crate::syntax::mend::value_of;
 use crate::syntax::pointer::{escaped, unescaped};
 use crate::syntax::values;
-use crate::text::{cut, escape, without_byte_order_mark};
+use crate::text::{cut, escape, without_byte_order_mark, words};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -236,19 +236,7 @@ fn is_wanted(key: &str) -> bool {
         "queued",
         "submitted",
     ];
-    let mut words: Vec<String> = Vec::new();
-    let mut was_lower = false;
-    for character in key.chars() {
-        let begins = character.is_uppercase() && was_lower;
-        was_lower = character.is_lowercase();
-        if begins || words.is_empty() || !character.is_alphanumeric() {
-            words.push(String::new());
-        }
-        if let Some(word) = words.last_mut().filter(|_| character.is_alphanumeric()) {
-            word.extend(character.to_lowercase());
-        }
-    }
-    words.iter().any(|word| WORDS.contains(&&**word))
+    words(key).any(|word| WORDS.contains(&&*word))
 }
 
 /// The first of the texts and how many more there are. `None` without any.

@@ -60,6 +60,11 @@ impl MonitorConfig {
     pub(super) fn title(&self) -> String {
         self.written.place.monitor()
     }
+
+    /// As the file has it, merged over its preset. It has its secrets.
+    pub(super) fn members(&self) -> &Map<String, Value> {
+        &self.written.members
+    }
 }
 
 /// Where and how to ask.

@@ -133,5 +133,10 @@ pub(super) fn redacted_auth(auth: &Value) -> Value {
             *secret = Value::from("(redacted)");
         }
     }
+    for key in ["url", "token_url"] {
+        if let Some(url) = auth.get_mut(key) {
+            *url = values::redacted_url(url.as_str().unwrap_or_default()).into();
+        }
+    }
     auth
 }
