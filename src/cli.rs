@@ -33,6 +33,13 @@ pub enum Command {
     Probe(ProbeOptions),
     /// Watch these workflows to their end.
     Trace(TraceOptions),
+    /// Print what was refused for good.
+    Refused {
+        /// The configuration file, if it was named here.
+        config: Option<PathBuf>,
+        /// Whether everything is printed, a line of JSON for each.
+        whole: bool,
+    },
     /// Print the effective configuration.
     Config {
         /// The configuration file, if it was named here.
@@ -252,6 +259,11 @@ const TRACE: &str = "\
 Spans go where 'farspan run' would send them. Nothing is kept.
 Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
 ";
+const REFUSED: &str = "\
+It is kept with the state, the last 256 refusals and 64 MiB at most. 'content'
+in the JSON is what can be sent again: a trace request as OTLP/JSON, or a
+finished event.
+";
 const SETTINGS: &str =
     "Settings come from the environment and the file: 'farspan help settings'.\n";
 
@@ -323,6 +335,15 @@ const COMMANDS: &[CommandSpec] = &[
         operands: NONE,
         options: &[CONFIG],
         build: |values| Ok(Command::Config { config: values.config() }),
+    },
+    CommandSpec {
+        name: "refused",
+        about: "Show what the collector or a receiver has refused for good",
+        more: REFUSED,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG, flag("json", "Print all of it, a line of JSON for each refusal")],
+        build: |values| Ok(Command::Refused { config: values.config(), whole: values.has("json") }),
     },
     CommandSpec {
         name: "api",
@@ -972,14 +993,15 @@ mod tests {
                 Usage: farspan COMMAND [OPTION]...
 
                 Commands:
-                  run     Watch workflows until SIGTERM or SIGINT
-                  demo    Show it all in one process: scripted API, load, watcher; nothing to install
-                  check   Validate the whole configuration, then try each endpoint
-                  probe   Poll once, or read saved answers, and show what the mapping makes of them
-                  trace   Watch these workflows to their end, and show each trace when it is whole
-                  config  Print the effective configuration, and where each value came from
-                  api     Be the scripted external API of the demo
-                  load    Publish start events to Redis, in batches
+                  run      Watch workflows until SIGTERM or SIGINT
+                  demo     Show it all in one process: scripted API, load, watcher; nothing to install
+                  check    Validate the whole configuration, then try each endpoint
+                  probe    Poll once, or read saved answers, and show what the mapping makes of them
+                  trace    Watch these workflows to their end, and show each trace when it is whole
+                  config   Print the effective configuration, and where each value came from
+                  refused  Show what the collector or a receiver has refused for good
+                  api      Be the scripted external API of the demo
+                  load     Publish start events to Redis, in batches
 
                 Options:
                   --help     Print this, or a command's own help after its name

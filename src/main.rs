@@ -58,6 +58,17 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             start_log_of(&config)?;
             Ok(print(&config.describe()))
         }
+        Command::Refused { config, whole } => {
+            let config = Config::load(env, config.as_deref())?;
+            start_log_of(&config)?;
+            Ok(match farspan::command::refused::shown(&config, whole) {
+                Ok(text) => print(&text),
+                Err(trouble) => {
+                    tell(&trouble);
+                    ExitCode::from(FAILED)
+                }
+            })
+        }
         Command::Run {
             config: file,
             reads_stdin,

@@ -1,5 +1,6 @@
-//! The commands that stand above the loop: `check`, `probe` and `trace`.
+//! The commands that stand above the loop: `check`, `probe`, `trace` and `refused`.
 
 pub mod check;
 pub mod probe;
+pub mod refused;
 pub mod trace;

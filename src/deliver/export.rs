@@ -8,6 +8,7 @@ use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::deliver::is_final;
 use crate::deliver::otlp::{self, Resources};
+use crate::deliver::refused::RefusedPlace;
 use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::clock;
 use crate::os::threads::{self, lock};
@@ -59,7 +60,8 @@ const USER_AGENT: &str = concat!(
 );
 
 impl Exporter {
-    /// Starts the thread. It sends each batch of `batches` and puts the outcome, with the batch's id, into `outcomes`.
+    /// Starts the thread. It sends each batch of `batches` and puts the outcome, with the batch's id, into `outcomes`. What
+    /// the collector refuses for good is kept in `refused`.
     ///
     /// # Errors
     /// A text that says what is wrong with the destination.
@@ -67,6 +69,7 @@ impl Exporter {
         destination: &Destination,
         network: &Network,
         resources: Resources,
+        refused: RefusedPlace,
         batches: Receiver<Batch>,
         outcomes: Sender<(u64, ExportOutcome)>,
     ) -> Result<Self, String> {
@@ -74,6 +77,7 @@ impl Exporter {
         let run = move || {
             for batch in batches {
                 let outcome = exporters.export(&batch);
+                let outcome = exporters.keep_refused(&batch, outcome, &refused);
                 if outcomes.send((batch.id, outcome)).is_err() {
                     break;
                 }
@@ -171,6 +175,30 @@ impl Exporters {
             }
             outcome => outcome,
         }
+    }
+}
+
+impl Exporters {
+    /// Keeps the batch if the collector will never take all of it, and says so in the outcome. Which spans a partial
+    /// success leaves out is not known, so all are kept.
+    fn keep_refused(
+        &self,
+        batch: &Batch,
+        mut outcome: ExportOutcome,
+        place: &RefusedPlace,
+    ) -> ExportOutcome {
+        let message = match &mut outcome {
+            // A larger batch is split.
+            ExportOutcome::TooLarge { message } if batch.spans.len() == 1 => message,
+            ExportOutcome::Rejected { message } => message,
+            ExportOutcome::Delivered { rejected, message } if *rejected > 0 => message,
+            _ => return outcome,
+        };
+        let monitor = batch.spans.first().and_then(|span| span.monitor.as_deref());
+        let resource = self.resources.attributes_of(monitor);
+        let kept = place.keep_spans(resource, &batch.spans, message);
+        *message = format!("{message}; {kept}").into();
+        outcome
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod export;
 pub mod notify;
 pub mod otlp;
+pub mod refused;
 
 use ureq::http::StatusCode;
 

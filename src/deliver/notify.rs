@@ -14,6 +14,7 @@ use crate::core::limits;
 use crate::core::outcome::Abandoned;
 use crate::core::time::Wall;
 use crate::deliver::is_final;
+use crate::deliver::refused::RefusedPlace;
 use crate::os::clock;
 use crate::os::threads;
 #[cfg(feature = "redis")]
@@ -44,19 +45,24 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Starts to send what comes from `notifications`; the results go to `outcomes`. `number` names the thread.
+    /// Starts to send what comes from `notifications`; the results go to `outcomes`. What the receiver refuses for good is
+    /// kept in `refused`. `number` names the thread.
     ///
     /// # Errors
     /// A text that says why it cannot be started.
     pub fn start(
         number: usize,
         mut receiver: EventReceiver,
+        refused: RefusedPlace,
         notifications: Receiver<Notify>,
         outcomes: Sender<Notified>,
     ) -> Result<Self, String> {
         let run = move || {
             for notify in notifications {
-                if outcomes.send(send_all(&mut receiver, notify)).is_err() {
+                if outcomes
+                    .send(send_all(&mut receiver, &refused, notify))
+                    .is_err()
+                {
                     break;
                 }
             }
@@ -84,7 +90,7 @@ impl Drop for Notifier {
 const BATCH_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Sends a batch in order, up to the first event that has to go again.
-fn send_all(receiver: &mut EventReceiver, notify: Notify) -> Notified {
+fn send_all(receiver: &mut EventReceiver, place: &RefusedPlace, notify: Notify) -> Notified {
     let mut notified = Notified {
         monitor: notify.monitor,
         batch: notify.batch,
@@ -100,7 +106,10 @@ fn send_all(receiver: &mut EventReceiver, notify: Notify) -> Notified {
         match receiver.send(&notification) {
             Ok(()) => notified.taken.push(notification.run),
             Err(Undelivered::Refused(message)) => {
-                notified.refused.push((notification.run, message))
+                let (monitor, bytes) = (&notification.monitor, &notification.bytes);
+                let kept = place.keep_event(monitor, bytes, &message);
+                let message = format!("{message}; {kept}").into();
+                notified.refused.push((notification.run, message));
             }
             Err(Undelivered::Retry(trouble)) => {
                 notified.trouble = Some(trouble);

@@ -262,6 +262,11 @@ impl Resources {
         monitor.and_then(known).unwrap_or(0)
     }
 
+    /// The attributes of a monitor's resource.
+    pub fn attributes_of(&self, monitor: Option<&str>) -> &[(String, String)] {
+        &self.all[self.index_of(monitor)]
+    }
+
     /// Every resource once, as the SDK knows it.
     pub fn all(&self) -> impl Iterator<Item = Resource> {
         self.all.iter().map(|attributes| {

@@ -16,6 +16,7 @@ use crate::core::{self, Pace, Settings, limits};
 use crate::deliver::export::Destination;
 use crate::deliver::notify;
 use crate::deliver::otlp::Resources;
+use crate::deliver::refused::RefusedPlace;
 use crate::http::client::{self, Network, Trust};
 use crate::intake::discovery::Discovery;
 use crate::intake::message::{Dialect, Dialects};
@@ -23,6 +24,8 @@ use crate::intake::message::{Dialect, Dialects};
 use crate::intake::redis::Subscription;
 #[cfg(feature = "redis")]
 use crate::intake::stream::Stream;
+#[cfg(feature = "redis")]
+use crate::redis_client;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +45,7 @@ pub(super) struct Parts {
     /// `None`: spans are not sent to a collector.
     pub(super) destination: Option<Destination>,
     pub(super) resources: Resources,
+    pub(super) refused: RefusedPlace,
     /// `None` where a monitor sends no finished events.
     pub(super) receivers: Vec<Option<notify::EventReceiver>>,
     /// How long a finished run is remembered at least.
@@ -67,6 +71,7 @@ impl Parts {
             titles: config.monitors.iter().map(title).collect(),
             destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
             resources: resource::resources(config),
+            refused: refused_place(config)?,
             receivers: (config.monitors.iter())
                 .map(|monitor| in_monitor(monitor, receiver(monitor, redis, network)))
                 .collect::<Result<_, _>>()?,
@@ -147,6 +152,31 @@ pub fn naming(monitor: &MonitorConfig, config: &Config) -> Naming {
             None => RunIdentity::Event,
         },
         ..Naming::new(&monitor.name, &spans.workflow, config.trace.limits)
+    }
+}
+
+/// Where what was refused for good is kept: with the state.
+///
+/// # Errors
+/// What is wrong with the URL of Redis.
+pub fn refused_place(config: &Config) -> Result<RefusedPlace, String> {
+    match &config.state {
+        config::StateConfig::None => Ok(RefusedPlace::Nowhere),
+        config::StateConfig::File(directory) => Ok(RefusedPlace::in_directory(directory)),
+        #[cfg(feature = "redis")]
+        config::StateConfig::Redis { lease } => {
+            let redis = config
+                .redis
+                .as_ref()
+                .ok_or("FARSPAN_REDIS_URL is not set")?;
+            let fleet = fleet(config, redis, *lease);
+            let client = redis::Client::open(&*fleet.url).map_err(|e| redis_client::told(&e))?;
+            let client = Box::new(client);
+            let key = format!("{}refused", fleet.prefix());
+            Ok(RefusedPlace::Redis { client, key })
+        }
+        #[cfg(not(feature = "redis"))]
+        config::StateConfig::Redis { .. } => Err("built without the feature `redis`".into()),
     }
 }
 

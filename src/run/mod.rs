@@ -38,7 +38,7 @@ use crate::os::clock;
 use crate::os::systemd::{ServiceState, ServiceStatus, StateRoom};
 use crate::store::{Store, View};
 use admissions::Admissions;
-pub use build::{collector_trust, naming, target, trust};
+pub use build::{collector_trust, naming, refused_place, target, trust};
 #[cfg(feature = "redis")]
 pub use build::{streams, subscriptions};
 use crossbeam_channel::Sender;

@@ -2,6 +2,7 @@
 
 use crate::core::finished::{Notified, Notify};
 use crate::deliver::notify::{EventReceiver, Notifier};
+use crate::deliver::refused::RefusedPlace;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 /// The channels to the notifiers, and what waits for them.
@@ -17,7 +18,10 @@ pub(super) struct Receivers {
 
 impl Receivers {
     /// Starts a notifier for each monitor that has a receiver.
-    pub(super) fn start(receivers: Vec<Option<EventReceiver>>) -> Result<Self, String> {
+    pub(super) fn start(
+        receivers: Vec<Option<EventReceiver>>,
+        refused: &RefusedPlace,
+    ) -> Result<Self, String> {
         let (outcomes, notified) = bounded(receivers.len());
         let (mut senders, mut notifiers) = (Vec::new(), Vec::new());
         for receiver in receivers {
@@ -27,7 +31,8 @@ impl Receivers {
             };
             let (sender, told) = bounded(1);
             let number = notifiers.len();
-            notifiers.push(Notifier::start(number, way_there, told, outcomes.clone())?);
+            let (refused, outcomes) = (refused.clone(), outcomes.clone());
+            notifiers.push(Notifier::start(number, way_there, refused, told, outcomes)?);
             senders.push(Some(sender));
         }
         Ok(Receivers {

@@ -133,7 +133,7 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
             run,
             message,
         } => log::error!(
-            "the receiver of finished events about {} refused event {run} for good: {message}; farspan drops the event",
+            "the receiver of finished events about {} refused event {run} for good: {message}",
             api(monitor)
         ),
         Note::ExportTroubled { reason, waiting } => {
@@ -149,9 +149,9 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
         Note::ExportPartial { rejected, message } => log::error!(
             "the collector accepted a batch but rejected {rejected} of its spans: {message}"
         ),
-        Note::SpansRefused { spans, message } => log::error!(
-            "the collector refused {spans} spans for good: {message}; they are not sent again"
-        ),
+        Note::SpansRefused { spans, message } => {
+            log::error!("the collector refused {spans} spans for good: {message}")
+        }
         Note::ExportSplit => log::warn!(
             "a batch was too large for the collector (413); its halves are sent one by one"
         ),

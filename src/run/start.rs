@@ -18,6 +18,7 @@ use crate::core::turn::Turn;
 use crate::core::{Core, Polled, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::otlp::Resources;
+use crate::deliver::refused::RefusedPlace;
 use crate::http::client::Network;
 use crate::intake::posted::Posted;
 use crate::os::clock;
@@ -226,8 +227,13 @@ fn watch_intake(
         None => Stored::default(),
     };
     let threads = PollingThreads::start(&parts, &network)?;
-    let exporting = Exporting::start(parts.destination.as_ref(), &network, parts.resources)?;
-    let receivers = Receivers::start(parts.receivers)?;
+    let receivers = Receivers::start(parts.receivers, &parts.refused)?;
+    let exporting = Exporting::start(
+        parts.destination.as_ref(),
+        &network,
+        parts.resources,
+        parts.refused,
+    )?;
     let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
     let mut watcher = Loop {
@@ -323,6 +329,7 @@ impl Exporting {
         destination: Option<&Destination>,
         network: &Network,
         resources: Resources,
+        refused: RefusedPlace,
     ) -> Result<Self, String> {
         let (outcomes_sent, outcomes) = bounded(1);
         let (mut batches, mut exporter) = (None, None);
@@ -332,6 +339,7 @@ impl Exporting {
                 destination,
                 network,
                 resources,
+                refused,
                 received,
                 outcomes_sent.clone(),
             );

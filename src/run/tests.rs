@@ -15,6 +15,7 @@ use crate::core::workflow::Naming;
 use crate::core::{
     Change, Committed, Counters, Monitor, Pace, PollFailureReason, Settings, Stored,
 };
+use crate::deliver::refused::RefusedPlace;
 use crate::http::client::Network;
 use crate::http::proxies::Proxies;
 use crate::os::environment::Environment;
@@ -110,7 +111,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         commit_delay: limits::COMMIT_DELAY,
         events_wait: false,
     };
-    let receivers = Receivers::start(vec![None]).unwrap();
+    let receivers = Receivers::start(vec![None], &RefusedPlace::Nowhere).unwrap();
     let watcher = Loop {
         core: Core::new(settings, ENCODERS, clock::now()),
         turn: Turn::new(policy),

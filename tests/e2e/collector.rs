@@ -1,11 +1,13 @@
 //! A collector in trouble: every span arrives once, or is set aside, and holds up nothing.
 
 use crate::support::api::{completed, processing, short_story};
+use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply};
 use crate::support::receiver::{accepted, partial, refusal};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, within};
+use serde_json::Value;
 use std::time::Duration;
 
 /// Spans of the standard workflow.
@@ -94,15 +96,17 @@ fn retry_after_is_honoured() {
 
 #[test]
 fn a_rejected_batch_is_set_aside_and_holds_up_nothing() {
-    for code in [400, 422, 501] {
-        let rig = Rig::new();
+    for (code, state) in [(400, "file"), (422, "none"), (501, "redis")] {
+        let (rig, folder) = (Rig::new(), Folder::new());
         rig.api.script("bad", short_story("bad"));
         rig.api.script("good", short_story("good"));
         rig.receiver.rule(move |export| {
             let why = "that span is from another planet";
             export.is_about("bad").then(|| refusal(code, why))
         });
-        let farspan = rig.start();
+        let call = rig.call().env("FARSPAN_STATE", state);
+        let call = call.env("FARSPAN_STATE_DIR", folder.path().display());
+        let farspan = rig.start_call(&call);
         rig.submit("bad");
         eventually("the refusal", SOON, || {
             let exports = rig.receiver.exports();
@@ -119,6 +123,32 @@ fn a_rejected_batch_is_set_aside_and_holds_up_nothing() {
         let spans = exports.iter().flat_map(|export| &export.spans);
         let of_bad = spans.filter(|span| span.workflow_id() == "bad").count();
         assert_eq!(of_bad, SPANS, "{code}: each was sent, and none again");
+        let shown = |arguments: &[&str]| call.clone().with_arguments(arguments).output();
+        if state == "none" {
+            assert!(ended.stderr.contains("not kept"), "{}", ended.stderr);
+            assert_eq!(shown(&["refused"]).code(), Some(1));
+            continue;
+        }
+        let whole = shown(&["refused", "--json"]).stdout;
+        let lines = whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<Value> = lines.collect();
+        let kept = lines.iter().map(|line| {
+            let spans = &line["content"]["resourceSpans"][0]["scopeSpans"][0]["spans"];
+            spans.as_array().unwrap().len()
+        });
+        assert_eq!(kept.sum::<usize>(), SPANS, "{whole}");
+        let told = shown(&["refused"]).stdout;
+        assert_eq!(told.lines().count(), lines.len(), "{told}");
+        let words = format!(
+            "the collector refused {}",
+            lines[0]["what"].as_str().unwrap()
+        );
+        assert!(
+            told.contains(&words) && told.contains("from another planet"),
+            "{told}"
+        );
     }
 }
 

@@ -315,6 +315,11 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
         }
     });
     let monitored = monitored(json!({ "url": server.url() }));
+    let folder = Folder::new();
+    let monitored = Monitored {
+        call: kept_in(&folder, monitored.call.clone()),
+        ..monitored
+    };
     let rig = &monitored.rig;
     for id in ["bad", "again"] {
         rig.api.script(id, short_story(id));
@@ -348,15 +353,19 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
     );
     let log = farspan.stop().stderr;
     assert!(
-        log.contains(
-            "for good: HTTP 422 Unprocessable Entity: \"no such desk\"; farspan drops the event"
-        ),
+        log.contains("for good: HTTP 422 Unprocessable Entity: \"no such desk\"; kept in "),
         "{log}"
     );
     assert!(
         log.contains("1 finished events delivered, 1 finished events refused"),
         "{log}"
     );
+    let shown = monitored
+        .call
+        .with_arguments(&["refused", "--json"])
+        .output();
+    let refused: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(refused["content"]["WorkflowId"], "bad", "{refused}");
 }
 
 #[test]

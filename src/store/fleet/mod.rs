@@ -8,6 +8,7 @@
 //!                                                   lookback
 //!                                :runs:<owner>      the runs of an owner         for takeovers
 //!                                :owners            all owners                   for takeovers
+//!                                :refused           what was refused for good    for `farspan refused`
 //!                                :share:<owner>     PX = lease                   how many of an expired owner's runs
 //!                                                                                one instance claims
 //! ```
@@ -42,6 +43,7 @@ pub use protocol::{CommitFailure, FleetNotice, Next, Protocol, ProtocolSettings}
 pub use store::RedisStore;
 pub use takeover::{CLAIM_AGAIN_AFTER, ClaimLimits, UnreadRuns};
 
+use crate::text::segment;
 use std::time::Duration;
 
 /// Runs in one call.
@@ -82,6 +84,17 @@ impl Fleet {
             bytes_per_call: BYTES_PER_CALL,
             claims: CLAIMS,
         }
+    }
+
+    /// How the keys of this fleet begin. They have one hash tag, so that a cluster keeps all keys in one place. A slash and a
+    /// brace in a name are encoded: no two fleets have one key.
+    pub fn prefix(&self) -> String {
+        let service = segment(&self.service);
+        let tag = match &self.namespace {
+            Some(namespace) => format!("{}/{service}", segment(namespace)),
+            None => service,
+        };
+        format!("farspan:{{{tag}}}:")
     }
 
     /// How long Redis remembers that a run is done: longer than an instance is frozen or cut off that then comes back

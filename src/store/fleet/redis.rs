@@ -11,7 +11,6 @@ use crate::core::ids::RunKey;
 use crate::os::clock;
 use crate::redis_client::{self, Connection, bytes, elements, text};
 use crate::store::PATIENCE_MAX;
-use crate::text::segment;
 use redis::{Client, Cmd, RedisError, RedisResult, Value};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -65,13 +64,7 @@ impl Caller {
     pub(super) fn new(fleet: &Fleet) -> RedisResult<Self> {
         let token = new_token();
         let client = Client::open(fleet.url.as_str())?;
-        // One hash tag, so that a cluster keeps all keys in one place. A slash and a brace in a name are encoded: no two fleets
-        // have one key.
-        let tag = match &fleet.namespace {
-            Some(namespace) => format!("{}/{}", segment(namespace), segment(&fleet.service)),
-            None => segment(&fleet.service),
-        };
-        let prefix = format!("farspan:{{{tag}}}:");
+        let prefix = fleet.prefix();
         Ok(Caller {
             place: client.get_connection_info().addr().to_string(),
             client,
