@@ -6,6 +6,7 @@
 use crate::http::server::{HttpRequest, Response, Server, Serving};
 use sha2::{Digest, Sha256};
 use std::io;
+use std::time::Duration;
 
 /// Answers the requests of one route.
 pub type Handler = Box<dyn Fn(&HttpRequest) -> Response + Send + Sync>;
@@ -28,15 +29,19 @@ struct AdminEndpoint {
     token: Option<[u8; 32]>,
 }
 
-/// How many connections are served at once.
+/// How many connections are served at once, and how many of them one address may have.
 const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_OF_ADDRESS_MAX: usize = 48;
+/// How long a connection may be idle before it has brought the token.
+const STRANGER_IDLE: Duration = Duration::from_secs(5);
 
 /// Listens on `address`, without answering yet.
 ///
 /// # Errors
 /// When the address does not resolve, is taken, or is not permitted.
 pub fn bind(address: &str) -> io::Result<Server> {
-    Ok(Server::bind(address)?.with_connections(CONNECTIONS_MAX))
+    let server = Server::bind(address)?.with_connections(CONNECTIONS_MAX);
+    Ok(server.with_strangers(CONNECTIONS_OF_ADDRESS_MAX, STRANGER_IDLE))
 }
 
 /// Answers requests.
@@ -79,7 +84,13 @@ impl AdminEndpoint {
             }
             _ => {}
         }
-        (route.handler)(request)
+        let mut response = (route.handler)(request);
+        // Without a token only this host can ask.
+        response.is_trusted = self
+            .token
+            .as_ref()
+            .is_none_or(|token| brings(request, token));
+        response
     }
 }
 

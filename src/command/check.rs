@@ -70,19 +70,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for monitor in &config.monitors {
-        let what = format!("monitor {}, API {}", monitor.name, monitor.api.base_url);
-        tell(&what, ask_api(monitor, &network));
-        if let Some(discovery) = &monitor.discovery {
-            let what = format!("monitor {}, discovery", monitor.name);
-            tell(&what, ask_discovery(monitor, discovery, &network));
-        }
-        if let Some(ReceiverConfig::Http { url, .. }) = &monitor.finished {
-            let place = ReceiverConfig::redacted(url);
-            let what = format!("monitor {}, finished events to {place}", monitor.name);
-            tell(&what, ask_receiver(url, &network));
-        }
-    }
+    try_monitors(config, &network, &mut tell);
     #[cfg(feature = "redis")]
     if let Some(redis) = &config.redis {
         try_redis(config, redis, &mut tell);
@@ -129,6 +117,22 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+fn try_monitors(config: &Config, network: &Network, tell: &mut impl FnMut(&str, Tried)) {
+    for monitor in &config.monitors {
+        let what = format!("monitor {}, API {}", monitor.name, monitor.api.base_url);
+        tell(&what, ask_api(monitor, network));
+        if let Some(discovery) = &monitor.discovery {
+            let what = format!("monitor {}, discovery", monitor.name);
+            tell(&what, ask_discovery(monitor, discovery, network));
+        }
+        if let Some(ReceiverConfig::Http { url, .. }) = &monitor.finished {
+            let place = ReceiverConfig::redacted(url);
+            let what = format!("monitor {}, finished events to {place}", monitor.name);
+            tell(&what, ask_receiver(url, network));
+        }
     }
 }
 

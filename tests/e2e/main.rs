@@ -62,6 +62,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod api_faults;
 mod auth;
 mod backpressure;

@@ -3,23 +3,27 @@
 //! In scope: keep-alive, pipelining, HEAD, bodies by length or chunked, `Expect: 100-continue` (RFC 9110, 9112).
 //! Out of scope: TLS, compression, streaming answers, upgrades. A request is whole before the handler sees it.
 
-use crate::core::time::{Mono, Wall};
+mod message;
+mod open;
+
+pub use message::{HttpRequest, Response};
+
+use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use message::{
+    BODY_BYTES_MAX, BODY_TOO_LARGE, Framing, HEAD_BYTES_MAX, HEAD_TOO_LARGE, RequestError, encode,
+    framing, lists, parse_head,
+};
+use open::{Activity, OpenConnections};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The longest head of a request, in bytes. Beyond: 431.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// The longest body of a request, in bytes. Beyond: 413.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
-
-const HEADERS_MAX: usize = 64;
 const STACK_BYTES: usize = 128 * 1024;
 /// How long a stop lets handlers finish their answers before it cuts their connections.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -51,36 +55,13 @@ pub struct Serving {
     acceptor: Option<JoinHandle<()>>,
 }
 
-/// A whole request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpRequest {
-    /// As sent: `GET`.
-    pub method: String,
-    /// The path as sent, still percent-encoded; begins with `/`, or is `*`.
-    pub path: String,
-    /// What follows the first `?`, still percent-encoded.
-    pub query: Option<String>,
-    /// The body, with any chunked coding taken off.
-    pub body: Vec<u8>,
-    headers: Vec<(String, Vec<u8>)>,
-}
-
-/// What to answer. `Date`, `Content-Length` and `Connection` are the server's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    /// The status code, 200 to 599.
-    pub status: u16,
-    /// The media type of the body.
-    pub content_type: &'static str,
-    /// The body. Not sent in answer to HEAD.
-    pub body: Vec<u8>,
-    /// Further headers. One whose value has anything but visible ASCII and spaces in it is left out.
-    pub headers: Vec<(&'static str, String)>,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     connections: usize,
+    /// Those of one address.
+    connections_of_site: usize,
+    /// How long a connection may be idle before a request was answered with trust.
+    first: Duration,
     idle: Duration,
     request: Duration,
 }
@@ -95,6 +76,8 @@ impl Server {
         let local_addr = listener.local_addr()?;
         let bounds = Bounds {
             connections: 256,
+            connections_of_site: 256,
+            first: Duration::from_secs(75),
             idle: Duration::from_secs(75),
             request: Duration::from_secs(10),
         };
@@ -105,13 +88,23 @@ impl Server {
         })
     }
 
-    /// How many connections are served at once; the default is 256.
+    /// How many connections are served at once; the default is 256. For one more, the connection that waits longest for
+    /// a request is closed.
     ///
-    /// One more is answered 503 and closed: left in the backlog it would look like a server that hangs, and an accept
-    /// loop that never waits for a free slot always hears a stop.
+    /// If all are answering, it gets 503 and is closed: left in the backlog it would look like a server that hangs, and an
+    /// accept loop that never waits for a free slot always hears a stop.
     #[must_use]
     pub fn with_connections(mut self, connections_max: usize) -> Server {
         self.bounds.connections = connections_max;
+        self
+    }
+
+    /// For a server that strangers reach: how many connections one address may have, and how long a connection may be
+    /// idle before a request on it was answered with trust ([`Response::is_trusted`]).
+    #[must_use]
+    pub fn with_strangers(mut self, connections_of_address: usize, idle: Duration) -> Server {
+        self.bounds.connections_of_site = connections_of_address;
+        self.bounds.first = idle;
         self
     }
 
@@ -120,6 +113,7 @@ impl Server {
     /// read the answer; the default is 10 s each.
     #[must_use]
     pub fn with_timeouts(mut self, idle: Duration, request: Duration) -> Server {
+        self.bounds.first = self.bounds.first.min(idle);
         self.bounds.idle = idle;
         self.bounds.request = request;
         self
@@ -173,65 +167,6 @@ impl Drop for Serving {
     }
 }
 
-impl HttpRequest {
-    /// The first header of that name, in any case of letters; `None` also for a value that is not UTF-8.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let value = self.values(name).next()?;
-        str::from_utf8(value).ok()
-    }
-
-    /// Every header whose value is UTF-8, in the order of the request.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let pairs = self.headers.iter();
-        pairs.filter_map(|(key, value)| Some((key.as_str(), str::from_utf8(value).ok()?)))
-    }
-
-    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers
-            .iter()
-            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_slice())
-    }
-}
-
-impl Response {
-    /// An answer with a body.
-    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
-        Response {
-            status,
-            content_type,
-            body: body.into(),
-            headers: Vec::new(),
-        }
-    }
-
-    /// A line of text.
-    pub fn text(status: u16, line: &str) -> Response {
-        Response::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
-    }
-
-    /// A JSON document.
-    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
-        Response::new(status, "application/json", body)
-    }
-
-    /// This response with one more header.
-    #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Response {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
-
-/// A time as HTTP writes it, an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
-pub fn http_date(time: Wall) -> String {
-    match jiff::Timestamp::from_nanosecond(i128::from(time.as_unix_ns())) {
-        Ok(timestamp) => timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        // Cannot happen: jiff reaches further than `Wall`.
-        Err(_) => "Thu, 01 Jan 1970 00:00:00 GMT".into(),
-    }
-}
-
 #[cfg(unix)]
 fn shutdown_handle(listener: &TcpListener) -> io::Result<TcpStream> {
     Ok(TcpStream::from(std::os::fd::OwnedFd::from(
@@ -258,7 +193,7 @@ fn accept<H>(
 ) where
     H: Fn(&HttpRequest) -> Response + Send + Sync + 'static,
 {
-    let mut open: Vec<(JoinHandle<()>, Weak<TcpStream>)> = Vec::new();
+    let mut open = OpenConnections::default();
     let mut has_threads = true;
     // Each connection's thread holds a sender: all are gone when the channel disconnects.
     let (alive, all_gone) = bounded::<Infallible>(0);
@@ -267,9 +202,8 @@ fn accept<H>(
         if is_stopped(stopped) {
             break;
         }
-        open.retain(|(thread, _)| !thread.is_finished());
-        let stream = match accepted {
-            Ok((stream, _)) => Arc::new(stream),
+        let (stream, address) = match accepted {
+            Ok((stream, address)) => (Arc::new(stream), address.ip()),
             Err(error) => {
                 if !matches!(
                     error.kind(),
@@ -281,23 +215,25 @@ fn accept<H>(
                 continue;
             }
         };
-        if open.len() >= bounds.connections {
+        if !open.make_room(address, &bounds) {
             turn_away(&stream);
             continue;
         }
         let weak = Arc::downgrade(&stream);
+        let activity = Arc::new(Activity::new());
         let spawned = {
             let (stream, alive) = (Arc::clone(&stream), alive.clone());
+            let activity = Arc::clone(&activity);
             let (handler, stopped) = (Arc::clone(handler), stopped.clone());
             threads::spawn("serve", STACK_BYTES, move || {
                 let _alive = alive;
-                serve(&stream, bounds, &*handler, &stopped, true);
+                serve(&stream, bounds, &*handler, &stopped, Some(&activity));
             })
         };
         match spawned {
             Ok(thread) => {
                 has_threads = true;
-                open.push((thread, weak));
+                open.add(thread, weak, (address, activity));
             }
             Err(error) => {
                 if std::mem::take(&mut has_threads) {
@@ -307,25 +243,25 @@ fn accept<H>(
                     );
                 }
                 let bounds = Bounds {
-                    idle: ALONE,
+                    first: ALONE,
                     request: ALONE,
                     ..bounds
                 };
-                serve(&stream, bounds, &**handler, stopped, false);
+                serve(&stream, bounds, &**handler, stopped, None);
             }
         }
     }
     drop(alive);
-    stop_all(open, &all_gone);
+    open.stop(&all_gone, STOP_GRACE);
 }
 
-/// Answers the requests of one connection; only one request if it is not `kept`.
+/// Answers the requests of one connection; only one request if it has no `activity`.
 fn serve<H>(
     stream: &TcpStream,
     bounds: Bounds,
     handler: &H,
     stopped: &Receiver<Infallible>,
-    kept: bool,
+    activity: Option<&Activity>,
 ) where
     H: Fn(&HttpRequest) -> Response,
 {
@@ -333,26 +269,10 @@ fn serve<H>(
         stream,
         buffer: Vec::new(),
         bounds,
-        kept,
+        activity,
     };
     if let Err(error) = connection.serve(handler, stopped) {
         log::debug!("connection ended: {error}");
-    }
-}
-
-/// Idle connections end at once as they read the end; answers in the making get [`STOP_GRACE`].
-fn stop_all(open: Vec<(JoinHandle<()>, Weak<TcpStream>)>, all_gone: &Receiver<Infallible>) {
-    let shutdown = |how| {
-        for stream in open.iter().filter_map(|(_, stream)| stream.upgrade()) {
-            let _ = stream.shutdown(how);
-        }
-    };
-    shutdown(Shutdown::Read);
-    if all_gone.recv_timeout(STOP_GRACE) == Err(RecvTimeoutError::Timeout) {
-        shutdown(Shutdown::Both);
-    }
-    for (thread, _) in open {
-        let _ = thread.join();
     }
 }
 
@@ -366,34 +286,13 @@ fn turn_away(stream: &TcpStream) {
     let _ = stream.read(&mut [0; 4096]);
 }
 
-/// Why the bytes of a connection did not become an [`HttpRequest`].
-enum RequestError {
-    /// Nothing more comes: the connection is closed, broken, or was idle for too long.
-    Gone,
-    /// The status and the text to answer before closing.
-    Refused(u16, &'static str),
-}
-
-impl From<io::Error> for RequestError {
-    fn from(_: io::Error) -> RequestError {
-        RequestError::Gone
-    }
-}
-
 struct Connection<'a> {
     stream: &'a TcpStream,
     /// Read, not yet used: requests may come back to back.
     buffer: Vec<u8>,
     bounds: Bounds,
-    /// Whether it stays open after an answer.
-    kept: bool,
-}
-
-/// How a body is delimited (RFC 9112, 6.3).
-#[derive(Clone, Copy)]
-enum Framing {
-    Length(usize),
-    Chunked,
+    /// `None`: it is closed after one answer.
+    activity: Option<&'a Activity>,
 }
 
 impl Connection<'_> {
@@ -416,9 +315,12 @@ impl Connection<'_> {
                     return self.linger();
                 }
             };
+            if self.activity.is_some_and(|activity| !activity.begin()) {
+                return Ok(());
+            }
             let response = handler(&request);
             let asks = |word| lists(&request, "connection", word);
-            let close = !self.kept
+            let close = self.activity.is_none()
                 || is_stopped(stopped)
                 || asks("close")
                 || (version == 0 && !asks("keep-alive"));
@@ -432,13 +334,21 @@ impl Connection<'_> {
             if close {
                 return self.linger();
             }
+            if let Some(activity) = self.activity {
+                activity.end(response.is_trusted);
+            }
         }
     }
 
     fn read_request(&mut self) -> Result<(HttpRequest, u8), RequestError> {
         if self.buffer.is_empty() {
-            let idle_until = clock::now().mono + self.bounds.idle;
-            self.fill(idle_until)?;
+            let is_trusted = self.activity.is_some_and(Activity::is_trusted);
+            let idle = if is_trusted {
+                self.bounds.idle
+            } else {
+                self.bounds.first
+            };
+            self.fill(clock::now().mono + idle)?;
         }
         let deadline = clock::now().mono + self.bounds.request;
         let (mut request, version, framing) = loop {
@@ -486,6 +396,13 @@ impl Connection<'_> {
             else {
                 return Err(RequestError::Refused(400, "bad chunk"));
             };
+            // Some readers take a bare line feed for the end of the line (RFC 9112, 2.2), and would see another body.
+            if line[..line.len() - 2]
+                .iter()
+                .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+            {
+                return Err(RequestError::Refused(400, "bad chunk"));
+            }
             if size == 0 {
                 break;
             }
@@ -569,184 +486,11 @@ impl Connection<'_> {
     }
 }
 
-const HEAD_TOO_LARGE: RequestError =
-    RequestError::Refused(431, "the head of the request is too large");
-const BODY_TOO_LARGE: RequestError =
-    RequestError::Refused(413, "the body of the request is too large");
-
-/// The head's length, the request without its body, and the minor version; `None` while the head is not whole.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, HttpRequest, u8)>, RequestError> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut head = httparse::Request::new(&mut headers);
-    let head_bytes = match head.parse(bytes) {
-        Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => head_bytes,
-        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HEAD_TOO_LARGE),
-        Err(httparse::Error::Version) => {
-            return Err(RequestError::Refused(505, "only HTTP/1 is spoken here"));
-        }
-        Err(_) => return Err(RequestError::Refused(400, "not an HTTP request")),
-    };
-    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
-        return Err(RequestError::Refused(400, "not an HTTP request"));
-    };
-    let Some((path, query)) = split_target(target) else {
-        return Err(RequestError::Refused(400, "bad request target"));
-    };
-    let request = HttpRequest {
-        method: method.into(),
-        path: path.into(),
-        query: query.map(Into::into),
-        body: Vec::new(),
-        headers: head
-            .headers
-            .iter()
-            .map(|header| (header.name.into(), header.value.into()))
-            .collect(),
-    };
-    Ok(Some((head_bytes, request, version)))
-}
-
-/// Path and query of the forms of RFC 9112, 3.2; `None` for CONNECT's, which is a proxy's business.
-fn split_target(target: &str) -> Option<(&str, Option<&str>)> {
-    let origin = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
-            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
-        }
-        _ => target,
-    };
-    let (path, query) = match origin.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (origin, None),
-    };
-    match path {
-        "" if query.is_some() => Some(("/", query)),
-        _ if path.starts_with('/') || path == "*" => Some((path, query)),
-        _ => None,
-    }
-}
-
-/// RFC 9112, 6: whatever two readers might understand in two ways is refused.
-fn framing(request: &HttpRequest, version: u8) -> Result<Framing, RequestError> {
-    if version == 1 && request.values("host").count() != 1 {
-        return Err(RequestError::Refused(
-            400,
-            "exactly one Host header is needed",
-        ));
-    }
-    let mut codings = request.values("transfer-encoding");
-    let mut lengths = request.values("content-length");
-    match (codings.next(), lengths.next()) {
-        (None, None) => Ok(Framing::Length(0)),
-        (Some(coding), None) if version == 1 && codings.next().is_none() => {
-            if coding.eq_ignore_ascii_case(b"chunked") {
-                Ok(Framing::Chunked)
-            } else {
-                Err(RequestError::Refused(
-                    501,
-                    "the only transfer coding known is chunked",
-                ))
-            }
-        }
-        (None, Some(length)) if lengths.all(|other| other == length) => {
-            if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
-                return Err(RequestError::Refused(400, "bad Content-Length"));
-            }
-            let length = str::from_utf8(length)
-                .ok()
-                .and_then(|digits| digits.parse().ok());
-            match length {
-                Some(length) if length <= BODY_BYTES_MAX => Ok(Framing::Length(length)),
-                _ => Err(BODY_TOO_LARGE),
-            }
-        }
-        _ => Err(RequestError::Refused(
-            400,
-            "the length of the body is ambiguous",
-        )),
-    }
-}
-
-/// Whether a comma-separated header contains this word.
-fn lists(request: &HttpRequest, name: &str, word: &str) -> bool {
-    request
-        .values(name)
-        .flat_map(|value| value.split(|byte| *byte == b','))
-        .any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// Head and body in one piece, so that they go out in one write.
-fn encode(response: &Response, head_only: bool, connection: Option<&str>) -> Vec<u8> {
-    let Response {
-        status,
-        content_type,
-        body,
-        headers,
-    } = response;
-    let mut head = format!(
-        "HTTP/1.1 {status} {}\r\nDate: {}\r\n",
-        reason(*status),
-        http_date(clock::now().wall)
-    );
-    let mut header = |name: &str, value: &str| {
-        if value
-            .bytes()
-            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-        {
-            head.extend([name, ": ", value, "\r\n"]);
-        }
-    };
-    let bodiless = matches!(status, 204 | 304);
-    if !bodiless {
-        header("Content-Type", content_type);
-        header("Content-Length", &body.len().to_string());
-    }
-    for (name, value) in headers {
-        header(name, value);
-    }
-    if let Some(connection) = connection {
-        header("Connection", connection);
-    }
-    head.push_str("\r\n");
-    let mut bytes = head.into_bytes();
-    if !head_only && !bodiless {
-        bytes.extend_from_slice(body);
-    }
-    bytes
-}
-
-/// The reason phrase. Programs ignore it (RFC 9112, 4); it is for people.
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        204 => "No Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        417 => "Expectation Failed",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        _ => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
+    use message::HEADERS_MAX;
 
     /// Answers with what it understood.
     fn echo(request: &HttpRequest) -> Response {
@@ -859,6 +603,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_line_feed_ends_no_line_of_a_chunk() {
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check_status(&format!("{head}1;a\nb\r\nx\r\n0\r\n\r\n"), 400);
+        check_status(&format!("{head}1;a\rb\r\nx\r\n0\r\n\r\n"), 400);
+        check_status(&format!("{head}1\nx\r\n0\r\n\r\n"), 400);
+    }
+
+    #[test]
     fn what_is_not_http_is_refused() {
         check_status("\x16\x03\x01\x02\x00\x01\x00", 400);
         check_status("hello\r\n\r\n", 400);
@@ -956,20 +708,69 @@ mod tests {
         assert!(answer.ends_with("\r\n\r\nPOST / - ok\n"), "{answer:?}");
     }
 
+    /// Answers with trust where the path is `/trusted`.
+    fn start_small() -> Serving {
+        let server = Server::bind("127.0.0.1:0").unwrap().with_connections(2);
+        let server = server.with_strangers(2, Duration::from_millis(500));
+        let handler = |request: &HttpRequest| Response {
+            is_trusted: request.path == "/trusted",
+            ..echo(request)
+        };
+        server.start(handler).unwrap()
+    }
+
+    fn ask(stream: &mut TcpStream, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+    }
+
     #[test]
-    fn one_connection_too_many_is_turned_away() {
-        let server = Server::bind("127.0.0.1:0")
-            .unwrap()
-            .with_connections(1)
-            .start(echo)
-            .unwrap();
-        let mut first = connect(&server);
-        first
-            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            .unwrap();
-        first.read_exact(&mut [0; 1]).unwrap();
+    fn a_connection_that_only_waits_makes_room_for_a_new_one() {
+        let server = start_small();
+        let mut trusted = connect(&server);
+        ask(&mut trusted, "/trusted");
+        trusted.read_exact(&mut [0; 1]).unwrap();
+        let idle = connect(&server);
+        let mut new = connect(&server);
+        ask(&mut new, "/new");
+        new.read_exact(&mut [0; 1]).unwrap();
+        assert_eq!(read_to_end(idle), "");
+        ask(&mut trusted, "/again");
+        trusted.shutdown(Shutdown::Write).unwrap();
+        assert!(read_to_end(trusted).ends_with("GET /again - \n"));
+    }
+
+    #[test]
+    fn one_connection_too_many_is_turned_away_while_all_are_answering() {
+        let (entered, in_handler) = bounded(1);
+        let (leave, left) = bounded::<Infallible>(0);
+        let server = Server::bind("127.0.0.1:0").unwrap().with_connections(1);
+        let server = server.start(move |request| {
+            entered.send(()).unwrap();
+            let _ = left.recv();
+            echo(request)
+        });
+        let server = server.unwrap();
+        let mut busy = connect(&server);
+        ask(&mut busy, "/");
+        in_handler.recv().unwrap();
         let answer = read_to_end(connect(&server));
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+        drop(leave);
+    }
+
+    #[test]
+    fn a_stranger_may_not_be_idle_for_long() {
+        let server = start_small();
+        assert_eq!(read_to_end(connect(&server)), "");
+        let mut trusted = connect(&server);
+        ask(&mut trusted, "/trusted");
+        trusted
+            .set_read_timeout(Some(Duration::from_millis(1500)))
+            .unwrap();
+        let mut answer = Vec::new();
+        let error = trusted.read_to_end(&mut answer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it stays open");
     }
 
     #[test]
@@ -999,24 +800,5 @@ mod tests {
         stopper.join().unwrap();
         assert!(clock::now().mono.since(before) < Duration::from_secs(5));
         assert!(TcpStream::connect(addr).is_err());
-    }
-
-    #[test]
-    fn dates_are_imf_fixdates() {
-        let date = |seconds: i64| http_date(Wall::from_unix_ns(seconds * 1_000_000_000));
-        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-    }
-
-    #[test]
-    fn a_header_cannot_be_split() {
-        let response = Response::text(200, "x")
-            .with_header("Location", "/a\r\nEvil: yes")
-            .with_header("X-Ok", "1 2");
-        let text = String::from_utf8(encode(&response, true, None)).unwrap();
-        assert!(
-            !text.contains("Evil") && text.contains("X-Ok: 1 2\r\n"),
-            "{text:?}"
-        );
     }
 }
