@@ -4,7 +4,7 @@
 //! XADD -> (undelivered) -> XREADGROUP -> pending, held -> [its spans are delivered] -> XACK
 //!                                           |   |
 //!                                           |   +-> [its run is another's] -> pending, left -> XAUTOCLAIM by any consumer
-//!                                           +-> malformed -> `<stream>.dead` and XACK, in one transaction
+//!                                           +-> malformed -> `<stream>.dead`, and XACK once it is there
 //! ```
 //!
 //! An entry is pending from its reading until all spans of its workflow are with the collector, so no event that was
@@ -443,7 +443,8 @@ impl StreamReader {
         self.take(connection, entries)
     }
 
-    /// Moves a malformed entry to `<stream>.dead`, where an operator can look at it.
+    /// Moves a malformed entry to `<stream>.dead`, where an operator can look at it. It is acknowledged only when it is
+    /// there; after a crash between the two it is there twice.
     fn bury(
         &mut self,
         connection: &mut Connection,
@@ -451,32 +452,35 @@ impl StreamReader {
         fields: &[(Vec<u8>, Vec<u8>)],
         malformed: &Malformed,
     ) -> RedisResult<()> {
-        let key = &self.stream.key;
-        let moved = || format!("entry {id}, moved to {key}.dead: {malformed}");
-        self.malformed.note(malformed.reason(), moved);
+        let dead = format!("{}.dead", self.stream.key);
         let mut add = redis::cmd("XADD");
-        add.arg(format!("{}.dead", self.stream.key));
-        add.arg("MAXLEN").arg("~").arg(DEAD_MAX).arg("*");
+        add.arg(&dead).arg("MAXLEN").arg("~").arg(DEAD_MAX).arg("*");
         add.arg("reason").arg(malformed.to_string());
         add.arg("id").arg(id);
         for (name, value) in fields.iter().take(DEAD_FIELDS_MAX) {
             add.arg(start(name)).arg(start(value));
         }
-        let mut acknowledge = redis::cmd("XACK");
-        acknowledge.arg(&self.stream.key).arg(GROUP).arg(id);
-        let mut both = redis::pipe();
-        both.atomic().add_command(add).add_command(acknowledge);
-        match both.query::<Value>(connection) {
-            // The entry stays pending; the others are read.
+        match add.exec(connection) {
+            Ok(()) => {
+                let moved = || format!("entry {id}, moved to {dead}: {malformed}");
+                self.malformed.note(malformed.reason(), moved);
+                let mut acknowledge = redis::cmd("XACK");
+                acknowledge.arg(&self.stream.key).arg(GROUP).arg(id);
+                acknowledge.exec(connection)
+            }
+            // The others are read.
             Err(error) if error.code().is_some() => {
-                log::error!(
-                    "entry {id} is malformed and cannot be moved to {}.dead: {}",
-                    self.stream.key,
-                    redis_client::told(&error)
-                );
+                let rule = self.stream.rule();
+                let why = redis_client::told_with_rule(&error, &self.client, &rule);
+                let stays = || {
+                    format!(
+                        "entry {id}, cannot be moved to {dead}, and stays pending: {why}; {malformed}"
+                    )
+                };
+                self.malformed.note("not_movable", stays);
                 Ok(())
             }
-            done => done.map(drop),
+            Err(error) => Err(error),
         }
     }
 

@@ -279,3 +279,26 @@ fn a_call_that_redis_forbids_is_named_with_its_rule_and_tried_ever_more_rarely()
         assert!(lines <= 4, "{log}");
     }
 }
+
+/// The key for malformed entries is of another type: nothing can be kept there.
+#[test]
+fn a_malformed_entry_that_cannot_be_moved_stays_pending() {
+    let rig = Rig::new();
+    rig.redis.ask::<()>(&["SET", "workflows.dead", "text"]);
+    rig.api.script("w", short_story("w"));
+    let farspan = call(&rig).start();
+    rig.redis.add(STREAM, "no event");
+    rig.redis.add(STREAM, &event("w"));
+    rig.trace("w");
+    await_pending(&rig, 1);
+    let log = farspan.stop().stderr;
+    assert!(
+        log.contains("cannot be moved to workflows.dead, and stays pending"),
+        "{log}"
+    );
+    assert!(!log.contains("moved to workflows.dead: not JSON"), "{log}");
+    rig.redis.ask::<()>(&["DEL", "workflows.dead"]);
+    let _farspan = call(&rig).start();
+    await_pending(&rig, 0);
+    assert_eq!(rig.redis.ask::<usize>(&["XLEN", "workflows.dead"]), 1);
+}
