@@ -61,7 +61,7 @@ fn check_refusal(bytes: &[u8], malformed: &Malformed) {
     let json: Option<Json> = serde_json::from_slice(unmarked).ok();
     let object = json.as_ref().and_then(Json::as_object);
     match malformed {
-        Malformed::TooLong => assert!(bytes.len() > limits::EVENT_BYTES_MAX),
+        Malformed::TooLong(_) => assert!(bytes.len() > limits::EVENT_BYTES_MAX),
         Malformed::NotJson(_) => assert!(json.is_none()),
         Malformed::NotAnObject => assert!(object.is_none()),
         Malformed::NoId => {

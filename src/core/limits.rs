@@ -5,7 +5,11 @@ use std::time::Duration;
 /// The longest workflow id, in bytes.
 pub const WORKFLOW_ID_BYTES_MAX: usize = 512;
 /// The longest start event, in bytes.
-pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest entry of a stream, in bytes: an event, and what stands beside it.
+pub const ENTRY_BYTES_MAX: usize = EVENT_BYTES_MAX + 64 * 1024;
+/// What is built in memory of one start event, or of one run of a list, in bytes. A value that would take more is left out.
+pub const BUILT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Attributes that one start event may add to its workflow's span.
 pub const EVENT_ATTRIBUTES_MAX: usize = 64;
 /// The longest attribute value and error message, in bytes: Tempo's `max_attribute_bytes`.
@@ -119,7 +123,9 @@ const _: () = assert!(
     STAGES_MAX * STAGE_BYTES_MAX
         + OBSERVED_EVENTS_MAX * (NAME_BYTES_MAX + 12)
         + ANSWERED_ATTRIBUTE_BYTES_MAX
-        + 2 * EVENT_BYTES_MAX
+        + EVENT_ATTRIBUTES_MAX * (ATTRIBUTE_BYTES_MAX + NAME_BYTES_MAX)
+        + WORKFLOW_ID_BYTES_MAX
+        + 2 * TRACE_STATE_BYTES_MAX
         < RECORD_BYTES_MAX
 );
 const _: () = assert!(BACKOFF_MAX.as_secs() <= RETRY_AFTER_MAX.as_secs());

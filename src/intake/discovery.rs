@@ -11,7 +11,8 @@
 //! The runs that were passed on are remembered, so that a round passes on only new ones. After a restart the core
 //! recognises the runs that it has watched.
 
-use super::document::{Json, PathStep};
+use super::document::Json;
+use super::list::{ListPage, ListPaths};
 use super::malformed_log::MalformedLog;
 use super::message::{self, Malformed};
 use crate::api::exchange::{
@@ -19,7 +20,7 @@ use crate::api::exchange::{
     failure_of_variable,
 };
 use crate::core::backoff::Jitter;
-use crate::core::event::{Attributes, Sampling, StartEvent};
+use crate::core::event::StartEvent;
 use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::time::{Mono, Wall};
@@ -35,7 +36,7 @@ use crate::text::{BYTE_ORDER_MARK, cut, without_byte_order_mark};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
@@ -136,28 +137,17 @@ pub fn start(
 
 impl Discovery {
     /// What counts in an answer.
-    fn paths(&self) -> Vec<Box<[PathStep]>> {
-        let RunList {
-            runs,
-            submitted_at,
-            attempt,
-            only,
-            ..
-        } = &self.list;
-        let ids = self.list.id.iter().map(|(_, pointer)| pointer);
-        let only = only.iter().map(|(pointer, _)| pointer);
-        let of_run = ids.chain(submitted_at).chain(attempt).chain(only);
-        let of_run = of_run.map(|pointer| {
-            let to_run = PathStep::of(runs).chain([PathStep::Each]);
-            to_run.chain(PathStep::of(pointer)).collect()
-        });
-        let of_page = match &self.list.request.pages {
+    fn paths(&self) -> ListPaths {
+        let list = &self.list;
+        let ids = list.id.iter().map(|(_, pointer)| pointer);
+        let only = list.only.iter().map(|(pointer, _)| pointer);
+        let of_run = ids.chain(&list.submitted_at).chain(&list.attempt);
+        let of_page = match &list.request.pages {
             Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => total.as_ref(),
             Some(Pages::Cursor { next, .. }) => Some(next),
             Some(Pages::Link) | None => None,
         };
-        let of_page = of_page.map(|pointer| PathStep::of(pointer).collect());
-        of_run.chain(of_page).collect()
+        ListPaths::new(&list.runs, of_run.chain(only), of_page.into_iter())
     }
 
     /// Whether the API is told from when on runs are wanted.
@@ -178,6 +168,44 @@ impl Discovery {
             };
             value.is_some_and(|value| wanted.iter().any(|wanted| **wanted == *value))
         })
+    }
+
+    /// What an answer says of itself, and how many runs it had.
+    fn page(&self, json: &Json, elements: usize) -> Page {
+        let page = match &self.list.request.pages {
+            Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => Page {
+                total: total.as_ref().and_then(|total| match json.at(total)? {
+                    Json::Number(number) => number.as_u64(),
+                    Json::Text(text) => text.parse().ok(),
+                    _ => None,
+                }),
+                ..Page::default()
+            },
+            Some(Pages::Cursor { next, .. }) => Page {
+                next: json.at(next).and_then(Json::header).map(Into::into),
+                ..Page::default()
+            },
+            Some(Pages::Link) | None => Page::default(),
+        };
+        Page { elements, ..page }
+    }
+
+    /// The start event of a run, if the run counts and was not submitted before `oldest`.
+    fn event(&self, run: &Json, oldest: Option<Wall>) -> Result<Option<StartEvent>, Malformed> {
+        if !self.counts(run) {
+            return Ok(None);
+        }
+        let submitted_at = self.submitted_at(run);
+        // An API that cannot be asked for the runs since a time lists all of them.
+        if oldest.is_some_and(|oldest| submitted_at.is_some_and(|at| at < oldest)) {
+            return Ok(None);
+        }
+        let id = message::id_at(&self.list.id, &self.ids, run).ok_or(Malformed::NoId)??;
+        Ok(Some(StartEvent {
+            submitted_at,
+            attempt: self.attempt(run),
+            ..StartEvent::new(self.monitor, &message::fitting(id, &self.ids)?)
+        }))
     }
 
     fn submitted_at(&self, run: &Json) -> Option<Wall> {
@@ -202,7 +230,7 @@ impl Discovery {
 struct Discoverer {
     discovery: Discovery,
     /// What counts in an answer.
-    paths: Vec<Box<[PathStep]>>,
+    paths: ListPaths,
     names_since: bool,
     agent: Agent,
     network: Network,
@@ -388,8 +416,12 @@ impl Discoverer {
                 conditions: &[],
             };
             let (parts, body) = self.request(&asking, &url)?.into_parts();
-            let node = self.read(Response::new(body))?;
-            let page = self.take(&node, since, &mut found)?;
+            let body = body
+                .into_with_config()
+                .limit(limits::BODY_BYTES_MAX)
+                .reader();
+            let body = without_mark(body).map_err(|e| failure_of_io(&e))?;
+            let page = self.take(body, since, &mut found)?;
             if found.is_cut {
                 break;
             }
@@ -415,94 +447,42 @@ impl Discoverer {
         Ok(found)
     }
 
-    fn read(&self, response: Response<ureq::Body>) -> Result<Json, PollFailure> {
-        let body = response.into_body().into_with_config();
-        let mut body = BufReader::new(body.limit(limits::BODY_BYTES_MAX).reader());
-        let mut begun = Vec::with_capacity(BYTE_ORDER_MARK.len());
-        let mark = (&mut body).take(BYTE_ORDER_MARK.len() as u64);
-        let read = { mark }.read_to_end(&mut begun);
-        read.map_err(|e| failure_of_io(&e))?;
-        let begun = without_byte_order_mark(&begun);
-        Json::parse_along(begun.chain(body), &self.paths).map_err(|error| {
-            let why = cut(&error.to_string(), limits::NAME_BYTES_MAX).to_owned();
-            if error.is_io() {
-                failure_of_io(&error.into())
-            } else {
-                failure(PollFailureReason::Garbage, &why)
-            }
-        })
-    }
-
-    /// Passes on the runs of a page that are new.
-    fn take(&mut self, node: &Json, since: Wall, found: &mut RoundCount) -> Result<Page, Ended> {
-        let runs = match node.at(&self.discovery.list.runs) {
-            Some(Json::Array(runs)) => runs.as_slice(),
-            // Some say so that there are none.
-            None => &[],
-            Some(_) => {
-                let why = format!(
-                    "{TITLE}: there is no array at {:?}",
-                    self.discovery.list.runs.to_string()
-                );
-                return Err(failure(PollFailureReason::Shape, &why).into());
-            }
-        };
-        for run in runs {
+    /// Passes on the runs of a page that are new. They are passed on once the page has been read to its end: then no wait
+    /// for room keeps the API's connection.
+    fn take(
+        &mut self,
+        page: impl Read,
+        since: Wall,
+        found: &mut RoundCount,
+    ) -> Result<Page, Ended> {
+        let discovery = &self.discovery;
+        let oldest = (!self.names_since).then_some(since);
+        let mut events = Vec::new();
+        let mut collect = |run: &Json| {
             if found.runs >= RUNS_MAX {
                 found.is_cut = true;
-                break;
+                return;
             }
             found.runs += 1;
-            match self.event(run, since) {
-                Ok(Some(event)) => found.new += usize::from(self.hand_over(event)?),
-                Ok(None) => {}
+            match discovery.event(run, oldest) {
+                Ok(event) => events.extend(event),
                 Err(malformed) => self.malformed.note_malformed(&malformed),
             }
-        }
-        let page = match &self.discovery.list.request.pages {
-            Some(Pages::Offset { total, .. } | Pages::Page { total, .. }) => Page {
-                total: total.as_ref().and_then(|total| match node.at(total)? {
-                    Json::Number(number) => number.as_u64(),
-                    Json::Text(text) => text.parse().ok(),
-                    _ => None,
-                }),
-                ..Page::default()
-            },
-            Some(Pages::Cursor { next, .. }) => Page {
-                next: node.at(next).and_then(Json::header).map(Into::into),
-                ..Page::default()
-            },
-            Some(Pages::Link) | None => Page::default(),
         };
-        Ok(Page {
-            elements: runs.len(),
-            ..page
-        })
-    }
-
-    /// The start event of a run, if the run counts.
-    fn event(&self, run: &Json, since: Wall) -> Result<Option<StartEvent>, Malformed> {
-        let discovery = &self.discovery;
-        if !discovery.counts(run) {
-            return Ok(None);
+        let read = self.paths.read(page, &mut collect);
+        let ListPage { json, runs } = read.map_err(failure_of_json)?;
+        let Some(elements) = runs else {
+            let why = format!(
+                "{TITLE}: there is no array at {:?}",
+                discovery.list.runs.to_string()
+            );
+            return Err(failure(PollFailureReason::Shape, &why).into());
+        };
+        let page = discovery.page(&json, elements);
+        for event in events {
+            found.new += usize::from(self.hand_over(event)?);
         }
-        let submitted_at = discovery.submitted_at(run);
-        // An API that cannot be asked for the runs since a time lists all of them.
-        if !self.names_since && submitted_at.is_some_and(|at| at < since) {
-            return Ok(None);
-        }
-        let ids = &discovery.ids;
-        let id = message::id_at(&discovery.list.id, ids, run).ok_or(Malformed::NoId)??;
-        Ok(Some(StartEvent {
-            monitor: discovery.monitor,
-            workflow_id: message::fitting(id, ids)?,
-            submitted_at,
-            attempt: discovery.attempt(run),
-            parent: None,
-            sampling: Sampling::AsParent,
-            attributes: Attributes::default(),
-            source: None,
-        }))
+        Ok(page)
     }
 
     /// Passes on the start event of a run that is new, and waits for room. Returns whether it is new.
@@ -530,6 +510,27 @@ impl Discoverer {
             self.known.retain(|_, known| known.round == round);
         }
     }
+}
+
+/// What follows a byte order mark, or all of it.
+fn without_mark(body: impl Read) -> io::Result<impl Read> {
+    let mut body = BufReader::new(body);
+    let mut begun = Vec::with_capacity(BYTE_ORDER_MARK.len());
+    let mark = (&mut body).take(BYTE_ORDER_MARK.len() as u64);
+    { mark }.read_to_end(&mut begun)?;
+    let begun = without_byte_order_mark(&begun).to_vec();
+    Ok(io::Cursor::new(begun).chain(body))
+}
+
+fn failure_of_json(error: serde_json::Error) -> PollFailure {
+    if error.is_io() {
+        return failure_of_io(&error.into());
+    }
+    let why = error.to_string();
+    failure(
+        PollFailureReason::Garbage,
+        cut(&why, limits::NAME_BYTES_MAX),
+    )
 }
 
 /// The time from which on runs are wanted, in whole seconds: not every API reads fractions.
@@ -606,10 +607,12 @@ mod tests {
     fn round(it: &mut Discoverer, ids: impl Iterator<Item = usize>) -> (usize, usize, bool) {
         let runs: Vec<_> = ids.map(|id| format!(r#"{{"id": {id}}}"#)).collect();
         let text = format!(r#"{{"runs": [{}]}}"#, runs.join(","));
-        let node = Json::parse_along(text.as_bytes(), &it.paths).unwrap();
         let mut found = RoundCount::default();
         it.round += 1;
-        assert!(it.take(&node, Wall::from_unix_ns(0), &mut found).is_ok());
+        assert!(
+            it.take(text.as_bytes(), Wall::from_unix_ns(0), &mut found)
+                .is_ok()
+        );
         it.forget();
         (found.runs, found.new, found.is_cut)
     }
@@ -636,9 +639,11 @@ mod tests {
         const LIST: &str = r#"{"runs": [{"id": 7, "at": "2024-07-05T06:57:51Z", "n": 2}, {"id": "b", "at": 1720162671, "n": "3"}]}"#;
         let (events, received) = unbounded();
         let mut it = discoverer(events);
-        let node = Json::parse_along(LIST.as_bytes(), &it.paths).unwrap();
         let since = Wall::from_unix_ns(0);
-        assert!(it.take(&node, since, &mut RoundCount::default()).is_ok());
+        assert!(
+            it.take(LIST.as_bytes(), since, &mut RoundCount::default())
+                .is_ok()
+        );
         let told = received.try_iter().map(|event| {
             let at = event.submitted_at.map(|at| at.to_string());
             (event.workflow_id.to_string(), at.unwrap(), event.attempt)
@@ -649,7 +654,10 @@ mod tests {
         // The same attempts, of an API that counts from 0.
         it.known.clear();
         it.discovery.first_attempt = Some(0);
-        assert!(it.take(&node, since, &mut RoundCount::default()).is_ok());
+        assert!(
+            it.take(LIST.as_bytes(), since, &mut RoundCount::default())
+                .is_ok()
+        );
         let attempts: Vec<_> = received.try_iter().map(|event| event.attempt).collect();
         assert_eq!(attempts, [Some(3), Some(4)]);
         arbtest::arbtest(|u| {
@@ -658,9 +666,7 @@ mod tests {
                 let at = u.choose_index(bytes.len())?;
                 bytes[at] = u.arbitrary()?;
             }
-            if let Ok(node) = Json::parse_along(&bytes[..], &it.paths) {
-                let _ = it.take(&node, since, &mut RoundCount::default());
-            }
+            let _ = it.take(&bytes[..], since, &mut RoundCount::default());
             for event in received.try_iter() {
                 let len = event.workflow_id.len();
                 assert!((1..=limits::WORKFLOW_ID_BYTES_MAX).contains(&len));
@@ -676,8 +682,8 @@ mod tests {
         let (stop, stopped) = bounded(0);
         it.channels.stopped = stopped;
         drop::<Sender<Infallible>>(stop);
-        let node = Json::parse(br#"{"runs": [{"id": 7}]}"#).unwrap();
-        let taken = it.take(&node, Wall::from_unix_ns(0), &mut RoundCount::default());
+        let list = br#"{"runs": [{"id": 7}]}"#;
+        let taken = it.take(&list[..], Wall::from_unix_ns(0), &mut RoundCount::default());
         assert!(matches!(taken, Err(Ended::Closed)));
         assert!(it.known.is_empty(), "it was not told");
     }

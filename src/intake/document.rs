@@ -2,15 +2,16 @@
 //!
 //! Pure: no I/O.
 
+use crate::core::limits;
 use crate::mapping::definition::Times;
 use crate::mapping::time_format::ParsedTime;
-use crate::syntax::mend::{Mending, leniently, mended_text, without_marks};
+use crate::syntax::mend::{leniently, mended_text, without_marks};
 use crate::syntax::pointer::Pointer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
-use std::io;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,9 +36,9 @@ impl Json {
     pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Json> {
         leniently(bytes, |bytes| {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            let node = ToDepth(DEPTH_MAX).deserialize(&mut json)?;
+            let built = Build::begin(&Room::default()).deserialize(&mut json)?;
             json.end()?;
-            Ok(node)
+            Ok(built)
         })
     }
 
@@ -47,23 +48,21 @@ impl Json {
         wanted: &dyn Fn(&str) -> bool,
     ) -> serde_json::Result<Json> {
         leniently(bytes, |bytes| {
+            let mut fields = Vec::new();
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            let node = OnlyFields(wanted).deserialize(&mut json)?;
+            OnlyFields::new(wanted, &mut fields).deserialize(&mut json)?;
             json.end()?;
-            Ok(node)
+            Ok(Json::Object(fields))
         })
     }
 
-    /// A document of which only what these paths lead to is built, as it arrives.
-    pub(super) fn parse_along(
-        bytes: impl io::Read,
-        paths: &[Box<[PathStep]>],
-    ) -> serde_json::Result<Json> {
-        let mut json = serde_json::Deserializer::from_reader(Mending::new(bytes));
-        let paths = paths.iter().map(|path| &**path).collect();
-        let node = Along(paths).deserialize(&mut json)?;
-        json.end()?;
-        Ok(node)
+    /// Those of these fields that an object begins with: its end may be missing.
+    pub(super) fn parse_beginning(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Json {
+        let mut fields = Vec::new();
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        // It fails where the bytes end, or stop to be JSON.
+        let _ = OnlyFields::new(wanted, &mut fields).deserialize(&mut json);
+        Json::Object(fields)
     }
 
     /// An array of such objects.
@@ -83,8 +82,9 @@ impl Json {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Json>, A::Error> {
                 let mut all = Vec::new();
-                while let Some(node) = seq.next_element_seed(OnlyFields(self.0))? {
-                    all.push(node);
+                let mut fields = Vec::new();
+                while let Some(()) = seq.next_element_seed(OnlyFields::new(self.0, &mut fields))? {
+                    all.push(Json::Object(std::mem::take(&mut fields)));
                 }
                 Ok(all)
             }
@@ -158,23 +158,59 @@ impl Json {
     }
 }
 
-/// Builds a value that is at most so deep.
-struct ToDepth(u8);
+/// How many bytes may still be built.
+pub(super) struct Room(Cell<usize>);
 
-impl<'de> DeserializeSeed<'de> for ToDepth {
-    type Value = Json;
+impl Default for Room {
+    fn default() -> Self {
+        Room(Cell::new(limits::BUILT_BYTES_MAX))
+    }
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
-        match self.0 {
-            0 => json
-                .deserialize_ignored_any(IgnoredAny)
-                .map(|_| Json::Unreadable),
-            _ => json.deserialize_any(self),
+impl Room {
+    /// Takes so many bytes, if they are there. Returns whether they were.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let left = self.0.get().checked_sub(bytes);
+        self.0.set(left.unwrap_or(self.0.get()));
+        left.is_some()
+    }
+}
+
+/// Builds a value that is at most so deep, as far as there is room.
+pub(super) struct Build<'a> {
+    depth: u8,
+    room: &'a Room,
+}
+
+impl<'a> Build<'a> {
+    pub(super) fn begin(room: &'a Room) -> Self {
+        Build {
+            depth: DEPTH_MAX,
+            room,
+        }
+    }
+
+    fn deeper(&self) -> Self {
+        Build {
+            depth: self.depth - 1,
+            room: self.room,
         }
     }
 }
 
-impl<'de> Visitor<'de> for ToDepth {
+impl<'de> DeserializeSeed<'de> for Build<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
+        if self.depth == 0 {
+            let ignored = json.deserialize_ignored_any(IgnoredAny);
+            return ignored.map(|_| Json::Unreadable);
+        }
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Build<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +239,9 @@ impl<'de> Visitor<'de> for ToDepth {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        if !self.room.take(text.len()) {
+            return Ok(Json::Unreadable);
+        }
         Ok(match mended_text(text) {
             None => Json::Text(text.into()),
             Some(mended) if mended.is_empty() => Json::Unreadable,
@@ -211,160 +250,81 @@ impl<'de> Visitor<'de> for ToDepth {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+        let room = self.room.0.get();
         let mut elements = Vec::new();
-        while let Some(element) = seq.next_element_seed(ToDepth(self.0 - 1))? {
+        while let Some(element) = seq.next_element_seed(self.deeper())? {
+            if !self.room.take(size_of::<Json>()) {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                self.room.0.set(room);
+                return Ok(Json::Unreadable);
+            }
             elements.push(element);
         }
         Ok(Json::Array(elements))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let room = self.room.0.get();
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let key = without_marks(&key).into();
-            entries.push((key, map.next_value_seed(ToDepth(self.0 - 1))?));
+            let value = map.next_value_seed(self.deeper())?;
+            if !self.room.take(size_of::<(Box<str>, Json)>() + key.len()) {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                self.room.0.set(room);
+                return Ok(Json::Unreadable);
+            }
+            entries.push((without_marks(&key).into(), value));
         }
         Ok(Json::Object(entries))
     }
 }
 
-/// One step of a path into a document.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum PathStep {
-    /// To the field of this name, or to the element of this number.
-    To(Box<str>),
-    /// To every element of an array.
-    Each,
-}
-
-impl PathStep {
-    /// Those of a pointer.
-    pub(super) fn of(pointer: &Pointer) -> impl Iterator<Item = PathStep> {
-        pointer.tokens().map(|token| PathStep::To(token.into()))
-    }
-}
-
-/// Builds what these paths lead to. What lies beside them stays out: of an array's elements a null is left in each place.
-struct Along<'a>(Vec<&'a [PathStep]>);
-
-impl<'a> Along<'a> {
-    /// What goes on behind such a step.
-    fn behind(&self, is_it: impl Fn(&PathStep) -> bool) -> Option<Along<'a>> {
-        let paths = self.0.iter().filter_map(|path| {
-            let (first, rest) = path.split_first()?;
-            is_it(first).then_some(rest)
-        });
-        let paths: Vec<_> = paths.collect();
-        (!paths.is_empty()).then_some(Along(paths))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Along<'_> {
-    type Value = Json;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
-        if self.0.iter().any(|path| path.is_empty()) {
-            ToDepth(DEPTH_MAX).deserialize(json)
-        } else {
-            json.deserialize_any(self)
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Along<'_> {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Unreadable)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
-        Ok(Json::Unreadable)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Json, E> {
-        Ok(Json::Unreadable)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Unreadable)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Json, E> {
-        Ok(Json::Unreadable)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
-        let mut elements = Vec::new();
-        loop {
-            let index = elements.len().to_string();
-            let along = self.behind(|step| match step {
-                PathStep::To(token) => **token == *index,
-                PathStep::Each => true,
-            });
-            let element = match along {
-                Some(along) => seq.next_element_seed(along)?,
-                None => seq.next_element::<IgnoredAny>()?.map(|_| Json::Null),
-            };
-            match element {
-                Some(element) => elements.push(element),
-                None => return Ok(Json::Array(elements)),
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let is_it = |step: &PathStep| matches!(step, PathStep::To(token) if **token == *key);
-            match self.behind(is_it) {
-                Some(along) => entries.push((key.into(), map.next_value_seed(along)?)),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Json::Object(entries))
-    }
-}
-
-/// Builds an object of which only these fields count. What else it holds may be of any depth, and one of them that
+/// Puts those fields of an object into a list that count. What else it holds may be of any depth, and one of them that
 /// cannot be read spoils no other.
-struct OnlyFields<'a>(&'a dyn Fn(&str) -> bool);
+struct OnlyFields<'a> {
+    wanted: &'a dyn Fn(&str) -> bool,
+    fields: &'a mut Vec<(Box<str>, Json)>,
+    room: Room,
+}
+
+impl<'a> OnlyFields<'a> {
+    fn new(wanted: &'a dyn Fn(&str) -> bool, fields: &'a mut Vec<(Box<str>, Json)>) -> Self {
+        OnlyFields {
+            wanted,
+            fields,
+            room: Room::default(),
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for OnlyFields<'_> {
-    type Value = Json;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Json, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for OnlyFields<'_> {
-    type Value = Json;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a start event: an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut entries = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if (self.0)(&key) {
+            if (self.wanted)(&key) {
                 let value = map.next_value::<&RawValue>()?.get();
-                let node = Json::parse(value.as_bytes()).unwrap_or(Json::Unreadable);
-                entries.push((key.into(), node));
+                let mut json = serde_json::Deserializer::from_str(value);
+                let value = Build::begin(&self.room).deserialize(&mut json);
+                let value = value.unwrap_or(Json::Unreadable);
+                self.fields.push((key.into(), value));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Json::Object(entries))
+        Ok(())
     }
 }
 
@@ -434,35 +394,21 @@ mod tests {
     }
 
     #[test]
-    fn of_a_document_only_what_is_pointed_to_is_built() {
-        let path = |steps: &[&str]| -> Box<[PathStep]> {
-            let step = |step: &&str| match *step {
-                "*" => PathStep::Each,
-                token => PathStep::To(token.into()),
-            };
-            steps.iter().map(step).collect()
-        };
-        let paths = [
-            path(&["runs", "*", "id"]),
-            path(&["runs", "*", "tags", "1"]),
-            path(&["total"]),
-        ];
-        let built = |text: &str| format!("{:?}", Json::parse_along(text.as_bytes(), &paths));
-        let document = r#"{"total": 2, "big": [[[]]], "runs": [
-            {"x": {"id": 7}, "id": "a", "tags": ["b", {"c": 1}, "d"]}, 5, {"id": null}]}"#;
-        expect_test::expect![[r#"Ok(Object([("total", Number(Number(2))), ("runs", Array([Object([("id", Text("a")), ("tags", Array([Null, Object([("c", Number(Number(1)))]), Null]))]), Unreadable, Object([("id", Null)])]))]))"#]]
-            .assert_eq(&built(document));
-        assert!(built("[1, {}]").starts_with("Ok(Array([Null, Null]))"));
-        assert!(built(r#"{"runs": [{"id": }]}"#).starts_with("Err("));
-        assert!(built(r#"{} {}"#).starts_with("Err("));
-        let deep = format!(r#"{{"total": {}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
-        assert!(built(&deep).contains("Unreadable"));
-    }
-
-    #[test]
     fn what_is_too_deep_is_skipped() {
         let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
         let node = Json::parse(deep.as_bytes()).unwrap();
         assert!(format!("{node:?}").contains("Unreadable"));
+    }
+
+    #[test]
+    fn what_would_take_too_much_memory_is_left_out_alone() {
+        let many = format!(
+            "[{}1]",
+            "1,".repeat(limits::BUILT_BYTES_MAX / size_of::<Json>())
+        );
+        let text = format!(r#"{{"a": 1, "big": {many}, "b": {{"c": {many}}}, "d": 2}}"#);
+        let built = Json::parse_fields(text.as_bytes(), &|_| true).unwrap();
+        expect_test::expect![[r#"Object([("a", Number(Number(1))), ("big", Unreadable), ("b", Object([("c", Unreadable)])), ("d", Number(Number(2)))])"#]]
+            .assert_eq(&format!("{built:?}"));
     }
 }

@@ -29,7 +29,7 @@ const RETRY_AFTER: &str = "5";
 /// Where requests come in.
 #[derive(Debug)]
 pub struct Entrance {
-    reading: Dialects,
+    dialects: Dialects,
     posted: Sender<Posted>,
     /// Each connection has a thread of its own.
     malformed: Mutex<MalformedLog>,
@@ -37,9 +37,9 @@ pub struct Entrance {
 
 impl Entrance {
     /// Events are read so, and go to the loop by this channel.
-    pub fn new(reading: Dialects, posted: Sender<Posted>) -> Self {
+    pub fn new(dialects: Dialects, posted: Sender<Posted>) -> Self {
         Entrance {
-            reading,
+            dialects,
             posted,
             malformed: Mutex::default(),
         }
@@ -119,17 +119,17 @@ impl Entrance {
             let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
             let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
             let read = |(at, line)| {
-                let read = message::read_beside(line, &beside, &self.reading);
+                let read = message::read_beside(line, &beside, &self.dialects);
                 read.map_err(|malformed| (Some(at), malformed))
             };
             let events = lines.map(read).collect::<Result<_, _>>()?;
             Ok(Messages { events, many: true })
         } else if is_array {
-            let read = message::read_all(body, &beside, &self.reading);
+            let read = message::read_all(body, &beside, &self.dialects);
             let events = read.map_err(|(at, malformed)| (Some(at), malformed))?;
             Ok(Messages { events, many: true })
         } else {
-            let read = message::read_beside(body, &beside, &self.reading);
+            let read = message::read_beside(body, &beside, &self.dialects);
             let events = vec![read.map_err(|malformed| (None, malformed))?];
             Ok(Messages {
                 events,
@@ -162,7 +162,7 @@ fn accepted(message: &Message) -> serde_json::Value {
 
 fn refused(at: Option<usize>, malformed: &Malformed) -> Response {
     let status = match malformed {
-        Malformed::TooLong => 413,
+        Malformed::TooLong(_) => 413,
         _ => 400,
     };
     let mut answer = json!({ "error": malformed.to_string(), "reason": malformed.reason() });

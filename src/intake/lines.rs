@@ -1,10 +1,10 @@
 //! Start events from standard input, one a line (NDJSON).
 //!
-//! A line that is too long is skipped without being kept, one that is no event is counted, and neither stops anything.
+//! Of a line that is too long only the beginning is kept, which names it, one that is no event is counted, and neither stops anything.
 //! While the loop has no room nothing is read, and the writer has to wait.
 
 use super::malformed_log::MalformedLog;
-use super::message::{self, Dialects, Malformed};
+use super::message::{self, Beside, Dialects};
 use crate::core::event::StartEvent;
 use crate::core::limits;
 use crate::os::threads;
@@ -18,13 +18,13 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 /// # Errors
 /// There is no thread to be had.
 pub fn listen(
-    reading: Dialects,
+    dialects: Dialects,
     input: impl Read + Send + 'static,
     events: Sender<StartEvent>,
 ) -> io::Result<Receiver<Infallible>> {
     let (ended, over) = bounded(0);
     threads::spawn("lines", threads::STACK_BYTES, move || {
-        let told = read(&reading, BufReader::new(input), &events);
+        let told = read(&dialects, BufReader::new(input), &events);
         match told {
             Ok(told) => log::info!("standard input has ended: {told}"),
             Err(error) => log::error!("standard input cannot be read: {error}; it is left"),
@@ -36,7 +36,7 @@ pub fn listen(
 
 /// Returns the counts, as text for the log.
 fn read(
-    reading: &Dialects,
+    dialects: &Dialects,
     mut input: impl BufRead,
     events: &Sender<StartEvent>,
 ) -> io::Result<String> {
@@ -45,8 +45,8 @@ fn read(
     while let Some(whole) = next_line(&mut input, &mut line)? {
         let read = match whole {
             true if line.iter().all(u8::is_ascii_whitespace) => continue,
-            true => message::read(&line, reading),
-            false => Err(Malformed::TooLong),
+            true => message::read(&line, dialects),
+            false => Err(message::too_long(&line, &Beside::default(), dialects)),
         };
         match read {
             Ok(message) => {
@@ -82,12 +82,10 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
-        whole &= line.len() + part.len() <= MAX;
-        if whole {
-            line.extend_from_slice(part);
-        } else {
-            line.clear();
-        }
+        // The beginning names what is too long.
+        let kept = part.len().min(MAX - line.len());
+        whole &= kept == part.len();
+        line.extend_from_slice(&part[..kept]);
         begun = true;
         let is_over = end.is_some() || chunk.is_empty();
         let used = part.len() + usize::from(end.is_some());

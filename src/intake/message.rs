@@ -166,8 +166,8 @@ pub struct Message {
 /// Why a message is no start event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// More than [`limits::EVENT_BYTES_MAX`].
-    TooLong,
+    /// More than [`limits::EVENT_BYTES_MAX`], with the id if the beginning has it.
+    TooLong(Option<Box<str>>),
     /// Not JSON: the parser's words.
     NotJson(Box<str>),
     /// JSON, but no object.
@@ -194,7 +194,7 @@ impl Malformed {
     /// The kind, as a word for logs and labels.
     pub fn reason(&self) -> &'static str {
         match self {
-            Malformed::TooLong => "too_long",
+            Malformed::TooLong(_) => "too_long",
             Malformed::NotJson(_) => "not_json",
             Malformed::NotAnObject => "not_an_object",
             Malformed::NoId => "no_id",
@@ -212,7 +212,13 @@ impl Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Malformed::TooLong => write!(f, "longer than {} bytes", limits::EVENT_BYTES_MAX),
+            Malformed::TooLong(id) => {
+                write!(f, "longer than {} bytes", limits::EVENT_BYTES_MAX)?;
+                match id {
+                    Some(id) => write!(f, "; its WorkflowId is {id:?}"),
+                    None => f.write_str("; its beginning has no WorkflowId"),
+                }
+            }
             Malformed::NotJson(why) => write!(f, "not JSON: {why}"),
             Malformed::NotAnObject => f.write_str("not a JSON object"),
             Malformed::NoId => f.write_str("no WorkflowId"),
@@ -241,8 +247,8 @@ impl fmt::Display for Malformed {
 ///
 /// # Errors
 /// Why the message is no start event.
-pub fn read(bytes: &[u8], reading: &Dialects) -> Result<Message, Malformed> {
-    read_beside(bytes, &Beside::default(), reading)
+pub fn read(bytes: &[u8], dialects: &Dialects) -> Result<Message, Malformed> {
+    read_beside(bytes, &Beside::default(), dialects)
 }
 
 /// Reads a message that something else came with.
@@ -252,17 +258,25 @@ pub fn read(bytes: &[u8], reading: &Dialects) -> Result<Message, Malformed> {
 pub fn read_beside(
     bytes: &[u8],
     beside: &Beside<'_>,
-    reading: &Dialects,
+    dialects: &Dialects,
 ) -> Result<Message, Malformed> {
     if bytes.len() > limits::EVENT_BYTES_MAX {
-        return Err(Malformed::TooLong);
+        return Err(too_long(bytes, beside, dialects));
     }
     let bytes = without_byte_order_mark(bytes);
     if bytes.is_empty() && beside.subject.is_some() {
-        return read_node(&Json::Object(Vec::new()), beside, reading);
+        return read_json(&Json::Object(Vec::new()), beside, dialects);
     }
-    let node = Json::parse_fields(bytes, &|key| reading.wants(key)).map_err(|e| not_json(&e))?;
-    read_node(&node, beside, reading)
+    let json = Json::parse_fields(bytes, &|key| dialects.wants(key)).map_err(|e| not_json(&e))?;
+    read_json(&json, beside, dialects)
+}
+
+/// Names what is longer than an event may be by its beginning.
+pub fn too_long(bytes: &[u8], beside: &Beside<'_>, dialects: &Dialects) -> Malformed {
+    let bytes = without_byte_order_mark(bytes);
+    let json = Json::parse_beginning(bytes, &|key| dialects.wants(key));
+    let read = read_json(&json, beside, dialects);
+    Malformed::TooLong(read.ok().map(|message| message.event.workflow_id))
 }
 
 /// Reads an array of messages: all of them, or none.
@@ -273,12 +287,12 @@ pub fn read_beside(
 pub fn read_all(
     bytes: &[u8],
     beside: &Beside<'_>,
-    reading: &Dialects,
+    dialects: &Dialects,
 ) -> Result<Vec<Message>, (usize, Malformed)> {
-    let nodes = Json::parse_all(without_byte_order_mark(bytes), &|key| reading.wants(key));
-    let nodes = nodes.map_err(|e| (0, not_json(&e)))?;
-    let read = |(at, node)| read_node(node, beside, reading).map_err(|malformed| (at, malformed));
-    nodes.iter().enumerate().map(read).collect()
+    let jsons = Json::parse_all(without_byte_order_mark(bytes), &|key| dialects.wants(key));
+    let jsons = jsons.map_err(|e| (0, not_json(&e)))?;
+    let read = |(at, json)| read_json(json, beside, dialects).map_err(|malformed| (at, malformed));
+    jsons.iter().enumerate().map(read).collect()
 }
 
 /// Reads the fields of a stream's entry: the field `message`, which holds a message, or else the fields themselves.
@@ -287,8 +301,11 @@ pub fn read_all(
 /// Why they are no start event.
 pub fn read_fields(
     fields: &[(Vec<u8>, Vec<u8>)],
-    reading: &Dialects,
+    dialects: &Dialects,
 ) -> Result<Message, Malformed> {
+    let length: usize = fields.iter().map(|(k, v)| k.len() + v.len()).sum();
+    // What is longer was cut when it was read.
+    let is_cut = length >= limits::ENTRY_BYTES_MAX;
     let message = fields.iter().find(|(name, _)| name == b"message");
     if let Some((_, message)) = message {
         let text = |bytes| std::str::from_utf8(bytes).ok();
@@ -299,11 +316,10 @@ pub fn read_fields(
             monitor: monitor.map(|(_, name)| name.into()),
             ..Beside::default()
         };
-        return read_beside(message, &beside, reading);
-    }
-    let length: usize = fields.iter().map(|(k, v)| k.len() + v.len()).sum();
-    if length > limits::EVENT_BYTES_MAX {
-        return Err(Malformed::TooLong);
+        if is_cut {
+            return Err(too_long(message, &beside, dialects));
+        }
+        return read_beside(message, &beside, dialects);
     }
     let text =
         |bytes| std::str::from_utf8(bytes).map_err(|e| Malformed::NotJson(e.to_string().into()));
@@ -315,13 +331,17 @@ pub fn read_fields(
         let is_text =
             is_named(name, "workflowid") || is_named(name, MONITOR) || carrier::is_key(name);
         let json = Json::parse(value.as_bytes()).ok().filter(|_| !is_text);
-        let node = match json {
+        let json = match json {
             Some(json @ (Json::Number(_) | Json::Object(_) | Json::Null)) => json,
             _ => Json::Text(value.into()),
         };
-        entries.push((name.into(), node));
+        entries.push((name.into(), json));
     }
-    read_node(&Json::Object(entries), &Beside::default(), reading)
+    let read = read_json(&Json::Object(entries), &Beside::default(), dialects);
+    if length > limits::EVENT_BYTES_MAX {
+        return Err(Malformed::TooLong(read.ok().map(|it| it.event.workflow_id)));
+    }
+    read
 }
 
 /// The names of an event's fields, in lower case without underscores.
@@ -352,10 +372,10 @@ fn not_json(error: &serde_json::Error) -> Malformed {
     Malformed::NotJson(cut(&why, limits::NAME_BYTES_MAX).into())
 }
 
-/// The data of a CloudEvent, if `node` is one.
-fn data_of(node: &Json) -> Option<Cow<'_, Json>> {
+/// The data of a CloudEvent, if `json` is one.
+fn data_of(json: &Json) -> Option<Cow<'_, Json>> {
     const NOTHING: Json = Json::Null;
-    let field = |name: &str| node.find(|key| is_named(key, name));
+    let field = |name: &str| json.find(|key| is_named(key, name));
     field("specversion")?.text()?;
     // An event that says what it is needs no envelope.
     if field("workflowid").is_some() {
@@ -371,21 +391,21 @@ fn data_of(node: &Json) -> Option<Cow<'_, Json>> {
     Some(Cow::Owned(data.unwrap_or(NOTHING)))
 }
 
-fn read_node(node: &Json, beside: &Beside<'_>, reading: &Dialects) -> Result<Message, Malformed> {
-    let data = data_of(node);
-    let mut read = NodeReader {
-        node,
-        event: data.as_deref().unwrap_or(node),
+fn read_json(json: &Json, beside: &Beside<'_>, dialects: &Dialects) -> Result<Message, Malformed> {
+    let data = data_of(json);
+    let mut read = EventReader {
+        json,
+        event: data.as_deref().unwrap_or(json),
         is_cloud_event: data.is_some(),
         beside,
         oddity: None,
     };
-    let dialect = reading.dialect(read.monitor())?;
+    let dialect = dialects.dialect(read.monitor())?;
     let workflow_id = read.workflow_id(dialect)?;
     let submitted_at = read.submitted_at(dialect);
     let attempt = read.attempt();
     let mut attributes = read.attributes();
-    let inherited = read.trace_context(dialect, reading, &mut attributes);
+    let inherited = read.trace_context(dialect, dialects, &mut attributes);
     attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
     let event = StartEvent {
         monitor: dialect.monitor,
@@ -404,9 +424,9 @@ fn read_node(node: &Json, beside: &Beside<'_>, reading: &Dialects) -> Result<Mes
 }
 
 /// Reads the fields of a start event, and remembers the first oddity.
-struct NodeReader<'a> {
+struct EventReader<'a> {
     /// The whole message.
-    node: &'a Json,
+    json: &'a Json,
     /// The event: the data of a CloudEvent, else the whole message.
     event: &'a Json,
     is_cloud_event: bool,
@@ -414,17 +434,17 @@ struct NodeReader<'a> {
     oddity: Option<&'static str>,
 }
 
-impl<'a> NodeReader<'a> {
+impl<'a> EventReader<'a> {
     fn field(&self, name: &str) -> Option<&'a Json> {
         self.event.find(|key| is_named(key, name))
     }
 
     /// An attribute of the CloudEvent around the event.
     fn envelope(&self, name: &str) -> Option<&'a str> {
-        let node = self.node;
+        let json = self.json;
         let field = self
             .is_cloud_event
-            .then(|| node.find(|key| is_named(key, name)));
+            .then(|| json.find(|key| is_named(key, name)));
         field.flatten().and_then(Json::text)
     }
 
@@ -443,7 +463,7 @@ impl<'a> NodeReader<'a> {
     fn workflow_id(&self, dialect: &Dialect) -> Result<Box<str>, Malformed> {
         let subject = self.envelope("subject").or(self.beside.subject.as_deref());
         let ids = &dialect.ids;
-        let pointed = id_at(&dialect.id, ids, self.node);
+        let pointed = id_at(&dialect.id, ids, self.json);
         let id = match (pointed, self.field("workflowid"), subject) {
             (Some(id), _, _) => id?,
             (None, Some(id), _) => read_id(id)?,
@@ -455,7 +475,7 @@ impl<'a> NodeReader<'a> {
 
     fn submitted_at(&mut self, dialect: &Dialect) -> Option<Wall> {
         let pointer = dialect.submitted_at.as_ref();
-        let pointed = pointer.and_then(|pointer| self.node.at(pointer));
+        let pointed = pointer.and_then(|pointer| self.json.at(pointer));
         let mut parsed = ParsedTime::Unset;
         for value in [pointed, self.field("submittedat")].into_iter().flatten() {
             if parsed == ParsedTime::Unset {
@@ -512,20 +532,20 @@ impl<'a> NodeReader<'a> {
     fn trace_context(
         &mut self,
         dialect: &Dialect,
-        reading: &Dialects,
+        dialects: &Dialects,
         attributes: &mut Vec<(Box<str>, Value)>,
     ) -> Inherited {
         let pointed = dialect.context.as_ref();
-        let pointed = pointed.and_then(|pointer| self.node.at(pointer));
+        let pointed = pointed.and_then(|pointer| self.json.at(pointer));
         let mut carriers: Vec<Carrier<'_>> = pointed.and_then(carrier_in).into_iter().collect();
         carriers.extend(carriers_of(self.event));
         if self.is_cloud_event {
-            carriers.extend(carriers_of(self.node));
+            carriers.extend(carriers_of(self.json));
         }
         let carriers = || carriers.iter().chain(&self.beside.carriers);
         let mut mistakes = Vec::new();
         let mut inherited = carriers().find_map(|carrier| {
-            let (found, mistake) = carrier.read(reading.formats);
+            let (found, mistake) = carrier.read(dialects.formats);
             mistakes.extend(mistake);
             found
         });
@@ -541,7 +561,7 @@ impl<'a> NodeReader<'a> {
         for (name, original) in originals {
             add(name.into(), original);
         }
-        if reading.formats.has(Formats::BAGGAGE) {
+        if dialects.formats.has(Formats::BAGGAGE) {
             let baggage = carriers().find_map(|carrier| carrier.baggage(&dialect.baggage));
             for (key, value) in baggage.unwrap_or_default() {
                 add(key, value);
@@ -783,8 +803,13 @@ mod tests {
             expect!["id_too_long: WorkflowId is longer than 512 bytes"],
         );
         check(
-            &" ".repeat(65_537),
-            expect!["too_long: longer than 65536 bytes"],
+            &" ".repeat((1 << 20) + 1),
+            expect!["too_long: longer than 1048576 bytes; its beginning has no WorkflowId"],
+        );
+        let long = |rest: &str| format!(r#"{{"id": 1, {rest}, "pad": "{}"}}"#, "x".repeat(1 << 20));
+        check(
+            &long(r#""WorkflowId": "w""#),
+            expect![[r#"too_long: longer than 1048576 bytes; its WorkflowId is "w""#]],
         );
         let digits = "9".repeat(60_000);
         let digits = read(format!(r#"{{"WorkflowId": {digits}}}"#).as_bytes(), &all());
@@ -821,9 +846,9 @@ mod tests {
 
     /// The span ids of the parents that these messages have.
     #[track_caller]
-    fn parents(cases: &[(&str, &str)], reading: &Dialects) {
+    fn parents(cases: &[(&str, &str)], dialects: &Dialects) {
         for (message, expected) in cases {
-            let read = read(message.as_bytes(), reading).unwrap();
+            let read = read(message.as_bytes(), dialects).unwrap();
             let parent = read.event.parent.map(|parent| parent.span_id.to_string());
             assert_eq!(parent.as_deref().unwrap_or("none"), *expected, "{message}");
             assert_eq!(read.oddity, None, "{message}");
@@ -879,7 +904,7 @@ mod tests {
 
     #[test]
     fn pointers_come_before_the_usual_places() {
-        let reading = of(Dialect {
+        let dialects = of(Dialect {
             id: vec![("id".into(), pointer("/run/ids/1"))],
             submitted_at: Some(pointer("/run/at")),
             context: Some(pointer("/run/trace")),
@@ -889,7 +914,7 @@ mod tests {
             r#"{{"WorkflowId": "w", "SubmittedAt": "2020-01-01T00:00:00Z", "b3": "{B3}",
                 "run": {{"ids": ["a", 7], "at": 1720162671, "trace": {{"traceparent": "{W3C}"}}}}}}"#
         );
-        let message = read(text.as_bytes(), &reading).unwrap();
+        let message = read(text.as_bytes(), &dialects).unwrap();
         let StartEvent {
             workflow_id,
             submitted_at,
@@ -901,7 +926,7 @@ mod tests {
         assert_eq!(parent.unwrap().span_id.to_string(), "b87e9a101a090735");
         // What a pointer does not find is looked for where it always is.
         let text = format!(r#"{{"WorkflowId": "w", "b3": "{B3}"}}"#);
-        let message = read(text.as_bytes(), &reading).unwrap();
+        let message = read(text.as_bytes(), &dialects).unwrap();
         assert_eq!(&*message.event.workflow_id, "w");
         assert!(message.event.parent.is_some());
     }
@@ -944,7 +969,7 @@ mod tests {
 
     #[test]
     fn an_id_in_parts_is_put_together_by_the_monitors_pattern() {
-        let reading = of(Dialect {
+        let dialects = of(Dialect {
             ids: IdRule::of(&Definition {
                 id: Some(IdPattern::parse("{dag}/{run}").unwrap()),
                 ..Definition::default()
@@ -955,7 +980,7 @@ mod tests {
             ],
             ..Dialect::default()
         });
-        let told = |text: &str| match read(text.as_bytes(), &reading) {
+        let told = |text: &str| match read(text.as_bytes(), &dialects) {
             Ok(message) => message.event.workflow_id.into(),
             Err(malformed) => malformed.reason().to_owned(),
         };
@@ -987,41 +1012,41 @@ mod tests {
             ..Dialect::default()
         };
         let monitors = [dialect(0, "a", "/x"), dialect(1, "b", "/y")];
-        let mut reading = Dialects {
+        let mut dialects = Dialects {
             monitors: monitors.into(),
             default: Some(1),
             ..all()
         };
-        let told = |text: &str, reading: &Dialects| match read(text.as_bytes(), reading) {
+        let told = |text: &str, dialects: &Dialects| match read(text.as_bytes(), dialects) {
             Ok(Message { event, .. }) => format!("{} {}", event.monitor, event.workflow_id),
             Err(malformed) => malformed.to_string(),
         };
         let both = |rest: &str| format!(r#"{{"x": "X", "y": "Y"{rest}}}"#);
-        assert_eq!(told(&both(""), &reading), "1 Y");
-        assert_eq!(told(&both(r#", "monitor": null"#), &reading), "1 Y");
-        assert_eq!(told(&both(r#", "Monitor": "a""#), &reading), "0 X");
+        assert_eq!(told(&both(""), &dialects), "1 Y");
+        assert_eq!(told(&both(r#", "monitor": null"#), &dialects), "1 Y");
+        assert_eq!(told(&both(r#", "Monitor": "a""#), &dialects), "0 X");
         let unknown = r#"there is no monitor "c""#;
-        assert_eq!(told(&both(r#", "monitor": "c""#), &reading), unknown);
+        assert_eq!(told(&both(r#", "monitor": "c""#), &dialects), unknown);
         let none = r#"there is no monitor """#;
-        assert_eq!(told(&both(r#", "monitor": 7"#), &reading), none);
+        assert_eq!(told(&both(r#", "monitor": 7"#), &dialects), none);
         let enveloped = r#"{"specversion": "1.0", "monitor": "a", "x": "X", "data": {}}"#;
-        assert_eq!(told(enveloped, &reading), "0 X");
+        assert_eq!(told(enveloped, &dialects), "0 X");
         let enveloped =
             r#"{"specversion": "1.0", "monitor": "a", "y": "Y", "data": {"monitor": "b"}}"#;
-        assert_eq!(told(enveloped, &reading), "1 Y");
+        assert_eq!(told(enveloped, &dialects), "1 Y");
         let fields = |pairs: &[(&str, &str)]| {
             let fields: Vec<_> = pairs
                 .iter()
                 .map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec()))
                 .collect();
-            read_fields(&fields, &reading).unwrap().event.monitor
+            read_fields(&fields, &dialects).unwrap().event.monitor
         };
         assert_eq!(fields(&[("message", r#"{"x": "X"}"#), ("monitor", "a")]), 0);
         assert_eq!(fields(&[("WorkflowId", "w"), ("monitor", "a")]), 0);
         assert_eq!(fields(&[("WorkflowId", "w")]), 1);
-        reading.default = None;
-        assert!(told(&both(""), &reading).starts_with("it names no monitor"));
-        assert_eq!(told(&both(r#", "monitor": "b""#), &reading), "1 Y");
+        dialects.default = None;
+        assert!(told(&both(""), &dialects).starts_with("it names no monitor"));
+        assert_eq!(told(&both(r#", "monitor": "b""#), &dialects), "1 Y");
     }
 
     #[test]
@@ -1035,13 +1060,13 @@ mod tests {
 
     #[test]
     fn baggage_and_hashed_ids_become_attributes() {
-        let reading = of(Dialect {
+        let dialects = of(Dialect {
             baggage: ["tenant".into(), "team".into()].into(),
             ..Dialect::default()
         });
         let text = r#"{"WorkflowId": "w", "attributes": {"team": "risk"}, "headers": {
             "baggage": "team=other,tenant=A%20B,secret=x", "x-honeycomb-trace": "1;trace_id=run 7,parent_id=c998e73e5420f609"}}"#;
-        let attributes = read(text.as_bytes(), &reading).unwrap().event.attributes;
+        let attributes = read(text.as_bytes(), &dialects).unwrap().event.attributes;
         expect![[r#"[("honeycomb.trace_id", Str("run 7")), ("team", Str("risk")), ("tenant", Str("A B"))]"#]]
             .assert_eq(&format!("{attributes:?}"));
         let asked_for_none = read(text.as_bytes(), &all()).unwrap().event.attributes;

@@ -12,6 +12,7 @@ pub mod entries;
 #[cfg(feature = "admin")]
 pub mod http;
 pub mod lines;
+mod list;
 mod malformed_log;
 pub mod message;
 pub mod posted;

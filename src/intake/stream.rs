@@ -71,6 +71,7 @@ impl Stream {
                 &["GROUP", GROUP, &self.consumer, "STREAMS", key, ">"],
             ),
             call("XACK", &[key, GROUP, "0-0"]),
+            call("EVAL", &["return 0", "1", key]),
             call("XADD", &[&dead, "*", "reason", "none"]),
         ];
         if self.lease.is_some() {
@@ -78,9 +79,6 @@ impl Stream {
                 "XAUTOCLAIM",
                 &[key, GROUP, &self.consumer, "0", "0-0"],
             ));
-            calls.push(call("EVAL", &["return 0", "1", key]));
-        } else if self.length_max.is_some() {
-            calls.push(call("EVAL", &["return 0", "1", key]));
         }
         let connection = redis_client::connect(&client, PATIENCE);
         let asked = connection.and_then(|mut it| redis_client::ask_rights(&mut it, &calls));
@@ -90,17 +88,17 @@ impl Stream {
     /// The ACL rule of a user that may read it.
     fn rule(&self) -> String {
         let fleet = if self.lease.is_some() {
-            " +xautoclaim +eval +xpending +xclaim"
+            " +xautoclaim +xpending +xclaim"
         } else {
             ""
         };
         let trims = if self.length_max.is_some() {
-            " +eval +xlen +xrange +xinfo +xpending +xtrim"
+            " +xlen +xrange +xinfo +xpending +xtrim"
         } else {
             ""
         };
         let key = &self.key;
-        format!("~{key} ~{key}.dead +xgroup +xreadgroup +xack +xadd{fleet}{trims}")
+        format!("~{key} ~{key}.dead +xgroup +xreadgroup +xack +xadd +eval{fleet}{trims}")
     }
 
     /// What the log calls it.
@@ -125,7 +123,9 @@ impl Listening {
 
 /// Entries of one read.
 const COUNT: usize = 64;
-/// How long a read waits for entries, and so how soon an acknowledgement or a stop is heard.
+/// Bytes of one answer, about: no further entry is read beyond them.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// How long a read waits for an entry, and so how soon an acknowledgement or a stop is heard.
 const BLOCK: Duration = Duration::from_millis(100);
 /// How soon the loop is asked again whether it has room.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
@@ -135,6 +135,7 @@ const DEAD_MAX: usize = 10_000;
 /// Fields of a malformed entry that are kept.
 const DEAD_FIELDS_MAX: usize = 64;
 
+const READ: &str = include_str!("stream/read.lua");
 const RENEW: &str = include_str!("stream/renew.lua");
 const TRIM: &str = include_str!("stream/trim.lua");
 
@@ -228,6 +229,8 @@ impl StreamReader {
         self.connecting.begin();
         let mut connection = redis_client::connect(&self.client, PATIENCE)?;
         let connection = &mut connection;
+        // An entry that is longer than all that is read is pending afterwards, and then read by the script that cuts it.
+        connection.limit_answers(ANSWER_BYTES + 2 * limits::ENTRY_BYTES_MAX);
         redis_client::require_version(connection)?;
         self.make_group(connection)?;
         self.entries.connected();
@@ -249,7 +252,7 @@ impl StreamReader {
     fn make(&mut self, connection: &mut Connection, call: StreamCall) -> Result<(), ReadingEnd> {
         match call {
             StreamCall::ReadPending(behind) => {
-                let entries = self.read(connection, &behind, false)?;
+                let (_, entries) = self.read(connection, &behind, None)?;
                 let last = entries.last().map(|entry| entry.id.clone());
                 self.pending += entries.len();
                 if last.is_none() && self.pending > 0 {
@@ -260,7 +263,12 @@ impl StreamReader {
                 self.take(connection, entries)
             }
             StreamCall::Read => {
-                let entries = self.read(connection, ">", true)?;
+                let (_, entries) = self.read(connection, ">", None)?;
+                let entries = if entries.is_empty() {
+                    self.await_entry(connection)?
+                } else {
+                    entries
+                };
                 self.take(connection, entries)
             }
             StreamCall::Acknowledge(ids) => {
@@ -281,7 +289,13 @@ impl StreamReader {
                 self.entries.lost(&lost);
                 Ok(())
             }
-            StreamCall::Claim(cursor) => self.claim(connection, &cursor),
+            // Ours too: an entry that was left because another instance has its run is tried again.
+            StreamCall::Claim(cursor) => {
+                let idle = self.stream.lease.unwrap_or_default();
+                let (cursor, entries) = self.read(connection, &cursor, Some(idle))?;
+                self.entries.claimed(&cursor);
+                self.take(connection, entries)
+            }
             StreamCall::Trim => {
                 let mut command = redis::cmd("EVAL");
                 command.arg(TRIM).arg(1).arg(&self.stream.key);
@@ -331,19 +345,19 @@ impl StreamReader {
         }
     }
 
+    /// Reads or claims entries. Returns where to go on, and the entries.
     fn read(
         &mut self,
         connection: &mut Connection,
-        after: &str,
-        block: bool,
-    ) -> RedisResult<Vec<Entry>> {
-        let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(GROUP).arg(&self.stream.consumer);
-        command.arg("COUNT").arg(COUNT);
-        if block {
-            command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        }
-        command.arg("STREAMS").arg(&self.stream.key).arg(after);
+        behind: &str,
+        idle: Option<Duration>,
+    ) -> RedisResult<(String, Vec<Entry>)> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(READ).arg(1).arg(&self.stream.key);
+        command.arg(GROUP).arg(&self.stream.consumer).arg(COUNT);
+        command.arg(limits::ENTRY_BYTES_MAX).arg(ANSWER_BYTES);
+        command.arg(behind);
+        command.arg(idle.map(|idle| idle.as_millis() as u64));
         let answer: Value = command.query(connection)?;
         if self.connecting.hears() {
             let (Stream { key, consumer, .. }, place) = (&self.stream, &self.place);
@@ -351,12 +365,24 @@ impl StreamReader {
                 "reading stream {key} on Redis at {place} as consumer {consumer} of group {GROUP}"
             );
         }
+        let mut answer = redis_client::elements(answer).into_iter();
+        let behind = answer.next().and_then(redis_client::text);
+        let entries = answer.next().map(read_entries);
+        Ok((behind.unwrap_or_default(), entries.unwrap_or_default()))
+    }
+
+    /// Waits for one new entry. Redis wakes the consumer that waits longest, so that each has a share; a script cannot
+    /// wait.
+    fn await_entry(&self, connection: &mut Connection) -> RedisResult<Vec<Entry>> {
+        let mut command = redis::cmd("XREADGROUP");
+        command.arg("GROUP").arg(GROUP).arg(&self.stream.consumer);
+        command.arg("COUNT").arg(1);
+        command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        command.arg("STREAMS").arg(&self.stream.key).arg(">");
+        let answer: Value = command.query(connection)?;
         // One stream: its name, its entries.
-        let mut stream = redis_client::elements(answer).into_iter();
-        let entries = match stream.next() {
-            Some(Value::Array(mut name_and_entries)) => name_and_entries.pop(),
-            _ => stream.next(),
-        };
+        let stream = redis_client::elements(answer).into_iter().next();
+        let entries = stream.and_then(|stream| redis_client::elements(stream).pop());
         Ok(entries.map(read_entries).unwrap_or_default())
     }
 
@@ -421,26 +447,6 @@ impl StreamReader {
             next = self.settled.try_recv().ok();
         }
         Ok(())
-    }
-
-    /// Claims entries that no consumer has renewed, ours too: an entry that was left because another instance has its run is
-    /// tried again.
-    fn claim(&mut self, connection: &mut Connection, cursor: &str) -> Result<(), ReadingEnd> {
-        let lease = self.stream.lease.unwrap_or_default();
-        let answer: Value = redis::cmd("XAUTOCLAIM")
-            .arg(&self.stream.key)
-            .arg(GROUP)
-            .arg(&self.stream.consumer)
-            .arg(lease.as_millis() as u64)
-            .arg(cursor)
-            .arg("COUNT")
-            .arg(COUNT)
-            .query(connection)?;
-        let mut answer = redis_client::elements(answer).into_iter();
-        let cursor = answer.next().and_then(redis_client::text);
-        self.entries.claimed(&cursor.unwrap_or_default());
-        let entries = answer.next().map(read_entries).unwrap_or_default();
-        self.take(connection, entries)
     }
 
     /// Moves a malformed entry to `<stream>.dead`, where an operator can look at it. It is acknowledged only when it is

@@ -33,6 +33,9 @@ enum Transport {
 struct Timed {
     socket: Socket,
     until: Mono,
+    /// The most bytes of one answer, and how many are left of it.
+    answer_max: usize,
+    answer_left: usize,
     /// The timeouts of the socket, as they were last set.
     read_timeout: Duration,
     write_timeout: Duration,
@@ -69,6 +72,11 @@ impl Connection {
                 .exec(&mut connection)?;
         }
         Ok(connection)
+    }
+
+    /// From now on an answer that is longer loses the connection.
+    pub fn limit_answers(&mut self, bytes_max: usize) {
+        self.transport.stream().answer_max = bytes_max;
     }
 
     /// Sends a call. What Redis answers is to be received.
@@ -158,7 +166,8 @@ impl Transport {
     }
 
     fn send(&mut self, bytes: &[u8], until: Mono) -> io::Result<()> {
-        self.stream().until = until;
+        let stream = self.stream();
+        (stream.until, stream.answer_left) = (until, stream.answer_max);
         match self {
             Transport::Plain(stream) => stream.write_all(bytes),
             #[cfg(feature = "tls")]
@@ -242,6 +251,8 @@ impl Timed {
         Timed {
             socket,
             until: clock::now().mono + patience,
+            answer_max: usize::MAX,
+            answer_left: usize::MAX,
             read_timeout: Duration::MAX,
             write_timeout: Duration::MAX,
         }
@@ -265,6 +276,13 @@ const SLACK: Duration = Duration::from_millis(50);
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.answer_left == 0 {
+            let words = format!(
+                "an answer of Redis is longer than {} bytes",
+                self.answer_max
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
         loop {
             let left = self.left()?;
             if self.read_timeout.abs_diff(left) > SLACK {
@@ -276,6 +294,8 @@ impl Read for Timed {
                 Socket::Unix(socket) => socket.read(buffer),
             };
             if !read.as_ref().is_err_and(is_early) {
+                let bytes = read.as_ref().map_or(0, |bytes| *bytes);
+                self.answer_left = self.answer_left.saturating_sub(bytes);
                 return read;
             }
         }
@@ -372,6 +392,20 @@ mod tests {
         );
         drop(connection);
         server.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_loses_the_connection() {
+        const ANSWER: &[u8] = b"$30\r\n012345678901234567890123456789\r\n";
+        for (bytes_max, fits) in [(100, true), (20, false)] {
+            let (client, server) = dripping(ANSWER, Duration::ZERO);
+            let mut connection = Connection::open(&client, Duration::from_secs(30)).unwrap();
+            connection.limit_answers(bytes_max);
+            let answer = redis::cmd("PING").query::<String>(&mut connection);
+            assert_eq!(answer.is_ok(), fits, "{answer:?}");
+            drop(connection);
+            server.join().unwrap();
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub fn told(error: &RedisError) -> String {
 
 /// As [`told`], with the rule that the user of `client` lacks where Redis forbids something: `rule` allows it.
 pub fn told_with_rule(error: &RedisError, client: &Client, rule: &str) -> String {
-    if error.code() != Some("NOPERM") {
+    if !is_forbidden(error) {
         return told(error);
     }
     let user = client.get_connection_info().redis_settings().username();
@@ -130,7 +130,17 @@ pub fn ask_rights(connection: &mut Connection, calls: &[Cmd]) -> RedisResult<()>
 /// Whether Redis refuses us (password, ACL): every further try fails until an operator changes something.
 pub fn is_refusal(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed
-        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
+        || is_forbidden(error)
+}
+
+/// Whether an ACL forbids a call, or a call of a script.
+fn is_forbidden(error: &RedisError) -> bool {
+    let is_in_script = || {
+        let words = error.to_string();
+        words.contains("ACL failure in script") || words.contains("The user executing the script")
+    };
+    error.code() == Some("NOPERM") || is_in_script()
 }
 
 /// The elements of an array. Of any other answer: none.

@@ -590,7 +590,7 @@ fn what_is_no_event_hears_why() {
     let mut farspan = door.start(&posted_to(&rig));
     let long = format!(
         r#"{{"WorkflowId": "stray", "pad": "{}"}}"#,
-        "x".repeat(64 * 1024)
+        "x".repeat(1 << 20)
     );
     for (method, path, body, status, said) in [
         ("POST", "/api/workflows", "", 400, "not_json"),
@@ -834,7 +834,7 @@ fn lines_of_standard_input_are_events_and_their_end_is_the_end() {
     let said = "standard input has ended: 3 events, 7 malformed lines";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("longer than 65536 bytes"),
+        ended.stderr.contains("longer than 1048576 bytes"),
         "{}",
         ended.stderr
     );

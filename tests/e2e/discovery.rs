@@ -710,3 +710,24 @@ fn runs_by_the_thousand_are_told_once() {
         ended.stderr
     );
 }
+
+/// The longest answer that is read, of runs so short that their count is the greatest.
+#[test]
+fn a_list_of_the_greatest_length_takes_little_memory() {
+    let (rig, files, api) = (Rig::new(), Files::new(), Api::start("link"));
+    api.add_run(json!({ "run": { "id": "w" }, "kind": "wanted" }));
+    let wanted = r#"{"run": {"id": "w"}, "kind": "wanted"}"#;
+    let others = r#",{"run":{"id":7,"x":[[],{}]},"kind":[1,1,1,1]}"#.repeat((16 << 20) / 48);
+    let list = format!(r#"{{"runs": [{wanted}{others}]}}"#);
+    assert!((14 << 20..16 << 20).contains(&list.len()), "{}", list.len());
+    lock(&api.state)
+        .faults
+        .push(Answer::new(200).body("application/json", list).into());
+    let mut monitor = monitor(&api, "link");
+    monitor["discovery"]["only"] = json!({ "/kind": "wanted" });
+    let farspan = call(&rig, &files, &monitor).start();
+    await_roots(&rig, 1);
+    farspan.await_log("100 pages or 10000 runs are listed");
+    let peak = farspan.memory_kib("VmHWM");
+    assert!(peak < 40 << 10, "{peak} KiB at the most");
+}

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 const EVENTS: usize = 5_400;
 const STREAM: &str = "hostile";
-const EVENT_BYTES_MAX: usize = 64 * 1024;
+const EVENT_BYTES_MAX: usize = 1 << 20;
 const ID_BYTES_MAX: usize = 512;
 /// Of a debug build with 16 pollers; all events together are more than ten times that.
 const MEMORY_KIB_MAX: u64 = 48 * 1024;

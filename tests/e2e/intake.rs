@@ -86,8 +86,7 @@ fn malformed() -> Vec<Vec<u8>> {
         event(r#", "WorkflowId": 1e999"#),
         event(&format!(r#", "WorkflowId": "{}""#, "x".repeat(513))),
         event(&format!(r#", "WorkflowId": "{}""#, "ü".repeat(257))),
-        padded(64 * 1024 + 1),
-        padded(1 << 20),
+        padded((1 << 20) + 1),
         nested(60_000),
         nested(100_000),
         "[".repeat(60_000),
@@ -107,8 +106,8 @@ fn the_largest_event_and_the_longest_id_are_good() {
     let rig = Rig::new();
     let id = "x".repeat(512);
     let bare = json!({"WorkflowId": id, "pad": ""}).to_string().len();
-    let event = json!({"WorkflowId": id, "pad": "y".repeat(64 * 1024 - bare)});
-    assert_eq!(event.to_string().len(), 64 * 1024);
+    let event = json!({"WorkflowId": id, "pad": "y".repeat((1 << 20) - bare)});
+    assert_eq!(event.to_string().len(), 1 << 20);
     rig.api.script(&id, short_story(&id));
     let _farspan = rig.start();
     rig.publish(&event);

@@ -302,3 +302,33 @@ fn a_malformed_entry_that_cannot_be_moved_stays_pending() {
     await_pending(&rig, 0);
     assert_eq!(rig.redis.ask::<usize>(&["XLEN", "workflows.dead"]), 1);
 }
+
+/// Entries of a size that no event has, which are pending at every start.
+#[test]
+fn entries_of_megabytes_take_no_memory_and_are_named() {
+    let rig = Rig::new();
+    rig.api.script("w", short_story("w"));
+    let pad = "x".repeat(4 << 20);
+    for n in 0..40 {
+        let event = json!({ "WorkflowId": format!("long-{n}"), "z": pad }).to_string();
+        rig.redis.add(STREAM, &event);
+    }
+    rig.redis.add(STREAM, &event("w"));
+    let farspan = call(&rig).start();
+    rig.trace("w");
+    await_pending(&rig, 0);
+    // One that comes while the reader waits.
+    let event = json!({ "WorkflowId": "late", "z": "x".repeat(30 << 20) }).to_string();
+    rig.redis.add(STREAM, &event);
+    eventually("it is kept apart", SOON, || {
+        rig.redis.ask::<usize>(&["XLEN", "workflows.dead"]) == 41
+    });
+    await_pending(&rig, 0);
+    let peak = farspan.memory_kib("VmHWM");
+    assert!(peak < 48 << 10, "{peak} KiB at the most");
+    let log = farspan.stop().stderr;
+    assert!(
+        log.contains(r#"longer than 1048576 bytes; its WorkflowId is "long-0""#),
+        "{log}"
+    );
+}

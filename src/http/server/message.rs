@@ -7,7 +7,7 @@ use std::io;
 /// The longest head of a request, in bytes. Beyond: 431.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The longest body of a request, in bytes. Beyond: 413.
-pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) const HEADERS_MAX: usize = 64;
 
