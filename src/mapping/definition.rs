@@ -279,6 +279,13 @@ pub struct Times {
     pub offset_s: i32,
 }
 
+impl Times {
+    /// Whether they are counts since 1970 and nothing else.
+    pub fn are_numbers(&self) -> bool {
+        !matches!(self.format, TimeFormat::Auto | TimeFormat::Rfc3339)
+    }
+}
+
 impl Default for Times {
     fn default() -> Self {
         let texts = ["1969-12-31", "1970-01-01T00:00:00"];

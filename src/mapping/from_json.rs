@@ -256,8 +256,7 @@ fn times(object: Object<'_>) -> Times {
     });
     times.format = format.unwrap_or_default();
     times.offset_s = object.parsed("offset", values::utc_offset_s).unwrap_or(0);
-    let has_zones = matches!(times.format, TimeFormat::Auto | TimeFormat::Rfc3339);
-    if object.has("offset") && !has_zones {
+    if object.has("offset") && times.are_numbers() {
         object.mistake("offset", "has no meaning for counts since 1970: remove it");
     }
     match object.value("unset") {

@@ -50,7 +50,7 @@ impl Times {
         if text.is_empty() || begins(text, "0001-01-01") || self.is_unset_text(text) {
             return ParsedTime::Unset;
         }
-        let is_written = matches!(self.format, TimeFormat::Auto | TimeFormat::Rfc3339);
+        let is_written = !self.are_numbers();
         if is_written && let Some(time) = self.rfc3339(text) {
             return self.of_written(time);
         }

@@ -56,6 +56,7 @@ impl Planner {
                 other,
                 lists: lists.filter_map(|(_, list)| *list).collect(),
                 slots: nodes.iter().flat_map(|n| n.slots.iter().copied()).collect(),
+                is_exact: false,
                 pointer: readable(&pointer),
             });
         }

@@ -138,6 +138,8 @@ pub(super) struct PlanNode {
     pub(super) lists: Box<[ListId]>,
     /// What this value is taken for.
     pub(super) slots: Box<[SlotId]>,
+    /// Whether a number there is a time to the nanosecond, which no double holds.
+    pub(super) is_exact: bool,
     /// From the answer's beginning, for people.
     pub(super) pointer: Box<str>,
 }
@@ -186,7 +188,13 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     planner.check_words(&definition);
     planner.connect(&definition);
     planner.check_templates(&definition);
-    let nodes = planner.nodes();
+    let mut nodes = planner.nodes();
+    if definition.times.are_numbers() {
+        for node in &mut nodes {
+            let is_time = |slot: &SlotId| planner.slots[usize::from(*slot)].kind == SlotKind::Time;
+            node.is_exact = !node.is_inner() && node.slots.iter().any(is_time);
+        }
+    }
     let plain = planner.lists.len() <= 1 && planner.lists.iter().all(|list| list.key.len() <= 1);
     let order = planner.order();
     let Planner {

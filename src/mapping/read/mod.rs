@@ -424,6 +424,9 @@ impl<'p> Reader<'p> {
                 Scalar::Int(number) => SlotValue::Int(number),
                 Scalar::Large(number) => SlotValue::Float(number as f64),
                 Scalar::Float(number) => SlotValue::Float(number),
+                Scalar::Decimal(number) => {
+                    rounded(number).map_or(SlotValue::Unset, SlotValue::Float)
+                }
                 Scalar::Text(_) => {
                     let text = value.text(limits::ATTRIBUTE_BYTES_MAX);
                     self.held.write(place, text)
@@ -433,6 +436,9 @@ impl<'p> Reader<'p> {
                 Scalar::Int(number) => SlotValue::Float(number as f64),
                 Scalar::Large(number) => SlotValue::Float(number as f64),
                 Scalar::Float(number) => SlotValue::Float(number),
+                Scalar::Decimal(number) => {
+                    rounded(number).map_or(SlotValue::Unset, SlotValue::Float)
+                }
                 Scalar::Text(text) => match self.plan.definition.times.of_text(text) {
                     ParsedTime::At(time) | ParsedTime::Unlikely(time) => SlotValue::Time(time),
                     ParsedTime::Unset => SlotValue::Unset,
@@ -469,7 +475,7 @@ impl<'p> Reader<'p> {
         let times = &self.plan.definition.times;
         let told = match value {
             Scalar::Null => ParsedTime::Unset,
-            Scalar::Text(text) => times.of_text(text),
+            Scalar::Decimal(text) | Scalar::Text(text) => times.of_text(text),
             Scalar::Int(number) => times.of_int(number),
             Scalar::Float(number) => times.of_float(number),
             Scalar::Bool(_) | Scalar::Large(_) => ParsedTime::Nonsense,
@@ -687,13 +693,21 @@ impl<'p> Reader<'p> {
     }
 }
 
+/// The double that is nearest to a number as it is written. `None`: it is beyond all doubles.
+fn rounded(number: &str) -> Option<f64> {
+    number
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+}
+
 /// The format by which a value would be a likely time.
 fn meant(times: &Times, value: Scalar<'_>) -> Option<&'static str> {
     let count = match value {
         Scalar::Int(count) => Some(count as f64),
         Scalar::Large(count) => Some(count as f64),
         Scalar::Float(count) => Some(count),
-        Scalar::Text(text) => text.trim_ascii().parse().ok(),
+        Scalar::Decimal(text) | Scalar::Text(text) => text.trim_ascii().parse().ok(),
         Scalar::Null | Scalar::Bool(_) => None,
     };
     count.and_then(|count| times.meant(count))

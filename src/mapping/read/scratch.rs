@@ -22,6 +22,8 @@ pub(super) enum Scalar<'v> {
     /// Beyond what `Int` holds, as some APIs have ids.
     Large(u64),
     Float(f64),
+    /// A number as it is written.
+    Decimal(&'v str),
     Text(&'v str),
 }
 
@@ -34,6 +36,7 @@ impl Scalar<'_> {
             Scalar::Int(number) => Some(number.to_string().into()),
             Scalar::Large(number) => Some(number.to_string().into()),
             Scalar::Float(number) => Some(number.to_string().into()),
+            Scalar::Decimal(number) => Some(cut(number, bytes_max).into()),
             Scalar::Text("") => None,
             Scalar::Text(text) => Some(cut(text, bytes_max).into()),
         }
@@ -45,6 +48,7 @@ impl Scalar<'_> {
             Scalar::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
                 Some(*number as i64)
             }
+            Scalar::Decimal(number) => Scalar::Float(number.parse().ok()?).whole(),
             Scalar::Text(text) => text.parse().ok(),
             _ => None,
         }

@@ -2,9 +2,12 @@
 
 use super::super::plan::{ListId, NodeId, PlanNode};
 use super::scratch::Scalar;
-use super::{JsonKind, Reader};
-use crate::syntax::mend::mended_text;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use super::{JsonKind, Reader, rounded};
+use crate::syntax::mend::{mended, mended_text};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// Reads a value at a node of the plan.
@@ -28,11 +31,51 @@ impl<'p> ValueVisitor<'_, 'p> {
     }
 }
 
+impl ValueVisitor<'_, '_> {
+    /// Reads a value as it is written, where no pointer leads further.
+    fn written<E: de::Error>(self, json: &str) -> Result<JsonKind, E> {
+        let at = self.at();
+        match json.as_bytes() {
+            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
+                self.visit_str(&json[1..json.len() - 1])
+            }
+            [b'"', ..] => self.mended(json),
+            [b'{', ..] => {
+                self.reader.inner(at).map_err(E::custom)?;
+                Ok(JsonKind::Object)
+            }
+            [b'[', ..] => {
+                self.reader.inner(at).map_err(E::custom)?;
+                Ok(JsonKind::Array)
+            }
+            b"null" => self.scalar(Scalar::Null),
+            b"true" | b"false" => self.scalar(Scalar::Bool(json == "true")),
+            _ => match (json.parse(), rounded(json)) {
+                (Ok(whole), _) => self.scalar(Scalar::Int(whole)),
+                (Err(_), Some(_)) => self.scalar(Scalar::Decimal(json)),
+                (Err(_), None) => self.mended(json),
+            },
+        }
+    }
+
+    /// A text with escapes, or what has to be mended to be one.
+    fn mended<E: de::Error>(self, json: &str) -> Result<JsonKind, E> {
+        match serde_json::from_slice::<String>(&mended(json.as_bytes())) {
+            Ok(text) => self.visit_str(&text),
+            Err(_) => self.visit_str(json),
+        }
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for ValueVisitor<'_, '_> {
     type Value = JsonKind;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<JsonKind, D::Error> {
-        json.deserialize_any(self)
+        if !self.at().is_exact {
+            return json.deserialize_any(self);
+        }
+        let written = Box::<RawValue>::deserialize(json)?;
+        self.written(written.get())
     }
 }
 
@@ -177,7 +220,7 @@ impl<'de> DeserializeSeed<'de> for ElementVisitor<'_, '_> {
             node: self.node,
         };
         let at = visitor.at();
-        let was = json.deserialize_any(visitor)?;
+        let was = visitor.deserialize(json)?;
         let ended = reader.end(lists, at, was, mark);
         ended.map_err(de::Error::custom)
     }

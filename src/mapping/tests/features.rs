@@ -205,6 +205,43 @@ fn times_are_read_as_they_are_said_to_be() {
     );
 }
 
+/// A double has 53 bits of the 61 that nanoseconds take.
+#[test]
+fn a_number_with_a_fraction_or_an_exponent_is_read_to_the_nanosecond_where_times_are_numbers() {
+    let read = |format: &str, times: &str| {
+        let definition = json!({"workflow": {"status": "/s", "start": "/b", "end": "/e", "attributes": {"begun": "/b"}},
+            "statuses": {"ok": "success"}, "times": {"format": format}});
+        let body = format!(r#"{{"s": "ok", {times}}}"#);
+        told(&poll(&compiled(&definition), "w", |_, _| body.clone()))
+    };
+    expect!["ok=success 09:20:48.043123456Z..09:20:49.043123457Z begun=1.7951664480431235e18"]
+        .assert_eq(&read(
+            "epoch_ns",
+            r#""b": 1.795166448043123456e18, "e": 1795166449043123457"#,
+        ));
+    expect!["ok=success 09:20:48.043123456Z..09:20:49.043123457Z begun=1795166448.0431235"]
+        .assert_eq(&read(
+            "epoch_s",
+            r#""b": 1795166448.043123456, "e": 1.795166449043123457E+9"#,
+        ));
+    expect![[r#"
+        ok=success
+        odd: /b is neither a text nor a number (workflow.start)"#]]
+    .assert_eq(&read("epoch_ms", r#""b": {"at": [1.5]}, "e": [1]"#));
+    expect!["ok=success ?..09:20:50.0435Z"].assert_eq(&read(
+        "epoch_ms",
+        r#""b": null, "e": "17951664\u0035\u0030043.5""#,
+    ));
+    expect![[r#"
+        ok=success begun="�"
+        odd: /b is not all Unicode, U+FFFD stands for the rest: "�" (workflow.start)"#]]
+    .assert_eq(&read("epoch_ms", r#""b": "\ud83d", "e": 1e400"#));
+    expect![[r#"
+        ok=success
+        odd: /e is not a number that can be held; left out (workflow.end)"#]]
+    .assert_eq(&read("epoch_ms", r#""b": null, "e": -1e400"#));
+}
+
 #[test]
 fn a_count_of_another_unit_is_taken_as_it_is_said_and_told() {
     let definition = |format: &str| json!({"workflow": {"status": "/s", "start": "/b"}, "times": {"format": format}});
