@@ -211,6 +211,7 @@ static MONITOR_POLL: Group = Group {
         key("timeout", KeyKind::Duration, "", "How long a workflow is watched at most."),
         key("interval_by_status", KeyKind::ByName(&KeyKind::Duration), "", "By status, the interval while the workflow has it. It replaces `interval` and `adaptive`. Upper and lower case are one status.").like("{\"queued\": \"1m\"}"),
         key("adaptive", KeyKind::Group(&MONITOR_POLL_ADAPTIVE), "", ""),
+        key("pause_max", KeyKind::Duration, "\"1h\"", "The longest pause that the API may ask for. A longer one is held to it and logged."),
         key("gone", KeyKind::Group(&MONITOR_POLL_GONE), "", ""),
     ],
 };

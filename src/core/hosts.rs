@@ -9,12 +9,11 @@
 //! generation of its watch. This file knows neither watches nor workflows.
 
 use super::backoff::Jitter;
-use super::limits;
 use super::listing::Lists;
 use super::poll_failure::PollFailureReason;
 use super::rate::{Estimate, REQUEST, Rate};
 use super::time::{Mono, Wall};
-use super::trouble::{OddityNews, TroubleNews};
+use super::trouble::{OddityNews, SAME_TROUBLE_NOTED_EVERY, TroubleNews};
 use super::{Monitor, Pace};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -69,6 +68,8 @@ struct Host {
     lists: Lists,
     rate: Option<Rate>,
     paused_until: Option<Mono>,
+    /// When the host asked for a pause last.
+    pause_asked: Option<Mono>,
     /// How far its clock was ahead of ours at its last answer with a date.
     skew_ns: i64,
     trouble: TroubleNews,
@@ -79,6 +80,7 @@ struct Host {
 struct HostUser {
     host: u16,
     interval: Duration,
+    pause_max: Duration,
     /// How many requests its polls need.
     estimate: Estimate,
     trouble: TroubleNews,
@@ -110,6 +112,7 @@ impl Hosts {
         let user = |monitor: &Monitor| HostUser {
             host: monitor.host,
             interval: monitor.pace.interval,
+            pause_max: monitor.pace.pause_max,
             estimate: Estimate::default(),
             trouble: TroubleNews::default(),
             oddities: OddityNews::default(),
@@ -133,6 +136,7 @@ impl Hosts {
     pub(super) fn set_paces(&mut self, paces: &[Pace]) {
         for (user, pace) in self.monitors.iter_mut().zip(paces) {
             user.interval = pace.interval;
+            user.pause_max = pace.pause_max;
         }
     }
 
@@ -241,14 +245,25 @@ impl Hosts {
         })
     }
 
-    /// A host asked to be left alone for so long. Returns the pause if it was not paused before.
-    pub(super) fn pause(&mut self, monitor: u16, asked: Duration, now: Mono) -> Option<Duration> {
-        let pause = asked.min(limits::RETRY_AFTER_MAX);
+    /// A host asked for a pause. Returns the pause if the host was not paused before, and whether it is worth a line: a
+    /// host that asks for one with each answer is noted once.
+    pub(super) fn pause(
+        &mut self,
+        monitor: u16,
+        asked: Duration,
+        now: Mono,
+    ) -> Option<(Duration, bool)> {
+        let pause = asked.min(self.monitors[usize::from(monitor)].pause_max);
+        if pause.is_zero() {
+            return None;
+        }
         let host = self.host_mut(monitor);
-        let is_news = host.paused_until.is_none_or(|known| known < now);
+        let begins = host.paused_until.is_none_or(|known| known < now);
         let until = now + pause;
         host.paused_until = Some(host.paused_until.map_or(until, |known| known.max(until)));
-        is_news.then_some(pause)
+        let before = host.pause_asked.replace(now);
+        let is_news = before.is_none_or(|at| now.since(at) >= SAME_TROUBLE_NOTED_EVERY);
+        begins.then_some((pause, is_news))
     }
 
     /// What the clock of a monitor's host shows at `wall` of ours.
@@ -509,7 +524,8 @@ mod tests {
         hosts.queue(1, 0, secs(1));
         hosts.list_due(0, secs(1));
         let minute = Duration::from_secs(60);
-        assert_eq!(hosts.pause(1, minute, secs(1)), Some(minute));
+        assert_eq!(hosts.pause(1, Duration::ZERO, secs(1)), None, "no pause");
+        assert_eq!(hosts.pause(1, minute, secs(1)), Some((minute, true)));
         assert_eq!(hosts.pause(0, minute / 2, secs(1)), None, "it is paused");
         let (slot, until) = (1, secs(61));
         assert_eq!(
@@ -537,6 +553,24 @@ mod tests {
             order.extend(send_all(&mut hosts, |_| 0, now).iter().map(|_| 'P'));
         }
         assert_eq!(order, "LPLPLP");
+    }
+
+    #[test]
+    fn a_host_that_asks_for_a_pause_with_each_answer_is_news_once() {
+        let mut hosts = hosts_of(&[(0, None)], 4);
+        let second = Duration::from_secs(1);
+        let news = (1..600).filter(|at| {
+            let paused = hosts.pause(0, second, secs(2 * at));
+            paused == Some((second, true))
+        });
+        assert_eq!(news.count(), 1);
+        let hour = Duration::from_secs(3600);
+        let later = hosts.pause(0, hour * 24, secs(5000));
+        assert_eq!(
+            later,
+            Some((hour, true)),
+            "and no pause is longer than an hour"
+        );
     }
 
     /// Every poll that is queued is in exactly one place until it is back, withdrawn or deferred.

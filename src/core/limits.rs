@@ -73,8 +73,8 @@ pub const SETTLE_POLLS: u8 = 2;
 pub const PARTIAL_ANSWERS_REFUSED: u32 = 2;
 /// The longest pause between two polls of a workflow whose API is in trouble, unless the interval is longer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// The longest `Retry-After` that is honoured.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The longest pause that a host, a collector or a receiver may ask for. A monitor may allow its host another one.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Encoded spans that wait for the collector, in bytes. Beyond this, polls wait, so that no span has to be dropped.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -881,8 +881,13 @@ impl Core {
     }
 
     fn pause_host(&mut self, monitor: u16, asked: Duration, now: Now) {
-        if let Some(pause) = self.hosts.pause(monitor, asked, now.mono) {
-            self.out.note(Note::HostPaused { monitor, pause });
+        if let Some((pause, is_news)) = self.hosts.pause(monitor, asked, now.mono) {
+            self.out.note(Note::HostPaused {
+                monitor,
+                asked,
+                pause,
+                is_news,
+            });
         }
     }
 

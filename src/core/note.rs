@@ -93,8 +93,12 @@ pub enum Note {
     HostPaused {
         /// The monitor whose request was answered so.
         monitor: u16,
+        /// The pause that it asked for.
+        asked: Duration,
         /// For how long no request is sent to the host.
         pause: Duration,
+        /// Whether it is the first one for a while: a host may ask for one with each answer.
+        is_news: bool,
     },
     /// An answer held something that the mapping has not understood.
     Odd {

@@ -1,6 +1,7 @@
 //! How often a workflow is polled.
 
 use super::ids::RunKey;
+use super::limits;
 use super::time::Mono;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Pace {
     pub adaptive: Option<Adaptive>,
     /// For an API that goes away with its workflow: after connections were refused for so long, the workflow has ended.
     pub gone_after: Option<Duration>,
+    /// The longest pause that the host may ask for.
+    pub pause_max: Duration,
 }
 
 /// An interval that grows with the workflow's age.
@@ -45,6 +48,7 @@ impl Pace {
             interval_by_status: Vec::new(),
             adaptive: None,
             gone_after: None,
+            pause_max: limits::RETRY_AFTER_MAX,
         }
     }
 

@@ -451,10 +451,10 @@ fn retry_after_leaves_the_whole_host_alone_and_no_other() {
     check(
         &rig.notes(),
         &expect![[r#"
-        HostTroubled { monitor: 0, reason: TooManyRequests, detail: "too_many_requests" }
-        HostPaused { monitor: 0, pause: 90s }
-        HostRecovered { monitor: 1 }
-    "#]],
+            HostTroubled { monitor: 0, reason: TooManyRequests, detail: "too_many_requests" }
+            HostPaused { monitor: 0, asked: 90s, pause: 90s, is_news: true }
+            HostRecovered { monitor: 1 }
+        "#]],
     );
 }
 

@@ -176,14 +176,15 @@ pub fn reason_of_io(error: &io::Error) -> PollFailureReason {
     }
 }
 
-/// For how long an answer asks to send no more requests.
+/// For how long an answer asks to send no more requests. `now` is ours; a date is compared with the answer's own.
 /// <https://www.rfc-editor.org/rfc/rfc9110.html#name-retry-after>
 pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    parse_date(text).map(|at| at.since(now))
+    let clock = date(headers).unwrap_or(now);
+    parse_date(text).map(|at| at.since(clock))
 }
 
 /// How long to pause a host whose budget of requests is spent: `X-RateLimit-Remaining: 0` and the like, with the
@@ -191,8 +192,6 @@ pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
 /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>,
 /// <https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/#response-headers>
 pub fn rate_limit(headers: &HeaderMap, now: Wall) -> Option<Duration> {
-    /// Later than this is a date.
-    const A_DATE: u64 = 1_000_000_000;
     /// The names of what is left and of when there is more again.
     const FAMILIES: [(HeaderName, HeaderName); 3] = [
         (
@@ -208,20 +207,39 @@ pub fn rate_limit(headers: &HeaderMap, now: Wall) -> Option<Duration> {
             HeaderName::from_static("x-rate-limit-reset"),
         ),
     ];
-    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let clock = date(headers).unwrap_or(now);
     FAMILIES.iter().find_map(|(remaining, reset)| {
-        let remaining = number(remaining)?;
-        let reset = number(reset)?;
-        if remaining > 0 {
-            return None;
-        }
-        let now_s = u64::try_from(now.as_unix_ns() / 1_000_000_000).unwrap_or_default();
-        Some(Duration::from_secs(match reset {
-            // The time is cut to its second, on both sides.
-            A_DATE.. => (reset + 1).saturating_sub(now_s),
-            _ => reset,
-        }))
+        let is_spent = text(remaining)?.parse::<u64>().ok()? == 0;
+        is_spent.then(|| until(text(reset)?, clock)).flatten()
     })
+}
+
+/// The time until a budget's reset: a date, seconds from now, or a time since 1970, whose unit is the one that brings it
+/// nearest to now.
+fn until(reset: &str, clock: Wall) -> Option<Duration> {
+    /// In seconds since 1970, later than this is a time, and not a number of seconds from now.
+    const A_TIME: u64 = 1_000_000_000;
+    const SECOND_NS: u64 = 1_000_000_000;
+    const YEAR_NS: i128 = 366 * 24 * 3600 * SECOND_NS as i128;
+    let Ok(number) = reset.parse::<u64>() else {
+        let at = parse_date(reset).or_else(|| Wall::parse_rfc3339(reset))?;
+        return Some(at.since(clock));
+    };
+    if number < A_TIME {
+        return Some(Duration::from_secs(number));
+    }
+    let units_ns = [SECOND_NS, 1_000_000, 1_000, 1];
+    let away_ns = units_ns.map(|unit_ns| {
+        // The time is cut to its unit, and the clock to its second.
+        let at = (i128::from(number) + 1) * i128::from(unit_ns);
+        at - i128::from(clock.as_unix_ns())
+    });
+    let nearest = away_ns.into_iter().min_by_key(|away| away.abs())?;
+    if nearest.abs() > YEAR_NS {
+        return None;
+    }
+    Some(Duration::from_nanos(u64::try_from(nearest).unwrap_or(0)))
 }
 
 /// The answer's `Date`.
@@ -271,6 +289,45 @@ mod tests {
         }
     }
 
+    /// Each as the reset of a spent budget, without a `Date` and with one that is ten minutes behind our clock.
+    #[test]
+    fn a_reset_has_the_unit_that_brings_it_nearest_to_the_apis_clock() {
+        let now = Wall::parse_rfc3339("2026-11-20T10:06:00Z").unwrap();
+        let pause = |reset: &str, with_date: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-ratelimit-remaining", "0".parse().unwrap());
+            headers.insert("x-ratelimit-reset", reset.parse().unwrap());
+            if with_date {
+                let date = "Fri, 20 Nov 2026 09:56:00 GMT";
+                headers.insert(header::DATE, date.parse().unwrap());
+            }
+            rate_limit(&headers, now).map(|pause| pause.as_secs())
+        };
+        let at = now.as_unix_ns() / 1_000_000_000 + 90;
+        for (reset, ours, theirs) in [
+            (at.to_string(), Some(91), Some(691)),
+            (format!("{at}000"), Some(90), Some(690)),
+            (format!("{at}000000"), Some(90), Some(690)),
+            (format!("{at}000000000"), Some(90), Some(690)),
+            (
+                "Fri, 20 Nov 2026 10:07:30 GMT".to_owned(),
+                Some(90),
+                Some(690),
+            ),
+            ("2026-11-20T10:07:30Z".to_owned(), Some(90), Some(690)),
+            ((at - 1000).to_string(), Some(0), Some(0)),
+            ("30".to_owned(), Some(30), Some(30)),
+            ("0".to_owned(), Some(0), Some(0)),
+            (u64::MAX.to_string(), None, None),
+            ("9999999999".to_owned(), None, None),
+            ("-1".to_owned(), None, None),
+            ("soon".to_owned(), None, None),
+        ] {
+            assert_eq!(pause(&reset, false), ours, "{reset}");
+            assert_eq!(pause(&reset, true), theirs, "{reset}, by the API's clock");
+        }
+    }
+
     #[test]
     fn a_budget_that_is_spent_says_until_when() {
         let now = Wall::parse_rfc3339("2026-11-20T09:56:00.5Z").unwrap();
@@ -288,7 +345,7 @@ mod tests {
                 ("x-ratelimit-reset", &*at),
             ]
         };
-        assert_eq!(pause(&github("0")), Some(91));
+        assert_eq!(pause(&github("0")), Some(90));
         assert_eq!(pause(&github("1")), None);
         assert_eq!(
             pause(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "30")]),

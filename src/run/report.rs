@@ -110,10 +110,24 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
             log_trouble(api(monitor), reason, &detail, titles.len());
         }
         Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
-        Note::HostPaused { monitor, pause } => log::warn!(
-            "{} asked for a pause of {pause:?}; its host gets no request until then",
-            api(monitor)
-        ),
+        Note::HostPaused {
+            monitor,
+            asked,
+            pause,
+            is_news,
+        } => {
+            let level = if is_news { Level::Warn } else { Level::Debug };
+            let held = if asked > pause {
+                format!(" (held to {pause:.0?} by poll.pause_max)")
+            } else {
+                String::new()
+            };
+            log::log!(
+                level,
+                "{} asked for a pause of {asked:.1?}{held}; its host gets no request until then",
+                api(monitor)
+            );
+        }
         Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
         Note::PollsHeld(true) => log::error!(
             "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \

@@ -291,6 +291,56 @@ fn a_budget_by_other_names() {
     });
 }
 
+/// A reset in milliseconds, by a clock that is an hour ahead of ours: `Date` shows it.
+#[test]
+fn a_reset_is_read_in_its_unit_and_by_the_clock_of_the_api() {
+    assert_left_alone(429, || {
+        vec![
+            ("Date", in_http_date(3600)),
+            ("X-RateLimit-Remaining", "0".into()),
+            ("X-RateLimit-Reset", format!("{}000", epoch_in(3602))),
+        ]
+    });
+}
+
+/// A budget that is said to be spent in each answer, until a time that has passed or that is none, is no line each.
+#[test]
+fn a_budget_without_a_time_to_wait_for_is_not_logged_with_each_poll() {
+    for reset in ["0", "1000000000", "18446744073709551615"] {
+        let rig = Rig::new();
+        let spent = move |answer: Answer| -> Reply {
+            let answer = answer.header("X-RateLimit-Remaining", "0");
+            answer.header("X-RateLimit-Reset", reset).into()
+        };
+        rig.api.decide("w", move |poll, _| match poll {
+            0..10 => spent(json_answer(&processing("w").json())),
+            _ => spent(json_answer(&completed("w").json())),
+        });
+        let farspan = rig.start();
+        rig.submit("w");
+        rig.trace("w");
+        let log = farspan.stop().stderr;
+        assert_eq!(
+            log.matches("asked for a pause").count(),
+            0,
+            "{reset}: {log}"
+        );
+    }
+}
+
+/// A pause of a day is held to an hour, and the log says so.
+#[test]
+fn a_pause_has_a_bound() {
+    let rig = Rig::new();
+    let day = Answer::new(429).header("Retry-After", "86400");
+    rig.api.script("w", [day.into()]);
+    let farspan = rig.start();
+    rig.submit("w");
+    let said = "asked for a pause of 86400.0s (held to 3600s by poll.pause_max)";
+    eventually("the bound", SOON, || farspan.stderr().contains(said));
+    farspan.stop();
+}
+
 /// What is said in so many words comes before what follows from a budget.
 #[test]
 fn retry_after_comes_before_a_budget() {

@@ -383,6 +383,7 @@ fn poll(monitor: &Object<'_>, defaults: PollConfig) -> Pace {
         interval_by_status: Vec::new(),
         adaptive: None,
         gone_after: None,
+        pause_max: crate::core::limits::RETRY_AFTER_MAX,
     };
     let Some(poll) = monitor.object("poll") else {
         return read;
@@ -413,6 +414,10 @@ fn poll(monitor: &Object<'_>, defaults: PollConfig) -> Pace {
         });
         gone.close();
     }
+    let pause_max = poll.parsed("pause_max", |text| {
+        values::duration_within(text, Duration::from_secs(1)..=DAY, "it may be 1s to 24h")
+    });
+    read.pause_max = pause_max.unwrap_or(read.pause_max);
     poll.close();
     read
 }

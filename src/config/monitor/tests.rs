@@ -169,6 +169,7 @@ fn without_monitors_there_is_one_of_the_settings() {
                     interval_by_status: [],
                     adaptive: None,
                     gone_after: None,
+                    pause_max: 3600s,
                 },
                 Spans {
                     workflow: "Workflow",
@@ -298,6 +299,7 @@ fn a_monitor_that_says_everything() {
                 gone_after: Some(
                     30s,
                 ),
+                pause_max: 3600s,
             },
             Spans {
                 workflow: "Run",
