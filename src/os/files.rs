@@ -1,19 +1,19 @@
-//! Files that a configuration names: read whole, up to a bound. What is wrong with one is said without what is in it.
+//! Files that a configuration names, read whole up to a bound. No error shows the content of a file.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Of a file with settings or certificates.
+/// The most bytes of a file with settings or certificates.
 const BYTES_MAX: u64 = 1024 * 1024;
-/// Of one with a secret: it goes into a header, or is a short body.
+/// The most bytes of a file with a secret, which goes into a header or is a short body.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// The bytes of a file.
 ///
 /// # Errors
-/// What is wrong with it, to be said behind its name.
+/// What is wrong with the file, as a text that follows its name.
 pub fn read(path: &Path) -> Result<Vec<u8>, Cow<'static, str>> {
     read_bounded(path, BYTES_MAX)
 }
@@ -21,7 +21,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Cow<'static, str>> {
 /// The secret in a file, without the white space around it.
 ///
 /// # Errors
-/// What is wrong with it, to be said behind its name.
+/// What is wrong with the file, as a text that follows its name.
 pub fn read_secret(path: &Path) -> Result<String, Cow<'static, str>> {
     let bytes = read_bounded(path, SECRET_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| "holds no UTF-8")?;

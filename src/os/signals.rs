@@ -17,10 +17,10 @@ pub fn stop() -> io::Result<Receiver<Infallible>> {
     listen(None)
 }
 
-/// The same, and a channel with an item for each SIGHUP. Those that come while one waits to be taken are one with it;
-/// those that come after the stop are ignored.
+/// The channel of [`stop`], and one with an item for each SIGHUP. A SIGHUP that comes while an item waits adds none, and
+/// one that comes after the stop is ignored.
 ///
-/// The stop is a channel that disconnects and no message because many wait for it; a reload has one taker.
+/// The stop is a channel that disconnects, because many threads wait for it. A reload is a message, because one does.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -43,7 +43,7 @@ fn listen(reload: Option<Sender<()>>) -> io::Result<Receiver<Infallible>> {
     let listen = move || {
         for signal in signals.forever() {
             match &reload {
-                // Where one waits already, it will find the newest files.
+                // If an item waits already, the reload that it begins reads the newest files.
                 Some(reload) if signal == SIGHUP => drop(reload.try_send(())),
                 _ => break,
             }
