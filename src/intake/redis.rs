@@ -36,6 +36,10 @@ const QUIET_MAX: Duration = Duration::from_secs(15);
 /// Only its timeout ends a read, so this is how soon a stop is noticed.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The longest message that is received at all: as long as Redis keeps one for a subscriber, unless configured otherwise
+/// (`client-output-buffer-limit`).
+const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 impl Subscription {
     /// What the log calls it.
     pub fn title(&self) -> Arc<str> {
@@ -104,6 +108,7 @@ impl Listener {
     fn hear(&mut self) -> RedisResult<()> {
         self.connecting.begin();
         let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
+        connection.limit_answers(MESSAGE_BYTES_MAX);
         subscribe(&mut connection, &self.subscription.channel)?;
         self.connecting.hears();
         self.log_subscribed();

@@ -94,7 +94,10 @@ impl Connection {
     /// None came in time, Redis has answered with an error, or the connection is lost.
     pub fn receive(&mut self, patience: Duration) -> RedisResult<Value> {
         self.transport.stream().until = clock::now().mono + patience;
-        self.parse()?.extract_error()
+        let answer = self.parse()?;
+        let stream = self.transport.stream();
+        stream.answer_left = stream.answer_max;
+        answer.extract_error()
     }
 
     fn parse(&mut self) -> RedisResult<Value> {
@@ -283,6 +286,8 @@ impl Read for Timed {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, words));
         }
+        let room = buffer.len().min(self.answer_left);
+        let buffer = &mut buffer[..room];
         loop {
             let left = self.left()?;
             if self.read_timeout.abs_diff(left) > SLACK {
@@ -406,6 +411,23 @@ mod tests {
             drop(connection);
             server.join().unwrap();
         }
+    }
+
+    #[test]
+    fn each_message_has_the_whole_bound() {
+        let (client, server) = dripping(
+            b"+0123456789\r\n+0123456789\r\n+0123456789\r\n",
+            Duration::ZERO,
+        );
+        let patience = Duration::from_secs(30);
+        let mut connection = Connection::open(&client, patience).unwrap();
+        connection.limit_answers(20);
+        connection.send(&redis::cmd("SUBSCRIBE")).unwrap();
+        for _ in 0..3 {
+            assert!(connection.receive(patience).is_ok());
+        }
+        drop(connection);
+        server.join().unwrap();
     }
 
     #[test]

@@ -562,3 +562,25 @@ fn a_missing_password_for_redis_is_named() {
         assert!(!farspan.stderr().contains("subscribed to"));
     }
 }
+
+/// Redis would close the connection itself, unless it is configured to keep everything.
+#[test]
+fn a_message_of_any_length_takes_a_bounded_memory_and_later_ones_are_heard() {
+    let rig = Rig::new();
+    let limit = [
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "pubsub 0 0 0",
+    ];
+    rig.redis.ask::<()>(&limit);
+    let farspan = rig.start();
+    rig.redis.publish(CHANNEL, &vec![b'x'; 300 << 20]);
+    farspan.await_log("an answer of Redis is longer than 33554432 bytes");
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.api.script("w", short_story("w"));
+    rig.submit("w");
+    rig.trace("w");
+    let peak = farspan.memory_kib("VmHWM");
+    assert!(peak < 160 << 10, "{peak} KiB at the most");
+}
