@@ -131,6 +131,24 @@ fn a_link_to_another_host_is_followed_on_the_host_that_was_asked() {
     assert!(!log.contains("s3cret-token"));
 }
 
+#[test]
+fn a_cursor_that_never_ends_does_not_hold_up_the_poll() {
+    // Always the same, or always another one.
+    for (always_new, asked) in [(false, 2), (true, 100)] {
+        let count = Arc::new(Mutex::new(0));
+        let server = api(move |_| {
+            let mut count = lock(&count);
+            *count += usize::from(always_new);
+            ok(&json!({"items": [step(0)], "next": format!("cursor-{count}")})).into()
+        });
+        let pages = json!({"by": "cursor", "param": "token", "next": "/next"});
+        let (steps, queries, log) = watched(&server, pages);
+        assert_eq!(steps, names(1));
+        assert_eq!(queries.len(), asked);
+        assert_eq!(log.contains("more than 100 pages"), always_new, "{log}");
+    }
+}
+
 /// A page that fails fails the poll: half of the stages would look like all of them.
 #[test]
 fn a_page_that_fails_is_asked_for_again_with_the_whole_poll() {
