@@ -150,6 +150,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
     let admin = admin(it);
     let state_bytes_max = state_bytes_max(it, state != StateConfig::None);
     let proxies = proxies(it);
+    check_authorities(it);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
     let unset = |it: &mut Resolver<'_>| {
         let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
@@ -322,6 +323,22 @@ fn proxies(resolver: &mut Resolver<'_>) -> Proxies {
         https: https.or(all),
         except: except.unwrap_or_default(),
     }
+}
+
+/// The system's authorities are read from these where they are set, at the first connection with TLS. What is not there
+/// would mean Mozilla's.
+fn check_authorities(resolver: &mut Resolver<'_>) {
+    if cfg!(feature = "tls") {
+        otel::pem(resolver, "SSL_CERT_FILE", otel::PemKind::Certificate);
+    }
+    resolver.strict("SSL_CERT_DIR", |text| {
+        let mut directories = std::env::split_paths(text);
+        if directories.any(|directory| std::fs::read_dir(directory).is_ok()) {
+            Ok(())
+        } else {
+            Err("names no directory that can be read".into())
+        }
+    });
 }
 
 fn redis_url(resolver: &mut Resolver<'_>) -> Option<Secret> {

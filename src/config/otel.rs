@@ -292,7 +292,7 @@ pub(super) enum PemKind {
     Key,
 }
 
-fn pem(resolver: &mut Resolver<'_>, name: &'static str, kind: PemKind) -> Option<Pem> {
+pub(super) fn pem(resolver: &mut Resolver<'_>, name: &'static str, kind: PemKind) -> Option<Pem> {
     let (found, bytes) = resolver.bytes_of(name)?;
     if let Err(reason) = check_pem(&bytes, kind) {
         resolver.error(name, &found, reason);

@@ -118,6 +118,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     env(&["https_proxy", "HTTPS_PROXY"], "", SettingKind::SecretUrl, "The proxy for https:// URLs"),
     env(&["all_proxy", "ALL_PROXY"], "", SettingKind::SecretUrl, "The proxy where the variable for the scheme is not set"),
     env(&["no_proxy", "NO_PROXY"], "", SettingKind::Text, "Hosts asked without a proxy, with commas: domains, addresses, networks such as 10.0.0.0/8, or *"),
+    env(&["SSL_CERT_FILE"], "", SettingKind::Text, "The PEM file with the authorities to trust, instead of the system's"),
+    env(&["SSL_CERT_DIR"], "", SettingKind::Text, "Directories with such files, with colons between them"),
     env(&["OTEL_SDK_DISABLED"], "false", SettingKind::Text, "true: no spans are exported"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", SettingKind::Text, "otlp, console, both with a comma, or none"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector. v1/traces is appended, but not to the TRACES variable"),

@@ -103,6 +103,8 @@ fn with_nothing_set() {
             HTTPS_PROXY                            (unset)                          default
             ALL_PROXY                              (unset)                          default
             NO_PROXY                               (unset)                          default
+            SSL_CERT_FILE                          (unset)                          default
+            SSL_CERT_DIR                           (unset)                          default
             OTEL_SDK_DISABLED                      false                            default
             OTEL_TRACES_EXPORTER                   otlp                             default
             OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default

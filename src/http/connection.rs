@@ -33,6 +33,8 @@ pub(super) fn settings(
         .user_agent(super::client::USER_AGENT)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
+        // Less than the buffer: a longer head would look like the end of the connection.
+        .max_response_header_size(BUFFER_BYTES - 1)
         .max_idle_connections(4)
         .max_idle_connections_per_host(1)
         .max_idle_age(IDLE)
@@ -137,7 +139,8 @@ impl Connector for Connections {
         let transport = match self.network.proxies().proxy_for(details.uri) {
             None => self.to_targets.open(details, None),
             Some(proxy) => (self.open_through(proxy, details)).map_err(|e| through(proxy, e)),
-        }?;
+        };
+        let transport = transport.map_err(explained)?;
         Ok(Some(Probed {
             transport,
             was_used: false,
@@ -176,6 +179,18 @@ pub(super) fn through(proxy: &Proxy, error: ureq::Error) -> ureq::Error {
         }
         error => error,
     }
+}
+
+/// The error with what to do, where rustls gives only its name.
+fn explained(error: ureq::Error) -> ureq::Error {
+    let text = error.to_string();
+    if !text.contains("CaUsedAsEndEntity") {
+        return error;
+    }
+    let remedy = "the server shows the certificate of an authority (CA:TRUE), which TLS does not accept for a server; \
+                  give the server a certificate of its own, signed by an authority, and name the authority's \
+                  certificate in certificate_file or SSL_CERT_FILE (argo-server: --tls-certificate-secret-name)";
+    io::Error::new(io::ErrorKind::InvalidData, format!("{text}: {remedy}")).into()
 }
 
 /// A connection to an HTTP proxy. Each request is sent with its whole URL (RFC 9112, 3.2.2): a tunnel, which is ureq's

@@ -56,6 +56,43 @@ fn a_certificate_that_nobody_vouches_for_is_refused_and_said() {
     farspan.stop();
 }
 
+/// As argo-server makes one for itself.
+#[test]
+fn a_server_that_is_its_own_authority_is_told_what_to_do() {
+    let rig = Rig::new();
+    let api = TlsWay::as_authority(port_of(&rig.api.base_url()));
+    let call = rig
+        .call()
+        .env("FARSPAN_API_BASE_URL", format!("{}/risk", api.url()))
+        .env("SSL_CERT_FILE", api.certificate.display());
+    let farspan = rig.start_call(&call);
+    rig.submit("w");
+    farspan.await_log("cannot be polled (tls)");
+    farspan.await_log("give the server a certificate of its own");
+    farspan.stop();
+}
+
+#[test]
+fn authorities_that_cannot_be_read_stop_farspan_at_its_start() {
+    let folder = Folder::new();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let missing = folder.path().join("missing");
+    for (variable, value, said) in [
+        ("SSL_CERT_FILE", &missing, "No such file"),
+        ("SSL_CERT_FILE", &empty, "holds no PEM certificate"),
+        ("SSL_CERT_DIR", &missing, "names no directory"),
+    ] {
+        let ended = farspan(&["run"])
+            .env("FARSPAN_API_BASE_URL", "https://api.test")
+            .env(variable, value.display())
+            .output();
+        assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
+        let mut lines = ended.stderr.lines().filter(|l| l.contains(variable));
+        assert!(lines.any(|l| l.contains(said)), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn check_says_which_certificate_it_does_not_trust() {
     let rig = Rig::new();

@@ -108,6 +108,23 @@ impl TlsWay {
         TlsWay::by(config, port, &made.cert.pem())
     }
 
+    /// With a certificate of its own that is marked as an authority.
+    pub fn as_authority(port: u16) -> Self {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        TlsWay::by(config, port, &certificate.pem())
+    }
+
     /// With a certificate of `own`; only clients with a certificate of `clients` may connect.
     pub fn guarded(port: u16, own: &Authority, clients: &Authority) -> Self {
         let (certificate, key) = own.vouch("localhost");
