@@ -152,7 +152,9 @@ pub fn reason_of(error: &ureq::Error) -> PollFailureReason {
         #[cfg(feature = "tls")]
         ureq::Error::Rustls(_) | ureq::Error::Pem(_) => PollFailureReason::Tls,
         ureq::Error::Tls(_) | ureq::Error::TlsRequired => PollFailureReason::Tls,
-        ureq::Error::BodyExceedsLimit(_) => PollFailureReason::TooLarge,
+        ureq::Error::BodyExceedsLimit(_) | ureq::Error::LargeResponseHeader(..) => {
+            PollFailureReason::TooLarge
+        }
         _ => PollFailureReason::Protocol,
     }
 }
@@ -416,6 +418,29 @@ mod tests {
             body.len()
         )
         .into_bytes()
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_is_said_to_be() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}", "x".repeat(17 * 1024));
+            // The client may have gone.
+            let _ = stream.write_all(head.as_bytes());
+        });
+        let seconds = Duration::from_secs(10);
+        let timeouts = Timeouts {
+            connect: seconds,
+            read: seconds,
+            total: seconds,
+        };
+        let network = Network::start(Proxies::default()).unwrap();
+        let agent = agent(timeouts, &url, &Trust::default(), &network).unwrap();
+        let error = agent.get(&url).call().unwrap_err();
+        assert_eq!(reason_of(&error), PollFailureReason::TooLarge, "{error}");
+        serving.join().unwrap();
     }
 
     #[test]
