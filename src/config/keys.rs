@@ -256,7 +256,7 @@ pub(super) static REQUEST: Group = Group {
 #[rustfmt::skip]
 pub(super) static PAGES: Group = Group {
     name: "pages",
-    about: "How the further pages of a long answer are requested.",
+    about: "How the further pages of a long answer are requested. A parameter is set in the body of a POST where the body, or its `variables`, has it; else in the query.",
     rule: Rule::By("by", &[
         ("offset", &["by", "offset", "limit", "size", "total"]),
         ("page", &["by", "page", "limit", "size", "first", "total"]),
@@ -265,13 +265,13 @@ pub(super) static PAGES: Group = Group {
     ]),
     keys: &[
         key("by", KeyKind::Words(&["offset", "page", "cursor", "link"]), "", "`offset`: by the number of elements to skip. `page`: by page number. `cursor`: by a text of the answer before. `link`: by `Link: <..>; rel=\"next\"`, always on the host that was asked."),
-        key("offset", KeyKind::Label, "\"offset\"", "The query parameter for the number of elements to skip."),
-        key("limit", KeyKind::Label, "", "The query parameter for the size of a page. Default: `limit`; by page: `per_page`."),
+        key("offset", KeyKind::Label, "\"offset\"", "The parameter for the number of elements to skip."),
+        key("limit", KeyKind::Label, "", "The parameter for the size of a page. Default: `limit`; by page: `per_page`."),
         key("size", KeyKind::Integer(1, 10000), "100", "Elements of a page."),
         key("total", KeyKind::Pointer, "", "Where the answer has the number of all elements. Without it, a page that is not full is the last one."),
-        key("page", KeyKind::Label, "\"page\"", "The query parameter for the page's number."),
+        key("page", KeyKind::Label, "\"page\"", "The parameter for the page's number."),
         key("first", KeyKind::Integer(0, 1), "1", "The number of the first page."),
-        key("param", KeyKind::Label, "\"page_token\"", "The query parameter for the cursor."),
+        key("param", KeyKind::Label, "\"page_token\"", "The parameter for the cursor."),
         key("next", KeyKind::Pointer, "", "Where the answer has the cursor of the next page. On the last page it is missing, null or empty."),
     ],
 };

@@ -398,8 +398,8 @@ impl Discoverer {
         let request = self.discovery.list.request.clone();
         let filled = Filled::new(&api, &request, &variables);
         let filled = filled.map_err(|why| failure_of_variable(TITLE, why))?;
-        let mut paging = Paging::new(&filled.url, request.pages.as_ref());
-        let mut url = paging.first();
+        let mut paging = Paging::new(&filled, request.pages.as_ref());
+        let mut at = paging.first();
         let mut found = RoundCount::default();
         for page in 0..PAGES_MAX {
             if page > 0 {
@@ -411,11 +411,11 @@ impl Discoverer {
                 title: Some(TITLE),
                 traceparent: None,
                 tracestate: None,
-                body: filled.body.as_deref(),
+                body: at.body.as_deref(),
                 refusals: None,
                 conditions: &[],
             };
-            let (parts, body) = self.request(&asking, &url)?.into_parts();
+            let (parts, body) = self.request(&asking, &at.url)?.into_parts();
             let body = body
                 .into_with_config()
                 .limit(limits::BODY_BYTES_MAX)
@@ -425,7 +425,7 @@ impl Discoverer {
             if found.is_cut {
                 break;
             }
-            let next = paging.next(&page, &url, &parts.headers)?;
+            let next = paging.next(&page, &at.url, &parts.headers)?;
             if let Some(host) = paging.elsewhere()
                 && !std::mem::replace(&mut self.links_elsewhere, true)
             {
@@ -435,7 +435,7 @@ impl Discoverer {
                 );
             }
             match next {
-                Some(next) => url = next,
+                Some(next) => at = next,
                 None => {
                     self.forget();
                     return Ok(found);

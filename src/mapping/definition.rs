@@ -121,9 +121,9 @@ pub enum Method {
 pub enum Pages {
     /// By how many elements to leave out.
     Offset {
-        /// The query parameter for them.
+        /// The parameter for them.
         offset: Box<str>,
-        /// The query parameter for the size of a page.
+        /// The parameter for the size of a page.
         limit: Box<str>,
         /// Elements of a page.
         size: u32,
@@ -132,9 +132,9 @@ pub enum Pages {
     },
     /// By the number of the page.
     Page {
-        /// The query parameter for it.
+        /// The parameter for it.
         page: Box<str>,
-        /// The query parameter for the size of a page.
+        /// The parameter for the size of a page.
         limit: Box<str>,
         /// Elements of a page.
         size: u32,
@@ -145,7 +145,7 @@ pub enum Pages {
     },
     /// By a text of the answer before.
     Cursor {
-        /// The query parameter for it.
+        /// The parameter for it.
         param: Box<str>,
         /// Where the answer has it; none, null or empty on the last page.
         next: Pointer,

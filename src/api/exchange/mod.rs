@@ -8,7 +8,7 @@ mod pages;
 mod redirect;
 
 pub use exchanges::{Exchange, Exchanges};
-pub use pages::{PAGES_MAX, Paging};
+pub use pages::{PAGES_MAX, PageRequest, Paging};
 
 use crate::api::credentials::Credentials;
 use crate::core::limits;
@@ -24,6 +24,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use exchanges::note_headers;
 use redirect::{REDIRECTS_MAX, is_redirect, same_host_redirect};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read as _};
@@ -298,13 +299,15 @@ impl Tally {
     }
 }
 
-/// What one request sends, with the values of its variables.
+/// What one request sends, with the values of its variables and without the parameters of a page.
 #[derive(Debug)]
 pub struct Filled {
-    /// The URL, without the parameters of a page.
+    /// The URL.
     pub url: String,
-    /// The body; `None`: it is a GET.
-    pub body: Option<Vec<u8>>,
+    /// Whether it is a POST.
+    pub is_post: bool,
+    /// The body of a POST, if it has one.
+    pub body: Option<Value>,
 }
 
 impl Filled {
@@ -321,15 +324,12 @@ impl Filled {
         url.push_str(&api.base_url);
         let rendered = request.path.render(variables, &mut url);
         rendered.map_err(|why| ("path", why))?;
-        let body = match (&request.body, request.method) {
-            (None, Method::Get) => None,
-            (None, Method::Post) => Some(Vec::new()),
-            (Some(body), _) => {
-                let json = body.render(variables).map_err(|why| ("body", why))?;
-                Some(json.to_string().into_bytes())
-            }
-        };
-        Ok(Filled { url, body })
+        let body = request.body.as_ref().map(|body| body.render(variables));
+        Ok(Filled {
+            url,
+            is_post: request.method == Method::Post || body.is_some(),
+            body: body.transpose().map_err(|why| ("body", why))?,
+        })
     }
 }
 

@@ -1,11 +1,13 @@
-//! The pages of a long answer: which URL the next page has.
+//! The pages of a long answer: which request the next page has. A parameter is in the body where the body names it, else
+//! in the URL.
 
-use super::failure;
 use super::redirect::next_page;
+use super::{Filled, failure};
 use crate::core::{PollFailure, PollFailureReason};
 use crate::mapping::Page;
 use crate::mapping::definition::Pages;
 use crate::text::push_segment;
+use serde_json::Value;
 use ureq::http::HeaderMap;
 
 /// The most pages of one answer.
@@ -15,8 +17,7 @@ pub const PAGES_MAX: u32 = 100;
 #[derive(Debug)]
 pub struct Paging<'a> {
     pages: Option<&'a Pages>,
-    /// Without the parameters of a page.
-    url: &'a str,
+    request: &'a Filled,
     /// Elements so far.
     elements: u64,
     /// Pages so far.
@@ -25,12 +26,21 @@ pub struct Paging<'a> {
     elsewhere: Option<String>,
 }
 
+/// The request for one page.
+#[derive(Debug)]
+pub struct PageRequest {
+    /// The URL.
+    pub url: String,
+    /// The body; `None`: it is a GET.
+    pub body: Option<Vec<u8>>,
+}
+
 impl<'a> Paging<'a> {
-    /// The beginning of the answer from this URL.
-    pub fn new(url: &'a str, pages: Option<&'a Pages>) -> Self {
+    /// The beginning of the answer to this request.
+    pub fn new(request: &'a Filled, pages: Option<&'a Pages>) -> Self {
         Paging {
             pages,
-            url,
+            request,
             elements: 0,
             read: 0,
             cursor: None,
@@ -38,12 +48,13 @@ impl<'a> Paging<'a> {
         }
     }
 
-    /// The URL of the first page.
-    pub fn first(&self) -> String {
-        self.url()
+    /// The request for the first page.
+    pub fn first(&self) -> PageRequest {
+        self.request()
     }
 
-    /// The URL of the next page, if there is one. `url` is the URL of the present `page`, whose answer had these `headers`.
+    /// The request for the next page, if there is one. `url` is the URL of the present `page`, whose answer had these
+    /// `headers`.
     ///
     /// # Errors
     /// What the API names as its next page is no URL.
@@ -52,7 +63,7 @@ impl<'a> Paging<'a> {
         page: &Page,
         url: &str,
         headers: &HeaderMap,
-    ) -> Result<Option<String>, PollFailure> {
+    ) -> Result<Option<PageRequest>, PollFailure> {
         match self.pages {
             None => Ok(None),
             Some(Pages::Link) => {
@@ -60,10 +71,13 @@ impl<'a> Paging<'a> {
                 let next = next.map_err(|why| failure(PollFailureReason::Redirect, &why))?;
                 Ok(next.map(|next| {
                     self.elsewhere = self.elsewhere.take().or(next.elsewhere);
-                    next.url
+                    PageRequest {
+                        url: next.url,
+                        ..self.request()
+                    }
                 }))
             }
-            Some(pages) => Ok(self.go_on(pages, page).then(|| self.url())),
+            Some(pages) => Ok(self.go_on(pages, page).then(|| self.request())),
         }
     }
 
@@ -72,13 +86,22 @@ impl<'a> Paging<'a> {
         self.elsewhere.take()
     }
 
-    fn url(&self) -> String {
-        let mut url = self.url.to_owned();
-        let mut add = |name: &str, value: &str| {
+    fn request(&self) -> PageRequest {
+        let mut url = self.request.url.clone();
+        let mut body = self.request.body.clone();
+        let mut set = |name: &str, value: Value| {
+            if let Some(member) = body.as_mut().and_then(|body| member(body, name)) {
+                *member = if member.is_string() {
+                    text_of(&value).into()
+                } else {
+                    value
+                };
+                return;
+            }
             url.push(if url.contains('?') { '&' } else { '?' });
             push_segment(&mut url, name);
             url.push('=');
-            push_segment(&mut url, value);
+            push_segment(&mut url, &text_of(&value));
         };
         match self.pages {
             None | Some(Pages::Link) => {}
@@ -88,9 +111,9 @@ impl<'a> Paging<'a> {
                 size,
                 ..
             }) => {
-                add(limit, &size.to_string());
+                set(limit, (*size).into());
                 if self.elements > 0 {
-                    add(offset, &self.elements.to_string());
+                    set(offset, self.elements.into());
                 }
             }
             Some(Pages::Page {
@@ -100,16 +123,20 @@ impl<'a> Paging<'a> {
                 first,
                 ..
             }) => {
-                add(limit, &size.to_string());
-                add(page, &(first + self.read).to_string());
+                set(limit, (*size).into());
+                set(page, (first + self.read).into());
             }
             Some(Pages::Cursor { param, .. }) => {
                 if let Some(cursor) = &self.cursor {
-                    add(param, cursor);
+                    set(param, (**cursor).into());
                 }
             }
         }
-        url
+        let body = body.map(|body| body.to_string().into_bytes());
+        PageRequest {
+            url,
+            body: body.or_else(|| self.request.is_post.then(Vec::new)),
+        }
     }
 
     /// Counts a page that was read. Returns whether there is a next one.
@@ -131,6 +158,20 @@ impl<'a> Paging<'a> {
     }
 }
 
+/// The member of a body that has this name: its own, or one of its `variables`, as GraphQL has them.
+fn member<'b>(body: &'b mut Value, name: &str) -> Option<&'b mut Value> {
+    if body.get(name).is_some() {
+        return body.get_mut(name);
+    }
+    body.get_mut("variables")?.get_mut(name)
+}
+
+fn text_of(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,13 +184,19 @@ mod tests {
             param: "token".into(),
             next: Pointer::default(),
         };
-        let mut paging = Paging::new("http://api/x?y=1", Some(&by_cursor));
+        let request = Filled {
+            url: "http://api/x?y=1".to_owned(),
+            is_post: false,
+            body: None,
+        };
+        let mut paging = Paging::new(&request, Some(&by_cursor));
         let mut next = |cursor: &str| {
             let page = Page {
                 next: Some(cursor.into()),
                 ..Page::default()
             };
-            paging.next(&page, "", &HeaderMap::new()).unwrap()
+            let next = paging.next(&page, "", &HeaderMap::new()).unwrap();
+            next.map(|next| next.url)
         };
         assert_eq!(next("a&b").as_deref(), Some("http://api/x?y=1&token=a%26b"));
         assert_eq!(next(""), None);

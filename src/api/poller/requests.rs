@@ -215,27 +215,27 @@ impl Poller {
         gather: &mut Gather<'_>,
         report: &mut PollReport,
     ) -> Result<bool, PollFailure> {
-        let mut paging = Paging::new(&filled.url, asked.request.pages.as_ref());
-        let mut url = paging.first();
+        let mut paging = Paging::new(filled, asked.request.pages.as_ref());
+        let mut at = paging.first();
         for number in 0..PAGES_MAX {
             if clock::now().mono.since(report.begun) >= POLL_MAX {
                 let why = format!("its requests took longer than {POLL_MAX:?} together");
                 return Err(failure(PollFailureReason::Timeout, &why));
             }
-            let got = self.get(asked, &url, filled.body.as_deref(), report)?;
+            let got = self.get(asked, &at.url, at.body.as_deref(), report)?;
             let Got::Part(part, links) = got else {
                 return Ok(number > 0);
             };
             let page = part.page().clone();
             gather.put(element, part);
-            let next = paging.next(&page, &url, &links)?;
+            let next = paging.next(&page, &at.url, &links)?;
             if let Some(host) = paging.elsewhere() {
                 let (request, host) = (asked.title().into(), host.into());
                 report.odd(OddityKind::LinkElsewhere { request, host });
             }
             match next {
                 None => return Ok(true),
-                Some(next) => url = next,
+                Some(next) => at = next,
             }
         }
         report.odd(OddityKind::TooManyPages {

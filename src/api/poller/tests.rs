@@ -24,6 +24,7 @@ use ureq::{Agent, Body, SendBody};
 struct Asked {
     path: String,
     query: HashMap<String, String>,
+    body: String,
 }
 
 impl Asked {
@@ -71,6 +72,7 @@ impl Scripted {
                 query: pairs
                     .map(|(name, value)| (name.into(), value.into()))
                     .collect(),
+                body: sent,
             });
             Ok(reply.map(|body| Body::builder().data(body)))
         };
@@ -472,4 +474,51 @@ fn a_mapping_says_what_not_found_and_an_error_look_like() {
     assert_eq!(poll(by_body.clone(), 200, error), said);
     let fine = r#"{"id": "w 1", "state": "DONE", "errors": []}"#;
     assert_eq!(poll(by_body, 200, fine), "success");
+}
+
+/// The body of the issue: `limit` and `offset` are in it. GraphQL has its own in `variables`.
+#[test]
+fn a_body_that_names_the_page_has_it() {
+    let post = |body: Value, pages: Value, script: fn(&Value) -> Value| {
+        let mut definition = definition(&pages);
+        definition["requests"]["steps"]["method"] = json!("POST");
+        definition["requests"]["steps"]["body"] = body;
+        Scripted::new(&definition, move |asked| match &*asked.body {
+            "" => ok(&json!({"id": "w 1", "state": "DONE"})),
+            body => ok(&script(&serde_json::from_str(body).unwrap())),
+        })
+    };
+    let body = json!({"limit": 200, "offset": 0, "id": "{id}"});
+    let by_offset = json!({"by": "offset", "size": 2});
+    let items = |body: &Value| {
+        let offset = body["offset"].as_u64().unwrap() as usize;
+        json!({"items": steps(offset..3.min(offset + 2))})
+    };
+    post(body, by_offset, items).check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps {"id":"w 1","limit":2,"offset":0}
+        /base/runs/w%201/steps {"id":"w 1","limit":2,"offset":2}
+        -> success s0=success s1=success s2=success
+    "#]]);
+    let body = json!({"query": "query($after: ID) { a }", "variables": {"after": null}});
+    let by_cursor = json!({"by": "cursor", "param": "after", "next": "/next"});
+    let items = |body: &Value| match body["variables"]["after"].as_str() {
+        None => json!({"items": steps([0]), "next": "c1"}),
+        Some(_) => json!({"items": steps([1])}),
+    };
+    post(body, by_cursor, items).check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps {"query":"query($after: ID) { a }","variables":{"after":null}}
+        /base/runs/w%201/steps {"query":"query($after: ID) { a }","variables":{"after":"c1"}}
+        -> success s0=success s1=success
+    "#]]);
+    // A page as a text stays one; what the body does not name is in the URL.
+    let body = json!({"page": "1"});
+    let by_page = json!({"by": "page", "limit": "n", "size": 2});
+    let items = |body: &Value| json!({"items": steps([body["page"].as_str().unwrap().len()])});
+    post(body, by_page, items).check(&expect![[r#"
+        /base/runs/w%201
+        /base/runs/w%201/steps?n=2 {"page":"1"}
+        -> success s1=success
+    "#]]);
 }
