@@ -654,8 +654,9 @@ mod tests {
             ),
             431,
         );
+        let length = BODY_BYTES_MAX + 1;
         check_status(
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
+            &format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"),
             413,
         );
         check_status(
@@ -664,7 +665,8 @@ mod tests {
         );
         let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
         let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-        check_status(&format!("{head}{chunk}{chunk}1\r\n"), 413);
+        let chunks = chunk.repeat(BODY_BYTES_MAX / 0x8000);
+        check_status(&format!("{head}{chunks}1\r\n"), 413);
         check_status(&format!("{head}ffffffffffffffff\r\n"), 413);
     }
 
