@@ -215,7 +215,15 @@ fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
         );
         resolver.warnings.push(warning);
     }
-    let signal = if origin == Origin::Env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
+    let is_base = origin != Origin::Env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    if is_base && uri.path().trim_end_matches('/').ends_with("/v1/traces") {
+        resolver.warnings.push(format!(
+            "{}: ends in /v1/traces already, and the specification appends it once more; leave it out here, or set \
+             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the whole URL",
+            origin.place()
+        ));
+    }
+    let signal = if !is_base {
         ""
     } else if uri.path().ends_with('/') {
         "v1/traces"

@@ -453,6 +453,8 @@ fn endpoints() {
         ("", "http://t/v1/traces"),
         ("", "http://t/else?x=y"),
         ("http://c:4317", ""),
+        ("http://c/v1/traces", ""),
+        ("http://c/v1/traces/", ""),
         ("c:4318", ""),
         ("grpc://c", ""),
         ("http://me:pa55@c", ""),
@@ -483,6 +485,8 @@ fn endpoints() {
         '' 'http://t/v1/traces' = http://t/v1/traces 
         '' 'http://t/else?x=y' = http://t/else?x=y 
         'http://c:4317' '' = http://c:4317/v1/traces OTEL_EXPORTER_OTLP_ENDPOINT: 4317 is most often the gRPC port; farspan speaks HTTP, 4318
+        'http://c/v1/traces' '' = http://c/v1/traces/v1/traces OTEL_EXPORTER_OTLP_ENDPOINT: ends in /v1/traces already, and the specification appends it once more; leave it out here, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the whole URL
+        'http://c/v1/traces/' '' = http://c/v1/traces/v1/traces OTEL_EXPORTER_OTLP_ENDPOINT: ends in /v1/traces already, and the specification appends it once more; leave it out here, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the whole URL
         OTEL_EXPORTER_OTLP_ENDPOINT: 'c:4318' must begin with http:// or https://
         OTEL_EXPORTER_OTLP_ENDPOINT: 'grpc://c' must begin with http:// or https://
         OTEL_EXPORTER_OTLP_ENDPOINT: 'http://(redacted)@c' must not have a user or password; write OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20..."#]].assert_eq(&lines.join("\n"));

@@ -1,5 +1,7 @@
 //! The commands that end by themselves, and how they say what is wrong.
 
+use crate::support::SOON;
+use crate::support::api::{FakeApi, completed};
 use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::free_port;
@@ -373,4 +375,34 @@ fn check_beside_a_running_farspan_is_content() {
         "{}",
         ended.stdout
     );
+}
+
+/// Every command that reads the configuration says what it ignores of it.
+#[test]
+fn what_is_odd_about_the_collector_is_said_by_each_command() {
+    let api = FakeApi::start();
+    api.script("w", [completed("w").reply()]);
+    for arguments in [
+        &["check", "--offline"][..],
+        &["config"],
+        &["trace", "w"],
+        &["probe", "w"],
+    ] {
+        let ended = farspan(arguments)
+            .env("FARSPAN_API_BASE_URL", api.base_url())
+            .env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "http://127.0.0.1:1/v1/traces",
+            )
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "nonsense")
+            .start()
+            .wait(SOON);
+        for said in [
+            "OTEL_EXPORTER_OTLP_ENDPOINT: ends in /v1/traces already",
+            "OTEL_EXPORTER_OTLP_HEADERS: entry 1 is not key=value; it is ignored",
+        ] {
+            let said = ended.stderr.matches(said).count();
+            assert_eq!(said, 1, "{arguments:?}: {ended:?}");
+        }
+    }
 }
