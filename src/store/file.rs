@@ -1,7 +1,11 @@
 //! The embedded store: one `redb` file in the state directory.
 //!
 //! A commit is an fsync. The file is opened exclusively. One that is damaged is set aside under another name, loudly,
-//! and a new one begun: farspan that cannot start traces nothing at all.
+//! and a new one begun: farspan that cannot start traces nothing at all. Each commit has a number, in the file and in a
+//! [`mark`] beside it, which tells at the start whether the file has lost commits. A file that was removed or replaced
+//! under farspan is noticed after the next commit, and everything is written into a new one.
+
+mod mark;
 
 use super::thread::StoreThread;
 use super::{Store, StoreError, View};
@@ -18,6 +22,7 @@ use redb::{
 };
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,9 +42,11 @@ const NOTIFICATIONS: TableDefinition<'_, [u8; 16], (u64, &str, &[u8])> =
     TableDefinition::new("notifications");
 /// Finished runs, and when, in nanoseconds since the Unix epoch.
 const FINISHED: TableDefinition<'_, [u8; 16], i64> = TableDefinition::new("finished");
-/// The layout of the tables above.
+/// The layout of the tables above, and the number of the last commit.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const LAYOUT: u64 = 1;
+const LAYOUT_KEY: &str = "layout";
+const COMMITS_KEY: &str = "commits";
 
 /// What redb may keep of the file in memory: enough for hundreds of workflows, and little beside the rest of farspan.
 const CACHE_BYTES: usize = 1024 * 1024;
@@ -52,7 +59,7 @@ const LOOSE_TIMES: u64 = 4;
 /// The loop's side of the store.
 #[derive(Debug)]
 pub struct FileStore {
-    thread: StoreThread<FileCall, Result<Stored, StoreError>>,
+    thread: StoreThread<FileCall, Result<FileAnswer, StoreError>>,
     directory: PathBuf,
 }
 
@@ -61,14 +68,37 @@ enum FileCall {
     /// Open the file in this directory and read everything.
     Load(PathBuf),
     Commit(Arc<[Change]>),
+    /// These changes are everything: they go into a new file.
+    Rewrite(Vec<Change>),
+}
+
+#[derive(Debug)]
+enum FileAnswer {
+    Loaded(Stored),
+    Committed(Durability),
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk.
+    Durable,
+    /// The file was removed or replaced: everything has to be written into a new one.
+    FileGone,
 }
 
 /// The file, on the thread of the store.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// `None` after a failed commit: it is opened anew for the next.
+    /// `None` after a failed commit: the next one opens it again.
     database: Option<Database>,
+    /// Device and inode of the file that was opened. `None`: it is gone.
+    identity: Option<(u64, u64)>,
+    /// The number of the last commit.
+    commits: u64,
+    /// Commits that an earlier farspan made and the file does not have.
+    lost_commits: u64,
 }
 
 /// What there is in a state directory.
@@ -112,6 +142,7 @@ impl StateFile {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         fs::create_dir_all(directory).map_err(|e| unusable(directory, &e))?;
+        let was_empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
         let database = match open_whole(&path) {
             Err(Trouble::Damaged(why)) => {
                 set_aside(&path, &why).map_err(|e| unusable(directory, &e))?;
@@ -121,10 +152,31 @@ impl StateFile {
         };
         let mut database = database.map_err(|trouble| trouble.told(&path))?;
         let compacted = compact_if_loose(&mut database, &path);
+        let commits = last_commit(&database);
+        let commits =
+            commits.map_err(|e| StoreError::new(format_args!("{}: {e}", path.display())))?;
         let mut store = StateFile {
             database: Some(database),
+            identity: identity(&path),
+            commits,
+            lost_commits: mark::read(&path).map_or(0, |marked| marked.saturating_sub(commits)),
             path,
         };
+        if store.lost_commits > 0 {
+            log::error!(
+                "{} has lost the last {} commits of {}: start events that farspan accepted then may have to be sent \
+                 again",
+                store.path.display(),
+                store.lost_commits,
+                store.lost_commits + commits
+            );
+        } else if was_empty {
+            log::error!(
+                "{} was empty: what was watched is forgotten",
+                store.path.display()
+            );
+        }
+        mark::write(&store.path, commits);
         if let Err(error) = compacted {
             // It is as good as before, and may have no room for more.
             log::warn!("{} stays as large as it is: {error}", store.path.display());
@@ -148,14 +200,57 @@ impl StateFile {
     ///
     /// # Errors
     /// The file cannot be written. The changes may be committed again.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        let written = write(self.database()?, changes);
+    pub fn commit(&mut self, changes: &[Change]) -> Result<Durability, StoreError> {
+        if self.is_gone() {
+            return Ok(Durability::FileGone);
+        }
+        let (path, number) = (self.path.clone(), self.commits + 1);
+        let written = write(self.database()?, changes, number);
         written.map_err(|e| {
             // redb refuses everything after an I/O error until the file is opened again.
             self.database = None;
             StoreError::new(format_args!("{}: {e}", path.display()))
-        })
+        })?;
+        if self.is_gone() {
+            return Ok(Durability::FileGone);
+        }
+        self.commits = number;
+        mark::write(&self.path, number);
+        Ok(Durability::Durable)
+    }
+
+    /// Begins a new file with these changes, because the old one is gone. A file that is there in its place is set aside.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), or another farspan has the file there open.
+    pub fn rewrite(&mut self, changes: &[Change]) -> Result<Durability, StoreError> {
+        self.database = None;
+        let directory = self.path.parent().unwrap_or(Path::new(".")).to_owned();
+        fs::create_dir_all(&directory).map_err(|e| unusable(&directory, &e))?;
+        if fs::metadata(&self.path).is_ok_and(|file| file.len() > 0) {
+            if let Err(trouble @ Trouble::Other(_)) = open(&self.path) {
+                return Err(trouble.told(&self.path));
+            }
+            let why = "it is not the file that farspan had open";
+            set_aside(&self.path, why).map_err(|e| unusable(&directory, &e))?;
+        }
+        let opened = open(&self.path).map_err(|trouble| trouble.told(&self.path))?;
+        self.database = Some(opened);
+        self.identity = identity(&self.path);
+        let written = self.commit(changes);
+        if written.is_err() {
+            // It does not have everything.
+            self.identity = None;
+        }
+        written
+    }
+
+    /// Whether the file at the path is not the one that was opened; if so, it stays so until [`rewrite`](Self::rewrite).
+    fn is_gone(&mut self) -> bool {
+        self.identity = self
+            .identity
+            .filter(|known| identity(&self.path) == Some(*known));
+        self.identity.is_none()
     }
 
     fn database(&mut self) -> Result<&Database, StoreError> {
@@ -179,11 +274,16 @@ impl FileStore {
         let thread = StoreThread::start(move |call| match call {
             FileCall::Load(directory) => {
                 opened = StateFile::open(&directory);
-                opened.as_mut().map_err(|e| e.clone())?.load()
+                let loaded = opened.as_mut().map_err(|e| e.clone())?.load();
+                loaded.map(FileAnswer::Loaded)
             }
             FileCall::Commit(changes) => {
                 let file = opened.as_mut().map_err(|e| e.clone())?;
-                file.commit(&changes).map(|()| Stored::default())
+                file.commit(&changes).map(FileAnswer::Committed)
+            }
+            FileCall::Rewrite(everything) => {
+                let file = opened.as_mut().map_err(|e| e.clone())?;
+                file.rewrite(&everything).map(FileAnswer::Committed)
             }
         })?;
         Ok(FileStore {
@@ -199,15 +299,27 @@ impl Store for FileStore {
     }
 
     fn loaded(&mut self) -> Option<Result<Stored, StoreError>> {
-        self.thread.answer().map(|answer| answer.flatten())
+        let answer = self.thread.answer()?.flatten();
+        Some(answer.map(|answer| match answer {
+            FileAnswer::Loaded(stored) => stored,
+            FileAnswer::Committed(_) => Stored::default(),
+        }))
     }
 
     fn begin_commit(&mut self, changes: Arc<[Change]>) {
         self.thread.send(FileCall::Commit(changes));
     }
 
-    fn proceed(&mut self, _: &View<'_>, _: Now) -> Option<Result<Committed, StoreError>> {
+    fn proceed(&mut self, view: &View<'_>, _: Now) -> Option<Result<Committed, StoreError>> {
         let answer = self.thread.answer()?.flatten();
+        if let Ok(FileAnswer::Committed(Durability::FileGone)) = answer {
+            log::error!(
+                "the state file in {} was removed or replaced: everything is written into a new one",
+                self.directory.display()
+            );
+            self.thread.send(FileCall::Rewrite((view.everything)()));
+            return None;
+        }
         Some(answer.map(|_| Committed::default()))
     }
 
@@ -274,6 +386,10 @@ fn open(path: &Path) -> Result<Database, Trouble> {
                 Trouble::Damaged(error.to_string())
             }
             DatabaseError::Storage(StorageError::Corrupted(why)) => Trouble::Damaged(why),
+            // farspan has never written another version: it is damage.
+            DatabaseError::UpgradeRequired(version) => {
+                Trouble::Damaged(format!("format version {version}"))
+            }
             DatabaseError::RepairAborted => Trouble::Damaged("its repair was aborted".into()),
             DatabaseError::Storage(StorageError::Io(error)) => Trouble::Other(format!(
                 "{error}; farspan needs a state directory it can write to (FARSPAN_STATE_DIR)"
@@ -337,9 +453,9 @@ fn layout(database: &Database) -> Result<u64, redb::Error> {
     let transaction = database.begin_write()?;
     let found = {
         let mut meta = transaction.open_table(META)?;
-        let found = meta.get("layout")?.map(|value| value.value());
+        let found = meta.get(LAYOUT_KEY)?.map(|value| value.value());
         if found.is_none() {
-            meta.insert("layout", LAYOUT)?;
+            meta.insert(LAYOUT_KEY, LAYOUT)?;
         }
         found
     };
@@ -394,9 +510,16 @@ fn load(database: &Database) -> Result<Stored, redb::Error> {
     Ok(stored)
 }
 
-fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
+/// The number of the last commit.
+fn last_commit(database: &Database) -> Result<u64, redb::Error> {
+    let meta = database.begin_read()?.open_table(META)?;
+    Ok(meta.get(COMMITS_KEY)?.map_or(0, |value| value.value()))
+}
+
+fn write(database: &Database, changes: &[Change], number: u64) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     apply(&transaction, changes)?;
+    (transaction.open_table(META)?).insert(COMMITS_KEY, number)?;
     transaction.commit()?;
     Ok(())
 }
@@ -458,6 +581,11 @@ fn open_once<'a, 't, K: Key, V: Value>(
     Ok(table.insert(opened))
 }
 
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
 fn set_aside(path: &Path, why: &str) -> io::Result<()> {
     let now = clock::now().wall.as_unix_ns() / 1_000_000_000;
     let aside = path.with_extension(format!("redb.damaged-{now}"));
@@ -482,6 +610,8 @@ mod tests {
     use super::*;
 
     const ROUNDS: u64 = 300;
+    /// redb's header: 64 bytes, and two commit slots of 128 bytes.
+    const HEADER_BYTES: usize = 320;
     /// As ARCHITECTURE.md states it.
     const CHURN_TIMES: f64 = 6.0;
 
@@ -491,6 +621,17 @@ mod tests {
         fn new(name: &str) -> Self {
             let folder =
                 std::env::temp_dir().join(format!("farspan-{name}-{}", std::process::id()));
+            drop(fs::remove_dir_all(&folder));
+            Folder(folder)
+        }
+
+        /// For tests that open the file thousands of times: a sync costs nothing there.
+        fn in_memory(name: &str) -> Self {
+            let memory = Path::new("/dev/shm");
+            if !memory.is_dir() {
+                return Folder::new(name);
+            }
+            let folder = memory.join(format!("farspan-{name}-{}", std::process::id()));
             drop(fs::remove_dir_all(&folder));
             Folder(folder)
         }
@@ -748,6 +889,118 @@ mod tests {
             }
         }
         assert!(worst <= CHURN_TIMES, "{worst:.1} times");
+    }
+
+    /// The bytes of the file of a farspan that was killed, and what is stored in it.
+    fn killed(folder: &Folder) -> (Vec<u8>, Stored) {
+        let mut store = folder.store().unwrap();
+        for n in 0..3 {
+            let changes = [put(n, &[n; 70]), Change::PutSpan(span(n.into()))];
+            store.commit(&changes).unwrap();
+        }
+        let bytes = fs::read(folder.0.join(FILE_NAME)).unwrap();
+        (bytes, store.load().unwrap())
+    }
+
+    /// Whatever bit of the header is not as it was, farspan starts, and says so if a commit is lost.
+    #[test]
+    fn a_bit_of_the_header_loses_no_commit_silently() {
+        let folder = Folder::in_memory("bits");
+        let path = folder.0.join(FILE_NAME);
+        let (good, whole) = killed(&folder);
+        let marked = mark::read(&path).unwrap();
+        let (mut lost, mut kept) = (0, 0);
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            mark::write(&path, marked);
+            let mut store = folder.store().unwrap();
+            let stored = store.load().unwrap();
+            let has_all = stored.workflows == whole.workflows && stored.spans == whole.spans;
+            assert_eq!(has_all, store.lost_commits == 0, "bit {bit}");
+            assert!(
+                stored
+                    .workflows
+                    .iter()
+                    .all(|it| whole.workflows.contains(it))
+            );
+            if !has_all || bit % 8 == 0 {
+                store.commit(&[put(200, b"goes on")]).unwrap();
+                drop(store);
+                assert_eq!(
+                    folder.store().unwrap().lost_commits,
+                    0,
+                    "bit {bit}: said once"
+                );
+            }
+            *(if has_all { &mut kept } else { &mut lost }) += 1;
+            forget_aside(&folder);
+        }
+        assert!(lost > 0 && kept > 0, "{lost} lost, {kept} kept");
+    }
+
+    fn forget_aside(folder: &Folder) {
+        for entry in fs::read_dir(&folder.0).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains("damaged") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_or_missing_file_tells_how_much_is_lost() {
+        let folder = Folder::new("gone-between");
+        let path = folder.0.join(FILE_NAME);
+        for is_empty in [true, false] {
+            drop(killed(&folder));
+            let marked = mark::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            if is_empty {
+                fs::write(&path, "").unwrap();
+            }
+            let mut store = folder.store().unwrap();
+            assert_eq!(store.lost_commits, marked);
+            assert!(store.load().unwrap().workflows.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_removed_under_farspan_is_written_again() {
+        let folder = Folder::new("removed");
+        let path = folder.0.join(FILE_NAME);
+        let mut store = folder.store().unwrap();
+        store.commit(&[put(1, b"one")]).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(store.commit(&[put(2, b"two")]), Ok(Durability::FileGone));
+        // Until everything is written, nothing is believed.
+        assert_eq!(store.commit(&[put(2, b"two")]), Ok(Durability::FileGone));
+        let everything = [put(1, b"one"), put(2, b"two")];
+        assert_eq!(store.rewrite(&everything), Ok(Durability::Durable));
+        assert_eq!(store.commit(&[put(3, b"three")]), Ok(Durability::Durable));
+        drop(store);
+        let mut store = folder.store().unwrap();
+        assert_eq!(
+            (store.load().unwrap().workflows.len(), store.lost_commits),
+            (3, 0)
+        );
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_another_is_set_aside_unless_it_is_in_use() {
+        let folder = Folder::new("replaced");
+        let path = folder.0.join(FILE_NAME);
+        let mut store = folder.store().unwrap();
+        fs::remove_file(&path).unwrap();
+        let mut other = folder.store().unwrap();
+        other.commit(&[put(9, b"another's")]).unwrap();
+        assert_eq!(store.commit(&[put(1, b"one")]), Ok(Durability::FileGone));
+        let held = store.rewrite(&[put(1, b"one")]).unwrap_err().to_string();
+        assert!(held.contains("another farspan"), "{held}");
+        drop(other);
+        assert_eq!(store.rewrite(&[put(1, b"one")]), Ok(Durability::Durable));
+        assert_eq!(store.load().unwrap().workflows, [(key(1), b"one".to_vec())]);
     }
 
     /// Wherever the damage is, there is no panic, no crash loop, and no nonsense.

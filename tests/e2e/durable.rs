@@ -293,6 +293,40 @@ fn a_damaged_file_is_set_aside_and_watching_goes_on() {
 }
 
 #[test]
+fn a_file_that_is_removed_under_farspan_loses_nothing() {
+    let (rig, directory) = (Rig::new(), Folder::new());
+    let call = kept_in(&rig, directory.path());
+    let file = directory.path().join("farspan.redb");
+    for id in ["before", "after"] {
+        rig.api.script(id, [processing(id).reply()]);
+    }
+    rig.api.script("clock", [processing("clock").reply()]);
+    let farspan = rig.start_call(&call);
+    rig.submit("clock");
+    rig.submit("before");
+    await_commits(&rig, &farspan, "clock");
+    fs::remove_file(&file).unwrap();
+    rig.submit("after");
+    eventually("a poll", SOON, || rig.api.polls("after") > 0);
+    await_commits(&rig, &farspan, "clock");
+    assert!(farspan.stderr().contains("was removed or replaced"));
+    farspan.kill();
+    for id in ["before", "after"] {
+        rig.api.script(id, short_story(id));
+    }
+    let farspan = rig.start_call(&call);
+    for id in ["before", "after"] {
+        rig.trace(id);
+    }
+    farspan.kill();
+    // As a file system leaves it that has crashed.
+    fs::write(&file, "").unwrap();
+    let log = rig.start_call(&call).stop().stderr;
+    let told = log.lines().find(|line| line.contains("has lost the last"));
+    assert!(told.is_some_and(|line| line.contains("ERROR")), "{log}");
+}
+
+#[test]
 fn a_directory_that_cannot_be_used_is_named() {
     let (rig, directory) = (Rig::new(), Folder::new());
     let file = directory.path().join("file");
