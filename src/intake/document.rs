@@ -36,7 +36,7 @@ impl Json {
     pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Json> {
         leniently(bytes, |bytes| {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            let built = Build::begin(&Room::default()).deserialize(&mut json)?;
+            let built = Build::begin(&BuildRoom::default()).deserialize(&mut json)?;
             json.end()?;
             Ok(built)
         })
@@ -159,15 +159,15 @@ impl Json {
 }
 
 /// How many bytes may still be built.
-pub(super) struct Room(Cell<usize>);
+pub(super) struct BuildRoom(Cell<usize>);
 
-impl Default for Room {
+impl Default for BuildRoom {
     fn default() -> Self {
-        Room(Cell::new(limits::BUILT_BYTES_MAX))
+        BuildRoom(Cell::new(limits::BUILT_BYTES_MAX))
     }
 }
 
-impl Room {
+impl BuildRoom {
     /// Takes so many bytes, if they are there. Returns whether they were.
     pub(super) fn take(&self, bytes: usize) -> bool {
         let left = self.0.get().checked_sub(bytes);
@@ -179,11 +179,11 @@ impl Room {
 /// Builds a value that is at most so deep, as far as there is room.
 pub(super) struct Build<'a> {
     depth: u8,
-    room: &'a Room,
+    room: &'a BuildRoom,
 }
 
 impl<'a> Build<'a> {
-    pub(super) fn begin(room: &'a Room) -> Self {
+    pub(super) fn begin(room: &'a BuildRoom) -> Self {
         Build {
             depth: DEPTH_MAX,
             room,
@@ -284,7 +284,7 @@ impl<'de> Visitor<'de> for Build<'_> {
 struct OnlyFields<'a> {
     wanted: &'a dyn Fn(&str) -> bool,
     fields: &'a mut Vec<(Box<str>, Json)>,
-    room: Room,
+    room: BuildRoom,
 }
 
 impl<'a> OnlyFields<'a> {
@@ -292,7 +292,7 @@ impl<'a> OnlyFields<'a> {
         OnlyFields {
             wanted,
             fields,
-            room: Room::default(),
+            room: BuildRoom::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure: no I/O but the reader that it is given.
 
-use super::document::{Build, Json, Room};
+use super::document::{Build, BuildRoom, Json};
 use crate::syntax::mend::Mending;
 use crate::syntax::pointer::Pointer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -12,17 +12,17 @@ use std::fmt;
 use std::io;
 
 /// Tokens of a pointer.
-type Path = Box<[Box<str>]>;
+type Tokens = Box<[Box<str>]>;
 
 /// What is read of a list.
 #[derive(Debug)]
 pub(super) struct ListPaths {
     /// To the array of runs.
-    runs: Path,
+    runs: Tokens,
     /// In a run.
-    of_run: Vec<Path>,
+    of_run: Vec<Tokens>,
     /// In the whole answer.
-    of_page: Vec<Path>,
+    of_page: Vec<Tokens>,
 }
 
 /// What an answer holds beside its runs.
@@ -55,7 +55,7 @@ impl ListPaths {
         bytes: impl io::Read,
         each: &mut dyn FnMut(&Json),
     ) -> serde_json::Result<ListPage> {
-        let found = Found {
+        let found = RunsFound {
             of_run: self.of_run.iter().map(|path| &**path).collect(),
             each: RefCell::new(each),
             runs: Cell::new(Some(0)),
@@ -64,7 +64,7 @@ impl ListPaths {
             runs: Some(&*self.runs),
             along: self.of_page.iter().map(|path| &**path).collect(),
             found: Some(&found),
-            room: &Room::default(),
+            room: &BuildRoom::default(),
         };
         let mut json = serde_json::Deserializer::from_reader(Mending::new(bytes));
         let page = walk.deserialize(&mut json)?;
@@ -76,12 +76,12 @@ impl ListPaths {
     }
 }
 
-fn path(pointer: &Pointer) -> Path {
+fn path(pointer: &Pointer) -> Tokens {
     pointer.tokens().map(Into::into).collect()
 }
 
 /// What was found of the runs so far.
-struct Found<'a> {
+struct RunsFound<'a> {
     of_run: Vec<&'a [Box<str>]>,
     each: RefCell<&'a mut dyn FnMut(&Json)>,
     runs: Cell<Option<usize>>,
@@ -94,8 +94,8 @@ struct Walk<'a> {
     runs: Option<&'a [Box<str>]>,
     /// What is left of the other paths.
     along: Vec<&'a [Box<str>]>,
-    found: Option<&'a Found<'a>>,
-    room: &'a Room,
+    found: Option<&'a RunsFound<'a>>,
+    room: &'a BuildRoom,
 }
 
 impl<'a> Walk<'a> {
@@ -208,13 +208,16 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-fn hand_over_runs<'de, A: SeqAccess<'de>>(mut seq: A, found: &Found<'_>) -> Result<Json, A::Error> {
+fn hand_over_runs<'de, A: SeqAccess<'de>>(
+    mut seq: A,
+    found: &RunsFound<'_>,
+) -> Result<Json, A::Error> {
     loop {
         let walk = Walk {
             runs: None,
             along: found.of_run.clone(),
             found: None,
-            room: &Room::default(),
+            room: &BuildRoom::default(),
         };
         let Some(run) = seq.next_element_seed(walk)? else {
             return Ok(Json::Null);

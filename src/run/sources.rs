@@ -102,7 +102,7 @@ impl Feed {
             let (stream, _) = settled.stream_and_entry();
             let mut streams = self.streams.iter();
             let found = streams.find(|(key, ..)| key.as_deref() == stream);
-            // A stream of an earlier configuration has its entries pending until somebody reads it again.
+            // A stream of an earlier configuration has its entries pending until a configuration has it again.
             if let Some((_, stream, _)) = found {
                 return !matches!(stream.try_send(settled.clone()), Err(TrySendError::Full(_)));
             }
@@ -272,7 +272,7 @@ impl Discoveries {
 #[cfg(feature = "admin")]
 const POSTED_QUEUE: usize = 16;
 
-/// The admin endpoint, before it answers anybody.
+/// The admin endpoint, before it answers requests.
 pub(super) struct Endpoint {
     #[cfg(feature = "admin")]
     server: Option<Server>,
@@ -285,7 +285,7 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// Answers nobody any more.
+    /// Closes the endpoint.
     pub(super) fn end(self) {
         #[cfg(feature = "admin")]
         drop(self.serving);
@@ -351,8 +351,8 @@ impl Endpoint {
     }
 }
 
-/// Starts to read standard input. The channel that comes back disconnects when it has ended and nothing else was to
-/// tell of workflows.
+/// Starts to read standard input. The returned channel disconnects when standard input has ended, if there is no other
+/// source.
 pub(super) fn read_stdin(
     config: &Config,
     reading: Dialects,
@@ -360,7 +360,7 @@ pub(super) fn read_stdin(
 ) -> Result<Receiver<Infallible>, String> {
     let ended = lines::listen(reading, std::io::stdin(), events)
         .map_err(|error| format!("cannot start the reader of standard input: {error}"))?;
-    // Where nobody asked for the admin endpoint, nobody is about to call it.
+    // An admin endpoint that is there by default alone is no reason to wait for requests.
     let has_others = config.redis.is_some()
         || config
             .monitors
