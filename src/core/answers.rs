@@ -4,6 +4,7 @@ use super::api::Polled;
 use super::note::Note;
 use super::poll_failure::{PollFailure, PollFailureReason};
 use super::snapshot::Snapshot;
+use super::watch::Watch;
 use super::workflow::Verdict;
 use super::{Answered, Core, limits};
 
@@ -104,6 +105,9 @@ impl Core {
         let Answered {
             slot, monitor, at, ..
         } = answered;
+        if self.is_forgotten(slot, &snapshot) {
+            return self.leave_untraced(slot, answered.now);
+        }
         let may_vanish = self.monitor(monitor).pace.gone_after.is_some();
         let verdict = self.change_workflow(slot, answered.now, |workflow, naming, spans| {
             if may_vanish {
@@ -116,5 +120,12 @@ impl Core {
             Some(Verdict::Ended(outcome, why)) => self.end(slot, (outcome, why), answered.now),
             Some(Verdict::Watching) | None => self.poll_again(answered),
         }
+    }
+
+    /// Whether the first answer about a run says that it began before runs that were traced and forgotten.
+    fn is_forgotten(&self, slot: u32, snapshot: &Snapshot) -> bool {
+        let is_first = |watch: &Watch| !watch.workflow.was_seen();
+        self.table.get(slot).is_some_and(is_first)
+            && (snapshot.progress.start).is_some_and(|began| self.may_be_traced(began))
     }
 }

@@ -226,7 +226,7 @@ pub enum Change {
     PutNotification(Notification),
     /// Finished events are delivered, or refused for good.
     RemoveNotifications(Vec<Notification>),
-    /// A run has finished at this time.
+    /// A run has finished that began at this time.
     PutFinished(RunKey, Wall),
     /// A run has finished so long ago that it is forgotten.
     RemoveFinished(RunKey),
@@ -241,7 +241,7 @@ pub struct Stored {
     pub spans: Vec<EncodedSpan>,
     /// Finished events that no receiver has accepted yet.
     pub notifications: Vec<Notification>,
-    /// Runs that have finished, and when.
+    /// Runs that have finished, and when they began.
     pub finished: Vec<(RunKey, Wall)>,
 }
 

@@ -1,8 +1,12 @@
 //! Runs that have finished: remembered for a while, so that a late duplicate of their event is recognised.
+//!
+//! Memory has a bound, and ids are computed: a forgotten run that is announced again would get the ids of its first trace,
+//! with other contents if it has gone on since. So the latest begin of a forgotten run is remembered too, for ever. A run
+//! that began later was certainly not forgotten.
 
 use super::ids::RunKey;
 use super::limits;
-use super::time::Mono;
+use super::time::{Mono, Now, Wall};
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
@@ -11,9 +15,23 @@ use std::time::Duration;
 pub(super) struct FinishedRuns {
     runs: HashSet<RunKey>,
     /// In the order in which they finished.
-    order: VecDeque<(Mono, RunKey)>,
+    order: VecDeque<FinishedRun>,
     kept: Duration,
+    /// The latest begin of a run that was forgotten.
+    forgotten_until: Option<Wall>,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct FinishedRun {
+    run: RunKey,
+    /// When it began, as its API has it.
+    began: Wall,
+    /// Since when it is remembered.
+    since: Mono,
+}
+
+/// Stands in the store for all runs that were forgotten: no run has this key.
+const FORGOTTEN: RunKey = RunKey::from_bytes([0; 16]);
 
 impl FinishedRuns {
     /// None yet.
@@ -22,6 +40,7 @@ impl FinishedRuns {
             runs: HashSet::new(),
             order: VecDeque::new(),
             kept: limits::FINISHED_KEPT,
+            forgotten_until: None,
         }
     }
 
@@ -30,10 +49,20 @@ impl FinishedRuns {
         self.kept = self.kept.max(kept);
     }
 
-    /// A run has finished. One that is known keeps its time.
-    pub(super) fn insert(&mut self, run: RunKey, now: Mono) {
+    /// A run has finished that began then. One that is known keeps its time.
+    pub(super) fn insert(&mut self, run: RunKey, began: Wall, now: Now) {
         if self.runs.insert(run) {
-            self.order.push_back((now, run));
+            let since = now.mono;
+            self.order.push_back(FinishedRun { run, began, since });
+        }
+    }
+
+    /// Takes in what a store held.
+    pub(super) fn restore(&mut self, run: RunKey, began: Wall, now: Now) {
+        if run == FORGOTTEN {
+            self.forgotten_until = self.forgotten_until.max(Some(began));
+        } else {
+            self.insert(run, began, now);
         }
     }
 
@@ -49,19 +78,30 @@ impl FinishedRuns {
             self.runs.remove(&run);
         }
         if self.runs.len() < before {
-            self.order.retain(|(_, run)| self.runs.contains(run));
+            self.order.retain(|it| self.runs.contains(&it.run));
         }
+    }
+
+    /// Whether a run that began then may have finished and been forgotten.
+    pub(super) fn may_have_forgotten(&self, began: Wall) -> bool {
+        self.forgotten_until.is_some_and(|until| began <= until)
     }
 
     /// Forgets the next run that finished long enough ago, or for which there is no room.
     pub(super) fn forget(&mut self, now: Mono) -> Option<RunKey> {
-        let &(since, run) = self.order.front()?;
+        let &FinishedRun { run, began, since } = self.order.front()?;
         if self.order.len() <= limits::FINISHED_MAX && now.since(since) < self.kept {
             return None;
         }
         self.order.pop_front();
         self.runs.remove(&run);
+        self.forgotten_until = self.forgotten_until.max(Some(began));
         Some(run)
+    }
+
+    /// What stands in the store for all runs that were forgotten.
+    pub(super) fn forgotten(&self) -> Option<(RunKey, Wall)> {
+        self.forgotten_until.map(|until| (FORGOTTEN, until))
     }
 
     /// How many runs are remembered.
@@ -69,9 +109,10 @@ impl FinishedRuns {
         self.runs.len()
     }
 
-    /// The runs, in the order in which they finished.
-    pub(super) fn iter(&self) -> impl Iterator<Item = RunKey> {
-        self.order.iter().map(|(_, run)| *run)
+    /// What the store holds: the runs in the order in which they finished, each with its begin.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RunKey, Wall)> {
+        let runs = self.order.iter().map(|it| (it.run, it.began));
+        self.forgotten().into_iter().chain(runs)
     }
 
     /// Holds what must always be true.

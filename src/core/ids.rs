@@ -237,7 +237,7 @@ impl RunKey {
     }
 
     /// A key as it was stored.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         RunKey(bytes)
     }
 

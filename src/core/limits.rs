@@ -43,8 +43,9 @@ pub const WORKFLOWS_MAX: usize = 100_000;
 pub const WORKFLOWS_HELD_MAX: usize = WORKFLOWS_MAX + INTAKE_QUEUE;
 /// Lately finished runs that are remembered, so that a late duplicate of their event is not traced again.
 pub const FINISHED_MAX: usize = 16_384;
-/// How long finished runs are remembered.
-pub const FINISHED_KEPT: Duration = Duration::from_secs(3600);
+/// How long finished runs are remembered: a run that goes on after its end, such as a pipeline with a manual job, mostly
+/// does so within days.
+pub const FINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The least value of the setting for the bytes that the store may hold before new workflows wait.
 pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
 /// The default of that setting.

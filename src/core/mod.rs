@@ -165,8 +165,8 @@ impl Core {
         (self.delivery).restore_spans(stored.spans, services, now.mono);
         (self.delivery).restore_events(stored.notifications, now.mono, &mut self.out);
         // However old: the source of its event may not be acknowledged yet, and announces it again now.
-        for (run, _) in stored.finished {
-            self.finished.insert(run, now.mono);
+        for (run, began) in stored.finished {
+            self.finished.restore(run, began, now);
         }
         self.forget_finished(now);
         let workflows = self.restore_workflows(stored.workflows, now);
@@ -183,9 +183,9 @@ impl Core {
     }
 
     /// The changes that would bring an empty store to the present state.
-    pub fn everything(&self, now: Now) -> Vec<Change> {
+    pub fn everything(&self) -> Vec<Change> {
         let finished = self.finished.iter();
-        let finished = finished.map(|run| Change::PutFinished(run, now.wall));
+        let finished = finished.map(|(run, began)| Change::PutFinished(run, began));
         let watches = self.table.iter().map(|(_, watch)| Change::PutWorkflow {
             run: watch.run(),
             record: self.record(watch),
@@ -382,7 +382,7 @@ impl Core {
             runs.into_iter().partition(is_elsewhere);
         self.finished.remove_all(elsewhere.into_iter());
         for run in done {
-            self.finished.insert(run, now.mono);
+            self.finished.insert(run, now.wall, now);
         }
         self.forget_finished(now);
         for (run, source) in sources {
@@ -427,7 +427,40 @@ impl Core {
         if self.table.len() >= watched_max {
             return self.shed(event);
         }
+        if event.submitted_at.is_some_and(|at| self.may_be_traced(at)) {
+            self.note_forgotten(&event.workflow_id);
+            if let Some(source) = event.source {
+                self.out.act(Action::Send(Outgoing::Acknowledge(source)));
+            }
+            return;
+        }
         self.watch(event, key, now);
+    }
+
+    /// Whether a run that began then may have been traced, and forgotten since.
+    fn may_be_traced(&self, began: Wall) -> bool {
+        self.settings.stores && self.finished.may_have_forgotten(began)
+    }
+
+    /// Ends the watch of a run that may have been traced: its spans would have the ids of the earlier ones.
+    fn leave_untraced(&mut self, slot: u32, now: Now) {
+        let Some(mut watch) = self.table.remove(slot) else {
+            return;
+        };
+        let (run, began) = (watch.run(), watch.workflow.began());
+        self.note_forgotten(watch.workflow.id());
+        self.finished.insert(run, began, now);
+        self.out.change(Change::RemoveWorkflow(run));
+        self.out.change(Change::PutFinished(run, began));
+        self.forget_finished(now);
+        let source = watch.workflow.take_source();
+        self.delivery.end_run(run, source, &mut self.out);
+    }
+
+    fn note_forgotten(&mut self, workflow_id: &str) {
+        self.out.counters.runs_forgotten += 1;
+        let workflow_id = workflow_id.into();
+        self.out.note(Note::Forgotten { workflow_id });
     }
 
     /// Takes a new workflow under watch.
@@ -526,8 +559,13 @@ impl Core {
     }
 
     fn forget_finished(&mut self, now: Now) {
+        let known = self.finished.forgotten();
         while let Some(run) = self.finished.forget(now.mono) {
             self.out.change(Change::RemoveFinished(run));
+        }
+        if let Some((forgotten, until)) = self.finished.forgotten().filter(|it| known != Some(*it))
+        {
+            self.out.change(Change::PutFinished(forgotten, until));
         }
     }
 
@@ -939,9 +977,10 @@ impl Core {
 
     /// What is left to do about a run that has ended and whose spans are finished.
     fn conclude(&mut self, mut workflow: Workflow, run: RunKey, monitor: u16, end: End, now: Now) {
-        self.finished.insert(run, now.mono);
+        let began = workflow.began();
+        self.finished.insert(run, began, now);
         self.out.change(Change::RemoveWorkflow(run));
-        self.out.change(Change::PutFinished(run, now.wall));
+        self.out.change(Change::PutFinished(run, began));
         self.forget_finished(now);
         if let Some(name) = self.delivery.receiver(monitor).cloned()
             && let Some(event) =

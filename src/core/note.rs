@@ -52,6 +52,11 @@ pub enum Note {
         /// The workflow's id.
         workflow_id: Box<str>,
     },
+    /// A workflow began before others that were traced and forgotten. It may have been traced itself, so it is not traced.
+    Forgotten {
+        /// The workflow's id.
+        workflow_id: Box<str>,
+    },
     /// An event was dropped: its monitor is not configured, or the table is full.
     Shed {
         /// The workflow's id.
@@ -173,6 +178,8 @@ pub struct Counters {
     pub events_accepted: u64,
     /// Events of workflows that are known already.
     pub events_duplicate: u64,
+    /// Runs that were not traced, because they may have been traced and forgotten.
+    pub runs_forgotten: u64,
     /// Runs that the store has refused.
     pub runs_refused: u64,
     /// Events that were dropped: no room, or no such monitor.

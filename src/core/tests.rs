@@ -759,14 +759,10 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
         ) + "
 ");
         assert_eq!(rig.core.watched(), 1);
-        let watched = rig
-            .core
-            .everything(rig.now)
-            .into_iter()
-            .find_map(|c| match c {
-                Change::PutWorkflow { run, .. } => Some(run),
-                _ => None,
-            });
+        let watched = rig.core.everything().into_iter().find_map(|c| match c {
+            Change::PutWorkflow { run, .. } => Some(run),
+            _ => None,
+        });
         assert_eq!(watched, Some(second.0));
         let changes = rig.core.take_changes();
         assert!(changes.contains(&Change::RemoveWorkflow(first.0)));
@@ -1678,16 +1674,76 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     assert_eq!(rig.core.watched(), 1);
 
     // However many are remembered, the oldest are forgotten first.
-    let many = (0..limits::FINISHED_MAX as u128 + 3).map(|n| {
+    let many = (1..limits::FINISHED_MAX as u128 + 4).map(|n| {
         let run = RunKey::from_bytes(n.to_be_bytes());
         (run, Wall::from_unix_ns(EPOCH_NS + n as i64))
     });
     kept.finished = many.collect();
     let mut rig = restarted(kept.clone(), away);
-    let oldest = kept.finished[..3]
+    let forgotten = &kept.finished[..3];
+    let mut changes: Vec<Change> = forgotten
         .iter()
-        .map(|(run, _)| Change::RemoveFinished(*run));
-    assert_eq!(rig.core.take_changes(), oldest.collect::<Vec<_>>());
+        .map(|(run, _)| Change::RemoveFinished(*run))
+        .collect();
+    let marker = RunKey::from_bytes([0; 16]);
+    changes.push(Change::PutFinished(marker, forgotten[2].1));
+    assert_eq!(rig.core.take_changes(), changes);
+}
+
+#[test]
+fn a_run_that_may_have_been_traced_and_forgotten_is_not_traced_again() {
+    let mut rig = Rig::plain();
+    let (_, mut kept) = (rig.start(0, "first"), Stored::default());
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, completed());
+    exported(&mut rig, delivered());
+    rig.core.take_changes();
+    rig.pass(limits::FINISHED_KEPT);
+    // Its run has gone on under the same id, and is announced again.
+    rig.handle(from_entry("first"));
+    let (_, poll) = rig.next_poll();
+    rig.notes();
+    rig.answer(&poll, answer_of(State::Running, 3));
+    assert_eq!((rig.core.watched(), rig.spans.len()), (0, 1));
+    assert_eq!(rig.settled, ["acknowledge entry of first"]);
+    check(
+        &rig.notes(),
+        &expect![[r#"
+        Forgotten { workflow_id: "first" }
+    "#]],
+    );
+    assert_eq!(rig.core.counters().runs_forgotten, 1);
+    // What was forgotten is stored.
+    for change in rig.core.take_changes() {
+        if let Change::PutFinished(run, began) = change {
+            kept.finished.push((run, began));
+        }
+    }
+    let mut rig = restarted(kept, limits::FINISHED_KEPT);
+    let submitted = |nanos| {
+        let mut event = event(0, "submitted");
+        event.submitted_at = Some(Wall::from_unix_ns(EPOCH_NS + nanos));
+        Input::Started(event)
+    };
+    rig.handle(submitted(0));
+    assert_eq!(rig.core.watched(), 0, "it began before what is forgotten");
+    rig.handle(submitted(1));
+    assert_eq!(rig.core.watched(), 1);
+}
+
+#[test]
+fn without_a_store_nothing_is_remembered_and_so_nothing_is_refused() {
+    let mut settings = settings(vec![monitor(0)]);
+    settings.stores = false;
+    let mut rig = Rig::new(settings);
+    for traces in 1..3 {
+        rig.start(0, "w");
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, completed());
+        assert_eq!(rig.spans.len(), traces);
+        exported(&mut rig, delivered());
+        rig.pass(limits::FINISHED_KEPT);
+    }
 }
 
 /// A later version has left records that this one cannot read. The later version must find them unchanged.
@@ -1896,7 +1952,7 @@ fn what_another_left_is_taken_over_at_any_time() {
     let poll = other.next_poll().1;
     other.answer(&poll, answer_of(State::Ended(Outcome::Success), 2));
     let mut stored = Stored::default();
-    for change in other.core.everything(other.now) {
+    for change in other.core.everything() {
         match change {
             Change::PutWorkflow { run, record } => stored.workflows.push((run, record)),
             Change::PutSpan(span) => stored.spans.push(span),
@@ -1945,7 +2001,7 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
     let bytes: usize = rig.core.delivery.spans().map(|s| s.bytes.len()).sum();
     let names = 2 * ("monitor1".len() + limits::STORED_SEQUENCE_BYTES);
     assert_eq!(rig.core.delivery.stored_bytes(), bytes + names);
-    let spans: Vec<Change> = (rig.core.everything(rig.now).into_iter())
+    let spans: Vec<Change> = (rig.core.everything().into_iter())
         .filter(|change| matches!(change, Change::PutSpan(_)))
         .collect();
 

@@ -254,7 +254,7 @@ impl Loop {
         let Some(store) = &mut self.store else { return };
         let now = clock::now();
         let view = View {
-            everything: &|| self.core.everything(now),
+            everything: &|| self.core.everything(),
             room: self.core.room(),
         };
         let Some(result) = store.proceed(&view, now) else {

@@ -74,6 +74,10 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
         Note::Duplicate { workflow_id } => {
             log::debug!("duplicate start event of workflow {workflow_id:?}; ignored");
         }
+        Note::Forgotten { workflow_id } => log::warn!(
+            "workflow {workflow_id:?} is not traced: it began before workflows whose traces farspan has forgotten, so it \
+             may have a trace already, and a second one would have the same ids"
+        ),
         Note::Refused { elsewhere, done } => {
             log::debug!("{elsewhere} runs belong to other instances, {done} runs are done already");
         }
@@ -241,6 +245,10 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
             "of runs whose record cannot be used",
         ),
         (counters.runs_refused, "of runs that other instances own"),
+        (
+            counters.runs_forgotten,
+            "of runs that may have a trace already",
+        ),
     ]);
     let workflows = some(&[
         (counters.workflows_gone, "ended with their API"),

@@ -81,7 +81,7 @@ fn the_end_and_who_is_told_of_it_are_one_commit() {
     assert_eq!(rig.core.notifications_waiting(), 1);
     assert!(
         rig.core
-            .everything(rig.now)
+            .everything()
             .iter()
             .any(|c| matches!(c, Change::PutNotification(_)))
     );
@@ -226,7 +226,7 @@ fn what_was_stored_is_told_after_a_restart() {
         notifications: 1,
     };
     assert!(without.notes().contains(&stranded));
-    let everything = without.core.everything(without.now);
+    let everything = without.core.everything();
     assert!(everything.contains(&Change::PutNotification(told)));
 }
 

@@ -4,7 +4,7 @@
 //! farspan:{<namespace>/<service>}:instance:<name>   <token>/<connection number>, PX = lease
 //!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans,
 //!                                                   n:<sequence>:<monitor> = its finished event
-//!                                :done:<run>        EX = a day, or a longer      a finished run
+//!                                :done:<run>        EX = 7 days, or a longer    a finished run
 //!                                                   lookback
 //!                                :runs:<owner>      the runs of an owner         for takeovers
 //!                                :owners            all owners                   for takeovers
@@ -43,6 +43,7 @@ pub use protocol::{CommitFailure, FleetNotice, Next, Protocol, ProtocolSettings}
 pub use store::RedisStore;
 pub use takeover::{CLAIM_AGAIN_AFTER, ClaimLimits, UnreadRuns};
 
+use crate::core::limits;
 use crate::text::segment;
 use std::time::Duration;
 
@@ -100,7 +101,6 @@ impl Fleet {
     /// How long Redis remembers that a run is done: longer than an instance is frozen or cut off that then comes back
     /// with the run.
     fn done_kept(&self) -> Duration {
-        const DONE_KEPT_MIN: Duration = Duration::from_secs(24 * 3600);
-        self.listed_for.max(DONE_KEPT_MIN)
+        self.listed_for.max(limits::FINISHED_KEPT)
     }
 }

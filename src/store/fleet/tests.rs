@@ -578,7 +578,7 @@ fn a_lease_that_lapses_within_a_rewrite_is_noticed() {
 fn a_done_run_is_remembered_for_as_long_as_a_discovery_may_list_it() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let server = Server::start();
-    for (n, listed_for, kept) in [(1, DAY / 24, DAY), (2, DAY * 3, DAY * 3)] {
+    for (n, listed_for, kept) in [(1, DAY / 24, DAY * 7), (2, DAY * 30, DAY * 30)] {
         let mut it = server.instance_listing(&format!("{n}"), listed_for);
         it.commit(&[put(n, b"one")]);
         it.commit(&[Change::RemoveWorkflow(key(n))]);

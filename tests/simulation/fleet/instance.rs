@@ -209,7 +209,7 @@ impl Instance {
 
     pub fn knows(&self, at: u64) -> Known {
         let mut known = Known::default();
-        for change in self.core.everything(self.clock(at)) {
+        for change in self.core.everything() {
             match change {
                 Change::PutWorkflow { run, .. } => known.held.insert(run),
                 Change::PutSpan(span) => known.held.insert(span.run),
@@ -356,7 +356,7 @@ impl Instance {
     fn go_on(&mut self, around: &mut Around<'_>) {
         let now = self.clock(around.at);
         let view = View {
-            everything: &|| self.core.everything(now),
+            everything: &|| self.core.everything(),
             room: self.core.room(),
         };
         match self.member.protocol.next(&view, now) {
