@@ -207,7 +207,7 @@ impl Instance {
         self.member.protocol.is_complete() && !self.turn.is_troubled()
     }
 
-    pub fn knows(&self, at: u64) -> Known {
+    pub fn knows(&self) -> Known {
         let mut known = Known::default();
         for change in self.core.everything() {
             match change {

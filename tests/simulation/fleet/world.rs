@@ -514,7 +514,7 @@ impl World {
         for it in self.instances.iter_mut().flatten() {
             (it.armed, it.loses, it.loses_reading) = (None, None, None);
             (it.loses_claim, it.gives_up) = (false, None);
-            known.push((it.member.owner, it.knows(now)));
+            known.push((it.member.owner, it.knows()));
         }
         let known_by = |run: RunKey, is_done: bool| {
             let knows = |known: &Known| match is_done {
