@@ -124,7 +124,7 @@ pub(super) static MONITOR: Group = Group {
         key("stages", KeyKind::List(&KeyKind::Group(&STAGES)), "", "The lists of stages."),
         key("statuses", KeyKind::ByName(&KeyKind::Words(&["pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"])), "", "The meaning of each status. Upper and lower case are one status. Numbers and booleans are statuses too.").like("{\"queued\": \"pending\", \"running\": \"running\", \"ok\": \"success\"}"),
         key("status_names", KeyKind::ByName(&KeyKind::Label), "", "The names of statuses on spans, where a status is a number or a boolean.").like("{\"0\": \"success\", \"false\": \"running\"}"),
-        key("unknown_status", KeyKind::Words(&["fail", "pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip"]), "\"running\"", "The meaning of any other status. `fail`: the poll fails. The status is logged either way."),
+        key("unknown_status", KeyKind::Words(&["fail", "pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"]), "\"running\"", "The meaning of any other status. `fail`: the poll fails. `unset`: the next pointer counts. The status is logged either way."),
         key("times", KeyKind::Group(&MONITOR_TIMES), "", ""),
         key("spans", KeyKind::Group(&MONITOR_SPANS), "", ""),
         key("service", KeyKind::Group(&MONITOR_SERVICE), "", ""),

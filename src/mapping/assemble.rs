@@ -2,7 +2,7 @@
 
 use super::oddity::{Oddity, OddityKind, named};
 use super::plan::{ListId, Plan, PlannedList, PlannedSlot, place_of_request};
-use super::read::{Element, Matches, Order, Part, WorkflowPart, unescaped_key};
+use super::read::{Element, Links, Matches, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
 use super::{Mapping, Reading, UnreadableBody};
 use crate::core::limits;
@@ -462,10 +462,12 @@ impl<'m> Gather<'m> {
                 self.stages.replace(into, newer);
                 self.elements[into].links = links;
             } else {
-                let merged = merged(self.stages.get(into), newer);
+                let has_kind = self.elements[later].has_kind;
+                let merged = merged(self.stages.get(into), newer, has_kind);
                 self.stages.replace(into, merged);
-                let joined = &mut self.elements[into].links;
-                *joined = links.or(joined.take());
+                let element = &mut self.elements[into];
+                element.has_kind |= has_kind;
+                element.links = merged_links(element.links.take(), links);
             }
             is_gone[later] = true;
         }
@@ -700,26 +702,55 @@ fn joined<'k>(within: Option<&str>, prefix: Option<&str>, key: &'k str) -> Cow<'
     short.into()
 }
 
-/// What the newer one does not say, the older one did.
-fn merged(older: StageView<'_>, newer: StageSnapshot) -> StageSnapshot {
+/// What the newer one does not say, the older one did. `has_kind`: the newer one says its kind.
+fn merged(older: StageView<'_>, newer: StageSnapshot, has_kind: bool) -> StageSnapshot {
     let (new, old) = (newer.progress, older.progress);
+    let says_nothing = new.status.is_none() && new.state == State::Pending;
+    let (status, state) = if says_nothing {
+        (old.status.map(Into::into), old.state)
+    } else {
+        (new.status, new.state)
+    };
+    let is_newer = |name: &str| newer.attributes.iter().any(|(known, _)| **known == *name);
+    let kept = older.attributes.iter().filter(|(name, _)| !is_newer(name));
+    let attributes = newer.attributes.iter().chain(kept).cloned();
     StageSnapshot {
+        kind: if has_kind {
+            newer.kind
+        } else {
+            older.kind.into()
+        },
+        parent: newer.parent.or(older.parent.map(Into::into)),
         id: newer.id.or(older.id.map(Into::into)),
         url: newer.url.or(older.url.map(Into::into)),
-        attributes: if newer.attributes.is_empty() {
-            older.attributes.into()
-        } else {
-            newer.attributes
-        },
+        attributes: attributes.take(limits::EVENT_ATTRIBUTES_MAX).collect(),
         progress: Progress {
+            status,
+            state,
             queued: new.queued.or(old.queued),
             start: new.start.or(old.start),
             end: new.end.or(old.end),
             error: new.error.or(old.error.map(Into::into)),
-            ..new
         },
-        ..newer
+        path: newer.path,
+        attempt: newer.attempt,
     }
+}
+
+fn merged_links(older: Option<Box<Links>>, newer: Option<Box<Links>>) -> Option<Box<Links>> {
+    let (older, mut newer) = match (older, newer) {
+        (Some(older), Some(newer)) => (older, newer),
+        (older, newer) => return newer.or(older),
+    };
+    newer.parent = newer.parent.or(older.parent);
+    newer.key = newer.key.or(older.key);
+    if newer.child_ids.is_empty() {
+        newer.child_ids = older.child_ids;
+    }
+    if newer.order == Order::Last {
+        newer.order = older.order;
+    }
+    Some(newer)
 }
 
 /// The id as the event has it, where the API has but its last part.

@@ -258,6 +258,8 @@ pub enum Meaning {
 pub enum UnknownStatus {
     /// It means this.
     Means(State),
+    /// As if there were none: the next pointer counts.
+    Unset,
     /// The answer is refused.
     Refused,
 }

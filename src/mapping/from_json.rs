@@ -237,6 +237,7 @@ fn unknown_status(text: &str) -> Result<UnknownStatus, Reason> {
     match (text, meaning(text)) {
         ("fail", _) => Ok(UnknownStatus::Refused),
         (_, Ok(Meaning::State(state))) => Ok(UnknownStatus::Means(state)),
+        (_, Ok(Meaning::Unset)) => Ok(UnknownStatus::Unset),
         _ => Err(format!("is unknown; write fail, {MEANINGS}").into()),
     }
 }

@@ -26,10 +26,15 @@ pub enum OddityKind {
     NotUnicode(Box<str>),
     /// A number that is too large, or `NaN`.
     NotHeld,
-    /// A status that is not a text.
-    NotText,
     /// An array or an object in the place of a single value.
-    NotSingle,
+    NotSingle {
+        /// Which of the two.
+        found: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+        /// What may be meant.
+        hint: Box<str>,
+    },
     /// Neither true nor false.
     NotBoolean,
     /// This is not a whole number.
@@ -146,8 +151,11 @@ impl fmt::Display for Oddity {
             OddityKind::NotHeld => {
                 write!(f, "{pointer} is not a number that can be held; left out")
             }
-            OddityKind::NotText => write!(f, "{pointer} is not a text"),
-            OddityKind::NotSingle => write!(f, "{pointer} is neither a text nor a number"),
+            OddityKind::NotSingle {
+                found,
+                wanted,
+                hint,
+            } => write!(f, "{pointer} is {found}, not {wanted}{hint}"),
             OddityKind::NotBoolean => write!(f, "{pointer} is neither true nor false"),
             OddityKind::NotWhole(found) => write!(f, "{pointer} is not a whole number: {found:?}"),
             OddityKind::NotTime { found, .. } => write!(f, "{pointer} is not a time: {found:?}"),

@@ -48,6 +48,11 @@ impl Pointer {
         self.tokens.iter().map(|token| &**token)
     }
 
+    /// Whether it leads into what `other` leads to.
+    pub fn is_within(&self, other: &Pointer) -> bool {
+        self.tokens.len() > other.tokens.len() && self.tokens.starts_with(&other.tokens)
+    }
+
     /// `other` from where this one leads.
     pub fn join(&self, other: &Pointer) -> Pointer {
         let mut tokens = self.tokens.clone();

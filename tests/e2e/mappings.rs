@@ -256,6 +256,51 @@ fn half_a_character_costs_only_its_place_in_the_text() {
     assert_eq!(log.matches(said).count(), 1, "{log}");
 }
 
+/// Another pointer leads through the object that stands in the place of the status.
+#[test]
+fn a_status_that_is_an_object_is_said_with_what_it_has() {
+    let state = json!({"word": "DONE", "message": "bye"});
+    let api = Api::saying(
+        json!({"id": "w1", "state": state, "other": {"a": 1}, "from": 1795125612, "till": 1795125699}),
+    );
+    let workflow =
+        json!({"status": "/state", "error": "/state/message", "start": "/from", "end": "/till"});
+    let more = json!({"workflow": workflow, "stages": [], "statuses": {"DONE": "success"}});
+    let it = Monitored::by(json!([api.monitor(more)]));
+    let farspan = it.start();
+    it.rig.submit("w1");
+    farspan.await_log("/state is an object, not a text; it has message, word (workflow.status)");
+}
+
+/// A list of a request for each element has the key and the error only.
+#[test]
+fn a_list_that_refines_another_one_keeps_its_status_and_name() {
+    let server = Server::start(|request| {
+        let body = if request.target == "/more/1" {
+            json!([{"job": 1, "text": "disk full"}])
+        } else {
+            json!({"id": "w1", "state": "BAD", "jobs": [{"id": 1, "name": "load", "state": "BAD", "from": 1795125612, "till": 1795125699}]})
+        };
+        Answer::new(200)
+            .body("application/json", body.to_string())
+            .into()
+    });
+    let it = Monitored::by(json!([{
+        "name": "m", "api": {"base_url": server.url()}, "request": {"path": "/{id}"},
+        "requests": {"more": {"path": "/more/{stage.key}", "for_each": "jobs"}}, "workflow": {"id": "/id", "status": "/state"},
+        "stages": [
+            {"name": "jobs", "list": "/jobs", "key": "/id", "kind": "/name", "status": "/state", "start": "/from", "end": "/till"},
+            {"name": "more", "from": "more", "list": "", "key": "/job", "error": "/text"},
+        ],
+        "statuses": {"DONE": "success", "BAD": "failure"},
+    }]));
+    let (spans, _) = it.watch("w1");
+    let stage = spans.iter().find(|span| span.span.name == "load");
+    let stage = stage.unwrap_or_else(|| panic!("{}", brief_text(&spans)));
+    assert_eq!(stage.error(), Some("disk full"));
+    assert_eq!(stage.end() - stage.start(), 87_000_000_000);
+}
+
 /// It polls on, and says once which pointer found no status.
 #[test]
 fn a_status_that_is_nowhere_is_said() {

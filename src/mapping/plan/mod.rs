@@ -108,6 +108,8 @@ pub(super) struct PlannedSlot {
     pub(super) place: Path,
     /// The list that it is in.
     pub(super) list: Option<ListId>,
+    /// Whether the field has another pointer, which leads into this one's value.
+    pub(super) has_inner: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +148,7 @@ pub(super) struct PlanNode {
 
 impl PlanNode {
     /// Whether what it names is within an array or an object.
-    pub(super) fn is_inner(&self) -> bool {
+    fn is_inner(&self) -> bool {
         !self.members.is_empty() || self.other.is_some()
     }
 }

@@ -93,6 +93,7 @@ impl Planner {
                 pointer: readable(&before.join(pointer)),
                 place: place.clone(),
                 list,
+                has_inner: kind == SlotKind::Ids || pointers.iter().any(|p| p.is_within(pointer)),
             });
         }
         first as SlotId..self.slots.len() as SlotId

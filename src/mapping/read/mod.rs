@@ -73,6 +73,8 @@ pub(super) struct WorkflowPart {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Element {
     pub(super) list: ListId,
+    /// Whether its kind is what it says, and not its key.
+    pub(super) has_kind: bool,
     /// The place of the element that it is nested in.
     pub(super) within: Option<pieces::Index>,
     pub(super) links: Option<Box<Links>>,
@@ -359,21 +361,38 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// An array or an object, before its elements.
-    fn inner(&mut self, state: &PlanNode) -> Result<(), Box<str>> {
+    /// An array or an object, before its elements. Whether it stands in the place of a single value.
+    fn inner(&mut self, state: &PlanNode) -> bool {
         self.found_lists(state);
+        let mut is_odd = false;
         for slot in &state.slots {
-            self.found.set(usize::from(*slot));
-            let kind = self.plan.slots[usize::from(*slot)].kind;
-            self.held.taken[usize::from(*slot)] = SlotValue::Unset;
-            // A pointer with less preference, or to the elements, may lead into it.
-            if state.is_inner() {
-                continue;
+            let slot = usize::from(*slot);
+            self.found.set(slot);
+            self.held.taken[slot] = SlotValue::Unset;
+            is_odd |= !self.plan.slots[slot].has_inner;
+        }
+        is_odd
+    }
+
+    /// Such an array or object, behind its elements.
+    fn not_single(
+        &mut self,
+        state: &PlanNode,
+        found: &'static str,
+        hint: &str,
+    ) -> Result<(), Box<str>> {
+        for slot in &state.slots {
+            let planned = &self.plan.slots[usize::from(*slot)];
+            let odd = |wanted| OddityKind::NotSingle {
+                found,
+                wanted,
+                hint: hint.into(),
+            };
+            match planned.kind {
+                _ if planned.has_inner => {}
+                SlotKind::Status => return Err(self.odd.of_slot(*slot, odd("a text")).text()),
+                _ => self.odd.note(*slot, || odd("a text or a number")),
             }
-            if kind == SlotKind::Status {
-                return Err(self.odd.of_slot(*slot, OddityKind::NotText).text());
-            }
-            self.odd.note(*slot, || OddityKind::NotSingle);
         }
         Ok(())
     }
@@ -543,6 +562,7 @@ impl<'p> Reader<'p> {
             let outer = planned.outer.filter(|_| !self.plan.is_outermost(planned));
             self.elements.push(Element {
                 list: *list,
+                has_kind: false,
                 within: outer.map(|outer| pieces::Index::of(self.open[usize::from(outer)])),
                 links: None,
             });
@@ -656,6 +676,7 @@ impl<'p> Reader<'p> {
         let fields = &planned.fields;
         let status = held.status(fields, odd)?;
         let place = self.open[usize::from(list)];
+        self.elements[place].has_kind = held.text(&planned.kind).is_some();
         self.elements[place].links = held.links(planned, &key, &mut self.child_ids);
         self.stages.replace(
             place,

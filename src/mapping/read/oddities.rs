@@ -150,10 +150,15 @@ impl SeenKeys {
 
     pub(super) fn text(&self, plan: &Plan) -> String {
         let of = self.of.map_or("", |of| &plan.nodes[of as usize].pointer);
+        format!("{} has {}", named(of), self.list())
+    }
+
+    /// The keys, and how many more there are.
+    pub(super) fn list(&self) -> String {
         let more = match self.count.saturating_sub(Self::KEYS_MAX) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!("{} has {}{more}", named(of), self.keys)
+        format!("{}{more}", self.keys)
     }
 }

@@ -198,6 +198,10 @@ impl Scratch {
                     odd.note(slot, unknown);
                     state
                 }
+                (None, UnknownStatus::Unset) => {
+                    odd.note(slot, unknown);
+                    continue;
+                }
                 (None, UnknownStatus::Refused) => {
                     odd.refuse(slot, unknown())?;
                     State::Running

@@ -1,6 +1,7 @@
 //! serde's visitors: they walk the nodes of the plan as the body is read.
 
 use super::super::plan::{ListId, NodeId, PlanNode};
+use super::oddities::SeenKeys;
 use super::scratch::Scalar;
 use super::{JsonKind, Reader, rounded};
 use crate::syntax::mend::{mended, mended_text};
@@ -41,11 +42,15 @@ impl ValueVisitor<'_, '_> {
             }
             [b'"', ..] => self.mended(json),
             [b'{', ..] => {
-                self.reader.inner(at).map_err(E::custom)?;
+                self.reader.inner(at);
+                let odd = self.reader.not_single(at, "an object", "");
+                odd.map_err(E::custom)?;
                 Ok(JsonKind::Object)
             }
             [b'[', ..] => {
-                self.reader.inner(at).map_err(E::custom)?;
+                self.reader.inner(at);
+                let odd = self.reader.not_single(at, "an array", "");
+                odd.map_err(E::custom)?;
                 Ok(JsonKind::Array)
             }
             b"null" => self.scalar(Scalar::Null),
@@ -124,7 +129,8 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<JsonKind, A::Error> {
         let at = self.at();
         let Self { reader, .. } = self;
-        reader.inner(at).map_err(de::Error::custom)?;
+        let is_odd = reader.inner(at);
+        let mut count = 0;
         for index in 0.. {
             let member = at.members.iter().find(|m| m.index == Some(index));
             let descent = Descent::of(at, member.map(|m| m.to), reader);
@@ -140,9 +146,18 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
                     .is_some(),
             };
             if !is_there {
+                count = index;
                 break;
             }
             reader.count(at, matches!(descent, Descent::Skip));
+        }
+        if is_odd {
+            let hint = match count {
+                0 => String::new(),
+                _ => format!("; is {}/0 meant?", at.pointer),
+            };
+            let odd = reader.not_single(at, "an array", &hint);
+            odd.map_err(de::Error::custom)?;
         }
         Ok(JsonKind::Array)
     }
@@ -150,10 +165,11 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonKind, A::Error> {
         let at = self.at();
         let Self { reader, node } = self;
-        reader.inner(at).map_err(de::Error::custom)?;
+        let is_odd = reader.inner(at);
+        let mut there = SeenKeys::default();
         loop {
             let is_noted = reader.notes_keys_of(node);
-            let is_copied = is_noted || !at.lists.is_empty();
+            let is_copied = is_noted || is_odd || !at.lists.is_empty();
             let key = KeyVisitor {
                 at,
                 copy: is_copied.then_some(&mut reader.key),
@@ -167,6 +183,9 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
             if is_noted {
                 reader.there.note(&reader.key, node);
             }
+            if is_odd {
+                there.note(&reader.key, node);
+            }
             let descent = Descent::of(at, member, reader);
             match descent {
                 Descent::Skip => drop(map.next_value::<IgnoredAny>()?),
@@ -178,6 +197,14 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
                 })?,
             }
             reader.count(at, matches!(descent, Descent::Skip));
+        }
+        if is_odd {
+            let hint = match there.list() {
+                keys if keys.is_empty() => keys,
+                keys => format!("; it has {keys}"),
+            };
+            let odd = reader.not_single(at, "an object", &hint);
+            odd.map_err(de::Error::custom)?;
         }
         Ok(JsonKind::Object)
     }

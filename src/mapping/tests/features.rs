@@ -128,7 +128,9 @@ fn words_mean_what_the_table_says() {
         ),
         (
             json!(["done"]),
-            expect![[r#"Shape("/s is not a text (workflow.status) at line 1 column 6")"#]],
+            expect![[
+                r#"Shape("/s is an array, not a text; is /s/0 meant? (workflow.status) at line 1 column 13")"#
+            ]],
         ),
     ] {
         check(definition("pending"), json!({"s": status}), expected);
@@ -138,6 +140,15 @@ fn words_mean_what_the_table_says() {
         json!({"s": "paused"}),
         expect![[r#"
             paused=cancellation
+            odd: /s: unknown status "paused" (workflow.status)"#]],
+    );
+    let mut second = definition("unset");
+    second["workflow"]["status"] = json!(["/s", "/t"]);
+    check(
+        second,
+        json!({"s": "paused", "t": "done"}),
+        expect![[r#"
+            done=success
             odd: /s: unknown status "paused" (workflow.status)"#]],
     );
     check(
@@ -201,7 +212,7 @@ fn times_are_read_as_they_are_said_to_be() {
         json!({"s": "ok", "b": {"at": 1}, "e": "soon"}),
         expect![[r#"
             ok=success
-            odd: /b is neither a text nor a number (workflow.start)"#]],
+            odd: /b is an object, not a text or a number; it has at (workflow.start)"#]],
     );
 }
 
@@ -226,7 +237,7 @@ fn a_number_with_a_fraction_or_an_exponent_is_read_to_the_nanosecond_where_times
         ));
     expect![[r#"
         ok=success
-        odd: /b is neither a text nor a number (workflow.start)"#]]
+        odd: /b is an object, not a text or a number (workflow.start)"#]]
     .assert_eq(&read("epoch_ms", r#""b": {"at": [1.5]}, "e": [1]"#));
     expect!["ok=success ?..09:20:50.0435Z"].assert_eq(&read(
         "epoch_ms",
@@ -336,7 +347,7 @@ fn further_attributes_keep_their_types() {
         json!({"s": "ok", "t": "x", "i": -7, "f": 0.5, "b": false, "l": [1], "links": {"self": "https://x/7"}}),
         expect![[r#"
             ok=success url=https://x/7 either="x" share=0.5 text="x" truth=false whole=-7
-            odd: /l is neither a text nor a number (workflow.attributes.list)"#]],
+            odd: /l is an array, not a text or a number; is /l/0 meant? (workflow.attributes.list)"#]],
     );
 }
 
@@ -459,7 +470,7 @@ fn of_a_key_that_stands_twice_in_an_object_the_later_one_counts() {
     expect![[r#"
         ok=success ?..09:20:49Z
           a pending id="3"
-        odd: /at is neither a text nor a number (workflow.start)"#]]
+        odd: /at is an object, not a text or a number; it has x (workflow.start)"#]]
     .assert_eq(&told(&reading));
 }
 
@@ -1171,4 +1182,80 @@ fn a_value_that_cannot_be_decoded_costs_only_itself() {
         assert_eq!(part.as_ref().ok(), streamed.as_ref().ok());
         expected.assert_eq(&told(&part.and_then(|part| mapping.reading("w", part))));
     }
+}
+
+/// It is what it would be if no other pointer led through it; only the pointers of one field are a choice.
+#[test]
+fn a_pointer_to_an_object_is_odd_though_another_one_leads_through_it() {
+    let definition = |workflow: Value| json!({"workflow": workflow, "stages": [{"list": "/jobs", "key": "/k", "start": "/at", "url": "/at/url"}]});
+    let state = json!({"word": "ok", "message": "bye"});
+    let status = json!({"status": "/state", "error": "/state/message"});
+    let first = json!({"status": "/state", "error": "/state/0/message"});
+    for (workflow, body, expected) in [
+        (
+            status.clone(),
+            json!({"state": state}),
+            expect![[
+                r#"Shape("/state is an object, not a text; it has message, word (workflow.status) at line 1 column 38")"#
+            ]],
+        ),
+        (
+            first,
+            json!({"state": [state]}),
+            expect![[
+                r#"Shape("/state is an array, not a text; is /state/0 meant? (workflow.status) at line 1 column 40")"#
+            ]],
+        ),
+        (
+            json!({"status": ["/state/word", "/state"], "error": ["/error/message", "/error"]}),
+            json!({"state": state, "error": {"message": "m"}, "jobs": []}),
+            expect![[r#"ok=success "m""#]],
+        ),
+        (
+            json!({"status": "/s", "start": "/at", "url": "/at/0"}),
+            json!({"s": "ok", "at": []}),
+            expect![[r#"
+                ok=success
+                odd: /at is an array, not a text or a number (workflow.start)"#]],
+        ),
+        (
+            json!({"status": "/s"}),
+            json!({"s": "ok", "jobs": [{"k": 1, "at": {"url": "u", "time": 7}}]}),
+            expect![[r#"
+                ok=success
+                  1 pending url=u
+                odd: /jobs/*/at is an object, not a text or a number; it has time, url (stages[0].start)"#]],
+        ),
+    ] {
+        check(definition(workflow), body, expected);
+    }
+}
+
+#[test]
+fn a_list_that_refines_another_one_keeps_what_it_does_not_mention() {
+    let mapping = compiled(&json!({
+        "requests": {"more": {"path": "/more/{stage.key}", "for_each": "jobs"}},
+        "workflow": {"status": "/state"}, "statuses": {"BAD": "failure", "LATE": "timeout"},
+        "stages": [
+            {"name": "jobs", "list": "/jobs", "key": "/id", "kind": "/name", "status": "/state", "start": "/from", "end": "/till",
+                "attributes": {"a": "/a", "b": "/b"}},
+            {"from": "more", "list": "", "key": "/job", "status": "/state", "error": "/text", "attributes": {"b": "/b", "c": "/c"}}]}));
+    let answers = |more: Value| {
+        let jobs = json!([{"id": 1, "name": "load", "state": "BAD", "from": 1795166448, "till": 1795166449, "a": 1, "b": 2}]);
+        let main = json!({"state": "BAD", "jobs": jobs});
+        poll(&mapping, "w", |name, _| match name {
+            "" => main.to_string(),
+            _ => more.to_string(),
+        })
+    };
+    expect![[r#"
+        BAD=failure
+          1 "load" BAD=failure 09:20:48Z..09:20:49Z "disk full" b=3 a=1"#]]
+    .assert_eq(&told(&answers(
+        json!([{"job": 1, "text": "disk full", "b": 3}]),
+    )));
+    expect![[r#"
+        BAD=failure
+          1 "load" LATE=timeout 09:20:48Z..09:20:49Z a=1 b=2"#]]
+    .assert_eq(&told(&answers(json!([{"job": 1, "state": "LATE"}]))));
 }

@@ -126,7 +126,7 @@ fn what_makes_no_sense_is_left_out_and_told() {
         r#"{"workflowStatus": "Failed", "workflowErrorMessage": {"code": 7}, "isComplete": "yes"}"#,
         expect![[r#"
             None Some("Failed") Ended(Failure) - - None
-              odd: /workflowErrorMessage is neither a text nor a number (workflow.error)"#]],
+              odd: /workflowErrorMessage is an object, not a text or a number; it has code (workflow.error)"#]],
     );
 }
 
@@ -165,7 +165,7 @@ fn another_shape_is_refused() {
     check(
         r#"{"workflowStatus": {"x": 1}}"#,
         expect![[
-            r#"Shape("/workflowStatus is not a text (workflow.status) at line 1 column 20")"#
+            r#"Shape("/workflowStatus is an object, not a text; it has x (workflow.status) at line 1 column 27")"#
         ]],
     );
     check(

@@ -349,7 +349,7 @@ fn what_the_parser_refuses_the_schema_refuses() {
         json!({"stages": [{"list": "/k", "id": "/i", "except": {"x": "y"}}]}),
         json!({"stages": {"list": "/k"}}),
         json!({"statuses": {"ok": "good"}}),
-        json!({"unknown_status": "unset"}),
+        json!({"unknown_status": "unknown"}),
         json!({"times": {"unset": [1.5]}}),
         json!({"times": {"format": "iso"}}),
         json!({"spans": {"status_ok": true}}),
