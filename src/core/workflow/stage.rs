@@ -136,12 +136,11 @@ impl OpenStage {
             _ if !self.takes_part() => None,
             (_, Some(superseded)) => {
                 let why = Abandoned::Superseded;
-                let message = message.unwrap_or(why.message());
                 let end = observed.best_end(superseded);
                 Some(Ending::new(
                     end,
                     Outcome::Failure,
-                    message,
+                    why.message(),
                     why.error_type(),
                     naming,
                 ))

@@ -1270,9 +1270,9 @@ fn an_attempt_is_part_of_the_id() {
 
 #[test]
 fn an_attempt_that_nobody_saw_end_ends_before_the_next() {
-    // Nothing more is said of it; the next one's start is its end.
+    // Nothing more is said of it; the next one's start is its end. Its error text was there while it ran.
     check(
-        "5  Processing,0.. Run#1=Processing,1..
+        "5  Processing,0.. Run#1=Processing,1..,!None
          15 Processing,0.. Run#2=Processing,13..
          25 Processing,0.. Run#2=Processing,13..
          35 Processing,0.. Run#2=Processing,13..
