@@ -292,6 +292,13 @@ impl Hosts {
         trouble.is_news(reason, now)
     }
 
+    /// The monitors whose API refuses their credentials.
+    pub(super) fn refusing_credentials(&self) -> impl Iterator<Item = u16> {
+        let monitors = (0..).zip(&self.monitors);
+        let refused = monitors.filter(|(_, monitor)| monitor.trouble.refuses_credentials());
+        refused.map(|(index, _)| index)
+    }
+
     /// A poll was answered. Whether that ends trouble that was noted.
     pub(super) fn answer_is_news(&mut self, monitor: u16) -> bool {
         let own = self.monitors[usize::from(monitor)].trouble.ends();

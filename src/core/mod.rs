@@ -230,6 +230,11 @@ impl Core {
         deadlines.into_iter().flatten().min()
     }
 
+    /// The monitors whose API refused the credentials with its last answer: their indexes.
+    pub fn monitors_refused(&self) -> impl Iterator<Item = u16> {
+        self.hosts.refusing_credentials()
+    }
+
     /// Workflows under watch.
     pub fn watched(&self) -> usize {
         self.table.len()

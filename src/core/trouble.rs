@@ -18,11 +18,14 @@ pub(super) struct TroubleNews {
     noted: [Option<Mono>; PollFailureReason::ALL.len()],
     /// Whether trouble was noted and its end was not.
     lasts: bool,
+    /// Whether the credentials were refused, and no poll was answered since.
+    refuses_credentials: bool,
 }
 
 impl TroubleNews {
     /// A poll has failed. Whether that is worth a note.
     pub(super) fn is_news(&mut self, reason: PollFailureReason, now: Mono) -> bool {
+        self.refuses_credentials |= reason == PollFailureReason::Unauthorized;
         let noted = &mut self.noted[reason.index()];
         if noted.is_some_and(|at| now.since(at) < SAME_TROUBLE_NOTED_EVERY) {
             return false;
@@ -34,7 +37,13 @@ impl TroubleNews {
 
     /// A poll was answered. Whether that is worth a note.
     pub(super) fn ends(&mut self) -> bool {
+        self.refuses_credentials = false;
         std::mem::take(&mut self.lasts)
+    }
+
+    /// Whether the credentials were refused, and no poll was answered since.
+    pub(super) fn refuses_credentials(&self) -> bool {
+        self.refuses_credentials
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the loop hears, and the one place where it waits.
 
+use super::health::HealthCheck;
 use super::living::Reload;
 use crate::core::event::StartEvent;
 use crate::core::finished::Notified;
@@ -22,6 +23,8 @@ pub(super) struct Inbox {
     /// What sources report of themselves.
     pub(super) states: Receiver<SourceState>,
     pub(super) posted: Receiver<Posted>,
+    /// Who wants to know how farspan is.
+    pub(super) health_checks: Receiver<HealthCheck>,
     pub(super) reloads: Receiver<Reload>,
     /// Gets a message when the store has an answer.
     pub(super) store: Receiver<()>,
@@ -36,6 +39,7 @@ pub(super) enum Heard {
     Input(Input),
     SourceState(SourceState),
     Posted(Posted),
+    HealthCheck(HealthCheck),
     Reload(Reload),
     /// The store has an answer.
     Store,
@@ -67,6 +71,7 @@ impl Inbox {
             recv(self.listings) -> it => it.map(|it| Heard::Input(Input::Listing(it))).map_err(|_| closing(|it| it.listings = never())),
             recv(self.states) -> it => it.map(Heard::SourceState).map_err(|_| closing(|it| it.states = never())),
             recv(self.posted) -> it => it.map(Heard::Posted).map_err(|_| closing(|it| it.posted = never())),
+            recv(self.health_checks) -> it => it.map(Heard::HealthCheck).map_err(|_| closing(|it| it.health_checks = never())),
             recv(self.reloads) -> it => it.map(Heard::Reload).map_err(|_| closing(|it| it.reloads = never())),
             recv(self.store) -> it => it.map(|()| Heard::Store).map_err(|_| closing(|it| it.store = never())),
             recv(self.ended) -> _ => Ok(Heard::Ended),
@@ -95,6 +100,7 @@ impl Inbox {
     pub(super) fn close_sources(&mut self) {
         // A client that posts from now on is refused at once.
         self.posted = never();
+        self.health_checks = never();
         self.listings = never();
         self.states = never();
         self.reloads = never();

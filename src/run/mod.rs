@@ -14,6 +14,7 @@
 
 mod admissions;
 mod build;
+mod health;
 mod inbox;
 mod living;
 mod notifying;
@@ -42,6 +43,7 @@ pub use build::{collector_trust, naming, refused_place, target, trust};
 #[cfg(feature = "redis")]
 pub use build::{streams, subscriptions};
 use crossbeam_channel::Sender;
+use health::Health;
 use inbox::{Heard, Inbox};
 use living::{Living, Reload};
 use notifying::Receivers;
@@ -143,6 +145,8 @@ impl Loop {
             Heard::Input(input) => return self.handle(input),
             Heard::SourceState(state) => self.feed.note_state(state),
             Heard::Posted(posted) => self.admit(posted),
+            // Who asked may have gone.
+            Heard::HealthCheck(answer) => drop(answer.try_send(self.health())),
             Heard::Reload(reload) => self.reload(reload),
             Heard::Store => self.proceed(),
             Heard::Ended | Heard::Stopped | Heard::Nothing => {}
@@ -339,6 +343,20 @@ impl Loop {
             state: self.store.as_ref().map(|_| room()),
         };
         self.living.supervise(status)
+    }
+
+    fn health(&self) -> Health {
+        let sources = self.feed.troubles();
+        let sources = sources.map(|(source, why)| format!("{source}: {why}"));
+        let state = self.turn.is_troubled();
+        let state = state.then(|| "the state cannot be written".to_owned());
+        let apis = self.core.monitors_refused().map(|monitor| {
+            let api = &self.titles[usize::from(monitor)];
+            format!("{api} refuses the credentials")
+        });
+        Health {
+            troubles: sources.chain(state).chain(apis).collect(),
+        }
     }
 
     /// Spans and finished events that are not delivered.

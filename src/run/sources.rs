@@ -2,6 +2,7 @@
 
 use super::build::{DiscoveryPart, Sources};
 #[cfg(feature = "redis")]
+use super::health::{self, HealthCheck};
 use super::stopping;
 #[cfg(feature = "admin")]
 use crate::admin;
@@ -320,18 +321,20 @@ impl Endpoint {
         self,
         config: &Config,
         reading: Dialects,
+        health_checks: &Sender<HealthCheck>,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
             return Ok((Answering { serving: None }, never()));
         };
         let (posted, received) = bounded(POSTED_QUEUE);
         let entrance = intake::http::Entrance::new(reading, posted);
-        let routes = vec![admin::Route {
+        let mut routes = health::routes(health_checks);
+        routes.push(admin::Route {
             method: "POST",
             path: "/api/workflows",
             is_open: false,
             handler: Box::new(move |request| entrance.post(request)),
-        }];
+        });
         let token = admin.token.as_ref().map(crate::config::Secret::expose);
         let serving = admin::start(server, token, routes)
             .map_err(|error| format!("cannot start the admin endpoint: {error}"))?;
@@ -346,6 +349,7 @@ impl Endpoint {
         self,
         _: &Config,
         _: Dialects,
+        _: &Sender<HealthCheck>,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         Ok((Answering {}, never()))
     }

@@ -2,6 +2,7 @@
 
 use super::admissions::Admissions;
 use super::build::{self, Parts, Sources};
+use super::health::{self, HealthCheck};
 use super::inbox::Inbox;
 use super::living::{self, Living};
 use super::notifying::Receivers;
@@ -156,6 +157,7 @@ fn where_state_is(config: &Config) -> String {
 struct Intake {
     events: Receiver<StartEvent>,
     posted: Receiver<Posted>,
+    health_checks: Receiver<HealthCheck>,
     /// Disconnects when no more start events can come.
     ended: Receiver<Infallible>,
     feed: Feed,
@@ -166,6 +168,7 @@ impl Intake {
         Intake {
             events,
             posted: never(),
+            health_checks: never(),
             ended: never(),
             feed: Feed::default(),
         }
@@ -188,10 +191,12 @@ fn start_intake(
         never()
     };
     let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
-    let (answering, posted) = endpoint.start(config, reading)?;
+    let (asked, health_checks) = health::channel();
+    let (answering, posted) = endpoint.start(config, reading, &asked)?;
     let intake = Intake {
         events,
         posted,
+        health_checks,
         ended,
         feed,
     };
@@ -248,6 +253,7 @@ fn watch_intake(
             listings: intake.feed.listings(),
             states: intake.feed.states(),
             posted: intake.posted,
+            health_checks: intake.health_checks,
             reloads: around.living.reloads(),
             store: (store.as_ref()).map_or_else(never, |store| store.woken()),
             ended: intake.ended,

@@ -124,6 +124,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             listings: never(),
             states: never(),
             posted: never(),
+            health_checks: never(),
             reloads: never(),
             store: store.woken(),
             ended: never(),

@@ -1,8 +1,10 @@
-//! The admin endpoint under attack.
+//! The admin endpoint under attack, and what it says about farspan.
 
-use crate::support::api::completed;
-use crate::support::free_port;
+use crate::carriers::Door;
+use crate::support::api::{completed, processing, status};
+use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
+use crate::support::{SOON, eventually, free_port};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -34,5 +36,42 @@ fn idle_connections_shut_no_client_out() {
         assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
         rig.trace(id);
     }
+    farspan.stop();
+}
+
+/// Redis forbids the channel, then the API refuses the credentials, and in the end nothing keeps farspan from its work.
+#[test]
+fn readyz_names_what_keeps_farspan_from_its_work() {
+    let (rig, door) = (Rig::new(), Door::new());
+    let rules = ["ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all"];
+    let _: String = rig.redis.ask(&rules);
+    let url = rig.redis.url().replace("redis://", "redis://app:pw@");
+    let call = rig
+        .call()
+        .env("FARSPAN_REDIS_URL", url)
+        .env("FARSPAN_ADMIN_TOKEN", "t0k3n");
+    let farspan = door.start(&call);
+    let await_ready = |expected: u16, text: &str| {
+        eventually(text, SOON, || {
+            let answer = door.ask("GET", "/readyz", &[], "");
+            if (answer.status, answer.body.contains(text)) == (expected, true) {
+                Ok(())
+            } else {
+                Err(answer.body)
+            }
+        });
+    };
+    await_ready(503, "+subscribe &event.workflow.started");
+    assert_eq!(door.ask("GET", "/healthz", &[], "").status, 200);
+
+    let _: String = (rig.redis).ask(&["ACL", "SETUSER", "app", &format!("&{CHANNEL}")]);
+    await_ready(200, "ready");
+    rig.api.script("w", [status(401)]);
+    rig.submit("w");
+    await_ready(503, "refuses the credentials");
+    let replies = [processing("w").reply(), completed("w").reply()];
+    rig.api.script("w", replies);
+    rig.trace("w");
+    await_ready(200, "ready");
     farspan.stop();
 }
