@@ -61,13 +61,8 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
         Command::Refused { config, whole } => {
             let config = Config::load(env, config.as_deref())?;
             start_log_of(&config)?;
-            Ok(match farspan::command::refused::shown(&config, whole) {
-                Ok(text) => print(&text),
-                Err(trouble) => {
-                    tell(&trouble);
-                    ExitCode::from(FAILED)
-                }
-            })
+            Ok(farspan::command::refused::shown(&config, whole)
+                .map_or_else(|trouble| failed(&trouble), |text| print(&text)))
         }
         Command::Run {
             config: file,
@@ -131,6 +126,11 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             &"'load' is not in this build: it was made without the feature 'redis'",
         )),
     }
+}
+
+fn failed(trouble: &str) -> ExitCode {
+    tell(&trouble);
+    ExitCode::from(FAILED)
 }
 
 fn start_log(log: &Log) -> Result<(), Unstarted> {

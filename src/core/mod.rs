@@ -67,7 +67,7 @@ use std::time::Duration;
 use table::Table;
 use time::{Mono, Now, Wall};
 use unreadable::UnreadableRuns;
-use watch::{Phase, Silence, Watch};
+use watch::{Phase, Watch};
 use workflow::record::{self, Record};
 use workflow::{Naming, Workflow};
 
@@ -719,88 +719,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    /// The API did not know the workflow when it was asked; it may by now.
-    fn take_not_found(&mut self, answered: Answered) {
-        self.note_answer(answered.monitor);
-        self.out.counters.polls_not_found += 1;
-        let Some(watch) = self.table.get_mut(answered.slot) else {
-            return;
-        };
-        if watch.not_found(answered.asked) >= limits::NOT_FOUND_TOLERATED {
-            let Answered { slot, at, now, .. } = answered;
-            self.end_early(slot, Abandoned::NotFound, at, now);
-        } else {
-            self.poll_again(answered);
-        }
-    }
-
-    fn take_failure(&mut self, failure: PollFailure, answered: Answered) {
-        let Answered {
-            slot,
-            monitor,
-            at,
-            now,
-            ..
-        } = answered;
-        let reason = failure.reason;
-        self.out.counters.polls_failed[reason.index()] += 1;
-        if self.hosts.failure_is_news(monitor, reason, now.mono) {
-            let detail = failure.detail;
-            self.out.note(Note::HostTroubled {
-                monitor,
-                reason,
-                detail,
-            });
-        }
-        if let Some(pause) = failure.retry_after {
-            self.pause_host(monitor, pause, now);
-        }
-        let settings = &self.settings.monitors[usize::from(monitor)];
-        let Some(watch) = self.table.get_mut(slot) else {
-            return;
-        };
-        watch.failures = watch.failures.saturating_add(1);
-        let interval = settings.interval_of(&watch.workflow, at);
-        if reason == PollFailureReason::Connect
-            && watch.workflow.was_seen()
-            && let Some(after) = settings.pace.gone_after
-        {
-            return self.take_refused_connection(after, interval, answered);
-        }
-        watch.silence = Silence::None;
-        let max = limits::BACKOFF_MAX.max(interval);
-        // The first failure doubles the interval already, so that half of it taken off is still no less.
-        let doubled = interval.saturating_mul(2);
-        let pause = self.jitter.pause(doubled, max, watch.failures);
-        self.wait(slot, now.mono + pause.max(interval), at, now);
-    }
-
-    /// A workflow whose API goes away with it may be going: it is polled at its normal interval. When connections were
-    /// refused for long enough, it has ended.
-    fn take_refused_connection(&mut self, after: Duration, interval: Duration, answered: Answered) {
-        let Answered { slot, at, now, .. } = answered;
-        let Some(watch) = self.table.get_mut(slot) else {
-            return;
-        };
-        let lasted = watch.refused(answered.asked);
-        if lasted >= after {
-            let vanish = |workflow: &mut Workflow, naming: &Naming, spans: &mut Vec<Span>| {
-                workflow.vanish(at, naming, spans)
-            };
-            if let Some(outcome) = self.change_workflow(slot, now, vanish) {
-                self.out.counters.workflows_gone += 1;
-                self.end(slot, (outcome, None), now);
-            }
-            return;
-        }
-        if lasted.is_zero() {
-            // From now on its record has to have when it was last seen.
-            watch.workflow.touch();
-            self.mark(slot);
-        }
-        self.wait(slot, now.mono + interval.min(after), at, now);
     }
 
     /// The next poll is due an interval after the last one was, so that polls keep their place between one another; but

@@ -105,13 +105,13 @@ fn send_all(receiver: &mut EventReceiver, place: &RefusedPlace, notify: Notify) 
         }
         match receiver.send(&notification) {
             Ok(()) => notified.taken.push(notification.run),
-            Err(Undelivered::Refused(message)) => {
+            Err(NotifyFailure::Refused(message)) => {
                 let (monitor, bytes) = (&notification.monitor, &notification.bytes);
                 let kept = place.keep_event(monitor, bytes, &message);
                 let message = format!("{message}; {kept}").into();
                 notified.refused.push((notification.run, message));
             }
-            Err(Undelivered::Retry(trouble)) => {
+            Err(NotifyFailure::Retry(trouble)) => {
                 notified.trouble = Some(trouble);
                 break;
             }
@@ -121,13 +121,13 @@ fn send_all(receiver: &mut EventReceiver, place: &RefusedPlace, notify: Notify) 
 }
 
 /// Why the receiver did not take an event.
-enum Undelivered {
+enum NotifyFailure {
     Refused(Box<str>),
     Retry(NotifyTrouble),
 }
 
 impl EventReceiver {
-    fn send(&mut self, notification: &Notification) -> Result<(), Undelivered> {
+    fn send(&mut self, notification: &Notification) -> Result<(), NotifyFailure> {
         match self {
             #[cfg(feature = "redis")]
             EventReceiver::Redis(receiver) => receiver.send(notification).map_err(|error| {
@@ -139,8 +139,8 @@ impl EventReceiver {
     }
 }
 
-fn retry(reason: &str, retry_after: Option<Duration>) -> Undelivered {
-    Undelivered::Retry(NotifyTrouble {
+fn retry(reason: &str, retry_after: Option<Duration>) -> NotifyFailure {
+    NotifyFailure::Retry(NotifyTrouble {
         reason: cut(reason, limits::NAME_BYTES_MAX).into(),
         retry_after,
     })
@@ -235,7 +235,7 @@ pub struct HttpReceiver {
 
 impl HttpReceiver {
     /// After a failure that [`is_final`] the receiver has refused the event; after any other one it goes again.
-    fn send(&self, notification: &Notification) -> Result<(), Undelivered> {
+    fn send(&self, notification: &Notification) -> Result<(), NotifyFailure> {
         let carrier = EventContext::of(&notification.bytes);
         let asking = Asking {
             agent: &self.agent,
@@ -263,7 +263,7 @@ impl HttpReceiver {
         );
         Err(
             if is_about_the_answer && tally.status.is_some_and(is_final) {
-                Undelivered::Refused(failed.detail)
+                NotifyFailure::Refused(failed.detail)
             } else {
                 retry(&failed.detail, failed.retry_after)
             },

@@ -129,19 +129,19 @@ impl Opener {
 }
 
 impl Connector for Connections {
-    type Out = Probed;
+    type Out = ProbedConnection;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _: Option<()>,
-    ) -> Result<Option<Probed>, ureq::Error> {
+    ) -> Result<Option<ProbedConnection>, ureq::Error> {
         let transport = match self.network.proxies().proxy_for(details.uri) {
             None => self.to_targets.open(details, None),
             Some(proxy) => (self.open_through(proxy, details)).map_err(|e| through(proxy, e)),
         };
         let transport = transport.map_err(explained)?;
-        Ok(Some(Probed {
+        Ok(Some(ProbedConnection {
             transport,
             was_used: false,
             was_filled: false,
@@ -201,15 +201,15 @@ struct ByProxy {
     /// `http://host:port`.
     origin: String,
     /// The proxy's header with its line end; empty without credentials.
-    authorization: Secret,
+    authorization: ProxyPassword,
     /// Whether the next bytes are the start of a request.
     is_at_start: bool,
 }
 
 /// Not shown.
-struct Secret(String);
+struct ProxyPassword(String);
 
-impl std::fmt::Debug for Secret {
+impl std::fmt::Debug for ProxyPassword {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(redacted)")
     }
@@ -226,7 +226,7 @@ impl ByProxy {
         ByProxy {
             transport,
             origin: format!("http://{host}{}", port.unwrap_or_default()),
-            authorization: Secret(authorization.unwrap_or_default()),
+            authorization: ProxyPassword(authorization.unwrap_or_default()),
             is_at_start: true,
         }
     }
@@ -288,7 +288,7 @@ impl Transport for ByProxy {
 /// ureq probes a connection that goes into its pool, and again when it leaves the pool: three system calls each time.
 /// Only the second probe counts, because bytes may come in between.
 #[derive(Debug)]
-pub(super) struct Probed {
+pub(super) struct ProbedConnection {
     transport: Box<dyn Transport>,
     /// Whether a request was sent since the last probe. Then the next probe is the one before the pool.
     was_used: bool,
@@ -296,7 +296,7 @@ pub(super) struct Probed {
     was_filled: bool,
 }
 
-impl Transport for Probed {
+impl Transport for ProbedConnection {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.transport.buffers()
     }

@@ -29,13 +29,13 @@ pub struct Exceptions(Vec<Exception>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exception {
-    hosts: Hosts,
+    hosts: HostPattern,
     /// `None`: every port.
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Hosts {
+enum HostPattern {
     All,
     /// A domain and every name below it, in lower case.
     Domain(String),
@@ -177,11 +177,11 @@ impl Exceptions {
         let address: Option<IpAddr> = host.parse().ok();
         self.0.iter().any(|exception| {
             let is_host = match &exception.hosts {
-                Hosts::All => true,
-                Hosts::Domain(domain) => host
+                HostPattern::All => true,
+                HostPattern::Domain(domain) => host
                     .strip_suffix(domain.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
-                Hosts::Network(network, bits) => {
+                HostPattern::Network(network, bits) => {
                     address.is_some_and(|address| is_within(address, *network, *bits))
                 }
             };
@@ -193,14 +193,14 @@ impl Exceptions {
 fn exception(entry: &str) -> Option<Exception> {
     let everywhere = |hosts| Some(Exception { hosts, port: None });
     if entry == "*" {
-        return everywhere(Hosts::All);
+        return everywhere(HostPattern::All);
     }
     if let Some((network, bits)) = entry.split_once('/') {
         let network: IpAddr = bare_host(network).parse().ok()?;
         let bits = bits.parse().ok().filter(|bits| *bits <= bits_of(network))?;
-        return everywhere(Hosts::Network(network, bits));
+        return everywhere(HostPattern::Network(network, bits));
     }
-    let whole = |address: IpAddr| Hosts::Network(address, bits_of(address));
+    let whole = |address: IpAddr| HostPattern::Network(address, bits_of(address));
     if let Ok(address) = bare_host(entry).parse() {
         return everywhere(whole(address));
     }
@@ -216,7 +216,7 @@ fn exception(entry: &str) -> Option<Exception> {
     let domain = host.strip_prefix('*').unwrap_or(&host);
     let domain = domain.strip_prefix('.').unwrap_or(domain);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) || byte >= 0x80;
-    let hosts = Hosts::Domain(domain.to_owned());
+    let hosts = HostPattern::Domain(domain.to_owned());
     (!domain.is_empty() && domain.bytes().all(is_name)).then_some(Exception { hosts, port })
 }
 

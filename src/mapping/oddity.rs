@@ -142,6 +142,26 @@ impl fmt::Display for Oddity {
         if !self.request.is_empty() {
             write!(f, "{}: ", self.request)?;
         }
+        self.write_kind(f)?;
+        if let OddityKind::NotTime {
+            meant: Some(meant), ..
+        }
+        | OddityKind::UnlikelyTime {
+            meant: Some(meant), ..
+        } = &self.kind
+        {
+            write!(f, "; is {meant} meant?")?;
+        }
+        match &self.place {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Oddity {
+    // One arm for each kind, however many there are.
+    fn write_kind(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pointer = named(&self.pointer);
         match &self.kind {
             OddityKind::NotUnicode(text) => write!(
@@ -215,19 +235,6 @@ impl fmt::Display for Oddity {
             OddityKind::TooManyPages { request, made } => {
                 write!(f, "{request}: more than {made} pages, the rest is left out")
             }
-        }?;
-        if let OddityKind::NotTime {
-            meant: Some(meant), ..
-        }
-        | OddityKind::UnlikelyTime {
-            meant: Some(meant), ..
-        } = &self.kind
-        {
-            write!(f, "; is {meant} meant?")?;
-        }
-        match &self.place {
-            Some(place) => write!(f, " ({place})"),
-            None => Ok(()),
         }
     }
 }

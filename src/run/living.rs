@@ -1,4 +1,4 @@
-//! A long life: the configuration is read anew on SIGHUP, and the service manager is told how things are.
+//! A long life: the configuration is read again on SIGHUP, and the service manager gets the status.
 //!
 //! ```text
 //! SIGHUP ──▶ the thread `reload` ──Begun──▶ loop: RELOADING=1
@@ -35,7 +35,7 @@ pub(super) enum Reload {
     Read(Box<Result<Config, Errors>>),
 }
 
-/// Starts the thread that reads the configuration anew for each item of `hangups`.
+/// Starts the thread that reads the configuration again for each item of `hangups`.
 ///
 /// # Errors
 /// There is no thread to be had.

@@ -7,7 +7,7 @@
 //!                    └──────┘
 //! ```
 //!
-//! SIGHUP comes by way of [`living`], which reads the configuration anew and tells the service manager how things are.
+//! SIGHUP comes by way of [`living`], which reads the configuration again and sends the status to the service manager.
 //!
 //! Every channel is bounded, and the core knows how much room there is, so that the loop never waits on a send. It
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.

@@ -1,4 +1,4 @@
-//! Who is told of finished workflows: a thread for each monitor that has a receiver.
+//! Where finished events are sent: a thread for each monitor that has a receiver.
 
 use crate::core::finished::{Notified, Notify};
 use crate::deliver::notify::{EventReceiver, Notifier};
@@ -12,7 +12,7 @@ pub(super) struct Receivers {
     notifiers: Vec<Notifier>,
     /// What became of what went.
     pub(super) notified: Receiver<Notified>,
-    /// Without it the channel would be closed, and so always ready, where nobody is told.
+    /// Without it the channel would be closed, and so always ready, where there is no receiver.
     _outcomes: Sender<Notified>,
 }
 

@@ -108,7 +108,7 @@ pub enum Look {
     Absent,
     /// A file that a farspan has open.
     Held,
-    /// A file that nobody has open.
+    /// A file that no farspan has open.
     Free {
         /// Its length.
         bytes: u64,
@@ -349,7 +349,7 @@ fn open_whole(path: &Path) -> Result<Database, Trouble> {
     let restored = Arc::clone(&known);
     panic::set_hook(Box::new(move |panic| {
         if thread::current().id() == own {
-            // There is nobody left to tell of an error.
+            // The process ends here: an error of this cannot be reported any more.
             drop(set_aside(&own_path, &panic.to_string()));
         }
         known(panic);

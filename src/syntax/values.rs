@@ -169,7 +169,7 @@ pub(crate) fn listen_address(text: &str) -> Result<String, Reason> {
     }
 }
 
-/// Whether nobody but this host can reach a `host:port`.
+/// Whether only this host can reach a `host:port`.
 pub(crate) fn is_this_host(listen: &str) -> bool {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
     let address = host.trim_start_matches('[').trim_end_matches(']');

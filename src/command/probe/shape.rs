@@ -125,7 +125,7 @@ pub(super) fn report_shape(out: &mut String, body: &Body) {
         members.sort_by_key(|member| !member.looks_wanted());
     }
     let mut sorted = members.iter();
-    for Member { pointer, value, .. } in sorted.by_ref().take(MEMBERS_SHOWN_MAX) {
+    for ShownMember { pointer, value, .. } in sorted.by_ref().take(MEMBERS_SHOWN_MAX) {
         line(out, format_args!("  {pointer}: {}", kind_of(value)));
     }
     let left_out: Vec<&str> = sorted.map(|member| &*member.pointer).collect();
@@ -148,14 +148,14 @@ const LISTED_MAX: usize = 12;
 const MEMBERS_SHOWN_MAX: usize = 40;
 
 /// A value within an answer.
-struct Member<'v> {
+struct ShownMember<'v> {
     /// Where it is, escaped.
     pointer: String,
     key: &'v str,
     value: &'v Value,
 }
 
-impl Member<'_> {
+impl ShownMember<'_> {
     /// Whether it looks like a state, a time or an id, which a mapping needs.
     fn looks_wanted(&self) -> bool {
         !self.value.is_array() && !self.value.is_object() && is_wanted(self.key)
@@ -163,12 +163,12 @@ impl Member<'_> {
 }
 
 /// The members of an answer, those further out first, and of each array the first element. Whether there are more.
-fn members_of(answer: &Value) -> (Vec<Member<'_>>, bool) {
+fn members_of(answer: &Value) -> (Vec<ShownMember<'_>>, bool) {
     const MEMBERS_MAX: usize = 10_000;
     // A deeper value, or one behind longer keys, is counted as left out.
     const POINTER_BYTES_MAX: usize = 1024;
     let mut unseen = false;
-    let mut members: Vec<Member<'_>> = Vec::new();
+    let mut members: Vec<ShownMember<'_>> = Vec::new();
     let mut outer = (String::new(), answer);
     for place in 0.. {
         let (pointer, value) = &outer;
@@ -180,12 +180,14 @@ fn members_of(answer: &Value) -> (Vec<Member<'_>>, bool) {
             Value::Object(_) | Value::Array(_) if pointer.len() > POINTER_BYTES_MAX => {
                 unseen = true
             }
-            Value::Object(object) => members.extend(object.iter().map(|(key, value)| Member {
-                pointer: inner(key),
-                key,
-                value,
-            })),
-            Value::Array(elements) => members.extend(elements.first().map(|value| Member {
+            Value::Object(object) => {
+                members.extend(object.iter().map(|(key, value)| ShownMember {
+                    pointer: inner(key),
+                    key,
+                    value,
+                }))
+            }
+            Value::Array(elements) => members.extend(elements.first().map(|value| ShownMember {
                 pointer: inner("0"),
                 key: "",
                 value,

@@ -26,7 +26,7 @@ use super::snapshot::{Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent};
 use super::time::Wall;
 use observed::{EventRoom, Observed, Reported};
-use spans::{Attributes, Ending, PIPELINE_NAME, ReportedKeys, Run, Unfinished, clamped};
+use spans::{AttributeList, Ending, PIPELINE_NAME, ReportedKeys, Run, Unfinished, clamped};
 use stages::StageTree;
 use std::sync::Arc;
 
@@ -485,7 +485,7 @@ impl Workflow {
         let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let wait = run.wait(observed.queued(), began.min(end));
         let start = wait.map_or(start, |(queued, _)| queued.min(start));
-        let mut attributes = Attributes::new(&naming.limits);
+        let mut attributes = AttributeList::new(&naming.limits);
         run.add_to(&mut attributes);
         attributes.add_times(&observed);
         let attempt = self.attempt.or(extra.attempt);

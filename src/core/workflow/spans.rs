@@ -56,7 +56,7 @@ impl Run<'_> {
     }
 
     /// The attributes that identify the run. Every span has them: backends cut a trace of many hours into fragments.
-    pub(super) fn add_to(&self, attributes: &mut Attributes<'_>) {
+    pub(super) fn add_to(&self, attributes: &mut AttributeList<'_>) {
         attributes.add("workflowId", self.workflow_id);
         attributes.add(PIPELINE_NAME, self.pipeline_name);
         attributes.add("cicd.pipeline.run.id", self.workflow_id);
@@ -103,7 +103,7 @@ impl Run<'_> {
     }
 
     fn wait_span(&self, of: &Unfinished<'_>, span_id: SpanId, (start, end): (Wall, Wall)) -> Span {
-        let mut attributes = Attributes::new(&self.naming.limits);
+        let mut attributes = AttributeList::new(&self.naming.limits);
         self.add_to(&mut attributes);
         let (monitor, version) = (&self.naming.monitor, self.version);
         Span {
@@ -141,7 +141,7 @@ pub(super) struct Unfinished<'a> {
     /// From when to when it waited for its start, if that gets a span.
     pub(super) wait: Option<(Wall, Wall)>,
     pub(super) status: SpanStatus,
-    pub(super) attributes: Attributes<'a>,
+    pub(super) attributes: AttributeList<'a>,
     pub(super) events: Vec<SpanEvent>,
     pub(super) dropped_events: u32,
     pub(super) links: Vec<Link>,
@@ -253,15 +253,15 @@ pub(super) struct ReportedKeys {
 }
 
 /// The attributes of a span that is being built: unique keys, bounded values, a bounded number.
-pub(super) struct Attributes<'a> {
+pub(super) struct AttributeList<'a> {
     limits: &'a SpanLimits,
     all: Vec<(Box<str>, Value)>,
     dropped: u32,
 }
 
-impl<'a> Attributes<'a> {
+impl<'a> AttributeList<'a> {
     pub(super) fn new(limits: &'a SpanLimits) -> Self {
-        Attributes {
+        AttributeList {
             limits,
             all: Vec::with_capacity(12),
             dropped: 0,

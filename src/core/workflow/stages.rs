@@ -4,7 +4,7 @@
 //! workflow. The children of a stage are finished before it, and lie within its times.
 
 use super::observed::{EventRoom, Observed};
-use super::spans::{Attributes, Ending, ReportedKeys, Run, StageName, Unfinished, clamped};
+use super::spans::{AttributeList, Ending, ReportedKeys, Run, StageName, Unfinished, clamped};
 use super::stage::{Fate, OpenStage, Stage, StageExtra};
 use crate::core::ids::SpanId;
 use crate::core::limits;
@@ -475,7 +475,7 @@ impl StageTree {
             None if attempt == 1 => path.into(),
             None => format!("{path}#{attempt}").into(),
         };
-        let mut attributes = Attributes::new(&run.naming.limits);
+        let mut attributes = AttributeList::new(&run.naming.limits);
         attributes.add("type", &*kind);
         attributes.add_some("id", stage.id.as_deref());
         attributes.add_times(&observed);

@@ -16,7 +16,7 @@ use message::{
     BODY_BYTES_MAX, BODY_TOO_LARGE, Framing, HEAD_BYTES_MAX, HEAD_TOO_LARGE, RequestError, encode,
     framing, lists, parse_head,
 };
-use open::{Activity, OpenConnections};
+use open::{ConnectionActivity, OpenConnections};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -220,7 +220,7 @@ fn accept<H>(
             continue;
         }
         let weak = Arc::downgrade(&stream);
-        let activity = Arc::new(Activity::new());
+        let activity = Arc::new(ConnectionActivity::new());
         let spawned = {
             let (stream, alive) = (Arc::clone(&stream), alive.clone());
             let activity = Arc::clone(&activity);
@@ -261,11 +261,11 @@ fn serve<H>(
     bounds: Bounds,
     handler: &H,
     stopped: &Receiver<Infallible>,
-    activity: Option<&Activity>,
+    activity: Option<&ConnectionActivity>,
 ) where
     H: Fn(&HttpRequest) -> Response,
 {
-    let mut connection = Connection {
+    let mut connection = ServerConnection {
         stream,
         buffer: Vec::new(),
         bounds,
@@ -286,16 +286,16 @@ fn turn_away(stream: &TcpStream) {
     let _ = stream.read(&mut [0; 4096]);
 }
 
-struct Connection<'a> {
+struct ServerConnection<'a> {
     stream: &'a TcpStream,
     /// Read, not yet used: requests may come back to back.
     buffer: Vec<u8>,
     bounds: Bounds,
     /// `None`: it is closed after one answer.
-    activity: Option<&'a Activity>,
+    activity: Option<&'a ConnectionActivity>,
 }
 
-impl Connection<'_> {
+impl ServerConnection<'_> {
     fn serve<H>(&mut self, handler: &H, stopped: &Receiver<Infallible>) -> io::Result<()>
     where
         H: Fn(&HttpRequest) -> Response,
@@ -342,7 +342,7 @@ impl Connection<'_> {
 
     fn read_request(&mut self) -> Result<(HttpRequest, u8), RequestError> {
         if self.buffer.is_empty() {
-            let is_trusted = self.activity.is_some_and(Activity::is_trusted);
+            let is_trusted = self.activity.is_some_and(ConnectionActivity::is_trusted);
             let idle = if is_trusted {
                 self.bounds.idle
             } else {

@@ -19,12 +19,12 @@ struct OpenConnection {
     thread: JoinHandle<()>,
     stream: Weak<TcpStream>,
     site: IpAddr,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
 /// What a connection is doing, as its own thread and the accepting thread know it.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<Doing>);
+pub(super) struct ConnectionActivity(Mutex<Doing>);
 
 #[derive(Clone, Copy, Debug)]
 struct Doing {
@@ -36,10 +36,10 @@ struct Doing {
     is_closed: bool,
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// Of a new connection.
     pub(super) fn new() -> Self {
-        Activity(Mutex::new(Doing {
+        ConnectionActivity(Mutex::new(Doing {
             waiting_since: Some(clock::now().mono),
             is_trusted: false,
             is_closed: false,
@@ -70,7 +70,7 @@ impl OpenConnections {
         &mut self,
         thread: JoinHandle<()>,
         stream: Weak<TcpStream>,
-        (address, activity): (IpAddr, Arc<Activity>),
+        (address, activity): (IpAddr, Arc<ConnectionActivity>),
     ) {
         self.0.push(OpenConnection {
             thread,

@@ -1,6 +1,8 @@
 //! The automaton: each set of places of the trie that a body can be at is a node.
 
-use super::{ANY, Member, NodeId, PlanNode, Planner, TrieId, readable};
+use super::{
+    ANY, Definition, Member, NodeId, PlanNode, Planner, SlotId, SlotKind, TrieId, readable,
+};
 use crate::syntax::mistake::Path;
 use crate::syntax::pointer::{Pointer, index};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,7 +12,18 @@ const NODES_MAX: usize = 16 * 1024;
 
 impl Planner {
     /// The automaton: each reachable set of places in the trie is a node.
-    pub(super) fn nodes(&mut self) -> Vec<PlanNode> {
+    pub(super) fn nodes_of(&mut self, definition: &Definition) -> Vec<PlanNode> {
+        let mut nodes = self.nodes();
+        if definition.times.are_numbers() {
+            for node in &mut nodes {
+                let is_time = |slot: &SlotId| self.slots[usize::from(*slot)].kind == SlotKind::Time;
+                node.is_exact = !node.is_inner() && node.slots.iter().any(is_time);
+            }
+        }
+        nodes
+    }
+
+    fn nodes(&mut self) -> Vec<PlanNode> {
         let mut known: HashMap<BTreeSet<TrieId>, NodeId> = HashMap::new();
         let mut sets: Vec<(BTreeSet<TrieId>, Pointer)> = Vec::new();
         let mut enter = |set: BTreeSet<TrieId>, pointer: Pointer, sets: &mut Vec<_>| {

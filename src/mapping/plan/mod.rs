@@ -190,13 +190,7 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     planner.check_words(&definition);
     planner.connect(&definition);
     planner.check_templates(&definition);
-    let mut nodes = planner.nodes();
-    if definition.times.are_numbers() {
-        for node in &mut nodes {
-            let is_time = |slot: &SlotId| planner.slots[usize::from(*slot)].kind == SlotKind::Time;
-            node.is_exact = !node.is_inner() && node.slots.iter().any(is_time);
-        }
-    }
+    let nodes = planner.nodes_of(&definition);
     let plain = planner.lists.len() <= 1 && planner.lists.iter().all(|list| list.key.len() <= 1);
     let order = planner.order();
     let Planner {
@@ -209,14 +203,11 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     if !mistakes.is_empty() {
         mistakes.sort();
         mistakes.dedup();
-        let at = |path: &Path| Place::default().join(path);
-        let mistakes = mistakes.into_iter();
-        return Err(mistakes
-            .map(|(path, what)| Mistake {
-                place: at(&path),
-                what,
-            })
-            .collect());
+        let placed = |(path, what)| Mistake {
+            place: Place::default().join(&path),
+            what,
+        };
+        return Err(mistakes.into_iter().map(placed).collect());
     }
     // Only the lists refer to a request by its number now.
     let mut lists = lists;

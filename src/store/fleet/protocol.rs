@@ -97,12 +97,12 @@ pub struct Protocol {
     /// Runs that were refused. The next commit that succeeds reports them.
     refused: Vec<(RunKey, Refusal)>,
     takeover: Takeover,
-    commit: Option<CommitUnderWay>,
+    commit: Option<FleetCommit>,
     notices: VecDeque<FleetNotice>,
 }
 
 #[derive(Debug)]
-struct CommitUnderWay {
+struct FleetCommit {
     changes: Arc<[Change]>,
     step: CommitStep,
     sent: Option<Sent>,
@@ -163,7 +163,7 @@ impl Protocol {
     /// Begins a commit. Without changes it does what is due: renewing the lease, and takeovers.
     pub fn begin_commit(&mut self, changes: Arc<[Change]>) {
         debug_assert!(self.commit.is_none(), "one commit at a time");
-        self.commit = Some(CommitUnderWay {
+        self.commit = Some(FleetCommit {
             changes,
             step: CommitStep::Begin,
             sent: None,
@@ -239,7 +239,7 @@ impl Protocol {
         self.is_complete
     }
 
-    fn advance(&mut self, commit: &mut CommitUnderWay, view: &View<'_>, now: Now) -> Next {
+    fn advance(&mut self, commit: &mut FleetCommit, view: &View<'_>, now: Now) -> Next {
         loop {
             match &mut commit.step {
                 CommitStep::Begin if !self.is_connected => {
@@ -313,7 +313,7 @@ impl Protocol {
         }
     }
 
-    fn send(&self, commit: &mut CommitUnderWay, command: FleetCommand, at: Now) -> Next {
+    fn send(&self, commit: &mut FleetCommit, command: FleetCommand, at: Now) -> Next {
         commit.sent = Some(Sent { at, share: None });
         Next::Call(self.call(command))
     }
@@ -411,7 +411,7 @@ impl Protocol {
 
     fn take_reply(
         &mut self,
-        commit: &mut CommitUnderWay,
+        commit: &mut FleetCommit,
         sent: Sent,
         reply: FleetReply,
         now: Now,
@@ -482,7 +482,7 @@ impl Protocol {
         Ok(())
     }
 
-    fn adopt(&mut self, commit: &mut CommitUnderWay, runs: Vec<StoredRun>, now: Now) {
+    fn adopt(&mut self, commit: &mut FleetCommit, runs: Vec<StoredRun>, now: Now) {
         for it in runs {
             self.owned.insert(it.run);
             commit.claimed.push(it.run);
@@ -490,7 +490,7 @@ impl Protocol {
         }
     }
 
-    fn fail(&mut self, commit: &mut CommitUnderWay, failure: CommitFailure) {
+    fn fail(&mut self, commit: &mut FleetCommit, failure: CommitFailure) {
         // The core does not hear of these: they are found again by `OwnRuns`.
         for run in commit.claimed.drain(..) {
             self.owned.remove(&run);
