@@ -124,6 +124,7 @@ pub(super) static MONITOR: Group = Group {
         key("stages", KeyKind::List(&KeyKind::Group(&STAGES)), "", "The lists of stages."),
         key("statuses", KeyKind::ByName(&KeyKind::Words(&["pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"])), "", "The meaning of each status. Upper and lower case are one status. Numbers and booleans are statuses too.").like("{\"queued\": \"pending\", \"running\": \"running\", \"ok\": \"success\"}"),
         key("status_names", KeyKind::ByName(&KeyKind::Label), "", "The names of statuses on spans, where a status is a number or a boolean.").like("{\"0\": \"success\", \"false\": \"running\"}"),
+        key("unset_texts", KeyKind::Texts, "", "What stands for no text, beside null and an empty text, in errors, URLs, names and attributes: whole texts. For statuses there is `unset`, for times `times.unset`.").like("[\"None\", \"N/A\"]"),
         key("unknown_status", KeyKind::Words(&["fail", "pending", "running", "success", "failure", "error", "timeout", "cancellation", "skip", "unset"]), "\"running\"", "The meaning of any other status. `fail`: the poll fails. `unset`: the next pointer counts. The status is logged either way."),
         key("times", KeyKind::Group(&MONITOR_TIMES), "", ""),
         key("spans", KeyKind::Group(&MONITOR_SPANS), "", ""),

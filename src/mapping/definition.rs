@@ -32,6 +32,8 @@ pub struct Definition {
     pub status_names: Vec<(Box<str>, Box<str>)>,
     /// What a word means that is not among them.
     pub unknown_status: UnknownStatus,
+    /// Texts that stand where there is no value, such as `None`. They hold for all texts but statuses and times.
+    pub unset_texts: Vec<Box<str>>,
     /// How times are written.
     pub times: Times,
 }

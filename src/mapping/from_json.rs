@@ -62,6 +62,7 @@ pub(crate) fn definition(monitor: &Object<'_>) -> Definition {
         unknown_status: monitor
             .parsed("unknown_status", unknown_status)
             .unwrap_or_default(),
+        unset_texts: monitor.texts("unset_texts", |text| Ok(text.into())),
         times: monitor.object("times").map(times).unwrap_or_default(),
     }
 }

@@ -315,6 +315,11 @@ impl Plan {
         lists.filter(move |(list, _)| of_it(list)).map(|(_, id)| id)
     }
 
+    pub(super) fn is_unset_text(&self, text: &str) -> bool {
+        let mut unset = self.definition.unset_texts.iter();
+        unset.any(|unset| **unset == *text)
+    }
+
     pub(super) fn unknown_status(&self) -> UnknownStatus {
         self.definition.unknown_status
     }

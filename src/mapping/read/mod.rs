@@ -418,6 +418,9 @@ impl<'p> Reader<'p> {
     fn take(&mut self, slot: SlotId, value: Scalar<'_>) {
         let place = usize::from(slot);
         let taken = match self.plan.slots[place].kind {
+            SlotKind::Text { .. } | SlotKind::Attribute if matches!(value, Scalar::Text(text) if self.plan.is_unset_text(text)) => {
+                SlotValue::Unset
+            }
             SlotKind::Text { bytes_max } => self.held.write(place, value.text(bytes_max)),
             SlotKind::Status => self.held.write(place, value.text(limits::NAME_BYTES_MAX)),
             SlotKind::Time => self.time(slot, value),

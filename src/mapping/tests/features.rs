@@ -105,6 +105,29 @@ fn an_id_may_be_any_number_of_64_bits() {
     );
 }
 
+/// Slurm writes `None` where there is no error.
+#[test]
+fn a_text_that_stands_for_none_is_none() {
+    let definition = |unset: Value| {
+        json!({
+            "workflow": {"complete": "/done", "error": ["/error", "/reason"], "attributes": {"a": "/a"}},
+            "unset_texts": unset,
+        })
+    };
+    let body = json!({"done": true, "error": "None", "reason": "N/A", "a": "None"});
+    check(
+        definition(json!([])),
+        body.clone(),
+        expect![[r#"pending "None" a="None""#]],
+    );
+    check(
+        definition(json!("None")),
+        body.clone(),
+        expect![[r#"pending "N/A""#]],
+    );
+    check(definition(json!(["None", "N/A"])), body, expect!["pending"]);
+}
+
 #[test]
 fn words_mean_what_the_table_says() {
     let definition = |unknown: &str| {
