@@ -499,7 +499,7 @@ fn a_pause_that_a_list_is_asked_for_is_one_for_polls_too() {
     eventually("it is asked", SOON, || lock(&api.state).faults.is_empty());
     assert_left_alone(&api, &rig, wall_ns());
     let log = farspan.stop().stderr;
-    let left = "the API of monitor found asked for a pause of 2s";
+    let left = "the API of monitor found asked for a pause of 2.0s";
     assert!(log.contains(left), "{log}");
 }
 
