@@ -1,8 +1,10 @@
 //! The sources of start events: Redis, lists of runs, standard input and the admin endpoint, and how each is read.
 
 use super::build::{DiscoveryPart, Sources};
+#[cfg(feature = "admin")]
+use super::health;
+use super::health::HealthCheck;
 #[cfg(feature = "redis")]
-use super::health::{self, HealthCheck};
 use super::stopping;
 #[cfg(feature = "admin")]
 use crate::admin;
