@@ -15,9 +15,15 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let mut headers = HeaderMap::new();
     assert_eq!(client::date(&headers), None);
-    headers.insert(header::RETRY_AFTER, value.clone());
     headers.insert(header::DATE, value.clone());
     let date = client::date(&headers);
+    headers.insert(header::RETRY_AFTER, value.clone());
+    if date.is_some() {
+        // The clock is the answer's own, so this is now.
+        let asked = client::retry_after(&headers, Wall::from_unix_ns(0));
+        assert_eq!(asked, Some(Duration::ZERO));
+    }
+    headers.remove(header::DATE);
     for now in [i64::MIN, 0, 1_795_168_560_500_000_000, i64::MAX] {
         let now = Wall::from_unix_ns(now);
         let asked = client::retry_after(&headers, now);
