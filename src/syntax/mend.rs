@@ -20,6 +20,8 @@ const NO_NUMBER: &str = "\"\u{fdd0}\"";
 /// The longest number that is looked at.
 const WORD_BYTES_MAX: usize = 1024;
 const CHUNK_BYTES: usize = 8 * 1024;
+/// A number of so many digits without an exponent is one that can be held.
+const DIGITS_HELD: usize = 300;
 
 /// A document as it arrives, mended. Its texts may have marks: see [`mended_text`].
 pub(crate) struct Mending<R> {
@@ -140,6 +142,12 @@ impl Mender {
     fn mend(&mut self, bytes: &[u8], are_last: bool) -> usize {
         let mut at = 0;
         while at < bytes.len() {
+            let (plain, is_in_text) = plain_length(&bytes[at..], self.is_in_text);
+            at += self.put(&bytes[at..at + plain]);
+            self.is_in_text = is_in_text;
+            if at == bytes.len() {
+                break;
+            }
             let taken = if self.is_in_text {
                 self.mend_text(&bytes[at..], are_last)
             } else {
@@ -160,7 +168,6 @@ impl Mender {
     }
 
     fn mend_outside(&mut self, bytes: &[u8], are_last: bool) -> usize {
-        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
         let word = length_of(bytes, is_word);
         if word == 0 {
             self.is_in_text = bytes[0] == b'"';
@@ -242,6 +249,50 @@ impl Mender {
     }
 }
 
+/// How many of the first bytes are surely as they should be, and whether a text is open behind them. Most documents are so as a
+/// whole, and are copied in long pieces.
+fn plain_length(bytes: &[u8], mut is_in_text: bool) -> (usize, bool) {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let rest = &bytes[at..];
+        if is_in_text {
+            at += length_of(
+                rest,
+                |byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=0x7f),
+            );
+            match bytes.get(at..) {
+                Some([b'"', ..]) => {
+                    at += 1;
+                    is_in_text = false;
+                }
+                Some([b'\\', escaped @ b' '..=0x7f, ..]) if *escaped != b'u' => at += 2,
+                _ => break,
+            }
+        } else if is_word(&byte) {
+            let word = &rest[..length_of(rest, is_word)];
+            // What comes next may belong to the last word.
+            if word.len() == rest.len() || !is_plain_word(word) {
+                break;
+            }
+            at += word.len();
+        } else {
+            is_in_text = byte == b'"';
+            at += 1;
+        }
+    }
+    (at, is_in_text)
+}
+
+fn is_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
+}
+
+fn is_plain_word(word: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    matches!(word, b"true" | b"false" | b"null")
+        || word.len() <= DIGITS_HELD && word.iter().all(is_plain)
+}
+
 fn length_of(bytes: &[u8], belongs: impl Fn(&u8) -> bool) -> usize {
     let end = bytes.iter().position(|byte| !belongs(byte));
     end.unwrap_or(bytes.len())
@@ -258,10 +309,8 @@ fn code_unit(bytes: &[u8]) -> Option<u16> {
 
 /// Whether it is a number by its look, and not one that can be held.
 fn is_no_number(word: &[u8]) -> bool {
-    // Below this a number without an exponent is one that can be held.
-    const DIGITS: usize = 300;
     let may_be_too_large =
-        word.len() > DIGITS || word.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        word.len() > DIGITS_HELD || word.iter().any(|byte| matches!(byte, b'e' | b'E'));
     match word {
         b"NaN" | b"Infinity" | b"-Infinity" => true,
         [b'-' | b'0'..=b'9', ..] if may_be_too_large => {
