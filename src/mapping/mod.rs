@@ -31,7 +31,7 @@ use crate::syntax::mistake::{Mistake, Path};
 use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
 use plan::Plan;
-use std::io;
+use std::io::{self, BufReader};
 use template::{IdRule, WrongId};
 
 /// What the answers of a poll said.
@@ -155,6 +155,7 @@ impl Mapping {
     pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, UnreadableBody> {
         let body = without_byte_order_mark(body);
         let read = |body: &[u8]| {
+            // The parser reads byte by byte.
             let json = serde_json::Deserializer::from_slice(body);
             read::read(&self.plan, request, json)
         };
@@ -169,7 +170,8 @@ impl Mapping {
     /// # Errors
     /// As [`UnreadableBody`] says.
     pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, UnreadableBody> {
-        let json = serde_json::Deserializer::from_reader(Mending::new(body));
+        // The parser reads byte by byte.
+        let json = serde_json::Deserializer::from_reader(BufReader::new(Mending::new(body)));
         read::read(&self.plan, request, json)
     }
 
@@ -177,6 +179,7 @@ impl Mapping {
     /// what stands before.
     pub fn oddities(&self, request: usize, body: &[u8]) -> Vec<Oddity> {
         let body = mended(without_byte_order_mark(body));
+        // The parser reads byte by byte.
         let json = serde_json::Deserializer::from_slice(&body);
         read::oddities(&self.plan, request, json)
     }
