@@ -224,16 +224,7 @@ impl Rig {
 }
 
 fn event(monitor: u16, workflow_id: &str) -> StartEvent {
-    StartEvent {
-        monitor,
-        workflow_id: workflow_id.into(),
-        submitted_at: None,
-        attempt: None,
-        parent: None,
-        sampling: event::Sampling::AsParent,
-        attributes: Box::default(),
-        source: None,
-    }
+    StartEvent::new(monitor, workflow_id)
 }
 
 fn answer_of(state: State, stages: usize) -> Answer {
