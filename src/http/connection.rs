@@ -1,9 +1,10 @@
 //! Connections: directly, through a proxy, with TLS; and when one is used again.
 //!
-//! ureq's own connectors do the work. ureq has one proxy for an agent; here each URL has its way.
+//! ureq's own connectors lead through proxies and speak TLS. ureq has one proxy for an agent; here each URL has its way.
 
 use super::client::{Network, Timeouts};
 use super::proxies::Proxy;
+use super::tcp::TcpConnector;
 #[cfg(feature = "tls")]
 use super::tls;
 use base64::Engine as _;
@@ -13,8 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::Uri;
+#[cfg(feature = "tls")]
+use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, SocksConnector,
+    Transport,
 };
 
 /// The settings of an agent, and those of a connection that goes through `proxy`.
@@ -55,13 +59,16 @@ pub(super) struct Connections {
     to_proxies: Arc<Opener>,
 }
 
-/// ureq's connectors with our settings.
+/// ureq's connectors with our settings, and our TCP.
 #[derive(Debug)]
 struct Opener {
     timeouts: Timeouts,
     #[cfg(feature = "tls")]
     tls: tls::Lazy,
-    connector: DefaultConnector,
+    by_socks: SocksConnector,
+    by_tunnel: ConnectProxyConnector,
+    #[cfg(feature = "tls")]
+    with_tls: RustlsConnector,
 }
 
 impl Connections {
@@ -70,21 +77,25 @@ impl Connections {
         timeouts: Timeouts,
         #[cfg(feature = "tls")] tls: tls::Lazy,
     ) -> Self {
-        let to_proxies = Opener {
+        let opener = |#[cfg(feature = "tls")] tls| Opener {
             timeouts,
             #[cfg(feature = "tls")]
-            tls: tls::Lazy::system(network.roots()),
-            connector: DefaultConnector::default(),
+            tls,
+            by_socks: SocksConnector::default(),
+            by_tunnel: ConnectProxyConnector::default(),
+            #[cfg(feature = "tls")]
+            with_tls: RustlsConnector::default(),
         };
         Connections {
             network: network.clone(),
-            to_targets: Opener {
-                timeouts,
+            to_targets: opener(
                 #[cfg(feature = "tls")]
                 tls,
-                connector: DefaultConnector::default(),
-            },
-            to_proxies: to_proxies.into(),
+            ),
+            to_proxies: Arc::new(opener(
+                #[cfg(feature = "tls")]
+                tls::Lazy::system(network.roots()),
+            )),
         }
     }
 
@@ -123,8 +134,15 @@ impl Opener {
             config
         };
         let config = config.build();
-        let opened = (self.connector).connect(&with(details, details.uri, &config), None)?;
-        opened.ok_or(ureq::Error::ConnectionFailed)
+        let details = with(details, details.uri, &config);
+        // Each leaves alone what the one before it has opened.
+        let opened = self.by_socks.connect(&details, None::<()>)?;
+        let opened = self.by_tunnel.connect(&details, opened)?;
+        let opened = TcpConnector.connect(&details, opened)?;
+        #[cfg(feature = "tls")]
+        let opened = self.with_tls.connect(&details, opened)?;
+        let opened = opened.ok_or(ureq::Error::ConnectionFailed)?;
+        Ok(Box::new(opened))
     }
 }
 
@@ -141,11 +159,7 @@ impl Connector for Connections {
             Some(proxy) => (self.open_through(proxy, details)).map_err(|e| through(proxy, e)),
         };
         let transport = transport.map_err(explained)?;
-        Ok(Some(ProbedConnection {
-            transport,
-            was_used: false,
-            was_filled: false,
-        }))
+        Ok(Some(ProbedConnection::new(transport)))
     }
 }
 
@@ -285,8 +299,8 @@ impl Transport for ByProxy {
 /// A connection that is used again only if it holds no byte that no request asked for: these would be taken for the
 /// answer to the next request.
 ///
-/// ureq probes a connection that goes into its pool, and again when it leaves the pool: three system calls each time.
-/// Only the second probe counts, because bytes may come in between.
+/// ureq probes a connection that goes into its pool, and again when it leaves the pool. Only the second probe counts,
+/// because bytes may come in between.
 #[derive(Debug)]
 pub(super) struct ProbedConnection {
     transport: Box<dyn Transport>,
@@ -294,6 +308,16 @@ pub(super) struct ProbedConnection {
     was_used: bool,
     /// Whether the last read filled the buffer. Then TLS may hold bytes that a probe of the socket does not see.
     was_filled: bool,
+}
+
+impl ProbedConnection {
+    pub(super) fn new(transport: Box<dyn Transport>) -> Self {
+        ProbedConnection {
+            transport,
+            was_used: false,
+            was_filled: false,
+        }
+    }
 }
 
 impl Transport for ProbedConnection {

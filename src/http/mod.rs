@@ -6,5 +6,6 @@ mod names;
 pub mod proxies;
 #[cfg(any(feature = "admin", feature = "demo"))]
 pub mod server;
+mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
