@@ -2,6 +2,7 @@
 
 use crate::core::limits;
 use crate::syntax::values::{self, Reason};
+use crate::terminal::console::Colours;
 use crate::text::shown;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
@@ -66,6 +67,8 @@ pub struct DemoOptions {
     pub seed: Option<u64>,
     /// Whether to go on when all workflows are traced.
     pub serve: bool,
+    /// Whether traces are coloured.
+    pub colours: Colours,
 }
 
 /// `farspan probe`: an id or a body is there, or both.
@@ -79,6 +82,8 @@ pub struct ProbeOptions {
     pub id: Option<String>,
     /// `FILE` or `NAME=FILE`; `-` for standard input.
     pub bodies: Vec<String>,
+    /// Whether the trace is coloured.
+    pub colours: Colours,
 }
 
 /// `farspan trace`.
@@ -92,6 +97,8 @@ pub struct TraceOptions {
     pub ids: Vec<String>,
     /// How long the API may give no usable answer; at most a day.
     pub patience: Duration,
+    /// Whether traces are coloured.
+    pub colours: Colours,
 }
 
 /// Ids of one `farspan trace`.
@@ -249,6 +256,12 @@ const MONITOR: OptionSpec = option(
     "",
     "The monitor, where the configuration has several",
 );
+const COLOR: OptionSpec = option(
+    "color",
+    "WHEN",
+    "auto",
+    "Colours: auto (on a terminal, unless NO_COLOR is set), always or never",
+);
 const NONE: (&str, usize) = ("", 0);
 const PROBE: &str = "\
 Without an ID nobody is asked: the answers come from --body, which may be given
@@ -289,6 +302,7 @@ const COMMANDS: &[CommandSpec] = &[
             option("speed", "X", "600", "Divide every duration by X"),
             SEED,
             flag("serve", "Go on when all is traced"),
+            COLOR,
         ],
         build: demo,
     },
@@ -311,6 +325,7 @@ const COMMANDS: &[CommandSpec] = &[
             option("body", "[NAME=]FILE", "", "A saved answer: to the main request, or to the one of that name; - is standard input"),
             MONITOR,
             CONFIG,
+            COLOR,
         ],
         build: probe,
     },
@@ -324,6 +339,7 @@ const COMMANDS: &[CommandSpec] = &[
             option("patience", "DUR", "5m", "Give up when the API has given no usable answer for so long"),
             MONITOR,
             CONFIG,
+            COLOR,
         ],
         build: trace,
     },
@@ -425,6 +441,7 @@ fn probe(values: &Values) -> Result<Command, UsageError> {
         monitor: values.text("monitor").map(str::to_owned),
         id,
         bodies,
+        colours: values.colours()?,
     }))
 }
 
@@ -441,6 +458,7 @@ fn trace(values: &Values) -> Result<Command, UsageError> {
         patience: values.required("patience", |text| {
             values::duration_within(text, within.clone(), "it may be 1s to 24h")
         })?,
+        colours: values.colours()?,
     }))
 }
 
@@ -450,6 +468,7 @@ fn demo(values: &Values) -> Result<Command, UsageError> {
         speed: values.speed()?,
         seed: values.seed()?,
         serve: values.has("serve"),
+        colours: values.colours()?,
     }))
 }
 
@@ -633,6 +652,15 @@ impl Values {
     fn speed(&self) -> Result<f64, UsageError> {
         const SPEED: RangeInclusive<f64> = 0.001..=1_000_000.0;
         self.required("speed", |text| values::number(text, SPEED))
+    }
+
+    fn colours(&self) -> Result<Colours, UsageError> {
+        let words = [
+            ("auto", Colours::Auto),
+            ("always", Colours::Always),
+            ("never", Colours::Never),
+        ];
+        self.required("color", |text| values::one_of(text, &words))
     }
 
     fn seed(&self) -> Result<Option<u64>, UsageError> {
@@ -830,13 +858,13 @@ mod tests {
                 check --offline
                     Check { config: None, offline: true }
                 probe 7
-                    Probe(ProbeOptions { config: None, monitor: None, id: Some("7"), bodies: [] })
+                    Probe(ProbeOptions { config: None, monitor: None, id: Some("7"), bodies: [], colours: Auto })
                 probe --monitor m --body - --body jobs=j.json --config c
-                    Probe(ProbeOptions { config: Some("c"), monitor: Some("m"), id: None, bodies: ["-", "jobs=j.json"] })
+                    Probe(ProbeOptions { config: Some("c"), monitor: Some("m"), id: None, bodies: ["-", "jobs=j.json"], colours: Auto })
                 trace 7 8 7 --patience 10s
-                    Trace(TraceOptions { config: None, monitor: None, ids: ["7", "8"], patience: 10s })
+                    Trace(TraceOptions { config: None, monitor: None, ids: ["7", "8"], patience: 10s, colours: Auto })
                 trace -- -7
-                    Trace(TraceOptions { config: None, monitor: None, ids: ["-7"], patience: 300s })
+                    Trace(TraceOptions { config: None, monitor: None, ids: ["-7"], patience: 300s, colours: Auto })
                 config
                     Config { config: None }
                 --version
@@ -861,19 +889,19 @@ mod tests {
         check(
             &lines,
             expect![[r#"
-            demo
-                Demo(DemoOptions { workflows: 8, speed: 600.0, seed: None, serve: false })
-            demo --workflows 3 --speed 60 --seed 7 --serve --speed=6
-                Demo(DemoOptions { workflows: 3, speed: 6.0, seed: Some(7), serve: true })
-            api
-                Api(ApiOptions { listen: "127.0.0.1:8080", speed: 1.0, seed: None, latency: 0ns, fail_rate: 0.1 })
-            api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615
-                Api(ApiOptions { listen: "[::1]:0", speed: 1.0, seed: Some(18446744073709551615), latency: 200ms, fail_rate: 1.0 })
-            load
-                Load(LoadOptions { redis_url: None, channel: None, workflows: 300, batch: 100, batch_wait: 120s, spread: None, with_parent: false, seed: None })
-            load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent
-                Load(LoadOptions { redis_url: Some("redis://r"), channel: Some("c"), workflows: 5, batch: 2, batch_wait: 1s, spread: Some(30s), with_parent: true, seed: None })
-        "#]],
+                demo
+                    Demo(DemoOptions { workflows: 8, speed: 600.0, seed: None, serve: false, colours: Auto })
+                demo --workflows 3 --speed 60 --seed 7 --serve --speed=6
+                    Demo(DemoOptions { workflows: 3, speed: 6.0, seed: Some(7), serve: true, colours: Auto })
+                api
+                    Api(ApiOptions { listen: "127.0.0.1:8080", speed: 1.0, seed: None, latency: 0ns, fail_rate: 0.1 })
+                api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615
+                    Api(ApiOptions { listen: "[::1]:0", speed: 1.0, seed: Some(18446744073709551615), latency: 200ms, fail_rate: 1.0 })
+                load
+                    Load(LoadOptions { redis_url: None, channel: None, workflows: 300, batch: 100, batch_wait: 120s, spread: None, with_parent: false, seed: None })
+                load --redis-url redis://r --channel c --workflows 5 --batch 2 --batch-wait 1s --spread 30s --with-parent
+                    Load(LoadOptions { redis_url: Some("redis://r"), channel: Some("c"), workflows: 5, batch: 2, batch_wait: 1s, spread: Some(30s), with_parent: true, seed: None })
+            "#]],
         );
     }
 
@@ -1076,6 +1104,7 @@ mod tests {
                   --patience DUR  Give up when the API has given no usable answer for so long [5m]
                   --monitor NAME  The monitor, where the configuration has several
                   --config FILE   The configuration file, JSON; else the one in FARSPAN_CONFIG
+                  --color WHEN    Colours: auto (on a terminal, unless NO_COLOR is set), always or never [auto]
                   --help          Print this
 
                 Spans go where 'farspan run' would send them. Nothing is kept.

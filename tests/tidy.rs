@@ -17,7 +17,13 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("the host", &["os"]),
     (
         "protocols and texts",
-        &["http", "mapping", "redis_client", "terminal/waterfall"],
+        &[
+            "http",
+            "mapping",
+            "redis_client",
+            "terminal/line",
+            "terminal/waterfall",
+        ],
     ),
     ("the monitored APIs", &["api"]),
     (

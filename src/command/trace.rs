@@ -18,7 +18,7 @@ use crate::os::threads;
 use crate::run::{self, Report, Sight};
 use crate::syntax::values::redacted_url;
 use crate::terminal::console::{self, say};
-use crate::terminal::waterfall;
+use crate::terminal::{line, waterfall};
 use crate::text::escape;
 use crossbeam_channel::{Sender, bounded, select};
 use std::cell::RefCell;
@@ -108,7 +108,7 @@ fn watch(
         silent_since: None,
         patience: options.patience,
         gave_up: false,
-        style: console::style(env),
+        style: console::style(env, options.colours),
         succeeded: 0,
         failed: 0,
         unknown: 0,
@@ -144,7 +144,7 @@ struct Follower {
     silent_since: Option<Mono>,
     patience: Duration,
     gave_up: bool,
-    style: waterfall::Style,
+    style: line::Style,
     succeeded: usize,
     failed: usize,
     unknown: usize,

@@ -16,7 +16,7 @@ use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::run::{self, Report, SPANS_QUEUE};
 use crate::syntax::values::redacted_url;
-use crate::terminal::{console, waterfall};
+use crate::terminal::{console, line, waterfall};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -146,7 +146,7 @@ struct Audience<'a> {
     api: &'a api::ScriptedApi,
     workflows: u32,
     serve: bool,
-    style: waterfall::Style,
+    style: line::Style,
     open: HashMap<TraceId, Vec<Span>>,
     spans: u32,
     failed: u32,
@@ -160,7 +160,7 @@ impl<'a> Audience<'a> {
             api,
             workflows: options.workflows,
             serve: options.serve,
-            style: console::style(env),
+            style: console::style(env, options.colours),
             open: HashMap::new(),
             spans: 0,
             failed: 0,

@@ -1,4 +1,4 @@
-//! The operating system: the clock, files, signals, the log, and the service manager.
+//! The operating system: the clock, files, signals, the log, the terminal, and the service manager.
 
 pub mod clock;
 pub mod environment;
@@ -8,3 +8,4 @@ pub mod redaction;
 pub mod signals;
 pub mod systemd;
 pub mod threads;
+pub mod tty;

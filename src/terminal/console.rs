@@ -5,7 +5,8 @@ use crate::core::span::{Span, SpanStatus};
 use crate::os::environment::Environment;
 use crate::os::redaction::without_secrets;
 use crate::os::threads;
-use crate::terminal::waterfall::Style;
+use crate::os::tty;
+use crate::terminal::line::Style;
 use crate::text::escape;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::convert::Infallible;
@@ -20,14 +21,57 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{}", without_secrets(line));
 }
 
-/// How traces are drawn on standard output.
-pub(crate) fn style(env: &Environment) -> Style {
+/// Whether what farspan prints is coloured: the option `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Colours {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Also in a file or a pipe.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// How lines are written to standard output.
+pub(crate) fn style(env: &Environment, colours: Colours) -> Style {
+    let is_terminal = io::stdout().is_terminal();
+    style_of(env, colours, is_terminal, tty::size().map(|size| size.0))
+}
+
+fn style_of(
+    env: &Environment,
+    colours: Colours,
+    is_terminal: bool,
+    terminal_width: Option<usize>,
+) -> Style {
+    const WIDTH: usize = 100;
     let columns = env.text("COLUMNS").and_then(|columns| columns.parse().ok());
+    let is_dumb = is_terminal && env.text("TERM") == Some("dumb");
     Style {
-        width: columns.unwrap_or(100),
-        // <https://no-color.org>
-        colour: io::stdout().is_terminal() && env.text("NO_COLOR").is_none(),
+        width: columns.or(terminal_width).unwrap_or(WIDTH),
+        colour: match colours {
+            // <https://no-color.org>
+            Colours::Auto => is_terminal && !is_dumb && env.text("NO_COLOR").is_none(),
+            Colours::Always => true,
+            Colours::Never => false,
+        },
+        ascii: is_dumb || !has_utf_8(env),
     }
+}
+
+/// Whether the locale has UTF-8. An environment without a locale, as in many containers, says nothing against it.
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html#tag_08_02>
+fn has_utf_8(env: &Environment) -> bool {
+    let mut names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
+    let Some(locale) = names.find_map(|name| env.text(name)) else {
+        return true;
+    };
+    let codeset = locale.split_once('.').map_or("", |(_, codeset)| codeset);
+    let codeset = codeset.split('@').next().unwrap_or_default();
+    ["utf-8", "utf8"]
+        .iter()
+        .any(|utf_8| codeset.eq_ignore_ascii_case(utf_8))
 }
 
 /// The thread that writes. It ends when the channel of spans is closed and everything is written.
@@ -118,6 +162,38 @@ mod tests {
     use crate::core::ids::{SpanId, TraceId};
     use crate::core::span::{Parent, Service, SpanEvent};
     use crate::core::time::Wall;
+
+    #[test]
+    fn the_style_follows_the_terminal_and_the_environment() {
+        use Colours::{Always, Auto, Never};
+        let style = |variables: &[(&str, &str)], colours, terminal_width: Option<usize>| {
+            let env = Environment::from_pairs(variables.iter().copied());
+            let style = style_of(&env, colours, terminal_width.is_some(), terminal_width);
+            (style.width, style.colour, style.ascii)
+        };
+        assert_eq!(style(&[], Auto, None), (100, false, false));
+        assert_eq!(style(&[], Always, None), (100, true, false));
+        assert_eq!(style(&[], Auto, Some(80)), (80, true, false));
+        assert_eq!(style(&[], Never, Some(80)), (80, false, false));
+        assert_eq!(style(&[("COLUMNS", "132")], Auto, Some(80)).0, 132);
+        assert_eq!(style(&[("COLUMNS", "wide")], Auto, Some(80)).0, 80);
+        let no_color = [("NO_COLOR", "1")];
+        assert!(!style(&no_color, Auto, Some(80)).1);
+        assert!(style(&no_color, Always, Some(80)).1);
+        let dumb = [("TERM", "dumb"), ("LANG", "C.UTF-8")];
+        assert_eq!(style(&dumb, Auto, Some(80)), (80, false, true));
+        assert_eq!(style(&dumb, Auto, None), (100, false, false));
+        for (locale, ascii) in [
+            (&[("LANG", "de_DE.UTF-8")][..], false),
+            (&[("LANG", "C.utf8")], false),
+            (&[("LANG", "POSIX")], true),
+            (&[("LANG", "de_DE.ISO-8859-15@euro")], true),
+            (&[("LANG", "C.UTF-8"), ("LC_ALL", "C")], true),
+            (&[("LANG", "C"), ("LC_CTYPE", "C.UTF-8")], false),
+        ] {
+            assert_eq!(style(locale, Auto, None).2, ascii, "{locale:?}");
+        }
+    }
 
     #[test]
     fn a_span_reads_well_and_hides_no_control_character() {

@@ -1,4 +1,5 @@
-//! Text for a terminal: spans as they end ([`console`]), and a whole trace ([`waterfall`]).
+//! Text for a terminal: spans as they end ([`console`]), a whole trace ([`waterfall`]), and the lines of both ([`line`]).
 
 pub mod console;
+pub mod line;
 pub mod waterfall;

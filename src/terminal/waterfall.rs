@@ -1,33 +1,60 @@
-//! A finished trace as text: one row for each span, its bar where it lay in time.
+//! A trace as text: one row for each span, its bar where it lay in time.
 //!
 //! Pure. Names and messages come from outside: whatever could move the cursor or reorder the line is escaped.
 
+use super::line::{Line, Look, Style, columns, cut, fit};
 use crate::core::event::Value;
 use crate::core::ids::SpanId;
 use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
 use crate::text::escape;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// No line is shorter than it takes to show anything.
 pub const WIDTH_MIN: usize = 40;
 
-/// How a trace is drawn.
-#[derive(Clone, Copy, Debug)]
-pub struct Style {
-    /// In columns.
-    pub width: usize,
-    /// Whether results are coloured.
-    pub colour: bool,
-}
-
 const INDENT: usize = 2;
 const GAP: usize = 2;
-const OK: &str = "✓ ok";
-const UNSET: &str = "· unset";
-const ERROR: &str = "✗ error";
-const RUNNING: &str = "… running";
+
+/// A row of the waterfall: one span, ended or not.
+#[derive(Clone, Debug)]
+pub struct Bar {
+    /// How deep it stands in the tree.
+    pub depth: usize,
+    /// Its name, escaped.
+    pub name: String,
+    /// Since when it waited, if that is known.
+    pub queued: Option<Wall>,
+    /// When it started. `None`: it waits.
+    pub start: Option<Wall>,
+    /// When it ended; the time now, if it has not.
+    pub end: Wall,
+    /// Of the bar and the status.
+    pub look: Look,
+    /// Its status in words, escaped.
+    pub status: String,
+}
+
+/// The time that a waterfall shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Axis {
+    /// At the left edge.
+    pub from: Wall,
+    /// At the right edge.
+    pub to: Wall,
+}
+
+/// What a span has that decides where it stands in the tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<I> {
+    /// The span's id.
+    pub id: I,
+    /// Its parent's; `None` for a root.
+    pub parent: Option<I>,
+    /// Siblings stand in the order of their times.
+    pub times: (Wall, Wall),
+}
 
 /// The spans of one trace, at most `style.width` columns wide (but [`WIDTH_MIN`]), each line with its end.
 ///
@@ -39,16 +66,80 @@ pub fn render(spans: &[Span], running: &HashSet<SpanId>, style: Style) -> String
         return String::new();
     };
     let width = style.width.max(WIDTH_MIN);
-    let rows: Vec<SpanRow<'_>> = in_tree_order(spans)
+    let nodes: Vec<Node<SpanId>> = spans.iter().map(node_of).collect();
+    let ordered = in_tree_order(&nodes);
+    let bars: Vec<Bar> = ordered
         .into_iter()
-        .map(|(depth, span)| SpanRow::new(depth, span, running))
+        .map(|(depth, index)| bar_of(depth, &spans[index], running))
         .collect();
-    let columns = Columns::new(&rows, width);
-    let mut text = head(root, running, width);
-    for row in &rows {
-        text.push_str(&row.line(root, &columns, style.colour));
+    let axis = Axis {
+        from: root.start,
+        to: root.end,
+    };
+    let mut text = String::new();
+    for line in head(root, running, width)
+        .into_iter()
+        .chain(rows(&bars, axis, width))
+    {
+        text.push_str(&line.render(style));
+        text.push('\n');
     }
     text
+}
+
+/// A line for each bar, at most `width` columns wide: its name, the bar, its duration and its status.
+pub fn rows(bars: &[Bar], axis: Axis, width: usize) -> Vec<Line> {
+    let names: Vec<String> = bars.iter().map(Bar::indented_name).collect();
+    let durations: Vec<String> = bars.iter().map(|bar| humanise(bar.duration())).collect();
+    let widths = Widths::new(&names, &durations, bars, width);
+    let texts = names.iter().zip(&durations).zip(bars);
+    texts
+        .map(|((name, duration), bar)| {
+            let mut line = Line::of(fit(name, widths.name) + "  ", Look::Plain);
+            bar.draw(&mut line, axis, widths.bar);
+            let duration = format!("  {duration:>width$}  ", width = widths.duration);
+            line.push(duration, Look::Plain);
+            line.push(cut(&bar.status, widths.status), bar.look);
+            line
+        })
+        .collect()
+}
+
+/// Depth first, siblings by their times. Each node once, even if the parents' ids make no tree. A node whose parent is
+/// missing stands under the root.
+pub fn in_tree_order<I: Copy + Ord>(nodes: &[Node<I>]) -> Vec<(usize, usize)> {
+    let mut by_time: Vec<usize> = (0..nodes.len()).collect();
+    // Latest first: the stack below pops from the end.
+    by_time.sort_by_key(|index| std::cmp::Reverse(nodes[*index].times));
+    let ids: BTreeSet<I> = nodes.iter().map(|node| node.id).collect();
+    let mut children: BTreeMap<I, Vec<usize>> = BTreeMap::new();
+    let (mut roots, mut orphans) = (Vec::new(), Vec::new());
+    for index in by_time {
+        match nodes[index].parent {
+            None => roots.push(index),
+            Some(parent) if ids.contains(&parent) => {
+                children.entry(parent).or_default().push(index)
+            }
+            Some(_) => orphans.push(index),
+        }
+    }
+    let depth_of_orphans = usize::from(!roots.is_empty());
+    let orphans = orphans.into_iter().map(|index| (depth_of_orphans, index));
+    let mut stack: Vec<(usize, usize)> = orphans.collect();
+    stack.extend(roots.into_iter().map(|index| (0, index)));
+    let mut ordered = Vec::with_capacity(nodes.len());
+    loop {
+        while let Some((depth, index)) = stack.pop() {
+            ordered.push((depth, index));
+            let below = children.remove(&nodes[index].id).unwrap_or_default();
+            stack.extend(below.into_iter().map(|child| (depth + 1, child)));
+        }
+        // What is left hangs on itself in a ring.
+        match children.pop_first() {
+            Some((_, ring)) => stack.extend(ring.into_iter().map(|index| (1, index))),
+            None => return ordered,
+        }
+    }
 }
 
 /// A duration as people say it: `850ms`, `12.3s`, `4m 01s`, `1h 12m 03s`, `2d 03h 04m`.
@@ -65,118 +156,109 @@ pub fn humanise(duration: Duration) -> String {
     }
 }
 
-fn is_root(span: &Span) -> bool {
-    span.parent.is_none_or(|parent| parent.remote)
-}
-
-/// Depth first, siblings by start. Each span once, even if the parents' ids make no tree.
-fn in_tree_order(spans: &[Span]) -> Vec<(usize, &Span)> {
-    let mut by_start: Vec<&Span> = spans.iter().collect();
-    // Latest first: the stack below pops from the end.
-    by_start.sort_by_key(|span| std::cmp::Reverse((span.start, span.end)));
-    let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
-    let mut children: BTreeMap<SpanId, Vec<&Span>> = BTreeMap::new();
-    let (mut roots, mut orphans) = (Vec::new(), Vec::new());
-    for span in by_start {
-        match span.parent {
-            _ if is_root(span) => roots.push(span),
-            Some(parent) if ids.contains(&parent.span_id) => {
-                children.entry(parent.span_id).or_default().push(span)
-            }
-            _ => orphans.push(span),
-        }
-    }
-    let depth_of_orphans = usize::from(!roots.is_empty());
-    let mut stack: Vec<(usize, &Span)> = orphans
-        .into_iter()
-        .map(|span| (depth_of_orphans, span))
-        .collect();
-    stack.extend(roots.into_iter().map(|span| (0, span)));
-    let mut ordered = Vec::with_capacity(spans.len());
-    loop {
-        while let Some((depth, span)) = stack.pop() {
-            ordered.push((depth, span));
-            let below = children.remove(&span.span_id).unwrap_or_default();
-            stack.extend(below.into_iter().map(|child| (depth + 1, child)));
-        }
-        // What is left hangs on itself in a ring.
-        match children.pop_first() {
-            Some((_, ring)) => stack.extend(ring.into_iter().map(|span| (1, span))),
-            None => return ordered,
-        }
-    }
-}
-
-struct SpanRow<'a> {
-    span: &'a Span,
-    is_running: bool,
-    name: String,
-    duration: String,
-    status: String,
-}
-
 /// How wide the columns are.
-struct Columns {
+struct Widths {
     name: usize,
     bar: usize,
     duration: usize,
     status: usize,
 }
 
-impl Columns {
+impl Widths {
     /// What the texts need, but a quarter each for names and statuses; the bars have the rest.
-    fn new(rows: &[SpanRow<'_>], width: usize) -> Columns {
-        let widest = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);
-        let name = widest(&mut rows.iter().map(|row| row.name.as_str())).min(width / 4);
-        let duration = widest(&mut rows.iter().map(|row| row.duration.as_str()));
-        let status = widest(&mut rows.iter().map(|row| row.status.as_str())).min(width / 4);
-        let bar = width
-            .saturating_sub(name + duration + status + 3 * GAP)
-            .max(1);
-        Columns {
+    fn new(names: &[String], durations: &[String], bars: &[Bar], width: usize) -> Widths {
+        let widest = |texts: &mut dyn Iterator<Item = &String>| {
+            texts.map(|text| columns(text)).max().unwrap_or(0)
+        };
+        let name = widest(&mut names.iter()).min(width / 4);
+        let duration = widest(&mut durations.iter());
+        let status = widest(&mut bars.iter().map(|bar| &bar.status)).min(width / 4);
+        let bar = width.saturating_sub(name + duration + status + 3 * GAP);
+        Widths {
             name,
-            bar,
+            bar: bar.max(1),
             duration,
             status,
         }
     }
 }
 
-impl<'a> SpanRow<'a> {
-    fn new(depth: usize, span: &'a Span, running: &HashSet<SpanId>) -> SpanRow<'a> {
-        SpanRow {
-            span,
-            is_running: running.contains(&span.span_id),
-            name: format!(
-                "{:indent$}{}",
-                "",
-                escape(&span.name),
-                indent = depth.min(8) * INDENT
-            ),
-            duration: humanise(span.end.since(span.start)),
-            status: status_text(span, running),
-        }
+impl Bar {
+    /// How long it ran; how long it has waited, if it never ran.
+    fn duration(&self) -> Duration {
+        let from = self.start.or(self.queued);
+        self.end.since(from.unwrap_or(self.end))
     }
 
-    fn line(&self, root: &Span, columns: &Columns, colour: bool) -> String {
-        let (before, cells) = bar(self.span.start, self.span.end, root, columns.bar);
-        let after = columns.bar - before - cells;
-        let (on, off) = match &self.span.status {
-            _ if !colour => ("", ""),
-            _ if self.is_running => ("\x1b[2m", "\x1b[0m"),
-            SpanStatus::Ok => ("\x1b[32m", "\x1b[0m"),
-            SpanStatus::Error(_) => ("\x1b[31m", "\x1b[0m"),
-            SpanStatus::Unset => ("\x1b[2m", "\x1b[0m"),
+    fn indented_name(&self) -> String {
+        let indent = self.depth.min(8) * INDENT;
+        format!("{:indent$}{}", "", self.name)
+    }
+
+    /// The time in the queue, then the time that it ran; each where it lay.
+    fn draw(&self, line: &mut Line, axis: Axis, width: usize) {
+        let queued = self.queued.unwrap_or(self.end);
+        let (before, waited, ran) = match self.start {
+            None => {
+                let (before, waited) = axis.cells(queued, self.end, width);
+                (before, waited, 0)
+            }
+            Some(start) => {
+                let (first, ran) = axis.cells(start, self.end, width);
+                let before = axis.cells(queued.min(start), start, width).0.min(first);
+                (before, first - before, ran)
+            }
         };
-        let name = pad(&cut(&self.name, columns.name), columns.name);
-        let bar = format!("{:before$}{on}{}{off}{:after$}", "", "━".repeat(cells), "");
-        let duration = format!("{:>width$}", self.duration, width = columns.duration);
-        let status = cut(&self.status, columns.status);
-        format!("{name}  {bar}  {duration}  {on}{status}{off}\n")
+        line.push(" ".repeat(before), Look::Plain);
+        line.push("╌".repeat(waited), Look::Dim);
+        line.push("━".repeat(ran), self.look);
+        line.push(" ".repeat(width - before - waited - ran), Look::Plain);
     }
 }
 
-fn head(root: &Span, running: &HashSet<SpanId>, width: usize) -> String {
+impl Axis {
+    /// Cells before a bar and in it: at least one, and none beyond the axis.
+    fn cells(self, start: Wall, end: Wall, width: usize) -> (usize, usize) {
+        let total = self.to.since(self.from).as_nanos();
+        if total == 0 {
+            return (0, width);
+        }
+        let cells = |time: Wall| time.since(self.from).as_nanos().min(total) * width as u128;
+        // Both fit: the quotient is at most `width`.
+        let first = (cells(start) / total) as usize;
+        let last = cells(end).div_ceil(total) as usize;
+        let first = first.min(width - 1);
+        (first, last.clamp(first + 1, width) - first)
+    }
+}
+
+fn is_root(span: &Span) -> bool {
+    span.parent.is_none_or(|parent| parent.remote)
+}
+
+fn node_of(span: &Span) -> Node<SpanId> {
+    let parent = span.parent.filter(|parent| !parent.remote);
+    Node {
+        id: span.span_id,
+        parent: parent.map(|parent| parent.span_id),
+        times: (span.start, span.end),
+    }
+}
+
+fn bar_of(depth: usize, span: &Span, running: &HashSet<SpanId>) -> Bar {
+    let (look, status) = status_of(span, running);
+    Bar {
+        depth,
+        name: escape(&span.name),
+        queued: None,
+        start: Some(span.start),
+        end: span.end,
+        look,
+        status,
+    }
+}
+
+fn head(root: &Span, running: &HashSet<SpanId>, width: usize) -> [Line; 2] {
     let workflow_id = root.attributes.iter().find_map(|(key, value)| match value {
         Value::Str(id) if &**key == "workflowId" => Some(format!(" {}", escape(id))),
         _ => None,
@@ -189,76 +271,21 @@ fn head(root: &Span, running: &HashSet<SpanId>, width: usize) -> String {
         escape(&root.name),
         workflow_id.unwrap_or_default(),
         humanise(root.end.since(root.start)),
-        status_text(root, running)
+        status_of(root, running).1
     );
-    format!(
-        "{}\n{}\n",
-        cut(&what, width),
-        cut(&format!("trace {}", root.trace_id), width)
-    )
+    let trace = format!("trace {}", root.trace_id);
+    [what, trace].map(|text| Line::of(cut(&text, width), Look::Plain))
 }
 
-fn status_text(span: &Span, running: &HashSet<SpanId>) -> String {
+/// How a span ended, in words that start with a sign.
+fn status_of(span: &Span, running: &HashSet<SpanId>) -> (Look, String) {
+    const ERROR: &str = "✗ error";
     match &span.status {
-        _ if running.contains(&span.span_id) => RUNNING.into(),
-        SpanStatus::Ok => OK.into(),
-        SpanStatus::Unset => UNSET.into(),
-        SpanStatus::Error(message) if message.is_empty() => ERROR.into(),
-        SpanStatus::Error(message) => format!("{ERROR}: {}", escape(message)),
-    }
-}
-
-/// Cells before the bar and in it: at least one, and none beyond the root's own.
-fn bar(start: Wall, end: Wall, root: &Span, width: usize) -> (usize, usize) {
-    let total = root.end.since(root.start).as_nanos();
-    if total == 0 {
-        return (0, width);
-    }
-    let cells = |time: Wall| time.since(root.start).as_nanos().min(total) * width as u128;
-    // Both fit: the quotient is at most `width`.
-    let first = (cells(start) / total) as usize;
-    let last = cells(end).div_ceil(total) as usize;
-    let first = first.min(width - 1);
-    (first, last.clamp(first + 1, width) - first)
-}
-
-/// At most that many columns, with an ellipsis where something was cut.
-fn cut(text: &str, width: usize) -> String {
-    if columns(text) <= width {
-        return text.into();
-    }
-    let mut left = width.saturating_sub(1);
-    let kept = text.chars().take_while(|c| {
-        let fits = column_count(*c) <= left;
-        left = left.saturating_sub(column_count(*c));
-        fits
-    });
-    kept.chain(['…']).collect()
-}
-
-fn pad(text: &str, width: usize) -> String {
-    format!(
-        "{text}{:missing$}",
-        "",
-        missing = width.saturating_sub(columns(text))
-    )
-}
-
-fn columns(text: &str) -> usize {
-    text.chars().map(column_count).sum()
-}
-
-/// East Asian wide characters and emoji take two columns (the blocks of Unicode's EastAsianWidth.txt, coarsely).
-fn column_count(c: char) -> usize {
-    match u32::from(c) {
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60 => 2,
-        0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f9ff | 0x20000..=0x3fffd => 2,
-        _ => 1,
+        _ if running.contains(&span.span_id) => (Look::Running, "… running".into()),
+        SpanStatus::Ok => (Look::Ok, "✓ ok".into()),
+        SpanStatus::Unset => (Look::Dim, "· unset".into()),
+        SpanStatus::Error(message) if message.is_empty() => (Look::Error, ERROR.into()),
+        SpanStatus::Error(message) => (Look::Error, format!("{ERROR}: {}", escape(message))),
     }
 }
 
@@ -310,7 +337,15 @@ mod tests {
     }
 
     fn drawn(spans: &[Span], running: &HashSet<SpanId>, width: usize, colour: bool) -> String {
-        render(spans, running, Style { width, colour })
+        render(
+            spans,
+            running,
+            Style {
+                width,
+                colour,
+                ascii: false,
+            },
+        )
     }
 
     #[test]

@@ -98,5 +98,6 @@ mod sources;
 mod stopping;
 mod stories;
 mod streams;
+mod terminals;
 mod tls;
 mod trace;

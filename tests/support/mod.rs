@@ -27,6 +27,7 @@ pub mod reported;
 pub mod rig;
 pub mod spans;
 pub mod systemd;
+pub mod terminal;
 pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -73,6 +73,12 @@ impl Call {
         self
     }
 
+    /// The same, before every other such program.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.by.splice(0..0, words.iter().map(ToString::to_string));
+        self
+    }
+
     pub fn without(mut self, key: &str) -> Self {
         self.environment.remove(key);
         self
@@ -96,7 +102,8 @@ impl Call {
         self
     }
 
-    pub fn start(&self) -> Farspan {
+    /// With its environment; its standard streams are the test's own until they are set.
+    pub fn command(&self) -> Command {
         let mut words = self.by.clone();
         words.push(self.program.clone());
         words.extend(self.arguments.iter().cloned());
@@ -107,9 +114,15 @@ impl Call {
                 command.env(key, value);
             }
         }
-        let mut child = command
+        command
             .envs(&self.environment)
-            .current_dir(std::env::temp_dir())
+            .current_dir(std::env::temp_dir());
+        command
+    }
+
+    pub fn start(&self) -> Farspan {
+        let mut command = self.command();
+        let mut child = command
             .stdin(if self.has_stdin {
                 Stdio::piped()
             } else {
@@ -118,7 +131,7 @@ impl Call {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", words[0]));
+            .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
         let pipe = child.stdout.take().expect("piped");
         let (stdout, unread) = if self.reads_stdout {
             (Output::read(pipe), None)

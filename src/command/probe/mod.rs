@@ -20,7 +20,7 @@ use crate::mapping::definition::Request;
 use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, UnreadableBody};
 use crate::os::environment::Environment;
 use crate::run;
-use crate::terminal::console::say;
+use crate::terminal::console::{self, say};
 use crate::text::{escape, shown};
 use std::collections::HashSet;
 use std::fs::File;
@@ -42,7 +42,8 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
         (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id, config)?,
         _ => read(&subject, options)?,
     };
-    say(report::of(&findings, &subject, env).trim_end());
+    let style = console::style(env, options.colours);
+    say(report::of(&findings, &subject, style).trim_end());
     Ok(if findings.fits {
         ExitCode::SUCCESS
     } else {

@@ -14,22 +14,22 @@ use crate::core::time::Wall;
 use crate::core::workflow::{Verdict, Workflow};
 use crate::mapping::{Mapping, Missing, Oddity, OddityKind};
 use crate::os::clock;
-use crate::os::environment::Environment;
 use crate::syntax::mend::value_of;
 use crate::syntax::mistake::Path;
-use crate::terminal::{console, waterfall};
+use crate::terminal::line::Style;
+use crate::terminal::waterfall;
 use crate::text::{cut, escape, without_byte_order_mark};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// The whole report.
-pub(super) fn of(findings: &Findings, subject: &Subject, env: &Environment) -> String {
+pub(super) fn of(findings: &Findings, subject: &Subject, style: Style) -> String {
     let mut out = String::new();
     for exchange in &findings.exchanges {
         report_exchange(&mut out, exchange);
     }
     match &findings.reading {
-        Some(reading) => report_trace(&mut out, findings, subject, &reading.snapshot, env),
+        Some(reading) => report_trace(&mut out, findings, subject, &reading.snapshot, style),
         None => line(&mut out, format_args!("monitor {}", subject.name)),
     }
     report_oddities(&mut out, findings, subject);
@@ -53,7 +53,7 @@ fn report_trace(
     findings: &Findings,
     subject: &Subject,
     snapshot: &Snapshot,
-    env: &Environment,
+    style: Style,
 ) {
     let id = &findings.id;
     line(
@@ -65,7 +65,7 @@ fn report_trace(
     let at = findings.at.or_else(|| latest(snapshot));
     let at = at.unwrap_or_else(|| clock::now().wall);
     let (spans, running) = trace_of(subject, id, snapshot, at);
-    out.push_str(&waterfall::render(&spans, &running, console::style(env)));
+    out.push_str(&waterfall::render(&spans, &running, style));
     out.push('\n');
 }
 
