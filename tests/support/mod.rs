@@ -28,6 +28,7 @@ pub mod rig;
 pub mod spans;
 pub mod systemd;
 pub mod terminal;
+pub mod threads;
 pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};
