@@ -174,8 +174,15 @@ fn misused(error: &dyn Display) -> ExitCode {
 fn tell(error: &dyn Display) {
     // What was logged before stands before it.
     logging::finish();
+    let env = Environment::of_process();
+    let is_for_journal = logging::is_journal(env.text("JOURNAL_STREAM"));
+    let priority = if is_for_journal { "<3>" } else { "" };
     let mut stderr = io::stderr().lock();
     for line in error.to_string().lines() {
-        let _ = writeln!(stderr, "farspan: {}", escape(&without_secrets(line)));
+        let _ = writeln!(
+            stderr,
+            "{priority}farspan: {}",
+            escape(&without_secrets(line))
+        );
     }
 }

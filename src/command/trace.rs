@@ -169,6 +169,7 @@ impl Follower {
             Sight::Noted(Note::Watching {
                 workflow_id,
                 trace_id,
+                ..
             }) => self.tell(format!("{}: trace {trace_id}", escape(workflow_id))),
             Sight::Noted(Note::Ended {
                 workflow_id,

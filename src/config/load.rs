@@ -8,7 +8,7 @@ use super::{AdminConfig, Config, DefaultApi, Errors, PollConfig, Redis, Secret, 
 use crate::core::limits;
 use crate::http::proxies::{Exceptions, Proxies, Proxy};
 use crate::os::environment::Environment;
-use crate::os::logging::{Log, LogFormat};
+use crate::os::logging::{self, Log, LogFormat};
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values;
 use crate::text::shown;
@@ -130,6 +130,7 @@ fn is_for_all_commands(name: &str) -> bool {
         "FARSPAN_LOG",
         "FARSPAN_LOG_FORMAT",
         "HOSTNAME",
+        "JOURNAL_STREAM",
     ]
     .contains(&name)
 }
@@ -142,7 +143,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
     let poll = poll(it);
     let workflows_max = workflows_max(it);
     let instance = instance(it, env);
-    let log = log(it);
+    let log = log(it, env);
     let export = otel::export(it);
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
@@ -494,7 +495,7 @@ fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
     })
 }
 
-fn log(resolver: &mut Resolver<'_>) -> Log {
+fn log(resolver: &mut Resolver<'_>, env: &Environment) -> Log {
     let level = resolver.strict("FARSPAN_LOG", |text| {
         let levels = [
             ("error", LevelFilter::Error),
@@ -514,5 +515,6 @@ fn log(resolver: &mut Resolver<'_>) -> Log {
     Log {
         level: level.unwrap_or(LevelFilter::Info),
         format: format.unwrap_or(LogFormat::Text),
+        is_for_journal: logging::is_journal(env.text("JOURNAL_STREAM")),
     }
 }

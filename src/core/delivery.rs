@@ -11,12 +11,12 @@ use super::backoff::Jitter;
 use super::finished::{FinishedEvent, Notification, Notified};
 use super::ids::RunKey;
 use super::note::Note;
-use super::notification::{Notifications, SettledEvents};
+use super::notification::Notifications;
 use super::out::Out;
 use super::outbox::{EncodedSpan, ExportOutcome, Outbox};
 use super::span::Span;
 use super::time::{Mono, Now};
-use super::trouble::ReceiverNews;
+use super::trouble::{ReceiverNews, Repeated};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -27,8 +27,7 @@ pub(super) struct Delivery {
     /// Whether there is a collector.
     exports: bool,
     outbox: Outbox,
-    /// What was noted of the collector's trouble.
-    collector_news: ReceiverNews,
+    collector_news: CollectorNews,
     notifications: Notifications,
     /// Runs with a span or a finished event that is not delivered.
     runs: HashMap<RunKey, Undelivered>,
@@ -36,6 +35,28 @@ pub(super) struct Delivery {
     is_full_of_spans: bool,
     /// Whether polls wait because too many finished events wait.
     is_full_of_events: bool,
+}
+
+/// What was noted of the collector.
+#[derive(Debug, Default)]
+struct CollectorNews {
+    trouble: ReceiverNews,
+    warnings: Repeated,
+    rejections: Repeated,
+    refusals: Repeated,
+    splits: Repeated,
+}
+
+impl CollectorNews {
+    /// A batch was accepted, perhaps without some of its spans or with a warning. The note, if it is time for one.
+    fn partial_if_new(&mut self, rejected: u64, message: Box<str>, now: Mono) -> Option<Note> {
+        let rejected = match (rejected, message.is_empty()) {
+            (0, true) => return None,
+            (0, false) => self.warnings.note(0, now)?,
+            (rejected, _) => self.rejections.note(rejected, now)?,
+        };
+        Some(Note::ExportPartial { rejected, message })
+    }
 }
 
 /// What is not delivered of one run.
@@ -61,7 +82,7 @@ impl Delivery {
             encoders,
             exports: settings.exports,
             outbox: Outbox::new(settings.batch, first_sequence),
-            collector_news: ReceiverNews::default(),
+            collector_news: CollectorNews::default(),
             notifications: Notifications::new(receivers, first_sequence),
             runs: HashMap::new(),
             is_full_of_spans: false,
@@ -148,35 +169,38 @@ impl Delivery {
         jitter: &mut Jitter,
         out: &mut Out,
     ) {
-        let was_failing = self.outbox.is_failing();
         let Some(gone) = self.outbox.settle(batch, &outcome, now, jitter) else {
             return;
         };
-        if was_failing && !self.outbox.is_failing() {
+        let news = &mut self.collector_news;
+        if !self.outbox.is_failing() && news.trouble.ends() {
             out.note(Note::ExportRecovered);
         }
-        let spans = gone.len();
-        match outcome {
+        let spans = gone.len() as u64;
+        let note = match outcome {
             ExportOutcome::Delivered { rejected, message } => {
-                let rejected_here = rejected.min(spans as u64);
-                out.counters.spans_delivered += spans as u64 - rejected_here;
+                let rejected_here = rejected.min(spans);
+                out.counters.spans_delivered += spans - rejected_here;
                 out.counters.spans_rejected += rejected_here;
-                if rejected > 0 || !message.is_empty() {
-                    out.note(Note::ExportPartial { rejected, message });
-                }
+                news.partial_if_new(rejected, message, now)
             }
             ExportOutcome::Retry { reason, .. } => {
                 out.counters.exports_retried += 1;
-                if (self.collector_news).trouble_is_news(&reason, was_failing, now) {
-                    let waiting = self.outbox.len();
-                    out.note(Note::ExportTroubled { reason, waiting });
-                }
+                let waiting = self.outbox.len();
+                (news.trouble.trouble_is_news(&reason, now))
+                    .then_some(Note::ExportTroubled { reason, waiting })
             }
-            ExportOutcome::TooLarge { .. } if spans == 0 => out.note(Note::ExportSplit),
+            ExportOutcome::TooLarge { .. } if spans == 0 => {
+                news.splits.note(1, now).map(|_| Note::ExportSplit)
+            }
             ExportOutcome::TooLarge { message } | ExportOutcome::Rejected { message } => {
-                out.counters.spans_rejected += spans as u64;
-                out.note(Note::SpansRefused { spans, message });
+                out.counters.spans_rejected += spans;
+                let refused = news.refusals.note(spans, now);
+                refused.map(|spans| Note::SpansRefused { spans, message })
             }
+        };
+        if let Some(note) = note {
+            out.note(note);
         }
         if !gone.is_empty() {
             for span in &gone {
@@ -195,15 +219,16 @@ impl Delivery {
         out: &mut Out,
     ) {
         let settled = self.notifications.settle(&notified, now, jitter);
-        let Some(SettledEvents { gone, was_troubled }) = settled else {
+        let Some(gone) = settled else {
             return;
         };
         let monitor = notified.monitor;
+        let has_answered = !(notified.taken.is_empty() && notified.refused.is_empty());
         out.counters.notifications_delivered += notified.taken.len() as u64;
         out.counters.notifications_refused += notified.refused.len() as u64;
         if let Some(news) = self.notifications.news_mut(monitor) {
             for (run, message) in notified.refused {
-                if news.refusal_is_news(now) {
+                if news.refusals.note(1, now).is_some() {
                     out.note(Note::NotifyRefused {
                         monitor,
                         run,
@@ -214,11 +239,13 @@ impl Delivery {
             match notified.trouble {
                 Some(trouble) => {
                     let reason = trouble.reason;
-                    if news.trouble_is_news(&reason, was_troubled, now) {
+                    if news.trouble.trouble_is_news(&reason, now) {
                         out.note(Note::NotifyTroubled { monitor, reason });
                     }
                 }
-                None if was_troubled => out.note(Note::NotifyRecovered { monitor }),
+                None if has_answered && news.trouble.ends() => {
+                    out.note(Note::NotifyRecovered { monitor })
+                }
                 None => {}
             }
         }

@@ -433,7 +433,7 @@ impl Core {
             return self.shed(event);
         }
         if event.submitted_at.is_some_and(|at| self.may_be_traced(at)) {
-            self.note_forgotten(&event.workflow_id);
+            self.note_forgotten(event.monitor, &event.workflow_id);
             if let Some(source) = event.source {
                 self.out.act(Action::Send(Outgoing::Acknowledge(source)));
             }
@@ -453,7 +453,7 @@ impl Core {
             return;
         };
         let (run, began) = (watch.run(), watch.workflow.began());
-        self.note_forgotten(watch.workflow.id());
+        self.note_forgotten(watch.monitor, watch.workflow.id());
         self.finished.insert(run, began, now);
         self.out.change(Change::RemoveWorkflow(run));
         self.out.change(Change::PutFinished(run, began));
@@ -462,10 +462,13 @@ impl Core {
         self.delivery.end_run(run, source, &mut self.out);
     }
 
-    fn note_forgotten(&mut self, workflow_id: &str) {
+    fn note_forgotten(&mut self, monitor: u16, workflow_id: &str) {
         self.out.counters.runs_forgotten += 1;
         let workflow_id = workflow_id.into();
-        self.out.note(Note::Forgotten { workflow_id });
+        self.out.note(Note::Forgotten {
+            monitor,
+            workflow_id,
+        });
     }
 
     /// Takes a new workflow under watch.
@@ -476,6 +479,7 @@ impl Core {
         let (watch, due) = Watch::started(event, key, monitor, sampler, received_at, now);
         self.out.counters.events_accepted += 1;
         self.out.note(Note::Watching {
+            monitor: watch.monitor,
             workflow_id: watch.workflow.id().clone(),
             trace_id: watch.workflow.trace_id(),
         });
@@ -527,8 +531,11 @@ impl Core {
             self.out.act(Action::Send(Outgoing::LeavePending(source)));
         }
         if let Some(why) = self.unreadable.reason_if_new(run) {
-            let workflow_id = event.workflow_id;
-            self.out.note(Note::RunUnreadable { workflow_id, why });
+            self.out.note(Note::RunUnreadable {
+                monitor: event.monitor,
+                workflow_id: event.workflow_id,
+                why,
+            });
         }
     }
 
@@ -550,8 +557,10 @@ impl Core {
         } else if (source.as_deref()).is_some_and(|it| self.delivery.hold_source(run, it)) {
             source = None;
         }
-        let workflow_id = event.workflow_id;
-        self.out.note(Note::Duplicate { workflow_id });
+        self.out.note(Note::Duplicate {
+            monitor: event.monitor,
+            workflow_id: event.workflow_id,
+        });
         if let Some(source) = source {
             self.out.act(Action::Send(Outgoing::Acknowledge(source)));
         }
@@ -559,8 +568,10 @@ impl Core {
 
     fn shed(&mut self, event: StartEvent) {
         self.out.counters.events_shed += 1;
-        let workflow_id = event.workflow_id;
-        self.out.note(Note::Shed { workflow_id });
+        self.out.note(Note::Shed {
+            monitor: event.monitor,
+            workflow_id: event.workflow_id,
+        });
     }
 
     fn forget_finished(&mut self, now: Now) {
@@ -900,7 +911,7 @@ impl Core {
 
     /// What is left to do about a run that has ended and whose spans are finished.
     fn conclude(&mut self, mut workflow: Workflow, run: RunKey, monitor: u16, end: End, now: Now) {
-        let began = workflow.began();
+        let (began, duration) = (workflow.began(), workflow.duration());
         self.finished.insert(run, began, now);
         self.out.change(Change::RemoveWorkflow(run));
         self.out.change(Change::PutFinished(run, began));
@@ -916,10 +927,12 @@ impl Core {
         let (outcome, abandoned) = end;
         self.out.counters.count_end(abandoned);
         self.out.note(Note::Ended {
+            monitor,
             workflow_id: workflow.id().clone(),
             trace_id: workflow.trace_id(),
             outcome,
             abandoned,
+            duration,
         });
     }
 

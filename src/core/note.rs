@@ -35,6 +35,8 @@ pub enum Note {
     },
     /// An event announced a run whose stored record cannot be watched. Its source keeps the event.
     RunUnreadable {
+        /// The monitor of the event.
+        monitor: u16,
         /// The workflow's id.
         workflow_id: Box<str>,
         /// The reason, and what to do about it.
@@ -42,6 +44,8 @@ pub enum Note {
     },
     /// A workflow is under watch.
     Watching {
+        /// Its monitor.
+        monitor: u16,
         /// The workflow's id.
         workflow_id: Arc<str>,
         /// Its trace.
@@ -49,16 +53,22 @@ pub enum Note {
     },
     /// An event announced a workflow that is under watch or was lately.
     Duplicate {
+        /// The monitor of the event.
+        monitor: u16,
         /// The workflow's id.
         workflow_id: Box<str>,
     },
     /// A workflow began before others that were traced and forgotten. It may have been traced itself, so it is not traced.
     Forgotten {
+        /// Its monitor.
+        monitor: u16,
         /// The workflow's id.
         workflow_id: Box<str>,
     },
     /// An event was dropped: its monitor is not configured, or the table is full.
     Shed {
+        /// The monitor of the event.
+        monitor: u16,
         /// The workflow's id.
         workflow_id: Box<str>,
     },
@@ -71,6 +81,8 @@ pub enum Note {
     },
     /// A watch has ended.
     Ended {
+        /// Its monitor.
+        monitor: u16,
         /// The workflow's id.
         workflow_id: Arc<str>,
         /// Its trace.
@@ -79,6 +91,8 @@ pub enum Note {
         outcome: Outcome,
         /// Why the watch ended early, if it did.
         abandoned: Option<Abandoned>,
+        /// From its start to its end, without the wait before.
+        duration: Duration,
     },
     /// A host is in another kind of trouble than before, or one monitor is in trouble with its host.
     HostTroubled {
@@ -153,17 +167,18 @@ pub enum Note {
     },
     /// The collector takes spans again.
     ExportRecovered,
-    /// The collector took a batch and dropped spans of it, or warns (OTLP partial success).
+    /// The collector took a batch and dropped spans of it, or warns (OTLP partial success). This and what follows is
+    /// noted once a minute at most.
     ExportPartial {
-        /// How many spans it dropped.
+        /// How many spans it dropped since the last note.
         rejected: u64,
         /// The collector's message.
         message: Box<str>,
     },
     /// The collector will never take these spans. They are dropped.
     SpansRefused {
-        /// How many spans.
-        spans: usize,
+        /// How many spans since the last note.
+        spans: u64,
         /// The collector's message.
         message: Box<str>,
     },

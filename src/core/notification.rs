@@ -16,7 +16,7 @@ use super::ids::RunKey;
 use super::lane::{Lane, LaneItem, Sequence};
 use super::limits;
 use super::time::Mono;
-use super::trouble::ReceiverNews;
+use super::trouble::{ReceiverNews, Repeated};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -30,13 +30,11 @@ pub(super) struct Notifications {
     sequence: Sequence,
 }
 
-/// What became of the events of one [`Notify`].
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct SettledEvents {
-    /// Accepted, or refused for good.
-    pub(super) gone: Vec<Notification>,
-    /// Whether the receiver was in trouble before.
-    pub(super) was_troubled: bool,
+/// What was noted of one receiver.
+#[derive(Debug, Default)]
+pub(super) struct NotifyNews {
+    pub(super) trouble: ReceiverNews,
+    pub(super) refusals: Repeated,
 }
 
 #[derive(Debug)]
@@ -44,7 +42,7 @@ struct Receiver {
     /// The monitor's name.
     monitor: Arc<str>,
     lane: Lane<Notification>,
-    news: ReceiverNews,
+    news: NotifyNews,
 }
 
 impl LaneItem for Notification {
@@ -70,7 +68,7 @@ impl Notifications {
         let receiver = |monitor| Receiver {
             monitor,
             lane: Lane::new(),
-            news: ReceiverNews::default(),
+            news: NotifyNews::default(),
         };
         Notifications {
             receivers: receivers.map(|name| name.map(receiver)).collect(),
@@ -186,13 +184,14 @@ impl Notifications {
         lanes.filter_map(|lane| lane.again_at(hurry)).min()
     }
 
-    /// Takes in what became of a [`Notify`]. `None`: it was not under way.
+    /// Takes in what became of a [`Notify`]. Returns the events that were accepted or refused for good. `None`: it was
+    /// not under way.
     pub(super) fn settle(
         &mut self,
         notified: &Notified,
         now: Mono,
         jitter: &mut Jitter,
-    ) -> Option<SettledEvents> {
+    ) -> Option<Vec<Notification>> {
         let receiver = self.receivers.get_mut(usize::from(notified.monitor))?;
         let lane = &mut receiver.as_mut()?.lane;
         let len = lane.end_batch(notified.batch)?;
@@ -200,10 +199,8 @@ impl Notifications {
         let done: HashSet<RunKey> = notified.taken.iter().copied().chain(refused).collect();
         if done.is_empty() && notified.trouble.is_none() {
             // Its runs were all forgotten on the way, and the receiver has heard nothing.
-            let (gone, was_troubled) = (Vec::new(), false);
-            return Some(SettledEvents { gone, was_troubled });
+            return Some(Vec::new());
         }
-        let was_troubled = lane.failures() > 0;
         let gone = lane.take(len, |event| done.contains(&event.run));
         if !done.is_empty() {
             // A receiver that accepts some of them is recovering.
@@ -212,11 +209,11 @@ impl Notifications {
         if let Some(trouble) = &notified.trouble {
             lane.failed(0, trouble.retry_after, now, jitter);
         }
-        Some(SettledEvents { gone, was_troubled })
+        Some(gone)
     }
 
-    /// What was noted of a receiver's trouble.
-    pub(super) fn news_mut(&mut self, monitor: u16) -> Option<&mut ReceiverNews> {
+    /// What was noted of a receiver.
+    pub(super) fn news_mut(&mut self, monitor: u16) -> Option<&mut NotifyNews> {
         let receiver = self.receivers.get_mut(usize::from(monitor))?;
         receiver.as_mut().map(|receiver| &mut receiver.news)
     }
@@ -277,7 +274,7 @@ mod tests {
         taken: &[u8],
         trouble: Option<Option<Duration>>,
         at: u64,
-    ) -> Option<(usize, bool)> {
+    ) -> Option<usize> {
         let notified = Notified {
             monitor: notify.monitor,
             batch: notify.batch,
@@ -290,7 +287,7 @@ mod tests {
         };
         let settled = all.settle(&notified, secs(at), &mut Jitter::new(1));
         all.check_invariants();
-        settled.map(|settled| (settled.gone.len(), settled.was_troubled))
+        settled.map(|gone| gone.len())
     }
 
     #[test]
@@ -306,8 +303,8 @@ mod tests {
         assert_eq!((c.monitor, runs(&c)), (2, vec![run(2)]));
         assert_eq!(all.next(secs(0), true), None, "one at a time");
         // The one in trouble holds up no other.
-        assert_eq!(settled(&mut all, &c, &[], Some(None), 0), Some((0, false)));
-        assert_eq!(settled(&mut all, &a, &[1, 3], None, 0), Some((2, false)));
+        assert_eq!(settled(&mut all, &c, &[], Some(None), 0), Some(0));
+        assert_eq!(settled(&mut all, &a, &[1, 3], None, 0), Some(2));
         assert!(told(&mut all, 0, 5).is_some());
         assert_eq!(runs(&all.next(secs(0), false).unwrap()), [run(5)]);
         let again = all.next_deadline(false).unwrap();
@@ -322,10 +319,7 @@ mod tests {
             told(&mut all, 0, n);
         }
         let first = all.next(secs(0), false).unwrap();
-        assert_eq!(
-            settled(&mut all, &first, &[1], Some(None), 0),
-            Some((1, false))
-        );
+        assert_eq!(settled(&mut all, &first, &[1], Some(None), 0), Some(1));
         assert_eq!(
             settled(&mut all, &first, &[2], None, 0),
             None,
@@ -333,7 +327,7 @@ mod tests {
         );
         let again = all.next(secs(1), false).unwrap();
         assert_eq!(again.notifications, first.notifications[1..]);
-        assert_eq!(settled(&mut all, &again, &[2, 3], None, 1), Some((2, true)));
+        assert_eq!(settled(&mut all, &again, &[2, 3], None, 1), Some(2));
         assert_eq!(all.len(), 0);
         assert_eq!((all.bytes(), all.next_deadline(false)), (0, None));
     }

@@ -621,12 +621,12 @@ fn an_event_that_comes_twice_counts_once() {
     check(
         &rig.notes(),
         &expect![[r#"
-        Duplicate { workflow_id: "w" }
-        Ended { workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None }
-        Duplicate { workflow_id: "w" }
-        Duplicate { workflow_id: "w" }
-        Shed { workflow_id: "w" }
-    "#]],
+            Duplicate { monitor: 0, workflow_id: "w" }
+            Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
+            Duplicate { monitor: 0, workflow_id: "w" }
+            Duplicate { monitor: 0, workflow_id: "w" }
+            Shed { monitor: 7, workflow_id: "w" }
+        "#]],
     );
 }
 
@@ -675,15 +675,15 @@ fn a_later_attempt_ends_the_watch_of_an_earlier_one_in_every_phase() {
         assert_eq!(rig.core.counters().workflows_ended, 1);
     }
     expect![[r#"
-        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Duplicate { workflow_id: "w" }
-        Duplicate { workflow_id: "w" }
-        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Duplicate { workflow_id: "w" }
-        Duplicate { workflow_id: "w" }
-        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
-        Duplicate { workflow_id: "w" }
-        Duplicate { workflow_id: "w" }
+        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
+        Duplicate { monitor: 0, workflow_id: "w" }
+        Duplicate { monitor: 0, workflow_id: "w" }
+        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
+        Duplicate { monitor: 0, workflow_id: "w" }
+        Duplicate { monitor: 0, workflow_id: "w" }
+        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
+        Duplicate { monitor: 0, workflow_id: "w" }
+        Duplicate { monitor: 0, workflow_id: "w" }
     "#]].assert_eq(&text);
 }
 
@@ -714,7 +714,7 @@ fn an_answer_about_a_later_attempt_ends_the_watch_and_one_about_an_earlier_one_s
     check(
         &rig.notes(),
         &expect![[r#"
-            Ended { workflow_id: "w", trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded) }
+            Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded), duration: 1ns }
         "#]],
     );
 }
@@ -759,9 +759,9 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
         assert!(changes.contains(&Change::RemoveWorkflow(first.0)));
     }
     expect![[r#"
-        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
         Restored { workflows: 2, spans: 0, notifications: 0 }
-        Ended { workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded) }
+        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
         Restored { workflows: 2, spans: 0, notifications: 0 }
     "#]].assert_eq(&text);
 }
@@ -1264,8 +1264,6 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
         &expect![[r#"
             ExportTroubled { reason: "503", waiting: 12 }
             ExportRecovered
-            ExportTroubled { reason: "503", waiting: 2 }
-            ExportRecovered
             SpansRefused { spans: 2, message: "400" }
         "#]],
     );
@@ -1327,9 +1325,9 @@ fn what_the_collector_threw_away_is_counted_and_told() {
     check(
         &rig.notes(),
         &expect![[r#"
-        Ended { workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None }
-        ExportPartial { rejected: 2, message: "too old" }
-    "#]],
+            Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
+            ExportPartial { rejected: 2, message: "too old" }
+        "#]],
     );
     let counters = rig.core.counters();
     assert_eq!((counters.spans_delivered, counters.spans_rejected), (1, 2));
@@ -1700,8 +1698,8 @@ fn a_run_that_may_have_been_traced_and_forgotten_is_not_traced_again() {
     check(
         &rig.notes(),
         &expect![[r#"
-        Forgotten { workflow_id: "first" }
-    "#]],
+            Forgotten { monitor: 0, workflow_id: "first" }
+        "#]],
     );
     assert_eq!(rig.core.counters().runs_forgotten, 1);
     // What was forgotten is stored.
@@ -1805,9 +1803,9 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
             RecordsUnreadable { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
             RecordsUnreadable { workflows: 1, why: "it is damaged" }
             Restored { workflows: 1, spans: 1, notifications: 0 }
-            RunUnreadable { workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
-            RunUnreadable { workflow_id: "damaged", why: "it is damaged" }
-            Duplicate { workflow_id: "whole" }
+            RunUnreadable { monitor: 0, workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
+            RunUnreadable { monitor: 0, workflow_id: "damaged", why: "it is damaged" }
+            Duplicate { monitor: 0, workflow_id: "whole" }
         "#]],
     );
     // Once the store has said that it is another's, or done, it is like any other run.

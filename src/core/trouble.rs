@@ -64,31 +64,106 @@ impl OddityNews {
 /// What was noted of the trouble of the collector, or of one receiver of finished events.
 #[derive(Debug, Default)]
 pub(super) struct ReceiverNews {
-    refusal: Option<Mono>,
+    /// When trouble was noted last, and the reason.
     trouble: Option<(Mono, Box<str>)>,
+    /// Whether trouble was noted and its end was not.
+    lasts: bool,
 }
 
 impl ReceiverNews {
-    /// The receiver has refused an item for good. Whether that is worth a note: it may refuse them all.
-    pub(super) fn refusal_is_news(&mut self, now: Mono) -> bool {
-        let is_news = self
-            .refusal
-            .is_none_or(|at| now.since(at) >= SAME_TROUBLE_NOTED_EVERY);
+    /// The receiver accepts nothing now. Whether that is worth a note: when it begins, and when there is another reason.
+    pub(super) fn trouble_is_news(&mut self, reason: &str, now: Mono) -> bool {
+        let is_other = |(at, known): &(Mono, Box<str>)| {
+            now.since(*at) >= SAME_TROUBLE_NOTED_EVERY && (!self.lasts || **known != *reason)
+        };
+        let is_news = self.trouble.as_ref().is_none_or(is_other);
         if is_news {
-            self.refusal = Some(now);
+            self.trouble = Some((now, reason.into()));
+            self.lasts = true;
         }
         is_news
     }
 
-    /// The receiver accepts nothing now. Whether that is worth a note: when it begins, and when there is another reason.
-    pub(super) fn trouble_is_news(&mut self, reason: &str, was_troubled: bool, now: Mono) -> bool {
-        let is_other = |(at, known): &(Mono, Box<str>)| {
-            **known != *reason && now.since(*at) >= SAME_TROUBLE_NOTED_EVERY
-        };
-        let is_news = !was_troubled || self.trouble.as_ref().is_none_or(is_other);
-        if is_news {
-            self.trouble = Some((now, reason.into()));
+    /// The receiver accepts what it is sent. Whether that is worth a note.
+    pub(super) fn ends(&mut self) -> bool {
+        std::mem::take(&mut self.lasts)
+    }
+}
+
+/// What happens with each batch while nothing changes, as refusals do, and is noted once a minute at most.
+#[derive(Debug, Default)]
+pub(super) struct Repeated {
+    noted: Option<Mono>,
+    unsaid: u64,
+}
+
+impl Repeated {
+    /// It has happened to so many more. `Some`: it is worth a note now, and has happened to so many since the last one.
+    pub(super) fn note(&mut self, more: u64, now: Mono) -> Option<u64> {
+        self.unsaid += more;
+        let is_known = |at| now.since(at) < SAME_TROUBLE_NOTED_EVERY;
+        if self.noted.is_some_and(is_known) {
+            return None;
         }
-        is_news
+        self.noted = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(secs: u64) -> Mono {
+        Mono::from_duration(Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn each_kind_of_failure_is_news_once_a_minute_however_many_polls_fail() {
+        for reason in PollFailureReason::ALL {
+            let mut news = TroubleNews::default();
+            let noted = (0..600).filter(|n| news.is_news(reason, secs(n / 10)));
+            assert_eq!(noted.count(), 1, "{reason:?}");
+            assert!(news.is_news(reason, secs(60)), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_that_alternate_with_good_answers_are_news_once_a_minute() {
+        let mut news = TroubleNews::default();
+        let (mut noted, mut ended) = (0, 0);
+        for n in 0..500 {
+            let reason = PollFailureReason::ALL[n % 2];
+            noted += u32::from(news.is_news(reason, secs(n as u64 / 10)));
+            ended += u32::from(news.ends());
+        }
+        assert_eq!((noted, ended), (2, 2));
+    }
+
+    #[test]
+    fn a_receiver_that_goes_up_and_down_is_news_once_a_minute() {
+        let mut news = ReceiverNews::default();
+        assert!(news.trouble_is_news("503", secs(0)));
+        assert!(!news.trouble_is_news("refused", secs(1)));
+        assert!(news.ends());
+        assert!(!news.trouble_is_news("503", secs(10)));
+        assert!(!news.ends(), "its beginning was not noted");
+        assert!(!news.trouble_is_news("503", secs(59)));
+        assert!(
+            news.trouble_is_news("503", secs(60)),
+            "it lasts, and was never noted"
+        );
+        assert!(!news.trouble_is_news("503", secs(600)));
+        assert!(news.trouble_is_news("refused", secs(601)));
+        assert!(news.ends());
+    }
+
+    #[test]
+    fn what_is_repeated_is_counted_until_it_is_noted() {
+        let mut repeated = Repeated::default();
+        assert_eq!(repeated.note(3, secs(0)), Some(3));
+        assert_eq!(repeated.note(2, secs(1)), None);
+        assert_eq!(repeated.note(4, secs(59)), None);
+        assert_eq!(repeated.note(1, secs(60)), Some(7));
     }
 }

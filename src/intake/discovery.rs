@@ -34,6 +34,7 @@ use crate::os::threads;
 use crate::syntax::pointer::Pointer;
 use crate::text::{BYTE_ORDER_MARK, cut, without_byte_order_mark};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
+use log::Level;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::{self, BufReader, Read};
@@ -303,12 +304,15 @@ impl Discoverer {
                     let pause = jitter.pause(interval.saturating_mul(2), max, failures);
                     let pause = pause.max(interval);
                     if failures <= 2 || failures.is_power_of_two() {
-                        let (title, detail) = (self.title(), &failure.detail);
+                        let detail = &failure.detail;
                         let reason = failure.reason.as_str();
                         // No monitor asks the host for that long.
                         let asked = failure.retry_after.unwrap_or_default();
                         let pause = pause.max(asked.min(limits::RETRY_AFTER_MAX));
-                        log::warn!("{title}: {reason}: {detail}; trying again in {pause:.1?}");
+                        log::warn!(
+                            monitor = self.monitor();
+                            "discovery: {reason}: {detail}; trying again in {pause:.1?}"
+                        );
                     }
                     pause
                 }
@@ -331,24 +335,30 @@ impl Discoverer {
         interval.saturating_sub(took).max(interval / 2)
     }
 
-    fn title(&self) -> String {
-        format!("discovery of monitor {}", self.discovery.name)
+    fn monitor(&self) -> &str {
+        &self.discovery.name
     }
 
     fn log_round(&self, found: &RoundCount, failures: u32) {
-        let title = self.title();
+        let monitor = self.monitor();
         let RoundCount { runs, new, is_cut } = found;
         if failures > 0 {
-            log::info!("{title}: the API answers again");
+            log::info!(monitor = monitor; "discovery: the API answers again");
         }
-        match self.round {
-            1 => log::info!("{title}: {runs} runs are listed, {new} of them new"),
-            _ if *new > 0 => log::debug!("{title}: {runs} runs are listed, {new} of them new"),
-            _ => {}
+        let level = match self.round {
+            1 => Some(Level::Info),
+            _ => (*new > 0).then_some(Level::Debug),
+        };
+        if let Some(level) = level {
+            log::log!(
+                level, monitor = monitor;
+                "discovery: {runs} runs are listed, {new} of them new"
+            );
         }
         if *is_cut && self.round.is_power_of_two() {
             log::warn!(
-                "{title}: more than {PAGES_MAX} pages or {RUNS_MAX} runs are listed; the rest is left out"
+                monitor = monitor;
+                "discovery: more than {PAGES_MAX} pages or {RUNS_MAX} runs are listed; the rest is left out"
             );
         }
     }
@@ -429,9 +439,9 @@ impl Discoverer {
             if let Some(host) = paging.elsewhere()
                 && !std::mem::replace(&mut self.links_elsewhere, true)
             {
-                let title = self.title();
                 log::warn!(
-                    "{title}: the next page is on {host}; its path is followed on the host of api.base_url"
+                    monitor = self.monitor();
+                    "discovery: the next page is on {host}; its path is followed on the host of api.base_url"
                 );
             }
             match next {

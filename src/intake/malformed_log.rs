@@ -15,18 +15,23 @@ const EVERY: Duration = Duration::from_secs(60);
 
 impl MalformedLog {
     pub(super) fn note_malformed(&mut self, malformed: &Malformed) {
-        self.note(malformed.reason(), || format!("ignored: {malformed}"));
+        self.note(malformed.reason(), None, || format!("ignored: {malformed}"));
     }
 
     pub(super) fn note_oddity(&mut self, message: &Message) {
         if let Some(oddity) = message.oddity {
             let id = &message.event.workflow_id;
-            self.note(oddity, || format!("left out of workflow {id:?}: {oddity}"));
+            self.note(oddity, Some(id), || format!("left out: {oddity}"));
         }
     }
 
-    /// Counts a mistake of this kind. `mistake` says which event it is and what becomes of it.
-    pub(super) fn note(&mut self, kind: &'static str, mistake: impl Fn() -> String) {
+    /// Counts a mistake of this kind. `mistake` says what it is and what becomes of the event.
+    pub(super) fn note(
+        &mut self,
+        kind: &'static str,
+        workflow_id: Option<&str>,
+        mistake: impl Fn() -> String,
+    ) {
         let now = clock::now().mono;
         let mut is_first = false;
         let (logged, count) = self.0.entry(kind).or_insert_with(|| {
@@ -37,7 +42,10 @@ impl MalformedLog {
         if is_first || now.since(*logged) >= EVERY {
             *logged = now;
             let mistake = mistake();
-            log::warn!("malformed start event, number {count} of its kind, {mistake}");
+            log::warn!(
+                workflow_id = workflow_id;
+                "malformed start event, number {count} of its kind, {mistake}"
+            );
         }
     }
 }

@@ -394,7 +394,7 @@ impl StreamReader {
             let Some(fields) = entry.fields else {
                 let id = &entry.id;
                 let trimmed = || format!("entry {id} was trimmed before it was read");
-                self.malformed.note("trimmed", trimmed);
+                self.malformed.note("trimmed", None, trimmed);
                 self.entries.release(entry.id);
                 continue;
             };
@@ -469,7 +469,7 @@ impl StreamReader {
         match add.exec(connection) {
             Ok(()) => {
                 let moved = || format!("entry {id}, moved to {dead}: {malformed}");
-                self.malformed.note(malformed.reason(), moved);
+                self.malformed.note(malformed.reason(), None, moved);
                 let mut acknowledge = redis::cmd("XACK");
                 acknowledge.arg(&self.stream.key).arg(GROUP).arg(id);
                 acknowledge.exec(connection)
@@ -483,7 +483,7 @@ impl StreamReader {
                         "entry {id}, cannot be moved to {dead}, and stays pending: {why}; {malformed}"
                     )
                 };
-                self.malformed.note("not_movable", stays);
+                self.malformed.note("not_movable", None, stays);
                 Ok(())
             }
             Err(error) => Err(error),

@@ -3,19 +3,21 @@
 //! A thread of its own writes the lines, so that a standard error which takes nothing stops no other thread. The lines
 //! that wait are bounded in bytes; what does not fit is dropped, and the log says how many lines that were.
 
+use super::log_line::{LineStyle, LogLine};
 use super::threads::{self, lock};
 use crate::core::limits;
-use crate::core::time::Wall;
 use crate::os::clock;
-use crate::os::redaction::without_secrets;
-use crate::text::{escape, escape_json};
 use log::{Level, LevelFilter, Metadata, Record};
-use serde::Serialize;
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::panic;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+pub use super::log_line::LogFormat;
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +26,8 @@ pub struct Log {
     pub level: LevelFilter,
     /// How a line looks.
     pub format: LogFormat,
-}
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    /// Whether the journal of systemd reads the lines: see [`is_journal`].
+    pub is_for_journal: bool,
 }
 
 /// How long the end of the process waits for standard error to take the last lines.
@@ -44,16 +39,19 @@ pub const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// When the system gives no more threads.
 pub fn start(log: &Log) -> io::Result<()> {
     let lines = Arc::new(Lines::default());
-    let logger = Logger {
+    let style = LineStyle {
         format: log.format,
+        is_for_journal: log.is_for_journal,
+    };
+    let logger = Logger {
+        style,
         lines: Arc::clone(&lines),
     };
     if log::set_boxed_logger(Box::new(logger)).is_err() {
         return Ok(());
     }
     set_level(log.level);
-    let format = log.format;
-    let write = move || lines.write_to(&mut io::stderr(), format);
+    let write = move || lines.write_to(&mut io::stderr(), style);
     // Not joined: standard error may take nothing for ever.
     threads::spawn("log", threads::STACK_BYTES, write)?;
     // Rust's own hook would wait for standard error, and a release build ends with the panic.
@@ -70,13 +68,28 @@ pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
+/// Whether standard error is the stream that systemd names in `$JOURNAL_STREAM`, as `device:inode` (`man 5
+/// systemd.exec`). The variable is inherited by programs whose standard error goes elsewhere.
+pub fn is_journal(journal_stream: Option<&str>) -> bool {
+    let parsed = journal_stream.and_then(|stream| {
+        let (device, inode) = stream.split_once(':')?;
+        Some((device.parse().ok()?, inode.parse().ok()?))
+    });
+    let Some(named) = parsed else {
+        return false;
+    };
+    let ours = (io::stderr().as_fd().try_clone_to_owned())
+        .and_then(|descriptor| File::from(descriptor).metadata());
+    ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == named)
+}
+
 /// Waits until all lines are written, but not longer than [`ENDS_WITHIN`].
 pub fn finish() {
     log::logger().flush();
 }
 
 struct Logger {
-    format: LogFormat,
+    style: LineStyle,
     lines: Arc<Lines>,
 }
 
@@ -87,12 +100,8 @@ impl log::Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let (level, target) = (record.level(), record.target());
-            let message = record.args().to_string();
-            let message = without_secrets(&message);
-            let time = clock::now().wall;
-            self.lines
-                .push(&line(self.format, time, level, target, &message));
+            let line = LogLine::of(record, clock::now().wall);
+            self.lines.push(&line.formatted(self.style));
         }
     }
 
@@ -135,13 +144,13 @@ impl Lines {
     }
 
     /// Writes all lines, as they come, for ever.
-    fn write_to(&self, out: &mut impl Write, format: LogFormat) {
+    fn write_to(&self, out: &mut impl Write, style: LineStyle) {
         let mut missing = 0;
         loop {
             let (text, dropped) = self.next();
-            missing = unsaid(out, format, missing);
+            missing = unsaid(out, style, missing);
             missing += unwritten_lines(out, &text) + dropped;
-            missing = unsaid(out, format, missing);
+            missing = unsaid(out, style, missing);
         }
     }
 
@@ -167,7 +176,7 @@ impl Lines {
 }
 
 /// Says how many lines are missing. Returns how many are left to be said: none, if standard error takes the line.
-fn unsaid(out: &mut impl Write, format: LogFormat, missing: u64) -> u64 {
+fn unsaid(out: &mut impl Write, style: LineStyle, missing: u64) -> u64 {
     if missing == 0 {
         return 0;
     }
@@ -176,8 +185,8 @@ fn unsaid(out: &mut impl Write, format: LogFormat, missing: u64) -> u64 {
         limits::LOG_BYTES_MAX / 1024
     );
     let time = clock::now().wall;
-    let notice = line(format, time, Level::Warn, module_path!(), &message);
-    if unwritten_lines(out, &notice) == 0 {
+    let notice = LogLine::new(Level::Warn, module_path!(), &message, time);
+    if unwritten_lines(out, &notice.formatted(style)) == 0 {
         0
     } else {
         missing
@@ -214,100 +223,26 @@ fn is_logged(most: LevelFilter, level: Level, target: &str) -> bool {
     }
 }
 
-/// One line with its end.
-fn line(format: LogFormat, time: Wall, level: Level, target: &str, message: &str) -> String {
-    let target = target.strip_prefix("farspan::").unwrap_or(target);
-    let time = milliseconds(time);
-    match format {
-        LogFormat::Text => {
-            // A line break in a message from elsewhere would pass for a line of this log.
-            format!("{time} {level:<5} {target}: {}\n", escape(message))
-        }
-        LogFormat::Json => {
-            #[derive(Serialize)]
-            struct JsonLine<'a> {
-                time: &'a str,
-                level: &'a str,
-                target: &'a str,
-                message: &'a str,
-            }
-            let level = level.as_str().to_ascii_lowercase();
-            let line = JsonLine {
-                time: &time,
-                level: &level,
-                target,
-                message,
-            };
-            // Strings alone: serde_json has no reason to fail.
-            let line = serde_json::to_string(&line).unwrap_or_default();
-            escape_json(&line) + "\n"
-        }
-    }
-}
-
-/// Always three fraction digits, so that the columns stand.
-fn milliseconds(time: Wall) -> String {
-    match jiff::Timestamp::from_nanosecond(i128::from(time.as_unix_ns())) {
-        Ok(timestamp) => format!("{timestamp:.3}"),
-        Err(_) => time.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crossbeam_channel::{Receiver, Sender, unbounded};
-    use expect_test::{Expect, expect};
 
-    fn check(format: LogFormat, messages: &[&str], expected: Expect) {
-        let time = Wall::from_unix_ns(1_795_168_621_123_999_999);
-        let lines: String = messages
-            .iter()
-            .map(|message| line(format, time, Level::Info, "farspan::api::poller", message))
-            .collect();
-        expected.assert_eq(&lines);
-    }
+    const TEXT: LineStyle = LineStyle {
+        format: LogFormat::Text,
+        is_for_journal: false,
+    };
 
     #[test]
-    fn text_keeps_to_its_line() {
-        let messages = [
-            "500 from api.test",
-            "a\nb\r\u{1b}[31m \"q\" \\ ä\u{2028}\u{202e}",
-            "",
-        ];
-        check(
-            LogFormat::Text,
-            &messages,
-            expect![[r#"
-                2026-11-20T09:57:01.123Z INFO  api::poller: 500 from api.test
-                2026-11-20T09:57:01.123Z INFO  api::poller: a\nb\r\u{1b}[31m "q" \ ä\u{2028}\u{202e}
-                2026-11-20T09:57:01.123Z INFO  api::poller: 
-            "#]],
-        );
-    }
-
-    #[test]
-    fn json_is_escaped() {
-        check(
-            LogFormat::Json,
-            &["500 from api.test", "a\nb\u{1b} \"q\" \\ ä\u{202e}"],
-            expect![[r#"
-                {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"500 from api.test"}
-                {"time":"2026-11-20T09:57:01.123Z","level":"info","target":"api::poller","message":"a\nb\u001b \"q\" \\ ä\u202e"}
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_whole_second_has_its_digits() {
-        assert_eq!(
-            milliseconds(Wall::from_unix_ns(0)),
-            "1970-01-01T00:00:00.000Z"
-        );
-        assert_eq!(
-            milliseconds(Wall::from_unix_ns(-1_000_000)),
-            "1969-12-31T23:59:59.999Z"
-        );
+    fn only_the_named_stream_is_the_journal() {
+        let ours = File::from(io::stderr().as_fd().try_clone_to_owned().unwrap());
+        let ours = ours.metadata().unwrap();
+        let (device, inode) = (ours.dev(), ours.ino());
+        assert!(is_journal(Some(&format!("{device}:{inode}"))));
+        assert!(!is_journal(Some(&format!("{device}:{}", inode + 1))));
+        for unusable in [None, Some(""), Some("8"), Some("8:x"), Some(":")] {
+            assert!(!is_journal(unusable));
+        }
     }
 
     /// Standard error, with a reader that reads once for each item of `reads`.
@@ -343,7 +278,7 @@ mod tests {
         };
         let lines = Arc::new(Lines::default());
         let writer = Arc::clone(&lines);
-        thread::spawn(move || writer.write_to(&mut pipe, LogFormat::Text));
+        thread::spawn(move || writer.write_to(&mut pipe, TEXT));
         lines.push("the first\n");
         writes.recv().unwrap();
         // Nothing is read: neither a line nor the end waits for it.
@@ -406,8 +341,8 @@ mod tests {
         assert_eq!(out.text, "a\nb\nc\n");
         let mut out = Scripted::of(vec![Ok(3), full(), full()]);
         assert_eq!(unwritten_lines(&mut out, "a\nb\nc\n"), 2);
-        assert_eq!(unsaid(&mut out, LogFormat::Text, 2), 2);
-        assert_eq!(unsaid(&mut out, LogFormat::Text, 2), 0);
+        assert_eq!(unsaid(&mut out, TEXT, 2), 2);
+        assert_eq!(unsaid(&mut out, TEXT, 2), 0);
         assert!(out.text.starts_with("a\nb"), "{}", out.text);
         assert_eq!(
             out.text.matches("2 lines of the log are missing").count(),

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod environment;
 pub mod files;
+mod log_line;
 pub mod logging;
 pub mod redaction;
 pub mod signals;

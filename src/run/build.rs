@@ -3,6 +3,7 @@
 //! Pure but for the parts' own constructors (a TLS identity is parsed, a Redis URL is checked): no thread starts here
 //! and nothing is sent. [`start`](super::start) starts the threads.
 
+use super::report::MonitorNames;
 use super::resource;
 use crate::api::credentials::Credentials;
 use crate::api::exchange::{self, Api};
@@ -40,8 +41,8 @@ pub(super) struct Parts {
     pub(super) targets: Vec<Arc<Target>>,
     /// The base URL of each API, and the certificates that are trusted there.
     pub(super) apis: Vec<(String, Trust)>,
-    /// What the log calls each API.
-    pub(super) titles: Vec<String>,
+    /// What the log calls each monitor and its workflows.
+    pub(super) names: Vec<MonitorNames>,
     /// `None`: spans are not sent to a collector.
     pub(super) destination: Option<Destination>,
     pub(super) resources: Resources,
@@ -68,7 +69,9 @@ impl Parts {
             apis: (config.monitors.iter())
                 .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
                 .collect(),
-            titles: config.monitors.iter().map(title).collect(),
+            names: (config.monitors.iter())
+                .map(|monitor| MonitorNames::new(&monitor.name, &monitor.spans.workflow))
+                .collect(),
             destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
             resources: resource::resources(config),
             refused: refused_place(config)?,
@@ -316,13 +319,6 @@ fn host(base_url: &str) -> String {
     let authority = uri.as_ref().and_then(Uri::authority);
     let authority = authority.map(|a| a.as_str()).unwrap_or_default();
     format!("{scheme}://{authority}").to_ascii_lowercase()
-}
-
-fn title(monitor: &MonitorConfig) -> String {
-    match &*monitor.name {
-        monitor::ONLY_NAME => "the API".to_owned(),
-        name => format!("the API of monitor {name}"),
-    }
 }
 
 fn in_monitor<T>(monitor: &MonitorConfig, built: Result<T, String>) -> Result<T, String> {

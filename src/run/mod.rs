@@ -49,7 +49,7 @@ use living::{Living, Reload};
 use notifying::Receivers;
 use polling::Polling;
 pub use report::Report;
-use report::{log_note, log_report, log_store, touched};
+use report::{MonitorNames, log_note, log_report, log_store, touched};
 use shown::Shown;
 use sources::Feed;
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
@@ -91,8 +91,8 @@ struct Loop {
     admissions: Admissions,
     living: Living,
     shown: Shown,
-    /// What the log calls the API of each monitor.
-    titles: Vec<String>,
+    /// The names of the monitors and of their workflows, for the log.
+    names: Vec<MonitorNames>,
 }
 
 /// Inputs that share a turn, and so a commit.
@@ -209,7 +209,7 @@ impl Loop {
                         self.recall();
                     }
                     self.shown.see(Sight::Noted(&note));
-                    log_note(note, &self.titles);
+                    log_note(note, &self.names);
                 }
             }
         }
@@ -351,7 +351,7 @@ impl Loop {
         let state = self.turn.is_troubled();
         let state = state.then(|| "the state cannot be written".to_owned());
         let apis = self.core.monitors_refused().map(|monitor| {
-            let api = &self.titles[usize::from(monitor)];
+            let api = self.names[usize::from(monitor)].title();
             format!("{api} refuses the credentials")
         });
         Health {

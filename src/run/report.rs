@@ -1,9 +1,12 @@
 //! What the log says of the loop: a line for each note of the core, and the report at the end.
 
+use crate::config::monitor;
+use crate::core::outcome::Abandoned;
 use crate::core::turn::StoreNews;
 use crate::core::{Change, Counters, Note, PollFailureReason, limits};
 use log::Level;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// What the loop did, and what it left undone.
 #[derive(Clone, Debug)]
@@ -26,11 +29,35 @@ pub struct Report {
     pub state_bytes_max: u64,
 }
 
-/// Logs a note of the core. `titles`: what the log calls each monitor's API.
+/// What the log calls a monitor and its workflows.
+#[derive(Clone, Debug)]
+pub(super) struct MonitorNames {
+    monitor: Box<str>,
+    workflow: Box<str>,
+}
+
+impl MonitorNames {
+    pub(super) fn new(monitor: &str, workflow: &str) -> Self {
+        MonitorNames {
+            monitor: monitor.into(),
+            workflow: workflow.into(),
+        }
+    }
+
+    /// The API in a text that has no field for the monitor.
+    pub(super) fn title(&self) -> String {
+        match &*self.monitor {
+            monitor::ONLY_NAME => "the API".to_owned(),
+            name => format!("the API of monitor {name}"),
+        }
+    }
+}
+
+/// Logs a note of the core. `names` are those of the monitors.
 ///
 /// Longer than other functions on purpose: one arm for each note, and the compiler names a missing one.
-pub(super) fn log_note(note: Note, titles: &[String]) {
-    let api = |monitor: u16| (titles.get(usize::from(monitor))).map_or("the API", String::as_str);
+pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
+    let name = |monitor: u16| (names.get(usize::from(monitor))).map_or("", |it| &it.monitor);
     match note {
         Note::Restored {
             workflows,
@@ -44,15 +71,21 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
             monitor,
             notifications,
         } => log::error!(
-            "{notifications} stored finished events of monitor {monitor} have no receiver: restore the monitor's \
-             `finished` setting to deliver them; they stay stored until then"
+            monitor = &*monitor;
+            "{notifications} stored finished events have no receiver: restore the `finished` setting of their monitor to \
+             deliver them; they stay stored until then"
         ),
         Note::RecordsUnreadable { workflows, why } => log::error!(
             "{workflows} stored workflows cannot be watched: {why}; their records stay stored"
         ),
-        Note::RunUnreadable { workflow_id, why } => log::error!(
-            "workflow {workflow_id:?} is not watched, because its stored record cannot be used: {why}; the record \
-             stays stored, and the start event stays in its source"
+        Note::RunUnreadable {
+            monitor,
+            workflow_id,
+            why,
+        } => log::error!(
+            monitor = name(monitor), workflow_id = &*workflow_id;
+            "the workflow is not watched, because its stored record cannot be used: {why}; the record stays stored, and \
+             the start event stays in its source"
         ),
         Note::StateFull {
             full: true,
@@ -66,54 +99,72 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
             log::info!("the state has room again ({bytes} bytes): new workflows are watched");
         }
         Note::Watching {
+            monitor,
             workflow_id,
             trace_id,
-        } => {
-            log::debug!("watching workflow {workflow_id:?}, trace {trace_id}");
-        }
-        Note::Duplicate { workflow_id } => {
-            log::debug!("duplicate start event of workflow {workflow_id:?}; ignored");
-        }
-        Note::Forgotten { workflow_id } => log::warn!(
-            "workflow {workflow_id:?} is not traced: it began before workflows whose traces farspan has forgotten, so it \
-             may have a trace already, and a second one would have the same ids"
+        } => log::debug!(
+            monitor = name(monitor), workflow_id = &*workflow_id, trace_id:% = trace_id;
+            "watching the workflow"
+        ),
+        Note::Duplicate {
+            monitor,
+            workflow_id,
+        } => log::debug!(
+            monitor = name(monitor), workflow_id = &*workflow_id;
+            "duplicate start event; ignored"
+        ),
+        Note::Forgotten {
+            monitor,
+            workflow_id,
+        } => log::warn!(
+            monitor = name(monitor), workflow_id = &*workflow_id;
+            "the workflow is not traced: it began before workflows whose traces farspan has forgotten, so it may have a \
+             trace already, and a second one would have the same ids"
         ),
         Note::Refused { elsewhere, done } => {
             log::debug!("{elsewhere} runs belong to other instances, {done} runs are done already");
         }
-        Note::Shed { workflow_id } => {
-            log::error!("no room for workflow {workflow_id:?}; it is not traced");
-        }
-        Note::Ended {
+        Note::Shed {
+            monitor,
             workflow_id,
-            trace_id,
-            abandoned: Some(why),
-            ..
-        } => {
-            log::warn!(
-                "workflow {workflow_id:?}: {}, trace {trace_id}",
-                why.message()
-            );
-        }
+        } => log::error!(
+            monitor = name(monitor), workflow_id = &*workflow_id;
+            "no room for the workflow; it is not traced"
+        ),
         Note::Ended {
+            monitor,
             workflow_id,
             trace_id,
             outcome,
-            ..
+            abandoned,
+            duration,
         } => {
-            log::debug!(
-                "workflow {workflow_id:?} ended: {}, trace {trace_id}",
-                outcome.as_str()
+            let level = if abandoned.is_some() {
+                Level::Warn
+            } else {
+                Level::Info
+            };
+            let why = abandoned.map_or("workflow ended", Abandoned::message);
+            let names = names.get(usize::from(monitor));
+            log::log!(
+                level,
+                monitor = name(monitor),
+                workflow_id = &*workflow_id,
+                name = names.map_or("", |it| &*it.workflow),
+                result = outcome.as_str(),
+                duration_s = milliseconds(duration),
+                trace_id:% = trace_id;
+                "{why}"
             );
         }
         Note::HostTroubled {
             monitor,
             reason,
             detail,
-        } => {
-            log_trouble(api(monitor), reason, &detail, titles.len());
+        } => log_trouble(name(monitor), reason, &detail, names.len()),
+        Note::HostRecovered { monitor } => {
+            log::info!(monitor = name(monitor); "the API answers again");
         }
-        Note::HostRecovered { monitor } => log::info!("{} answers again", api(monitor)),
         Note::HostPaused {
             monitor,
             asked,
@@ -128,31 +179,32 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
             };
             log::log!(
                 level,
-                "{} asked for a pause of {asked:.1?}{held}; its host gets no request until then",
-                api(monitor)
+                monitor = name(monitor);
+                "the API asked for a pause of {asked:.1?}{held}; its host gets no request until then"
             );
         }
-        Note::Odd { monitor, what } => log::warn!("in an answer of {}: {what}", api(monitor)),
+        Note::Odd { monitor, what } => {
+            log::warn!(monitor = name(monitor); "in an answer of the API: {what}");
+        }
         Note::PollsHeld(true) => log::error!(
             "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \
              nothing is lost"
         ),
         Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
         Note::NotifyTroubled { monitor, reason } => log::warn!(
-            "the receiver of finished events about {} accepts nothing: {reason}; the events wait",
-            api(monitor)
+            monitor = name(monitor);
+            "the receiver of finished events accepts nothing: {reason}; the events wait"
         ),
-        Note::NotifyRecovered { monitor } => log::info!(
-            "the receiver of finished events about {} accepts them again",
-            api(monitor)
-        ),
+        Note::NotifyRecovered { monitor } => {
+            log::info!(monitor = name(monitor); "the receiver of finished events accepts them again");
+        }
         Note::NotifyRefused {
             monitor,
             run,
             message,
         } => log::error!(
-            "the receiver of finished events about {} refused event {run} for good: {message}",
-            api(monitor)
+            monitor = name(monitor);
+            "the receiver of finished events refused event {run} for good: {message}"
         ),
         Note::ExportTroubled { reason, waiting } => {
             log::warn!("the collector accepts no spans: {reason}; {waiting} spans wait");
@@ -176,6 +228,11 @@ pub(super) fn log_note(note: Note, titles: &[String]) {
     }
 }
 
+/// In seconds, to the millisecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}
+
 /// Logs what happened to the store.
 pub(super) fn log_store(news: &StoreNews) {
     match news {
@@ -191,18 +248,22 @@ pub(super) fn log_store(news: &StoreNews) {
     }
 }
 
-fn log_trouble(api: &str, reason: PollFailureReason, detail: &str, monitors: usize) {
+fn log_trouble(monitor: &str, reason: PollFailureReason, detail: &str, monitors: usize) {
     if reason == PollFailureReason::Unauthorized {
         let setting = match monitors {
             1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
             _ => "the monitor's api.auth",
         };
         return log::error!(
-            "{api} refuses the credentials: {detail}; check {setting}; farspan keeps trying"
+            monitor = monitor;
+            "the API refuses the credentials: {detail}; check {setting}; farspan keeps trying"
         );
     }
     let reason = reason.as_str();
-    log::warn!("{api} cannot be polled ({reason}): {detail}; farspan keeps trying");
+    log::warn!(
+        monitor = monitor;
+        "the API cannot be polled ({reason}): {detail}; farspan keeps trying"
+    );
 }
 
 /// How a sentence goes on that has named workflows and spans.

@@ -273,7 +273,7 @@ fn watch_intake(
         admissions: Admissions::default(),
         living: around.living,
         shown: Shown::new(around.spans, around.onlooker),
-        titles: parts.titles,
+        names: parts.names,
     };
     watcher.restore(stored);
     watcher.run_until_stopped();

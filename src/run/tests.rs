@@ -145,7 +145,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         admissions: Admissions::default(),
         living: Living::new(&config(), Supervisor::default(), never()),
         shown: Shown::default(),
-        titles: vec!["the API".to_owned()],
+        names: vec![MonitorNames::new("workflow", "Workflow")],
     };
     (watcher, batches_received)
 }

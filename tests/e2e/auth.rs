@@ -328,7 +328,10 @@ fn a_token_endpoint_that_is_down_is_waited_for() {
     lock(&granting.state).down = true;
     let farspan = it.start();
     it.rig.submit("w");
-    farspan.await_log("the API of monitor guarded cannot be polled (server_error): no token to show the API: HTTP 503");
+    farspan.await_log_about(
+        "guarded",
+        "the API cannot be polled (server_error): no token to show the API: HTTP 503",
+    );
     let requests = granting.server.requests();
     assert!(
         requests.iter().all(|r| r.target == TOKEN_PATH),
@@ -370,7 +373,10 @@ fn a_token_that_is_never_taken_is_no_endless_loop() {
     lock(&granting.state).valid_from = usize::MAX;
     let farspan = it.start();
     it.rig.submit("w");
-    farspan.await_log("the API of monitor guarded refuses the credentials: HTTP 401 Unauthorized");
+    farspan.await_log_about(
+        "guarded",
+        "the API refuses the credentials: HTTP 401 Unauthorized",
+    );
     granting.await_polls(6);
     let (polls, tokens) = (granting.polls(), granting.tokens());
     assert!(tokens <= polls, "{tokens} tokens for {polls} requests");
@@ -394,8 +400,9 @@ fn a_login_brings_a_token() {
     let farspan = it.start();
     it.rig.submit("w");
     // A wrong password.
-    farspan.await_log(
-        "the API of monitor guarded refuses the credentials: no token to show the API: HTTP 401",
+    farspan.await_log_about(
+        "guarded",
+        "the API refuses the credentials: no token to show the API: HTTP 401",
     );
     // It is corrected in the file.
     it.files.write(
@@ -455,7 +462,7 @@ fn no_secret_leaves_its_host() {
         let it = Monitored::by(json!([monitor(&api, auth)]));
         let farspan = it.start();
         it.rig.submit("w");
-        farspan.await_log("the API of monitor guarded");
+        farspan.await_log_about("guarded", "the API ");
         assert!(!it.rig.receiver.has_root("w"), "not followed");
         assert_keeps_secrets(farspan);
     }
@@ -495,7 +502,7 @@ fn an_api_that_wants_to_see_a_certificate() {
     it.rig.redis.publish("shown", br#"{"WorkflowId": "w"}"#);
     it.spans("w");
     it.rig.redis.publish("not-shown", br#"{"WorkflowId": "x"}"#);
-    farspan.await_log("the API of monitor shows-none cannot be polled");
+    farspan.await_log_about("shows-none", "the API cannot be polled");
     assert_eq!(api.polls("x"), 0, "it was not let in");
     farspan.stop();
 }
@@ -522,13 +529,13 @@ fn an_api_elsewhere_is_asked_by_the_proxy_of_the_usual_variables() {
     eventually("the proxy is asked", SOON, || !lock(&asked).is_empty());
     let first = lock(&asked)[0].clone();
     assert!(first.contains("api.test:8080"), "{first}");
-    farspan.await_log("the API of monitor elsewhere cannot be polled");
+    farspan.await_log_about("elsewhere", "the API cannot be polled");
     assert_keeps_secrets(farspan);
     let count = lock(&asked).len();
     let call = call.env("NO_PROXY", "api.test");
     let farspan = it.rig.start_call(&call);
     it.rig.submit("w");
-    farspan.await_log("the API of monitor elsewhere cannot be polled");
+    farspan.await_log_about("elsewhere", "the API cannot be polled");
     assert_eq!(lock(&asked).len(), count);
     assert_keeps_secrets(farspan);
 }

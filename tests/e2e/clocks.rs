@@ -65,7 +65,11 @@ fn a_clock_that_is_set_while_it_watches_changes_nothing() {
         let id = format!("new-{step}");
         dated(&rig, &id, vec![processing(&id), completed(&id)]).store(1, Ordering::SeqCst);
         rig.submit(&id);
-        clock.assert_read_by(&farspan, &format!("watching workflow {id:?}"), seconds);
+        clock.assert_read_by(
+            &farspan,
+            &format!("watching the workflow monitor=default workflow_id={id} "),
+            seconds,
+        );
         rig.trace(&id).root.assert_times(START, END);
         let polls = rig.api.polls("slow");
         eventually("polls go on", SOON, || rig.api.polls("slow") >= polls + 5);
@@ -116,7 +120,11 @@ fn a_clock_that_is_set_holds_up_no_fleet_for_longer_than_a_lease() {
         let id = format!("new-{step}");
         dated(&rig, &id, vec![completed(&id)]);
         rig.submit(&id);
-        clock.assert_read_by(&farspan, &format!("watching workflow {id:?}"), seconds);
+        clock.assert_read_by(
+            &farspan,
+            &format!("watching the workflow monitor=default workflow_id={id} "),
+            seconds,
+        );
         rig.trace(&id).root.assert_times(START, END);
     }
     let log = farspan.stop().stderr;

@@ -4,7 +4,7 @@ use crate::support::api::{completed, processing, status};
 use crate::support::files::Files;
 use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Request, Server, lock};
-use crate::support::program::{Call, Farspan};
+use crate::support::program::{Call, Farspan, lines_about};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, ns, percent_decoded, rfc3339, wall_ns};
@@ -295,18 +295,13 @@ fn a_list_that_fails_is_asked_for_less_often_and_then_found_again() {
     // From the fourth failure on the pauses are eight intervals and more, up to half of it taken off.
     assert!(times[5] - times[4] >= Duration::from_millis(800));
     let ended = farspan.stop();
+    let said = |words: &str| lines_about(&ended.stderr, "found", words) > 0;
     assert!(
-        ended
-            .stderr
-            .contains("discovery of monitor found: server_error: discovery.request: HTTP 500"),
+        said("discovery: server_error: discovery.request: HTTP 500"),
         "{}",
         ended.stderr
     );
-    assert!(
-        ended.stderr.contains("the API answers again"),
-        "{}",
-        ended.stderr
-    );
+    assert!(said("discovery: the API answers again"), "{}", ended.stderr);
     rig.receiver.assert_each_span_once();
 }
 
@@ -358,7 +353,7 @@ fn a_run_that_is_listed_and_announced_is_traced_once() {
     let farspan = call.start();
     rig.redis.await_subscribers("announced", 1);
     announce("event first");
-    farspan.await_log("watching workflow \"event first\"");
+    farspan.await_log("workflow_id=\"event first\"");
     list("event first", 1);
     list("list first", 1);
     eventually("it is found", SOON, || api.polls("list first") > 0);
@@ -499,8 +494,8 @@ fn a_pause_that_a_list_is_asked_for_is_one_for_polls_too() {
     eventually("it is asked", SOON, || lock(&api.state).faults.is_empty());
     assert_left_alone(&api, &rig, wall_ns());
     let log = farspan.stop().stderr;
-    let left = "the API of monitor found asked for a pause of 2.0s";
-    assert!(log.contains(left), "{log}");
+    let left = "the API asked for a pause of 2.0s";
+    assert_eq!(lines_about(&log, "found", left), 1, "{log}");
 }
 
 /// An answer may say so too, of a budget that it has spent.

@@ -266,7 +266,7 @@ fn the_log_changes_its_level() {
         it.rig.api.script(id, [processing(id).reply()]);
         it.rig.submit(id);
         eventually("it is watched", SOON, || it.rig.api.polls(id) >= 1);
-        format!("watching workflow {id:?}")
+        format!("watching the workflow monitor=default workflow_id={id}")
     };
     heard("quiet");
     it.files.write(
@@ -280,7 +280,7 @@ fn the_log_changes_its_level() {
         .write("farspan.json", r#"{"log": {"level": "error"}}"#);
     it.reload(&farspan);
     let stderr = farspan.stop().stderr;
-    assert!(!stderr.contains("watching workflow \"quiet\""), "{stderr}");
+    assert!(!stderr.contains("workflow_id=quiet"), "{stderr}");
     assert!(
         stderr.contains("(log.level): 'debug', before 'info'"),
         "{stderr}"

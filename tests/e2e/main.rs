@@ -80,6 +80,7 @@ mod fleet;
 mod hostile;
 mod intake;
 mod living;
+mod log;
 mod mappings;
 mod monitors;
 mod notify;

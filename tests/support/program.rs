@@ -36,6 +36,13 @@ impl Ended {
     }
 }
 
+/// How many lines of the log have these words and this monitor.
+pub fn lines_about(log: &str, monitor: &str, words: &str) -> usize {
+    let monitor = format!("monitor={monitor}");
+    let is_about = |line: &&str| line.contains(words) && line.split(' ').any(|it| it == monitor);
+    log.lines().filter(is_about).count()
+}
+
 /// `farspan ARGUMENTS` in an environment with nothing but PATH and HOME, and without an admin endpoint: two of them could
 /// not have its address.
 pub fn farspan(arguments: &[&str]) -> Call {
@@ -182,6 +189,19 @@ impl Farspan {
         eventually(words, SOON, || {
             let log = self.stderr();
             if log.contains(words) {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        });
+    }
+
+    /// Waits until a line of the log has these words and this monitor.
+    #[track_caller]
+    pub fn await_log_about(&self, monitor: &str, words: &str) {
+        eventually(words, SOON, || {
+            let log = self.stderr();
+            if lines_about(&log, monitor, words) > 0 {
                 Ok(())
             } else {
                 Err(log)

@@ -266,7 +266,7 @@ fn documents_are_readable() {
             }));
         }
     }
-    for (document, lines_max) in [("README.md", 180), ("ARCHITECTURE.md", 260)] {
+    for (document, lines_max) in [("README.md", 180), ("ARCHITECTURE.md", 300)] {
         let lines = read(document).lines().count();
         if lines > lines_max {
             hard.push(format!("{document}: {lines} lines, more than {lines_max}"));

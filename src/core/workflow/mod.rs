@@ -29,6 +29,7 @@ use observed::{EventRoom, Observed, Reported};
 use spans::{AttributeList, Ending, PIPELINE_NAME, ReportedKeys, Run, Unfinished, clamped};
 use stages::StageTree;
 use std::sync::Arc;
+use std::time::Duration;
 
 const KEYS: ReportedKeys = ReportedKeys {
     url: "cicd.pipeline.run.url.full",
@@ -125,7 +126,7 @@ struct Extra {
     reported: Reported,
     /// When the last good answer was given, for an API that goes away with its workflow.
     answered_at: Option<Wall>,
-    /// Its last state, for the finished event. It is never stored.
+    /// How it has ended. It is never stored.
     finish: Option<Finish>,
     unknown: record::Unknown,
 }
@@ -397,6 +398,12 @@ impl Workflow {
         })
     }
 
+    /// How long it ran, without the wait before. Zero before its end.
+    pub fn duration(&self) -> Duration {
+        let finish = self.extra.as_ref().and_then(|extra| extra.finish.as_ref());
+        finish.map_or(Duration::ZERO, |finish| finish.end.since(finish.start))
+    }
+
     /// Asserts what must always hold.
     pub fn check_invariants(&self) {
         assert!(self.settling <= limits::SETTLE_POLLS);
@@ -470,17 +477,12 @@ impl Workflow {
     }
 
     fn finish_self(&mut self, ending: Ending, naming: &Naming, spans: &mut Vec<Span>) {
-        if !self.sampled && !naming.notifies {
-            return;
-        }
-        let observed = std::mem::take(&mut self.observed);
-        let (began, start, end) = self.times(&observed, ending.end);
-        if naming.notifies {
-            self.extra.get_or_insert_default().finish = Some(ending.finish(start, end));
-        }
+        let (began, start, end) = self.times(&self.observed, ending.end);
+        self.extra.get_or_insert_default().finish = Some(ending.finish(start, end));
         if !self.sampled {
             return;
         }
+        let observed = std::mem::take(&mut self.observed);
         let run = self.run(naming);
         let extra = self.extra.as_deref().cloned().unwrap_or_default();
         let wait = run.wait(observed.queued(), began.min(end));

@@ -829,13 +829,14 @@ impl World {
             Note::Watching {
                 workflow_id,
                 trace_id,
+                ..
             } => {
                 for plan in self.attempts(workflow_id, *trace_id) {
                     let run = self.run_of(&self.scenario.base.plans[plan]);
                     self.heard.entry(run).or_insert(self.now);
                 }
             }
-            Note::Shed { workflow_id } => panic!("{workflow_id} was shed"),
+            Note::Shed { workflow_id, .. } => panic!("{workflow_id} was shed"),
             Note::Ended {
                 workflow_id,
                 trace_id,
