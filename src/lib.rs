@@ -3,7 +3,6 @@
 //! It hears that a workflow has started, polls the system's status API until the workflow ends, and exports what it
 //! saw as one OpenTelemetry trace. `ARCHITECTURE.md` has the picture and says which room imports which.
 
-#[cfg(feature = "admin")]
 pub mod admin;
 pub mod api;
 pub mod cli;

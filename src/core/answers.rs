@@ -6,6 +6,7 @@ use super::outcome::Abandoned;
 use super::poll_failure::{PollFailure, PollFailureReason};
 use super::snapshot::Snapshot;
 use super::span::Span;
+use super::view::PollResult;
 use super::watch::{Silence, Watch};
 use super::workflow::{Naming, Verdict, Workflow};
 use super::{Answered, Core, limits};
@@ -105,6 +106,7 @@ impl Core {
         let Some(watch) = self.table.get_mut(answered.slot) else {
             return;
         };
+        watch.polled(PollResult::NotFound, answered.now.wall);
         if watch.not_found(answered.asked) >= limits::NOT_FOUND_TOLERATED {
             let Answered { slot, at, now, .. } = answered;
             self.end_early(slot, Abandoned::NotFound, at, now);
@@ -124,7 +126,7 @@ impl Core {
         let reason = failure.reason;
         self.out.counters.polls_failed[reason.index()] += 1;
         if self.hosts.failure_is_news(monitor, reason, now.mono) {
-            let detail = failure.detail;
+            let detail = failure.detail.clone();
             self.out.note(Note::HostTroubled {
                 monitor,
                 reason,
@@ -138,7 +140,7 @@ impl Core {
         let Some(watch) = self.table.get_mut(slot) else {
             return;
         };
-        watch.failures = watch.failures.saturating_add(1);
+        watch.failed(failure, now.wall);
         let interval = settings.interval_of(&watch.workflow, at);
         if reason == PollFailureReason::Connect
             && watch.workflow.was_seen()
@@ -200,7 +202,15 @@ impl Core {
             }
             workflow.observe(snapshot, at, naming, spans)
         });
-        self.mark(slot);
+        let is_news = self.mark(slot);
+        if let Some(watch) = self.table.get_mut(slot) {
+            let result = if is_news {
+                PollResult::News
+            } else {
+                PollResult::Unchanged
+            };
+            watch.polled(result, answered.now.wall);
+        }
         match verdict {
             Some(Verdict::Ended(outcome, why)) => self.end(slot, (outcome, why), answered.now),
             Some(Verdict::Watching) | None => self.poll_again(answered),

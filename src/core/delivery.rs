@@ -17,6 +17,7 @@ use super::outbox::{EncodedSpan, ExportOutcome, Outbox};
 use super::span::Span;
 use super::time::{Mono, Now};
 use super::trouble::{ReceiverNews, Repeated};
+use super::view::Views;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -91,18 +92,34 @@ impl Delivery {
     }
 
     /// Takes in finished spans of a run.
-    pub(super) fn push_spans(&mut self, run: RunKey, spans: Vec<Span>, now: Mono, out: &mut Out) {
+    ///
+    /// Returns whether viewers have them all.
+    pub(super) fn push_spans(
+        &mut self,
+        run: RunKey,
+        spans: Vec<Span>,
+        now: Mono,
+        views: &mut Views,
+        out: &mut Out,
+    ) -> bool {
         out.counters.spans_finished += spans.len() as u64;
+        let mut are_kept = true;
         for span in spans {
-            if self.exports {
-                self.runs.entry(run).or_default().items += 1;
-                let monitor = span.service.as_ref().map(|s| s.monitor.clone());
+            if self.exports || views.are_wanted() {
                 let bytes = (self.encoders.span)(&span);
-                let encoded = self.outbox.push(run, monitor, bytes, now);
-                out.change(Change::PutSpan(encoded));
+                let sequence = self.exports.then(|| {
+                    self.runs.entry(run).or_default().items += 1;
+                    let monitor = span.service.as_ref().map(|s| s.monitor.clone());
+                    let encoded = self.outbox.push(run, monitor, bytes.clone(), now);
+                    let sequence = encoded.sequence;
+                    out.change(Change::PutSpan(encoded));
+                    sequence
+                });
+                are_kept &= views.keep_span(run, bytes, sequence);
             }
             out.act(Action::Finished(Box::new(span)));
         }
+        are_kept
     }
 
     /// The name of a monitor, if its finished events have a receiver.
@@ -167,6 +184,7 @@ impl Delivery {
         outcome: ExportOutcome,
         now: Mono,
         jitter: &mut Jitter,
+        views: &mut Views,
         out: &mut Out,
     ) {
         let Some(gone) = self.outbox.settle(batch, &outcome, now, jitter) else {
@@ -179,6 +197,12 @@ impl Delivery {
         let spans = gone.len() as u64;
         let note = match outcome {
             ExportOutcome::Delivered { rejected, message } => {
+                // Which spans a partial success leaves out is not known.
+                if rejected < spans {
+                    for span in &gone {
+                        views.delivered(span.run, span.sequence);
+                    }
+                }
                 let rejected_here = rejected.min(spans);
                 out.counters.spans_delivered += spans - rejected_here;
                 out.counters.spans_rejected += rejected_here;

@@ -266,6 +266,19 @@ impl Hosts {
         begins.then_some((pause, is_news))
     }
 
+    /// Until when a monitor's host asked to be left alone. That may be over.
+    pub(super) fn paused_until(&self, monitor: u16) -> Option<Mono> {
+        let host = self.monitors[usize::from(monitor)].host;
+        self.hosts[usize::from(host)].paused_until
+    }
+
+    /// Whether the rate of a monitor's host lets a poll go.
+    pub(super) fn has_rate(&self, monitor: u16, now: Mono) -> bool {
+        let host = self.monitors[usize::from(monitor)].host;
+        let rate = &self.hosts[usize::from(host)].rate;
+        rate.as_ref().is_none_or(|rate| rate.has_some(now))
+    }
+
     /// What the clock of a monitor's host shows at `wall` of ours.
     pub(super) fn clock(&self, monitor: u16, wall: Wall) -> Wall {
         let host = self.monitors[usize::from(monitor)].host;

@@ -101,6 +101,21 @@ pub const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Start events between the intake and the loop.
 pub const INTAKE_QUEUE: usize = 1024;
 
+/// Ended runs, and finished spans of live runs, that are kept for viewers, in bytes.
+pub const VIEW_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Runs in one answer to a viewer.
+pub const VIEW_RUNS_MAX: usize = 1000;
+/// What one answer to a viewer copies of runs, in bytes; one run more fits in.
+pub const VIEW_COPY_BYTES_MAX: usize = 1024 * 1024;
+/// Stages of a run in one answer to a viewer, without those whose span is finished.
+pub const VIEW_STAGES_MAX: usize = 2000;
+/// Stages that are counted for one answer to a viewer; those of one run more fit in.
+pub const VIEW_STAGES_COUNTED_MAX: usize = 100_000;
+/// Changed runs that one question of a viewer may have missed. With more it begins again.
+pub const VIEW_CHANGES_MAX: usize = 20_000;
+/// Runs that are not shown any more and are remembered, so that viewers hear of it.
+pub const VIEW_GONE_MAX: usize = 8192;
+
 /// Lines of the log that wait for standard error, in bytes.
 pub const LOG_BYTES_MAX: usize = 1024 * 1024;
 

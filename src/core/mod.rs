@@ -39,6 +39,7 @@ pub mod time;
 mod trouble;
 pub mod turn;
 mod unreadable;
+pub mod view;
 mod watch;
 pub mod wheel;
 pub mod workflow;
@@ -67,6 +68,7 @@ use std::time::Duration;
 use table::Table;
 use time::{Mono, Now, Wall};
 use unreadable::UnreadableRuns;
+use view::Views;
 use watch::{Phase, Watch};
 use workflow::record::{self, Record};
 use workflow::{Naming, Workflow};
@@ -84,6 +86,7 @@ pub struct Core {
     jitter: Jitter,
     draining: bool,
     store_troubled: bool,
+    views: Views,
     out: Out,
 }
 
@@ -117,6 +120,7 @@ impl Core {
             jitter: Jitter::new(settings.seed),
             draining: false,
             store_troubled: false,
+            views: Views::new(now),
             out: Out::new(settings.stores),
             settings,
         }
@@ -126,6 +130,11 @@ impl Core {
     /// lists them again after a restart. Call it before [`restore`](Self::restore).
     pub fn keep_finished(&mut self, kept: Duration) {
         self.finished.keep_for(kept);
+    }
+
+    /// From now on there are viewers: so many bytes of ended runs and finished spans are kept for them.
+    pub fn keep_views(&mut self, bytes_max: usize) {
+        self.views.keep(bytes_max);
     }
 
     /// Takes in what happened. What is to be done about it comes from [`next_action`](Self::next_action).
@@ -139,10 +148,20 @@ impl Core {
                 (self.delivery).settle_events(notified, now.mono, &mut self.jitter, &mut self.out);
             }
             Input::Exported { batch, outcome } => {
-                let (jitter, out) = (&mut self.jitter, &mut self.out);
-                (self.delivery).settle_export(batch, outcome, now.mono, jitter, out);
+                let (views, out) = (&mut self.views, &mut self.out);
+                (self.delivery).settle_export(
+                    batch,
+                    outcome,
+                    now.mono,
+                    &mut self.jitter,
+                    views,
+                    out,
+                );
             }
-            Input::StoreTroubled(troubled) => self.store_troubled = troubled,
+            Input::StoreTroubled(troubled) => {
+                self.store_troubled = troubled;
+                self.views.touch_all();
+            }
             Input::Reloaded(paces) => self.change_paces(paces, now),
             Input::Refused(runs) => self.disown(&runs, now),
             Input::Tick => {}
@@ -370,6 +389,7 @@ impl Core {
             let Some(mut watch) = self.table.remove(slot) else {
                 continue;
             };
+            self.views.leave(slot);
             match watch.phase {
                 Phase::Waiting { .. } => {}
                 Phase::Ready { .. } => drop(unready.insert(slot)),
@@ -381,6 +401,9 @@ impl Core {
             self.hosts.withdraw(|slot| unready.contains(&slot));
         }
         // A run that is another instance's may come back. One that is done may not.
+        for run in &runs {
+            self.views.forget(*run);
+        }
         let refusals: HashMap<RunKey, Refusal> = refused.iter().copied().collect();
         let is_elsewhere = |run: &RunKey| refusals.get(run) == Some(&Refusal::Elsewhere);
         let (elsewhere, done): (Vec<RunKey>, Vec<RunKey>) =
@@ -453,6 +476,8 @@ impl Core {
             return;
         };
         let (run, began) = (watch.run(), watch.workflow.began());
+        self.views.leave(slot);
+        self.views.forget(run);
         self.note_forgotten(watch.monitor, watch.workflow.id());
         self.finished.insert(run, began, now);
         self.out.change(Change::RemoveWorkflow(run));
@@ -491,6 +516,7 @@ impl Core {
         };
         let slot = self.table.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
+        self.views.touch(slot);
         self.mark(slot);
     }
 
@@ -650,6 +676,7 @@ impl Core {
         let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
         let slot = self.table.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
+        self.views.touch(slot);
         Ok(())
     }
 
@@ -659,7 +686,8 @@ impl Core {
         let naming = &self.settings.monitors[usize::from(monitor)].naming;
         let mut spans = Vec::new();
         let end = workflow.abandon(Abandoned::Superseded, at, naming, &mut spans);
-        (self.delivery).push_spans(run, spans, now.mono, &mut self.out);
+        let (views, out) = (&mut self.views, &mut self.out);
+        (self.delivery).push_spans(run, spans, now.mono, views, out);
         self.conclude(workflow, run, monitor, end, now);
     }
 
@@ -752,6 +780,7 @@ impl Core {
             self.end_early(slot, Abandoned::TimedOut, at, now);
         } else {
             self.table.wait(slot, due);
+            self.views.touch(slot);
         }
     }
 
@@ -795,7 +824,11 @@ impl Core {
 
     /// Hands polls that are due to free pollers. Listings go between them.
     fn send_requests(&mut self, now: Now) {
+        let was_held = self.polls_held();
         self.delivery.update_hold(&mut self.out);
+        if self.polls_held() != was_held {
+            self.views.touch_all();
+        }
         self.hosts.set_gate(if self.draining {
             Gate::Shut
         } else if self.polls_held() || self.store_troubled {
@@ -849,11 +882,13 @@ impl Core {
             let spread_max = self.interval(watch, at).min(until.since(now.mono));
             let due = until + self.jitter.up_to(spread_max);
             self.table.wait(slot, due);
+            self.views.touch(slot);
         }
     }
 
     fn pause_host(&mut self, monitor: u16, asked: Duration, now: Now) {
         if let Some((pause, is_news)) = self.hosts.pause(monitor, asked, now.mono) {
+            self.views.touch_all();
             self.out.note(Note::HostPaused {
                 monitor,
                 asked,
@@ -897,14 +932,21 @@ impl Core {
         let naming = &self.settings.monitors[usize::from(watch.monitor)].naming;
         let mut spans = Vec::new();
         let result = change(&mut watch.workflow, naming, &mut spans);
-        let run = watch.run();
-        (self.delivery).push_spans(run, spans, now.mono, &mut self.out);
+        if !spans.is_empty() {
+            let (run, views, out) = (watch.run(), &mut self.views, &mut self.out);
+            let are_kept = (self.delivery).push_spans(run, spans, now.mono, views, out);
+            watch.has_all_spans &= are_kept;
+        }
         Some(result)
     }
 
     fn end(&mut self, slot: u32, end: End, now: Now) {
         if let Some(watch) = self.table.remove(slot) {
             let (run, monitor) = (watch.run(), watch.monitor);
+            self.views.leave(slot);
+            if self.views.are_wanted() {
+                self.views.end(self.summary(&watch, run));
+            }
             self.conclude(watch.workflow, run, monitor, end, now);
         }
     }
@@ -936,11 +978,14 @@ impl Core {
         });
     }
 
-    /// The record of a watch may have changed.
-    fn mark(&mut self, slot: u32) {
-        if self.settings.stores {
+    /// The record of a watch may have changed. Whether it has.
+    fn mark(&mut self, slot: u32) -> bool {
+        let watch = self.table.get_mut(slot);
+        let has_changed = watch.is_some_and(|watch| watch.workflow.take_changed());
+        if has_changed && self.settings.stores {
             self.table.mark(slot);
         }
+        has_changed
     }
 }
 

@@ -82,6 +82,16 @@ impl Table {
         self.by_run.get(&run).copied()
     }
 
+    /// The watch of a workflow, to look at.
+    pub(super) fn watch_of(&self, key: RunKey) -> Option<&Watch> {
+        self.get(*self.by_key.get(&key)?)
+    }
+
+    /// How many slots there are: one more than the number of the last one.
+    pub(super) fn slots_len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// The watch in a slot.
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Watch> {
         self.slots.get_mut(slot as usize)?.watch.as_deref_mut()
@@ -159,10 +169,9 @@ impl Table {
         Some(watch)
     }
 
-    /// If the record of a watch has changed it is to be written.
+    /// The record of a watch has changed. It is to be written.
     pub(super) fn mark(&mut self, slot: u32) {
         if let Some(watch) = self.get_mut(slot)
-            && watch.workflow.take_changed()
             && !std::mem::replace(&mut watch.is_dirty, true)
         {
             self.dirty.push(slot);

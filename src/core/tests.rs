@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 mod announced;
 mod listing;
 mod trouble;
+mod views;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;

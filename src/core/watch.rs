@@ -4,8 +4,10 @@ use super::api::Monitor;
 use super::event::StartEvent;
 use super::ids::RunKey;
 use super::pace;
+use super::poll_failure::PollFailure;
 use super::sampler::Sampler;
 use super::time::{Mono, Now, Wall};
+use super::view::PollResult;
 use super::wheel::Timer;
 use super::workflow::Workflow;
 use super::workflow::record::Record;
@@ -31,6 +33,13 @@ pub(super) struct Watch {
     /// Failed polls in a row.
     pub(super) failures: u32,
     pub(super) silence: Silence,
+    /// When the last poll came back, by our clock, and what it brought.
+    pub(super) polled_at: Wall,
+    pub(super) polled: PollResult,
+    /// Whether viewers have all of its finished spans.
+    pub(super) has_all_spans: bool,
+    /// The failure of the last poll.
+    pub(super) trouble: Option<Box<PollFailure>>,
 }
 
 /// What every poll brings in the place of an answer, and since when.
@@ -95,6 +104,10 @@ impl Watch {
             record_bytes: 0,
             failures: 0,
             silence: Silence::NotFound(now.mono),
+            polled_at: now.wall,
+            polled: PollResult::None,
+            has_all_spans: true,
+            trouble: None,
         };
         (watch, now.mono + pace.initial_delay + spread)
     }
@@ -111,6 +124,7 @@ impl Watch {
         // A clock that was set back, or a machine that boots in 1970, would move the timeout far away. A workflow whose
         // timeout has passed while it was not watched may have ended meanwhile: it is polled once more.
         let left = record.deadline.since(now.wall).min(monitor.pace.timeout);
+        let has_all_spans = !record.workflow.has_finished_stages();
         let watch = Watch {
             workflow: record.workflow,
             monitor: index,
@@ -122,6 +136,10 @@ impl Watch {
             record_bytes: 0,
             failures: 0,
             silence: Silence::None,
+            polled_at: now.wall,
+            polled: PollResult::None,
+            has_all_spans,
+            trouble: None,
         };
         (watch, now.mono + pace::spread(key, interval))
     }
@@ -136,6 +154,18 @@ impl Watch {
         let (Phase::Waiting { due, .. } | Phase::Ready { due } | Phase::InFlight { due }) =
             self.phase;
         due
+    }
+
+    /// A poll has come back.
+    pub(super) fn polled(&mut self, result: PollResult, at: Wall) {
+        (self.polled, self.polled_at, self.trouble) = (result, at, None);
+    }
+
+    /// A poll has failed.
+    pub(super) fn failed(&mut self, failure: PollFailure, at: Wall) {
+        self.polled(PollResult::Failed(failure.reason), at);
+        self.trouble = Some(Box::new(failure));
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// The API knows the workflow.

@@ -5,6 +5,8 @@
 
 use super::report::MonitorNames;
 use super::resource;
+#[cfg(feature = "admin")]
+use crate::admin::runs::{ViewedConfig, ViewedMonitor};
 use crate::api::credentials::Credentials;
 use crate::api::exchange::{self, Api};
 use crate::api::poller::Target;
@@ -115,6 +117,20 @@ impl Sources {
                 .unwrap_or_default(),
             discoveries: discoveries(config, network)?,
         })
+    }
+}
+
+/// What viewers see of the configuration.
+#[cfg(feature = "admin")]
+pub(super) fn viewed(config: &Config) -> ViewedConfig {
+    let monitors = config.monitors.iter().map(|monitor| ViewedMonitor {
+        name: monitor.name.clone(),
+        workflow: monitor.spans.workflow.clone(),
+        url: crate::syntax::values::redacted_url(&monitor.api.base_url),
+    });
+    ViewedConfig {
+        monitors: monitors.collect(),
+        trace_url: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::health::HealthCheck;
 use super::living::Reload;
+use crate::admin::question::ViewQuestion;
 use crate::core::event::StartEvent;
 use crate::core::finished::Notified;
 use crate::core::outbox::ExportOutcome;
@@ -25,6 +26,8 @@ pub(super) struct Inbox {
     pub(super) posted: Receiver<Posted>,
     /// Who wants to know how farspan is.
     pub(super) health_checks: Receiver<HealthCheck>,
+    /// What viewers want to see.
+    pub(super) questions: Receiver<ViewQuestion>,
     pub(super) reloads: Receiver<Reload>,
     /// Gets a message when the store has an answer.
     pub(super) store: Receiver<()>,
@@ -40,6 +43,7 @@ pub(super) enum Heard {
     SourceState(SourceState),
     Posted(Posted),
     HealthCheck(HealthCheck),
+    Question(ViewQuestion),
     Reload(Reload),
     /// The store has an answer.
     Store,
@@ -72,6 +76,7 @@ impl Inbox {
             recv(self.states) -> it => it.map(Heard::SourceState).map_err(|_| closing(|it| it.states = never())),
             recv(self.posted) -> it => it.map(Heard::Posted).map_err(|_| closing(|it| it.posted = never())),
             recv(self.health_checks) -> it => it.map(Heard::HealthCheck).map_err(|_| closing(|it| it.health_checks = never())),
+            recv(self.questions) -> it => it.map(Heard::Question).map_err(|_| closing(|it| it.questions = never())),
             recv(self.reloads) -> it => it.map(Heard::Reload).map_err(|_| closing(|it| it.reloads = never())),
             recv(self.store) -> it => it.map(|()| Heard::Store).map_err(|_| closing(|it| it.store = never())),
             recv(self.ended) -> _ => Ok(Heard::Ended),
@@ -101,6 +106,7 @@ impl Inbox {
         // A client that posts from now on is refused at once.
         self.posted = never();
         self.health_checks = never();
+        self.questions = never();
         self.listings = never();
         self.states = never();
         self.reloads = never();

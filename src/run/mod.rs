@@ -25,6 +25,7 @@ mod shown;
 mod sources;
 mod start;
 mod stopping;
+mod viewing;
 
 use crate::core::outbox::Batch;
 use crate::core::span::Span;
@@ -55,6 +56,7 @@ use sources::Feed;
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
 use std::time::Duration;
 pub use stopping::STOP_MAX;
+use viewing::Viewing;
 
 /// What an onlooker sees of the loop.
 #[derive(Debug)]
@@ -91,6 +93,7 @@ struct Loop {
     admissions: Admissions,
     living: Living,
     shown: Shown,
+    viewing: Viewing,
     /// The names of the monitors and of their workflows, for the log.
     names: Vec<MonitorNames>,
 }
@@ -129,6 +132,7 @@ impl Loop {
             }
             self.take_what_is_there();
             self.end_turn();
+            self.serve_viewers();
             if ends && self.is_idle() {
                 return log::info!("all that was heard of is traced");
             }
@@ -147,6 +151,7 @@ impl Loop {
             Heard::Posted(posted) => self.admit(posted),
             // Who asked may have gone.
             Heard::HealthCheck(answer) => drop(answer.try_send(self.health())),
+            Heard::Question(question) => self.answer(question),
             Heard::Reload(reload) => self.reload(reload),
             Heard::Store => self.proceed(),
             Heard::Ended | Heard::Stopped | Heard::Nothing => {}
@@ -173,6 +178,9 @@ impl Loop {
     /// How long the core can wait if nothing happens.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
+        if self.viewing.is_listing() {
+            return Duration::ZERO;
+        }
         let deadlines = [self.core.next_deadline(), self.turn_due];
         let deadline = deadlines.into_iter().flatten().min();
         let patience = deadline.map_or(LONG, |at| at.since(clock::now().mono));

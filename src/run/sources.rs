@@ -1,5 +1,7 @@
 //! The sources of start events: Redis, lists of runs, standard input and the admin endpoint, and how each is read.
 
+#[cfg(feature = "admin")]
+use super::build;
 use super::build::{DiscoveryPart, Sources};
 #[cfg(feature = "admin")]
 use super::health;
@@ -8,6 +10,8 @@ use super::health::HealthCheck;
 use super::stopping;
 #[cfg(feature = "admin")]
 use crate::admin;
+use crate::admin::question::ViewQuestion;
+
 use crate::api::exchange::Api;
 use crate::api::poller::Target;
 use crate::config::Config;
@@ -324,6 +328,7 @@ impl Endpoint {
         config: &Config,
         reading: Dialects,
         health_checks: &Sender<HealthCheck>,
+        questions: Sender<ViewQuestion>,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
             return Ok((Answering { serving: None }, never()));
@@ -331,6 +336,7 @@ impl Endpoint {
         let (posted, received) = bounded(POSTED_QUEUE);
         let entrance = intake::http::Entrance::new(reading, posted);
         let mut routes = health::routes(health_checks);
+        routes.extend(admin::runs::routes(build::viewed(config), questions));
         routes.push(admin::Route {
             method: "POST",
             path: "/api/workflows",
@@ -338,7 +344,7 @@ impl Endpoint {
             handler: Box::new(move |request| entrance.post(request)),
         });
         let token = admin.token.as_ref().map(crate::config::Secret::expose);
-        let serving = admin::start(server, token, routes)
+        let serving = admin::start(server, &admin.listen, token, routes)
             .map_err(|error| format!("cannot start the admin endpoint: {error}"))?;
         let answering = Answering {
             serving: Some(serving),
@@ -352,6 +358,7 @@ impl Endpoint {
         _: &Config,
         _: Dialects,
         _: &Sender<HealthCheck>,
+        _: Sender<ViewQuestion>,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         Ok((Answering {}, never()))
     }

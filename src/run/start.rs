@@ -9,7 +9,9 @@ use super::notifying::Receivers;
 use super::polling::Polling;
 use super::shown::Shown;
 use super::sources::{self, Endpoint, Feed};
+use super::viewing::{self, Viewing};
 use super::{Loop, Onlooker, Report, stopping};
+use crate::admin::question::ViewQuestion;
 use crate::api::poller::{Ask, Pollers};
 use crate::config::{self, Config, Source};
 use crate::core::event::StartEvent;
@@ -158,6 +160,9 @@ struct Intake {
     events: Receiver<StartEvent>,
     posted: Receiver<Posted>,
     health_checks: Receiver<HealthCheck>,
+    questions: Receiver<ViewQuestion>,
+    /// Whether there may be viewers.
+    is_viewed: bool,
     /// Disconnects when no more start events can come.
     ended: Receiver<Infallible>,
     feed: Feed,
@@ -169,6 +174,8 @@ impl Intake {
             events,
             posted: never(),
             health_checks: never(),
+            questions: never(),
+            is_viewed: false,
             ended: never(),
             feed: Feed::default(),
         }
@@ -192,11 +199,14 @@ fn start_intake(
     };
     let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
     let (asked, health_checks) = health::channel();
-    let (answering, posted) = endpoint.start(config, reading, &asked)?;
+    let (viewers, questions) = viewing::channel();
+    let (answering, posted) = endpoint.start(config, reading, &asked, viewers)?;
     let intake = Intake {
         events,
         posted,
         health_checks,
+        questions,
+        is_viewed: cfg!(feature = "admin") && config.admin.is_some(),
         ended,
         feed,
     };
@@ -241,6 +251,9 @@ fn watch_intake(
     )?;
     let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
+    if intake.is_viewed {
+        core.keep_views(limits::VIEW_BYTES_MAX);
+    }
     let mut watcher = Loop {
         core,
         turn: Turn::new(parts.turn),
@@ -254,6 +267,7 @@ fn watch_intake(
             states: intake.feed.states(),
             posted: intake.posted,
             health_checks: intake.health_checks,
+            questions: intake.questions,
             reloads: around.living.reloads(),
             store: (store.as_ref()).map_or_else(never, |store| store.woken()),
             ended: intake.ended,
@@ -273,6 +287,7 @@ fn watch_intake(
         admissions: Admissions::default(),
         living: around.living,
         shown: Shown::new(around.spans, around.onlooker),
+        viewing: Viewing::default(),
         names: parts.names,
     };
     watcher.restore(stored);

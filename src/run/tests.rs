@@ -125,6 +125,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             states: never(),
             posted: never(),
             health_checks: never(),
+            questions: never(),
             reloads: never(),
             store: store.woken(),
             ended: never(),
@@ -145,6 +146,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         admissions: Admissions::default(),
         living: Living::new(&config(), Supervisor::default(), never()),
         shown: Shown::default(),
+        viewing: Viewing::default(),
         names: vec![MonitorNames::new("workflow", "Workflow")],
     };
     (watcher, batches_received)

@@ -102,3 +102,4 @@ mod streams;
 mod terminals;
 mod tls;
 mod trace;
+mod viewers;

@@ -235,7 +235,7 @@ fn standard_input_and_requests_name_monitors_too() {
     let post = |headers: &str, body: &Value| -> String {
         let body = body.to_string();
         let request = format!(
-            "POST /api/workflows HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            "POST /api/workflows HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut connection = eventually("it listens", SOON, || {

@@ -10,6 +10,7 @@
 //!
 //! Pure. The times given here are in the API's clock already.
 
+mod look;
 mod observed;
 pub mod record;
 mod spans;
@@ -25,6 +26,8 @@ use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent};
 use super::time::Wall;
+use look::LastGlance;
+pub use look::{Glance, Look};
 use observed::{EventRoom, Observed, Reported};
 use spans::{AttributeList, Ending, PIPELINE_NAME, ReportedKeys, Run, Unfinished, clamped};
 use stages::StageTree;
@@ -128,6 +131,8 @@ struct Extra {
     answered_at: Option<Wall>,
     /// How it has ended. It is never stored.
     finish: Option<Finish>,
+    /// How it ended, for viewers. It is never stored.
+    last: Option<Box<LastGlance>>,
     unknown: record::Unknown,
 }
 
@@ -478,7 +483,10 @@ impl Workflow {
 
     fn finish_self(&mut self, ending: Ending, naming: &Naming, spans: &mut Vec<Span>) {
         let (began, start, end) = self.times(&self.observed, ending.end);
-        self.extra.get_or_insert_default().finish = Some(ending.finish(start, end));
+        let last = LastGlance::new(&self.observed, &ending, began, end);
+        let extra = self.extra.get_or_insert_default();
+        extra.last = Some(Box::new(last));
+        extra.finish = Some(ending.finish(start, end));
         if !self.sampled {
             return;
         }

@@ -268,6 +268,11 @@ impl<'a> AttributeList<'a> {
         }
     }
 
+    /// The attributes.
+    pub(super) fn into_inner(self) -> Vec<(Box<str>, Value)> {
+        self.all
+    }
+
     pub(super) fn add(&mut self, key: &str, value: impl Into<Value>) {
         if self.all.iter().any(|(known, _)| **known == *key) {
             return;

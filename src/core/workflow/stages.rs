@@ -22,7 +22,7 @@ pub(super) struct StageTree {
     pub(super) finished_within: Option<(Wall, Wall)>,
 }
 
-const KEYS: ReportedKeys = ReportedKeys {
+pub(super) const KEYS: ReportedKeys = ReportedKeys {
     url: "cicd.pipeline.task.run.url.full",
     result: "cicd.pipeline.task.run.result",
     is_taken: |key| matches!(key, "type" | "id"),

@@ -1,0 +1,160 @@
+//! What is kept of runs that have ended, and of the finished spans of live runs. Within a bound in bytes: the run that
+//! ended first makes room, and if none is left, finished spans of live runs are not kept.
+
+use super::RunSummary;
+use crate::core::ids::RunKey;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    bytes_max: usize,
+    runs: HashMap<RunKey, KeptRun>,
+    /// The runs that have ended, in the order of their ends.
+    ended: VecDeque<RunKey>,
+    /// The same, by the version of their last change.
+    by_version: BTreeMap<u64, RunKey>,
+    /// Of all runs, and of those that have not ended.
+    bytes: usize,
+    live_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct KeptRun {
+    spans: Vec<Arc<[u8]>>,
+    /// Once it has ended.
+    summary: Option<Box<RunSummary>>,
+    /// The sequence of the workflow's span in the outbox.
+    root: Option<u64>,
+    bytes: usize,
+}
+
+/// What a run or a span takes beside its texts: its place in maps and lists.
+const RUN_BYTES: usize = 256;
+const SPAN_BYTES: usize = 48;
+
+impl Kept {
+    /// Keeps no more than so many bytes. 0: nothing at all.
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// The most bytes that are kept.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// What is kept, in bytes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps a finished span of a live run. False: there is no room for it.
+    pub(super) fn push_span(&mut self, run: RunKey, span: Arc<[u8]>) -> bool {
+        let is_new = !self.runs.contains_key(&run);
+        let bytes = span.len() + SPAN_BYTES + if is_new { RUN_BYTES } else { 0 };
+        if self.live_bytes + bytes > self.bytes_max {
+            return false;
+        }
+        let kept = self.runs.entry(run).or_default();
+        kept.spans.push(span);
+        kept.bytes += bytes;
+        self.bytes += bytes;
+        if kept.summary.is_none() {
+            self.live_bytes += bytes;
+        }
+        true
+    }
+
+    /// A run has ended. `root`: the sequence of the workflow's span in the outbox.
+    pub(super) fn end(&mut self, summary: RunSummary, root: Option<u64>) {
+        let run = summary.run;
+        if self.get(run).is_some() {
+            // It was traced before, and forgotten since.
+            self.remove(run);
+        }
+        let kept = self.runs.entry(run).or_default();
+        self.live_bytes -= kept.bytes;
+        let is_new = kept.bytes == 0;
+        let bytes = summary.bytes() + if is_new { RUN_BYTES } else { 0 };
+        kept.bytes += bytes;
+        self.bytes += bytes;
+        kept.root = root;
+        self.by_version.insert(summary.version, run);
+        kept.summary = Some(Box::new(summary));
+        self.ended.push_back(run);
+    }
+
+    /// The run that makes room, if there is too little. Call it until it returns `None`.
+    pub(super) fn evict(&mut self) -> Option<RunKey> {
+        if self.bytes <= self.bytes_max {
+            return None;
+        }
+        let run = self.ended.pop_front()?;
+        self.take(run);
+        Some(run)
+    }
+
+    /// Forgets a run.
+    pub(super) fn remove(&mut self, run: RunKey) {
+        if self.take(run).is_some_and(|kept| kept.summary.is_some()) {
+            self.ended.retain(|ended| *ended != run);
+        }
+    }
+
+    /// The collector has acknowledged a span. If it was that of a workflow, the run has changed, in this version.
+    pub(super) fn deliver(&mut self, run: RunKey, sequence: u64, version: u64) -> bool {
+        let Some(kept) = self.runs.get_mut(&run) else {
+            return false;
+        };
+        if kept.root != Some(sequence) {
+            return false;
+        }
+        let Some(summary) = &mut kept.summary else {
+            return false;
+        };
+        self.by_version.remove(&summary.version);
+        summary.exported = true;
+        summary.version = version;
+        self.by_version.insert(version, run);
+        true
+    }
+
+    /// A run that has ended.
+    pub(super) fn get(&self, run: RunKey) -> Option<&RunSummary> {
+        self.runs.get(&run)?.summary.as_deref()
+    }
+
+    /// The finished spans of a run.
+    pub(super) fn spans(&self, run: RunKey) -> &[Arc<[u8]>] {
+        self.runs.get(&run).map_or(&[], |kept| &kept.spans)
+    }
+
+    /// How many runs have ended.
+    pub(super) fn len(&self) -> usize {
+        self.ended.len()
+    }
+
+    /// The runs that have ended, the latest end first.
+    pub(super) fn latest(&self) -> impl Iterator<Item = &RunSummary> {
+        self.ended.iter().rev().filter_map(|run| self.get(*run))
+    }
+
+    /// The runs that have ended and changed after `version`, the oldest change first.
+    pub(super) fn since(&self, version: u64) -> impl Iterator<Item = (u64, RunKey)> {
+        let later = self.by_version.range(version.saturating_add(1)..);
+        later.map(|(version, run)| (*version, *run))
+    }
+
+    fn take(&mut self, run: RunKey) -> Option<KeptRun> {
+        let kept = self.runs.remove(&run)?;
+        self.bytes -= kept.bytes;
+        match &kept.summary {
+            Some(summary) => drop(self.by_version.remove(&summary.version)),
+            None => self.live_bytes -= kept.bytes,
+        }
+        Some(kept)
+    }
+}
