@@ -41,12 +41,17 @@ pub fn shown(text: &str) -> String {
 /// A combining mark stays behind its letter, for many languages are not written without them.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
+    escape_into(text, &mut escaped);
+    escaped
+}
+
+/// As [`escape`], behind what stands there.
+pub fn escape_into(text: &str, escaped: &mut String) {
     for piece in text.split_inclusive(QUOTES) {
         let before = piece.strip_suffix(QUOTES).unwrap_or(piece);
         escaped.extend(before.escape_debug());
         escaped.push_str(&piece[before.len()..]);
     }
-    escaped
 }
 
 /// JSON in which the same characters are escaped as JSON has it, so that its texts stay the same.

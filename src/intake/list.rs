@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::{self, BufReader};
+use std::io;
 
 /// Tokens of a pointer.
 type Tokens = Box<[Box<str>]>;
@@ -66,8 +66,7 @@ impl ListPaths {
             found: Some(&found),
             room: &BuildRoom::default(),
         };
-        // The parser reads byte by byte.
-        let mut json = serde_json::Deserializer::from_reader(BufReader::new(Mending::new(bytes)));
+        let mut json = serde_json::Deserializer::from_reader(Mending::buffered(bytes));
         let page = walk.deserialize(&mut json)?;
         json.end()?;
         Ok(ListPage {

@@ -121,7 +121,7 @@ pub(super) fn id_at(
             let mut variables = Variables::default();
             for (name, pointer) in parts {
                 match read_id(json.at(pointer)?) {
-                    Ok(part) => variables.set(name, &part),
+                    Ok(part) => variables.set(name.to_string(), &part),
                     Err(malformed) => return Some(Err(malformed)),
                 }
             }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 ///
 /// ```text
 /// for request in 0..mapping.requests().len():
-///     for (element, variables) in gather.each(request):
+///     for (element, variables) in gather.each(request), or once with gather.variables():
 ///         until the last page:
 ///             part = mapping.read_slice(request, body)
 ///             gather.put(element, part)
@@ -33,22 +33,22 @@ use std::sync::Arc;
 pub struct Gather<'m> {
     mapping: &'m Mapping,
     variables: Variables,
-    /// Of each request the elements that it is asked for, by their place in `stages`.
-    asked: Vec<Vec<Index>>,
+    /// Of each request for elements these elements, by their place in `stages`.
+    asked: Vec<(usize, Vec<Index>)>,
     workflow: Option<Box<WorkflowPart>>,
     /// Each behind the one that it is nested in.
     stages: Stages,
     /// What else there is to each of them.
     elements: Pieces<Element>,
-    /// Where those of each body begin.
+    /// Where those of each body but the first begin.
     bodies: Vec<usize>,
     /// The first one.
     oddity: Option<Box<Oddity>>,
     /// For a probe: the oddities that only show when the answers are put together.
     together: Option<Vec<Oddity>>,
     found: Matches,
-    /// Of each request what its answer has, where it is not all that was looked for.
-    there: Vec<Option<Box<str>>>,
+    /// What the answer to a request has, where it is not all that was looked for.
+    there: Vec<(usize, Box<str>)>,
 }
 
 /// Oddities of one kind that a probe reports.
@@ -70,7 +70,7 @@ impl<'m> Gather<'m> {
         Gather {
             mapping,
             variables,
-            asked: vec![Vec::new(); mapping.plan.requests.len()],
+            asked: Vec::new(),
             workflow: None,
             stages: Stages::default(),
             elements: Pieces::default(),
@@ -78,7 +78,7 @@ impl<'m> Gather<'m> {
             oddity: None,
             together: None,
             found: Matches::default(),
-            there: vec![None; mapping.plan.requests.len()],
+            there: Vec::new(),
         }
     }
 
@@ -87,14 +87,12 @@ impl<'m> Gather<'m> {
         self.together.get_or_insert_default();
     }
 
-    /// How often a request is to be made, and with which variables: once, or for each element that those before it have
-    /// found.
-    pub fn each(&mut self, request: usize) -> Vec<Variables> {
+    /// The variables of a request for each element that the requests before it have found. `None`: it is made once, with
+    /// [`variables`](Self::variables).
+    pub fn each(&mut self, request: usize) -> Option<Vec<Variables>> {
         let plan = &self.mapping.plan;
         let planned = &plan.requests[request];
-        let Some(list) = planned.for_each else {
-            return vec![self.variables.clone()];
-        };
+        let list = planned.for_each?;
         let above = planned.request.when_attempt_above.unwrap_or(0);
         let mut known = HashSet::new();
         let mut asked = Vec::new();
@@ -117,7 +115,7 @@ impl<'m> Gather<'m> {
             } else {
                 variables.set("stage.key", &unescaped_key(key));
                 for (number, part) in key.split('/').enumerate() {
-                    variables.set(&format!("stage.key.{number}"), &unescaped_key(part));
+                    variables.set(format!("stage.key.{number}"), &unescaped_key(part));
                 }
             }
             variables.set("stage.id", stage.id.unwrap_or_default());
@@ -126,28 +124,45 @@ impl<'m> Gather<'m> {
             asked.push(Index::of(place));
             each.push(variables);
         }
-        self.asked[request] = asked;
-        each
+        self.asked.push((request, asked));
+        Some(each)
+    }
+
+    /// The variables of a request that is made once.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    fn there_of(&self, request: usize) -> Option<&str> {
+        let mut there = self.there.iter();
+        Some(&*there.find(|(of, _)| *of == request)?.1)
     }
 
     /// Takes what a body said: the answer to its request for the `element`th of [`each`](Self::each). The pages of an
     /// answer follow one another.
     pub fn put(&mut self, element: usize, part: impl Into<Arc<Part>>) {
         let part = Arc::unwrap_or_clone(part.into());
-        self.found.add(&part.found);
+        self.found.add(part.found);
         if self.oddity.is_none() {
             self.oddity = part.oddity;
         }
-        let there = &mut self.there[part.request];
-        *there = there.take().or(part.there);
+        if let Some(there) = part.there
+            && self.there_of(part.request).is_none()
+        {
+            self.there.push((part.request, there));
+        }
         // Those of a later page may be but a frame around it.
         if self.workflow.is_none() {
             self.workflow = part.workflow;
         }
-        let asked = self.asked[part.request].get(element).copied();
+        let mut asked = self.asked.iter();
+        let asked = asked.rfind(|(request, _)| *request == part.request);
+        let asked = asked.and_then(|(_, elements)| elements.get(element).copied());
         let from = self.stages.len();
         self.take(part.stages, part.elements, asked);
-        self.bodies.push(from);
+        if from > 0 {
+            self.bodies.push(from);
+        }
         for place in from..self.stages.len() {
             self.put_in_its_place(place);
         }
@@ -289,7 +304,7 @@ impl<'m> Gather<'m> {
     /// may come with the first stage or time, and stages until the workflow has succeeded.
     fn note_nowhere(&mut self, progress: &Progress) {
         let plan = &self.mapping.plan;
-        if plan.absent_is_null || self.there.iter().all(Option::is_none) {
+        if plan.absent_is_null || self.there.is_empty() {
             return;
         }
         let fields = &plan.workflow;
@@ -359,7 +374,7 @@ impl<'m> Gather<'m> {
             place: Some(place),
             kind: OddityKind::Nowhere {
                 count: pointers.len(),
-                there: self.there[request].clone()?,
+                there: self.there_of(request)?.into(),
             },
         })
     }

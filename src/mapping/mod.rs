@@ -22,7 +22,7 @@ pub(crate) mod time_format;
 
 pub use assemble::{Gather, Missing};
 pub use oddity::{Oddity, OddityKind};
-pub use read::{Page, Part};
+pub use read::{Page, Part, ReadBuffers};
 
 use crate::core::limits;
 use crate::core::snapshot::Snapshot;
@@ -31,7 +31,7 @@ use crate::syntax::mistake::{Mistake, Path};
 use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
 use plan::Plan;
-use std::io::{self, BufReader};
+use std::io;
 use template::{IdRule, WrongId};
 
 /// What the answers of a poll said.
@@ -153,11 +153,24 @@ impl Mapping {
     /// # Errors
     /// As [`UnreadableBody`] says; never [`UnreadableBody::Io`].
     pub fn read_slice(&self, request: usize, body: &[u8]) -> Result<Part, UnreadableBody> {
+        self.read_slice_with(request, body, &mut ReadBuffers::default())
+    }
+
+    /// As [`read_slice`](Self::read_slice), with buffers of an earlier body, which may be another mapping's.
+    ///
+    /// # Errors
+    /// As for [`read_slice`](Self::read_slice).
+    pub fn read_slice_with(
+        &self,
+        request: usize,
+        body: &[u8],
+        buffers: &mut ReadBuffers,
+    ) -> Result<Part, UnreadableBody> {
         let body = without_byte_order_mark(body);
-        let read = |body: &[u8]| {
+        let mut read = |body: &[u8]| {
             // The parser reads byte by byte.
             let json = serde_json::Deserializer::from_slice(body);
-            read::read(&self.plan, request, json)
+            read::read(&self.plan, request, json, buffers)
         };
         match read(body) {
             Err(UnreadableBody::Garbage(_)) => read(&mended(body)),
@@ -170,9 +183,8 @@ impl Mapping {
     /// # Errors
     /// As [`UnreadableBody`] says.
     pub fn read_stream(&self, request: usize, body: impl io::Read) -> Result<Part, UnreadableBody> {
-        // The parser reads byte by byte.
-        let json = serde_json::Deserializer::from_reader(BufReader::new(Mending::new(body)));
-        read::read(&self.plan, request, json)
+        let json = serde_json::Deserializer::from_reader(Mending::buffered(body));
+        read::read(&self.plan, request, json, &mut ReadBuffers::default())
     }
 
     /// Everything in a body that is not understood: some values of each pointer. Of a body that is not read to its end,

@@ -10,22 +10,23 @@ use std::fmt;
 /// The values of variables, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Variables {
-    values: Vec<(Box<str>, Box<str>)>,
+    values: Vec<(Cow<'static, str>, Box<str>)>,
 }
 
 impl Variables {
     /// Sets a variable, also one that is there.
-    pub fn set(&mut self, name: &str, value: &str) {
-        match self.values.iter_mut().find(|(known, _)| **known == *name) {
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: &str) {
+        let name = name.into();
+        match self.values.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value.into(),
-            None => self.values.push((name.into(), value.into())),
+            None => self.values.push((name, value.into())),
         }
     }
 
     /// A variable's value.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.values.iter();
-        Some(&*values.find(|(known, _)| **known == *name)?.1)
+        Some(&*values.find(|(known, _)| *known == name)?.1)
     }
 
     /// A variable's value in a request.
@@ -159,7 +160,10 @@ impl LeavesPath {
             if value.split(SLASHES).any(is_dots) {
                 return Some(LeavesPath::Dots);
             }
-            let decoded = percent_decoded_lossy(&value).into_owned();
+            // It is borrowed where there is nothing to decode.
+            let Cow::Owned(decoded) = percent_decoded_lossy(&value) else {
+                return None;
+            };
             if decoded == *value {
                 return None;
             }
@@ -430,7 +434,7 @@ impl IdPattern {
                     let Some(end) = end.filter(|end| *end > 0) else {
                         return false;
                     };
-                    variables.set(name, &rest[..end]);
+                    variables.set(name.to_string(), &rest[..end]);
                     rest = &rest[end..];
                 }
             }
@@ -558,7 +562,7 @@ mod tests {
     fn variables(pairs: &[(&str, &str)]) -> Variables {
         let mut variables = Variables::default();
         for (name, value) in pairs {
-            variables.set(name, value);
+            variables.set(name.to_string(), value);
         }
         variables
     }

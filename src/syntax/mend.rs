@@ -9,7 +9,7 @@
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 
 /// Stands before what was put in the place of something else. Unicode keeps this code point free for such use.
 const MARK: char = '\u{fdd0}';
@@ -20,10 +20,13 @@ const NO_NUMBER: &str = "\"\u{fdd0}\"";
 /// The longest number that is looked at.
 const WORD_BYTES_MAX: usize = 1024;
 const CHUNK_BYTES: usize = 8 * 1024;
+const _: () = assert!(WORD_BYTES_MAX < CHUNK_BYTES);
 /// A number of so many digits without an exponent is one that can be held.
 const DIGITS_HELD: usize = 300;
 
 /// A document as it arrives, mended. Its texts may have marks: see [`mended_text`].
+///
+/// What needs no mending goes straight into the buffer of the caller, if that has room for a chunk.
 pub(crate) struct Mending<R> {
     document: R,
     /// What has arrived and is not mended yet.
@@ -35,7 +38,12 @@ pub(crate) struct Mending<R> {
 }
 
 impl<R: Read> Mending<R> {
-    pub(crate) fn new(document: R) -> Self {
+    /// For a parser, which reads byte by byte.
+    pub(crate) fn buffered(document: R) -> BufReader<Self> {
+        BufReader::with_capacity(CHUNK_BYTES, Self::new(document))
+    }
+
+    fn new(document: R) -> Self {
         Mending {
             document,
             arrived: Vec::new(),
@@ -43,6 +51,20 @@ impl<R: Read> Mending<R> {
             mender: Mender::default(),
             read: 0,
         }
+    }
+
+    /// Reads into `buffer` and leaves there what is as it should be. The rest has arrived and is not mended yet.
+    fn read_plain(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begun = self.arrived.len();
+        buffer[..begun].copy_from_slice(&self.arrived);
+        let more = self.document.read(&mut buffer[begun..])?;
+        self.has_ended = more == 0;
+        let arrived = &buffer[..begun + more];
+        let (plain, is_in_text) = plain_length(arrived, self.mender.is_in_text);
+        self.mender.is_in_text = is_in_text;
+        self.arrived.clear();
+        self.arrived.extend_from_slice(&arrived[plain..]);
+        Ok(plain)
     }
 
     fn mend_more(&mut self) -> io::Result<()> {
@@ -62,7 +84,14 @@ impl<R: Read> Mending<R> {
 
 impl<R: Read> Read for Mending<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.mender.mended.len() && !self.has_ended {
+        while self.read == self.mender.mended.len() && !(self.has_ended && self.arrived.is_empty())
+        {
+            if self.arrived.len() < WORD_BYTES_MAX && buffer.len() >= CHUNK_BYTES {
+                let plain = self.read_plain(buffer)?;
+                if plain > 0 {
+                    return Ok(plain);
+                }
+            }
             self.mend_more()?;
         }
         let mended = &self.mender.mended[self.read..];
@@ -256,16 +285,22 @@ fn plain_length(bytes: &[u8], mut is_in_text: bool) -> (usize, bool) {
     while let Some(&byte) = bytes.get(at) {
         let rest = &bytes[at..];
         if is_in_text {
-            at += length_of(
-                rest,
-                |byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=0x7f),
-            );
-            match bytes.get(at..) {
-                Some([b'"', ..]) => {
+            at += plain_text_length(rest);
+            let rest = &bytes[at..];
+            match rest {
+                [b'"', ..] => {
                     at += 1;
                     is_in_text = false;
                 }
-                Some([b'\\', escaped @ b' '..=0x7f, ..]) if *escaped != b'u' => at += 2,
+                [b'\\', b'u', ..] => match code_unit(rest) {
+                    Some(0xd800..0xe000) | None => break,
+                    Some(_) => at += "\\uffff".len(),
+                },
+                [b'\\', b' '..=0x7f, ..] => at += 2,
+                [0x80..=0xff, ..] => match characters_length(rest) {
+                    0 => break,
+                    length => at += length,
+                },
                 _ => break,
             }
         } else if is_word(&byte) {
@@ -281,6 +316,39 @@ fn plain_length(bytes: &[u8], mut is_in_text: bool) -> (usize, bool) {
         }
     }
     (at, is_in_text)
+}
+
+/// How many of the first bytes are ASCII letters and the like, and neither a quote nor a backslash. Texts are most of a
+/// document, hence eight bytes at a time: in `stops` the top bit of a byte is set if the text is plain up to there.
+fn plain_text_length(text: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    /// The top bits of the bytes below `bound`. Above the first such byte others may be set too.
+    fn below(word: u64, bound: u8) -> u64 {
+        word.wrapping_sub(ONES * u64::from(bound)) & !word
+    }
+
+    let (eights, rest) = text.as_chunks();
+    for (number, eight) in eights.iter().enumerate() {
+        let word = u64::from_le_bytes(*eight);
+        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let stops = (quotes | backslashes | below(word, b' ') | word) & TOPS;
+        if stops != 0 {
+            return 8 * number + stops.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_plain = |byte: &u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=0x7f);
+    text.len() - rest.len() + length_of(rest, is_plain)
+}
+
+/// How many of the first bytes are whole characters beyond ASCII.
+fn characters_length(text: &[u8]) -> usize {
+    let text = &text[..length_of(text, |byte| *byte >= 0x80)];
+    match std::str::from_utf8(text) {
+        Ok(text) => text.len(),
+        Err(error) => error.valid_up_to(),
+    }
 }
 
 fn is_word(byte: &u8) -> bool {
@@ -325,22 +393,31 @@ fn is_no_number(word: &[u8]) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::BufRead as _;
 
     fn streamed(document: &[u8], chunk_bytes: usize) -> Vec<u8> {
-        /// Gives so many bytes at a time.
-        struct Chunks<'a>(std::slice::Chunks<'a, u8>);
+        /// Gives so many bytes at a time, at most.
+        struct Chunks<'a>(&'a [u8], usize);
 
         impl Read for Chunks<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                let chunk = self.0.next().unwrap_or_default();
-                buffer[..chunk.len()].copy_from_slice(chunk);
-                Ok(chunk.len())
+                let length = self.0.len().min(self.1).min(buffer.len());
+                self.0.read(&mut buffer[..length])
             }
         }
 
+        // With buffers that are too small for a chunk.
         let mut mended = Vec::new();
-        let chunks = Chunks(document.chunks(chunk_bytes));
-        Mending::new(chunks).read_to_end(&mut mended).unwrap();
+        let mut mending = Mending::new(Chunks(document, chunk_bytes));
+        mending.read_to_end(&mut mended).unwrap();
+        let mut parsed = Vec::new();
+        let mut mending = Mending::buffered(Chunks(document, chunk_bytes));
+        while let chunk @ [_, ..] = mending.fill_buf().unwrap() {
+            let length = chunk.len();
+            parsed.extend_from_slice(chunk);
+            mending.consume(length);
+        }
+        assert_eq!(parsed, mended);
         mended
     }
 
@@ -404,7 +481,8 @@ mod tests {
     #[test]
     fn a_stream_is_mended_as_the_whole_is() {
         arbtest::arbtest(|u| {
-            const PIECES: [&[u8]; 20] = [
+            const LONG: &[u8] = &[b'x'; 3000];
+            const PIECES: [&[u8]; 23] = [
                 b"\"",
                 b"\\",
                 b"u",
@@ -425,13 +503,17 @@ mod tests {
                 b"\n",
                 b"text",
                 b"Infinity",
+                b"\\u00e9",
+                b"a text of \xc3\xa9 words",
+                LONG,
             ];
             let mut document = Vec::new();
             for _ in 0..u.int_in_range(0..=30)? {
                 document.extend_from_slice(u.choose(&PIECES)?);
             }
             let mended = mended(&document);
-            assert_eq!(streamed(&document, u.int_in_range(1..=9)?), mended);
+            let chunk_bytes = *u.choose(&[1, 2, 5, 9, 5000, 9000])?;
+            assert_eq!(streamed(&document, chunk_bytes), mended);
             if let Ok(value) = serde_json::from_slice::<Value>(&document) {
                 assert_eq!(serde_json::from_slice::<Value>(&mended).unwrap(), value);
             }

@@ -188,7 +188,8 @@ impl Asking<'_> {
     ) -> RequestBuilder<B> {
         let mut own = self.api.headers.iter();
         if !own.any(|(name, _)| name == header::ACCEPT) {
-            request = request.header(header::ACCEPT, "application/json");
+            const JSON: HeaderValue = HeaderValue::from_static("application/json");
+            request = request.header(header::ACCEPT, JSON);
         }
         if let Some(traceparent) = self.traceparent {
             request = request.header("traceparent", traceparent);

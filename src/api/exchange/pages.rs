@@ -8,6 +8,7 @@ use crate::mapping::Page;
 use crate::mapping::definition::Pages;
 use crate::text::push_segment;
 use serde_json::Value;
+use std::borrow::Cow;
 use ureq::http::HeaderMap;
 
 /// The most pages of one answer.
@@ -28,9 +29,9 @@ pub struct Paging<'a> {
 
 /// The request for one page.
 #[derive(Debug)]
-pub struct PageRequest {
+pub struct PageRequest<'a> {
     /// The URL.
-    pub url: String,
+    pub url: Cow<'a, str>,
     /// The body; `None`: it is a GET.
     pub body: Option<Vec<u8>>,
 }
@@ -49,7 +50,7 @@ impl<'a> Paging<'a> {
     }
 
     /// The request for the first page.
-    pub fn first(&self) -> PageRequest {
+    pub fn first(&self) -> PageRequest<'a> {
         self.request()
     }
 
@@ -63,7 +64,7 @@ impl<'a> Paging<'a> {
         page: &Page,
         url: &str,
         headers: &HeaderMap,
-    ) -> Result<Option<PageRequest>, PollFailure> {
+    ) -> Result<Option<PageRequest<'a>>, PollFailure> {
         match self.pages {
             None => Ok(None),
             Some(Pages::Link) => {
@@ -72,7 +73,7 @@ impl<'a> Paging<'a> {
                 Ok(next.map(|next| {
                     self.elsewhere = self.elsewhere.take().or(next.elsewhere);
                     PageRequest {
-                        url: next.url,
+                        url: next.url.into(),
                         ..self.request()
                     }
                 }))
@@ -86,8 +87,8 @@ impl<'a> Paging<'a> {
         self.elsewhere.take()
     }
 
-    fn request(&self) -> PageRequest {
-        let mut url = self.request.url.clone();
+    fn request(&self) -> PageRequest<'a> {
+        let mut url = Cow::Borrowed(&*self.request.url);
         let mut body = self.request.body.clone();
         let mut set = |name: &str, value: Value| {
             if let Some(member) = body.as_mut().and_then(|body| member(body, name)) {
@@ -98,10 +99,11 @@ impl<'a> Paging<'a> {
                 };
                 return;
             }
+            let url = url.to_mut();
             url.push(if url.contains('?') { '&' } else { '?' });
-            push_segment(&mut url, name);
+            push_segment(url, name);
             url.push('=');
-            push_segment(&mut url, &text_of(&value));
+            push_segment(url, &text_of(&value));
         };
         match self.pages {
             None | Some(Pages::Link) => {}

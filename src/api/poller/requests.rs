@@ -11,10 +11,12 @@ use crate::core::time::Mono;
 use crate::core::{Answer, Poll, PollFailure, PollFailureReason, Polled};
 use crate::http::client::Network;
 use crate::mapping::definition::{Method, Request};
-use crate::mapping::{Gather, Missing, Oddity, OddityKind, Part, Reading, UnreadableBody};
+use crate::mapping::{
+    Gather, Missing, Oddity, OddityKind, Part, ReadBuffers, Reading, UnreadableBody,
+};
 use crate::os::clock;
 use crate::text::without_byte_order_mark;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
@@ -28,6 +30,7 @@ pub(super) struct Poller {
     unchanged: Arc<Unchanged>,
     /// Reused from poll to poll.
     body: Vec<u8>,
+    buffers: ReadBuffers,
 }
 
 /// A body up to this size is read whole and parsed from memory, which is faster; a larger one is parsed as it comes.
@@ -64,6 +67,7 @@ impl Poller {
             network,
             unchanged,
             body: Vec::new(),
+            buffers: ReadBuffers::default(),
         }
     }
 
@@ -175,7 +179,12 @@ impl Poller {
         gather: &mut Gather<'_>,
         report: &mut PollReport,
     ) -> Result<bool, PollFailure> {
-        let mut each = gather.each(asked.number);
+        let (api, request) = (&asked.target.api, asked.request);
+        let Some(mut each) = gather.each(asked.number) else {
+            let filled = Filled::new(api, request, gather.variables());
+            let filled = filled.map_err(|why| failure_of_variable(&asked.title(), why))?;
+            return self.pages(asked, 0, &filled, gather, report);
+        };
         if each.len() > EACH_MAX {
             report.odd(OddityKind::TooManyRequests {
                 name: asked.name.into(),
@@ -184,18 +193,16 @@ impl Poller {
             });
             each.truncate(EACH_MAX);
         }
-        let is_for_each = asked.request.for_each.is_some();
         let (mut all_found, mut failed) = (true, None);
         for (element, variables) in each.iter().enumerate() {
-            let filled = match Filled::new(&asked.target.api, asked.request, variables) {
+            let filled = match Filled::new(api, request, variables) {
                 Ok(filled) => filled,
                 // The other elements have their requests, and the workflow its end.
-                Err((_, why)) if is_for_each => {
+                Err((_, why)) => {
                     let name = asked.name.into();
                     report.odd(OddityKind::NotRequested { name, why });
                     continue;
                 }
-                Err(why) => return Err(failure_of_variable(&asked.title(), why)),
             };
             match self.pages(asked, element, &filled, gather, report) {
                 Ok(found) => all_found &= found,
@@ -317,11 +324,10 @@ impl Poller {
             }
         }
         let part = if is_whole {
-            mapping.read_slice(asked.number, &self.body)
+            mapping.read_slice_with(asked.number, &self.body, &mut self.buffers)
         } else {
-            let rest = io::BufReader::with_capacity(WHOLE_BODY_BYTES, body);
             let begun = without_byte_order_mark(&self.body);
-            mapping.read_stream(asked.number, begun.chain(rest))
+            mapping.read_stream(asked.number, begun.chain(body))
         };
         let part = Arc::new(part.map_err(unreadable)?);
         if asked.request.method == Method::Get && is_whole {

@@ -262,7 +262,7 @@ fn read_answers(
     (number, name, request): (usize, &str, &Request),
     answers: &[&Body],
 ) {
-    let each = gather.each(number).len();
+    let each = gather.each(number).map_or(1, |each| each.len());
     if answers.is_empty() && each > 0 {
         findings.notes.push(match name {
             "" => "no answer to the main request: give one with --body FILE".to_owned(),

@@ -3,7 +3,7 @@
 //! ```text
 //! rows    one for each stage, all of one size: its times and its state, and where its texts are
 //! texts   the texts, one after the other
-//! words   the words for a status, each once: there are few
+//! words   where the words for a status are, each once: there are few
 //! rests   what few stages have
 //! ```
 
@@ -20,7 +20,7 @@ use std::num::NonZeroU16;
 pub struct Stages {
     rows: Pieces<StageRow>,
     texts: String,
-    words: Vec<Box<str>>,
+    words: Vec<Text>,
     rests: Pieces<Rest>,
 }
 
@@ -68,6 +68,8 @@ struct Rest {
     attributes: Attributes,
 }
 
+/// Room for the texts of a few stages.
+const FEW_TEXTS_BYTES: usize = 256;
 /// How many statuses are searched before one more is added. An API has few; one with more costs room, not time.
 const WORDS_SOUGHT: usize = 64;
 const _: () = assert!(limits::STAGES_MAX + WORDS_SOUGHT < u16::MAX as usize);
@@ -127,7 +129,7 @@ impl Stages {
         let rest = row.rest.map(|rest| &self.rests[rest.get()]);
         let text_of_rest =
             |text: fn(&Rest) -> Option<Text>| rest.and_then(text).map(|t| self.text(t));
-        let word = |word: NonZeroU16| &*self.words[usize::from(word.get()) - 1];
+        let word = |word: NonZeroU16| self.text(self.words[usize::from(word.get()) - 1]);
         StageView {
             path: self.text(row.path),
             parent: text_of_rest(|rest| rest.parent),
@@ -288,6 +290,9 @@ impl Stages {
     fn write(&mut self, text: &str) -> Text {
         let room = Index::MAX.saturating_sub(self.texts.len());
         let text = &text[..text.floor_char_boundary(room)];
+        if self.texts.capacity() == 0 {
+            self.texts.reserve(FEW_TEXTS_BYTES);
+        }
         let at = Index::of(self.texts.len());
         self.texts.push_str(text);
         Text {
@@ -298,9 +303,10 @@ impl Stages {
 
     fn word(&mut self, word: &str) -> Option<NonZeroU16> {
         let mut known = self.words.iter().take(WORDS_SOUGHT);
-        let number = known.position(|known| **known == *word);
+        let number = known.position(|known| self.text(*known) == word);
         let number = number.unwrap_or_else(|| {
-            self.words.push(word.into());
+            let word = self.write(word);
+            self.words.push(word);
             self.words.len() - 1
         });
         NonZeroU16::new(u16::try_from(number + 1).ok()?)

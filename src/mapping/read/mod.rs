@@ -146,11 +146,12 @@ impl Matches {
         slots.any(|slot| self.slot(usize::from(slot)))
     }
 
-    pub(super) fn add(&mut self, other: &Matches) {
+    pub(super) fn add(&mut self, other: Matches) {
         if self.bits.is_empty() {
-            self.bits = vec![0; other.bits.len()].into();
+            *self = other;
+            return;
         }
-        for (word, more) in self.bits.iter_mut().zip(&other.bits) {
+        for (word, more) in self.bits.iter_mut().zip(other.bits) {
             *word |= more;
         }
     }
@@ -160,15 +161,19 @@ pub(super) fn read<'de, R: serde_json::de::Read<'de>>(
     plan: &Plan,
     request: usize,
     mut json: serde_json::Deserializer<R>,
+    buffers: &mut ReadBuffers,
 ) -> Result<Part, UnreadableBody> {
-    let mut reader = Reader::new(plan, request, false);
+    let mut reader = Reader::new(plan, request, false, std::mem::take(buffers));
     let visitor = ValueVisitor {
         node: plan.requests[request].start,
         reader: &mut reader,
     };
-    let kind = visitor.deserialize(&mut json).map_err(UnreadableBody::of)?;
-    json.end().map_err(UnreadableBody::of)?;
-    reader.finish(kind)
+    let kind = visitor.deserialize(&mut json);
+    let kind = kind.and_then(|kind| json.end().map(|()| kind));
+    let part = kind.map_err(UnreadableBody::of);
+    let part = part.and_then(|kind| reader.finish(kind));
+    *buffers = reader.into_buffers();
+    part
 }
 
 /// All oddities in a body, up to where it is of another shape. A status for which a poll refuses the answer is one too,
@@ -178,7 +183,7 @@ pub(super) fn oddities<'de, R: serde_json::de::Read<'de>>(
     request: usize,
     mut json: serde_json::Deserializer<R>,
 ) -> Vec<Oddity> {
-    let mut reader = Reader::new(plan, request, true);
+    let mut reader = Reader::new(plan, request, true, ReadBuffers::default());
     let visitor = ValueVisitor {
         node: plan.requests[request].start,
         reader: &mut reader,
@@ -213,6 +218,17 @@ impl fmt::Display for JsonKind {
 /// How much of a value an oddity shows.
 const FOUND_BYTES_MAX: usize = 64;
 
+/// What a reader keeps for the next body, so that it allocates nothing for what it does not keep of a body.
+#[derive(Debug, Default)]
+pub struct ReadBuffers {
+    held: Scratch,
+    key: String,
+    open: Vec<usize>,
+    child_ids: Vec<Vec<Box<str>>>,
+    seen: Vec<usize>,
+    there: SeenKeys,
+}
+
 struct Reader<'p> {
     plan: &'p Plan,
     request: usize,
@@ -236,30 +252,68 @@ struct Reader<'p> {
 }
 
 impl<'p> Reader<'p> {
-    fn new(plan: &'p Plan, request: usize, wants_all: bool) -> Self {
+    fn new(plan: &'p Plan, request: usize, wants_all: bool, buffers: ReadBuffers) -> Self {
         let (slots, lists) = (plan.slots.len(), plan.lists.len());
+        let ReadBuffers {
+            mut held,
+            key,
+            mut open,
+            mut child_ids,
+            mut seen,
+            there,
+        } = buffers;
+        held.prepare(slots, lists);
+        open.resize(lists, 0);
+        child_ids.resize_with(slots, Vec::new);
+        seen.resize(lists, 0);
         Reader {
             plan,
             request,
-            held: Scratch {
-                taken: vec![SlotValue::Unset; slots],
-                texts: vec![String::new(); slots],
-                keys: vec![None; lists],
-            },
-            key: String::new(),
+            held,
+            key,
             stages: Stages::default(),
             elements: Pieces::default(),
-            open: vec![0; lists],
-            child_ids: vec![Vec::new(); slots],
+            open,
+            child_ids,
             child_ids_kept: 0,
-            seen: vec![0; lists],
+            seen,
             found: Matches::new(plan),
-            there: SeenKeys::default(),
+            there,
             odd: Oddities::new(plan, request, wants_all),
         }
     }
 
-    fn finish(mut self, was: JsonKind) -> Result<Part, UnreadableBody> {
+    /// Its buffers, emptied.
+    fn into_buffers(self) -> ReadBuffers {
+        /// A key in a body may be as long as the body.
+        const KEY_BYTES_KEPT: usize = 1024;
+        let Reader {
+            mut held,
+            mut key,
+            mut open,
+            mut child_ids,
+            mut seen,
+            mut there,
+            ..
+        } = self;
+        held.clear(KEY_BYTES_KEPT);
+        key.clear();
+        key.shrink_to(KEY_BYTES_KEPT);
+        open.clear();
+        child_ids.clear();
+        seen.clear();
+        there.clear();
+        ReadBuffers {
+            held,
+            key,
+            open,
+            child_ids,
+            seen,
+            there,
+        }
+    }
+
+    fn finish(&mut self, was: JsonKind) -> Result<Part, UnreadableBody> {
         let plan = self.plan;
         let planned = &plan.requests[self.request];
         let shape = |what: String| Err(UnreadableBody::shape(&self.odd.named(&what)));
@@ -305,10 +359,10 @@ impl<'p> Reader<'p> {
             there: self.there(was),
             page,
             workflow,
-            stages: self.stages,
-            elements: self.elements,
-            oddity: self.odd.into_first(),
-            found: self.found,
+            stages: std::mem::take(&mut self.stages),
+            elements: std::mem::take(&mut self.elements),
+            oddity: self.odd.take_first(),
+            found: std::mem::take(&mut self.found),
         })
     }
 
@@ -552,14 +606,8 @@ impl<'p> Reader<'p> {
             let id = usize::from(*list);
             let planned = &self.plan.lists[id];
             self.held.forget(&planned.slots);
-            let key = &mut self.held.keys[id];
-            if is_keyed {
-                let key = key.get_or_insert_default();
-                key.clear();
-                key.push_str(&self.key);
-            } else {
-                *key = None;
-            }
+            let key = is_keyed.then_some(&*self.key);
+            self.held.keys[id].set(key);
             self.open[id] = self.stages.len();
             self.stages.push_blank();
             let outer = planned.outer.filter(|_| !self.plan.is_outermost(planned));
@@ -665,8 +713,8 @@ impl<'p> Reader<'p> {
         let kind = match held.text(&planned.kind) {
             Some(kind) => kind,
             None => {
-                name = match &held.keys[usize::from(list)] {
-                    Some(key) => Cow::Borrowed(&**key),
+                name = match held.keys[usize::from(list)].get() {
+                    Some(key) => Cow::Borrowed(key),
                     None if plan.plain => Cow::Borrowed(&*key),
                     None => unescaped_key(&key),
                 };

@@ -2,7 +2,7 @@
 
 use super::super::oddity::{Oddity, OddityKind, named};
 use super::super::plan::{ListId, NodeId, Plan, SlotId};
-use crate::text::{cut, escape};
+use crate::text::{cut, escape_into};
 
 /// The oddities of a body: the first one; or, for a probe, some of each slot.
 pub(super) struct Oddities<'p> {
@@ -109,8 +109,8 @@ impl<'p> Oddities<'p> {
         self.plan.requests[self.request].name.clone()
     }
 
-    pub(super) fn into_first(self) -> Option<Box<Oddity>> {
-        let mut noted = self.noted.into_iter();
+    pub(super) fn take_first(&mut self) -> Option<Box<Oddity>> {
+        let mut noted = self.noted.drain(..);
         noted.next().map(|(_, oddity)| oddity.into())
     }
 
@@ -120,7 +120,7 @@ impl<'p> Oddities<'p> {
 }
 
 /// The first keys of the object that the workflow is in, or of the whole answer.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct SeenKeys {
     pub(super) keys: String,
     count: usize,
@@ -134,8 +134,7 @@ impl SeenKeys {
     pub(super) fn note(&mut self, key: &str, of: NodeId) {
         const KEY_BYTES_MAX: usize = 64;
         if self.of != Some(of) {
-            self.keys.clear();
-            self.count = 0;
+            self.clear();
             self.of = Some(of);
         }
         self.count += 1;
@@ -145,7 +144,13 @@ impl SeenKeys {
         if self.count > 1 {
             self.keys.push_str(", ");
         }
-        self.keys.push_str(&escape(cut(key, KEY_BYTES_MAX)));
+        escape_into(cut(key, KEY_BYTES_MAX), &mut self.keys);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.count = 0;
+        self.of = None;
     }
 
     pub(super) fn text(&self, plan: &Plan) -> String {

@@ -73,16 +73,52 @@ pub(super) enum SlotValue {
 
 /// The values of the objects that are being read. It is overwritten from element to element, so that nothing is
 /// allocated for a value that is not kept.
+#[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// Of each slot what it holds.
     pub(super) taken: Vec<SlotValue>,
     /// Of each slot the text, where it holds one.
     pub(super) texts: Vec<String>,
     /// Of each list the key that the element at hand has in its object.
-    pub(super) keys: Vec<Option<String>>,
+    pub(super) keys: Vec<ElementKey>,
+}
+
+/// The key that an element has in its object; an element of an array has none.
+#[derive(Debug, Default)]
+pub(super) struct ElementKey {
+    is_there: bool,
+    text: String,
+}
+
+impl ElementKey {
+    pub(super) fn get(&self) -> Option<&str> {
+        self.is_there.then_some(&*self.text)
+    }
+
+    pub(super) fn set(&mut self, key: Option<&str>) {
+        self.is_there = key.is_some();
+        self.text.clear();
+        self.text.push_str(key.unwrap_or_default());
+    }
 }
 
 impl Scratch {
+    /// Has a place for each of these.
+    pub(super) fn prepare(&mut self, slots: usize, lists: usize) {
+        self.taken.resize(slots, SlotValue::Unset);
+        self.texts.resize_with(slots, String::new);
+        self.keys.resize_with(lists, ElementKey::default);
+    }
+
+    /// Forgets all values and keeps the room for them, of a key up to so many bytes.
+    pub(super) fn clear(&mut self, key_bytes: usize) {
+        self.taken.clear();
+        for key in &mut self.keys {
+            key.set(None);
+            key.text.shrink_to(key_bytes);
+        }
+    }
+
     pub(super) fn forget(&mut self, slots: &Slots) {
         self.taken[usize::from(slots.start)..usize::from(slots.end)].fill(SlotValue::Unset);
     }
@@ -227,7 +263,7 @@ impl Scratch {
             }
         }
         if planned.key.is_empty() {
-            let key = match &self.keys[usize::from(list)] {
+            let key = match self.keys[usize::from(list)].get() {
                 Some(key) => cut(key, limits::ATTRIBUTE_BYTES_MAX),
                 None => self.text(&planned.fields.id)?,
             };

@@ -10,9 +10,11 @@ use super::*;
 use crate::core::event::Value as Scalar;
 use crate::core::snapshot::{Outcome, Progress, State};
 use crate::core::time::Wall;
+use crate::os::threads::lock;
 use crate::syntax::json::merge;
 use crate::syntax::pointer::Pointer;
 use serde_json::{Value, json};
+use std::sync::Mutex;
 
 /// A definition, which asks for `/` where it has no request.
 fn defined(json: &Value) -> Definition {
@@ -32,13 +34,21 @@ pub(crate) fn poll(
     id: &str,
     mut answer: impl FnMut(&str, &str) -> String,
 ) -> Result<Reading, UnreadableBody> {
+    /// Of the polls of all tests, which have other mappings.
+    static BUFFERS: Mutex<Option<ReadBuffers>> = Mutex::new(None);
+
     let mut gather = mapping.gather(id).unwrap();
     for (number, (name, request)) in mapping.requests().enumerate() {
-        for (element, variables) in gather.each(number).iter().enumerate() {
+        let each = gather.each(number);
+        let each = each.unwrap_or_else(|| vec![gather.variables().clone()]);
+        for (element, variables) in each.iter().enumerate() {
             let mut url = String::new();
             request.path.render(variables, &mut url).unwrap();
             let body = answer(name, &url);
-            let part = mapping.read_slice(number, body.as_bytes())?;
+            let mut buffers = lock(&BUFFERS).take().unwrap_or_default();
+            let part = mapping.read_slice_with(number, body.as_bytes(), &mut buffers);
+            *lock(&BUFFERS) = Some(buffers);
+            let part = part?;
             let streamed = mapping.read_stream(number, body.as_bytes())?;
             assert_eq!(part, streamed);
             gather.put(element, part);
