@@ -12,8 +12,8 @@ use crate::core::event::StartEvent;
 use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
-use crate::redis_client::{self, Connection, bytes, elements, told};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crate::redis_client::{self, Closer, Connection, bytes, elements, told};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use redis::{Client, RedisError, RedisResult, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,8 +33,6 @@ pub struct Subscription {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After so long without a message a ping checks the connection.
 const QUIET_MAX: Duration = Duration::from_secs(15);
-/// Only its timeout ends a read, so this is how soon a stop is noticed.
-const READ_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The longest message that is received at all: as long as Redis keeps one for a subscriber, unless configured otherwise
 /// (`client-output-buffer-limit`).
@@ -47,8 +45,21 @@ impl Subscription {
     }
 }
 
+/// A thread that listens, as the loop sees it.
+#[derive(Debug)]
+pub struct Listening(Receiver<Closer>);
+
+impl Listening {
+    /// Ends the wait for a message. To be called once the listener's `stopped` is disconnected.
+    pub fn end(&self) {
+        for closer in self.0.try_iter() {
+            closer.close();
+        }
+    }
+}
+
 /// Listens until `stopped` disconnects or the channel of events is closed. The thread is not joined: a stop does not wait for
-/// its read to end.
+/// it.
 ///
 /// # Errors
 /// A text that says what is wrong with the URL, or that there is no thread to be had.
@@ -57,10 +68,11 @@ pub fn listen(
     events: Sender<StartEvent>,
     states: Sender<SourceState>,
     stopped: Receiver<Infallible>,
-) -> Result<(), String> {
+) -> Result<Listening, String> {
     let client = Client::open(subscription.url.as_str()).map_err(|e| told(&e))?;
     let place: Box<str> = client.get_connection_info().addr().to_string().into();
     let title = subscription.title();
+    let (closers, received) = bounded(1);
     let mut listener = Listener {
         connecting: Connecting::new(title, place.clone(), states, stopped.clone()),
         place,
@@ -68,11 +80,13 @@ pub fn listen(
         subscription,
         events,
         stopped,
+        closers,
+        last_closer: received.clone(),
         deaf_since: None,
         malformed: MalformedLog::default(),
     };
     threads::spawn("redis-pubsub", threads::STACK_BYTES, move || listener.run())
-        .map(drop)
+        .map(|_| Listening(received))
         .map_err(|e| format!("cannot start the Redis listener: {e}"))
 }
 
@@ -84,6 +98,9 @@ struct Listener {
     events: Sender<StartEvent>,
     stopped: Receiver<Infallible>,
     connecting: Connecting,
+    /// Where the loop finds what closes the connection, and the other end, to take it back.
+    closers: Sender<Closer>,
+    last_closer: Receiver<Closer>,
     /// Since when nothing may have been heard.
     deaf_since: Option<Mono>,
     malformed: MalformedLog,
@@ -92,6 +109,11 @@ struct Listener {
 impl Listener {
     fn run(&mut self) {
         while let Err(error) = self.hear() {
+            // With it the socket would stay open.
+            let _ = self.last_closer.try_recv();
+            if is_over(&self.stopped) {
+                return;
+            }
             self.deaf_since.get_or_insert_with(|| clock::now().mono);
             let words = told_of_channel(&error, &self.client, &self.subscription.channel);
             let pause = self.connecting.failed(&error, &words);
@@ -109,33 +131,38 @@ impl Listener {
         self.connecting.begin();
         let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
         connection.limit_answers(MESSAGE_BYTES_MAX);
+        let _ = self.closers.try_send(connection.closer()?);
+        if is_over(&self.stopped) {
+            return Ok(());
+        }
         subscribe(&mut connection, &self.subscription.channel)?;
         self.connecting.hears();
         self.log_subscribed();
         let mut heard = clock::now().mono;
-        let mut pinged = None;
+        let mut is_pinged = false;
         loop {
-            let value = match connection.receive(READ_TIMEOUT) {
+            let patience = if is_pinged {
+                CONNECT_TIMEOUT
+            } else {
+                QUIET_MAX
+            };
+            let value = match connection.receive(patience) {
                 Ok(value) => value,
+                Err(error) if error.is_timeout() && is_pinged => {
+                    // The connection may have been dead since the last message.
+                    self.deaf_since = Some(heard);
+                    return Err(error);
+                }
                 Err(error) if error.is_timeout() => {
-                    let now = clock::now().mono;
-                    if is_over(&self.stopped) {
-                        return Ok(());
-                    } else if pinged.is_some_and(|at| now.since(at) >= CONNECT_TIMEOUT) {
-                        // The connection may have been dead since the last message.
-                        self.deaf_since = Some(heard);
-                        return Err(error);
-                    } else if pinged.is_none() && now.since(heard) >= QUIET_MAX {
-                        connection.send(&redis::cmd("PING"))?;
-                        pinged = Some(now);
-                    }
+                    connection.send(&redis::cmd("PING"))?;
+                    is_pinged = true;
                     continue;
                 }
                 // A ping may be forbidden, and a refusal is an answer too.
-                Err(error) if pinged.is_some() && error.code().is_some() => Value::Nil,
+                Err(error) if is_pinged && error.code().is_some() => Value::Nil,
                 Err(error) => return Err(error),
             };
-            (heard, pinged) = (clock::now().mono, None);
+            (heard, is_pinged) = (clock::now().mono, false);
             let Some(payload) = payload_of(value) else {
                 continue;
             };

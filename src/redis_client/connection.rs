@@ -10,7 +10,7 @@ use redis::{
     Client, Cmd, ConnectionAddr, ConnectionLike, ErrorKind, Parser, RedisError, RedisResult, Value,
 };
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -41,9 +41,25 @@ struct Timed {
     write_timeout: Duration,
 }
 
+#[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// Closes a connection from another thread: what waits for an answer on it fails at once.
+#[derive(Debug)]
+pub struct Closer(Socket);
+
+impl Closer {
+    /// Closes the connection. One that is closed already stays so.
+    pub fn close(&self) {
+        // It fails only where the connection is gone.
+        let _ = match &self.0 {
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Both),
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Both),
+        };
+    }
 }
 
 impl Connection {
@@ -72,6 +88,18 @@ impl Connection {
                 .exec(&mut connection)?;
         }
         Ok(connection)
+    }
+
+    /// What closes this connection from another thread.
+    ///
+    /// # Errors
+    /// The system gives no second handle to the socket.
+    pub fn closer(&mut self) -> RedisResult<Closer> {
+        let socket = match &self.transport.stream().socket {
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
+        };
+        Ok(Closer(socket))
     }
 
     /// From now on an answer that is longer loses the connection.

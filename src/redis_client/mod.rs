@@ -2,7 +2,7 @@
 
 mod connection;
 
-pub use connection::Connection;
+pub use connection::{Closer, Connection};
 
 use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Value};
 use std::time::Duration;

@@ -49,6 +49,8 @@ pub(super) struct Feed {
     /// Each with its key; the stream for all monitors has the key `None`.
     #[cfg(feature = "redis")]
     streams: Vec<ReadStream>,
+    #[cfg(feature = "redis")]
+    subscriptions: Vec<intake::redis::Listening>,
     discoveries: Discoveries,
     /// What sources report of themselves; `None` if none does.
     states: Option<Receiver<SourceState>>,
@@ -116,6 +118,14 @@ impl Feed {
         }
         let _ = settled;
         true
+    }
+
+    /// Ends what waits for start events. To be called when the stop has begun.
+    pub(super) fn stop(&self) {
+        #[cfg(feature = "redis")]
+        for listening in &self.subscriptions {
+            listening.end();
+        }
     }
 
     /// Waits until what was settled is acknowledged.
@@ -216,7 +226,10 @@ impl Feed {
             self.streams.push(read);
         }
         for subscription in subscriptions {
-            intake::redis::listen(subscription, events.clone(), said.clone(), stopped.clone())?;
+            let events = events.clone();
+            let listening =
+                intake::redis::listen(subscription, events, said.clone(), stopped.clone())?;
+            self.subscriptions.push(listening);
         }
         Ok(self)
     }

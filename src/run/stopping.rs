@@ -71,6 +71,7 @@ impl Loop {
         self.living.say(ServiceState::Stopping);
         self.inbox.close_sources();
         self.viewing.end();
+        self.feed.stop();
         self.turn.hurry();
         self.handle(Input::Drain);
         // What was heard is as good as accepted, whether there is room or not: pub/sub has it no more. More of it comes

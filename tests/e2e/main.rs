@@ -78,6 +78,7 @@ mod discovery;
 mod durable;
 mod fleet;
 mod hostile;
+mod idle;
 mod intake;
 mod living;
 mod log;
