@@ -9,6 +9,8 @@
 #[cfg(feature = "admin")]
 mod endpoint;
 #[cfg(feature = "admin")]
+pub mod exports;
+#[cfg(feature = "admin")]
 mod parameters;
 pub mod question;
 #[cfg(feature = "admin")]

@@ -229,7 +229,7 @@ impl<'a> JsonTexts<'a> {
         'a: 'r,
     {
         let monitor = self.config.monitors.get(usize::from(run.monitor));
-        let trace_id = run.trace_id.to_string();
+        let (trace_id, root_span_id) = (run.trace_id.to_string(), run.root_span_id.to_string());
         RunJson {
             run: run.run.to_string(),
             workflow_id: &run.workflow_id,
@@ -261,14 +261,21 @@ impl<'a> JsonTexts<'a> {
                 why: poll.why.map(waits),
             }),
             trace: TraceJson {
-                url: (self.config.trace_url.as_ref())
-                    .map(|template| template.replace("{trace_id}", &trace_id)),
+                url: self.trace_url(&trace_id, &root_span_id),
                 trace_id,
-                root_span_id: run.root_span_id.to_string(),
+                root_span_id,
                 sampled: run.sampled,
                 exported: run.exported,
             },
         }
+    }
+}
+
+impl JsonTexts<'_> {
+    fn trace_url(&self, trace_id: &str, span_id: &str) -> Option<String> {
+        let url = self.config.trace_url.as_ref()?;
+        let url = url.replace("{trace_id}", trace_id);
+        Some(url.replace("{span_id}", span_id))
     }
 }
 
@@ -457,7 +464,7 @@ impl Cursors {
 }
 
 /// Every value here has only texts for keys.
-fn text_of(value: &impl Serialize) -> String {
+pub(super) fn text_of(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     match without_secrets(&text) {
         std::borrow::Cow::Borrowed(_) => text,

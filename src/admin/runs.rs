@@ -20,7 +20,8 @@ use std::time::Duration;
 pub struct ViewedConfig {
     /// In the order of the configuration.
     pub monitors: Vec<ViewedMonitor>,
-    /// The page of a trace in its backend, with `{trace_id}` in the place of the id.
+    /// The page of a trace in its backend, with `{trace_id}` in the place of the id, and maybe `{span_id}` for the workflow's
+    /// span.
     pub trace_url: Option<String>,
 }
 

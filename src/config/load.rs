@@ -297,6 +297,7 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
         "admin-token",
         values::token,
     );
+    let trace_url = resolver.strict("FARSPAN_TRACE_URL", values::trace_url);
     let listen = listen.flatten()?;
     if token.is_none() && !values::is_this_host(&listen) {
         resolver.error_in(
@@ -307,6 +308,7 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
     Some(AdminConfig {
         listen,
         token,
+        trace_url,
         is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
     })
 }

@@ -109,6 +109,8 @@ pub struct AdminConfig {
     pub listen: String,
     /// The bearer token that a caller has to send.
     pub token: Option<Secret>,
+    /// The page of a trace in its backend, with `{trace_id}` in the place of the id.
+    pub trace_url: Option<String>,
     /// Whether the address was configured; else it is the default.
     pub is_asked_for: bool,
 }

@@ -852,6 +852,27 @@ fn the_admin_endpoint_is_open_to_this_host_alone_unless_it_has_a_token() {
 }
 
 #[test]
+fn the_page_of_a_trace_has_a_place_for_its_id() {
+    let show = |config: &Config| format!("{:?}", config.admin.as_ref().unwrap().trace_url);
+    const NAME: &str = "FARSPAN_TRACE_URL";
+    let jaeger = "https://jaeger.test/trace/{trace_id}?uiFind={span_id}";
+    check(
+        &[API, (NAME, jaeger)],
+        show,
+        expect![[r#"Some("https://jaeger.test/trace/{trace_id}?uiFind={span_id}")"#]],
+    );
+    for (wrong, said) in [
+        ("https://jaeger.test/trace/", "has no {trace_id}"),
+        ("javascript:alert('{trace_id}')", "is not an http"),
+        ("https://a b/{trace_id}", "has a space"),
+    ] {
+        let errors = Config::load(&environment(&[API, (NAME, wrong)]), None).unwrap_err();
+        let errors = errors.to_string();
+        assert!(errors.contains(NAME) && errors.contains(said), "{errors}");
+    }
+}
+
+#[test]
 fn what_the_state_may_take() {
     let show = |config: &Config| format!("{:?} {}", config.state, config.state_bytes_max);
     let name = "FARSPAN_STATE_MAX_BYTES";

@@ -6,12 +6,16 @@
 
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome};
+use crate::core::time::Now;
+use crate::core::view::ExportReport;
+use crate::deliver::export_log::ExportLog;
 use crate::deliver::is_final;
 use crate::deliver::otlp::{self, Resources};
 use crate::deliver::refused::RefusedPlace;
 use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::clock;
 use crate::os::threads::{self, lock};
+use crate::syntax::values::redacted_url;
 use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -43,6 +47,8 @@ pub struct Destination {
     pub gzip: bool,
     /// The certificates that are trusted and shown.
     pub trust: Trust,
+    /// Where its requests are remembered.
+    pub log: ExportLog,
 }
 
 /// The exporter's thread. It ends when the channel of batches is closed, and is joined when this is dropped.
@@ -76,8 +82,10 @@ impl Exporter {
         let exporters = Exporters::new(destination, network, resources)?;
         let run = move || {
             for batch in batches {
+                let begun = clock::now();
                 let outcome = exporters.export(&batch);
                 let outcome = exporters.keep_refused(&batch, outcome, &refused);
+                exporters.report(begun, batch.spans.len(), &outcome);
                 if outcomes.send((batch.id, outcome)).is_err() {
                     break;
                 }
@@ -105,6 +113,8 @@ struct Exporters {
     resources: Resources,
     exporters: Vec<SpanExporter>,
     client: Arc<CollectorClient>,
+    url: Arc<str>,
+    log: ExportLog,
 }
 
 impl Exporters {
@@ -134,6 +144,8 @@ impl Exporters {
             exporters: exporters.collect::<Result<_, String>>()?,
             resources,
             client,
+            url: redacted_url(&destination.endpoint).into(),
+            log: destination.log.clone(),
         })
     }
 
@@ -179,6 +191,20 @@ impl Exporters {
 }
 
 impl Exporters {
+    /// Remembers a request for viewers.
+    fn report(&self, begun: Now, spans: usize, outcome: &ExportOutcome) {
+        let Sent { bytes, status } = self.client.take_sent();
+        self.log.push(ExportReport {
+            at: begun.wall,
+            took: clock::now().mono.since(begun.mono),
+            spans,
+            bytes,
+            status,
+            outcome: outcome.clone(),
+            url: self.url.clone(),
+        });
+    }
+
     /// Keeps the batch if the collector will never take all of it, and says so in the outcome. Which spans a partial
     /// success leaves out is not known, so all are kept.
     fn keep_refused(
@@ -202,6 +228,14 @@ impl Exporters {
     }
 }
 
+/// What is known of a request beside its outcome.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    bytes: usize,
+    /// `None`: there was no answer.
+    status: Option<u16>,
+}
+
 /// The result of a future that waits for nothing.
 fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -217,6 +251,7 @@ struct CollectorClient {
     network: Network,
     headers: Vec<(HeaderName, HeaderValue)>,
     outcome: Mutex<Option<ExportOutcome>>,
+    sent: Mutex<Sent>,
 }
 
 impl CollectorClient {
@@ -243,11 +278,16 @@ impl CollectorClient {
             network: network.clone(),
             headers,
             outcome: Mutex::default(),
+            sent: Mutex::default(),
         })
     }
 
     fn take_outcome(&self) -> Option<ExportOutcome> {
         lock(&self.outcome).take()
+    }
+
+    fn take_sent(&self) -> Sent {
+        std::mem::take(&mut lock(&self.sent))
     }
 
     /// Sends the body with our headers. The exporter's own come from the environment, which the configuration has read.
@@ -262,11 +302,13 @@ impl CollectorClient {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
+        lock(&self.sent).bytes = body.len();
         let answer = request.send(&body[..]).inspect_err(|error| {
             self.network.forget_names();
             *lock(&self.outcome) = Some(retry(&error.to_string()));
         })?;
         let (head, body) = answer.into_parts();
+        lock(&self.sent).status = Some(head.status.as_u16());
         let body = body.into_with_config().limit(limits::RESPONSE_BYTES_MAX);
         let answer = Response::from_parts(head, body.read_to_vec().unwrap_or_default());
         *lock(&self.outcome) = Some(outcome_of(&answer));

@@ -1,6 +1,7 @@
 //! Delivery: what leaves farspan. Spans go to the collector, finished events go to their receivers.
 
 pub mod export;
+pub mod export_log;
 pub mod notify;
 pub mod otlp;
 pub mod refused;

@@ -17,6 +17,7 @@ use crate::core::turn::TurnPolicy;
 use crate::core::workflow::Naming;
 use crate::core::{self, Pace, Settings, limits};
 use crate::deliver::export::Destination;
+use crate::deliver::export_log::ExportLog;
 use crate::deliver::notify;
 use crate::deliver::otlp::Resources;
 use crate::deliver::refused::RefusedPlace;
@@ -130,7 +131,7 @@ pub(super) fn viewed(config: &Config) -> ViewedConfig {
     });
     ViewedConfig {
         monitors: monitors.collect(),
-        trace_url: None,
+        trace_url: (config.admin.as_ref()).and_then(|admin| admin.trace_url.clone()),
     }
 }
 
@@ -369,6 +370,7 @@ fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destina
         timeout: otlp.timeout.min(attempt_max),
         gzip: otlp.compression == config::Compression::Gzip,
         trust: collector_trust(otlp),
+        log: ExportLog::default(),
     }
 }
 

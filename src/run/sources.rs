@@ -19,6 +19,7 @@ use crate::core::Listing;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
+use crate::deliver::export_log::ExportLog;
 use crate::http::client::Network;
 #[cfg(feature = "admin")]
 use crate::http::server::{Server, Serving};
@@ -342,6 +343,7 @@ impl Endpoint {
         reading: Dialects,
         health_checks: &Sender<HealthCheck>,
         questions: Sender<ViewQuestion>,
+        export_log: ExportLog,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
             return Ok((Answering { serving: None }, never()));
@@ -350,6 +352,7 @@ impl Endpoint {
         let entrance = intake::http::Entrance::new(reading, posted);
         let mut routes = health::routes(health_checks);
         routes.extend(admin::runs::routes(build::viewed(config), questions));
+        routes.push(admin::exports::route(move || export_log.reports()));
         routes.push(admin::Route {
             method: "POST",
             path: "/api/workflows",
@@ -372,6 +375,7 @@ impl Endpoint {
         _: Dialects,
         _: &Sender<HealthCheck>,
         _: Sender<ViewQuestion>,
+        _: ExportLog,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         Ok((Answering {}, never()))
     }

@@ -20,6 +20,7 @@ use crate::core::span::Span;
 use crate::core::turn::Turn;
 use crate::core::{Core, Polled, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
+use crate::deliver::export_log::ExportLog;
 use crate::deliver::otlp::Resources;
 use crate::deliver::refused::RefusedPlace;
 use crate::http::client::Network;
@@ -163,6 +164,8 @@ struct Intake {
     questions: Receiver<ViewQuestion>,
     /// Whether there may be viewers.
     is_viewed: bool,
+    /// What they see of the requests to the collector.
+    export_log: ExportLog,
     /// Disconnects when no more start events can come.
     ended: Receiver<Infallible>,
     feed: Feed,
@@ -176,6 +179,7 @@ impl Intake {
             health_checks: never(),
             questions: never(),
             is_viewed: false,
+            export_log: ExportLog::default(),
             ended: never(),
             feed: Feed::default(),
         }
@@ -200,13 +204,16 @@ fn start_intake(
     let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
     let (asked, health_checks) = health::channel();
     let (viewers, questions) = viewing::channel();
-    let (answering, posted) = endpoint.start(config, reading, &asked, viewers)?;
+    let export_log = ExportLog::default();
+    let (answering, posted) =
+        endpoint.start(config, reading, &asked, viewers, export_log.clone())?;
     let intake = Intake {
         events,
         posted,
         health_checks,
         questions,
         is_viewed: cfg!(feature = "admin") && config.admin.is_some(),
+        export_log,
         ended,
         feed,
     };
@@ -234,7 +241,10 @@ fn watch_intake(
 ) -> Result<Report, String> {
     let now = clock::now();
     let network = around.network;
-    let parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
+    let mut parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
+    if let Some(destination) = &mut parts.destination {
+        destination.log = intake.export_log;
+    }
     // Before any thread starts, because a store is the likeliest part to fail.
     let mut store = open_store(config)?;
     let stored = match &mut store {

@@ -169,6 +169,21 @@ pub(crate) fn listen_address(text: &str) -> Result<String, Reason> {
     }
 }
 
+/// The page of a trace in its backend. Viewers get it as a link.
+pub(crate) fn trace_url(text: &str) -> Result<String, Reason> {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    if !matches!(scheme, "http" | "https") {
+        return Err("is not an http:// or https:// URL".into());
+    }
+    if text.contains(|char: char| char.is_whitespace() || char.is_control()) {
+        return Err("has a space or a control character within".into());
+    }
+    if !text.contains("{trace_id}") {
+        return Err("has no {trace_id}, which the id of the trace is put in the place of".into());
+    }
+    Ok(text.to_owned())
+}
+
 /// Whether only this host can reach a `host:port`.
 pub(crate) fn is_this_host(listen: &str) -> bool {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);

@@ -607,7 +607,7 @@ fn what_is_no_event_hears_why() {
             "id_of_wrong_type",
         ),
         ("POST", "/api/workflows", &long, 413, "too large"),
-        ("GET", "/api/workflows", "", 405, "method"),
+        ("PUT", "/api/workflows", "", 405, "method"),
         ("POST", "/api/workflow", "{}", 404, "nothing"),
         ("GET", "/", "", 404, "nothing"),
     ] {
@@ -621,8 +621,8 @@ fn what_is_no_event_hears_why() {
             "{method} {path} {body:.80}: {answer:?}"
         );
     }
-    let answer = door.ask("GET", "/api/workflows", &[], "");
-    assert!(answer.head.contains("allow: post"), "{answer:?}");
+    let answer = door.ask("PUT", "/api/workflows", &[], "");
+    assert!(answer.head.contains("allow: get, post"), "{answer:?}");
     // Any page that a browser shows may try that.
     let answer = door.post(
         &[("Origin", "https://page.test")],

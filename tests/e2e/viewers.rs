@@ -2,6 +2,7 @@
 
 use crate::carriers::{Answer, Door};
 use crate::support::api::{END, START, completed, processing, status};
+use crate::support::http::Answer as HttpAnswer;
 use crate::support::program::{Call, Farspan};
 use crate::support::rig::Rig;
 use crate::support::{SOON, eventually};
@@ -240,6 +241,7 @@ fn every_answer_is_as_the_document_says() {
             "/api/workflows/%ff".into(),
             "",
         ),
+        ("get", "/api/exports", "/api/exports".into(), ""),
         ("get", "/api/changes", "/api/changes".into(), ""),
         (
             "get",
@@ -371,6 +373,85 @@ fn a_viewer_hears_of_the_next_change_at_once() {
         viewed.farspan.stop();
         assert_eq!(waits.join().expect("an answer").status, 503);
     });
+}
+
+#[test]
+fn the_requests_to_the_collector_are_shown_with_its_words() {
+    let viewed = Viewed::start_with(|call| {
+        call.env(
+            "FARSPAN_TRACE_URL",
+            "https://traces.test/{trace_id}?span={span_id}",
+        )
+        .env("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=s3cr3t")
+    });
+    let receiver = &viewed.rig.receiver;
+    let refusal = |status, words: &str| HttpAnswer::new(status).body("text/plain", words);
+    receiver.next(refusal(503, "not now, s3cr3t"));
+    viewed.rig.api.script("w", [completed("w").reply()]);
+    viewed.rig.submit("w");
+    viewed.await_run("w", |run| run["trace"]["exported"] == true);
+    receiver.next(refusal(400, "no such tenant"));
+    viewed.rig.api.script("x", [completed("x").reply()]);
+    viewed.rig.submit("x");
+    let exports = eventually("the refusal", SOON, || {
+        let exports = viewed.get("/api/exports")["exports"].clone();
+        (exports[0]["result"] == "refused for good").then_some(exports)
+    });
+    let run = viewed.get("/api/workflows/x");
+    assert_eq!(run["trace"]["exported"], false);
+    let (trace_id, span_id) = (&run["trace"]["trace_id"], &run["trace"]["root_span_id"]);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let url = format!(
+        "https://traces.test/{}?span={}",
+        text(trace_id),
+        text(span_id)
+    );
+    assert_eq!(run["trace"]["url"], url);
+
+    let seen = |export: &Value| {
+        let status = export["status"].clone();
+        (
+            status,
+            text(&export["result"]),
+            export["spans"].clone(),
+            export["rejected"].clone(),
+        )
+    };
+    let seen: Vec<_> = exports
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(seen)
+        .collect();
+    let expected = [
+        (
+            json!(400),
+            "refused for good".to_owned(),
+            json!(4),
+            json!(4),
+        ),
+        (json!(200), "delivered".to_owned(), json!(4), json!(0)),
+        (
+            json!(503),
+            "will be sent again".to_owned(),
+            json!(4),
+            json!(0),
+        ),
+    ];
+    assert_eq!(seen, expected);
+    assert!(
+        text(&exports[0]["message"]).contains("HTTP 400: no such tenant"),
+        "{exports}"
+    );
+    assert_eq!(exports[2]["message"], "HTTP 503: not now, (redacted)");
+    let sent = receiver.exports();
+    assert_eq!(exports[1]["bytes"], sent[1].bytes.len());
+    assert_eq!(
+        exports[1]["url"],
+        format!("{}/v1/traces", receiver.server.url())
+    );
+    viewed.farspan.stop();
 }
 
 /// A page whose name was made to point to this host asks with its own name.

@@ -21,6 +21,7 @@ pub use look::RunQuestion;
 use super::event::Value;
 use super::ids::{RunKey, SpanId, TraceId};
 use super::limits;
+use super::outbox::ExportOutcome;
 use super::outcome::Outcome;
 use super::poll_failure::PollFailureReason;
 use super::span::SpanEvent;
@@ -29,6 +30,7 @@ use kept::Kept;
 use order::ChangeOrder;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A run in short.
 #[derive(Clone, Debug, PartialEq)]
@@ -280,6 +282,25 @@ pub struct ChangedRuns {
     pub runs: Vec<RunSummary>,
     /// Runs that are not shown any more.
     pub gone: Vec<RunKey>,
+}
+
+/// A request to the collector that has ended, as viewers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportReport {
+    /// When it was sent.
+    pub at: Wall,
+    /// How long it took.
+    pub took: Duration,
+    /// How many spans it had.
+    pub spans: usize,
+    /// The bytes of its body, as they were sent. 0: it was not sent.
+    pub bytes: usize,
+    /// The HTTP status of the answer. `None`: there was none.
+    pub status: Option<u16>,
+    /// What became of it.
+    pub outcome: ExportOutcome,
+    /// Where it went, without secrets.
+    pub url: Arc<str>,
 }
 
 /// What the core keeps for viewers.
