@@ -173,12 +173,12 @@ impl Bench {
         let mut spent = start.elapsed();
         while let Some(action) = self.core.next_action() {
             let start = match action {
-                Action::Poll(poll) => {
-                    self.polls.push(poll);
+                Action::Poll(group) => {
+                    self.polls.extend(group.polls);
                     continue;
                 }
-                // No monitor of this bench has a receiver.
-                Action::List(_) => continue,
+                // No monitor of this bench has a discovery, and no poll of it hangs.
+                Action::List(_) | Action::Recall(_) => continue,
                 Action::Finished(_) => continue,
                 Action::Send(Outgoing::Export(batch)) => {
                     let outcome = ExportOutcome::Delivered {

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Settings {
     /// All monitors. A monitor is named by its index in this list.
     pub monitors: Vec<Monitor>,
-    /// The largest number of polls under way at once, with those that wait in a poller's channel.
+    /// How many pollers there are.
     pub pollers: usize,
     /// The largest number of workflows under watch at once, at most [`WORKFLOWS_MAX`](super::limits::WORKFLOWS_MAX).
     pub workflows_max: usize,
@@ -77,8 +77,8 @@ pub enum Input {
     Started(StartEvent),
     /// A poll was answered.
     Polled(Polled),
-    /// A poll comes back from the pollers' channel. No poller has begun it.
-    Recalled(Poll),
+    /// Polls come back, in their order, from pollers that have not begun them.
+    Recalled(Vec<Poll>),
     /// A discovery wants to make a listing, or has made one.
     Listing(Listing),
     /// A receiver has answered to finished events, or has not.
@@ -170,8 +170,10 @@ pub enum Listing {
 /// What the core wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Poll the API. The answer is an [`Input::Polled`]. At most [`Settings::pollers`] polls are under way.
-    Poll(Poll),
+    /// Give these polls to their poller, which is free, and call [`Core::group_begun`](super::Core::group_begun) then.
+    Poll(PollGroup),
+    /// Take back the polls that this poller has not begun ([`Input::Recalled`]), with the answers that it has kept.
+    Recall(u16),
     /// The permit for the discovery of this monitor to make the request that is due.
     List(u16),
     /// Show a finished span. It is exported whether it is shown or not.
@@ -274,6 +276,16 @@ impl Committed {
         let waits = claimed.spans.len() + claimed.notifications.len();
         self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
     }
+}
+
+/// Polls that one poller sends one after another. Each is answered with an [`Input::Polled`], or comes back as an
+/// [`Input::Recalled`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollGroup {
+    /// The index of the poller.
+    pub poller: u16,
+    /// At least one, and at most [`GROUP_POLLS_MAX`](super::limits::GROUP_POLLS_MAX). All are of one host.
+    pub polls: Vec<Poll>,
 }
 
 /// One poll of one workflow.

@@ -5,12 +5,13 @@
 //! list_due -> waiting -> (the pause, the rate)                -> next_list -> list_done
 //! ```
 //!
-//! A host's rate, pause, clock and share of the pollers belong to all monitors that ask it. Here a poll is the slot and
-//! generation of its watch. This file knows neither watches nor workflows.
+//! A host's rate, pause, clock and share of the pollers belong to all monitors that ask it. A poller gets a group of
+//! polls of one host. Here a poll is the slot and generation of its watch. This file knows neither watches nor workflows.
 
 use super::backoff::Jitter;
 use super::listing::Lists;
 use super::poll_failure::PollFailureReason;
+use super::pollers::{Latency, Pollers};
 use super::rate::{Estimate, REQUEST, Rate};
 use super::time::{Mono, Wall};
 use super::trouble::{OddityNews, SAME_TROUBLE_NOTED_EVERY, TroubleNews};
@@ -24,8 +25,10 @@ pub(super) struct Hosts {
     hosts: Vec<Host>,
     /// In the order of the configuration.
     monitors: Vec<HostUser>,
-    pollers: usize,
-    /// By slot and generation; at most one for each poller.
+    pollers: Pollers,
+    /// The group that gets further polls.
+    group: Option<OpenGroup>,
+    /// By slot and generation.
     under_way: HashMap<(u32, u32), UnderWay>,
     /// Of these, the polls whose watch is gone.
     orphans: usize,
@@ -60,11 +63,22 @@ pub(super) enum PollTurn {
     },
 }
 
+/// A group of polls that goes to a poller.
+#[derive(Clone, Copy, Debug)]
+struct OpenGroup {
+    host: usize,
+    poller: u16,
+    /// How many more polls it may get.
+    places: usize,
+}
+
 #[derive(Debug, Default)]
 struct Host {
     /// Slots whose poll is due, and since when; the most overdue first.
     ready: VecDeque<(u32, Mono)>,
-    under_way: usize,
+    /// How many pollers have polls of it.
+    pollers: usize,
+    latency: Latency,
     lists: Lists,
     rate: Option<Rate>,
     paused_until: Option<Mono>,
@@ -90,6 +104,7 @@ struct HostUser {
 #[derive(Debug)]
 struct UnderWay {
     monitor: u16,
+    poller: u16,
     /// What was taken off the host's rate for it.
     expected: u32,
     orphaned: bool,
@@ -120,7 +135,8 @@ impl Hosts {
         Hosts {
             hosts: (0..count).map(host).collect(),
             monitors: monitors.iter().map(user).collect(),
-            pollers,
+            pollers: Pollers::new(pollers),
+            group: None,
             under_way: HashMap::new(),
             orphans: 0,
             gate: Gate::Open,
@@ -166,16 +182,13 @@ impl Hosts {
         }
     }
 
-    /// Takes the next due poll out of its queue, if it may go or its host is paused: of the host with the fewest polls
-    /// under way the most overdue.
+    /// Takes the next due poll out of its queue, if it may go or its host is paused: the next one for the group that is
+    /// open, else of the host with the fewest pollers the most overdue.
     pub(super) fn next_poll(&mut self, now: Mono) -> Option<PollTurn> {
-        let may_go = |host: &Host| {
-            host.is_paused(now) || host.rate.as_ref().is_none_or(|rate| rate.has_some(now))
+        let index = match self.group.filter(|group| self.takes_more(*group, now)) {
+            Some(group) => group.host,
+            None => self.next_host(now)?,
         };
-        let (index, _) = self
-            .hosts_with_pollers()
-            .filter(|(_, host)| may_go(host))
-            .min_by_key(|(_, host)| (host.under_way, host.ready.front().map(|(_, due)| *due)))?;
         let host = &mut self.hosts[index];
         let (slot, _) = host.ready.pop_front()?;
         let pause = host.paused_until.filter(|until| now < *until);
@@ -185,22 +198,44 @@ impl Hosts {
         })
     }
 
-    /// A poll goes to a poller.
-    pub(super) fn sent(&mut self, slot: u32, generation: u32, monitor: u16, now: Mono) {
+    /// A poll goes to a poller, whose index this returns. Polls that follow one another to the same poller are one group,
+    /// until [`close_group`](Self::close_group).
+    pub(super) fn sent(&mut self, slot: u32, generation: u32, monitor: u16, now: Mono) -> u16 {
         let expected = self.monitors[usize::from(monitor)].estimate.expected();
-        let host = self.host_mut(monitor);
+        let index = usize::from(self.monitors[usize::from(monitor)].host);
+        let poller = self.place_in_group(index);
+        let host = &mut self.hosts[index];
         host.paused_until = None;
         host.lists.poll_sent();
-        host.under_way += 1;
         if let Some(rate) = &mut host.rate {
             rate.take(expected, now);
         }
         let poll = UnderWay {
             monitor,
+            poller,
             expected,
             orphaned: false,
         };
+        self.pollers.add(poller);
         self.under_way.insert((slot, generation), poll);
+        poller
+    }
+
+    /// The group that was filled last is complete.
+    pub(super) fn close_group(&mut self) {
+        self.group = None;
+    }
+
+    /// The poller has its group now.
+    pub(super) fn group_begun(&mut self, poller: u16, now: Mono) {
+        self.pollers.begun(poller, now);
+    }
+
+    /// The next poller that is stuck in its group. The polls that it has not begun are to be taken back.
+    pub(super) fn next_stuck(&mut self, now: Mono) -> Option<u16> {
+        let (poller, host) = self.pollers.next_overdue(now)?;
+        self.hosts[host].latency.overrun();
+        Some(poller)
     }
 
     /// A poll has come back from its poller, after so many requests. False: its watch is gone, or it was not under way.
@@ -209,12 +244,18 @@ impl Hosts {
             return false;
         };
         self.orphans -= usize::from(poll.orphaned);
-        let host = self.host_mut(poll.monitor);
-        host.under_way -= 1;
-        if let Some(rate) = &mut host.rate {
+        if let Some(host) = self.pollers.returned(poll.poller) {
+            self.hosts[host].pollers -= 1;
+        }
+        if let Some(rate) = &mut self.host_mut(poll.monitor).rate {
             rate.correct(poll.expected, requests);
         }
         !poll.orphaned
+    }
+
+    /// A poll of this monitor's host took so long.
+    pub(super) fn learn_latency(&mut self, monitor: u16, took: Duration) {
+        self.host_mut(monitor).latency.learn(took);
     }
 
     /// So many requests made an answer of this monitor: the next poll is expected to need as many.
@@ -324,7 +365,7 @@ impl Hosts {
         user.oddities.is_news(what)
     }
 
-    /// When a request that waits may be sent, if nothing else happens before.
+    /// When a request that waits may be sent, or a poller is stuck, if nothing else happens before.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         let polls = self
             .hosts_with_pollers()
@@ -335,7 +376,8 @@ impl Hosts {
             Some(rate.map_or(due, |rate| due.max(rate.has_some_at())))
         });
         let lists = lists.filter(|_| self.gate != Gate::Shut);
-        polls.chain(lists).min()
+        let stuck = self.pollers.next_deadline();
+        polls.chain(lists).chain(stuck).min()
     }
 
     /// Polls that are due and wait for a poller.
@@ -366,14 +408,17 @@ impl Hosts {
 
     /// Holds what must always be true.
     pub(super) fn check_invariants(&self) {
-        let under_way = self.under_way.len();
-        assert!(under_way <= self.pollers);
-        let by_host = self.hosts.iter().map(|host| host.under_way);
-        assert_eq!(by_host.sum::<usize>(), under_way);
+        assert_eq!(self.pollers.polls(), self.under_way.len());
+        let busy = self.pollers.len() - self.pollers.free();
+        let by_host = self.hosts.iter().map(|host| host.pollers);
+        assert_eq!(by_host.sum::<usize>(), busy);
+        for (index, host) in self.hosts.iter().enumerate() {
+            assert_eq!(host.pollers, self.pollers.of_host(index));
+        }
         let orphans = self.under_way.values().filter(|poll| poll.orphaned);
         assert_eq!(orphans.count(), self.orphans);
         assert!(
-            self.hosts.len() > self.pollers || self.pollers - under_way >= self.idle_hosts(),
+            self.hosts.len() > self.pollers.len() || self.pollers.free() >= self.idle_hosts(),
             "each host has a poller"
         );
     }
@@ -383,12 +428,54 @@ impl Hosts {
         &mut self.hosts[usize::from(host)]
     }
 
+    /// Of the hosts whose next poll may go, or that are paused: the one with the fewest pollers.
+    fn next_host(&self, now: Mono) -> Option<usize> {
+        let may_go = |host: &Host| {
+            host.is_paused(now) || host.rate.as_ref().is_none_or(|rate| rate.has_some(now))
+        };
+        let hosts = self.hosts_with_pollers();
+        let hosts = hosts.filter(|(_, host)| may_go(host));
+        let (index, _) = hosts
+            .min_by_key(|(_, host)| (host.pollers, host.ready.front().map(|(_, due)| *due)))?;
+        Some(index)
+    }
+
+    /// Whether the group gets another poll. With a rate each poll goes alone: one that waits behind another would be sent
+    /// later than the rate was charged for it.
+    fn takes_more(&self, group: OpenGroup, now: Mono) -> bool {
+        let host = &self.hosts[group.host];
+        let is_open = self.gate == Gate::Open && !host.is_paused(now) && host.rate.is_none();
+        group.places > 0 && !host.ready.is_empty() && is_open
+    }
+
+    /// The poller of the group that is open, or of a new one.
+    fn place_in_group(&mut self, host: usize) -> u16 {
+        if let Some(group) = &mut self.group
+            && group.host == host
+            && group.places > 0
+            && self.hosts[host].rate.is_none()
+        {
+            group.places -= 1;
+            return group.poller;
+        }
+        // `hosts_with_pollers` has said that one is free.
+        let poller = self.pollers.take(host).unwrap_or_default();
+        self.hosts[host].pollers += 1;
+        let places = self.hosts[host].latency.group_size() - 1;
+        self.group = Some(OpenGroup {
+            host,
+            poller,
+            places,
+        });
+        poller
+    }
+
     /// The hosts with due polls for which there is a poller. A host whose answers take long must not have all pollers:
     /// with several hosts, each host keeps one for itself, and a quarter is for the others.
     fn hosts_with_pollers(&self) -> impl Iterator<Item = (usize, &Host)> {
-        let (pollers, hosts) = (self.pollers, self.hosts.len());
+        let (pollers, hosts) = (self.pollers.len(), self.hosts.len());
         let free = if self.gate == Gate::Open {
-            pollers.saturating_sub(self.under_way.len())
+            self.pollers.free()
         } else {
             0
         };
@@ -402,16 +489,16 @@ impl Hosts {
         } else {
             0
         };
-        let has_poller = move |host: &Host| match host.under_way {
+        let has_poller = move |host: &Host| match host.pollers {
             0 => free > 0,
-            under_way => under_way < share_max && free > idle,
+            busy => busy < share_max && free > idle,
         };
         let all = self.hosts.iter().enumerate();
         all.filter(move |(_, host)| !host.ready.is_empty() && has_poller(host))
     }
 
     fn idle_hosts(&self) -> usize {
-        self.hosts.iter().filter(|host| host.under_way == 0).count()
+        self.hosts.iter().filter(|host| host.pollers == 0).count()
     }
 
     /// Defers listings behind the host's pause, at random like its polls: a host that answers a few requests and then

@@ -23,6 +23,18 @@ pub const BAGGAGE_BYTES_MAX: usize = 8192;
 /// The most members of a W3C `baggage` that are read: the specification's minimum.
 pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 
+/// Polls that a poller gets together.
+pub const GROUP_POLLS_MAX: usize = 32;
+/// How long a poller takes for polls that it gets together, by the latency of their host: a later one waits so long for
+/// the earlier ones.
+pub const GROUP_TIME: Duration = Duration::from_millis(10);
+/// After so long the polls that a poller has not begun are taken back, and the answers that it has kept.
+pub const GROUP_PATIENCE: Duration = Duration::from_millis(20);
+/// Polls are due at times that lie so far apart at most, so that several are due together.
+pub const GRID_MAX: Duration = Duration::from_millis(100);
+/// These times lie closer together where more polls than so many would be due together.
+pub const GRID_POLLS: u64 = 16;
+
 /// The longest status body, in bytes.
 pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Stages of one workflow.

@@ -29,6 +29,7 @@ pub mod outcome;
 pub mod pace;
 pub(crate) mod pieces;
 pub mod poll_failure;
+mod pollers;
 pub mod rate;
 pub mod sampler;
 pub mod snapshot;
@@ -45,8 +46,8 @@ pub mod wheel;
 pub mod workflow;
 
 pub use api::{
-    Action, Answer, Change, Committed, Encoders, Input, Listing, Monitor, Outgoing, Poll, Polled,
-    Refusal, Settings, Stored,
+    Action, Answer, Change, Committed, Encoders, Input, Listing, Monitor, Outgoing, Poll,
+    PollGroup, Polled, Refusal, Settings, Stored,
 };
 pub use note::{Counters, Note};
 pub use pace::{Adaptive, Pace};
@@ -142,7 +143,7 @@ impl Core {
         match input {
             Input::Started(event) => self.start(event, now),
             Input::Polled(polled) => self.take_answer(polled, now),
-            Input::Recalled(poll) => self.recall(&poll),
+            Input::Recalled(polls) => self.recall(&polls),
             Input::Listing(listing) => self.take_listing(listing, now),
             Input::Notified(notified) => {
                 (self.delivery).settle_events(notified, now.mono, &mut self.jitter, &mut self.out);
@@ -174,6 +175,11 @@ impl Core {
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
+    }
+
+    /// A poller has got its group of polls. The polls that it does not begin in time are taken back.
+    pub fn group_begun(&mut self, poller: u16, now: Mono) {
+        self.hosts.group_begun(poller, now);
     }
 
     /// Goes on with what a store held: at the start, and when it hands over the runs of an expired owner.
@@ -502,6 +508,7 @@ impl Core {
         let monitor = &self.settings.monitors[usize::from(event.monitor)];
         let sampler = &self.settings.sampler;
         let (watch, due) = Watch::started(event, key, monitor, sampler, received_at, now);
+        let due = self.in_company(due, monitor.interval_of(&watch.workflow, received_at));
         self.out.counters.events_accepted += 1;
         self.out.note(Note::Watching {
             monitor: watch.monitor,
@@ -674,6 +681,7 @@ impl Core {
         }
         let monitor = &self.settings.monitors[usize::from(index)];
         let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
+        let due = self.in_company(due, monitor.interval_of(&watch.workflow, at));
         let slot = self.table.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
         self.views.touch(slot);
@@ -700,9 +708,11 @@ impl Core {
         let (monitor, due) = (watch.monitor, watch.due());
         let asked = polled.sent.mono;
         let counters = &mut self.out.counters;
+        let took = polled.received.mono.since(asked);
         counters.polls += 1;
         counters.lateness.record(asked.since(due));
-        (counters.latency).record(polled.received.mono.since(asked));
+        counters.latency.record(took);
+        self.hosts.learn_latency(monitor, took);
         if matches!(polled.answer, Answer::Snapshot { .. } | Answer::NotFound) {
             self.hosts.learn_requests(monitor, polled.requests);
         }
@@ -733,12 +743,14 @@ impl Core {
         }
     }
 
-    /// A poller has not begun a poll, which goes back to where it came from.
-    fn recall(&mut self, poll: &Poll) {
-        if self.hosts.back(poll.slot, poll.generation, 0)
-            && let Some(watch) = self.table.recall(poll.slot)
-        {
-            (self.hosts).queue_first(poll.slot, watch.monitor, watch.due());
+    /// Polls that no poller has begun go back to where they came from, the first one to the very front.
+    fn recall(&mut self, polls: &[Poll]) {
+        for poll in polls.iter().rev() {
+            if self.hosts.back(poll.slot, poll.generation, 0)
+                && let Some(watch) = self.table.recall(poll.slot)
+            {
+                (self.hosts).queue_first(poll.slot, watch.monitor, watch.due());
+            }
         }
     }
 
@@ -769,19 +781,25 @@ impl Core {
         if let Some(watch) = self.table.get(slot) {
             let interval = self.interval(watch, at);
             let next = (due + interval).max(now.mono + interval / 2);
-            self.wait(slot, next, at, now);
+            self.wait(slot, next, interval, at, now);
         }
     }
 
-    /// The next poll is due then. A timeout that has passed ends the watch.
-    fn wait(&mut self, slot: u32, due: Mono, at: Wall, now: Now) {
+    /// The next poll is due then, or at the next point of the interval's grid. A timeout that has passed ends the watch.
+    fn wait(&mut self, slot: u32, due: Mono, interval: Duration, at: Wall, now: Now) {
         let deadline = self.table.get(slot).map(|watch| watch.deadline);
         if deadline.is_some_and(|deadline| now.mono >= deadline) {
             self.end_early(slot, Abandoned::TimedOut, at, now);
         } else {
+            let due = self.in_company(due, interval);
             self.table.wait(slot, due);
             self.views.touch(slot);
         }
+    }
+
+    /// When a poll is due that was asked for then: at a time at which others are due too.
+    fn in_company(&self, due: Mono, interval: Duration) -> Mono {
+        pace::on_grid(due, pace::grid(interval, self.table.len()))
     }
 
     fn change_paces(&mut self, paces: Vec<Pace>, now: Now) {
@@ -802,6 +820,8 @@ impl Core {
             let monitor = &self.settings.monitors[index];
             let at = self.hosts.clock(watch.monitor, now.wall);
             if let Some(due) = watch.change_pace(*timeout_before, monitor, at, now.mono) {
+                let interval = monitor.interval_of(&watch.workflow, at);
+                let due = self.in_company(due, interval);
                 self.table.wait(slot, due);
             }
             self.mark(slot);
@@ -836,6 +856,10 @@ impl Core {
         } else {
             Gate::Open
         });
+        while let Some(poller) = self.hosts.next_stuck(now.mono) {
+            self.out.act(Action::Recall(poller));
+        }
+        let mut group: Option<PollGroup> = None;
         loop {
             while let Some(monitor) = self.hosts.next_list(now.mono, &mut self.jitter) {
                 self.out.act(Action::List(monitor));
@@ -850,28 +874,42 @@ impl Core {
                 continue;
             }
             match turn {
-                PollTurn::Send { slot } => self.send_poll(slot, now),
+                PollTurn::Send { slot } => self.send_poll(slot, &mut group, now),
                 PollTurn::Defer { slot, until } => self.defer_poll(slot, until, now),
             }
         }
+        self.hosts.close_group();
+        if let Some(group) = group {
+            self.out.act(Action::Poll(group));
+        }
     }
 
-    fn send_poll(&mut self, slot: u32, now: Now) {
+    /// Adds a poll to the group of its poller. A group is complete when a poll goes to another poller.
+    fn send_poll(&mut self, slot: u32, group: &mut Option<PollGroup>, now: Now) {
         let generation = self.table.send(slot);
         let Some(watch) = self.table.get(slot) else {
             return;
         };
-        self.hosts.sent(slot, generation, watch.monitor, now.mono);
+        let poller = (self.hosts).sent(slot, generation, watch.monitor, now.mono);
         let monitor = self.monitor(watch.monitor);
         let traceparent =
             (monitor.send_traceparent).then(|| watch.workflow.traceparent(&monitor.naming).into());
-        self.out.act(Action::Poll(Poll {
+        let poll = Poll {
             slot,
             generation,
             monitor: watch.monitor,
             workflow_id: watch.workflow.id().clone(),
             traceparent,
-        }));
+        };
+        match group {
+            Some(open) if open.poller == poller => open.polls.push(poll),
+            _ => {
+                let polls = vec![poll];
+                if let Some(complete) = group.replace(PollGroup { poller, polls }) {
+                    self.out.act(Action::Poll(complete));
+                }
+            }
+        }
     }
 
     /// A poll waits until its host's pause is over, and then for up to an interval, at random: a host that answers a few
@@ -879,8 +917,10 @@ impl Core {
     fn defer_poll(&mut self, slot: u32, until: Mono, now: Now) {
         if let Some(watch) = self.table.get(slot) {
             let at = self.hosts.clock(watch.monitor, now.wall);
-            let spread_max = self.interval(watch, at).min(until.since(now.mono));
+            let interval = self.interval(watch, at);
+            let spread_max = interval.min(until.since(now.mono));
             let due = until + self.jitter.up_to(spread_max);
+            let due = self.in_company(due, interval);
             self.table.wait(slot, due);
             self.views.touch(slot);
         }

@@ -82,6 +82,29 @@ pub(super) fn spread(key: RunKey, interval: Duration) -> Duration {
     Duration::from_nanos(key.spread() % interval_ns.max(1))
 }
 
+/// The time from one point of the grid to the next. Polls are due at points of the grid, so that several are due
+/// together: a group of polls costs far less than its polls alone. It is a fiftieth of the interval and at most
+/// [`GRID_MAX`](limits::GRID_MAX), and less where so many workflows are watched that polls have company anyway.
+pub(super) fn grid(interval: Duration, watched: usize) -> Duration {
+    let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    let most = limits::GRID_MAX.as_millis() as u64;
+    let mut grid_ms = (interval_ms / 50).min(most);
+    while grid_ms > 1 && watched as u64 * grid_ms > limits::GRID_POLLS.saturating_mul(interval_ms) {
+        grid_ms /= 2;
+    }
+    Duration::from_millis(grid_ms)
+}
+
+/// The first point of the grid that is no earlier.
+pub(super) fn on_grid(due: Mono, grid: Duration) -> Mono {
+    // At most `GRID_MAX`.
+    let grid_ns = grid.as_nanos() as u64;
+    match due.as_ns().checked_next_multiple_of(grid_ns) {
+        Some(ns) => Mono::from_ns(ns),
+        None => due,
+    }
+}
+
 /// A deadline that was set with one timeout, as another timeout would have set it.
 pub(super) fn moved(deadline: Mono, timeout_before: Duration, timeout: Duration) -> Mono {
     match timeout.checked_sub(timeout_before) {
@@ -97,6 +120,35 @@ pub(super) fn moved(deadline: Mono, timeout_before: Duration, timeout: Duration)
 mod tests {
     use super::*;
     use expect_test::expect;
+
+    #[test]
+    fn the_grid_is_a_share_of_the_interval_and_finer_for_many() {
+        let mut text = String::new();
+        for interval in [0, 40, 99, 500, 5_000, 10_000, 3_600_000] {
+            let of = |watched| grid(Duration::from_millis(interval), watched).as_millis();
+            text += &format!(
+                "{interval:7} {:?}\n",
+                [1, 500, 5_000, 50_000, 100_000].map(of)
+            );
+        }
+        expect![[r#"
+                  0 [0, 0, 0, 0, 0]
+                 40 [0, 0, 0, 0, 0]
+                 99 [1, 1, 1, 1, 1]
+                500 [10, 10, 1, 1, 1]
+               5000 [100, 100, 12, 1, 1]
+              10000 [100, 100, 25, 3, 1]
+            3600000 [100, 100, 100, 100, 100]
+        "#]]
+        .assert_eq(&text);
+        let ms = Duration::from_millis;
+        let due = Mono::from_duration(ms(10_001));
+        assert_eq!(on_grid(due, ms(100)), Mono::from_duration(ms(10_100)));
+        assert_eq!(on_grid(due, ms(1)), due);
+        assert_eq!(on_grid(due, Duration::ZERO), due, "no grid");
+        let last = Mono::from_ns(u64::MAX);
+        assert_eq!(on_grid(last, ms(100)), last);
+    }
 
     #[test]
     fn by_status_beats_adaptive_beats_the_interval() {

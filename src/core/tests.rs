@@ -41,6 +41,10 @@ struct Rig {
     core: Core,
     now: Now,
     polls: Vec<(Mono, Poll)>,
+    /// The latency that answers are given.
+    latency: Duration,
+    groups: Vec<PollGroup>,
+    recalled: Vec<u16>,
     lists: Vec<(Mono, u16)>,
     batches: Vec<(Mono, Batch)>,
     spans: Vec<Span>,
@@ -96,6 +100,10 @@ impl Rig {
             core: Core::new(settings, ENCODERS, now),
             now,
             polls: Vec::new(),
+            // Each poll goes alone.
+            latency: limits::GROUP_TIME,
+            groups: Vec::new(),
+            recalled: Vec::new(),
             lists: Vec::new(),
             batches: Vec::new(),
             spans: Vec::new(),
@@ -116,7 +124,13 @@ impl Rig {
         self.announced.extend(FINISHED_EVENTS.take());
         while let Some(action) = self.core.next_action() {
             match action {
-                Action::Poll(poll) => self.polls.push((self.now.mono, poll)),
+                Action::Poll(group) => {
+                    self.core.group_begun(group.poller, self.now.mono);
+                    self.groups.push(group.clone());
+                    let polls = group.polls.into_iter();
+                    self.polls.extend(polls.map(|poll| (self.now.mono, poll)));
+                }
+                Action::Recall(poller) => self.recalled.push(poller),
                 Action::List(monitor) => self.lists.push((self.now.mono, monitor)),
                 Action::Note(note) => self.notes.push(note),
                 Action::Finished(span) => self.spans.push(*span),
@@ -158,6 +172,22 @@ impl Rig {
         self.handle(Input::Started(event(monitor, workflow_id)));
     }
 
+    /// The groups of polls of so many workflows, all due together, of a host with this latency.
+    fn polls_together(&mut self, latency: Duration, count: usize) -> Vec<PollGroup> {
+        self.latency = latency;
+        self.start(0, "first");
+        let (_, poll) = self.next_poll();
+        self.answer(&poll, completed());
+        self.handle(Input::StoreTroubled(true));
+        for n in 0..count {
+            self.start(0, &format!("w{n}"));
+        }
+        self.pass(secs(20.0));
+        self.groups.clear();
+        self.handle(Input::StoreTroubled(false));
+        self.groups.clone()
+    }
+
     /// The polls since the last call.
     fn polls(&mut self) -> Vec<(Mono, Poll)> {
         std::mem::take(&mut self.polls)
@@ -188,7 +218,10 @@ impl Rig {
             slot: poll.slot,
             generation: poll.generation,
             sent: self.now,
-            received: self.now,
+            received: Now {
+                mono: self.now.mono + self.latency,
+                ..self.now
+            },
             date: None,
             requests,
             pause: None,
@@ -343,6 +376,60 @@ fn a_slow_answer_is_not_followed_on_its_heels() {
     }
 }
 
+/// How long after the initial delay the first poll of a workflow is due.
+fn due_in_company(workflow_id: &str) -> Mono {
+    let spread = RunKey::of("monitor0", workflow_id).spread() % INTERVAL.as_nanos() as u64;
+    pace::on_grid(Mono::from_ns(spread), limits::GRID_MAX)
+}
+
+#[test]
+fn polls_of_a_quick_host_go_in_groups_and_those_of_a_slow_one_alone() {
+    for (latency_ms, expected) in [
+        (0.1, vec![32, 32, 16]),
+        (1.0, vec![10, 10, 10, 10]),
+        (4.0, vec![2, 2, 2, 2]),
+        (10.0, vec![1, 1, 1, 1]),
+        (200.0, vec![1, 1, 1, 1]),
+    ] {
+        let mut rig = Rig::plain();
+        let groups = rig.polls_together(secs(latency_ms / 1000.0), 80);
+        let sizes: Vec<usize> = groups.iter().map(|group| group.polls.len()).collect();
+        assert_eq!(sizes, expected, "at {latency_ms} ms");
+    }
+}
+
+#[test]
+fn what_waits_behind_a_poll_that_hangs_goes_to_other_pollers_alone() {
+    let mut rig = Rig::plain();
+    let groups = rig.polls_together(secs(0.001), 10);
+    assert_eq!(groups.len(), 1);
+    let began = rig.now.mono;
+    rig.pass(limits::GROUP_PATIENCE);
+    assert_eq!(rig.recalled, [groups[0].poller]);
+    // The first poll is answered and the second one hangs.
+    rig.answer(&groups[0].polls[0], running());
+    rig.handle(Input::Recalled(groups[0].polls[2..].to_vec()));
+    let waited = rig.groups.split_off(1);
+    let ids = |polls: &[Poll]| -> Vec<Arc<str>> {
+        polls.iter().map(|poll| poll.workflow_id.clone()).collect()
+    };
+    let again: Vec<Poll> = (waited.iter())
+        .flat_map(|group| group.polls.clone())
+        .collect();
+    assert_eq!(
+        ids(&again),
+        ids(&groups[0].polls[2..5]),
+        "one for each free poller"
+    );
+    assert!(waited.iter().all(|group| group.poller != groups[0].poller));
+    rig.pass(secs(1.0));
+    assert_eq!(
+        rig.recalled.len(),
+        1,
+        "a poll that is alone holds up no other: {began:?}"
+    );
+}
+
 #[test]
 fn pollers_are_the_limit_and_the_most_overdue_goes_first() {
     let mut rig = Rig::plain();
@@ -365,8 +452,7 @@ fn pollers_are_the_limit_and_the_most_overdue_goes_first() {
         asked.push(poll.workflow_id.clone());
     }
     // Ten workflows are polled once each before one is polled twice, in the order of their first due times.
-    let spread = |id: &str| RunKey::of("monitor0", id).spread() % INTERVAL.as_nanos() as u64;
-    assert!(asked.is_sorted_by_key(|id| spread(id)));
+    assert!(asked.is_sorted_by_key(|id| due_in_company(id)));
     assert_eq!(asked.len(), 10);
 }
 
@@ -463,9 +549,9 @@ fn a_poll_that_is_taken_back_waits_for_the_host_and_its_answer_is_stale() {
     let reason = PollFailureReason::TooManyRequests;
     rig.answer(&under_way[0].1, failed(reason, Some(60.0)));
     for (_, poll) in under_way[1..].iter().rev() {
-        rig.handle(Input::Recalled(poll.clone()));
+        rig.handle(Input::Recalled(vec![poll.clone()]));
         rig.answer(poll, running());
-        rig.handle(Input::Recalled(poll.clone()));
+        rig.handle(Input::Recalled(vec![poll.clone()]));
     }
     assert_eq!(rig.core.polls_in_flight(), 0);
     assert_eq!(rig.core.counters().answers_stale, 3);
@@ -483,7 +569,7 @@ fn what_is_taken_back_at_the_end_stays_back() {
     rig.start(0, "w");
     let (_, poll) = rig.next_poll();
     rig.handle(Input::Drain);
-    rig.handle(Input::Recalled(poll));
+    rig.handle(Input::Recalled(vec![poll]));
     assert_eq!(rig.core.polls_in_flight(), 0);
     assert!(rig.polls().is_empty());
 }
@@ -1884,7 +1970,7 @@ fn a_poll_of_a_run_given_up_that_is_taken_back_frees_its_poller() {
     let runs = runs_of(&rig);
     rig.handle(Input::Refused(vec![(runs[0], Refusal::Elsewhere)]));
     assert_eq!(rig.core.hosts.orphans(), 1);
-    rig.handle(Input::Recalled(poll));
+    rig.handle(Input::Recalled(vec![poll]));
     assert_eq!(
         (rig.core.hosts.orphans(), rig.core.polls_in_flight()),
         (0, 0)
@@ -2061,10 +2147,10 @@ fn intervals_by_status_and_by_age() {
     }
     expect![[r#"
         plain: [1, 11, 21, 31, 41, 51, 61, 71, 81]
-        adaptive: [1, 3, 5, 7, 11, 16, 25, 38, 57]
-        adaptive, never seen: [1, 3, 5, 7, 11, 16, 25, 38, 57]
+        adaptive: [1, 3, 5, 7, 11, 17, 25, 38, 57]
+        adaptive, never seen: [1, 3, 5, 7, 11, 17, 25, 38, 57]
         by status: [1, 34, 67, 100, 133, 166, 199, 232, 265]
-        by status, unreachable: [1, 3, 8, 27, 73, 120, 180, 271, 371]
+        by status, unreachable: [1, 3, 8, 27, 74, 120, 181, 271, 371]
     "#]]
     .assert_eq(&text);
 }
@@ -2162,8 +2248,10 @@ fn what_waits_for_its_rate_is_spread_and_the_most_overdue_goes_first() {
         order.push((at.since(mono(16.0)).as_millis(), poll.workflow_id.clone()));
         rig.answer(&poll, running());
     }
-    let spread = |id: &str| RunKey::of("monitor0", id).spread() % INTERVAL.as_nanos() as u64;
-    assert!(order.is_sorted_by_key(|(_, id)| spread(id)), "{order:?}");
+    assert!(
+        order.is_sorted_by_key(|(_, id)| due_in_company(id)),
+        "{order:?}"
+    );
     let times: Vec<u128> = order.iter().map(|(at, _)| *at).collect();
     expect!["[0, 0, 0, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500]"]
         .assert_eq(&format!("{times:?}"));

@@ -22,7 +22,7 @@
 //! }
 //! ```
 
-use super::api::{Change, Committed, Input, Outgoing, Poll, Refusal};
+use super::api::{Change, Committed, Input, Outgoing, Poll, PollGroup, Refusal};
 use super::ids::RunKey;
 use super::time::{Mono, Now};
 use super::{Core, limits};
@@ -61,8 +61,8 @@ pub enum Step {
     Commit(Arc<[Change]>),
     /// Send this.
     Send(Outgoing),
-    /// Send this poll, which was kept by [`Turn::admit_poll`].
-    Poll(Poll),
+    /// Give these polls to their poller. They were kept by [`Turn::admit_polls`].
+    Poll(PollGroup),
     /// Log this.
     Report(StoreNews),
     /// Nothing is to be done before the next input, the result of the commit under way, or this time.
@@ -106,7 +106,7 @@ pub struct Turn {
     events_gathered: u64,
     events_stored: u64,
     /// Each with the number of start events that have to be stored before it is sent.
-    polls: VecDeque<(u64, Poll)>,
+    polls: VecDeque<(u64, PollGroup)>,
     health: StoreHealth,
     /// Held since the last changes were gathered.
     held: Vec<Outgoing>,
@@ -160,21 +160,21 @@ impl Turn {
         self.held.push(outgoing);
     }
 
-    /// Gives a poll back if it may be sent at once. Otherwise it is kept until its run is certainly stored: before that
-    /// the run may be another instance's, and nothing outside shows that farspan has its start event.
-    pub fn admit_poll(&mut self, core: &Core, poll: Poll) -> Option<Poll> {
+    /// Gives polls back if they may be sent at once. Otherwise they are kept until their runs are certainly stored: before
+    /// that a run may be another instance's, and nothing outside shows that farspan has its start event.
+    pub fn admit_polls(&mut self, core: &Core, polls: PollGroup) -> Option<PollGroup> {
         let accepted = core.counters().events_accepted;
         if !self.policy.stores || self.policy.events_wait || accepted == self.events_stored {
-            return Some(poll);
+            return Some(polls);
         }
-        self.polls.push_back((accepted, poll));
+        self.polls.push_back((accepted, polls));
         None
     }
 
-    /// Takes back the polls that are kept, the last one first.
-    pub fn recall(&mut self) -> impl Iterator<Item = Poll> + use<> {
-        let polls = std::mem::take(&mut self.polls);
-        polls.into_iter().rev().map(|(_, poll)| poll)
+    /// Takes back the polls that are kept, in their order.
+    pub fn recall(&mut self) -> Vec<Poll> {
+        let groups = std::mem::take(&mut self.polls).into_iter();
+        groups.flat_map(|(_, group)| group.polls).collect()
     }
 
     /// From now on no change waits for others.
@@ -190,11 +190,11 @@ impl Turn {
             self.events_stored = self.events_gathered;
         }
         let events_stored = self.events_stored;
-        let may_go = |(needed, _): &mut (u64, Poll)| *needed <= events_stored;
+        let may_go = |(needed, _): &mut (u64, PollGroup)| *needed <= events_stored;
         if self.health == StoreHealth::Well
-            && let Some((_, poll)) = self.polls.pop_front_if(may_go)
+            && let Some((_, polls)) = self.polls.pop_front_if(may_go)
         {
-            return Step::Poll(poll);
+            return Step::Poll(polls);
         }
         if let Some(commit) = &self.commit {
             let slow_at = commit.begun + limits::COMMIT_PATIENCE;
@@ -372,9 +372,7 @@ impl Turn {
             self.forget(&lost);
             core.handle(Input::Refused(refused), now);
             // Those of the other runs come again.
-            for poll in self.recall() {
-                core.handle(Input::Recalled(poll), now);
-            }
+            core.handle(Input::Recalled(self.recall()), now);
         }
         core.restore(claimed, now);
         core.handle(Input::Tick, now);
@@ -767,23 +765,27 @@ mod tests {
             workflow_id: "a".into(),
             traceparent: None,
         };
-        assert_eq!(rig.turn.admit_poll(&rig.core, poll(1)), Some(poll(1)));
+        let polls = |slot| PollGroup {
+            poller: 0,
+            polls: vec![poll(slot), poll(slot + 10)],
+        };
+        assert_eq!(rig.turn.admit_polls(&rig.core, polls(1)), Some(polls(1)));
         rig.start("a");
-        assert_eq!(rig.turn.admit_poll(&rig.core, poll(2)), None);
+        assert_eq!(rig.turn.admit_polls(&rig.core, polls(2)), None);
         rig.commit();
         rig.start("b");
-        assert_eq!(rig.turn.admit_poll(&rig.core, poll(3)), None);
+        assert_eq!(rig.turn.admit_polls(&rig.core, polls(3)), None);
         rig.succeed();
-        assert_eq!(rig.next(), Step::Poll(poll(2)));
+        assert_eq!(rig.next(), Step::Poll(polls(2)));
         rig.commit();
         rig.succeed();
-        assert_eq!(rig.next(), Step::Poll(poll(3)));
-        assert_eq!(rig.turn.admit_poll(&rig.core, poll(4)), Some(poll(4)));
+        assert_eq!(rig.next(), Step::Poll(polls(3)));
+        assert_eq!(rig.turn.admit_polls(&rig.core, polls(4)), Some(polls(4)));
         // What is kept is taken back at a stop, and when a run was refused.
         rig.start("c");
-        assert_eq!(rig.turn.admit_poll(&rig.core, poll(5)), None);
-        assert_eq!(rig.turn.recall().collect::<Vec<_>>(), [poll(5)]);
-        assert_eq!(rig.turn.admit_poll(&rig.core, poll(6)), None);
+        assert_eq!(rig.turn.admit_polls(&rig.core, polls(5)), None);
+        assert_eq!(rig.turn.recall(), [poll(5), poll(15)]);
+        assert_eq!(rig.turn.admit_polls(&rig.core, polls(6)), None);
         let lost = run_of(&rig.commit()[0]);
         let committed = Committed {
             refused: vec![(lost, Refusal::Elsewhere)],

@@ -23,6 +23,8 @@ pub struct Wheel {
     /// Everything due up to this tick has fired.
     elapsed: u64,
     heads: [[u32; SLOTS]; LEVELS],
+    /// No timer of a slot in use is due before this tick.
+    earliest: [[u64; SLOTS]; LEVELS],
     /// Bit `s` of level `l` is set where `heads[l][s]` is not empty.
     occupied: [u64; LEVELS],
     nodes: Vec<TimerNode>,
@@ -60,6 +62,7 @@ impl Wheel {
         Wheel {
             elapsed: now.as_ns() / TICK_NS,
             heads: [[NONE; SLOTS]; LEVELS],
+            earliest: [[0; SLOTS]; LEVELS],
             occupied: [0; LEVELS],
             nodes: Vec::new(),
             first_free: NONE,
@@ -127,11 +130,15 @@ impl Wheel {
         self.elapsed = self.elapsed.max(target);
     }
 
-    /// When [`advance`](Self::advance) has something to do next: never later than the earliest deadline, and earlier
-    /// only where far timers have to be sorted into finer slots first (at most once a level).
+    /// When [`advance`](Self::advance) has something to do next: the earliest deadline. It is earlier where the earliest
+    /// timer was cancelled, and where all timers are so far away that they have to be sorted first.
     pub fn next_deadline(&self) -> Option<Mono> {
-        let (_, _, at) = self.next_slot()?;
-        Some(Mono::from_ns(at.saturating_mul(TICK_NS)))
+        let (level, slot, begins) = self.next_slot()?;
+        let width = 1_u64 << (SLOT_BITS * level);
+        let earliest = self.earliest[level][slot];
+        let is_sorted = earliest < begins.saturating_add(width);
+        let tick = if is_sorted { earliest } else { begins };
+        Some(Mono::from_ns(tick.saturating_mul(TICK_NS)))
     }
 
     /// The next slot in use, and the tick at which it begins. A lower level's timers all lie before a higher one's.
@@ -160,6 +167,12 @@ impl Wheel {
         let slot = (shown >> (SLOT_BITS * level)) as usize % SLOTS;
         let head = std::mem::replace(&mut self.heads[level][slot], index);
         self.occupied[level] |= 1 << slot;
+        let earliest = &mut self.earliest[level][slot];
+        *earliest = if head == NONE {
+            deadline
+        } else {
+            deadline.min(*earliest)
+        };
         let node = &mut self.nodes[index as usize];
         node.place = (level * SLOTS + slot) as u16;
         node.prev = NONE;
@@ -282,6 +295,7 @@ mod tests {
             let mut wheel = Wheel::new(Mono::from_ns(now));
             let mut model: Vec<(u64, u32, Timer)> = Vec::new();
             let mut key = 0;
+            let mut has_cancelled = false;
             for _ in 0..u.int_in_range(0..=200)? {
                 match u.int_in_range(0..=3)? {
                     0 | 1 => {
@@ -295,6 +309,7 @@ mod tests {
                     2 if !model.is_empty() => {
                         let (_, _, timer) = model.swap_remove(u.choose_index(model.len())?);
                         assert!(wheel.cancel(timer));
+                        has_cancelled = true;
                     }
                     _ => {
                         let step = u.int_in_range(0..=45)?;
@@ -321,6 +336,12 @@ mod tests {
                 match (wheel.next_deadline(), earliest) {
                     (Some(next), Some(earliest)) => {
                         assert!(next.as_ns() / TICK_NS <= earliest && next.as_ns() > now);
+                        let is_near = earliest - now / TICK_NS < REACH / 2;
+                        let is_exact = next.as_ns() / TICK_NS == earliest;
+                        assert!(
+                            is_exact || has_cancelled || !is_near,
+                            "a wake-up for nothing"
+                        );
                     }
                     (next, earliest) => assert_eq!(next.is_some(), earliest.is_some()),
                 }

@@ -30,7 +30,6 @@ use crate::intake::redis::Subscription;
 use crate::intake::stream::Stream;
 #[cfg(feature = "redis")]
 use crate::redis_client;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{HeaderName, HeaderValue, Uri};
@@ -38,8 +37,6 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 /// What watches, delivers and stores.
 pub(super) struct Parts {
     pub(super) settings: Settings,
-    /// How many poller threads there are.
-    pub(super) pollers: usize,
     /// In the order of the monitors, as all lists here.
     pub(super) targets: Vec<Arc<Target>>,
     /// The base URL of each API, and the certificates that are trusted there.
@@ -67,7 +64,6 @@ impl Parts {
         let otlp = config.export.otlp.as_ref();
         Ok(Parts {
             settings: settings(config, seed),
-            pollers: config.poll.pollers,
             targets: targets(config, network)?,
             apis: (config.monitors.iter())
                 .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
@@ -277,9 +273,8 @@ pub(super) fn fleet(config: &Config, redis: &Redis, lease: Duration) -> crate::s
 
 fn settings(config: &Config, seed: u64) -> Settings {
     let monitors = monitors(config);
-    let hosts: HashSet<u16> = monitors.iter().map(|monitor| monitor.host).collect();
     Settings {
-        pollers: polls_under_way_max(hosts.len(), config.poll.pollers),
+        pollers: config.poll.pollers,
         monitors,
         workflows_max: config.workflows_max,
         sampler: config.trace.sampler.clone(),
@@ -300,12 +295,6 @@ fn turn(config: &Config) -> TurnPolicy {
         events_wait: first_poll
             .is_none_or(|delay| delay >= limits::COMMIT_DELAY + limits::COMMIT_PATIENCE),
     }
-}
-
-/// With one host, two more polls than there are pollers lie ready for each poller, so that no poller waits for the
-/// loop. With several hosts none lie ready: they would wait behind the polls of another host.
-fn polls_under_way_max(hosts: usize, pollers: usize) -> usize {
-    if hosts <= 1 { 3 * pollers } else { pollers }
 }
 
 fn monitors(config: &Config) -> Vec<core::Monitor> {

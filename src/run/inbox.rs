@@ -3,10 +3,11 @@
 use super::health::HealthCheck;
 use super::living::Reload;
 use crate::admin::question::ViewQuestion;
+use crate::api::poller::PollerReport;
 use crate::core::event::StartEvent;
 use crate::core::finished::Notified;
 use crate::core::outbox::ExportOutcome;
-use crate::core::{Input, Listing, Polled};
+use crate::core::{Input, Listing};
 use crate::intake::posted::Posted;
 use crate::intake::source_state::SourceState;
 use crossbeam_channel::{Receiver, never, select};
@@ -16,7 +17,7 @@ use std::time::Duration;
 /// The channels to the loop.
 pub(super) struct Inbox {
     pub(super) events: Receiver<StartEvent>,
-    pub(super) answers: Receiver<Polled>,
+    pub(super) reports: Receiver<PollerReport>,
     pub(super) outcomes: Receiver<(u64, ExportOutcome)>,
     pub(super) notified: Receiver<Notified>,
     /// What discoveries say about their requests.
@@ -40,6 +41,8 @@ pub(super) struct Inbox {
 /// One thing that the loop has heard.
 pub(super) enum Heard {
     Input(Input),
+    /// A poller has answers.
+    Report(PollerReport),
     SourceState(SourceState),
     Posted(Posted),
     HealthCheck(HealthCheck),
@@ -68,7 +71,7 @@ impl Inbox {
             &no_events
         };
         let heard: Result<Heard, Close> = select! {
-            recv(self.answers) -> it => it.map(|it| Heard::Input(Input::Polled(it))).map_err(|_| closing(|it| it.answers = never())),
+            recv(self.reports) -> it => it.map(Heard::Report).map_err(|_| closing(|it| it.reports = never())),
             recv(self.outcomes) -> it => it.map(exported).map(Heard::Input).map_err(|_| closing(|it| it.outcomes = never())),
             recv(self.notified) -> it => it.map(|it| Heard::Input(Input::Notified(it))).map_err(|_| closing(|it| it.notified = never())),
             recv(events) -> it => it.map(|it| Heard::Input(Input::Started(it))).map_err(|_| closing(|it| it.events = never())),
@@ -93,12 +96,18 @@ impl Inbox {
     }
 
     /// A message that is there already.
-    pub(super) fn try_next(&self, takes_events: bool) -> Option<Input> {
+    pub(super) fn try_next(&self, takes_events: bool) -> Option<Heard> {
         let outcome = self.outcomes.try_recv().ok().map(exported);
-        let answer = || self.answers.try_recv().ok().map(Input::Polled);
-        let event = || self.events.try_recv().ok().map(Input::Started);
-        let input = outcome.or_else(answer);
-        input.or_else(|| if takes_events { event() } else { None })
+        let report = || self.reports.try_recv().ok().map(Heard::Report);
+        let heard = outcome.map(Heard::Input).or_else(report);
+        heard.or_else(|| {
+            let event = if takes_events {
+                self.events.try_recv().ok()
+            } else {
+                None
+            };
+            event.map(Input::Started).map(Heard::Input)
+        })
     }
 
     /// At the stop: from now on only what was begun is heard of.

@@ -27,11 +27,12 @@ mod start;
 mod stopping;
 mod viewing;
 
+use crate::api::poller::PollerReport;
 use crate::core::outbox::Batch;
 use crate::core::span::Span;
 use crate::core::time::Mono;
 use crate::core::turn::{Step, StoreTerms, Turn};
-use crate::core::{Action, Core, Encoders, Input, Note, Outgoing, Poll, Polled, Stored};
+use crate::core::{Action, Core, Encoders, Input, Note, Outgoing, Poll, PollGroup, Polled, Stored};
 use crate::deliver::notify;
 use crate::deliver::otlp;
 use crate::intake::entries::Settled;
@@ -73,9 +74,6 @@ pub enum Sight<'a> {
 
 /// Sees everything as it happens, on the loop's thread: it may not wait for anything.
 pub type Onlooker = Box<dyn FnMut(Sight<'_>)>;
-
-/// When polls are always due, answers gather for so long: woken for each, the loop would cost more than its work.
-const GATHER: Duration = Duration::from_micros(100);
 
 /// The state and the ways out of the loop.
 struct Loop {
@@ -126,10 +124,6 @@ impl Loop {
                 Heard::Ended => ends = true,
                 heard => self.take(heard),
             }
-            if self.polling.has_enough() {
-                // Every poller has enough to do. Only a stop ends this early.
-                let _ = self.inbox.stopped.recv_timeout(GATHER);
-            }
             self.take_what_is_there();
             self.end_turn();
             self.serve_viewers();
@@ -147,6 +141,7 @@ impl Loop {
     fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Input(input) => return self.handle(input),
+            Heard::Report(report) => return self.take_report(report),
             Heard::SourceState(state) => self.feed.note_state(state),
             Heard::Posted(posted) => self.admit(posted),
             // Who asked may have gone.
@@ -163,7 +158,7 @@ impl Loop {
     fn take_what_is_there(&mut self) {
         for _ in 0..TURN_INPUTS_MAX {
             match self.inbox.try_next(self.core.has_room()) {
-                Some(input) => self.handle(input),
+                Some(heard) => self.take(heard),
                 None => break,
             }
         }
@@ -192,11 +187,20 @@ impl Loop {
     }
 
     fn handle(&mut self, input: Input) {
+        self.core.handle(input, clock::now());
+        self.act();
+    }
+
+    /// Answers of a poller, and the polls that it has not begun.
+    fn take_report(&mut self, report: PollerReport) {
         let now = clock::now();
-        if let Input::Polled(polled) = &input {
-            self.shown.see(Sight::Answered(polled));
+        for polled in report.answers {
+            self.shown.see(Sight::Answered(&polled));
+            self.core.handle(Input::Polled(polled), now);
         }
-        self.core.handle(input, now);
+        if !report.not_begun.is_empty() {
+            self.core.handle(Input::Recalled(report.not_begun), now);
+        }
         self.act();
     }
 
@@ -204,11 +208,12 @@ impl Loop {
     fn act(&mut self) {
         while let Some(action) = self.core.next_action() {
             match action {
-                Action::Poll(poll) => {
-                    if let Some(poll) = self.turn.admit_poll(&self.core, poll) {
-                        self.poll(poll);
+                Action::Poll(polls) => {
+                    if let Some(polls) = self.turn.admit_polls(&self.core, polls) {
+                        self.poll(polls);
                     }
                 }
+                Action::Recall(poller) => self.take_report(self.polling.recall(poller)),
                 Action::Finished(span) => self.shown.show(*span),
                 Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
@@ -249,7 +254,7 @@ impl Loop {
                     self.proceed();
                 }
                 Step::Send(outgoing) => self.send(outgoing),
-                Step::Poll(poll) => self.poll(poll),
+                Step::Poll(polls) => self.poll(polls),
                 Step::Report(news) => log_store(&news),
                 Step::Wait(until) => {
                     self.turn_due = until;
@@ -279,9 +284,12 @@ impl Loop {
         self.act();
     }
 
-    fn poll(&mut self, poll: Poll) {
-        self.shown.see(Sight::Asks(&poll));
-        self.polling.send(poll);
+    fn poll(&mut self, group: PollGroup) {
+        for poll in &group.polls {
+            self.shown.see(Sight::Asks(poll));
+        }
+        self.core.group_begun(group.poller, clock::now().mono);
+        self.polling.send(group);
     }
 
     fn send(&mut self, outgoing: Outgoing) {
@@ -295,12 +303,13 @@ impl Loop {
         }
     }
 
-    /// Takes back the polls that no poller has begun. They may not be due any more.
+    /// Takes back the polls that no poller has begun, and the answers that pollers keep. The polls may not be due any more.
     fn recall(&mut self) {
         let now = clock::now();
-        let kept = self.turn.recall();
-        for poll in kept.chain(self.polling.recall()) {
-            self.core.handle(Input::Recalled(poll), now);
+        self.core.handle(Input::Recalled(self.turn.recall()), now);
+        let reports: Vec<PollerReport> = self.polling.recall_all().collect();
+        for report in reports {
+            self.take_report(report);
         }
     }
 

@@ -1,18 +1,15 @@
 //! The way to the pollers.
 
 use super::build;
-use crate::api::poller::{Ask, Target};
+use crate::api::poller::{Ask, PollerQueue, PollerReport, Target};
 use crate::config::Config;
-use crate::core::Poll;
+use crate::core::PollGroup;
 use crate::http::client::Network;
-use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
 
 pub(super) struct Polling {
-    pub(super) polls: Sender<Ask>,
-    /// The other end, to take back polls that no poller has begun.
-    pub(super) at_hand: Receiver<Ask>,
-    pub(super) pollers: usize,
+    /// Of each poller.
+    pub(super) queues: Vec<Arc<PollerQueue>>,
     /// What is asked of the API of each monitor, with the credentials in force.
     pub(super) targets: Vec<Arc<Target>>,
     /// For the token requests of later credentials.
@@ -20,21 +17,23 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    /// Hands a poll to the pollers. The core never has more of them under way than there are places.
-    pub(super) fn send(&self, poll: Poll) {
-        let target = self.targets[usize::from(poll.monitor)].clone();
-        drop(self.polls.try_send(Ask { poll, target }));
+    /// Gives a group of polls to its poller.
+    pub(super) fn send(&self, group: PollGroup) {
+        let asks = group.polls.into_iter().map(|poll| Ask {
+            target: self.targets[usize::from(poll.monitor)].clone(),
+            poll,
+        });
+        self.queues[usize::from(group.poller)].give(asks);
     }
 
-    /// Whether there is another poll for each poller.
-    pub(super) fn has_enough(&self) -> bool {
-        self.polls.len() >= self.pollers
+    /// Takes back the polls that this poller has not begun, and the answers that it keeps.
+    pub(super) fn recall(&self, poller: u16) -> PollerReport {
+        self.queues[usize::from(poller)].take_back()
     }
 
-    /// Takes back the polls that no poller has begun, the last one first.
-    pub(super) fn recall(&self) -> impl Iterator<Item = Poll> + use<> {
-        let asks: Vec<Ask> = self.at_hand.try_iter().collect();
-        asks.into_iter().rev().map(|ask| ask.poll)
+    /// The same of all pollers.
+    pub(super) fn recall_all(&self) -> impl Iterator<Item = PollerReport> {
+        self.queues.iter().map(|queue| queue.take_back())
     }
 
     /// From now on polls go out as this configuration says.

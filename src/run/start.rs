@@ -12,13 +12,13 @@ use super::sources::{self, Endpoint, Feed};
 use super::viewing::{self, Viewing};
 use super::{Loop, Onlooker, Report, stopping};
 use crate::admin::question::ViewQuestion;
-use crate::api::poller::{Ask, Pollers};
+use crate::api::poller::{PollerReport, Pollers};
 use crate::config::{self, Config, Source};
 use crate::core::event::StartEvent;
 use crate::core::outbox::{Batch, ExportOutcome};
 use crate::core::span::Span;
 use crate::core::turn::Turn;
-use crate::core::{Core, Polled, Stored, limits};
+use crate::core::{Core, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::export_log::ExportLog;
 use crate::deliver::otlp::Resources;
@@ -270,7 +270,7 @@ fn watch_intake(
         turn_due: None,
         inbox: Inbox {
             events: intake.events,
-            answers: threads.answers,
+            reports: threads.reports,
             outcomes: exporting.outcomes,
             notified: receivers.notified.clone(),
             listings: intake.feed.listings(),
@@ -285,9 +285,7 @@ fn watch_intake(
         },
         store,
         polling: Polling {
-            polls: threads.polls,
-            at_hand: threads.polls_at_hand,
-            pollers: parts.pollers,
+            queues: threads.pollers.queues().to_vec(),
             targets: parts.targets,
             network,
         },
@@ -317,32 +315,18 @@ fn watch_intake(
     Ok(finished.report)
 }
 
-/// The pollers and their channels. Fields are dropped in their order: the channels close before the threads are joined.
+/// The pollers and their channel. Fields are dropped in their order: the channel closes before the threads are joined.
 struct PollingThreads {
-    polls: Sender<Ask>,
-    /// The other end of `polls`, to take back polls that no poller has begun.
-    polls_at_hand: Receiver<Ask>,
-    answers: Receiver<Polled>,
+    reports: Receiver<PollerReport>,
     pollers: Pollers,
 }
 
 impl PollingThreads {
     fn start(parts: &Parts, network: &Network) -> Result<Self, String> {
-        let (polls, polls_at_hand) = bounded(parts.settings.pollers);
-        let (answers_sent, answers) = bounded(parts.settings.pollers);
-        let pollers = Pollers::start(
-            parts.pollers,
-            &parts.apis,
-            network,
-            &polls_at_hand,
-            &answers_sent,
-        )?;
-        Ok(PollingThreads {
-            polls,
-            polls_at_hand,
-            answers,
-            pollers,
-        })
+        let pollers = parts.settings.pollers;
+        let (reports_sent, reports) = bounded(pollers);
+        let pollers = Pollers::start(pollers, &parts.apis, network, &reports_sent)?;
+        Ok(PollingThreads { reports, pollers })
     }
 }
 

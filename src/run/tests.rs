@@ -83,7 +83,6 @@ fn watcher(store: &Moody, timeout: Duration) -> (Loop, Receiver<Batch>) {
 }
 
 fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Batch>) {
-    let (polls, polls_at_hand) = bounded(1);
     let (batches, batches_received) = bounded(1);
     let settings = Settings {
         monitors: vec![Monitor {
@@ -118,7 +117,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         turn_due: None,
         inbox: Inbox {
             events: never(),
-            answers: never(),
+            reports: never(),
             outcomes: never(),
             notified: receivers.notified.clone(),
             listings: never(),
@@ -133,9 +132,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         },
         store: Some(store),
         polling: Polling {
-            polls,
-            at_hand: polls_at_hand,
-            pollers: 1,
+            queues: vec![Arc::default()],
             targets: build::targets(&config(), &Network::start(Proxies::default()).unwrap())
                 .unwrap(),
             network: Network::start(Proxies::default()).unwrap(),

@@ -187,6 +187,8 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.announced += tally.announced;
     sum.announced_again += tally.announced_again;
     sum.strays += tally.strays;
+    sum.grouped += tally.grouped;
+    sum.recalled += tally.recalled;
     sum.superseded += tally.superseded;
     sum.nested += tally.nested;
     sum.attempts += tally.attempts;
@@ -197,13 +199,15 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} runs, {} hours, {} polls, {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
+            "{} runs, {} hours, {} polls ({} in company, {} taken back), {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
              {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} \
              spans; {} reloads, {} polls at a rate; {} ends told, {} told again; {} workflows superseded, {} spans nested, {} of \
              later attempts, {} waits",
             self.runs,
             self.simulated_ns / HOUR,
             self.polls,
+            self.grouped,
+            self.recalled,
             self.spans,
             self.exact,
             self.timed_out,

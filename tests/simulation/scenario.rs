@@ -358,7 +358,7 @@ pub fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
     let latency_min = if saturated {
         r.magnitude(2 * SECOND, 20 * SECOND)
     } else {
-        r.magnitude(MS, SECOND)
+        r.magnitude(MS / 20, SECOND)
     };
     let skew_ns = if r.chance(0.5) {
         0
@@ -368,7 +368,13 @@ pub fn host(r: &mut Random, duration: u64, saturated: bool) -> Host {
     Host {
         skew_ns,
         latency_min,
-        latency_max: latency_min + r.magnitude(1, 3 * SECOND),
+        latency_max: latency_min
+            + if r.chance(0.3) {
+                // So quick that its polls go in company.
+                r.magnitude(1, MS)
+            } else {
+                r.magnitude(1, 3 * SECOND)
+            },
         outages: windows(r, duration),
         rate_max: (r.chance(0.1)).then(|| r.between(2, 60)),
         requests_max: if r.chance(0.5) {

@@ -21,11 +21,11 @@ use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::turn::{Step, StoreTerms, Turn, TurnPolicy};
 use farspan::core::workflow::keys_of;
 use farspan::core::{
-    Action, Answer, Change, Committed, Core, Input, Monitor, Note, Outgoing, Pace, Poll, Polled,
-    Settings,
+    Action, Answer, Change, Committed, Core, Input, Monitor, Note, Outgoing, Pace, Poll, PollGroup,
+    Polled, Settings,
 };
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,9 @@ pub struct Tally {
     pub rated: u64,
     /// Polls under way when a later attempt ended their watch.
     pub strays: u64,
+    /// Polls that went with others to a poller, and polls that were taken back.
+    pub grouped: u64,
+    pub recalled: u64,
     /// Workflows that a later attempt has ended.
     pub superseded: u64,
     /// Spans of stages that are part of stages, and of later attempts at stages.
@@ -102,6 +105,9 @@ struct World {
     paused_until: Vec<u64>,
     collector: Collector,
     receivers: Receivers,
+    pollers: Vec<SimulatedPoller>,
+    /// Pollers whose polls are to be taken back.
+    recalls: Vec<u16>,
     in_flight: usize,
     watched: usize,
     watched_max: usize,
@@ -146,7 +152,10 @@ struct Commit {
 
 enum Happening {
     Started(usize),
+    /// An answer that comes once more, or too late.
     Answered(usize, Polled),
+    /// A poller has an answer.
+    PollDone(u16, usize, Polled),
     Exported(u64, ExportOutcome),
     Notified(Notified),
     EndTurn,
@@ -166,6 +175,7 @@ impl Happening {
     fn is_of_this_life(&self) -> bool {
         match self {
             Happening::Answered(..)
+            | Happening::PollDone(..)
             | Happening::Exported(..)
             | Happening::Notified(_)
             | Happening::EndTurn
@@ -214,6 +224,26 @@ struct Watched {
     /// A later attempt is there.
     superseded: bool,
     ended: bool,
+}
+
+/// A poller with a group of polls.
+#[derive(Default)]
+struct SimulatedPoller {
+    not_begun: VecDeque<Poll>,
+    is_polling: bool,
+    /// Answers, of which plan, and when they came.
+    kept: Vec<(usize, Polled, u64)>,
+}
+
+impl SimulatedPoller {
+    fn is_idle(&self) -> bool {
+        self.not_begun.is_empty() && !self.is_polling && self.kept.is_empty()
+    }
+
+    fn not_begun_of(&self, workflow_id: &str) -> Option<&Poll> {
+        let mut polls = self.not_begun.iter();
+        polls.find(|poll| &*poll.workflow_id == workflow_id)
+    }
 }
 
 #[derive(Clone)]
@@ -308,6 +338,10 @@ impl World {
             paused_until: vec![0; scenario.hosts.len()],
             collector: Collector::default(),
             receivers: Receivers::default(),
+            pollers: (0..scenario.settings.pollers)
+                .map(|_| SimulatedPoller::default())
+                .collect(),
+            recalls: Vec::new(),
             in_flight: 0,
             watched: 0,
             watched_max: 0,
@@ -384,7 +418,8 @@ impl World {
             }
         }
         self.look_for_calm();
-        let end = self.scenario.faults_end.max(self.last_event()) + 65 * HOUR;
+        let settling = u64::from(limits::SETTLE_POLLS) * self.longest_interval();
+        let end = self.scenario.faults_end.max(self.last_event()) + 65 * HOUR + settling;
         assert!(
             self.now < end,
             "it does not come to an end: {} watched, {} spans and {} finished events wait",
@@ -393,6 +428,20 @@ impl World {
             self.receivers.waiting()
         );
         true
+    }
+
+    fn longest_interval(&self) -> u64 {
+        let of = |pace: &Pace| {
+            let by_status = pace
+                .interval_by_status
+                .iter()
+                .map(|(_, interval)| *interval);
+            let adaptive = pace.adaptive.map(|adaptive| adaptive.max);
+            let all = by_status.chain(adaptive).chain([pace.interval]);
+            nanos(all.max().unwrap_or_default())
+        };
+        let paces = self.monitors.iter().map(|monitor| of(&monitor.pace));
+        paces.max().unwrap_or(0)
     }
 
     fn last_event(&self) -> u64 {
@@ -404,7 +453,11 @@ impl World {
         match happening {
             Happening::Started(plan) if self.down => self.unheard.push(plan),
             Happening::Started(plan) => self.start(plan),
-            Happening::Answered(plan, polled) => self.answered(plan, polled),
+            Happening::Answered(plan, mut polled) => {
+                polled.received = clock(&self.scenario, self.now, self.clock_base);
+                self.answered(plan, polled, self.now);
+            }
+            Happening::PollDone(poller, plan, polled) => self.poll_done(poller, plan, polled),
             Happening::Exported(batch, outcome) => {
                 self.collector.settle(batch, &outcome, self.now);
                 self.feed(Input::Exported { batch, outcome });
@@ -436,6 +489,7 @@ impl World {
                     .retain(|_, h| !matches!(h, Happening::Gone(_)));
                 self.draining = true;
                 self.feed(Input::Drain);
+                self.recall_all();
             }
         }
     }
@@ -534,14 +588,14 @@ impl World {
         }
     }
 
-    fn answered(&mut self, plan: usize, mut polled: Polled) {
+    /// `at`: when the answer came.
+    fn answered(&mut self, plan: usize, polled: Polled, at: u64) {
         let scenario = self.scenario.clone();
         let (truth, watch) = (&scenario.plans[plan], &mut self.watches[plan]);
         let pace = &self.monitors[truth.monitor].pace;
         let asked = watch
             .asked
             .take_if(|asked| asked.slot == polled.slot && asked.generation == polled.generation);
-        polled.received = clock(&scenario, self.now, self.clock_base);
         let Some(asked) = asked else {
             self.stale += 1;
             self.strays.remove(&(polled.slot, polled.generation));
@@ -563,7 +617,7 @@ impl World {
                 let attempts = truth.event.attempt.zip(snapshot.attempt);
                 match attempts.map_or(Ordering::Equal, |(ours, theirs)| theirs.cmp(&ours)) {
                     Ordering::Less => {}
-                    Ordering::Equal => watch.see(snapshot, api::wall(self.now, skew_ns)),
+                    Ordering::Equal => watch.see(snapshot, api::wall(at, skew_ns)),
                     Ordering::Greater => watch.superseded = true,
                 }
             }
@@ -616,11 +670,17 @@ impl World {
         while let Some(action) = self.core.next_action() {
             self.digest(&action);
             match action {
-                Action::Poll(poll) => {
-                    let poll = self.turn.admit_poll(&self.core, poll);
-                    self.polled(poll.expect("events wait"));
+                Action::Poll(polls) => {
+                    let group = self.turn.admit_polls(&self.core, polls);
+                    self.begin(group.expect("events wait"));
                 }
-                Action::Note(note) => self.noted(note),
+                Action::Recall(poller) => self.recalls.push(poller),
+                Action::Note(note) => {
+                    if let Note::HostPaused { .. } = note {
+                        self.recalls.extend(0..self.pollers.len() as u16);
+                    }
+                    self.noted(note);
+                }
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Finished(span) => {
@@ -633,7 +693,73 @@ impl World {
         assert_eq!(self.core.spans_waiting(), self.collector.waiting());
         assert_eq!(self.core.notifications_waiting(), self.receivers.waiting());
         assert_eq!(self.core.polls_in_flight(), self.in_flight);
-        assert!(self.in_flight <= self.scenario.settings.pollers);
+        let recalls = std::mem::take(&mut self.recalls);
+        recalls.into_iter().for_each(|poller| self.recall(poller));
+    }
+
+    /// A poller gets a group of polls.
+    fn begin(&mut self, group: PollGroup) {
+        let now = clock(&self.scenario, self.now, self.clock_base);
+        self.core.group_begun(group.poller, now.mono);
+        self.in_flight += group.polls.len();
+        self.tally.grouped += group.polls.len() as u64 - 1;
+        let poller = &mut self.pollers[usize::from(group.poller)];
+        assert!(poller.is_idle(), "it is busy");
+        assert!(!group.polls.is_empty() && group.polls.len() <= limits::GROUP_POLLS_MAX);
+        poller.not_begun.extend(group.polls);
+        self.next_poll(group.poller);
+    }
+
+    /// A poller sends its next poll, or reports.
+    fn next_poll(&mut self, poller: u16) {
+        let state = &mut self.pollers[usize::from(poller)];
+        match state.not_begun.pop_front() {
+            Some(poll) => {
+                state.is_polling = true;
+                self.polled(poller, poll);
+            }
+            None => self.report(poller),
+        }
+    }
+
+    fn poll_done(&mut self, poller: u16, plan: usize, mut polled: Polled) {
+        polled.received = clock(&self.scenario, self.now, self.clock_base);
+        let pauses = matches!(&polled.answer, Answer::Failed(f) if f.retry_after.is_some());
+        let state = &mut self.pollers[usize::from(poller)];
+        state.is_polling = false;
+        state.kept.push((plan, polled, self.now));
+        if pauses {
+            self.recall(poller);
+        } else {
+            self.next_poll(poller);
+        }
+    }
+
+    /// What a poller has kept reaches the core.
+    fn report(&mut self, poller: u16) {
+        for (plan, polled, at) in std::mem::take(&mut self.pollers[usize::from(poller)].kept) {
+            if !self.down {
+                self.answered(plan, polled, at);
+            }
+        }
+    }
+
+    /// Takes back what a poller has not begun, with what it has kept.
+    fn recall(&mut self, poller: u16) {
+        let not_begun = std::mem::take(&mut self.pollers[usize::from(poller)].not_begun);
+        self.report(poller);
+        if self.down || not_begun.is_empty() {
+            return;
+        }
+        for poll in &not_begun {
+            self.in_flight -= usize::from(!self.strays.remove(&(poll.slot, poll.generation)));
+            self.tally.recalled += 1;
+        }
+        self.feed(Input::Recalled(not_begun.into()));
+    }
+
+    fn recall_all(&mut self) {
+        (0..self.pollers.len() as u16).for_each(|poller| self.recall(poller));
     }
 
     /// What the turn decides is done, until it waits or a crash comes.
@@ -644,7 +770,7 @@ impl World {
             match self.turn.next(&mut self.core, TERMS, now) {
                 Step::Commit(changes) => self.begin_commit(changes),
                 Step::Send(outgoing) => self.send(outgoing),
-                Step::Poll(poll) => panic!("it was not kept: {poll:?}"),
+                Step::Poll(polls) => panic!("they were not kept: {polls:?}"),
                 Step::Report(_) => {}
                 Step::Wait(until) => return self.wait(until),
             }
@@ -742,6 +868,7 @@ impl World {
                 self.armed = None;
                 self.draining = true;
                 self.feed(Input::Drain);
+                self.recall_all();
                 let at = self.now + self.random.between(0, 20 * SECOND);
                 self.plan(at, Happening::Gone(crash));
             }
@@ -775,6 +902,8 @@ impl World {
         self.turn = turn(&self.scenario);
         (self.turn_due, self.turn_open, self.armed) = (None, false, None);
         (self.in_flight, self.stale, self.draining) = (0, 0, false);
+        self.pollers.fill_with(SimulatedPoller::default);
+        self.recalls.clear();
         self.strays.clear();
         self.calm_since = None;
         self.paused_until.fill(0);
@@ -855,7 +984,11 @@ impl World {
 
     fn digest(&mut self, action: &Action) {
         let (kind, number) = match action {
-            Action::Poll(poll) => (1, u64::from(poll.slot) << 32 | u64::from(poll.generation)),
+            Action::Poll(group) => {
+                let first = &group.polls[0];
+                (1, u64::from(first.slot) << 32 | u64::from(first.generation))
+            }
+            Action::Recall(poller) => (6, u64::from(*poller)),
             Action::Send(outgoing) => digest_of(outgoing),
             Action::Finished(span) => (3, u64::from_be_bytes(span.span_id.to_bytes())),
             Action::Note(_) => (4, 0),
@@ -867,9 +1000,24 @@ impl World {
         }
     }
 
-    fn polled(&mut self, poll: Poll) {
+    fn polled(&mut self, poller: u16, poll: Poll) {
         let scenario = self.scenario.clone();
         let first = self.by_id[&*poll.workflow_id];
+        if self.strays.contains(&(poll.slot, poll.generation)) {
+            // Its watch has ended since it went to the poller.
+            let sent = clock(&scenario, self.now, self.clock_base);
+            let polled = Polled {
+                slot: poll.slot,
+                generation: poll.generation,
+                sent,
+                received: sent,
+                date: None,
+                requests: 1,
+                pause: None,
+                answer: Answer::NotFound,
+            };
+            return self.plan(self.now + MS, Happening::PollDone(poller, first, polled));
+        }
         let index = self.watch_of(&poll.workflow_id).expect("nobody's poll");
         let (plan, now) = (&scenario.plans[index], self.now);
         let watch = &mut self.watches[index];
@@ -891,7 +1039,6 @@ impl World {
         });
         watch.polls += 1;
         self.hold_nobody_starves(index);
-        self.in_flight += 1;
         self.tally.polls += 1;
         let rate = &mut self.rates[plan.host];
         let reply = api::reply(&scenario, first, rate, now, &mut self.random);
@@ -915,7 +1062,7 @@ impl World {
         if let Some((later, answer)) = reply.late {
             self.plan(at + later + 1, Happening::Answered(index, polled(answer)));
         }
-        self.plan(at, Happening::Answered(index, polled(reply.answer)));
+        self.plan(at, Happening::PollDone(poller, index, polled(reply.answer)));
     }
 
     /// A due poll waits no longer than for each of the others once.
@@ -954,7 +1101,9 @@ impl World {
         let paid = paid.fold(0.0, f64::max) as u64;
         let latencies = self.scenario.hosts.iter().map(|h| h.latency_max);
         let latency = latencies.max().unwrap_or(0) + self.scenario.lag_max;
-        turns * (latency + self.scenario.lag_max) + paid + self.scenario.lag_max + 2 * MS
+        let turn = latency + 2 * self.scenario.lag_max + nanos(limits::GROUP_PATIENCE);
+        let grid = nanos(limits::GRID_MAX);
+        turns * turn + paid + grid + self.scenario.lag_max + 2 * MS
     }
 
     /// Over any time a host is asked no more than its rate allows, a burst, and what the polls under way cost more than
@@ -1124,6 +1273,14 @@ impl World {
             self.strays.insert((asked.slot, asked.generation));
             self.in_flight -= 1;
             self.tally.strays += 1;
+        } else if let Some(poll) = self
+            .pollers
+            .iter()
+            .find_map(|it| it.not_begun_of(&workflow_id))
+        {
+            assert!(watch.superseded, "ended while its poll is with a poller");
+            self.strays.insert((poll.slot, poll.generation));
+            self.in_flight -= 1;
         }
         watch.remembered_at = self.now;
         watch.ended_wall = Some(clock(&scenario, self.now, 0).wall);

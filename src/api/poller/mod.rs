@@ -1,12 +1,13 @@
 //! The pollers: a fixed pool of threads, each with an agent for each API and its open connection.
 //!
 //! ```text
-//! Poll -> the mapping's requests, page by page -> mapping -> Polled
+//! group of polls -> queue -> Poll -> the mapping's requests, page by page -> mapping -> Polled -> queue -> report
 //! ```
 //!
 //! A poller knows no workflow: it takes a poll and sends an answer, which carries the poll's generation. The core decides
 //! when the next poll is sent.
 
+mod queue;
 mod requests;
 mod unchanged;
 
@@ -16,7 +17,9 @@ use crate::core::{Poll, Polled};
 use crate::http::client::{self, Network, Trust};
 use crate::mapping::{Mapping, Missing, Oddity};
 use crate::os::threads;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
+use queue::Work;
+pub use queue::{PollerQueue, PollerReport};
 use requests::Poller;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -41,15 +44,16 @@ pub struct Ask {
     pub target: Arc<Target>,
 }
 
-/// The pool. Its threads end when the channel of polls is closed, and are joined when it is dropped.
+/// The pool. Its threads end when it is dropped.
 #[derive(Debug)]
 pub struct Pollers {
+    queues: Vec<Arc<PollerQueue>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Pollers {
-    /// Starts `count` pollers that take polls from `polls` and answer on `answers`. `apis` are the base URL and the trust
-    /// of each monitor's API, in the order of the monitors. A reload does not change them.
+    /// Starts `count` pollers, each with a queue, that answer on `reports`. `apis` are the base URL and the trust of each
+    /// monitor's API, in the order of the monitors. A reload does not change them.
     ///
     /// # Errors
     /// A text that says what is wrong with the trust, or that there is no thread to be had.
@@ -57,28 +61,49 @@ impl Pollers {
         count: usize,
         apis: &[(String, Trust)],
         network: &Network,
-        polls: &Receiver<Ask>,
-        answers: &Sender<Polled>,
+        reports: &Sender<PollerReport>,
     ) -> Result<Self, String> {
         const STACK_BYTES: usize = 256 * 1024;
         let unchanged = Arc::new(Unchanged::default());
-        let mut threads = Vec::with_capacity(count);
+        let mut pollers = Pollers {
+            queues: Vec::with_capacity(count),
+            threads: Vec::with_capacity(count),
+        };
         for number in 0..count {
             let agent =
                 |(url, trust): &(String, Trust)| client::agent(TIMEOUTS, url, trust, network);
             let agents = apis.iter().map(agent).collect::<Result<_, _>>()?;
             let mut poller = Poller::new(agents, network.clone(), unchanged.clone());
-            let (polls, answers) = (polls.clone(), answers.clone());
+            let queue = Arc::new(PollerQueue::default());
+            pollers.queues.push(queue.clone());
+            let reports = reports.clone();
             let thread = threads::spawn(format!("poller-{number}"), STACK_BYTES, move || {
-                for Ask { poll, target } in polls {
-                    if answers.send(poller.poll(&poll, &target)).is_err() {
-                        break;
-                    }
-                }
+                work(&mut poller, &queue, &reports);
             });
-            threads.push(thread.map_err(|e| format!("cannot start poller {number}: {e}"))?);
+            let thread = thread.map_err(|e| format!("cannot start poller {number}: {e}"))?;
+            pollers.threads.push(thread);
         }
-        Ok(Pollers { threads })
+        Ok(pollers)
+    }
+
+    /// The queue of each poller.
+    pub fn queues(&self) -> &[Arc<PollerQueue>] {
+        &self.queues
+    }
+}
+
+fn work(poller: &mut Poller, queue: &PollerQueue, reports: &Sender<PollerReport>) {
+    let mut answer = None;
+    loop {
+        match queue.next(answer.take()) {
+            Work::Poll(Ask { poll, target }) => answer = Some(poller.poll(&poll, &target)),
+            Work::Report(report) => {
+                if reports.send(report).is_err() {
+                    return;
+                }
+            }
+            Work::End => return,
+        }
     }
 }
 
@@ -119,6 +144,7 @@ pub fn probe(
 
 impl Drop for Pollers {
     fn drop(&mut self) {
+        self.queues.iter().for_each(|queue| queue.close());
         for thread in self.threads.drain(..) {
             // A poller that panicked has said so on standard error.
             drop(thread.join());

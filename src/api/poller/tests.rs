@@ -45,6 +45,16 @@ fn status(code: u16, body: &str) -> Reply {
     response.body(body.to_owned()).unwrap()
 }
 
+/// A target that is never asked.
+pub(super) fn scripted_target() -> Target {
+    let definition = json!({
+        "request": {"path": "/{id}"},
+        "workflow": {"status": "/state"},
+        "statuses": {"done": "success"}
+    });
+    Scripted::new(&definition, |_| status(500, "")).target
+}
+
 /// A monitor and its API.
 struct Scripted {
     poller: Poller,

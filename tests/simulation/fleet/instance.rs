@@ -15,7 +15,9 @@ use farspan::core::outbox::Batch;
 use farspan::core::span::Span;
 use farspan::core::time::{Mono, Now};
 use farspan::core::turn::{Step, StoreTerms, Turn, TurnPolicy};
-use farspan::core::{Action, Change, Core, Input, Note, Outgoing, Poll, Settings, limits};
+use farspan::core::{
+    Action, Change, Core, Input, Note, Outgoing, Poll, PollGroup, Settings, limits,
+};
 use farspan::store::View;
 use farspan::store::fleet::{CallError, CommitFailure, FleetCall, FleetReply, Next};
 use std::collections::{BTreeSet, VecDeque};
@@ -290,10 +292,13 @@ impl Instance {
     fn act(&mut self, around: &mut Around<'_>) {
         while let Some(action) = self.core.next_action() {
             match action {
-                Action::Poll(poll) => {
-                    let poll = self.turn.admit_poll(&self.core, poll);
-                    around.effects.extend(poll.map(Effect::Poll));
+                Action::Poll(polls) => {
+                    if let Some(polls) = self.turn.admit_polls(&self.core, polls) {
+                        self.poll(polls, around);
+                    }
                 }
+                // Its pollers begin all polls of a group at once.
+                Action::Recall(_) => {}
                 Action::Finished(span) => around.effects.push(Effect::Finished(span)),
                 Action::List(monitor) => panic!("monitor {monitor} has no discovery"),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
@@ -317,7 +322,7 @@ impl Instance {
             match self.turn.next(&mut self.core, terms, now) {
                 Step::Commit(changes) => self.commit(changes),
                 Step::Send(outgoing) => self.send(outgoing, around),
-                Step::Poll(poll) => around.effects.push(Effect::Poll(poll)),
+                Step::Poll(polls) => self.poll(polls, around),
                 Step::Report(_) => {}
                 Step::Wait(until) => {
                     self.turn_due = until;
@@ -329,6 +334,14 @@ impl Instance {
             }
             self.act(around);
         }
+    }
+
+    fn poll(&mut self, group: PollGroup, around: &mut Around<'_>) {
+        self.core
+            .group_begun(group.poller, self.clock(around.at).mono);
+        around
+            .effects
+            .extend(group.polls.into_iter().map(Effect::Poll));
     }
 
     fn send(&mut self, outgoing: Outgoing, around: &mut Around<'_>) {
