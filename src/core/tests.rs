@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 mod announced;
 mod listing;
 mod trouble;
+mod unchanged;
 mod views;
 
 const INTERVAL: Duration = Duration::from_secs(10);

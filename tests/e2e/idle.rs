@@ -1,5 +1,7 @@
-//! Idle means idle: no thread is woken but for a poll, a lease, a watchdog or a message.
+//! Calm costs nothing: no thread is woken but for a poll, a lease, a watchdog or a message, and a poll without news
+//! writes nothing.
 
+use crate::support::api::{Body, START};
 use crate::support::folder::Folder;
 use crate::support::program::Farspan;
 use crate::support::redis::CHANNEL;
@@ -70,4 +72,44 @@ fn workflows_that_wait_for_their_first_poll_wake_no_thread() {
     let ended = farspan.stop();
     let watched = format!("stopping: {WORKFLOWS} workflows under watch");
     assert!(ended.stderr.contains(&watched), "{}", ended.stderr);
+}
+
+#[test]
+fn a_poll_without_news_writes_nothing() {
+    const POLLS: usize = 20;
+    let (rig, state) = (Rig::new(), Folder::new());
+    let body = Body::new("w", "Processing").start(START);
+    let body = body.stage("DataLoader", "Processing", START, "", "");
+    rig.api.script("w", [body.reply()]);
+    let call = rig.call().env("FARSPAN_STATE", "file");
+    let farspan = rig.start_call(&call.env("FARSPAN_STATE_DIR", state.path().display()));
+    rig.submit("w");
+    let written = || {
+        let threads = Threads::of(farspan.id());
+        let calls: Vec<u64> = threads.named("store").map(|it| it.waits).collect();
+        assert_eq!(calls.len(), 1, "one thread makes all calls of the store");
+        let mut files: Vec<_> = std::fs::read_dir(state.path())
+            .expect("the state's directory")
+            .map(|entry| {
+                let path = entry.expect("a file of the state").path();
+                let bytes = std::fs::read(&path).expect("a file of the state");
+                (path, bytes)
+            })
+            .collect();
+        files.sort();
+        (calls, files)
+    };
+    let mark = state.path().join("farspan.commits");
+    eventually("the first commit", SOON, || mark.exists());
+    // The first answer is news, as the event was.
+    eventually("polls that write nothing", SOON, || {
+        let (polls, before) = (rig.api.polls("w"), written());
+        eventually("polls", SOON, || rig.api.polls("w") >= polls + POLLS);
+        let after = written();
+        if before == after && polls > 0 {
+            Ok(())
+        } else {
+            Err(format!("calls of the store: {:?}, {:?}", before.0, after.0))
+        }
+    });
 }

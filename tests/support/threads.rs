@@ -31,6 +31,11 @@ impl Threads {
         Threads(threads.collect())
     }
 
+    /// Those with this name.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Thread> {
+        self.0.values().filter(move |thread| thread.name == name)
+    }
+
     /// What they have used since then.
     pub fn since(&self, then: &Threads) -> Vec<Thread> {
         let used = self.0.iter().map(|(id, now)| {
