@@ -1,6 +1,7 @@
 //! Which certificates TLS trusts, and which it shows.
 
 use super::client::Trust;
+use crate::os::certificates;
 use std::sync::{Arc, OnceLock};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
@@ -21,13 +22,13 @@ pub(super) struct Lazy {
 impl Lazy {
     pub(super) fn new(trust: &Trust, system: &SystemRoots) -> Result<Self, String> {
         let authorities = match &trust.authorities {
-            Some(pem) => Some(RootCerts::from(certificates(pem)?)),
+            Some(pem) => Some(RootCerts::from(certificates_in(pem)?)),
             None => None,
         };
         let identity = match &trust.identity {
             Some((chain, key)) => {
                 let key = PrivateKey::from_pem(key).map_err(|e| format!("private key: {e}"))?;
-                Some(ClientCert::new_with_certs(&certificates(chain)?, key))
+                Some(ClientCert::new_with_certs(&certificates_in(chain)?, key))
             }
             None => None,
         };
@@ -55,7 +56,7 @@ impl Lazy {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
+fn certificates_in(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
     let mut certificates = Vec::new();
     for item in parse_pem(pem) {
         match item {
@@ -70,13 +71,14 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
     Ok(certificates)
 }
 
-/// `SSL_CERT_FILE` and `SSL_CERT_DIR` count; in a container `FROM scratch` they, or the file copied into it, are all
-/// there is.
 fn system_roots() -> RootCerts {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        return RootCerts::WebPki;
+    match certificates::of_system() {
+        Ok([]) => RootCerts::WebPki,
+        Ok(found) => RootCerts::from(found.iter().map(|der| Certificate::from_der(der))),
+        Err(found) if found.certs.is_empty() => RootCerts::WebPki,
+        Err(found) => {
+            let found = found.certs.iter();
+            RootCerts::from(found.map(|der| Certificate::from_der(der).to_owned()))
+        }
     }
-    let certificates = found.certs.iter();
-    RootCerts::from(certificates.map(|der| Certificate::from_der(der).to_owned()))
 }

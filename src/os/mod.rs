@@ -1,5 +1,7 @@
 //! The operating system: the clock, files, signals, the log, the terminal, and the service manager.
 
+#[cfg(feature = "tls")]
+pub mod certificates;
 pub mod clock;
 pub mod environment;
 pub mod files;

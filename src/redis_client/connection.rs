@@ -5,6 +5,8 @@
 //! protocol is RESP2, whatever the URL says.
 
 use crate::core::time::Mono;
+#[cfg(feature = "tls")]
+use crate::os::certificates;
 use crate::os::clock;
 use redis::{
     Client, Cmd, ConnectionAddr, ConnectionLike, ErrorKind, Parser, RedisError, RedisResult, Value,
@@ -12,6 +14,8 @@ use redis::{
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+#[cfg(feature = "tls")]
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A connection that is open. After an error without an answer it is of no use any more: the rest of an answer may come.
@@ -240,21 +244,27 @@ fn tls(
     host: &str,
     stream: Timed,
 ) -> RedisResult<rustls::StreamOwned<rustls::ClientConnection, Timed>> {
-    let mut roots = rustls::RootCertStore::empty();
-    let mut found = rustls_native_certs::load_native_certs();
-    if let Some(error) = found.errors.pop() {
-        return Err(error.into());
+    let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+        .map_err(|_| unsupported("a name that no certificate can have"))?;
+    let connection = rustls::ClientConnection::new(tls_config()?, name)?;
+    Ok(rustls::StreamOwned::new(connection, stream))
+}
+
+/// What all connections have in common: the system's certificates are 200 KB.
+#[cfg(feature = "tls")]
+fn tls_config() -> RedisResult<Arc<rustls::ClientConfig>> {
+    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
     }
-    for certificate in found.certs {
-        roots.add(certificate)?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates::of_system().map_err(|mut found| found.errors.remove(0))? {
+        roots.add(certificate.clone())?;
     }
     let config = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned())
-        .map_err(|_| unsupported("a name that no certificate can have"))?;
-    let connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name)?;
-    Ok(rustls::StreamOwned::new(connection, stream))
+    Ok(CONFIG.get_or_init(|| config.into()).clone())
 }
 
 fn unsupported(what: &'static str) -> RedisError {

@@ -9,6 +9,7 @@ use crate::support::rig::Rig;
 use crate::support::tls::{Certificate, TlsWay};
 use crate::support::{SOON, eventually};
 use serde_json::json;
+use std::fs;
 use std::path::PathBuf;
 
 #[test]
@@ -76,7 +77,7 @@ fn a_server_that_is_its_own_authority_is_told_what_to_do() {
 fn authorities_that_cannot_be_read_stop_farspan_at_its_start() {
     let folder = Folder::new();
     let empty = folder.path().join("empty.pem");
-    std::fs::write(&empty, "").unwrap();
+    fs::write(&empty, "").unwrap();
     let missing = folder.path().join("missing");
     for (variable, value, said) in [
         ("SSL_CERT_FILE", &missing, "No such file"),
@@ -128,7 +129,10 @@ fn behind_tls() -> (Rig, Call, PathBuf) {
 #[test]
 fn redis_behind_tls_for_the_channel_the_stream_and_the_store() {
     let (mut rig, call, trusted) = behind_tls();
-    let farspan = rig.start_call(&call.env("SSL_CERT_FILE", trusted.display()));
+    let directory = Folder::new();
+    let copy = directory.path().join("trusted.pem");
+    fs::copy(trusted, &copy).unwrap();
+    let farspan = rig.start_call(&call.env("SSL_CERT_FILE", copy.display()));
     rig.api.script("goes on", [processing("goes on").reply()]);
     rig.submit("goes on");
     eventually("a poll", SOON, || rig.api.polls("goes on") >= 1);
@@ -148,6 +152,8 @@ fn redis_behind_tls_for_the_channel_the_stream_and_the_store() {
         assert_eq!(clients.lines().count(), 4, "and the test's own: {clients}");
         if round == 0 {
             rig.redis.stop();
+            // farspan has read it, for all its connections.
+            fs::remove_file(&copy).unwrap();
             rig.redis.resume();
             rig.redis.await_subscribers(CHANNEL, 1);
         }
