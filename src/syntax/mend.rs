@@ -60,7 +60,12 @@ impl<R: Read> Mending<R> {
         let more = self.document.read(&mut buffer[begun..])?;
         self.has_ended = more == 0;
         let arrived = &buffer[..begun + more];
-        let (plain, is_in_text) = plain_length(arrived, self.mender.is_in_text);
+        let is_in_text = self.mender.is_in_text;
+        let plain = plain_words(arrived);
+        let (plain, is_in_text) = match quotes_if_plain(&arrived[..plain]) {
+            Some(quotes) => (plain, is_in_text ^ !quotes.is_multiple_of(2)),
+            None => plain_length(arrived, is_in_text),
+        };
         self.mender.is_in_text = is_in_text;
         self.arrived.clear();
         self.arrived.extend_from_slice(&arrived[plain..]);
@@ -278,8 +283,41 @@ impl Mender {
     }
 }
 
-/// How many of the first bytes are surely as they should be, and whether a text is open behind them. Most documents are so as a
-/// whole, and are copied in long pieces.
+/// The length up to the last word, which the next bytes may go on with.
+fn plain_words(bytes: &[u8]) -> usize {
+    let end = bytes.iter().rposition(|byte| !is_word(byte));
+    end.map_or(0, |last| last + 1)
+}
+
+/// How many quotes there are, if nothing needs mending wherever the texts are. Most documents are so as a whole: these
+/// loops take many bytes at a time, [`plain_length`] takes each by itself. Whole words are looked at.
+fn quotes_if_plain(bytes: &[u8]) -> Option<usize> {
+    const DIGITS: usize = DIGITS_HELD / 2;
+    let (mut is_odd, mut quotes) = (false, 0);
+    for byte in bytes {
+        is_odd |= (*byte == b'\\') | (*byte < b' ') | (*byte >= 0x80);
+        quotes += usize::from(*byte == b'"');
+    }
+    // A number of more than DIGITS_HELD digits has such a piece.
+    let has_many_digits = || {
+        bytes
+            .chunks(DIGITS)
+            .any(|it| it.iter().all(u8::is_ascii_digit))
+    };
+    if is_odd || has_many_digits() {
+        return None;
+    }
+    for three in bytes.windows(3) {
+        let (a, b, c) = (three[0], three[1], three[2]);
+        let is_sign = (c == b'+') | (c == b'-');
+        is_odd |= a.is_ascii_digit() & (b | 0x20 == b'e') & (c.is_ascii_digit() | is_sign);
+        is_odd |= (a == b'N') & (b == b'a') & (c == b'N');
+        is_odd |= (a == b'I') & (b == b'n') & (c == b'f');
+    }
+    (!is_odd).then_some(quotes)
+}
+
+/// How many of the first bytes are surely as they should be, and whether a text is open behind them.
 fn plain_length(bytes: &[u8], mut is_in_text: bool) -> (usize, bool) {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
