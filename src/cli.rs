@@ -46,6 +46,8 @@ pub enum Command {
         /// The configuration file, if it was named here.
         config: Option<PathBuf>,
     },
+    /// Show the workflows of a running farspan.
+    Top(TopOptions),
     /// Be the scripted external API.
     Api(ApiOptions),
     /// Publish start events.
@@ -98,6 +100,19 @@ pub struct TraceOptions {
     /// How long the API may give no usable answer; at most a day.
     pub patience: Duration,
     /// Whether traces are coloured.
+    pub colours: Colours,
+}
+
+/// `farspan top`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopOptions {
+    /// The configuration file, if it was named here.
+    pub config: Option<PathBuf>,
+    /// The URL of the admin endpoint, if it was named here.
+    pub admin: Option<String>,
+    /// Whether the workflows are printed once.
+    pub once: bool,
+    /// Whether there are colours.
     pub colours: Colours,
 }
 
@@ -179,9 +194,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
     if values.has("help") {
         return Ok(Command::Help(command.help()));
     }
-    if command.availability == Availability::Demo && !cfg!(feature = "demo") {
+    if let Some(feature) = command.availability.missing() {
         let error =
-            format!("'{name}' is not in this build: it was made without the feature 'demo'");
+            format!("'{name}' is not in this build: it was made without the feature '{feature}'");
         return Err(usage(&error, None));
     }
     (command.build)(&values)
@@ -201,8 +216,21 @@ struct CommandSpec {
 #[derive(Clone, Copy, PartialEq)]
 enum Availability {
     Always,
+    /// Only with the cargo feature `admin`.
+    Admin,
     /// Only with the cargo feature `demo`.
     Demo,
+}
+
+impl Availability {
+    /// The cargo feature that this build lacks.
+    fn missing(self) -> Option<&'static str> {
+        match self {
+            Availability::Admin if cfg!(not(feature = "admin")) => Some("admin"),
+            Availability::Demo if cfg!(not(feature = "demo")) => Some("demo"),
+            _ => None,
+        }
+    }
 }
 
 struct OptionSpec {
@@ -271,6 +299,11 @@ Exit codes: 0 the answers fit, 1 they do not or there were none.
 const TRACE: &str = "\
 Spans go where 'farspan run' would send them. Nothing is kept.
 Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
+";
+const TOP: &str = "\
+On a terminal: a table, and each workflow as a waterfall that grows; ? names the
+keys. Without a terminal: a line for each workflow, then one for each change.
+The token is the one of FARSPAN_ADMIN_TOKEN or FARSPAN_ADMIN_TOKEN_FILE.
 ";
 const REFUSED: &str = "\
 It is kept with the state, the last 256 refusals and 64 MiB at most. 'content'
@@ -342,6 +375,20 @@ const COMMANDS: &[CommandSpec] = &[
             COLOR,
         ],
         build: trace,
+    },
+    CommandSpec {
+        name: "top",
+        about: "Show live and recent workflows of a running farspan",
+        more: TOP,
+        availability: Availability::Admin,
+        operands: NONE,
+        options: &[
+            option("admin", "URL", "", "The admin endpoint to ask; else the one of FARSPAN_ADMIN_LISTEN"),
+            flag("once", "Print the workflows once, a line each"),
+            CONFIG,
+            COLOR,
+        ],
+        build: top,
     },
     CommandSpec {
         name: "config",
@@ -458,6 +505,15 @@ fn trace(values: &Values) -> Result<Command, UsageError> {
         patience: values.required("patience", |text| {
             values::duration_within(text, within.clone(), "it may be 1s to 24h")
         })?,
+        colours: values.colours()?,
+    }))
+}
+
+fn top(values: &Values) -> Result<Command, UsageError> {
+    Ok(Command::Top(TopOptions {
+        config: values.config(),
+        admin: values.text("admin").map(str::to_owned),
+        once: values.has("once"),
         colours: values.colours()?,
     }))
 }
@@ -844,6 +900,8 @@ mod tests {
                 "probe --monitor m --body - --body jobs=j.json --config c",
                 "trace 7 8 7 --patience 10s",
                 "trace -- -7",
+                "top",
+                "top --admin host:9464 --once --color never",
                 "config",
                 "--version",
                 "-V",
@@ -865,6 +923,10 @@ mod tests {
                     Trace(TraceOptions { config: None, monitor: None, ids: ["7", "8"], patience: 10s, colours: Auto })
                 trace -- -7
                     Trace(TraceOptions { config: None, monitor: None, ids: ["-7"], patience: 300s, colours: Auto })
+                top
+                    Top(TopOptions { config: None, admin: None, once: false, colours: Auto })
+                top --admin host:9464 --once --color never
+                    Top(TopOptions { config: None, admin: Some("host:9464"), once: true, colours: Never })
                 config
                     Config { config: None }
                 --version
@@ -1026,6 +1088,7 @@ mod tests {
                   check    Validate the whole configuration, then try each endpoint
                   probe    Poll once, or read saved answers, and show what the mapping makes of them
                   trace    Watch these workflows to their end, and show each trace when it is whole
+                  top      Show live and recent workflows of a running farspan
                   config   Print the effective configuration, and where each value came from
                   refused  Show what the collector or a receiver has refused for good
                   api      Be the scripted external API of the demo

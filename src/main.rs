@@ -1,6 +1,8 @@
 //! farspan's one binary: the command line in, an exit code out.
 
 use farspan::cli::{self, Command};
+#[cfg(feature = "admin")]
+use farspan::config::AdminTarget;
 #[cfg(feature = "demo")]
 use farspan::config::Redis;
 use farspan::config::{Config, Errors, Source};
@@ -101,6 +103,13 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             let traced = farspan::command::trace::run(&options, config, env);
             Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
+        #[cfg(feature = "admin")]
+        Command::Top(options) => {
+            let (file, url) = (options.config.as_deref(), options.admin.as_deref());
+            let target = AdminTarget::load(env, file, url)?;
+            Ok(farspan::command::top::run(&options, target, env)
+                .unwrap_or_else(|trouble| failed(&trouble)))
+        }
         #[cfg(feature = "demo")]
         Command::Demo(options) => {
             start_log(&Log::load_quiet(env)?)?;
@@ -119,6 +128,8 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             Ok(demo::load::run(&options, &redis))
         }
         // The parser has no command of a feature that is left out.
+        #[cfg(not(feature = "admin"))]
+        Command::Top(_) => Ok(ExitCode::from(MISUSED)),
         #[cfg(not(feature = "demo"))]
         Command::Demo(_) | Command::Api(_) | Command::Load(_) => Ok(ExitCode::from(MISUSED)),
         #[cfg(all(feature = "demo", not(feature = "redis")))]

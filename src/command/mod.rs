@@ -1,6 +1,8 @@
-//! The commands that stand above the loop: `check`, `probe`, `trace` and `refused`.
+//! The commands that stand above the loop: `check`, `probe`, `trace`, `refused` and `top`.
 
 pub mod check;
 pub mod probe;
 pub mod refused;
+#[cfg(feature = "admin")]
+pub mod top;
 pub mod trace;

@@ -4,11 +4,14 @@ use super::monitor::{self, Defaults, MonitorConfig};
 use super::otel;
 use super::resolver::{Origin, Resolver};
 use super::secrets::hide_secrets;
-use super::{AdminConfig, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig};
+use super::{
+    AdminConfig, AdminTarget, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig,
+};
 use crate::core::limits;
 use crate::http::proxies::{Exceptions, Proxies, Proxy};
 use crate::os::environment::Environment;
 use crate::os::logging::{self, Log, LogFormat};
+use crate::os::redaction::hide;
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values;
 use crate::text::shown;
@@ -85,6 +88,61 @@ impl Log {
         }
         Ok(log)
     }
+}
+
+impl AdminTarget {
+    /// The endpoint at this URL (`http://` may be left out), else the one that a farspan with these settings on this host
+    /// has. Only the settings of the admin endpoint and of proxies are read.
+    pub fn load(
+        env: &Environment,
+        file: Option<&path::Path>,
+        url: Option<&str>,
+    ) -> Result<AdminTarget, Errors> {
+        let mut resolver = Resolver::new(env, file);
+        let written = resolver
+            .take("FARSPAN_ADMIN_LISTEN")
+            .map(|found| found.text);
+        let token = admin_token(&mut resolver);
+        let proxies = proxies(&mut resolver);
+        let (place, url) = match (url, written.as_deref()) {
+            (Some(url), _) if url.contains("://") => ("--admin", Ok(url.to_owned())),
+            (Some(address), _) => ("--admin", Ok(format!("http://{address}"))),
+            (None, None | Some("none")) => {
+                let remedy =
+                    "is none: name the endpoint of a running farspan, --admin http://host:port";
+                ("FARSPAN_ADMIN_LISTEN (admin.listen)", Err(remedy.into()))
+            }
+            (None, Some(listen)) => (
+                "FARSPAN_ADMIN_LISTEN (admin.listen)",
+                values::listen_address(listen).map(|listen| url_on_this_host(&listen)),
+            ),
+        };
+        let url = url.and_then(|url| values::base_url(&url, INSTEAD_OF_ADMIN_USERINFO));
+        let url = url.unwrap_or_else(|reason| {
+            resolver.mistakes.add(Place::named(place), reason);
+            String::new()
+        });
+        resolver.finish()?;
+        if let Some(token) = &token {
+            hide(token.expose());
+        }
+        Ok(AdminTarget {
+            url,
+            token,
+            proxies,
+        })
+    }
+}
+
+/// An endpoint that listens on every address of this host is asked on the loopback address.
+fn url_on_this_host(listen: &str) -> String {
+    let (host, port) = listen.rsplit_once(':').unwrap_or((listen, ""));
+    let host = match host {
+        "0.0.0.0" | "*" => "127.0.0.1",
+        "[::]" => "[::1]",
+        host => host,
+    };
+    format!("http://{host}:{port}")
 }
 
 impl Redis {
@@ -259,6 +317,7 @@ fn monitors(
     monitors
 }
 
+const INSTEAD_OF_ADMIN_USERINFO: &str = "write the token in FARSPAN_ADMIN_TOKEN";
 const INSTEAD_OF_USERINFO: &str = "write a token in FARSPAN_API_TOKEN";
 
 fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<DefaultApi> {
@@ -291,12 +350,7 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
         }
         text => values::listen_address(text).map(Some),
     });
-    let token = resolver.secret(
-        "FARSPAN_ADMIN_TOKEN",
-        "FARSPAN_ADMIN_TOKEN_FILE",
-        "admin-token",
-        values::token,
-    );
+    let token = admin_token(resolver);
     let trace_url = resolver.strict("FARSPAN_TRACE_URL", values::trace_url);
     let listen = listen.flatten()?;
     if token.is_none() && !values::is_this_host(&listen) {
@@ -311,6 +365,15 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
         trace_url,
         is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
     })
+}
+
+fn admin_token(resolver: &mut Resolver<'_>) -> Option<Secret> {
+    resolver.secret(
+        "FARSPAN_ADMIN_TOKEN",
+        "FARSPAN_ADMIN_TOKEN_FILE",
+        "admin-token",
+        values::token,
+    )
 }
 
 fn proxies(resolver: &mut Resolver<'_>) -> Proxies {

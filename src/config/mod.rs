@@ -115,6 +115,17 @@ pub struct AdminConfig {
     pub is_asked_for: bool,
 }
 
+/// The admin endpoint of a running farspan, as a command asks it.
+#[derive(Clone, Debug)]
+pub struct AdminTarget {
+    /// `http://host:port`, without a slash at its end.
+    pub url: String,
+    /// The bearer token to send.
+    pub token: Option<Secret>,
+    /// The proxies for it. This host is asked without one.
+    pub proxies: Proxies,
+}
+
 /// When and how much to poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollConfig {

@@ -26,7 +26,7 @@ pub struct Bar {
     pub name: String,
     /// Since when it waited, if that is known.
     pub queued: Option<Wall>,
-    /// When it started. `None`: it waits.
+    /// When it started. `None`: it waits; without `queued` too, its times are not known and it has no bar.
     pub start: Option<Wall>,
     /// When it ended; the time now, if it has not.
     pub end: Wall,
@@ -90,7 +90,8 @@ pub fn render(spans: &[Span], running: &HashSet<SpanId>, style: Style) -> String
 /// A line for each bar, at most `width` columns wide: its name, the bar, its duration and its status.
 pub fn rows(bars: &[Bar], axis: Axis, width: usize) -> Vec<Line> {
     let names: Vec<String> = bars.iter().map(Bar::indented_name).collect();
-    let durations: Vec<String> = bars.iter().map(|bar| humanise(bar.duration())).collect();
+    let durations = bars.iter().map(|bar| bar.duration().map(humanise));
+    let durations: Vec<String> = durations.map(Option::unwrap_or_default).collect();
     let widths = Widths::new(&names, &durations, bars, width);
     let texts = names.iter().zip(&durations).zip(bars);
     texts
@@ -185,9 +186,8 @@ impl Widths {
 
 impl Bar {
     /// How long it ran; how long it has waited, if it never ran.
-    fn duration(&self) -> Duration {
-        let from = self.start.or(self.queued);
-        self.end.since(from.unwrap_or(self.end))
+    fn duration(&self) -> Option<Duration> {
+        Some(self.end.since(self.start.or(self.queued)?))
     }
 
     fn indented_name(&self) -> String {
@@ -197,15 +197,16 @@ impl Bar {
 
     /// The time in the queue, then the time that it ran; each where it lay.
     fn draw(&self, line: &mut Line, axis: Axis, width: usize) {
-        let queued = self.queued.unwrap_or(self.end);
-        let (before, waited, ran) = match self.start {
-            None => {
+        let (before, waited, ran) = match (self.queued, self.start) {
+            (None, None) => (width, 0, 0),
+            (Some(queued), None) => {
                 let (before, waited) = axis.cells(queued, self.end, width);
                 (before, waited, 0)
             }
-            Some(start) => {
+            (queued, Some(start)) => {
                 let (first, ran) = axis.cells(start, self.end, width);
-                let before = axis.cells(queued.min(start), start, width).0.min(first);
+                let queued = queued.map_or(start, |queued| queued.min(start));
+                let before = axis.cells(queued, start, width).0.min(first);
                 (before, first - before, ran)
             }
         };

@@ -102,5 +102,6 @@ mod stories;
 mod streams;
 mod terminals;
 mod tls;
+mod top;
 mod trace;
 mod viewers;
