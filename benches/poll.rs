@@ -130,6 +130,8 @@ fn polls(base_url: &str) -> u64 {
         initial_delay: Duration::ZERO,
         ..config.poll
     });
+    config.admin = None;
+    let endpoint = run::Endpoint::bind(&config).expect("none");
     let (events, received) = bounded(WORKFLOWS);
     for number in 0..WORKFLOWS {
         let event = StartEvent {
@@ -149,7 +151,7 @@ fn polls(base_url: &str) -> u64 {
         std::thread::sleep(ROUND);
         drop(stop);
     });
-    let report = run::watch(&config, received, stopped, Vec::new()).expect("it starts");
+    let report = run::watch(&config, endpoint, received, stopped, Vec::new()).expect("it starts");
     stopping.join().expect("it slept");
     drop(events);
     let failed: u64 = report.counters.polls_failed.iter().sum();

@@ -69,6 +69,8 @@ pub struct DemoOptions {
     pub seed: Option<u64>,
     /// Whether to go on when all workflows are traced.
     pub serve: bool,
+    /// Whether to open the live page in the browser.
+    pub open: bool,
     /// Whether traces are coloured.
     pub colours: Colours,
 }
@@ -327,7 +329,8 @@ const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "demo",
         about: "Show it all in one process: scripted API, load, watcher; nothing to install",
-        more: "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n",
+        more: "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n\
+               The live page is at FARSPAN_ADMIN_LISTEN. If the default port is taken, it is at a free one.\n",
         availability: Availability::Demo,
         operands: NONE,
         options: &[
@@ -335,6 +338,7 @@ const COMMANDS: &[CommandSpec] = &[
             option("speed", "X", "600", "Divide every duration by X"),
             SEED,
             flag("serve", "Go on when all is traced"),
+            flag("open", "Open the live page in the browser"),
             COLOR,
         ],
         build: demo,
@@ -444,10 +448,7 @@ const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// Commands and options that are not in this release: the command, its option, and what to use instead.
-const LATER: [(&str, &str, &str); 2] = [
-    ("healthcheck", "", "use 'check' to try each endpoint"),
-    ("demo", "open", "read the traces on the terminal"),
-];
+const LATER: [(&str, &str, &str); 1] = [("healthcheck", "", "use 'check' to try each endpoint")];
 
 /// The error for a command, or an option of it, that is not in this release.
 fn later(command: &str, option: &str) -> Option<UsageError> {
@@ -519,11 +520,18 @@ fn top(values: &Values) -> Result<Command, UsageError> {
 }
 
 fn demo(values: &Values) -> Result<Command, UsageError> {
+    let open = values.has("open");
+    if open && !cfg!(feature = "admin") {
+        let error =
+            "--open: there is no live page in this build: it was made without the feature 'admin'";
+        return Err(usage(error, Some("demo")));
+    }
     Ok(Command::Demo(DemoOptions {
         workflows: values.workflows()?,
         speed: values.speed()?,
         seed: values.seed()?,
         serve: values.has("serve"),
+        open,
         colours: values.colours()?,
     }))
 }
@@ -942,7 +950,7 @@ mod tests {
     fn commands_of_the_demo() {
         let lines = [
             "demo",
-            "demo --workflows 3 --speed 60 --seed 7 --serve --speed=6",
+            "demo --workflows 3 --speed 60 --seed 7 --serve --open --speed=6",
             "api",
             "api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615",
             "load",
@@ -952,9 +960,9 @@ mod tests {
             &lines,
             expect![[r#"
                 demo
-                    Demo(DemoOptions { workflows: 8, speed: 600.0, seed: None, serve: false, colours: Auto })
-                demo --workflows 3 --speed 60 --seed 7 --serve --speed=6
-                    Demo(DemoOptions { workflows: 3, speed: 6.0, seed: Some(7), serve: true, colours: Auto })
+                    Demo(DemoOptions { workflows: 8, speed: 600.0, seed: None, serve: false, open: false, colours: Auto })
+                demo --workflows 3 --speed 60 --seed 7 --serve --open --speed=6
+                    Demo(DemoOptions { workflows: 3, speed: 6.0, seed: Some(7), serve: true, open: true, colours: Auto })
                 api
                     Api(ApiOptions { listen: "127.0.0.1:8080", speed: 1.0, seed: None, latency: 0ns, fail_rate: 0.1 })
                 api --listen [::1]:0 --latency 200ms --fail-rate 1 --seed 18446744073709551615
@@ -1000,7 +1008,6 @@ mod tests {
             "probe 7 8",
             "healthcheck",
             "run --events FILE",
-            "demo --open",
             "help nothing",
         ];
         check(
@@ -1064,8 +1071,6 @@ mod tests {
                     farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
                 run --events FILE
                     farspan: --events: 'FILE' is not '-', standard input; write farspan run --events - < FILE; see 'farspan run --help'
-                demo --open
-                    farspan: '--open' is not in this release yet; read the traces on the terminal; see 'farspan demo --help'
                 help nothing
                     farspan: unknown command 'nothing'; see 'farspan --help'
             "#]],

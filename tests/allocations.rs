@@ -67,6 +67,7 @@ fn a_poll_that_finds_nothing_new_allocates_little() {
 /// Watches one workflow until it is stopped.
 fn watch(base_url: &str, stopped: crossbeam_channel::Receiver<std::convert::Infallible>) {
     let mut config = Config::for_api(&Environment::default(), base_url).unwrap();
+    config.admin = None;
     config.poll_at(PollConfig {
         pollers: 1,
         interval: Duration::from_millis(10),
@@ -85,7 +86,8 @@ fn watch(base_url: &str, stopped: crossbeam_channel::Receiver<std::convert::Infa
         source: None,
     };
     events.send(event).unwrap();
-    let report = run::watch(&config, received, stopped, Vec::new()).unwrap();
+    let endpoint = run::Endpoint::bind(&config).unwrap();
+    let report = run::watch(&config, endpoint, received, stopped, Vec::new()).unwrap();
     assert_eq!(report.unfinished, 1);
     assert_eq!(report.counters.polls_failed.iter().sum::<u64>(), 0);
     assert!(report.counters.polls >= (WARM_UP + POLLS) as u64);

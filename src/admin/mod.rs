@@ -11,6 +11,8 @@ mod endpoint;
 #[cfg(feature = "admin")]
 pub mod exports;
 #[cfg(feature = "admin")]
+pub mod page;
+#[cfg(feature = "admin")]
 mod parameters;
 pub mod question;
 #[cfg(feature = "admin")]

@@ -31,8 +31,8 @@ impl Config {
         load(env, file, true)
     }
 
-    /// For a command that watches this API, as the demo does. Only the `OTEL_*` variables and those of the instance and
-    /// the log are read. Spans are sent to a collector only if an endpoint is set, and no state is stored.
+    /// For a command that watches this API, as the demo does. Only the `OTEL_*` variables and those of the instance,
+    /// the log and the admin endpoint are read. Spans are sent to a collector only if an endpoint is set, and no state is stored.
     pub fn for_api(env: &Environment, base_url: &str) -> Result<Config, Errors> {
         let has_endpoint = [
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -44,6 +44,8 @@ impl Config {
             let otlp = name.starts_with("OTEL_EXPORTER_OTLP_");
             let proxy = has_endpoint && name.to_ascii_lowercase().ends_with("_proxy");
             is_for_all_commands(name)
+                || name.starts_with("FARSPAN_ADMIN_")
+                || name == "FARSPAN_TRACE_URL"
                 || proxy
                 || name.starts_with("OTEL_") && (has_endpoint || !otlp)
         });
@@ -66,7 +68,6 @@ impl Config {
         config.monitors = monitor::read(None, &defaults, &Mistakes::default());
         config.api = Some(api);
         config.state = StateConfig::None;
-        config.admin = None;
         if !has_endpoint {
             config.export.otlp = None;
         }

@@ -99,6 +99,7 @@ fn with_nothing_set() {
             FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                   default
             FARSPAN_ADMIN_TOKEN                    (unset)                          default
             FARSPAN_ADMIN_TOKEN_FILE               (unset)                          default
+            FARSPAN_TRACE_URL                      (unset)                          default
             HTTP_PROXY                             (unset)                          default
             HTTPS_PROXY                            (unset)                          default
             ALL_PROXY                              (unset)                          default
@@ -757,7 +758,7 @@ fn samplers_propagators_exporters() {
 }
 
 #[test]
-fn the_demo_heeds_only_otel() {
+fn the_demo_heeds_only_otel_and_the_admin_endpoint() {
     let pairs = [
         ("FARSPAN_API_BASE_URL", "nonsense"),
         ("FARSPAN_XYZZY", "1"),
@@ -769,9 +770,14 @@ fn the_demo_heeds_only_otel() {
     let monitors = config.monitors.iter();
     let monitors: Vec<_> = monitors.map(|m| (&*m.name, &*m.api.base_url)).collect();
     assert_eq!(monitors, [("default", "http://127.0.0.1:1")]);
-    let pairs = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t/x")];
+    assert_eq!(config.admin.is_some(), cfg!(feature = "admin"));
+    let pairs = [
+        ("FARSPAN_ADMIN_LISTEN", "none"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t/x"),
+    ];
     let config = Config::for_api(&environment(&pairs), "http://127.0.0.1:1").unwrap();
     assert_eq!(config.export.otlp.unwrap().endpoint, "http://t/x");
+    assert!(config.admin.is_none());
 }
 
 #[test]

@@ -11,10 +11,10 @@ use crate::core::limits;
 use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
 use crate::demo::script::WorkflowPlan;
-use crate::os::clock;
 use crate::os::environment::Environment;
 use crate::os::signals;
-use crate::run::{self, Report, SPANS_QUEUE};
+use crate::os::{browser, clock};
+use crate::run::{self, Endpoint, Report, SPANS_QUEUE};
 use crate::syntax::values::redacted_url;
 use crate::terminal::{console, line, waterfall};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
@@ -30,6 +30,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const POLL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The starts are spread over this.
 const SPREAD: Duration = Duration::from_secs(3);
+/// The exit code of a wrong use.
+const MISUSED: u8 = 2;
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs the demo to its end, or with `serve` until SIGTERM or SIGINT. Fails if a trace is not whole and exact.
@@ -69,7 +71,26 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
         api.base_url(),
         options.speed
     ));
-    match show(options, &config, seed, Audience::new(options, &api, env)) {
+    if options.open && config.admin.is_none() {
+        complain(
+            "--open: there is no live page, because FARSPAN_ADMIN_LISTEN is none: set an address",
+        );
+        return Ok(ExitCode::from(MISUSED));
+    }
+    let endpoint = match offer_page(options, &mut config) {
+        Ok(endpoint) => endpoint,
+        Err(trouble) => {
+            complain(&trouble);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    match show(
+        options,
+        &config,
+        endpoint,
+        seed,
+        Audience::new(options, &api, env),
+    ) {
         Ok(code) => Ok(code),
         Err(trouble) => {
             complain(&trouble);
@@ -78,9 +99,40 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
     }
 }
 
+/// Takes the address of the live page, says it, and opens the page if that is asked for. If the default address is
+/// taken, as it is beside `farspan run`, a free port will do.
+fn offer_page(options: &DemoOptions, config: &mut Config) -> Result<Endpoint, String> {
+    let endpoint = match (Endpoint::bind(config), &mut config.admin) {
+        (Err(_), Some(admin)) if !admin.is_asked_for => {
+            admin.listen = "127.0.0.1:0".into();
+            Endpoint::bind(config)?
+        }
+        (bound, _) => bound?,
+    };
+    let Some(address) = endpoint.address() else {
+        return Ok(endpoint);
+    };
+    let url = format!("http://{address}/");
+    let how_long = if options.serve {
+        "until you stop this"
+    } else {
+        "while this runs (--serve keeps it up)"
+    };
+    say(&format!("The live page, {how_long}: {url}"));
+    if options.open
+        && let Err(error) = browser::open(&url)
+    {
+        complain(&format!(
+            "cannot open a browser ({error}): open {url} in yours"
+        ));
+    }
+    Ok(endpoint)
+}
+
 fn show(
     options: &DemoOptions,
     config: &Config,
+    endpoint: Endpoint,
     seed: u64,
     mut audience: Audience<'_>,
 ) -> Result<ExitCode, String> {
@@ -106,7 +158,7 @@ fn show(
             drop(stop);
             audience
         });
-        let report = run::watch(config, events, stopped, vec![spans_sent]);
+        let report = run::watch(config, endpoint, events, stopped, vec![spans_sent]);
         (audience.join(), report)
     });
     let audience = audience.map_err(|_| "the demo's audience panicked")?;

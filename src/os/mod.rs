@@ -1,5 +1,6 @@
 //! The operating system: the clock, files, signals, the log, the terminal, and the service manager.
 
+pub mod browser;
 #[cfg(feature = "tls")]
 pub mod certificates;
 pub mod clock;

@@ -53,6 +53,7 @@ use polling::Polling;
 pub use report::Report;
 use report::{MonitorNames, log_note, log_report, log_store, touched};
 use shown::Shown;
+pub use sources::Endpoint;
 use sources::Feed;
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
 use std::time::Duration;

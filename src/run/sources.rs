@@ -42,6 +42,7 @@ use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The way back to the sources of events.
@@ -294,7 +295,8 @@ impl Discoveries {
 const POSTED_QUEUE: usize = 16;
 
 /// The admin endpoint, before it answers requests.
-pub(super) struct Endpoint {
+#[derive(Debug)]
+pub struct Endpoint {
     #[cfg(feature = "admin")]
     server: Option<Server>,
 }
@@ -315,8 +317,11 @@ impl Answering {
 
 impl Endpoint {
     /// Takes the address: first of all, for a second farspan fails here.
+    ///
+    /// # Errors
+    /// A text that says why it cannot listen there.
     #[cfg(feature = "admin")]
-    pub(super) fn bind(config: &Config) -> Result<Self, String> {
+    pub fn bind(config: &Config) -> Result<Self, String> {
         let Some(admin) = &config.admin else {
             return Ok(Endpoint { server: None });
         };
@@ -324,15 +329,26 @@ impl Endpoint {
         let server = admin::bind(listen).map_err(|error| {
             format!("FARSPAN_ADMIN_LISTEN: cannot listen on {listen}: {error}; set another address, or none")
         })?;
-        log::info!("POST /api/workflows is answered on {}", server.local_addr());
         Ok(Endpoint {
             server: Some(server),
         })
     }
 
+    /// There is none.
+    ///
+    /// # Errors
+    /// None.
     #[cfg(not(feature = "admin"))]
-    pub(super) fn bind(_: &Config) -> Result<Self, String> {
+    pub fn bind(_: &Config) -> Result<Self, String> {
         Ok(Endpoint {})
+    }
+
+    /// Where it listens; `None` if there is no endpoint.
+    pub fn address(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "admin")]
+        return self.server.as_ref().map(Server::local_addr);
+        #[cfg(not(feature = "admin"))]
+        None
     }
 
     /// Answers from now on; what is posted comes by the channel.
@@ -351,6 +367,7 @@ impl Endpoint {
         let (posted, received) = bounded(POSTED_QUEUE);
         let entrance = intake::http::Entrance::new(reading, posted);
         let mut routes = health::routes(health_checks);
+        routes.push(admin::page::route());
         routes.extend(admin::runs::routes(build::viewed(config), questions));
         routes.push(admin::exports::route(move || export_log.reports()));
         routes.push(admin::Route {

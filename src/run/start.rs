@@ -24,6 +24,7 @@ use crate::deliver::export_log::ExportLog;
 use crate::deliver::otlp::Resources;
 use crate::deliver::refused::RefusedPlace;
 use crate::http::client::Network;
+use crate::intake::message::Dialects;
 use crate::intake::posted::Posted;
 use crate::os::clock;
 use crate::os::signals;
@@ -66,13 +67,14 @@ const NO_SOURCE: &str = "no source of start events is configured: set FARSPAN_RE
 /// LoopEnd spans that may wait for the console or the demo.
 pub const SPANS_QUEUE: usize = 4096;
 
-/// Watches the workflows that `events` starts, and those in the store, until `stopped` disconnects. Sends finished
-/// spans to each of `spans` too.
+/// Watches the workflows that `events` starts, those that come by the endpoint, and those in the store, until `stopped`
+/// disconnects. Sends finished spans to each of `spans` too.
 ///
 /// # Errors
 /// A text that says what cannot be started.
 pub fn watch(
     config: &Config,
+    endpoint: Endpoint,
     events: Receiver<StartEvent>,
     stopped: Receiver<Infallible>,
     spans: Vec<Sender<Arc<Span>>>,
@@ -83,7 +85,10 @@ pub fn watch(
         living: unsupervised(config),
         onlooker: None,
     };
-    watch_intake(config, Intake::only(events), stopped, around)
+    let (intake, answering) = Intake::with(endpoint, config, build::reading(config), events)?;
+    let report = watch_intake(config, intake, stopped, around)?;
+    answering.end();
+    Ok(report)
 }
 
 /// As [`watch`], with an `onlooker` that sees polls, answers, spans and notes.
@@ -184,6 +189,30 @@ impl Intake {
             feed: Feed::default(),
         }
     }
+
+    /// These, and what comes by the endpoint, which answers from now on.
+    fn with(
+        endpoint: Endpoint,
+        config: &Config,
+        reading: Dialects,
+        events: Receiver<StartEvent>,
+    ) -> Result<(Self, sources::Answering), String> {
+        let is_viewed = endpoint.address().is_some();
+        let (asked, health_checks) = health::channel();
+        let (viewers, questions) = viewing::channel();
+        let export_log = ExportLog::default();
+        let (answering, posted) =
+            endpoint.start(config, reading, &asked, viewers, export_log.clone())?;
+        let intake = Intake {
+            posted,
+            health_checks,
+            questions,
+            is_viewed,
+            export_log,
+            ..Intake::only(events)
+        };
+        Ok((intake, answering))
+    }
 }
 
 fn start_intake(
@@ -194,6 +223,9 @@ fn start_intake(
 ) -> Result<(Intake, sources::Answering), String> {
     // Before the other sources: a second farspan on this machine fails here.
     let endpoint = Endpoint::bind(config)?;
+    if let Some(address) = endpoint.address() {
+        log::info!("the live page and POST /api/workflows are at http://{address}/");
+    }
     let (events_sent, events) = bounded(limits::INTAKE_QUEUE);
     let reading = build::reading(config);
     let ended = if reads_stdin {
@@ -202,20 +234,11 @@ fn start_intake(
         never()
     };
     let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
-    let (asked, health_checks) = health::channel();
-    let (viewers, questions) = viewing::channel();
-    let export_log = ExportLog::default();
-    let (answering, posted) =
-        endpoint.start(config, reading, &asked, viewers, export_log.clone())?;
+    let (intake, answering) = Intake::with(endpoint, config, reading, events)?;
     let intake = Intake {
-        events,
-        posted,
-        health_checks,
-        questions,
-        is_viewed: cfg!(feature = "admin") && config.admin.is_some(),
-        export_log,
         ended,
         feed,
+        ..intake
     };
     Ok((intake, answering))
 }

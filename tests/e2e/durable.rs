@@ -44,9 +44,9 @@ fn await_commits(rig: &Rig, farspan: &Farspan, clockwork: &str) {
     await_polls(rig, clockwork);
     let log = farspan.stderr();
     let (_, address) = log
-        .split_once("POST /api/workflows is answered on ")
+        .split_once("POST /api/workflows are at http://")
         .unwrap();
-    let address = address.lines().next().unwrap().to_owned();
+    let address = address.split('/').next().unwrap().to_owned();
     let known = json!({ "WorkflowId": clockwork }).to_string();
     let answer = Door { address }.post(&[], &known);
     assert_eq!(answer.status, 202, "{answer:?}");

@@ -85,6 +85,7 @@ mod log;
 mod mappings;
 mod monitors;
 mod notify;
+mod page;
 mod pages;
 mod playback;
 mod polite;

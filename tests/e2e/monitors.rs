@@ -65,12 +65,15 @@ fn an_api_that_hangs_holds_up_no_other_monitor() {
         ("FARSPAN_POLL_INITIAL_DELAY", "10ms"),
         ("FARSPAN_POLL_INTERVAL", "100ms"),
         ("FARSPAN_STATE", "none"),
+        ("FARSPAN_ADMIN_LISTEN", "none"),
         ("OTEL_TRACES_EXPORTER", "none"),
     ]);
     let config = Config::load_to_watch(&env, Some(&file)).expect("a configuration");
     let (events, heard) = unbounded();
     let (stop, stopped) = crossbeam_channel::bounded(0);
-    let watching = std::thread::spawn(move || farspan::run::watch(&config, heard, stopped, vec![]));
+    let endpoint = farspan::run::Endpoint::bind(&config).expect("none");
+    let watching =
+        std::thread::spawn(move || farspan::run::watch(&config, endpoint, heard, stopped, vec![]));
     for id in &hanging {
         events.send(event(0, id)).expect("it listens");
     }

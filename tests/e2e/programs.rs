@@ -1,6 +1,8 @@
 //! farspan's own programs together: the scripted API, the load, the watcher, and the demo that is all of them.
 
+use crate::carriers::Door;
 use crate::support::demo::{DemoApi, publish_load};
+use crate::support::folder::Folder;
 use crate::support::program::farspan;
 use crate::support::receiver::Receiver;
 use crate::support::redis::{CHANNEL, RedisServer};
@@ -8,6 +10,9 @@ use crate::support::reported::{assert_as_reported, get};
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually};
 use std::collections::HashSet;
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
 const WORKFLOWS: usize = 150;
 
@@ -87,6 +92,80 @@ fn the_demo_needs_nothing() {
         .wait(2 * SOON);
     assert_eq!(ended.code(), Some(0), "{ended:?}");
     assert!(ended.stdout.contains("Workflow"), "{}", ended.stdout);
+}
+
+/// `xdg-open` is a script that writes down what it is asked for. The default port is taken or free: the page is at
+/// another port than the one that is taken.
+#[test]
+fn the_demo_shows_its_page_and_opens_it() {
+    let folder = Folder::new();
+    let opener = folder.path().join("xdg-open");
+    std::fs::write(&opener, "#!/bin/sh\necho \"$1\" > \"${0%/*}/asked\"\n").expect("written");
+    std::fs::set_permissions(&opener, Permissions::from_mode(0o755)).expect("permitted");
+    let _taken = TcpListener::bind("127.0.0.1:9464");
+    let path = std::env::var("PATH").expect("a path");
+    let demo = farspan(&[
+        "demo",
+        "--workflows",
+        "2",
+        "--speed",
+        "3600",
+        "--serve",
+        "--open",
+    ])
+    .without("FARSPAN_ADMIN_LISTEN")
+    .env("PATH", format!("{}:{path}", folder.path().display()))
+    .start();
+    eventually("both traces", SOON, || {
+        let said = demo.stdout();
+        let traces = said
+            .lines()
+            .filter(|line| line.starts_with("trace "))
+            .count();
+        if traces == 2 { Ok(()) } else { Err(said) }
+    });
+    let said = demo.stdout();
+    let (_, page) = said
+        .split_once("The live page, until you stop this: ")
+        .expect("the page's address");
+    let page = page.lines().next().expect("an address");
+    let address = page
+        .strip_prefix("http://")
+        .expect("a URL")
+        .trim_end_matches('/');
+    assert_ne!(address, "127.0.0.1:9464");
+    eventually(
+        "the opener is asked",
+        SOON,
+        || match std::fs::read_to_string(folder.path().join("asked")) {
+            Ok(asked) if asked.trim() == page => Ok(()),
+            asked => Err(format!("{asked:?}")),
+        },
+    );
+    let door = Door {
+        address: address.to_owned(),
+    };
+    let answer = door.ask("GET", "/", &[], "");
+    assert!(answer.body.contains("<title>farspan</title>"), "{answer:?}");
+    let runs = get(address, "/api/workflows?state=ended");
+    assert_eq!(
+        runs["workflows"].as_array().map(Vec::len),
+        Some(2),
+        "{runs}"
+    );
+    demo.stop();
+}
+
+#[test]
+fn the_demo_has_no_page_to_open_without_an_endpoint() {
+    let ended = farspan(&["demo", "--open"]).output();
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("FARSPAN_ADMIN_LISTEN is none: set an address"),
+        "{ended:?}"
+    );
 }
 
 /// A proxy that the environment names for the internet has no part in what is on this host.
