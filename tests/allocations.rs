@@ -21,7 +21,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Of one poll, in the default shape with three stages. Some 40 are those of ureq, for the URL, the headers and the
 /// connection's place in its pool.
 const ALLOCATIONS_MAX: usize = 60;
-const BYTES_MAX: usize = 6 * 1024;
+const BYTES_MAX: usize = 6_656;
 
 const POLLS: usize = 500;
 /// The first ones make the stages, the connection and all buffers.
