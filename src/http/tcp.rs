@@ -4,10 +4,9 @@
 //! again, and sets each timeout whose rest is a little shorter than before.
 
 use crate::os::clock;
-use socket2::SockRef;
+use rustix::net::RecvFlags;
 use std::fmt::Debug;
 use std::io::{self, Read as _, Write as _};
-use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use ureq::unversioned::transport::{
@@ -80,9 +79,8 @@ impl Socket for TcpStream {
     }
 
     fn is_open_and_empty(&self) -> bool {
-        let look = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let seen = SockRef::from(self).recv_with_flags(&mut [MaybeUninit::uninit()], look);
-        seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(self, &mut [0], look) == Err(rustix::io::Errno::WOULDBLOCK)
     }
 
     fn set_send_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
