@@ -65,7 +65,23 @@ pub fn agent(
         tls::Lazy::new(trust, &network.roots)?,
     );
     let config = settings(timeouts, None).build();
-    Ok(Agent::with_parts(config, connections, network.clone()))
+    Ok(Agent::with_parts(config, connections, NotYet))
+}
+
+/// Looks no name up: ureq asks for each request, and a connection that is open needs no address. [`Connections`] looks
+/// the name up when it opens one.
+#[derive(Debug)]
+pub(super) struct NotYet;
+
+impl Resolver for NotYet {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
 }
 
 /// How many addresses of a host are tried: ureq holds no more.
@@ -100,6 +116,11 @@ impl Network {
     /// Forgets every address: a connection has failed, and the host may have moved.
     pub fn forget_names(&self) {
         self.names.forget();
+    }
+
+    #[cfg(test)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     pub(super) fn proxies(&self) -> &Proxies {
@@ -362,6 +383,32 @@ mod tests {
             pause(&[("ratelimit-remaining", "-1"), ("ratelimit-reset", "x")]),
             None
         );
+    }
+
+    #[test]
+    fn a_request_on_an_open_connection_looks_no_name_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let serving = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            answer(&mut stream, "first");
+            answer(&mut stream, "second");
+        });
+        let seconds = Duration::from_secs(10);
+        let timeouts = Timeouts {
+            connect: seconds,
+            read: seconds,
+            total: seconds,
+        };
+        let network = Network::start(Proxies::default()).unwrap();
+        let agent = agent(timeouts, &url, &Trust::default(), &network).unwrap();
+        let ask = || agent.get(&url).call().unwrap().body_mut().read_to_string();
+        assert_eq!(ask().unwrap(), "first");
+        assert_eq!(network.names().count(), 1);
+        network.forget_names();
+        assert_eq!(ask().unwrap(), "second");
+        assert_eq!(network.names().count(), 0);
+        serving.join().unwrap();
     }
 
     /// An upstream that answers twice: the second answer comes when the first one has been read.

@@ -7,6 +7,7 @@ use super::proxies::Proxy;
 use super::tcp::TcpConnector;
 #[cfg(feature = "tls")]
 use super::tls;
+use crate::os::clock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::unversioned::resolver::Resolver as _;
 #[cfg(feature = "tls")]
 use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::{
@@ -99,6 +101,24 @@ impl Connections {
         }
     }
 
+    /// The details with the addresses, and with the time that is left for the connection.
+    fn looked_up<'a>(
+        &'a self,
+        details: &ConnectionDetails<'a>,
+    ) -> Result<ConnectionDetails<'a>, ureq::Error> {
+        let begun = clock::now().mono;
+        let mut timeout = details.timeout;
+        let addrs = (self.network).resolve(details.uri, details.config, timeout)?;
+        let took = clock::now().mono.since(begun);
+        timeout.after = timeout.after.saturating_sub(took).into();
+        Ok(ConnectionDetails {
+            addrs,
+            timeout,
+            resolver: &self.network,
+            ..with(details, details.uri, details.config)
+        })
+    }
+
     /// A way through the proxy to `details.uri`.
     fn open_through(
         &self,
@@ -154,6 +174,7 @@ impl Connector for Connections {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<ProbedConnection>, ureq::Error> {
+        let details = &self.looked_up(details)?;
         let transport = match self.network.proxies().proxy_for(details.uri) {
             None => self.to_targets.open(details, None),
             Some(proxy) => (self.open_through(proxy, details)).map_err(|e| through(proxy, e)),

@@ -100,6 +100,11 @@ impl Names {
     pub(super) fn forget(&self) {
         lock(&self.found).clear();
     }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        lock(&self.found).len()
+    }
 }
 
 fn find(found: &Mutex<Vec<Found>>, host: &str, port: u16, now: Mono) -> Option<Vec<SocketAddr>> {
@@ -170,12 +175,12 @@ mod tests {
         let names = Names::start().unwrap();
         let found = names.addresses("localhost", 80, SOON).unwrap();
         assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 80));
-        assert_eq!(lock(&names.found).len(), 1);
+        assert_eq!(names.count(), 1);
         let literal = names.addresses("[::1]", 8080, SOON).unwrap();
         assert_eq!(literal, ["[::1]:8080".parse().unwrap()]);
-        assert_eq!(lock(&names.found).len(), 1);
+        assert_eq!(names.count(), 1);
         names.forget();
-        assert_eq!(lock(&names.found).len(), 0);
+        assert_eq!(names.count(), 0);
         assert!(names.addresses("no.such.name.invalid", 80, SOON).is_err());
     }
 
