@@ -58,7 +58,7 @@ fn open(addresses: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, ure
 }
 
 /// What a connection asks of the system. Each is one system call.
-pub(super) trait Socket: Debug + Send + Sync + 'static {
+pub(super) trait SocketCalls: Debug + Send + Sync + 'static {
     /// Sends all of it, at once if there is room.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Waits for bytes and reads some.
@@ -69,7 +69,7 @@ pub(super) trait Socket: Debug + Send + Sync + 'static {
     fn set_receive_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
 }
 
-impl Socket for TcpStream {
+impl SocketCalls for TcpStream {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)
     }
@@ -111,7 +111,7 @@ impl Debug for Hidden {
     }
 }
 
-impl<S: Socket> TcpConnection<S> {
+impl<S: SocketCalls> TcpConnection<S> {
     pub(super) fn new(socket: S, buffers: LazyBuffers) -> Self {
         TcpConnection {
             socket,
@@ -122,7 +122,7 @@ impl<S: Socket> TcpConnection<S> {
     }
 }
 
-impl<S: Socket> Transport for TcpConnection<S> {
+impl<S: SocketCalls> Transport for TcpConnection<S> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers.0
     }
@@ -156,7 +156,11 @@ impl<S: Socket> Transport for TcpConnection<S> {
 
 /// A signal interrupts a read that has a timeout, though nothing is wrong: socket(7). It is read again, for as long as
 /// the timeout at most.
-fn receive(socket: &mut impl Socket, to: &mut [u8], timeout: NextTimeout) -> io::Result<usize> {
+fn receive(
+    socket: &mut impl SocketCalls,
+    to: &mut [u8],
+    timeout: NextTimeout,
+) -> io::Result<usize> {
     let mut until = None;
     loop {
         let received = socket.receive(to);
@@ -224,7 +228,7 @@ mod tests {
     #[derive(Debug)]
     struct Counted(TcpStream, Arc<Calls>);
 
-    impl Socket for Counted {
+    impl SocketCalls for Counted {
         fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
             self.1.sends.fetch_add(1, Ordering::Relaxed);
             self.0.send(bytes)
@@ -365,7 +369,7 @@ mod tests {
     #[derive(Debug)]
     struct Interrupted(usize);
 
-    impl Socket for Interrupted {
+    impl SocketCalls for Interrupted {
         fn send(&mut self, _: &[u8]) -> io::Result<()> {
             Ok(())
         }
