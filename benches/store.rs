@@ -1,5 +1,6 @@
 //! What the store costs: three watchers hear the same burst; one keeps nothing, one a file, one its state in Redis, and
-//! the CPU time of each tells.
+//! the CPU time of each tells. Then, for as long again, what the file costs the disk: commits, bytes and, if there is
+//! strace, calls that wait for the disk.
 //!
 //! ```text
 //! cargo bench --bench store
@@ -14,6 +15,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::demo::{DemoApi, publish_load};
 use support::folder::Folder;
@@ -74,6 +77,76 @@ fn main() {
             receivers[index].spans().len()
         );
     }
+    let period = Duration::from_secs(seconds);
+    println!(
+        "FARSPAN_STATE=file: {}",
+        on_disk(watchers[1].id(), state.path(), period)
+    );
+}
+
+/// What a process with its state in this directory writes in `period`, told for a minute.
+fn on_disk(pid: u32, directory: &Path, period: Duration) -> String {
+    let before = (commits(directory), written(pid));
+    let syncs = syncs_of(pid, period);
+    let minutes = period.as_secs_f64() / 60.0;
+    let a_minute = |count: u64| count as f64 / minutes;
+    let syncs = match syncs {
+        Ok(count) => format!("{:.1} fsyncs", a_minute(count)),
+        Err(why) => format!("fsyncs not counted: {why}"),
+    };
+    format!(
+        "{:.1} commits, {syncs}, {:.0} KiB to the disk a minute",
+        a_minute(commits(directory) - before.0),
+        a_minute(written(pid) - before.1) / 1024.0,
+    )
+}
+
+/// The number of the last commit: it stands beside the file, twice.
+fn commits(directory: &Path) -> u64 {
+    let mark = std::fs::read_to_string(directory.join("farspan.commits")).expect("a first commit");
+    let number = mark.split_whitespace().next();
+    number.expect("a number").parse().expect("a number")
+}
+
+/// Bytes that the process has had the disk write so far. Those for a file system in memory do not count.
+fn written(pid: u32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("a running process");
+    let bytes = io.lines().find_map(|l| l.strip_prefix("write_bytes: "));
+    bytes.expect("proc(5)").parse().expect("a number")
+}
+
+/// Counts for so long the calls that wait until the disk has what was written.
+fn syncs_of(pid: u32, period: Duration) -> Result<u64, String> {
+    let strace = Command::new("strace")
+        .args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=fsync,fdatasync",
+            "-p",
+            &pid.to_string(),
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    pause(period);
+    let strace = strace.map_err(|error| format!("strace: {error}"))?;
+    let told = Command::new("kill")
+        .args(["-s", "INT", &strace.id().to_string()])
+        .status();
+    assert!(
+        told.expect("kill").success(),
+        "strace runs until it is told to end"
+    );
+    let output = strace
+        .wait_with_output()
+        .map_err(|error| error.to_string())?;
+    let lines = String::from_utf8_lossy(&output.stderr).into_owned();
+    if let Some(trouble) = lines.lines().find(|l| l.starts_with("strace:")) {
+        return Err(trouble.to_owned());
+    }
+    // Of a call that another thread's interrupts, one of two lines has the result.
+    Ok(lines.lines().filter(|l| l.contains(" = ")).count() as u64)
 }
 
 fn number(variable: &str, default: u64) -> u64 {
