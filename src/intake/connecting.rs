@@ -5,9 +5,9 @@ use super::source_state::SourceState;
 use crate::core::backoff::Jitter;
 use crate::core::time::Mono;
 use crate::os::clock;
-use crate::redis_client;
-use crossbeam_channel::{Receiver, Sender, select};
-use redis::RedisError;
+use crate::redis_client::{self, Closer, Connection};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
+use redis::{RedisError, RedisResult};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,19 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Redis refuses fails each connection after calls that succeeded.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 
+/// The loop's side of a source: at the stop, the source must not wait for a message any longer.
+#[derive(Debug)]
+pub struct Ender(Receiver<Closer>);
+
+impl Ender {
+    /// Closes the connection. To be called once the source's `stopped` is disconnected.
+    pub fn end(&self) {
+        for closer in self.0.try_iter() {
+            closer.close();
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connecting {
@@ -26,6 +39,8 @@ pub(super) struct Connecting {
     place: Box<str>,
     states: Sender<SourceState>,
     stopped: Receiver<Infallible>,
+    /// Where the loop finds what closes the connection, and the other end, to take it back.
+    closers: (Sender<Closer>, Receiver<Closer>),
     jitter: Jitter,
     /// When the last connection was begun.
     begun: Mono,
@@ -50,6 +65,7 @@ impl Connecting {
             place,
             states,
             stopped,
+            closers: bounded(1),
             jitter: Jitter::new(now.wall.as_unix_ns() as u64),
             begun: now.mono,
             failures: 0,
@@ -61,6 +77,31 @@ impl Connecting {
     /// A connection is begun.
     pub(super) fn begin(&mut self) {
         self.begun = clock::now().mono;
+    }
+
+    /// What ends the wait of this source.
+    pub(super) fn ender(&self) -> Ender {
+        Ender(self.closers.1.clone())
+    }
+
+    /// The connection is open, and the loop may close it. Returns whether it is of use: otherwise the stop has begun.
+    ///
+    /// # Errors
+    /// The system gives no second handle to the socket.
+    pub(super) fn opened(&self, connection: &mut Connection) -> RedisResult<bool> {
+        let _ = self.closers.0.try_send(connection.closer()?);
+        Ok(!self.is_stopped())
+    }
+
+    /// The connection is of no use any more. Returns whether the stop has begun, which closes it.
+    pub(super) fn lost(&self) -> bool {
+        // With it the socket would stay open.
+        let _ = self.closers.1.try_recv();
+        self.is_stopped()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// The source hears events now. Returns whether this is news.

@@ -5,7 +5,7 @@
 
 pub mod carrier;
 #[cfg(feature = "redis")]
-mod connecting;
+pub mod connecting;
 pub mod discovery;
 mod document;
 pub mod entries;

@@ -4,7 +4,7 @@
 //! Pub/sub keeps nothing: an event that is published while no subscriber is connected is lost. So the connection is checked
 //! with a ping, replaced as soon as it fails, and each gap is logged with its length.
 
-use super::connecting::Connecting;
+use super::connecting::{Connecting, Ender};
 use super::malformed_log::MalformedLog;
 use super::message;
 use super::source_state::SourceState;
@@ -12,8 +12,8 @@ use crate::core::event::StartEvent;
 use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
-use crate::redis_client::{self, Closer, Connection, bytes, elements, told};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crate::redis_client::{self, Connection, bytes, elements, told};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use redis::{Client, RedisError, RedisResult, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -45,19 +45,6 @@ impl Subscription {
     }
 }
 
-/// A thread that listens, as the loop sees it.
-#[derive(Debug)]
-pub struct Listening(Receiver<Closer>);
-
-impl Listening {
-    /// Ends the wait for a message. To be called once the listener's `stopped` is disconnected.
-    pub fn end(&self) {
-        for closer in self.0.try_iter() {
-            closer.close();
-        }
-    }
-}
-
 /// Listens until `stopped` disconnects or the channel of events is closed. The thread is not joined: a stop does not wait for
 /// it.
 ///
@@ -68,25 +55,24 @@ pub fn listen(
     events: Sender<StartEvent>,
     states: Sender<SourceState>,
     stopped: Receiver<Infallible>,
-) -> Result<Listening, String> {
+) -> Result<Ender, String> {
     let client = Client::open(subscription.url.as_str()).map_err(|e| told(&e))?;
     let place: Box<str> = client.get_connection_info().addr().to_string().into();
     let title = subscription.title();
-    let (closers, received) = bounded(1);
+    let connecting = Connecting::new(title, place.clone(), states, stopped.clone());
+    let ender = connecting.ender();
     let mut listener = Listener {
-        connecting: Connecting::new(title, place.clone(), states, stopped.clone()),
+        connecting,
         place,
         client,
         subscription,
         events,
         stopped,
-        closers,
-        last_closer: received.clone(),
         deaf_since: None,
         malformed: MalformedLog::default(),
     };
     threads::spawn("redis-pubsub", threads::STACK_BYTES, move || listener.run())
-        .map(|_| Listening(received))
+        .map(|_| ender)
         .map_err(|e| format!("cannot start the Redis listener: {e}"))
 }
 
@@ -98,9 +84,6 @@ struct Listener {
     events: Sender<StartEvent>,
     stopped: Receiver<Infallible>,
     connecting: Connecting,
-    /// Where the loop finds what closes the connection, and the other end, to take it back.
-    closers: Sender<Closer>,
-    last_closer: Receiver<Closer>,
     /// Since when nothing may have been heard.
     deaf_since: Option<Mono>,
     malformed: MalformedLog,
@@ -109,9 +92,7 @@ struct Listener {
 impl Listener {
     fn run(&mut self) {
         while let Err(error) = self.hear() {
-            // With it the socket would stay open.
-            let _ = self.last_closer.try_recv();
-            if is_over(&self.stopped) {
+            if self.connecting.lost() {
                 return;
             }
             self.deaf_since.get_or_insert_with(|| clock::now().mono);
@@ -131,8 +112,7 @@ impl Listener {
         self.connecting.begin();
         let mut connection = redis_client::connect(&self.client, CONNECT_TIMEOUT)?;
         connection.limit_answers(MESSAGE_BYTES_MAX);
-        let _ = self.closers.try_send(connection.closer()?);
-        if is_over(&self.stopped) {
+        if !self.connecting.opened(&mut connection)? {
             return Ok(());
         }
         subscribe(&mut connection, &self.subscription.channel)?;
@@ -169,7 +149,7 @@ impl Listener {
             match message::read(&payload, &self.subscription.dialects) {
                 Ok(message) => {
                     self.malformed.note_oddity(&message);
-                    if is_over(&self.stopped) || self.events.send(message.event).is_err() {
+                    if self.connecting.is_stopped() || self.events.send(message.event).is_err() {
                         return Ok(());
                     }
                 }
@@ -207,10 +187,6 @@ fn payload_of(value: Value) -> Option<Vec<u8>> {
 
 fn told_of_channel(error: &RedisError, client: &Client, channel: &str) -> String {
     redis_client::told_with_rule(error, client, &format!("+subscribe &{channel}"))
-}
-
-fn is_over(stopped: &Receiver<Infallible>) -> bool {
-    stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
 /// Connects and subscribes once, for `farspan check`.

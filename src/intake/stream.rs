@@ -11,7 +11,7 @@
 //! published is lost with farspan. Pending entries come first, at the start and after each new connection. While the loop has
 //! no room, nothing is read: Redis keeps the entries. Which call is next decides `entries.rs` (pure).
 
-use super::connecting::Connecting;
+use super::connecting::{Connecting, Ender};
 use super::entries::{Entries, EntryId, Settled, StreamCall};
 use super::malformed_log::MalformedLog;
 use super::message::{self, Malformed};
@@ -21,7 +21,7 @@ use crate::core::limits;
 use crate::os::clock;
 use crate::os::threads;
 use crate::redis_client::{self, Connection};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use redis::{Client, RedisError, RedisResult, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -109,13 +109,21 @@ impl Stream {
 
 /// The reading thread.
 #[derive(Debug)]
-pub struct Listening(Receiver<Infallible>);
+pub struct Listening {
+    ended: Receiver<Infallible>,
+    ender: Ender,
+}
 
 impl Listening {
+    /// Ends the wait for an entry, at the stop. What is settled from then on is still acknowledged.
+    pub fn end(&self) {
+        self.ender.end();
+    }
+
     /// Waits until all released entries are acknowledged, once the channel of settled entries is closed. Waits no longer than
     /// `patience`.
     pub fn finish(self, patience: Duration) {
-        if self.0.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             log::warn!("entries of the stream could not be acknowledged: they will be read again");
         }
     }
@@ -125,8 +133,9 @@ impl Listening {
 const COUNT: usize = 64;
 /// Bytes of one answer, about: no further entry is read beyond them.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// How long a read waits for an entry, and so how soon an acknowledgement or a stop is heard.
-const BLOCK: Duration = Duration::from_millis(100);
+/// How long a read waits for an entry at most, and so how soon an acknowledgement leaves when no entry comes. Well below
+/// [`PATIENCE`], in which Redis must have answered.
+const BLOCK: Duration = Duration::from_millis(2500);
 /// How soon the loop is asked again whether it has room.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -154,15 +163,17 @@ pub fn listen(
     let (ended, listening) = bounded(0);
     let trims = stream.length_max.is_some();
     let place: Box<str> = client.get_connection_info().addr().to_string().into();
+    let connecting = Connecting::new(stream.title(), place.clone(), states, stopped);
+    let ender = connecting.ender();
     let mut reader = StreamReader {
-        connecting: Connecting::new(stream.title(), place.clone(), states, stopped.clone()),
+        connecting,
         place,
         client,
         entries: Entries::new(stream.lease, trims, clock::now().mono),
         stream,
         events,
         settled,
-        stopped,
+        is_quiet: false,
         pending: 0,
         untrimmed: None,
         malformed: MalformedLog::default(),
@@ -172,7 +183,10 @@ pub fn listen(
         drop(ended);
     });
     thread
-        .map(|_| Listening(listening))
+        .map(|_| Listening {
+            ended: listening,
+            ender,
+        })
         .map_err(|e| format!("cannot start the reader of the Redis stream: {e}"))
 }
 
@@ -184,8 +198,9 @@ struct StreamReader {
     stream: Stream,
     events: Sender<StartEvent>,
     settled: Receiver<Settled>,
-    stopped: Receiver<Infallible>,
     entries: Entries,
+    /// Whether the last wait for an entry brought none.
+    is_quiet: bool,
     /// Entries that were pending for this consumer when the connection was made.
     pending: usize,
     /// Why Redis does not let us trim the stream, as it was logged.
@@ -213,12 +228,20 @@ struct Entry {
 
 impl StreamReader {
     fn run(&mut self) {
+        let mut stops = false;
         while let Err(ReadingEnd::Lost(error)) = self.work() {
+            if self.connecting.lost() && !std::mem::replace(&mut stops, true) {
+                // The stop has ended the wait for an entry. What is settled from now on is still acknowledged.
+                continue;
+            }
             let words = redis_client::told_with_rule(&error, &self.client, &self.stream.rule());
             let pause = self.connecting.failed(&error, &words);
             let until = clock::now().mono + pause;
-            while clock::now().mono < until {
-                if self.take_settled(FULL_PAUSE).is_err() {
+            loop {
+                let left = until.since(clock::now().mono);
+                if left.is_zero() {
+                    break;
+                } else if self.take_settled(left).is_err() {
                     return;
                 }
             }
@@ -231,11 +254,13 @@ impl StreamReader {
         let connection = &mut connection;
         // An entry that is longer than all that is read is pending afterwards, and then read by the script that cuts it.
         connection.limit_answers(ANSWER_BYTES + 2 * limits::ENTRY_BYTES_MAX);
+        self.connecting.opened(connection)?;
         redis_client::require_version(connection)?;
         self.make_group(connection)?;
         self.entries.connected();
         self.pending = 0;
-        while !self.is_stopped() {
+        self.is_quiet = false;
+        while !self.connecting.is_stopped() {
             self.take_settled(Duration::ZERO)?;
             let call = self.entries.next_call(clock::now().mono);
             self.make(connection, call)?;
@@ -263,12 +288,15 @@ impl StreamReader {
                 self.take(connection, entries)
             }
             StreamCall::Read => {
-                let (_, entries) = self.read(connection, ">", None)?;
-                let entries = if entries.is_empty() {
-                    self.await_entry(connection)?
-                } else {
-                    entries
-                };
+                // A wait takes what is there already, so a quiet stream needs one call.
+                let mut entries = Vec::new();
+                if !self.is_quiet {
+                    (_, entries) = self.read(connection, ">", None)?;
+                }
+                if entries.is_empty() {
+                    entries = self.await_entry(connection)?;
+                    self.is_quiet = entries.is_empty();
+                }
                 self.take(connection, entries)
             }
             StreamCall::Acknowledge(ids) => {
@@ -377,13 +405,24 @@ impl StreamReader {
         let mut command = redis::cmd("XREADGROUP");
         command.arg("GROUP").arg(GROUP).arg(&self.stream.consumer);
         command.arg("COUNT").arg(1);
-        command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        command.arg("BLOCK").arg(self.block().as_millis() as u64);
         command.arg("STREAMS").arg(&self.stream.key).arg(">");
         let answer: Value = command.query(connection)?;
         // One stream: its name, its entries.
         let stream = redis_client::elements(answer).into_iter().next();
         let entries = stream.and_then(|stream| redis_client::elements(stream).pop());
         Ok(entries.map(read_entries).unwrap_or_default())
+    }
+
+    /// How long to wait for an entry: in a fleet not beyond the next renewal. Redis takes 0 for ever.
+    fn block(&self) -> Duration {
+        match self.stream.lease {
+            Some(_) => {
+                let left = self.entries.next_deadline().since(clock::now().mono);
+                left.clamp(Duration::from_millis(1), BLOCK)
+            }
+            None => BLOCK,
+        }
     }
 
     fn take(&mut self, connection: &mut Connection, entries: Vec<Entry>) -> Result<(), ReadingEnd> {
@@ -428,7 +467,7 @@ impl StreamReader {
             while let Some(upkeep) = self.entries.next_upkeep(clock::now().mono) {
                 self.make(connection, upkeep)?;
             }
-            if self.is_stopped() {
+            if self.connecting.is_stopped() {
                 // The entry stays pending, and is read again.
                 return Ok(());
             }
@@ -488,10 +527,6 @@ impl StreamReader {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stopped.try_recv() == Err(TryRecvError::Disconnected)
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Feed {
     #[cfg(feature = "redis")]
     streams: Vec<ReadStream>,
     #[cfg(feature = "redis")]
-    subscriptions: Vec<intake::redis::Listening>,
+    subscriptions: Vec<intake::connecting::Ender>,
     discoveries: Discoveries,
     /// What sources report of themselves; `None` if none does.
     states: Option<Receiver<SourceState>>,
@@ -125,8 +125,13 @@ impl Feed {
     /// Ends what waits for start events. To be called when the stop has begun.
     pub(super) fn stop(&self) {
         #[cfg(feature = "redis")]
-        for listening in &self.subscriptions {
-            listening.end();
+        {
+            for (_, _, listening) in &self.streams {
+                listening.end();
+            }
+            for ender in &self.subscriptions {
+                ender.end();
+            }
         }
     }
 
@@ -229,9 +234,8 @@ impl Feed {
         }
         for subscription in subscriptions {
             let events = events.clone();
-            let listening =
-                intake::redis::listen(subscription, events, said.clone(), stopped.clone())?;
-            self.subscriptions.push(listening);
+            let ender = intake::redis::listen(subscription, events, said.clone(), stopped.clone())?;
+            self.subscriptions.push(ender);
         }
         Ok(self)
     }

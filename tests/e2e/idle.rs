@@ -7,12 +7,13 @@ use crate::support::program::Farspan;
 use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
 use crate::support::threads::Threads;
-use crate::support::{SOON, eventually, free_port, pause};
+use crate::support::{SOON, eventually, free_port, pause, wall_ns};
 use serde_json::json;
 use std::time::Duration;
 
 const LOOK: Duration = Duration::from_secs(5);
-/// Fewer than one a second, in all threads together. What remains is a ping to Redis each 15 s: two for each connection.
+/// Fewer than one a second, in all threads together. What remains: a ping to Redis each 15 s, which makes two for each
+/// channel, and the end of a read of a stream each 2.5 s.
 const WAKEUPS_MAX: u64 = 4;
 
 /// Waits for a time in which hardly any thread is woken. A thread that ticks leaves no such time, and what happens once,
@@ -70,6 +71,32 @@ fn workflows_that_wait_for_their_first_poll_wake_no_thread() {
     rig.redis.publish_all(CHANNEL, events);
     assert_calm(&farspan);
     let ended = farspan.stop();
+    let watched = format!("stopping: {WORKFLOWS} workflows under watch");
+    assert!(ended.stderr.contains(&watched), "{}", ended.stderr);
+}
+
+#[test]
+fn a_quiet_stream_whose_workflows_wait_wakes_no_thread() {
+    const WORKFLOWS: usize = 20;
+    let rig = Rig::new();
+    let call = rig.call().env("FARSPAN_POLL_INITIAL_DELAY", "1h");
+    let call = call.env("FARSPAN_REDIS_STREAM", "workflows");
+    let call = call.env("FARSPAN_STATE", "redis");
+    // Its renewals would wake threads.
+    let farspan = rig.start_call(&call.env("FARSPAN_LEASE", "1h"));
+    farspan.await_log("reading stream");
+    for number in 0..WORKFLOWS {
+        let event = json!({ "WorkflowId": format!("w{number}") });
+        rig.redis.add("workflows", &event.to_string());
+    }
+    eventually("all are read", SOON, || {
+        rig.redis.pending("workflows") == WORKFLOWS
+    });
+    assert_calm(&farspan);
+    // A read that waits for an entry holds up no stop.
+    let begun = wall_ns();
+    let ended = farspan.stop();
+    assert!(wall_ns() - begun < 2_000_000_000, "{}", ended.stderr);
     let watched = format!("stopping: {WORKFLOWS} workflows under watch");
     assert!(ended.stderr.contains(&watched), "{}", ended.stderr);
 }
