@@ -11,7 +11,7 @@ mod support;
 
 use farspan::core::event::{Sampling, StartEvent};
 use farspan::core::limits::WORKFLOWS_MAX;
-use farspan::core::outbox::{BatchPolicy, ExportOutcome};
+use farspan::core::outbox::{BatchPolicy, ExportOutcome, Exported, Signal};
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
@@ -96,10 +96,12 @@ impl Bench {
             stores: false,
             state_bytes_max: u64::MAX,
             exports: true,
+            exports_logs: true,
             seed: 1,
         };
         let encoders = Encoders {
             span: otlp::encode,
+            log_record: |record| format!("{record:?}").into_bytes().into(),
             finished_event: notify::encode,
         };
         Bench {
@@ -187,7 +189,11 @@ impl Bench {
                     };
                     let batch = batch.id;
                     let start = Instant::now();
-                    let input = Input::Exported { batch, outcome };
+                    let input = Input::Exported(Exported {
+                        signal: Signal::Traces,
+                        batch,
+                        outcome,
+                    });
                     self.core.handle(input, self.now);
                     start
                 }

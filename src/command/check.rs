@@ -87,6 +87,12 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
         ),
         None => tell("collector", Ok("none is set".to_owned())),
     }
+    if let Some(logs) = &config.export.logs {
+        tell(
+            &format!("collector of log records {}", redacted_url(&logs.endpoint)),
+            ask_collector(logs, &network),
+        );
+    }
     #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
     let is_running = match &config.state {
         StateConfig::File(directory) => {

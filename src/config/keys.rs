@@ -385,6 +385,8 @@ static MONITOR_SPANS: Group = Group {
         key("status_ok", KeyKind::Words(&["ok", "unset"]), "\"ok\"", "The span status of a success: Ok, or Unset as the CI/CD conventions have it."),
         key("skipped", KeyKind::Flag, "false", "Whether skipped stages have spans."),
         key("queued", KeyKind::Flag, "false", "Whether time in a queue has a span."),
+        key("started", KeyKind::Flag, "false", "Whether the start of a workflow and of each stage has a span of its own, which is exported at once. See spans.md."),
+        key("status_events", KeyKind::Words(&["span", "log", "both"]), "\"span\"", "Where changes of status go: onto the span, which is exported at its end, into log records with the trace's ids, which are exported at once, or both."),
     ],
 };
 

@@ -203,7 +203,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
     let workflows_max = workflows_max(it);
     let instance = instance(it, env);
     let log = log(it, env);
-    let export = otel::export(it);
+    let mut export = otel::export(it);
     let resource = otel::resource(it, env, &instance);
     let trace = otel::trace(it);
     let state = state(it, env);
@@ -237,6 +237,17 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         stream_length_max,
     });
     let monitors = monitors(it, env, api.as_ref(), poll, to_watch);
+    let are_logged = |monitor: &MonitorConfig| monitor.spans.status_events.are_logged();
+    if monitors.iter().any(are_logged) {
+        export.logs = otel::logs(it);
+        if to_watch && export.logs.is_none() {
+            it.warnings.push(
+                "spans.status_events: status events are not exported as log records, because OTEL_LOGS_EXPORTER or \
+                 OTEL_SDK_DISABLED says so"
+                    .to_owned(),
+            );
+        }
+    }
     let mistakes = monitors
         .iter()
         .flat_map(|monitor| monitor.mistakes_of_redis(redis.as_ref()));

@@ -142,8 +142,10 @@ pub struct PollConfig {
 /// Where spans are sent. Without an exporter they are dropped.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// To a collector.
+    /// Spans to a collector.
     pub otlp: Option<CollectorConfig>,
+    /// Log records of status events to a collector. `None` too if no monitor has such.
+    pub logs: Option<CollectorConfig>,
     /// To standard output, for people.
     pub console: bool,
     /// How spans share requests (`OTEL_BSP_*`).

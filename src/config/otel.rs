@@ -37,14 +37,76 @@ pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
             .push("OTEL_SDK_DISABLED: no spans are exported".to_owned());
         (otlp, console) = (false, false);
     }
-    let otlp = if otlp { self::otlp(resolver) } else { None };
+    let otlp = otlp.then(|| self::otlp(resolver, &TRACES)).flatten();
     Export {
         otlp,
+        logs: None,
         console,
         batch,
         attempt_max,
     }
 }
+
+/// The collector for the log records of status events, for monitors that have them.
+pub(super) fn logs(resolver: &mut Resolver<'_>) -> Option<CollectorConfig> {
+    let disabled = resolver.lenient("OTEL_SDK_DISABLED", |text| {
+        one_of(text, &[("true", true), ("false", false)])
+    });
+    let exports = resolver.lenient("OTEL_LOGS_EXPORTER", |text| {
+        one_of(
+            text.to_ascii_lowercase().trim(),
+            &[("otlp", true), ("none", false)],
+        )
+    });
+    if disabled == Some(true) || exports == Some(false) {
+        return None;
+    }
+    otlp(resolver, &LOGS)
+}
+
+/// The names of the settings of one signal's exporter.
+struct SignalNames {
+    endpoint: &'static str,
+    /// The variable that has the whole URL.
+    whole_endpoint: &'static str,
+    path: &'static str,
+    protocol: &'static str,
+    whole_protocol: &'static str,
+    headers: &'static str,
+    timeout: &'static str,
+    compression: &'static str,
+    certificate: &'static str,
+    client_certificate: &'static str,
+    client_key: &'static str,
+}
+
+const TRACES: SignalNames = SignalNames {
+    endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    whole_endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    path: "v1/traces",
+    protocol: "OTEL_EXPORTER_OTLP_PROTOCOL",
+    whole_protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    headers: "OTEL_EXPORTER_OTLP_HEADERS",
+    timeout: "OTEL_EXPORTER_OTLP_TIMEOUT",
+    compression: "OTEL_EXPORTER_OTLP_COMPRESSION",
+    certificate: "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    client_certificate: "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    client_key: "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+};
+
+const LOGS: SignalNames = SignalNames {
+    endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    whole_endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    path: "v1/logs",
+    protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+    whole_protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+    headers: "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+    timeout: "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
+    compression: "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION",
+    certificate: "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
+    client_certificate: "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE",
+    client_key: "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY",
+};
 
 pub(super) fn trace(resolver: &mut Resolver<'_>) -> Trace {
     let mut count = |name| {
@@ -147,32 +209,27 @@ fn exporters(resolver: &mut Resolver<'_>) -> (bool, bool) {
     (otlp, console)
 }
 
-fn otlp(resolver: &mut Resolver<'_>) -> Option<CollectorConfig> {
-    protocol(resolver);
-    let endpoint = endpoint(resolver);
-    let headers = headers(resolver);
-    let timeout = match resolver.lenient("OTEL_EXPORTER_OTLP_TIMEOUT", milliseconds) {
+fn otlp(resolver: &mut Resolver<'_>, names: &SignalNames) -> Option<CollectorConfig> {
+    protocol(resolver, names);
+    let endpoint = endpoint(resolver, names);
+    let headers = headers(resolver, names.headers);
+    let timeout = match resolver.lenient(names.timeout, milliseconds) {
         Some(Duration::ZERO) | None => NO_LIMIT,
         Some(timeout) => timeout.min(NO_LIMIT),
     };
-    let compression = resolver.lenient("OTEL_EXPORTER_OTLP_COMPRESSION", |text| {
+    let compression = resolver.lenient(names.compression, |text| {
         one_of(
             text,
             &[("none", Compression::None), ("gzip", Compression::Gzip)],
         )
     });
-    let certificate = pem(
-        resolver,
-        "OTEL_EXPORTER_OTLP_CERTIFICATE",
-        PemKind::Certificate,
-    );
-    let name = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
-    let client_certificate = pem(resolver, name, PemKind::Certificate);
-    let client_key = pem(resolver, "OTEL_EXPORTER_OTLP_CLIENT_KEY", PemKind::Key);
+    let certificate = pem(resolver, names.certificate, PemKind::Certificate);
+    let client_certificate = pem(resolver, names.client_certificate, PemKind::Certificate);
+    let client_key = pem(resolver, names.client_key, PemKind::Key);
     if resolver.mistakes.count() == 0 && client_certificate.is_some() != client_key.is_some() {
-        let place = Place::named("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
-        let what =
-            "must be set together with OTEL_EXPORTER_OTLP_CLIENT_KEY; one of the two is not set";
+        let place = Place::named(names.client_certificate);
+        let key = names.client_key;
+        let what = format!("must be set together with {key}; one of the two is not set");
         resolver.mistakes.add(place, what);
     }
     Some(CollectorConfig {
@@ -187,27 +244,31 @@ fn otlp(resolver: &mut Resolver<'_>) -> Option<CollectorConfig> {
 }
 
 /// A known protocol that farspan does not speak is an error: the collector's port would be the wrong one too.
-fn protocol(resolver: &mut Resolver<'_>) {
-    const NAME: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    let spoken = resolver.lenient(NAME, |text| match text.to_ascii_lowercase().as_str() {
-        "grpc" | "http/json" => Ok(false),
-        _ => one_of(text, &[("http/protobuf", true)]),
+fn protocol(resolver: &mut Resolver<'_>, names: &SignalNames) {
+    let spoken = resolver.lenient(names.protocol, |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "grpc" | "http/json" => Ok(false),
+            _ => one_of(text, &[("http/protobuf", true)]),
+        }
     });
     if spoken == Some(false) {
+        let (protocol, endpoint, path) = (names.whole_protocol, names.whole_endpoint, names.path);
         resolver.error_in(
-            NAME,
-            "is not spoken here; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf, and \
-             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the collector's HTTP port, as in http://host:4318/v1/traces",
+            names.protocol,
+            &format!(
+                "is not spoken here; set {protocol}=http/protobuf, and {endpoint} to the collector's HTTP port, as in \
+                 http://host:4318/{path}"
+            ),
         );
     }
 }
 
-fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
-    const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+fn endpoint(resolver: &mut Resolver<'_>, names: &SignalNames) -> Option<String> {
+    let (name, whole, path) = (names.endpoint, names.whole_endpoint, names.path);
     const GRPC_PORT: u16 = 4317;
     const USERINFO: &str = "write OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20...";
-    let uri = resolver.strict(NAME, |text| http_url(text, USERINFO))?;
-    let origin = resolver.origin_of(NAME)?.clone();
+    let uri = resolver.strict(name, |text| http_url(text, USERINFO))?;
+    let origin = resolver.origin_of(name)?.clone();
     if uri.port_u16() == Some(GRPC_PORT) {
         let warning = format!(
             "{}: 4317 is most often the gRPC port; farspan speaks HTTP, 4318",
@@ -215,20 +276,21 @@ fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
         );
         resolver.warnings.push(warning);
     }
-    let is_base = origin != Origin::Env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    if is_base && uri.path().trim_end_matches('/').ends_with("/v1/traces") {
+    let is_base = origin != Origin::Env(whole);
+    let ends_in = format!("/{path}");
+    if is_base && uri.path().trim_end_matches('/').ends_with(&ends_in) {
         resolver.warnings.push(format!(
-            "{}: ends in /v1/traces already, and the specification appends it once more; leave it out here, or set \
-             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the whole URL",
+            "{}: ends in {ends_in} already, and the specification appends it once more; leave it out here, or set \
+             {whole} to the whole URL",
             origin.place()
         ));
     }
     let signal = if !is_base {
         ""
     } else if uri.path().ends_with('/') {
-        "v1/traces"
+        path
     } else {
-        "/v1/traces"
+        &ends_in
     };
     let scheme = uri.scheme_str().unwrap_or("http");
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -237,14 +299,14 @@ fn endpoint(resolver: &mut Resolver<'_>) -> Option<String> {
         .map_or(String::new(), |query| format!("?{query}"));
     // An empty path reads as `/`.
     let endpoint = format!("{scheme}://{authority}{}{signal}{query}", uri.path());
-    resolver.show(NAME, shown(&values::redacted_url(&endpoint)), origin);
+    resolver.show(name, shown(&values::redacted_url(&endpoint)), origin);
     Some(endpoint)
 }
 
 /// `k=v,k=v`. <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#specifying-headers-via-environment-variables>
-fn headers(resolver: &mut Resolver<'_>) -> Vec<(String, Secret)> {
+fn headers(resolver: &mut Resolver<'_>, name: &'static str) -> Vec<(String, Secret)> {
     let mut headers: Vec<(String, Secret)> = Vec::new();
-    let Some(found) = resolver.take("OTEL_EXPORTER_OTLP_HEADERS") else {
+    let Some(found) = resolver.take(name) else {
         return headers;
     };
     for (index, entry) in entries(&found.text).enumerate() {

@@ -9,7 +9,7 @@ use crate::syntax::json::{DUPLICATE, WrittenJson};
 use crate::syntax::mistake::{Mistakes, Path, Place};
 use crate::syntax::values::{self, Reason};
 use crate::text::shown;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{self, PathBuf};
 use std::sync::Arc;
@@ -146,7 +146,11 @@ impl<'a> Resolver<'a> {
                 .position(|setting| setting.name() == row.name)
         };
         rows.sort_by_key(place);
-        Ok((rows, self.warnings))
+        // Two signals may read one variable.
+        let mut told = HashSet::new();
+        let mut warnings = self.warnings;
+        warnings.retain(|warning| told.insert(warning.clone()));
+        Ok((rows, warnings))
     }
 
     /// The value of a setting as it was written, its default if it was not. The name is the setting's last variable.

@@ -18,7 +18,7 @@ pub(super) fn hide_secrets(config: &Config) {
     if let Some(redis) = &config.redis {
         hide_in_redis_url(redis.url.expose());
     }
-    if let Some(otlp) = &config.export.otlp {
+    for otlp in config.export.otlp.iter().chain(&config.export.logs) {
         hide_in_query(&otlp.endpoint);
         for (name, value) in &otlp.headers {
             hide_header(name, value.expose());

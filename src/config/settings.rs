@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 /// One setting, as its parser, its help and `farspan config` know it.
 pub(super) struct Setting {
-    /// The variables of the environment, the stronger ones first. The last one is the setting's name.
+    name: &'static str,
+    /// The variables of the environment, the stronger ones first.
     pub(super) env: &'static [&'static str],
     /// Its place in the configuration file.
     pub(super) key: Option<&'static str>,
@@ -36,7 +37,7 @@ pub(super) enum SettingKind {
 
 impl Setting {
     pub(super) fn name(&self) -> &'static str {
-        self.env.last().copied().unwrap_or_default()
+        self.name
     }
 
     /// A value as it may be shown.
@@ -57,6 +58,7 @@ const fn both(
     about: &'static str,
 ) -> Setting {
     Setting {
+        name: last(env),
         env,
         key: Some(key),
         default,
@@ -72,12 +74,34 @@ const fn env(
     about: &'static str,
 ) -> Setting {
     Setting {
+        name: last(env),
         env,
         key: None,
         default,
         about,
         kind,
     }
+}
+
+/// Of the log records. Its name is the stronger variable, because the weaker one is the name of that of the spans.
+const fn of_logs(
+    env: &'static [&'static str],
+    default: &'static str,
+    kind: SettingKind,
+    about: &'static str,
+) -> Setting {
+    Setting {
+        name: env[0],
+        env,
+        key: None,
+        default,
+        about,
+        kind,
+    }
+}
+
+const fn last(names: &'static [&'static str]) -> &'static str {
+    names[names.len() - 1]
 }
 
 /// Where the admin endpoint is, unless told otherwise.
@@ -131,6 +155,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Text, "The PEM file with the root certificates that the collector's certificate is checked against"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Text, "The PEM file with farspan's own certificate"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Text, "The PEM file with the key of that certificate"),
+    of_logs(&["OTEL_LOGS_EXPORTER"], "otlp", SettingKind::Text, "For monitors with spans.status_events log or both: otlp or none"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector for log records. v1/logs is appended, but not to the LOGS variable"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Text, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Text, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Text, "As for spans"),
     env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", SettingKind::Text, "The longest time that a span waits for others, in ms"),
     env(&["OTEL_BSP_EXPORT_TIMEOUT"], "30000", SettingKind::Text, "The longest time of one export, in ms"),
     env(&["OTEL_BSP_MAX_QUEUE_SIZE"], "", SettingKind::Text, "Spans that may wait. When the queue is full, polls wait; no span is dropped. Default: bounded by bytes"),
@@ -176,8 +209,14 @@ pub(crate) fn help() -> String {
             let _ = write!(text, " [{}]", setting.default);
         }
         let _ = writeln!(text, "\n    {}", setting.about);
-        if let [stronger, _] = setting.env {
-            let _ = writeln!(text, "    {stronger} beats it");
+        match setting.env {
+            [stronger, _] if *stronger != setting.name() => {
+                let _ = writeln!(text, "    {stronger} beats it");
+            }
+            [_, weaker] => {
+                let _ = writeln!(text, "    Unset: {weaker}");
+            }
+            _ => {}
         }
         if RELOADED.contains(&setting.name()) {
             text.push_str("    A reload (SIGHUP) applies it\n");

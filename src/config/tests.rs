@@ -160,6 +160,7 @@ fn with_nothing_set() {
                             client_key: None,
                         },
                     ),
+                    logs: None,
                     console: false,
                     batch: BatchPolicy {
                         schedule_delay: 5s,
@@ -276,6 +277,70 @@ fn mistakes_come_all_at_once() {
             FARSPAN_ADMIN_LISTEN: '9464' is not host:port
             FARSPAN_STATE_MAX_BYTES: '1023KiB' is out of range; it may be 1MiB or more"#]],
     );
+}
+
+/// Credentials that stand for the spans alone do not go along with the log records.
+#[test]
+fn log_records_have_a_collector_where_a_monitor_wants_them() {
+    let file = |status_events: &str| {
+        let monitor = format!(
+            r#"{{"name": "m", "preset": "farspan", "spans": {{"status_events": "{status_events}"}}}}"#
+        );
+        format!(r#"{{"api": {{"base_url": "http://a"}}, "monitors": [{monitor}]}}"#)
+    };
+    let logs = |status_events: &str, pairs: &[(&str, &str)]| {
+        let scratch = Scratch::new(&[("farspan.json", &file(status_events))]);
+        let path = PathBuf::from(scratch.path("farspan.json"));
+        let config = Config::load_to_watch(&environment(pairs), Some(&path)).unwrap();
+        let warned = config
+            .warnings
+            .iter()
+            .any(|it| it.contains("spans.status_events"));
+        let shown = config.export.logs.map(|logs| {
+            let headers = logs
+                .headers
+                .iter()
+                .map(|(name, value)| format!(" {name}={}", value.expose()));
+            logs.endpoint + &headers.collect::<String>()
+        });
+        format!("{} {warned}", shown.unwrap_or_default())
+    };
+    let (base, whole) = (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    );
+    let of_spans = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t/x"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "of=spans"),
+    ];
+    for (status_events, pairs, expected) in [
+        ("span", &[][..], " false"),
+        ("log", &[], "http://localhost:4318/v1/logs false"),
+        (
+            "both",
+            &[(base, "http://c/otlp")],
+            "http://c/otlp/v1/logs false",
+        ),
+        (
+            "log",
+            &[(base, "http://c"), (whole, "http://l/p")],
+            "http://l/p false",
+        ),
+        ("log", &of_spans, "http://localhost:4318/v1/logs false"),
+        (
+            "log",
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), of_spans[0]],
+            "http://localhost:4318/v1/logs a=1 false",
+        ),
+        ("log", &[("OTEL_LOGS_EXPORTER", "none")], " true"),
+        ("log", &[("OTEL_SDK_DISABLED", "true")], " true"),
+    ] {
+        assert_eq!(
+            logs(status_events, pairs),
+            expected,
+            "{status_events} {pairs:?}"
+        );
+    }
 }
 
 #[test]
@@ -613,7 +678,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
         ],
         |config| format!("{:?}\n{:?}", config.export, config.trace),
         expect![[r#"
-            Export { otlp: Some(CollectorConfig { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
+            Export { otlp: Some(CollectorConfig { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), logs: None, console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
             Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, formats: {"tracecontext"} }
             OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now

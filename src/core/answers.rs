@@ -196,12 +196,19 @@ impl Core {
             return self.leave_untraced(slot, answered.now);
         }
         let may_vanish = self.monitor(monitor).pace.gone_after.is_some();
+        let mut log_records = Vec::new();
         let verdict = self.change_workflow(slot, answered.now, |workflow, naming, spans| {
             if may_vanish {
                 workflow.set_answered(at);
             }
-            workflow.observe(snapshot, at, naming, spans)
+            workflow.observe(snapshot, at, naming, spans, &mut log_records)
         });
+        if let Some(watch) = self.table.get(slot)
+            && !log_records.is_empty()
+        {
+            let (run, now) = (watch.run(), answered.now.mono);
+            (self.delivery).push_log_records(run, &log_records, now, &mut self.out);
+        }
         let is_news = self.mark(slot);
         if let Some(watch) = self.table.get_mut(slot) {
             let result = if is_news {

@@ -3,8 +3,9 @@
 use super::event::StartEvent;
 use super::finished::{FinishedEvent, Notification, Notified, Notify};
 use super::ids::RunKey;
+use super::log_record::LogRecord;
 use super::note::Note;
-use super::outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome};
+use super::outbox::{Batch, BatchPolicy, Exported, OutboxItem};
 use super::pace::Pace;
 use super::poll_failure::PollFailure;
 use super::sampler::Sampler;
@@ -32,17 +33,22 @@ pub struct Settings {
     pub stores: bool,
     /// With so many bytes in the store no new workflow is taken under watch.
     pub state_bytes_max: u64,
-    /// Whether there is a collector. Without one a finished span is only shown.
+    /// Whether there is a collector for spans. Without one a finished span is only shown.
     pub exports: bool,
+    /// Whether there is a collector for log records. Without one there are none.
+    pub exports_logs: bool,
     /// The seed of the jitter.
     pub seed: u64,
 }
 
-/// How spans and finished events become bytes. Both are pure functions: the same value gives the same bytes.
+/// How spans, log records and finished events become bytes. These are pure functions: the same value gives the same
+/// bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoders {
     /// A span as the collector gets it.
     pub span: fn(&Span) -> Arc<[u8]>,
+    /// A log record as the collector gets it.
+    pub log_record: fn(&LogRecord) -> Arc<[u8]>,
     /// A finished event as its receiver gets it.
     pub finished_event: fn(&FinishedEvent) -> Arc<[u8]>,
 }
@@ -84,12 +90,7 @@ pub enum Input {
     /// A receiver has answered to finished events, or has not.
     Notified(Notified),
     /// A batch's export has ended.
-    Exported {
-        /// [`Batch::id`].
-        batch: u64,
-        /// How it has ended.
-        outcome: ExportOutcome,
-    },
+    Exported(Exported),
     /// Whether the store is in trouble. While it is, nothing is polled, because the answers could not be stored.
     StoreTroubled(bool),
     /// The configuration was reloaded. The paces are in the order of [`Settings::monitors`]. They hold for workflows under
@@ -187,7 +188,7 @@ pub enum Action {
 /// Something that leaves only after the changes before it are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
-    /// Send this batch to the collector and answer with [`Input::Exported`]. One at a time.
+    /// Send this batch to the collector and answer with [`Input::Exported`]. One at a time for each signal.
     Export(Batch),
     /// Send these finished events to their receiver and answer with [`Input::Notified`]. One at a time for each monitor.
     Notify(Notify),
@@ -220,10 +221,10 @@ pub enum Change {
     },
     /// A workflow is watched no more.
     RemoveWorkflow(RunKey),
-    /// A span waits for the collector.
-    PutSpan(EncodedSpan),
-    /// Spans are delivered, or refused for good.
-    RemoveSpans(Vec<EncodedSpan>),
+    /// A span or a log record waits for the collector.
+    PutItem(OutboxItem),
+    /// Spans or log records are delivered, or refused for good.
+    RemoveItems(Vec<OutboxItem>),
     /// A finished event waits for its receiver.
     PutNotification(Notification),
     /// Finished events are delivered, or refused for good.
@@ -239,8 +240,8 @@ pub enum Change {
 pub struct Stored {
     /// Records of watched workflows, by run.
     pub workflows: Vec<(RunKey, Vec<u8>)>,
-    /// Spans that wait for the collector, in the order of their sequence.
-    pub spans: Vec<EncodedSpan>,
+    /// Spans and log records that wait for the collector, each in the order of their sequence.
+    pub items: Vec<OutboxItem>,
     /// Finished events that no receiver has accepted yet.
     pub notifications: Vec<Notification>,
     /// Runs that have finished, and when they began.
@@ -251,10 +252,10 @@ impl Stored {
     /// Every run that something is stored of. A run may come several times.
     pub fn runs(&self) -> impl Iterator<Item = RunKey> {
         let workflows = self.workflows.iter().map(|(run, _)| *run);
-        let spans = self.spans.iter().map(|span| span.run);
+        let items = self.items.iter().map(|item| item.run);
         let notifications = self.notifications.iter().map(|it| it.run);
         let finished = self.finished.iter().map(|(run, _)| *run);
-        (workflows.chain(spans))
+        (workflows.chain(items))
             .chain(notifications)
             .chain(finished)
     }
@@ -273,7 +274,7 @@ impl Committed {
     /// Whether no run was refused or claimed.
     pub fn is_plain(&self) -> bool {
         let claimed = &self.claimed;
-        let waits = claimed.spans.len() + claimed.notifications.len();
+        let waits = claimed.items.len() + claimed.notifications.len();
         self.refused.is_empty() && claimed.workflows.is_empty() && waits == 0
     }
 }

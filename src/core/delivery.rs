@@ -1,7 +1,7 @@
-//! Delivery: spans on their way to the collector and finished events on their way to their receivers.
+//! Delivery: spans and log records on their way to the collector and finished events on their way to their receivers.
 //!
 //! ```text
-//! push_spans, push_event -> (encoded, stored) -> send_due -> settle_export, settle_events
+//! push_spans, push_log_records, push_event -> (encoded, stored) -> send_due -> settle_export, settle_events
 //!                                                                       |
 //!                              the run has ended and its last item is delivered: its source is acknowledged
 //! ```
@@ -10,10 +10,11 @@ use super::api::{Action, Change, Encoders, Outgoing, Settings};
 use super::backoff::Jitter;
 use super::finished::{FinishedEvent, Notification, Notified};
 use super::ids::RunKey;
+use super::log_record::LogRecord;
 use super::note::Note;
 use super::notification::Notifications;
 use super::out::Out;
-use super::outbox::{EncodedSpan, ExportOutcome, Outbox};
+use super::outbox::{ExportOutcome, Exported, Outbox, OutboxItem, Signal};
 use super::span::Span;
 use super::time::{Mono, Now};
 use super::trouble::{ReceiverNews, Repeated};
@@ -25,20 +26,25 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Delivery {
     encoders: Encoders,
-    /// Whether there is a collector.
+    /// Whether there is a collector for spans.
     exports: bool,
+    /// Whether there is a collector for log records.
+    exports_logs: bool,
     outbox: Outbox,
     collector_news: CollectorNews,
+    /// The outbox of the log records.
+    log_outbox: Outbox,
+    log_collector_news: CollectorNews,
     notifications: Notifications,
     /// Runs with a span or a finished event that is not delivered.
     runs: HashMap<RunKey, Undelivered>,
-    /// Whether polls wait because too many spans wait.
-    is_full_of_spans: bool,
+    /// Whether polls wait because too many spans or log records wait.
+    is_full_of_items: bool,
     /// Whether polls wait because too many finished events wait.
     is_full_of_events: bool,
 }
 
-/// What was noted of the collector.
+/// What was noted of the collector about one signal.
 #[derive(Debug, Default)]
 struct CollectorNews {
     trouble: ReceiverNews,
@@ -50,20 +56,30 @@ struct CollectorNews {
 
 impl CollectorNews {
     /// A batch was accepted, perhaps without some of its spans or with a warning. The note, if it is time for one.
-    fn partial_if_new(&mut self, rejected: u64, message: Box<str>, now: Mono) -> Option<Note> {
+    fn partial_if_new(
+        &mut self,
+        signal: Signal,
+        rejected: u64,
+        message: Box<str>,
+        now: Mono,
+    ) -> Option<Note> {
         let rejected = match (rejected, message.is_empty()) {
             (0, true) => return None,
             (0, false) => self.warnings.note(0, now)?,
             (rejected, _) => self.rejections.note(rejected, now)?,
         };
-        Some(Note::ExportPartial { rejected, message })
+        Some(Note::ExportPartial {
+            signal,
+            rejected,
+            message,
+        })
     }
 }
 
 /// What is not delivered of one run.
 #[derive(Debug, Default)]
 struct Undelivered {
-    /// Its spans, and its finished event.
+    /// Its spans and log records, and its finished event.
     items: usize,
     ended: bool,
     /// The source that waits to be acknowledged.
@@ -82,11 +98,14 @@ impl Delivery {
         Delivery {
             encoders,
             exports: settings.exports,
-            outbox: Outbox::new(settings.batch, first_sequence),
+            exports_logs: settings.exports_logs,
+            outbox: Outbox::new(Signal::Traces, settings.batch, first_sequence),
             collector_news: CollectorNews::default(),
+            log_outbox: Outbox::new(Signal::Logs, settings.batch, first_sequence),
+            log_collector_news: CollectorNews::default(),
             notifications: Notifications::new(receivers, first_sequence),
             runs: HashMap::new(),
-            is_full_of_spans: false,
+            is_full_of_items: false,
             is_full_of_events: false,
         }
     }
@@ -112,14 +131,37 @@ impl Delivery {
                     let monitor = span.service.as_ref().map(|s| s.monitor.clone());
                     let encoded = self.outbox.push(run, monitor, bytes.clone(), now);
                     let sequence = encoded.sequence;
-                    out.change(Change::PutSpan(encoded));
+                    out.change(Change::PutItem(encoded));
                     sequence
                 });
-                are_kept &= views.keep_span(run, bytes, sequence);
+                if !span.shows_start() {
+                    are_kept &= views.keep_span(run, bytes, sequence);
+                }
             }
             out.act(Action::Finished(Box::new(span)));
         }
         are_kept
+    }
+
+    /// Takes in log records of a run.
+    pub(super) fn push_log_records(
+        &mut self,
+        run: RunKey,
+        records: &[LogRecord],
+        now: Mono,
+        out: &mut Out,
+    ) {
+        if !self.exports_logs {
+            return;
+        }
+        out.counters.log_records_made += records.len() as u64;
+        for record in records {
+            self.runs.entry(run).or_default().items += 1;
+            let monitor = record.service.as_ref().map(|s| s.monitor.clone());
+            let bytes = (self.encoders.log_record)(record);
+            let encoded = self.log_outbox.push(run, monitor, bytes, now);
+            out.change(Change::PutItem(encoded));
+        }
     }
 
     /// The name of a monitor, if its finished events have a receiver.
@@ -162,8 +204,10 @@ impl Delivery {
 
     /// Sends what is due. `hurry`: wait for no other spans, and keep our own pauses short.
     pub(super) fn send_due(&mut self, now: Mono, hurry: bool, out: &mut Out) {
-        if let Some(batch) = self.outbox.next_batch(now, hurry) {
-            out.act(Action::Send(Outgoing::Export(batch)));
+        for outbox in [&mut self.outbox, &mut self.log_outbox] {
+            if let Some(batch) = outbox.next_batch(now, hurry) {
+                out.act(Action::Send(Outgoing::Export(batch)));
+            }
         }
         while let Some(notify) = self.notifications.next(now, hurry) {
             out.act(Action::Send(Outgoing::Notify(notify)));
@@ -172,65 +216,85 @@ impl Delivery {
 
     /// When [`send_due`](Self::send_due) has something next, as far as is known now.
     pub(super) fn next_deadline(&self, hurry: bool) -> Option<Mono> {
-        let spans = self.outbox.next_deadline(hurry);
-        let events = self.notifications.next_deadline(hurry);
-        spans.into_iter().chain(events).min()
+        let deadlines = [
+            self.outbox.next_deadline(hurry),
+            self.log_outbox.next_deadline(hurry),
+            self.notifications.next_deadline(hurry),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Takes in what became of a batch of spans.
+    /// Takes in what became of a batch.
     pub(super) fn settle_export(
         &mut self,
-        batch: u64,
-        outcome: ExportOutcome,
+        exported: Exported,
         now: Mono,
         jitter: &mut Jitter,
         views: &mut Views,
         out: &mut Out,
     ) {
-        let Some(gone) = self.outbox.settle(batch, &outcome, now, jitter) else {
+        let Exported {
+            signal,
+            batch,
+            outcome,
+        } = exported;
+        let (outbox, news) = match signal {
+            Signal::Traces => (&mut self.outbox, &mut self.collector_news),
+            Signal::Logs => (&mut self.log_outbox, &mut self.log_collector_news),
+        };
+        let Some(gone) = outbox.settle(batch, &outcome, now, jitter) else {
             return;
         };
-        let news = &mut self.collector_news;
-        if !self.outbox.is_failing() && news.trouble.ends() {
-            out.note(Note::ExportRecovered);
+        if !outbox.is_failing() && news.trouble.ends() {
+            out.note(Note::ExportRecovered(signal));
         }
-        let spans = gone.len() as u64;
+        let items = gone.len() as u64;
+        let (mut delivered, mut rejected_here) = (0, 0);
         let note = match outcome {
             ExportOutcome::Delivered { rejected, message } => {
                 // Which spans a partial success leaves out is not known.
-                if rejected < spans {
+                if signal == Signal::Traces && rejected < items {
                     for span in &gone {
                         views.delivered(span.run, span.sequence);
                     }
                 }
-                let rejected_here = rejected.min(spans);
-                out.counters.spans_delivered += spans - rejected_here;
-                out.counters.spans_rejected += rejected_here;
-                news.partial_if_new(rejected, message, now)
+                rejected_here = rejected.min(items);
+                delivered = items - rejected_here;
+                news.partial_if_new(signal, rejected, message, now)
             }
             ExportOutcome::Retry { reason, .. } => {
                 out.counters.exports_retried += 1;
-                let waiting = self.outbox.len();
-                (news.trouble.trouble_is_news(&reason, now))
-                    .then_some(Note::ExportTroubled { reason, waiting })
+                let waiting = outbox.len();
+                let is_news = news.trouble.trouble_is_news(&reason, now);
+                is_news.then_some(Note::ExportTroubled {
+                    signal,
+                    reason,
+                    waiting,
+                })
             }
-            ExportOutcome::TooLarge { .. } if spans == 0 => {
+            ExportOutcome::TooLarge { .. } if items == 0 => {
                 news.splits.note(1, now).map(|_| Note::ExportSplit)
             }
             ExportOutcome::TooLarge { message } | ExportOutcome::Rejected { message } => {
-                out.counters.spans_rejected += spans;
-                let refused = news.refusals.note(spans, now);
-                refused.map(|spans| Note::SpansRefused { spans, message })
+                rejected_here = items;
+                let refused = news.refusals.note(items, now);
+                refused.map(|items| Note::ExportRefused {
+                    signal,
+                    items,
+                    message,
+                })
             }
         };
+        out.counters
+            .count_exported(signal, delivered, rejected_here);
         if let Some(note) = note {
             out.note(note);
         }
         if !gone.is_empty() {
-            for span in &gone {
-                self.done_with(span.run, 1, out);
+            for item in &gone {
+                self.done_with(item.run, 1, out);
             }
-            out.change(Change::RemoveSpans(gone));
+            out.change(Change::RemoveItems(gone));
         }
     }
 
@@ -294,31 +358,35 @@ impl Delivery {
         }
         if !lost.is_empty() {
             self.outbox.forget(|run| lost.contains(&run));
+            self.log_outbox.forget(|run| lost.contains(&run));
             self.notifications.forget(|run| lost.contains(&run));
         }
         sources
     }
 
-    /// Goes on with spans that were stored. `services`: the names of the monitors with a service of their own.
-    pub(super) fn restore_spans(
+    /// Goes on with items that were stored. `services`: the names of the monitors with a service of their own.
+    pub(super) fn restore_items(
         &mut self,
-        mut spans: Vec<EncodedSpan>,
+        mut items: Vec<OutboxItem>,
         services: impl Iterator<Item = Arc<str>>,
         now: Mono,
     ) {
-        spans.sort_unstable_by_key(|span| span.sequence);
+        items.sort_unstable_by_key(|item| item.sequence);
         // Each name is in memory once, those of monitors that are not configured any more too.
         let mut names: HashSet<Arc<str>> = services.collect();
-        for mut span in spans {
-            span.monitor = span.monitor.map(|name| {
+        for mut item in items {
+            item.monitor = item.monitor.map(|name| {
                 let known = names.get(&name).cloned();
                 known.unwrap_or_else(|| {
                     names.insert(name.clone());
                     name
                 })
             });
-            self.runs.entry(span.run).or_default().items += 1;
-            self.outbox.restore(span, now);
+            self.runs.entry(item.run).or_default().items += 1;
+            match item.signal {
+                Signal::Traces => self.outbox.restore(item, now),
+                Signal::Logs => self.log_outbox.restore(item, now),
+            }
         }
     }
 
@@ -356,10 +424,10 @@ impl Delivery {
     /// Looks again whether so much waits that polls have to wait too, and notes when that changes.
     pub(super) fn update_hold(&mut self, out: &mut Out) {
         let before = self.holds_polls();
-        self.is_full_of_spans = if self.is_full_of_spans {
-            !self.outbox.has_room_again()
+        self.is_full_of_items = if self.is_full_of_items {
+            !(self.outbox.has_room_again() && self.log_outbox.has_room_again())
         } else {
-            self.outbox.is_full()
+            self.outbox.is_full() || self.log_outbox.is_full()
         };
         self.is_full_of_events = if self.is_full_of_events {
             !self.notifications.has_room_again()
@@ -373,17 +441,22 @@ impl Delivery {
 
     /// Whether so much waits that polls wait too.
     pub(super) fn holds_polls(&self) -> bool {
-        self.is_full_of_spans || self.is_full_of_events
+        self.is_full_of_items || self.is_full_of_events
     }
 
-    /// Spans that the collector has not acknowledged, in order.
-    pub(super) fn spans(&self) -> impl Iterator<Item = &EncodedSpan> {
-        self.outbox.iter()
+    /// Spans and log records that the collector has not acknowledged, each in order.
+    pub(super) fn items(&self) -> impl Iterator<Item = &OutboxItem> {
+        self.outbox.iter().chain(self.log_outbox.iter())
     }
 
     /// How many spans the collector has not acknowledged.
     pub(super) fn spans_len(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// How many log records the collector has not acknowledged.
+    pub(super) fn log_records_len(&self) -> usize {
+        self.log_outbox.len()
     }
 
     /// Finished events that no receiver has accepted.
@@ -403,17 +476,18 @@ impl Delivery {
 
     /// How many items are stored.
     pub(super) fn stored_items(&self) -> usize {
-        self.outbox.len() + self.notifications.len()
+        self.outbox.len() + self.log_outbox.len() + self.notifications.len()
     }
 
     /// Their bytes, as they are stored.
     pub(super) fn stored_bytes(&self) -> usize {
-        self.outbox.bytes() + self.notifications.bytes()
+        self.outbox.bytes() + self.log_outbox.bytes() + self.notifications.bytes()
     }
 
     /// Holds what must always be true.
     pub(super) fn check_invariants(&self) {
         self.outbox.check_invariants();
+        self.log_outbox.check_invariants();
         self.notifications.check_invariants();
     }
 

@@ -21,6 +21,7 @@ mod lane;
 pub mod lateness;
 pub mod limits;
 mod listing;
+pub mod log_record;
 mod note;
 mod notification;
 mod out;
@@ -60,6 +61,7 @@ use finished_runs::FinishedRuns;
 use hosts::{Gate, Hosts, PollTurn};
 use ids::{RunIdentity, RunKey};
 use out::Out;
+use outbox::{OutboxItem, Signal};
 use outcome::{Abandoned, Outcome};
 use span::Span;
 use state_size::StateSize;
@@ -148,16 +150,9 @@ impl Core {
             Input::Notified(notified) => {
                 (self.delivery).settle_events(notified, now.mono, &mut self.jitter, &mut self.out);
             }
-            Input::Exported { batch, outcome } => {
+            Input::Exported(exported) => {
                 let (views, out) = (&mut self.views, &mut self.out);
-                (self.delivery).settle_export(
-                    batch,
-                    outcome,
-                    now.mono,
-                    &mut self.jitter,
-                    views,
-                    out,
-                );
+                (self.delivery).settle_export(exported, now.mono, &mut self.jitter, views, out);
             }
             Input::StoreTroubled(troubled) => {
                 self.store_troubled = troubled;
@@ -184,10 +179,12 @@ impl Core {
 
     /// Goes on with what a store held: at the start, and when it hands over the runs of an expired owner.
     pub fn restore(&mut self, stored: Stored, now: Now) {
-        let (spans, notifications) = (stored.spans.len(), stored.notifications.len());
+        let (items, notifications) = (stored.items.len(), stored.notifications.len());
+        let is_span = |item: &&OutboxItem| item.signal == Signal::Traces;
+        let spans = stored.items.iter().filter(is_span).count();
         let services = (self.settings.monitors.iter())
             .filter_map(|monitor| Some(monitor.naming.service.as_ref()?.monitor.clone()));
-        (self.delivery).restore_spans(stored.spans, services, now.mono);
+        (self.delivery).restore_items(stored.items, services, now.mono);
         (self.delivery).restore_events(stored.notifications, now.mono, &mut self.out);
         // However old: the source of its event may not be acknowledged yet, and announces it again now.
         for (run, began) in stored.finished {
@@ -195,13 +192,14 @@ impl Core {
         }
         self.forget_finished(now);
         let workflows = self.restore_workflows(stored.workflows, now);
-        if spans + notifications > 0 {
+        if items + notifications > 0 {
             (self.delivery).end_unwatched(|run| self.table.slot_of(run).is_some());
         }
-        if workflows + spans + notifications > 0 {
+        if workflows + items + notifications > 0 {
             self.out.note(Note::Restored {
                 workflows,
                 spans,
+                log_records: items - spans,
                 notifications,
             });
         }
@@ -215,10 +213,10 @@ impl Core {
             run: watch.run(),
             record: self.record(watch),
         });
-        let spans = self.delivery.spans().cloned().map(Change::PutSpan);
+        let items = self.delivery.items().cloned().map(Change::PutItem);
         let events = self.delivery.events().cloned();
         let events = events.map(Change::PutNotification);
-        finished.chain(watches).chain(spans).chain(events).collect()
+        finished.chain(watches).chain(items).chain(events).collect()
     }
 
     /// Whether [`take_changes`](Self::take_changes) has something.
@@ -320,6 +318,11 @@ impl Core {
     /// Spans that the collector has not acknowledged.
     pub fn spans_waiting(&self) -> usize {
         self.delivery.spans_len()
+    }
+
+    /// Log records that the collector has not acknowledged.
+    pub fn log_records_waiting(&self) -> usize {
+        self.delivery.log_records_len()
     }
 
     /// Finished events that wait for a receiver that is configured.

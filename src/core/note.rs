@@ -2,6 +2,7 @@
 
 use super::ids::{RunKey, TraceId};
 use super::lateness::Histogram;
+use super::outbox::Signal;
 use super::outcome::{Abandoned, Outcome};
 use super::poll_failure::PollFailureReason;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub enum Note {
         workflows: usize,
         /// Spans that wait for the collector.
         spans: usize,
+        /// Log records that wait for the collector.
+        log_records: usize,
         /// Finished events that wait for their receivers.
         notifications: usize,
     },
@@ -158,27 +161,33 @@ pub enum Note {
         /// [`Settings::state_bytes_max`](super::Settings::state_bytes_max).
         bytes_max: u64,
     },
-    /// The collector takes no spans now.
+    /// The collector takes no spans, or no log records, now.
     ExportTroubled {
+        /// Which of the two.
+        signal: Signal,
         /// The reason.
         reason: Box<str>,
-        /// How many spans wait.
+        /// How many items wait.
         waiting: usize,
     },
-    /// The collector takes spans again.
-    ExportRecovered,
-    /// The collector took a batch and dropped spans of it, or warns (OTLP partial success). This and what follows is
+    /// The collector takes them again.
+    ExportRecovered(Signal),
+    /// The collector took a batch and dropped items of it, or warns (OTLP partial success). This and what follows is
     /// noted once a minute at most.
     ExportPartial {
-        /// How many spans it dropped since the last note.
+        /// What the batch was of.
+        signal: Signal,
+        /// How many items it dropped since the last note.
         rejected: u64,
         /// The collector's message.
         message: Box<str>,
     },
-    /// The collector will never take these spans. They are dropped.
-    SpansRefused {
-        /// How many spans since the last note.
-        spans: u64,
+    /// The collector will never take these items. They are dropped.
+    ExportRefused {
+        /// What they are.
+        signal: Signal,
+        /// How many items since the last note.
+        items: u64,
         /// The collector's message.
         message: Box<str>,
     },
@@ -225,6 +234,12 @@ pub struct Counters {
     pub spans_delivered: u64,
     /// Spans that the collector refused.
     pub spans_rejected: u64,
+    /// Log records that were made.
+    pub log_records_made: u64,
+    /// Log records that the collector has acknowledged.
+    pub log_records_delivered: u64,
+    /// Log records that the collector refused.
+    pub log_records_rejected: u64,
     /// Exports that have failed and are repeated.
     pub exports_retried: u64,
     /// Finished events that their receivers have accepted.
@@ -242,6 +257,19 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// The collector has taken so many items of a batch and refused so many.
+    pub(super) fn count_exported(&mut self, signal: Signal, delivered: u64, rejected: u64) {
+        let (all_delivered, all_rejected) = match signal {
+            Signal::Traces => (&mut self.spans_delivered, &mut self.spans_rejected),
+            Signal::Logs => (
+                &mut self.log_records_delivered,
+                &mut self.log_records_rejected,
+            ),
+        };
+        *all_delivered += delivered;
+        *all_rejected += rejected;
+    }
+
     /// A watch has ended; why it ended early, if it did.
     pub(super) fn count_end(&mut self, abandoned: Option<Abandoned>) {
         self.workflows_ended += 1;

@@ -1,4 +1,4 @@
-//! The outbox: finished spans that the collector has not acknowledged.
+//! An outbox: finished spans, or log records, that the collector has not acknowledged.
 //!
 //! ```text
 //! push -> waiting -> batch in flight -> delivered
@@ -6,9 +6,10 @@
 //!            +-- retry ---+   +-> refused for good
 //! ```
 //!
-//! Spans leave in one [`Lane`], in the order in which they were finished; a batch takes the spans of one monitor out of
-//! that order, because a request has one resource. No span is dropped because there are too many:
-//! when the outbox is full, the core stops polling.
+//! There is an outbox for each [`Signal`], so that a collector that takes one of them alone holds up nothing. The items
+//! leave in one [`Lane`], in the order in which they were made; a batch takes the items of one monitor out of
+//! that order, because a request has one resource. No item is dropped because there are too many:
+//! when an outbox is full, the core stops polling.
 
 use super::backoff::Jitter;
 use super::ids::RunKey;
@@ -18,20 +19,41 @@ use super::time::Mono;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A finished span, encoded for OTLP.
+/// What an item is to OpenTelemetry. Each kind has its own URL at the collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Signal {
+    /// Finished spans.
+    Traces,
+    /// Log records of status events.
+    Logs,
+}
+
+impl Signal {
+    /// The items in words.
+    pub fn items(self) -> &'static str {
+        match self {
+            Signal::Traces => "spans",
+            Signal::Logs => "log records",
+        }
+    }
+}
+
+/// A finished span or a log record, encoded for OTLP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedSpan {
-    /// Its place in the order of completion. It is part of its key in the store.
+pub struct OutboxItem {
+    /// Which of the two.
+    pub signal: Signal,
+    /// Its place in the order of its outbox. It is part of its key in the store.
     pub sequence: u64,
     /// The run it belongs to.
     pub run: RunKey,
     /// The monitor whose resource it is exported with. `None`: farspan's own resource.
     pub monitor: Option<Arc<str>>,
-    /// The encoded span. It never changes.
+    /// One `Span` or one `LogRecord` of OTLP. It never changes.
     pub bytes: Arc<[u8]>,
 }
 
-impl LaneItem for EncodedSpan {
+impl LaneItem for OutboxItem {
     fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -46,21 +68,23 @@ impl LaneItem for EncodedSpan {
     }
 }
 
-/// Spans that go to the collector in one request.
+/// Items that go to the collector in one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Its number.
+    /// The outbox that it comes from.
+    pub signal: Signal,
+    /// Its number. Each outbox counts for itself.
     pub id: u64,
-    /// Not empty, of one monitor or of monitors without a resource of their own, in the order of completion.
-    pub spans: Vec<EncodedSpan>,
+    /// Not empty, of one monitor or of monitors without a resource of their own, in the order of their outbox.
+    pub items: Vec<OutboxItem>,
 }
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportOutcome {
-    /// The collector has it, and dropped `rejected` spans of it (OTLP partial success).
+    /// The collector has it, and dropped `rejected` items of it (OTLP partial success).
     Delivered {
-        /// How many spans the collector dropped.
+        /// How many items the collector dropped.
         rejected: u64,
         /// The collector's reason or warning; may be empty.
         message: Box<str>,
@@ -84,31 +108,44 @@ pub enum ExportOutcome {
     },
 }
 
+/// How the export of a batch has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// [`Batch::signal`].
+    pub signal: Signal,
+    /// [`Batch::id`].
+    pub batch: u64,
+    /// How it has ended.
+    pub outcome: ExportOutcome,
+}
+
 /// When batches are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPolicy {
-    /// How long a span waits for others to share its request.
+    /// How long an item waits for others to share its request.
     pub schedule_delay: Duration,
-    /// Spans in one request, at least 1.
+    /// Items in one request, at least 1.
     pub spans_max: usize,
-    /// With so many spans in the outbox polls wait.
+    /// With so many items in an outbox polls wait.
     pub queue_max: usize,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Outbox {
+    signal: Signal,
     policy: BatchPolicy,
-    lane: Lane<EncodedSpan>,
+    lane: Lane<OutboxItem>,
     sequence: Sequence,
-    /// Spans in one request: halved by a 413, grows again with each delivery.
+    /// Items in one request: halved by a 413, grows again with each delivery.
     spans_max: usize,
 }
 
 impl Outbox {
-    /// An empty one, whose spans are numbered from `first_sequence`.
-    pub(super) fn new(policy: BatchPolicy, first_sequence: u64) -> Self {
+    /// An empty one, whose items are numbered from `first_sequence`.
+    pub(super) fn new(signal: Signal, policy: BatchPolicy, first_sequence: u64) -> Self {
         Outbox {
+            signal,
             policy,
             lane: Lane::new(),
             sequence: Sequence::from(first_sequence),
@@ -116,43 +153,44 @@ impl Outbox {
         }
     }
 
-    /// Takes a finished span, encoded, and gives it its place.
+    /// Takes an encoded item, and gives it its place.
     pub(super) fn push(
         &mut self,
         run: RunKey,
         monitor: Option<Arc<str>>,
         bytes: Arc<[u8]>,
         now: Mono,
-    ) -> EncodedSpan {
-        let span = EncodedSpan {
+    ) -> OutboxItem {
+        let item = OutboxItem {
+            signal: self.signal,
             sequence: self.sequence.next(),
             run,
             monitor,
             bytes,
         };
-        self.restore(span.clone(), now);
-        span
+        self.restore(item.clone(), now);
+        item
     }
 
-    /// Takes a span that was stored, by an earlier start or another instance, to its place in the order.
-    pub(super) fn restore(&mut self, span: EncodedSpan, now: Mono) {
-        self.sequence.seen(span.sequence);
-        self.lane.insert(span, now);
+    /// Takes an item that was stored, by an earlier start or another instance, to its place in the order.
+    pub(super) fn restore(&mut self, item: OutboxItem, now: Mono) {
+        self.sequence.seen(item.sequence);
+        self.lane.insert(item, now);
     }
 
-    /// Forgets the spans of runs that another instance owns, those of a batch with the exporter too: their new owner
+    /// Forgets the items of runs that another instance owns, those of a batch with the exporter too: their new owner
     /// sends the same bytes.
     pub(super) fn forget(&mut self, is_lost: impl Fn(RunKey) -> bool) {
         self.lane.forget(is_lost);
         self.lane.end_empty_batch();
     }
 
-    /// All spans, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &EncodedSpan> {
+    /// All items, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OutboxItem> {
         self.lane.iter()
     }
 
-    /// How many spans there are.
+    /// How many items there are.
     pub(super) fn len(&self) -> usize {
         self.lane.len()
     }
@@ -177,11 +215,11 @@ impl Outbox {
         self.lane.failures() > 0
     }
 
-    /// The batch that is due, if one is. `hurry`: wait for no other spans, and between two attempts for no longer than
+    /// The batch that is due, if one is. `hurry`: wait for no other items, and between two attempts for no longer than
     /// after the first failure, unless the collector asked for it.
     pub(super) fn next_batch(&mut self, now: Mono, hurry: bool) -> Option<Batch> {
         let (policy, spans_max) = (self.policy, self.spans_max);
-        let new_len = |lane: &mut Lane<EncodedSpan>| {
+        let new_len = |lane: &mut Lane<OutboxItem>| {
             let is_due = |since: Mono| {
                 hurry
                     || lane.len() >= spans_max
@@ -195,8 +233,9 @@ impl Outbox {
                 0
             }
         };
-        let (id, spans) = self.lane.next(now, hurry, new_len)?;
-        Some(Batch { id, spans })
+        let (id, items) = self.lane.next(now, hurry, new_len)?;
+        let signal = self.signal;
+        Some(Batch { signal, id, items })
     }
 
     /// When [`next_batch`](Self::next_batch) has something next, as far as is known now.
@@ -209,7 +248,7 @@ impl Outbox {
             .or_else(|| Some(self.lane.first_since()? + self.policy.schedule_delay))
     }
 
-    /// Takes in what became of a batch. Returns the spans that the collector has, or will never take; none when they go
+    /// Takes in what became of a batch. Returns the items that the collector has, or will never take; none when they go
     /// again. `None`: no such batch is in flight.
     pub(super) fn settle(
         &mut self,
@@ -217,7 +256,7 @@ impl Outbox {
         outcome: &ExportOutcome,
         now: Mono,
         jitter: &mut Jitter,
-    ) -> Option<Vec<EncodedSpan>> {
+    ) -> Option<Vec<OutboxItem>> {
         let len = self.lane.end_batch(batch)?;
         match outcome {
             ExportOutcome::TooLarge { .. } if len > 1 => {
@@ -248,9 +287,9 @@ impl Outbox {
     }
 }
 
-/// How many of the first `count` spans make a batch: as many as its bytes allow. A span larger than a batch may be goes
+/// How many of the first `count` items make a batch: as many as its bytes allow. An item larger than a batch may be goes
 /// alone.
-fn front_len(lane: &Lane<EncodedSpan>, count: usize) -> usize {
+fn front_len(lane: &Lane<OutboxItem>, count: usize) -> usize {
     let mut bytes = 0;
     let fits = lane.iter().take(count).take_while(|span| {
         bytes += span.bytes.len();
@@ -278,14 +317,14 @@ mod tests {
     }
 
     fn outbox_of(count: u64) -> Outbox {
-        let mut outbox = Outbox::new(POLICY, 0);
+        let mut outbox = Outbox::new(Signal::Traces, POLICY, 0);
         for n in 0..count {
             outbox.push(run(), None, Arc::from(n.to_be_bytes()), secs(0));
         }
         outbox
     }
 
-    fn sequences(spans: &[EncodedSpan]) -> Vec<u64> {
+    fn sequences(spans: &[OutboxItem]) -> Vec<u64> {
         spans.iter().map(|s| s.sequence).collect()
     }
 
@@ -294,7 +333,7 @@ mod tests {
         batch: &Batch,
         outcome: ExportOutcome,
         now: Mono,
-    ) -> Vec<EncodedSpan> {
+    ) -> Vec<OutboxItem> {
         let settled = outbox.settle(batch.id, &outcome, now, &mut Jitter::new(0));
         outbox.check_invariants();
         settled.unwrap()
@@ -317,7 +356,7 @@ mod tests {
     /// A request has one resource, and a monitor may have its own.
     #[test]
     fn a_batch_has_the_spans_of_one_monitor() {
-        let mut outbox = Outbox::new(POLICY, 0);
+        let mut outbox = Outbox::new(Signal::Traces, POLICY, 0);
         let monitors = [
             None,
             Some("a"),
@@ -334,7 +373,7 @@ mod tests {
         let mut next = |outcome: &ExportOutcome, now| {
             let batch = outbox.next_batch(now, true).unwrap();
             settle(&mut outbox, &batch, outcome.clone(), now);
-            sequences(&batch.spans)
+            sequences(&batch.items)
         };
         assert_eq!(next(&delivered(), secs(0)), [0, 2, 5, 6]);
         assert_eq!(next(&retry(None), secs(0)), [1, 4]);
@@ -352,7 +391,8 @@ mod tests {
     #[test]
     fn spans_of_two_runs_may_have_the_same_number() {
         let mut outbox = outbox_of(2);
-        let other = EncodedSpan {
+        let other = OutboxItem {
+            signal: Signal::Traces,
             sequence: 1,
             run: RunKey::from_bytes([8; 16]),
             monitor: None,
@@ -361,8 +401,8 @@ mod tests {
         outbox.restore(other.clone(), secs(0));
         outbox.check_invariants();
         let batch = outbox.next_batch(secs(5), false).unwrap();
-        assert_eq!(sequences(&batch.spans), [0, 1, 1]);
-        assert_eq!(batch.spans[2], other);
+        assert_eq!(sequences(&batch.items), [0, 1, 1]);
+        assert_eq!(batch.items[2], other);
         settle(&mut outbox, &batch, delivered(), secs(5));
         assert_eq!(outbox.len(), 0);
     }
@@ -373,7 +413,7 @@ mod tests {
         assert_eq!(outbox.next_deadline(false), Some(secs(5)));
         assert_eq!(outbox.next_batch(secs(4), false), None);
         let batch = outbox.next_batch(secs(5), false).unwrap();
-        assert_eq!(sequences(&batch.spans), [0]);
+        assert_eq!(sequences(&batch.items), [0]);
         assert_eq!(outbox.next_batch(secs(9), true), None, "one at a time");
     }
 
@@ -381,11 +421,11 @@ mod tests {
     fn a_full_batch_goes_at_once_and_in_order() {
         let mut outbox = outbox_of(5);
         let first = outbox.next_batch(secs(0), false).unwrap();
-        assert_eq!(sequences(&first.spans), [0, 1, 2, 3]);
+        assert_eq!(sequences(&first.items), [0, 1, 2, 3]);
         settle(&mut outbox, &first, delivered(), secs(1));
         assert_eq!(outbox.next_batch(secs(1), false), None);
         assert_eq!(
-            sequences(&outbox.next_batch(secs(1), true).unwrap().spans),
+            sequences(&outbox.next_batch(secs(1), true).unwrap().items),
             [4]
         );
     }
@@ -400,7 +440,7 @@ mod tests {
         let at = outbox.next_deadline(false).unwrap();
         assert!(at > secs(6) && at <= secs(7));
         let again = outbox.next_batch(at, false).unwrap();
-        assert_eq!(again.spans, first.spans, "what came since does not join");
+        assert_eq!(again.items, first.items, "what came since does not join");
         settle(
             &mut outbox,
             &again,
@@ -415,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_another_left_finds_its_place_and_a_batch_stays_as_it_is() {
-        let mut outbox = Outbox::new(POLICY, 100);
+        let mut outbox = Outbox::new(Signal::Traces, POLICY, 100);
         for n in 0..4_u64 {
             outbox.push(run(), None, Arc::from(n.to_be_bytes()), secs(0));
         }
@@ -423,7 +463,8 @@ mod tests {
         for sequence in [50, 200, 7] {
             let bytes = Arc::from([1]);
             let run = RunKey::from_bytes([8; 16]);
-            let span = EncodedSpan {
+            let span = OutboxItem {
+                signal: Signal::Traces,
                 sequence,
                 run,
                 monitor: None,
@@ -440,7 +481,7 @@ mod tests {
             secs(1),
         );
         let half = outbox.next_batch(secs(1), false).unwrap();
-        assert_eq!(sequences(&half.spans), [100, 101]);
+        assert_eq!(sequences(&half.items), [100, 101]);
         settle(&mut outbox, &half, delivered(), secs(1));
         let rest: Vec<u64> = outbox.iter().map(|span| span.sequence).collect();
         assert_eq!(rest, [7, 50, 102, 103, 200]);
@@ -459,17 +500,17 @@ mod tests {
         let four = outbox.next_batch(secs(0), false).unwrap();
         assert_eq!(settle(&mut outbox, &four, large(), secs(0)), []);
         let two = outbox.next_batch(secs(0), false).unwrap();
-        assert_eq!(sequences(&two.spans), [0, 1]);
+        assert_eq!(sequences(&two.items), [0, 1]);
         settle(&mut outbox, &two, large(), secs(0));
         let one = outbox.next_batch(secs(0), false).unwrap();
-        assert_eq!(sequences(&one.spans), [0]);
+        assert_eq!(sequences(&one.items), [0]);
         let refused = settle(&mut outbox, &one, large(), secs(0));
         assert_eq!(sequences(&refused), [0]);
         let next = outbox.next_batch(secs(0), false).unwrap();
-        assert_eq!(sequences(&next.spans), [1]);
+        assert_eq!(sequences(&next.items), [1]);
         settle(&mut outbox, &next, delivered(), secs(0));
         let next = outbox.next_batch(secs(0), true).unwrap();
-        assert_eq!(sequences(&next.spans), [2, 3], "and it grows again");
+        assert_eq!(sequences(&next.items), [2, 3], "and it grows again");
     }
 
     #[test]
@@ -481,7 +522,7 @@ mod tests {
         };
         assert_eq!(settle(&mut outbox, &first, outcome, secs(0)).len(), 4);
         assert_eq!(
-            sequences(&outbox.next_batch(secs(0), true).unwrap().spans),
+            sequences(&outbox.next_batch(secs(0), true).unwrap().items),
             [4]
         );
     }
@@ -507,7 +548,7 @@ mod tests {
                 secs(0),
             );
         }
-        assert_eq!(outbox.next_batch(secs(0), false).unwrap().spans.len(), 1);
+        assert_eq!(outbox.next_batch(secs(0), false).unwrap().items.len(), 1);
     }
 
     /// Whatever the collector does, every span is delivered or refused once, in order.

@@ -42,6 +42,16 @@ pub struct Span {
     pub service: Option<Arc<Service>>,
 }
 
+/// The attribute of a span that shows a start.
+pub const STARTED: &str = "farspan.started";
+
+impl Span {
+    /// Whether it only shows that something has started. The span that is exported at its end is another one.
+    pub fn shows_start(&self) -> bool {
+        self.attributes.iter().any(|(key, _)| **key == *STARTED)
+    }
+}
+
 /// The service of a monitor's spans, if the monitor configures one: their resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {

@@ -4,7 +4,7 @@ mod notifications;
 
 use super::finished::{FinishedEvent, Notified, Notify};
 use super::ids::RunKey;
-use super::outbox::{Batch, BatchPolicy, EncodedSpan, ExportOutcome};
+use super::outbox::{Batch, BatchPolicy, ExportOutcome, Exported, OutboxItem, Signal};
 use super::sampler::Sampler;
 use super::snapshot::{Progress, Snapshot, StageSnapshot, State};
 use super::workflow::Naming;
@@ -26,6 +26,7 @@ const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
 /// Different values have different debug texts.
 const ENCODERS: Encoders = Encoders {
     span: |span| format!("{span:?}").into_bytes().into(),
+    log_record: |record| format!("{record:?}").into_bytes().into(),
     finished_event: |event| {
         FINISHED_EVENTS.with_borrow_mut(|events| events.push(event.clone()));
         format!("{event:?}").into_bytes().into()
@@ -79,6 +80,7 @@ fn settings(monitors: Vec<Monitor>) -> Settings {
         stores: true,
         state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
+        exports_logs: true,
         seed: 1,
     }
 }
@@ -848,9 +850,9 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
     }
     expect![[r#"
         Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
-        Restored { workflows: 2, spans: 0, notifications: 0 }
+        Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 }
         Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
-        Restored { workflows: 2, spans: 0, notifications: 0 }
+        Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 }
     "#]].assert_eq(&text);
 }
 
@@ -896,10 +898,11 @@ fn a_full_outbox_holds_the_polls() {
     rig.pass(secs(100.0));
     assert_eq!(rig.polls().len(), 0);
     let (_, batch) = rig.batches.remove(0);
-    rig.handle(Input::Exported {
+    rig.handle(Input::Exported(Exported {
+        signal: Signal::Traces,
         batch: batch.id,
         outcome: delivered(),
-    });
+    }));
     assert_eq!(rig.polls().len(), 2);
     check(
         &rig.notes(),
@@ -1317,10 +1320,11 @@ fn exported(rig: &mut Rig, outcome: ExportOutcome) {
         }
     }
     let (_, batch) = rig.batches.remove(0);
-    rig.handle(Input::Exported {
+    rig.handle(Input::Exported(Exported {
+        signal: Signal::Traces,
         batch: batch.id,
         outcome,
-    });
+    }));
 }
 
 fn retry(retry_after: Option<Duration>) -> ExportOutcome {
@@ -1350,9 +1354,9 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
     check(
         &rig.notes(),
         &expect![[r#"
-            ExportTroubled { reason: "503", waiting: 12 }
-            ExportRecovered
-            SpansRefused { spans: 2, message: "400" }
+            ExportTroubled { signal: Traces, reason: "503", waiting: 12 }
+            ExportRecovered(Traces)
+            ExportRefused { signal: Traces, items: 2, message: "400" }
         "#]],
     );
     assert_eq!(rig.core.counters().spans_delivered, 10);
@@ -1409,12 +1413,16 @@ fn what_the_collector_threw_away_is_counted_and_told() {
         message: "too old".into(),
     };
     exported(&mut rig, outcome.clone());
-    rig.handle(Input::Exported { batch: 0, outcome });
+    rig.handle(Input::Exported(Exported {
+        signal: Signal::Traces,
+        batch: 0,
+        outcome,
+    }));
     check(
         &rig.notes(),
         &expect![[r#"
             Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
-            ExportPartial { rejected: 2, message: "too old" }
+            ExportPartial { signal: Traces, rejected: 2, message: "too old" }
         "#]],
     );
     let counters = rig.core.counters();
@@ -1658,9 +1666,9 @@ fn stored(rig: &mut Rig) -> Stored {
                 stored.workflows.push((run, record));
             }
             Change::RemoveWorkflow(run) => stored.workflows.retain(|(known, _)| *known != run),
-            Change::PutSpan(span) => stored.spans.push(span),
+            Change::PutItem(span) => stored.items.push(span),
             Change::PutFinished(run, at) => stored.finished.push((run, at)),
-            Change::RemoveSpans(gone) => stored.spans.retain(|span| !gone.contains(span)),
+            Change::RemoveItems(gone) => stored.items.retain(|span| !gone.contains(span)),
             other => panic!("not here: {other:?}"),
         }
     }
@@ -1711,10 +1719,11 @@ fn an_entry_is_released_though_its_run_is_forgotten_before_its_spans_are_deliver
         rejected: 0,
         message: "".into(),
     };
-    let outcome = Input::Exported {
+    let outcome = Input::Exported(Exported {
+        signal: Signal::Traces,
         batch: batch.id,
         outcome: delivered,
-    };
+    });
     rig.core.handle(outcome, rig.now);
     let released = std::iter::from_fn(|| rig.core.next_action());
     let released =
@@ -1733,7 +1742,7 @@ fn an_entry_that_comes_again_after_a_long_downtime_is_done() {
     exported(&mut rig, delivered());
     assert_eq!(rig.settled, ["acknowledge entry of w"]);
     let mut kept = stored(&mut rig);
-    let lens = (kept.workflows.len(), kept.spans.len(), kept.finished.len());
+    let lens = (kept.workflows.len(), kept.items.len(), kept.finished.len());
     assert_eq!(lens, (0, 0, 1));
 
     let away = limits::FINISHED_KEPT * 30;
@@ -1844,7 +1853,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
             _ => {}
         }
     }
-    assert_eq!((kept.workflows.len(), kept.spans.len()), (3, 1));
+    assert_eq!((kept.workflows.len(), kept.items.len()), (3, 1));
     let mut rig = restarted(kept.clone(), Duration::from_secs(60));
     assert_eq!(rig.core.watched(), 1);
     let mut left: Vec<RunKey> = rig.core.unreadable_runs().collect();
@@ -1890,7 +1899,7 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
         &expect![[r#"
             RecordsUnreadable { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
             RecordsUnreadable { workflows: 1, why: "it is damaged" }
-            Restored { workflows: 1, spans: 1, notifications: 0 }
+            Restored { workflows: 1, spans: 1, log_records: 0, notifications: 0 }
             RunUnreadable { monitor: 0, workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
             RunUnreadable { monitor: 0, workflow_id: "damaged", why: "it is damaged" }
             Duplicate { monitor: 0, workflow_id: "whole" }
@@ -1937,13 +1946,14 @@ fn a_second_entry_does_not_take_the_place_of_the_first_while_its_spans_leave() {
     }
     rig.pass(Duration::from_secs(10));
     let (_, batch) = rig.batches.pop().expect("its span");
-    rig.handle(Input::Exported {
+    rig.handle(Input::Exported(Exported {
+        signal: Signal::Traces,
         batch: batch.id,
         outcome: ExportOutcome::Delivered {
             rejected: 0,
             message: "".into(),
         },
-    });
+    }));
     assert_eq!(rig.settled, ["acknowledge 2-0", "acknowledge 1-0"]);
 }
 
@@ -1991,33 +2001,35 @@ fn a_batch_under_way_is_less_what_was_lost() {
     }
     rig.pass(secs(6.0));
     let (_, batch) = rig.batches.remove(0);
-    assert_eq!(batch.spans.len(), 4);
-    let lost = batch.spans[0].run;
+    assert_eq!(batch.items.len(), 4);
+    let lost = batch.items[0].run;
     rig.handle(Input::Refused(vec![(lost, Refusal::Elsewhere)]));
     assert_eq!(rig.core.spans_waiting(), 2);
     let outcome = ExportOutcome::Retry {
         reason: "503".into(),
         retry_after: None,
     };
-    rig.handle(Input::Exported {
+    rig.handle(Input::Exported(Exported {
+        signal: Signal::Traces,
         batch: batch.id,
         outcome,
-    });
+    }));
     rig.pass(secs(5.0));
     let (_, again) = rig.batches.remove(0);
     assert_eq!(
-        again.spans,
-        batch.spans[2..],
+        again.items,
+        batch.items[2..],
         "only what is ours goes again"
     );
     let outcome = ExportOutcome::Delivered {
         rejected: 0,
         message: "".into(),
     };
-    rig.handle(Input::Exported {
+    rig.handle(Input::Exported(Exported {
+        signal: Signal::Traces,
         batch: again.id,
         outcome,
-    });
+    }));
     assert_eq!(rig.settled, ["leave entry of a", "acknowledge entry of b"]);
 }
 
@@ -2032,13 +2044,13 @@ fn what_another_left_is_taken_over_at_any_time() {
     for change in other.core.everything() {
         match change {
             Change::PutWorkflow { run, record } => stored.workflows.push((run, record)),
-            Change::PutSpan(span) => stored.spans.push(span),
+            Change::PutItem(span) => stored.items.push(span),
             Change::PutFinished(run, at) => stored.finished.push((run, at)),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((stored.workflows.len(), stored.spans.len()), (1, 3));
-    let spans = stored.spans.clone();
+    assert_eq!((stored.workflows.len(), stored.items.len()), (1, 3));
+    let spans = stored.items.clone();
     let mut rig = Rig::plain();
     rig.handle(from_entry("c"));
     rig.pass(secs(30.0));
@@ -2046,7 +2058,7 @@ fn what_another_left_is_taken_over_at_any_time() {
     rig.handle(Input::Tick);
     assert_eq!(rig.core.watched(), 2);
     rig.pass(secs(6.0));
-    assert_eq!(rig.batches[0].1.spans, spans, "to the byte");
+    assert_eq!(rig.batches[0].1.items, spans, "to the byte");
 }
 
 #[test]
@@ -2070,16 +2082,16 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
     let named: Vec<Option<Arc<str>>> = rig
         .core
         .delivery
-        .spans()
+        .items()
         .map(|s| s.monitor.clone())
         .collect();
     assert_eq!(named.iter().flatten().count(), 2, "{named:?}");
     assert_eq!(named.len(), 4);
-    let bytes: usize = rig.core.delivery.spans().map(|s| s.bytes.len()).sum();
+    let bytes: usize = rig.core.delivery.items().map(|s| s.bytes.len()).sum();
     let names = 2 * ("monitor1".len() + limits::STORED_SEQUENCE_BYTES);
     assert_eq!(rig.core.delivery.stored_bytes(), bytes + names);
     let spans: Vec<Change> = (rig.core.everything().into_iter())
-        .filter(|change| matches!(change, Change::PutSpan(_)))
+        .filter(|change| matches!(change, Change::PutItem(_)))
         .collect();
 
     // The name stays, whatever monitors are configured by then. It is in memory once.
@@ -2089,18 +2101,18 @@ fn each_span_names_the_monitor_whose_service_it_is_of() {
     for (monitors, is_known) in [(monitors, true), (vec![monitor(0)], false)] {
         let mut later = Rig::new(settings(monitors));
         let stored = spans.iter().map(|change| match change {
-            Change::PutSpan(span) => EncodedSpan {
+            Change::PutItem(span) => OutboxItem {
                 monitor: span.monitor.as_deref().map(Arc::from),
                 ..span.clone()
             },
             other => panic!("{other:?}"),
         });
         let stored = Stored {
-            spans: stored.collect(),
+            items: stored.collect(),
             ..Stored::default()
         };
         later.core.restore(stored, later.now);
-        let kept: Vec<&EncodedSpan> = later.core.delivery.spans().collect();
+        let kept: Vec<&OutboxItem> = later.core.delivery.items().collect();
         assert!(kept.iter().map(|s| &s.monitor).eq(&named));
         let names: Vec<&Arc<str>> = kept.iter().filter_map(|s| s.monitor.as_ref()).collect();
         assert!(Arc::ptr_eq(names[0], names[1]));

@@ -382,8 +382,8 @@ impl Turn {
     fn forget(&mut self, lost: &HashSet<RunKey>) {
         self.waiting.retain_mut(|(_, outgoing)| match outgoing {
             Outgoing::Export(batch) => {
-                batch.spans.retain(|span| !lost.contains(&span.run));
-                !batch.spans.is_empty()
+                batch.items.retain(|span| !lost.contains(&span.run));
+                !batch.items.is_empty()
             }
             // The core waits for the result of each, though it may be empty now.
             Outgoing::Notify(notify) => {
@@ -393,7 +393,7 @@ impl Turn {
             Outgoing::Acknowledge(_) | Outgoing::LeavePending(_) | Outgoing::Accept(_) => true,
         });
         self.unstored.retain_mut(|change| match change {
-            Change::RemoveSpans(spans) => {
+            Change::RemoveItems(spans) => {
                 spans.retain(|span| !lost.contains(&span.run));
                 !spans.is_empty()
             }
@@ -431,7 +431,7 @@ fn drop_replaced_records(changes: &mut Vec<Change>) {
 fn is_acknowledgement(change: &Change) -> bool {
     matches!(
         change,
-        Change::RemoveSpans(_) | Change::RemoveNotifications(_)
+        Change::RemoveItems(_) | Change::RemoveNotifications(_)
     )
 }
 
@@ -451,9 +451,9 @@ fn runs_of(change: &Change) -> impl Iterator<Item = RunKey> {
         | Change::RemoveWorkflow(run)
         | Change::PutFinished(run, _)
         | Change::RemoveFinished(run) => (Some(*run), &[][..], &[][..]),
-        Change::PutSpan(span) => (Some(span.run), &[][..], &[][..]),
+        Change::PutItem(span) => (Some(span.run), &[][..], &[][..]),
         Change::PutNotification(it) => (Some(it.run), &[][..], &[][..]),
-        Change::RemoveSpans(spans) => (None, spans.as_slice(), &[][..]),
+        Change::RemoveItems(spans) => (None, spans.as_slice(), &[][..]),
         Change::RemoveNotifications(removed) => (None, &[][..], removed.as_slice()),
     };
     let spans = spans.iter().map(|span| span.run);
@@ -465,7 +465,7 @@ fn runs_of(change: &Change) -> impl Iterator<Item = RunKey> {
 mod tests {
     use super::*;
     use crate::core::event::{Sampling, StartEvent};
-    use crate::core::outbox::{BatchPolicy, ExportOutcome};
+    use crate::core::outbox::{BatchPolicy, ExportOutcome, Exported, Signal};
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::time::Wall;
     use crate::core::workflow::Naming;
@@ -510,10 +510,12 @@ mod tests {
             stores,
             state_bytes_max: limits::STATE_BYTES_DEFAULT,
             exports: true,
+            exports_logs: true,
             seed: 1,
         };
         let encoders = Encoders {
             span: |span| format!("{span:?}").into_bytes().into(),
+            log_record: |record| format!("{record:?}").into_bytes().into(),
             finished_event: |event| format!("{event:?}").into_bytes().into(),
         };
         let now = Now {
@@ -593,7 +595,7 @@ mod tests {
         /// The spans of the batch that leaves now.
         fn export(&mut self) -> (u64, usize) {
             match self.next() {
-                Step::Send(Outgoing::Export(batch)) => (batch.id, batch.spans.len()),
+                Step::Send(Outgoing::Export(batch)) => (batch.id, batch.items.len()),
                 other => panic!("no export: {other:?}"),
             }
         }
@@ -603,7 +605,11 @@ mod tests {
                 rejected: 0,
                 message: "".into(),
             };
-            self.handle(Input::Exported { batch, outcome });
+            self.handle(Input::Exported(Exported {
+                signal: Signal::Traces,
+                batch,
+                outcome,
+            }));
         }
 
         fn at(&self, after: Duration) -> Step {
@@ -616,7 +622,7 @@ mod tests {
     }
 
     fn spans_of(changes: &[Change]) -> usize {
-        let spans = changes.iter().filter(|c| matches!(c, Change::PutSpan(_)));
+        let spans = changes.iter().filter(|c| matches!(c, Change::PutItem(_)));
         spans.count()
     }
 
@@ -631,7 +637,7 @@ mod tests {
         let (batch, spans) = rig.export();
         assert_eq!((spans, rig.next()), (1, Step::Wait(None)));
         rig.deliver(batch);
-        assert!(matches!(&*rig.commit(), [Change::RemoveSpans(_)]));
+        assert!(matches!(&*rig.commit(), [Change::RemoveItems(_)]));
         rig.succeed();
         let acknowledged = Outgoing::Acknowledge("entry of a".into());
         assert_eq!(rig.next(), Step::Send(acknowledged));

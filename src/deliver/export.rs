@@ -1,11 +1,13 @@
-//! The exporter: one thread that sends one batch at a time to the collector and says how each ended.
+//! An exporter: one thread that sends one batch at a time to the collector and says how each ended. Spans and log records
+//! have an exporter each.
 //!
-//! OTLP over HTTP, protobuf, by opentelemetry-otlp over our own HTTP client. The thread never retries and never drops:
+//! OTLP over HTTP, protobuf. Spans go by opentelemetry-otlp over our own HTTP client, log records by the client alone: the
+//! SDK's log record would not have the bytes that are stored. The thread never retries and never drops:
 //! the outbox in the core decides what is sent again.
 //! <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp>
 
 use crate::core::limits;
-use crate::core::outbox::{Batch, ExportOutcome};
+use crate::core::outbox::{Batch, ExportOutcome, Exported, Signal};
 use crate::core::time::Now;
 use crate::core::view::ExportReport;
 use crate::deliver::export_log::ExportLog;
@@ -18,6 +20,7 @@ use crate::os::threads::{self, lock};
 use crate::syntax::values::redacted_url;
 use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
+use flate2::write::GzEncoder;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
     Compression, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
@@ -26,6 +29,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use prost::Message;
 use std::future::ready;
+use std::io::Write;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -66,32 +70,44 @@ const USER_AGENT: &str = concat!(
 );
 
 impl Exporter {
-    /// Starts the thread. It sends each batch of `batches` and puts the outcome, with the batch's id, into `outcomes`. What
+    /// Starts the thread. It sends each batch of `batches`, all of one signal, and puts its outcome into `outcomes`. What
     /// the collector refuses for good is kept in `refused`.
     ///
     /// # Errors
     /// A text that says what is wrong with the destination.
     pub fn start(
+        signal: Signal,
         destination: &Destination,
         network: &Network,
-        resources: Resources,
-        refused: RefusedPlace,
+        (resources, refused): (Resources, RefusedPlace),
         batches: Receiver<Batch>,
-        outcomes: Sender<(u64, ExportOutcome)>,
+        outcomes: Sender<Exported>,
     ) -> Result<Self, String> {
         let exporters = Exporters::new(destination, network, resources)?;
         let run = move || {
             for batch in batches {
                 let begun = clock::now();
-                let outcome = exporters.export(&batch);
+                let outcome = match signal {
+                    Signal::Traces => exporters.export(&batch),
+                    Signal::Logs => exporters.export_log_records(&batch),
+                };
                 let outcome = exporters.keep_refused(&batch, outcome, &refused);
-                exporters.report(begun, batch.spans.len(), &outcome);
-                if outcomes.send((batch.id, outcome)).is_err() {
+                exporters.report(begun, batch.items.len(), &outcome);
+                let batch = batch.id;
+                let exported = Exported {
+                    signal,
+                    batch,
+                    outcome,
+                };
+                if outcomes.send(exported).is_err() {
                     break;
                 }
             }
         };
-        let thread = threads::spawn("exporter", threads::STACK_BYTES, run);
+        let thread = match signal {
+            Signal::Traces => threads::spawn("exporter", threads::STACK_BYTES, run),
+            Signal::Logs => threads::spawn("log-exporter", threads::STACK_BYTES, run),
+        };
         let thread = thread.map_err(|e| format!("cannot start the exporter: {e}"))?;
         Ok(Exporter {
             thread: Some(thread),
@@ -110,6 +126,8 @@ impl Drop for Exporter {
 
 /// One exporter of opentelemetry-otlp for each resource, all over one client.
 struct Exporters {
+    endpoint: String,
+    gzip: bool,
     resources: Resources,
     exporters: Vec<SpanExporter>,
     client: Arc<CollectorClient>,
@@ -141,6 +159,8 @@ impl Exporters {
         };
         let exporters = resources.all().map(exporter);
         Ok(Exporters {
+            endpoint: destination.endpoint.clone(),
+            gzip: destination.gzip,
             exporters: exporters.collect::<Result<_, String>>()?,
             resources,
             client,
@@ -151,14 +171,14 @@ impl Exporters {
 
     /// All spans of a batch have one resource: the outbox makes it so.
     fn export(&self, batch: &Batch) -> ExportOutcome {
-        let monitor = batch.spans.first().and_then(|span| span.monitor.as_deref());
+        let monitor = batch.items.first().and_then(|span| span.monitor.as_deref());
         let exporter = &self.exporters[self.resources.index_of(monitor)];
         let decoded = batch
-            .spans
+            .items
             .iter()
             .filter_map(|span| otlp::decode(&span.bytes));
         let spans: Vec<SpanData> = decoded.collect();
-        let unreadable = batch.spans.len() - spans.len();
+        let unreadable = batch.items.len() - spans.len();
         let outcome = if spans.is_empty() {
             ExportOutcome::Delivered {
                 rejected: 0,
@@ -177,16 +197,50 @@ impl Exporters {
                 }
             })
         };
-        match outcome {
-            ExportOutcome::Delivered { rejected, message } if unreadable > 0 => {
-                ExportOutcome::Delivered {
-                    rejected: rejected + unreadable as u64,
-                    message: format!("{unreadable} stored spans cannot be decoded; {message}")
-                        .into(),
-                }
+        without_unreadable(outcome, batch.signal, unreadable)
+    }
+
+    /// All log records of a batch have one resource too.
+    fn export_log_records(&self, batch: &Batch) -> ExportOutcome {
+        let monitor = batch.items.first().and_then(|item| item.monitor.as_deref());
+        let resource = self.resources.attributes_of(monitor);
+        let (mut body, unreadable) = otlp::log_request(resource, &batch.items);
+        let mut request =
+            Request::post(&self.endpoint).header(header::CONTENT_TYPE, "application/x-protobuf");
+        if self.gzip {
+            let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+            // It writes to memory, which takes everything.
+            if encoder.write_all(&body).is_ok()
+                && let Ok(compressed) = encoder.finish()
+            {
+                body = compressed;
+                request = request.header(header::CONTENT_ENCODING, "gzip");
             }
-            outcome => outcome,
         }
+        let outcome = match request.body(Bytes::from(body)) {
+            Ok(request) => {
+                // The client remembers how it has ended.
+                let _ = self.client.send(request);
+                self.client.take_outcome()
+            }
+            Err(error) => Some(retry(&error.to_string())),
+        };
+        let outcome = outcome.unwrap_or_else(|| retry("the client sent nothing"));
+        without_unreadable(outcome, batch.signal, unreadable)
+    }
+}
+
+/// The outcome of a batch of which so many stored items could not be sent.
+fn without_unreadable(outcome: ExportOutcome, signal: Signal, unreadable: usize) -> ExportOutcome {
+    match outcome {
+        ExportOutcome::Delivered { rejected, message } if unreadable > 0 => {
+            let items = signal.items();
+            ExportOutcome::Delivered {
+                rejected: rejected + unreadable as u64,
+                message: format!("{unreadable} stored {items} cannot be decoded; {message}").into(),
+            }
+        }
+        outcome => outcome,
     }
 }
 
@@ -215,14 +269,14 @@ impl Exporters {
     ) -> ExportOutcome {
         let message = match &mut outcome {
             // A larger batch is split.
-            ExportOutcome::TooLarge { message } if batch.spans.len() == 1 => message,
+            ExportOutcome::TooLarge { message } if batch.items.len() == 1 => message,
             ExportOutcome::Rejected { message } => message,
             ExportOutcome::Delivered { rejected, message } if *rejected > 0 => message,
             _ => return outcome,
         };
-        let monitor = batch.spans.first().and_then(|span| span.monitor.as_deref());
+        let monitor = batch.items.first().and_then(|span| span.monitor.as_deref());
         let resource = self.resources.attributes_of(monitor);
-        let kept = place.keep_spans(resource, &batch.spans, message);
+        let kept = place.keep_items(resource, batch, message);
         *message = format!("{message}; {kept}").into();
         outcome
     }
@@ -365,7 +419,8 @@ fn remedy(status: u16) -> &'static str {
     }
 }
 
-/// An answer whose body is not protobuf is a success all the same.
+/// An answer whose body is not protobuf is a success all the same. The answer to a request with log records has the same
+/// fields with the same numbers.
 fn delivered(body: &[u8]) -> ExportOutcome {
     let answer = ExportTraceServiceResponse::decode(body).unwrap_or_default();
     let partial = answer.partial_success.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Finished spans as OTLP: core [`Span`] -> `SpanData` -> protobuf, and back to `SpanData` for the exporter.
+//! Finished spans as OTLP: core [`Span`] -> `SpanData` -> protobuf, and back to `SpanData` for the exporter. Log records as
+//! OTLP: core [`LogRecord`] -> protobuf.
 //!
 //! ```text
 //! Span -encode-> opentelemetry.proto.trace.v1.Span (stored, waits) -decode-> SpanData -exporter-> the same bytes
@@ -11,13 +12,18 @@
 //! Pure: no I/O. <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md>
 
 use crate::core::event::Value;
+use crate::core::log_record::{LogRecord, Severity};
+use crate::core::outbox::OutboxItem;
 use crate::core::span::{self, Span, SpanEvent, SpanStatus};
 use crate::core::time::Wall;
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
 use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common;
+use opentelemetry_proto::tonic::logs::v1 as logs;
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -28,10 +34,69 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The name of the instrumentation scope.
 pub const SCOPE: &str = "farspan";
+/// The event name of each log record: all are of one kind.
+const EVENT_NAME: &str = "farspan.status";
 
 /// The span as it is stored and sent: one `opentelemetry.proto.trace.v1.Span`.
 pub fn encode(span: &Span) -> Arc<[u8]> {
     proto::Span::from(span_data(span)).encode_to_vec().into()
+}
+
+/// The log record as it is stored and sent: one `opentelemetry.proto.logs.v1.LogRecord`.
+pub fn encode_log_record(record: &LogRecord) -> Arc<[u8]> {
+    let (number, text) = match record.severity {
+        Severity::Info => (logs::SeverityNumber::Info, "INFO"),
+        Severity::Error => (logs::SeverityNumber::Error, "ERROR"),
+    };
+    let time = u64::try_from(record.time.as_unix_ns()).unwrap_or(0);
+    let text_value = |text: &str| common::v1::AnyValue {
+        value: Some(common::v1::any_value::Value::StringValue(text.into())),
+    };
+    let encoded = logs::LogRecord {
+        time_unix_nano: time,
+        observed_time_unix_nano: time,
+        severity_number: number.into(),
+        severity_text: text.into(),
+        body: Some(text_value(&record.body)),
+        attributes: record.attributes.iter().map(stored_attribute).collect(),
+        dropped_attributes_count: record.dropped_attributes,
+        flags: record.trace_flags.into(),
+        trace_id: record.trace_id.to_bytes().to_vec(),
+        span_id: record.span_id.to_bytes().to_vec(),
+        event_name: EVENT_NAME.into(),
+    };
+    encoded.encode_to_vec().into()
+}
+
+/// The request with these log records, all of one resource, and how many of them cannot be decoded: a store may be
+/// damaged.
+pub fn log_request(resource: &[(String, String)], items: &[OutboxItem]) -> (Vec<u8>, usize) {
+    let log_records: Vec<_> = (items.iter())
+        .filter_map(|item| logs::LogRecord::decode(&*item.bytes).ok())
+        .collect();
+    let unreadable = items.len() - log_records.len();
+    let attribute = |(key, value): &(String, String)| {
+        stored_attribute(&(key.as_str().into(), Value::Str(value.as_str().into())))
+    };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![logs::ResourceLogs {
+            resource: Some(ProtoResource {
+                attributes: resource.iter().map(attribute).collect(),
+                ..Default::default()
+            }),
+            scope_logs: vec![logs::ScopeLogs {
+                scope: Some(common::v1::InstrumentationScope {
+                    name: SCOPE.into(),
+                    version: crate::VERSION.into(),
+                    ..Default::default()
+                }),
+                log_records,
+                schema_url: String::new(),
+            }],
+            schema_url: String::new(),
+        }],
+    };
+    (request.encode_to_vec(), unreadable)
 }
 
 /// The span that [`encode`] made these bytes of. `None` for bytes that it never makes: a store may be damaged.
@@ -202,6 +267,21 @@ fn attribute((key, value): &(Box<str>, Value)) -> KeyValue {
     KeyValue::new(key.to_string(), value)
 }
 
+fn stored_attribute((key, value): &(Box<str>, Value)) -> common::v1::KeyValue {
+    use common::v1::any_value::Value as Stored;
+    let value = match value {
+        Value::Str(text) => Stored::StringValue(text.to_string()),
+        Value::Int(number) => Stored::IntValue(*number),
+        Value::Float(number) => Stored::DoubleValue(*number),
+        Value::Bool(truth) => Stored::BoolValue(*truth),
+    };
+    common::v1::KeyValue {
+        key: key.to_string(),
+        value: Some(common::v1::AnyValue { value: Some(value) }),
+        ..Default::default()
+    }
+}
+
 fn event(event: &SpanEvent) -> Event {
     Event::new(event.name.to_string(), system_time(event.time), vec![], 0)
 }
@@ -282,7 +362,8 @@ impl Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids::{self, TraceContext};
+    use crate::core::ids::{self, RunKey, TraceContext};
+    use crate::core::outbox::Signal;
     use crate::core::span::Parent;
     use crate::intake::carrier::{Carrier, Formats};
     use arbtest::arbitrary::{self, Unstructured};
@@ -326,6 +407,62 @@ mod tests {
 
     fn link(context: TraceContext, remote: bool) -> span::Link {
         span::Link { context, remote }
+    }
+
+    #[test]
+    fn every_field_of_a_log_record_reaches_the_wire_and_a_request_has_its_bytes() {
+        let span = span();
+        let record = LogRecord {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            trace_flags: 3,
+            time: span.start,
+            severity: Severity::Error,
+            body: "DataLoader: Failed: no such file".into(),
+            attributes: span.attributes,
+            dropped_attributes: 2,
+            service: None,
+        };
+        let bytes = encode_log_record(&record);
+        let sent = logs::LogRecord::decode(&*bytes).unwrap();
+        assert_eq!(sent.trace_id, span.trace_id.to_bytes());
+        assert_eq!(sent.span_id, [7; 8]);
+        assert_eq!((sent.flags, sent.severity_number), (3, 17));
+        assert_eq!(sent.time_unix_nano, 1_720_162_678_000_000_100);
+        assert_eq!(sent.observed_time_unix_nano, sent.time_unix_nano);
+        assert_eq!(
+            (&*sent.severity_text, &*sent.event_name),
+            ("ERROR", "farspan.status")
+        );
+        let spans = proto::Span::decode(&*encode(&self::span())).unwrap();
+        assert_eq!(sent.attributes, spans.attributes, "as those of spans");
+        assert_eq!(sent.dropped_attributes_count, 2);
+        let item = |bytes| OutboxItem {
+            signal: Signal::Logs,
+            sequence: 0,
+            run: RunKey::from_bytes([0; 16]),
+            monitor: None,
+            bytes,
+        };
+        let items = [
+            item(bytes.clone()),
+            item([0xff; 3].as_slice().into()),
+            item(bytes.clone()),
+        ];
+        let resource = [("service.name".to_owned(), "etl".to_owned())];
+        let (request, unreadable) = log_request(&resource, &items);
+        assert_eq!(unreadable, 1);
+        let twice = request.windows(bytes.len()).filter(|it| **it == *bytes);
+        assert_eq!(twice.count(), 2, "what leaves is what was stored");
+        let request = ExportLogsServiceRequest::decode(&*request).unwrap();
+        let [group] = &*request.resource_logs else {
+            panic!("{request:?}");
+        };
+        assert_eq!(
+            group.resource.as_ref().unwrap().attributes[0].key,
+            "service.name"
+        );
+        assert_eq!(group.scope_logs[0].scope.as_ref().unwrap().name, SCOPE);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! The oldest go when there are too many, by count or by bytes.
 
-use crate::core::outbox::EncodedSpan;
+use crate::core::outbox::{Batch, Signal};
 use crate::core::time::Wall;
 use crate::os::clock;
 #[cfg(feature = "redis")]
@@ -14,6 +14,7 @@ use crate::redis_client;
 use crate::text::cut;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AttributeValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1 as logs;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,7 @@ pub struct Refused {
     pub reason: String,
     /// In words, what was refused.
     pub what: String,
-    /// What can be sent again: an OTLP/JSON trace request, or a finished event.
+    /// What can be sent again: an OTLP/JSON request with spans or with log records, or a finished event.
     pub content: Box<RawValue>,
 }
 
@@ -72,21 +73,24 @@ impl RefusedPlace {
         RefusedPlace::Folder(state.join(FOLDER))
     }
 
-    /// Keeps spans that the collector has refused with this resource. Returns, for the log, where they are.
-    pub fn keep_spans(
-        &self,
-        resource: &[(String, String)],
-        spans: &[EncodedSpan],
-        reason: &str,
-    ) -> String {
-        let decoded: Vec<proto::Span> = (spans.iter())
-            .filter_map(|span| proto::Span::decode(&*span.bytes).ok())
-            .collect();
-        let names: Vec<&str> = decoded.iter().map(|span| &*span.name).collect();
-        let what = format!("{} spans: {}", spans.len(), cut(&names.join(", "), 200));
-        self.keep("the collector", reason, &what, || {
-            request(resource, &decoded).to_string()
-        })
+    /// Keeps a batch that the collector has refused with this resource. Returns, for the log, where it is.
+    pub fn keep_items(&self, resource: &[(String, String)], batch: &Batch, reason: &str) -> String {
+        let (names, content) = match batch.signal {
+            Signal::Traces => {
+                let spans: Vec<proto::Span> = decoded(batch);
+                let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+                (names.join(", "), request(resource, &spans))
+            }
+            Signal::Logs => {
+                let records: Vec<logs::LogRecord> = decoded(batch);
+                let bodies = records.iter().filter_map(|it| text_of(it.body.as_ref()));
+                let bodies: Vec<&str> = bodies.collect();
+                (bodies.join(", "), log_request(resource, &records))
+            }
+        };
+        let (count, items) = (batch.items.len(), batch.signal.items());
+        let what = format!("{count} {items}: {}", cut(&names, 200));
+        self.keep("the collector", reason, &what, || content.to_string())
     }
 
     /// Keeps a finished event that a monitor's receiver has refused. Returns, for the log, where it is.
@@ -256,6 +260,50 @@ fn request(resource: &[(String, String)], spans: &[proto::Span]) -> Value {
     }]})
 }
 
+/// A request with log records as OTLP/JSON.
+fn log_request(resource: &[(String, String)], records: &[logs::LogRecord]) -> Value {
+    let attribute = |(key, value)| json!({"key": key, "value": {"stringValue": value}});
+    let resource = resource.iter().map(|(key, value)| (key, value));
+    json!({"resourceLogs": [{
+        "resource": {"attributes": resource.map(attribute).collect::<Vec<_>>()},
+        "scopeLogs": [{
+            "scope": {"name": super::otlp::SCOPE, "version": crate::VERSION},
+            "logRecords": records.iter().map(log_record).collect::<Vec<_>>(),
+        }],
+    }]})
+}
+
+fn log_record(record: &logs::LogRecord) -> Value {
+    json!({
+        "timeUnixNano": record.time_unix_nano.to_string(),
+        "observedTimeUnixNano": record.observed_time_unix_nano.to_string(),
+        "severityNumber": record.severity_number,
+        "severityText": record.severity_text,
+        "body": {"stringValue": text_of(record.body.as_ref()).unwrap_or_default()},
+        "attributes": attributes(&record.attributes),
+        "droppedAttributesCount": record.dropped_attributes_count,
+        "flags": record.flags,
+        "traceId": hex(&record.trace_id),
+        "spanId": hex(&record.span_id),
+        "eventName": record.event_name,
+    })
+}
+
+fn text_of(value: Option<&AnyValue>) -> Option<&str> {
+    match value?.value.as_ref()? {
+        AttributeValue::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The items of a batch, but for those that cannot be decoded.
+fn decoded<M: Message + Default>(batch: &Batch) -> Vec<M> {
+    let items = batch.items.iter();
+    items
+        .filter_map(|item| M::decode(&*item.bytes).ok())
+        .collect()
+}
+
 fn span(span: &proto::Span) -> Value {
     let status = span.status.as_ref();
     let event = |event: &proto::span::Event| {
@@ -318,6 +366,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::core::ids::RunKey;
+    use crate::core::outbox::OutboxItem;
 
     struct Folder(PathBuf);
 
@@ -356,14 +405,20 @@ mod tests {
             ],
             ..proto::Span::default()
         };
-        let encoded = EncodedSpan {
+        let encoded = OutboxItem {
+            signal: Signal::Traces,
             sequence: 1,
             run: RunKey::from_bytes([7; 16]),
             monitor: None,
             bytes: span.encode_to_vec().into(),
         };
         let resource = [("service.name".to_owned(), "etl".to_owned())];
-        let told = place.keep_spans(&resource, &[encoded], "HTTP 400: no");
+        let batch = |item: OutboxItem| Batch {
+            signal: item.signal,
+            id: 0,
+            items: vec![item],
+        };
+        let told = place.keep_items(&resource, &batch(encoded), "HTTP 400: no");
         let kept = place.all().unwrap();
         let [(path, refused)] = &kept[..] else {
             panic!("{kept:?}");

@@ -45,6 +45,8 @@ pub(super) struct Parts {
     pub(super) names: Vec<MonitorNames>,
     /// `None`: spans are not sent to a collector.
     pub(super) destination: Option<Destination>,
+    /// `None`: there are no log records.
+    pub(super) log_destination: Option<Destination>,
     pub(super) resources: Resources,
     pub(super) refused: RefusedPlace,
     /// `None` where a monitor sends no finished events.
@@ -72,6 +74,8 @@ impl Parts {
                 .map(|monitor| MonitorNames::new(&monitor.name, &monitor.spans.workflow))
                 .collect(),
             destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
+            log_destination: (config.export.logs.as_ref())
+                .map(|otlp| destination(otlp, config.export.attempt_max)),
             resources: resource::resources(config),
             refused: refused_place(config)?,
             receivers: (config.monitors.iter())
@@ -162,6 +166,8 @@ pub fn naming(monitor: &MonitorConfig, config: &Config) -> Naming {
         context: monitor.context.used_as,
         service: resource::service(config, monitor),
         notifies: monitor.finished.is_some(),
+        started: spans.started,
+        status_events: spans.status_events,
         // A run that is listed may be announced too.
         run_identity: match monitor.discovery {
             Some(_) => RunIdentity::Attempt,
@@ -282,6 +288,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
         stores: config.state != config::StateConfig::None,
         state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
+        exports_logs: config.export.logs.is_some(),
         seed,
     }
 }

@@ -6,7 +6,7 @@ use crate::admin::question::ViewQuestion;
 use crate::api::poller::PollerReport;
 use crate::core::event::StartEvent;
 use crate::core::finished::Notified;
-use crate::core::outbox::ExportOutcome;
+use crate::core::outbox::Exported;
 use crate::core::{Input, Listing};
 use crate::intake::posted::Posted;
 use crate::intake::source_state::SourceState;
@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) struct Inbox {
     pub(super) events: Receiver<StartEvent>,
     pub(super) reports: Receiver<PollerReport>,
-    pub(super) outcomes: Receiver<(u64, ExportOutcome)>,
+    pub(super) outcomes: Receiver<Exported>,
     pub(super) notified: Receiver<Notified>,
     /// What discoveries say about their requests.
     pub(super) listings: Receiver<Listing>,
@@ -72,7 +72,7 @@ impl Inbox {
         };
         let heard: Result<Heard, Close> = select! {
             recv(self.reports) -> it => it.map(Heard::Report).map_err(|_| closing(|it| it.reports = never())),
-            recv(self.outcomes) -> it => it.map(exported).map(Heard::Input).map_err(|_| closing(|it| it.outcomes = never())),
+            recv(self.outcomes) -> it => it.map(Input::Exported).map(Heard::Input).map_err(|_| closing(|it| it.outcomes = never())),
             recv(self.notified) -> it => it.map(|it| Heard::Input(Input::Notified(it))).map_err(|_| closing(|it| it.notified = never())),
             recv(events) -> it => it.map(|it| Heard::Input(Input::Started(it))).map_err(|_| closing(|it| it.events = never())),
             recv(self.listings) -> it => it.map(|it| Heard::Input(Input::Listing(it))).map_err(|_| closing(|it| it.listings = never())),
@@ -97,7 +97,7 @@ impl Inbox {
 
     /// A message that is there already.
     pub(super) fn try_next(&self, takes_events: bool) -> Option<Heard> {
-        let outcome = self.outcomes.try_recv().ok().map(exported);
+        let outcome = self.outcomes.try_recv().ok().map(Input::Exported);
         let report = || self.reports.try_recv().ok().map(Heard::Report);
         let heard = outcome.map(Heard::Input).or_else(report);
         heard.or_else(|| {
@@ -126,8 +126,4 @@ impl Inbox {
 /// A closed channel is always ready: it is replaced by one that never is.
 fn closing(close: Close) -> Close {
     close
-}
-
-fn exported((batch, outcome): (u64, ExportOutcome)) -> Input {
-    Input::Exported { batch, outcome }
 }

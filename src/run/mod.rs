@@ -28,7 +28,7 @@ mod stopping;
 mod viewing;
 
 use crate::api::poller::PollerReport;
-use crate::core::outbox::Batch;
+use crate::core::outbox::{Batch, Signal};
 use crate::core::span::Span;
 use crate::core::time::Mono;
 use crate::core::turn::{Step, StoreTerms, Turn};
@@ -87,6 +87,8 @@ struct Loop {
     polling: Polling,
     /// `None`: spans go to no collector.
     batches: Option<Sender<Batch>>,
+    /// `None`: there are no log records.
+    log_batches: Option<Sender<Batch>>,
     receivers: Receivers,
     feed: Feed,
     admissions: Admissions,
@@ -102,6 +104,7 @@ const TURN_INPUTS_MAX: usize = 256;
 /// OTLP for the collector, JSON for the receivers of finished events.
 const ENCODERS: Encoders = Encoders {
     span: otlp::encode,
+    log_record: otlp::encode_log_record,
     finished_event: notify::encode,
 };
 const ACKNOWLEDGE_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -296,7 +299,13 @@ impl Loop {
     fn send(&mut self, outgoing: Outgoing) {
         match outgoing {
             // One at a time, and there is one place.
-            Outgoing::Export(batch) => drop(self.batches.as_ref().map(|to| to.try_send(batch))),
+            Outgoing::Export(batch) => {
+                let to = match batch.signal {
+                    Signal::Traces => &self.batches,
+                    Signal::Logs => &self.log_batches,
+                };
+                drop(to.as_ref().map(|to| to.try_send(batch)));
+            }
             Outgoing::Notify(notify) => self.receivers.send(notify),
             Outgoing::Acknowledge(source) => self.feed.push(Settled::Acknowledge(source)),
             Outgoing::LeavePending(source) => self.feed.push(Settled::LeavePending(source)),
@@ -377,9 +386,10 @@ impl Loop {
         }
     }
 
-    /// Spans and finished events that are not delivered.
+    /// Spans, log records and finished events that are not delivered.
     fn undelivered(&self) -> usize {
-        self.core.spans_waiting() + self.core.notifications_waiting()
+        let log_records = self.core.log_records_waiting();
+        self.core.spans_waiting() + log_records + self.core.notifications_waiting()
     }
 
     /// Whether nothing is left to be done.
@@ -397,16 +407,18 @@ impl Loop {
         }
         let counters = self.core.counters().clone();
         let undelivered = self.core.spans_waiting();
+        let log_records_undelivered = self.core.log_records_waiting();
         let untold = self.core.notifications_waiting();
         let unstored = self.turn.unstored().count();
         let (runs_lost, spans_lost) = touched(self.turn.unstored());
         let report = Report {
             unfinished: self.core.watched(),
             undelivered,
+            log_records_undelivered,
             untold,
             lost: match self.store {
                 Some(_) => unstored,
-                None => undelivered + untold,
+                None => undelivered + log_records_undelivered + untold,
             },
             spans_lost,
             runs_lost,

@@ -1,6 +1,7 @@
 //! What the log says of the loop: a line for each note of the core, and the report at the end.
 
 use crate::config::monitor;
+use crate::core::outbox::Signal;
 use crate::core::outcome::Abandoned;
 use crate::core::turn::StoreNews;
 use crate::core::{Change, Counters, Note, PollFailureReason, limits};
@@ -17,9 +18,11 @@ pub struct Report {
     pub unfinished: usize,
     /// Spans that the collector had not acknowledged.
     pub undelivered: usize,
+    /// Log records that the collector had not acknowledged.
+    pub log_records_undelivered: usize,
     /// Finished events that their receivers had not accepted.
     pub untold: usize,
-    /// Changes that no store has. Without a store: spans and finished events that were not delivered.
+    /// Changes that no store has. Without a store: spans, log records and finished events that were not delivered.
     pub lost: usize,
     /// Undelivered spans among the lost changes.
     pub spans_lost: usize,
@@ -62,10 +65,11 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
         Note::Restored {
             workflows,
             spans,
+            log_records,
             notifications,
         } => {
-            let events = finished_events(notifications);
-            log::info!("restored {workflows} workflows and {spans} spans{events} from the store");
+            let more = beside_spans(log_records, notifications);
+            log::info!("restored {workflows} workflows and {spans} spans{more} from the store");
         }
         Note::Stranded {
             monitor,
@@ -206,21 +210,39 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             monitor = name(monitor);
             "the receiver of finished events refused event {run} for good: {message}"
         ),
-        Note::ExportTroubled { reason, waiting } => {
-            log::warn!("the collector accepts no spans: {reason}; {waiting} spans wait");
+        Note::ExportTroubled {
+            signal,
+            reason,
+            waiting,
+        } => {
+            let items = signal.items();
+            log::warn!("the collector accepts no {items}: {reason}; {waiting} {items} wait");
         }
-        Note::ExportRecovered => log::info!("the collector accepts spans again"),
+        Note::ExportRecovered(signal) => {
+            log::info!("the collector accepts {} again", signal.items());
+        }
         Note::ExportPartial {
             rejected: 0,
             message,
+            ..
         } => {
             log::warn!("the collector accepted a batch with a warning: {message}");
         }
-        Note::ExportPartial { rejected, message } => log::error!(
-            "the collector accepted a batch but rejected {rejected} of its spans: {message}"
+        Note::ExportPartial {
+            signal,
+            rejected,
+            message,
+        } => log::error!(
+            "the collector accepted a batch but rejected {rejected} of its {}: {message}",
+            signal.items()
         ),
-        Note::SpansRefused { spans, message } => {
-            log::error!("the collector refused {spans} spans for good: {message}")
+        Note::ExportRefused {
+            signal,
+            items,
+            message,
+        } => {
+            let what = signal.items();
+            log::error!("the collector refused {items} {what} for good: {message}");
         }
         Note::ExportSplit => log::warn!(
             "a batch was too large for the collector (413); its halves are sent one by one"
@@ -267,11 +289,14 @@ fn log_trouble(monitor: &str, reason: PollFailureReason, detail: &str, monitors:
 }
 
 /// How a sentence goes on that has named workflows and spans.
-fn finished_events(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        count => format!(" and {count} finished events"),
-    }
+fn beside_spans(log_records: usize, finished_events: usize) -> String {
+    let counts = [
+        (log_records, "log records"),
+        (finished_events, "finished events"),
+    ];
+    let some = counts.into_iter().filter(|(count, _)| *count > 0);
+    some.map(|(count, what)| format!(" and {count} {what}"))
+        .collect()
 }
 
 pub(super) fn log_report(report: &Report, stored: bool) {
@@ -316,6 +341,8 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
         (counters.workflows_superseded, "superseded"),
     ]);
     let exports = some(&[
+        (counters.log_records_delivered, "log records delivered"),
+        (counters.log_records_rejected, "log records rejected"),
         (counters.exports_retried, "exports retried"),
         (
             counters.notifications_delivered,
@@ -365,7 +392,8 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
 /// What the next start will find, or what is lost.
 pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(Level, String)> {
     let (unfinished, undelivered) = (report.unfinished, report.undelivered);
-    let events = finished_events(report.untold);
+    let log_records = report.log_records_undelivered;
+    let events = beside_spans(log_records, report.untold);
     if stored && report.lost > 0 {
         let (runs, spans) = (report.runs_lost, report.spans_lost);
         let line = format!(
@@ -375,7 +403,7 @@ pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(Level, Stri
         );
         return Some((Level::Error, line));
     }
-    if unfinished + undelivered + report.untold == 0 {
+    if unfinished + undelivered + log_records + report.untold == 0 {
         return None;
     }
     Some(if stored {
@@ -397,14 +425,18 @@ pub(super) fn touched<'a>(changes: impl Iterator<Item = &'a Change>) -> (usize, 
     let (mut runs, mut spans) = (HashSet::new(), HashSet::new());
     for change in changes {
         match change {
-            Change::PutSpan(span) => {
-                runs.insert(span.run);
-                spans.insert((span.run, span.sequence));
+            Change::PutItem(item) => {
+                runs.insert(item.run);
+                if item.signal == Signal::Traces {
+                    spans.insert((item.run, item.sequence));
+                }
             }
-            Change::RemoveSpans(gone) => {
-                for span in gone {
-                    runs.insert(span.run);
-                    spans.remove(&(span.run, span.sequence));
+            Change::RemoveItems(gone) => {
+                for item in gone {
+                    runs.insert(item.run);
+                    if item.signal == Signal::Traces {
+                        spans.remove(&(item.run, item.sequence));
+                    }
                 }
             }
             Change::PutWorkflow { run, .. }

@@ -15,7 +15,7 @@ use crate::admin::question::ViewQuestion;
 use crate::api::poller::{PollerReport, Pollers};
 use crate::config::{self, Config, Source};
 use crate::core::event::StartEvent;
-use crate::core::outbox::{Batch, ExportOutcome};
+use crate::core::outbox::{Batch, Exported, Signal};
 use crate::core::span::Span;
 use crate::core::turn::Turn;
 use crate::core::{Core, Stored, limits};
@@ -265,8 +265,8 @@ fn watch_intake(
     let now = clock::now();
     let network = around.network;
     let mut parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
-    if let Some(destination) = &mut parts.destination {
-        destination.log = intake.export_log;
+    for destination in (parts.destination.iter_mut()).chain(&mut parts.log_destination) {
+        destination.log = intake.export_log.clone();
     }
     // Before any thread starts, because a store is the likeliest part to fail.
     let mut store = open_store(config)?;
@@ -277,10 +277,10 @@ fn watch_intake(
     let threads = PollingThreads::start(&parts, &network)?;
     let receivers = Receivers::start(parts.receivers, &parts.refused)?;
     let exporting = Exporting::start(
-        parts.destination.as_ref(),
+        (parts.destination.as_ref(), parts.log_destination.as_ref()),
         &network,
-        parts.resources,
-        parts.refused,
+        &parts.resources,
+        &parts.refused,
     )?;
     let mut core = Core::new(parts.settings, super::ENCODERS, now);
     core.keep_finished(parts.finished_kept);
@@ -313,6 +313,7 @@ fn watch_intake(
             network,
         },
         batches: exporting.batches,
+        log_batches: exporting.log_batches,
         receivers,
         feed: intake.feed,
         admissions: Admissions::default(),
@@ -335,6 +336,9 @@ fn watch_intake(
     if finished.report.undelivered > 0 {
         std::mem::forget(exporting.exporter);
     }
+    if finished.report.log_records_undelivered > 0 {
+        std::mem::forget(exporting.log_exporter);
+    }
     Ok(finished.report)
 }
 
@@ -353,41 +357,50 @@ impl PollingThreads {
     }
 }
 
-/// The exporter and its channels, in the order in which they are dropped.
+/// The exporters and their channels, in the order in which they are dropped.
 struct Exporting {
     batches: Option<Sender<Batch>>,
-    outcomes: Receiver<(u64, ExportOutcome)>,
+    log_batches: Option<Sender<Batch>>,
+    outcomes: Receiver<Exported>,
     exporter: Option<Exporter>,
+    log_exporter: Option<Exporter>,
     /// Keeps `outcomes` open where there is no exporter: a closed channel is always ready.
-    _outcomes_sent: Sender<(u64, ExportOutcome)>,
+    _outcomes_sent: Sender<Exported>,
 }
 
 impl Exporting {
     fn start(
-        destination: Option<&Destination>,
+        (destination, log_destination): (Option<&Destination>, Option<&Destination>),
         network: &Network,
-        resources: Resources,
-        refused: RefusedPlace,
+        resources: &Resources,
+        refused: &RefusedPlace,
     ) -> Result<Self, String> {
-        let (outcomes_sent, outcomes) = bounded(1);
-        let (mut batches, mut exporter) = (None, None);
-        if let Some(destination) = destination {
+        // One of each exporter.
+        let (outcomes_sent, outcomes) = bounded(2);
+        let start = |signal, destination: Option<&Destination>| {
+            let Some(destination) = destination else {
+                return Ok((None, None));
+            };
             let (sent, received) = bounded(1);
             let started = Exporter::start(
+                signal,
                 destination,
                 network,
-                resources,
-                refused,
+                (resources.clone(), refused.clone()),
                 received,
                 outcomes_sent.clone(),
             );
-            exporter = Some(started.map_err(|e| format!("the OTLP exporter: {e}"))?);
-            batches = Some(sent);
-        }
+            let exporter = started.map_err(|e| format!("the OTLP exporter: {e}"))?;
+            Ok::<_, String>((Some(sent), Some(exporter)))
+        };
+        let (batches, exporter) = start(Signal::Traces, destination)?;
+        let (log_batches, log_exporter) = start(Signal::Logs, log_destination)?;
         Ok(Exporting {
             batches,
+            log_batches,
             outcomes,
             exporter,
+            log_exporter,
             _outcomes_sent: outcomes_sent,
         })
     }

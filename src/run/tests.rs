@@ -64,7 +64,7 @@ impl Store for Moody {
         for change in changes.iter() {
             match change {
                 Change::PutWorkflow { .. } => mood.workflows += 1,
-                Change::PutSpan(span) => {
+                Change::PutItem(span) => {
                     mood.spans.insert(span.sequence);
                 }
                 _ => {}
@@ -103,6 +103,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         stores: true,
         state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
+        exports_logs: true,
         seed: 1,
     };
     let policy = TurnPolicy {
@@ -138,6 +139,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             network: Network::start(Proxies::default()).unwrap(),
         },
         batches: Some(batches),
+        log_batches: None,
         receivers,
         feed: Feed::default(),
         admissions: Admissions::default(),
@@ -196,7 +198,7 @@ fn what_ends_while_the_store_comes_back_is_stored_before_it_is_exported() {
     turn_until_recovered(&mut watcher);
     let batch = batches.try_recv().expect("the workflow's span");
     let stored = &store.0.borrow().spans;
-    assert!(batch.spans.iter().all(|s| stored.contains(&s.sequence)));
+    assert!(batch.items.iter().all(|s| stored.contains(&s.sequence)));
 }
 
 #[test]
@@ -438,7 +440,8 @@ fn a_loop_that_is_stuck_feeds_no_watchdog() {
 #[test]
 fn the_last_line_says_what_the_next_start_finds() {
     let run = |n: u8| RunKey::from_bytes([n; 16]);
-    let span = |n: u8, sequence: u64| crate::core::outbox::EncodedSpan {
+    let span = |n: u8, sequence: u64| crate::core::outbox::OutboxItem {
+        signal: Signal::Traces,
         sequence,
         run: run(n),
         monitor: None,
@@ -449,10 +452,10 @@ fn the_last_line_says_what_the_next_start_finds() {
             run: run(1),
             record: vec![1],
         },
-        Change::PutSpan(span(1, 1)),
-        Change::PutSpan(span(2, 2)),
-        Change::PutSpan(span(2, 3)),
-        Change::RemoveSpans(vec![span(2, 2), span(3, 7)]),
+        Change::PutItem(span(1, 1)),
+        Change::PutItem(span(2, 2)),
+        Change::PutItem(span(2, 3)),
+        Change::RemoveItems(vec![span(2, 2), span(3, 7)]),
     ];
     assert_eq!(touched(unstored.iter()), (3, 2));
     assert_eq!(touched([].iter()), (0, 0));

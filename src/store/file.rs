@@ -11,7 +11,7 @@ use super::thread::StoreThread;
 use super::{Store, StoreError, View};
 use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
-use crate::core::outbox::EncodedSpan;
+use crate::core::outbox::{OutboxItem, Signal};
 use crate::core::time::{Now, Wall};
 use crate::core::{Change, Committed, Stored};
 use crate::os::clock;
@@ -34,9 +34,11 @@ pub const FILE_NAME: &str = "farspan.redb";
 /// Records of watched workflows by run: [`record`](crate::core::workflow::record).
 const WORKFLOWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("workflows");
 /// Spans that the collector has not acknowledged, by sequence.
-const SPANS: TableDefinition<'_, u64, StoredSpan<'_>> = TableDefinition::new("spans");
-/// The span's run, the monitor whose resource it has (`None`: the resource of this process), and the encoded span.
-type StoredSpan<'a> = ([u8; 16], Option<&'a str>, &'a [u8]);
+const SPANS: TableDefinition<'_, u64, StoredItem<'_>> = TableDefinition::new("spans");
+/// Log records that the collector has not acknowledged, by sequence.
+const LOG_RECORDS: TableDefinition<'_, u64, StoredItem<'_>> = TableDefinition::new("log_records");
+/// The item's run, the monitor whose resource it has (`None`: the resource of this process), and its bytes.
+type StoredItem<'a> = ([u8; 16], Option<&'a str>, &'a [u8]);
 /// Finished events that no receiver has accepted yet, by run: their sequence, their monitor and their text.
 const NOTIFICATIONS: TableDefinition<'_, [u8; 16], (u64, &str, &[u8])> =
     TableDefinition::new("notifications");
@@ -430,12 +432,14 @@ fn content_bytes(database: &Database) -> Result<u64, redb::Error> {
     let transaction = database.begin_read()?;
     let workflows = transaction.open_table(WORKFLOWS)?.stats()?.stored_bytes();
     let spans = transaction.open_table(SPANS)?.stats()?.stored_bytes();
+    let log_records = transaction.open_table(LOG_RECORDS)?;
+    let log_records = log_records.stats()?.stored_bytes();
     let finished = transaction.open_table(FINISHED)?.stats()?.stored_bytes();
     let notifications = transaction
         .open_table(NOTIFICATIONS)?
         .stats()?
         .stored_bytes();
-    Ok(workflows + spans + notifications + finished)
+    Ok(workflows + spans + log_records + notifications + finished)
 }
 
 /// redb says so of a file that is none of its own or is cut short; the system says it of other things.
@@ -463,6 +467,7 @@ fn layout(database: &Database) -> Result<u64, redb::Error> {
         None | Some(LAYOUT) => {
             transaction.open_table(WORKFLOWS)?;
             transaction.open_table(SPANS)?;
+            transaction.open_table(LOG_RECORDS)?;
             transaction.open_table(NOTIFICATIONS)?;
             transaction.open_table(FINISHED)?;
             transaction.commit()?;
@@ -480,15 +485,18 @@ fn load(database: &Database) -> Result<Stored, redb::Error> {
         let run = RunKey::from_bytes(run.value());
         stored.workflows.push((run, record.value().to_vec()));
     }
-    for entry in transaction.open_table(SPANS)?.iter()? {
-        let (sequence, span) = entry?;
-        let (run, monitor, bytes) = span.value();
-        stored.spans.push(EncodedSpan {
-            sequence: sequence.value(),
-            run: RunKey::from_bytes(run),
-            monitor: monitor.map(Into::into),
-            bytes: bytes.into(),
-        });
+    for (signal, table) in [(Signal::Traces, SPANS), (Signal::Logs, LOG_RECORDS)] {
+        for entry in transaction.open_table(table)?.iter()? {
+            let (sequence, item) = entry?;
+            let (run, monitor, bytes) = item.value();
+            stored.items.push(OutboxItem {
+                signal,
+                sequence: sequence.value(),
+                run: RunKey::from_bytes(run),
+                monitor: monitor.map(Into::into),
+                bytes: bytes.into(),
+            });
+        }
     }
     for entry in transaction.open_table(NOTIFICATIONS)?.iter()? {
         let (run, notification) = entry?;
@@ -526,7 +534,7 @@ fn write(database: &Database, changes: &[Change], number: u64) -> Result<(), red
 
 /// Opens the tables that something goes into: an open table is written back with the commit.
 fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
-    let (mut workflows, mut spans) = (None, None);
+    let (mut workflows, mut spans, mut log_records) = (None, None, None);
     let (mut notifications, mut finished) = (None, None);
     for change in changes {
         match change {
@@ -537,14 +545,21 @@ fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb:
             Change::RemoveWorkflow(run) => {
                 open_once(&mut workflows, transaction, WORKFLOWS)?.remove(run.to_bytes())?;
             }
-            Change::PutSpan(span) => {
-                let value = (span.run.to_bytes(), span.monitor.as_deref(), &*span.bytes);
-                open_once(&mut spans, transaction, SPANS)?.insert(span.sequence, value)?;
+            Change::PutItem(item) => {
+                let value = (item.run.to_bytes(), item.monitor.as_deref(), &*item.bytes);
+                let table = match item.signal {
+                    Signal::Traces => open_once(&mut spans, transaction, SPANS)?,
+                    Signal::Logs => open_once(&mut log_records, transaction, LOG_RECORDS)?,
+                };
+                table.insert(item.sequence, value)?;
             }
-            Change::RemoveSpans(removed) => {
-                let spans = open_once(&mut spans, transaction, SPANS)?;
-                for span in removed {
-                    spans.remove(span.sequence)?;
+            Change::RemoveItems(removed) => {
+                for item in removed {
+                    let table = match item.signal {
+                        Signal::Traces => open_once(&mut spans, transaction, SPANS)?,
+                        Signal::Logs => open_once(&mut log_records, transaction, LOG_RECORDS)?,
+                    };
+                    table.remove(item.sequence)?;
                 }
             }
             Change::PutNotification(it) => {
@@ -651,12 +666,21 @@ mod tests {
         RunKey::from_bytes([n; 16])
     }
 
-    fn span(sequence: u64) -> EncodedSpan {
-        EncodedSpan {
+    fn span(sequence: u64) -> OutboxItem {
+        OutboxItem {
+            signal: Signal::Traces,
             sequence,
             run: key(sequence as u8),
             monitor: sequence.is_multiple_of(3).then(|| "etl".into()),
             bytes: vec![sequence as u8; 3].into(),
+        }
+    }
+
+    /// A span may have the same number.
+    fn log_record(sequence: u64) -> OutboxItem {
+        OutboxItem {
+            signal: Signal::Logs,
+            ..span(sequence)
         }
     }
 
@@ -684,9 +708,11 @@ mod tests {
             .commit(&[
                 put(1, b"one"),
                 put(2, b"two"),
-                Change::PutSpan(span(11)),
-                Change::PutSpan(span(9)),
-                Change::PutSpan(span(10)),
+                Change::PutItem(span(11)),
+                Change::PutItem(span(9)),
+                Change::PutItem(span(10)),
+                Change::PutItem(log_record(10)),
+                Change::PutItem(log_record(11)),
                 Change::PutNotification(notification(5)),
                 Change::PutNotification(notification(6)),
                 Change::PutFinished(key(4), Wall::from_unix_ns(44)),
@@ -697,8 +723,8 @@ mod tests {
             .commit(&[
                 put(1, b"one again"),
                 Change::RemoveWorkflow(key(2)),
-                Change::PutSpan(span(12)),
-                Change::RemoveSpans(vec![span(10), span(9)]),
+                Change::PutItem(span(12)),
+                Change::RemoveItems(vec![span(10), span(9), log_record(11)]),
                 Change::RemoveNotifications(vec![notification(5)]),
                 Change::RemoveFinished(key(4)),
             ])
@@ -706,8 +732,8 @@ mod tests {
         drop(store);
         let stored = folder.store().unwrap().load().unwrap();
         assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
-        assert_eq!(stored.spans, [span(11), span(12)]);
-        assert!(stored.spans[1].monitor.is_some());
+        assert_eq!(stored.items, [span(11), span(12), log_record(10)]);
+        assert!(stored.items[1].monitor.is_some());
         assert_eq!(stored.notifications, [notification(6)]);
         assert_eq!(stored.finished, [(key(3), Wall::from_unix_ns(33))]);
     }
@@ -867,7 +893,8 @@ mod tests {
             let old = numbered((round * 31) % watched);
             changes.push(Change::RemoveWorkflow(old));
             changes.extend((0..20).map(|n| {
-                Change::PutSpan(EncodedSpan {
+                Change::PutItem(OutboxItem {
+                    signal: Signal::Traces,
                     sequence: round * 20 + n,
                     run: old,
                     monitor: Some("etl".into()),
@@ -875,13 +902,14 @@ mod tests {
                 })
             }));
             if let Some(before) = round.checked_sub(5) {
-                let gone = (0..20).map(|n| EncodedSpan {
+                let gone = (0..20).map(|n| OutboxItem {
+                    signal: Signal::Traces,
                     sequence: before * 20 + n,
                     run: numbered((before * 31) % watched),
                     monitor: Some("etl".into()),
                     bytes: [].into(),
                 });
-                changes.push(Change::RemoveSpans(gone.collect()));
+                changes.push(Change::RemoveItems(gone.collect()));
             }
             store.commit(&changes).unwrap();
             if round % 20 == 19 {
@@ -895,7 +923,7 @@ mod tests {
     fn killed(folder: &Folder) -> (Vec<u8>, Stored) {
         let mut store = folder.store().unwrap();
         for n in 0..3 {
-            let changes = [put(n, &[n; 70]), Change::PutSpan(span(n.into()))];
+            let changes = [put(n, &[n; 70]), Change::PutItem(span(n.into()))];
             store.commit(&changes).unwrap();
         }
         let bytes = fs::read(folder.0.join(FILE_NAME)).unwrap();
@@ -917,7 +945,7 @@ mod tests {
             mark::write(&path, marked);
             let mut store = folder.store().unwrap();
             let stored = store.load().unwrap();
-            let has_all = stored.workflows == whole.workflows && stored.spans == whole.spans;
+            let has_all = stored.workflows == whole.workflows && stored.items == whole.items;
             assert_eq!(has_all, store.lost_commits == 0, "bit {bit}");
             assert!(
                 stored
@@ -1010,7 +1038,7 @@ mod tests {
         let path = folder.0.join(FILE_NAME);
         let mut store = folder.store().unwrap();
         for n in 0..40 {
-            let changes = [put(n, &[n; 700]), Change::PutSpan(span(n.into()))];
+            let changes = [put(n, &[n; 700]), Change::PutItem(span(n.into()))];
             store.commit(&changes).unwrap();
         }
         let whole = store.load().unwrap();
@@ -1027,8 +1055,8 @@ mod tests {
             for record in &stored.workflows {
                 assert!(whole.workflows.contains(record), "damage at {from}");
             }
-            for span in &stored.spans {
-                assert!(whole.spans.contains(span), "damage at {from}");
+            for span in &stored.items {
+                assert!(whole.items.contains(span), "damage at {from}");
             }
             store.commit(&[put(200, b"goes on")]).unwrap();
             match stored.workflows.len() {

@@ -1,36 +1,42 @@
 //! The collector, and what holds of whatever is sent to it.
 
-use crate::encoders::ENCODERS;
 use crate::random::Random;
 use crate::scenario::{SECOND, Scenario};
-use farspan::core::ids::SpanId;
 use farspan::core::outbox::{Batch, ExportOutcome};
-use farspan::core::span::Span;
+use farspan::core::span::Service;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// For spans, or for log records.
 #[derive(Default)]
 pub struct Collector {
-    /// Every span that was finished, in that order: its place is its sequence number.
-    pub finished: Vec<(Span, Arc<[u8]>)>,
-    by_bytes: BTreeMap<Arc<[u8]>, usize>,
-    /// Of each span: whether it is acknowledged or refused for good.
+    /// Every item that was made, in that order: its place is its sequence number.
+    made: Vec<Item>,
+    /// Of each item: whether it is acknowledged or refused for good.
     settled: Vec<bool>,
     pub rejected: u64,
     in_flight: Option<Batch>,
     /// What the next batch has to be, after a failure.
     expected_len: Option<usize>,
     not_before: u64,
-    /// Times each span has arrived.
+    /// Times each item has arrived.
     arrived: Vec<u32>,
-    /// Every span that was ever sent, by its id, through all of farspan's lives.
-    sent: BTreeMap<SpanId, Arc<[u8]>>,
+    /// Every item that was ever sent, by its id, through all of farspan's lives.
+    sent: BTreeMap<Box<[u8]>, Arc<[u8]>>,
     /// What of the above farspan's store knows.
     stored: Mark,
 }
 
-/// How many spans are finished, and which of them are settled.
+/// A span or a log record that farspan has made.
+pub struct Item {
+    /// Two items with one id are one item.
+    pub id: Box<[u8]>,
+    pub service: Option<Arc<Service>>,
+    pub bytes: Arc<[u8]>,
+}
+
+/// How many items are made, and which of them are settled.
 pub type Mark = (usize, Vec<bool>);
 
 /// What the collector says, and after how long.
@@ -42,13 +48,11 @@ pub struct Response {
 }
 
 impl Collector {
-    /// From now on farspan has this span to deliver.
-    pub fn expect(&mut self, span: Span) {
-        let bytes = (ENCODERS.span)(&span);
-        let place = self.finished.len();
-        let twin = self.by_bytes.insert(bytes.clone(), place);
-        assert_eq!(twin, None, "a span was finished twice");
-        self.finished.push((span, bytes));
+    /// From now on farspan has this item to deliver.
+    pub fn expect(&mut self, item: Item) {
+        let twin = self.made.iter().any(|known| known.id == item.id);
+        assert!(!twin, "an item was made twice");
+        self.made.push(item);
         self.arrived.push(0);
         self.settled.push(false);
     }
@@ -60,7 +64,7 @@ impl Collector {
             .count()
     }
 
-    /// Whether every span has arrived, but for those that it refused.
+    /// Whether every item has arrived, but for those that it refused.
     pub fn has_all(&self) -> bool {
         let missing = self.arrived.iter().filter(|times| **times == 0).count();
         missing as u64 <= self.rejected
@@ -68,7 +72,7 @@ impl Collector {
 
     /// What is finished and settled so far.
     pub fn mark(&self) -> Mark {
-        (self.finished.len(), self.settled.clone())
+        (self.made.len(), self.settled.clone())
     }
 
     /// So much is in farspan's store.
@@ -78,11 +82,9 @@ impl Collector {
 
     /// farspan is gone, and with it what its store does not have.
     pub fn forget(&mut self) {
-        let (finished, settled) = self.stored.clone();
-        for (_, bytes) in self.finished.drain(finished..) {
-            self.by_bytes.remove(&bytes);
-        }
-        self.arrived.truncate(finished);
+        let (made, settled) = self.stored.clone();
+        self.made.truncate(made);
+        self.arrived.truncate(made);
         self.settled = settled;
         self.in_flight = None;
         (self.expected_len, self.not_before) = (None, 0);
@@ -100,40 +102,42 @@ impl Collector {
         r: &mut Random,
     ) -> Response {
         assert!(self.in_flight.is_none(), "one batch at a time");
-        assert!(!batch.spans.is_empty());
-        assert!(batch.spans.len() <= scenario.settings.batch.spans_max);
+        assert!(!batch.items.is_empty());
+        assert!(batch.items.len() <= scenario.settings.batch.spans_max);
         assert!(now >= self.not_before, "the collector asked for a pause");
         if let Some(expected) = self.expected_len {
-            assert_eq!(batch.spans.len(), expected, "a re-send is the same batch");
+            assert_eq!(batch.items.len(), expected, "a re-send is the same batch");
         }
-        for (place, span) in self.places_of(&batch).into_iter().zip(&batch.spans) {
-            let known = self.by_bytes.get(&span.bytes);
-            assert_eq!(known, Some(&place), "in the order of completion, unchanged");
+        for (place, item) in self.places_of(&batch).into_iter().zip(&batch.items) {
+            let made = &self.made[place];
+            assert_eq!(
+                made.bytes, item.bytes,
+                "in the order of completion, unchanged"
+            );
             assert!(place < self.stored.0, "sent before it is stored");
-            let finished = &self.finished[place].0;
-            let service = finished.service.as_ref();
-            assert_eq!(span.monitor, service.map(|s| s.monitor.clone()));
-            let id = finished.span_id;
-            let first = self.sent.entry(id).or_insert_with(|| span.bytes.clone());
-            assert_eq!(*first, span.bytes, "a span id with two contents");
+            let service = made.service.as_ref();
+            assert_eq!(item.monitor, service.map(|s| s.monitor.clone()));
+            let first = self.sent.entry(made.id.clone());
+            let first = first.or_insert_with(|| item.bytes.clone());
+            assert_eq!(*first, item.bytes, "an id with two contents");
         }
-        assert!(batch.spans.is_sorted_by(|a, b| a.sequence < b.sequence));
+        assert!(batch.items.is_sorted_by(|a, b| a.sequence < b.sequence));
         let response = self.respond(&batch, scenario, now, r);
         self.in_flight = Some(batch);
         response
     }
 
-    /// A batch is the first span that is not settled, and the next ones of its monitor.
+    /// A batch is the first item that is not settled, and the next ones of its monitor.
     fn places_of(&self, batch: &Batch) -> Vec<usize> {
-        let open = (0..self.finished.len()).filter(|place| !self.settled[*place]);
+        let open = (0..self.made.len()).filter(|place| !self.settled[*place]);
         let monitor_at = |place: usize| {
-            let service = self.finished[place].0.service.as_ref();
+            let service = self.made[place].service.as_ref();
             service.map(|service| service.monitor.clone())
         };
         let mut open = open.peekable();
         let first = open.peek().copied().map(monitor_at);
         let of_one = open.filter(|place| Some(monitor_at(*place)) == first);
-        of_one.take(batch.spans.len()).collect()
+        of_one.take(batch.items.len()).collect()
     }
 
     fn respond(
@@ -169,7 +173,7 @@ impl Collector {
         let message = "";
         if faults.outages.iter().any(down) || r.chance(faults.retry) {
             response.outcome = retry;
-        } else if batch.spans.len() > faults.spans_max {
+        } else if batch.items.len() > faults.spans_max {
             let message = message.into();
             response.outcome = ExportOutcome::TooLarge { message };
         } else if r.chance(faults.rejected) {
@@ -182,7 +186,7 @@ impl Collector {
             self.take(batch);
             if r.chance(faults.partial) {
                 response.outcome = ExportOutcome::Delivered {
-                    rejected: r.between(0, batch.spans.len() as u64),
+                    rejected: r.between(0, batch.items.len() as u64),
                     message: message.into(),
                 };
             }
@@ -201,16 +205,16 @@ impl Collector {
         let Some(batch) = self.in_flight.take_if(|b| b.id == batch_id) else {
             return;
         };
-        let len = batch.spans.len();
+        let len = batch.items.len();
         (self.expected_len, self.not_before) = (None, 0);
         match outcome {
             ExportOutcome::Delivered { rejected, .. } => {
-                self.settle_spans(&batch);
+                self.settle_items(&batch);
                 self.rejected += rejected;
             }
             ExportOutcome::TooLarge { .. } if len > 1 => self.expected_len = Some(len / 2),
             ExportOutcome::TooLarge { .. } | ExportOutcome::Rejected { .. } => {
-                self.settle_spans(&batch);
+                self.settle_items(&batch);
                 self.rejected += len as u64;
             }
             ExportOutcome::Retry { retry_after, .. } => {
@@ -221,7 +225,7 @@ impl Collector {
         }
     }
 
-    fn settle_spans(&mut self, batch: &Batch) {
+    fn settle_items(&mut self, batch: &Batch) {
         for place in self.places_of(batch) {
             self.settled[place] = true;
         }

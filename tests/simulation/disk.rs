@@ -3,7 +3,7 @@
 use farspan::core::finished::Notification;
 use farspan::core::ids::RunKey;
 use farspan::core::limits;
-use farspan::core::outbox::EncodedSpan;
+use farspan::core::outbox::{OutboxItem, Signal};
 use farspan::core::time::Wall;
 use farspan::core::{Change, Stored};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub struct Disk {
     workflows: BTreeMap<[u8; 16], Vec<u8>>,
-    spans: BTreeMap<u64, EncodedSpan>,
+    items: BTreeMap<(Signal, u64), OutboxItem>,
     notifications: BTreeMap<[u8; 16], Notification>,
     finished: BTreeMap<[u8; 16], Wall>,
 }
@@ -26,14 +26,14 @@ impl Disk {
                 Change::RemoveWorkflow(run) => {
                     self.workflows.remove(&run.to_bytes());
                 }
-                Change::PutSpan(span) => {
-                    let twin = self.spans.insert(span.sequence, span);
-                    assert_eq!(twin, None, "a sequence for two spans");
+                Change::PutItem(item) => {
+                    let twin = self.items.insert((item.signal, item.sequence), item);
+                    assert_eq!(twin, None, "a sequence for two items");
                 }
-                Change::RemoveSpans(spans) => {
-                    for span in spans {
-                        let removed = self.spans.remove(&span.sequence);
-                        assert_eq!(removed, Some(span), "it was never stored so");
+                Change::RemoveItems(items) => {
+                    for item in items {
+                        let removed = self.items.remove(&(item.signal, item.sequence));
+                        assert_eq!(removed, Some(item), "it was never stored so");
                     }
                 }
                 Change::PutNotification(notification) => {
@@ -67,15 +67,15 @@ impl Disk {
     /// What the core is to have counted.
     pub fn bytes(&self) -> u64 {
         let records = self.workflows.values().map(Vec::len).sum::<usize>();
-        let named = |span: &EncodedSpan| span.monitor.as_ref().map_or(0, |name| 8 + name.len());
-        let spans = self.spans.values().map(|s| s.bytes.len() + named(s));
-        let spans = spans.sum::<usize>();
+        let named = |item: &OutboxItem| item.monitor.as_ref().map_or(0, |name| 8 + name.len());
+        let items = self.items.values().map(|s| s.bytes.len() + named(s));
+        let items = items.sum::<usize>();
         let told = self.notifications.values();
         let told = told.map(|it| it.bytes.len() + 8 + it.monitor.len());
         let told = told.sum::<usize>();
-        let delivered = self.spans.len() + self.notifications.len();
-        let items = self.workflows.len() + delivered + self.finished.len();
-        (records + spans + told) as u64 + items as u64 * limits::STORED_KEYS_BYTES
+        let delivered = self.items.len() + self.notifications.len();
+        let entries = self.workflows.len() + delivered + self.finished.len();
+        (records + items + told) as u64 + entries as u64 * limits::STORED_KEYS_BYTES
     }
 
     pub fn stored(&self) -> Stored {
@@ -88,7 +88,7 @@ impl Disk {
             workflows: workflows
                 .map(|(run, record)| (RunKey::from_bytes(*run), record.clone()))
                 .collect(),
-            spans: self.spans.values().cloned().collect(),
+            items: self.items.values().cloned().collect(),
             notifications: self.notifications.values().cloned().collect(),
             finished,
         }
@@ -96,7 +96,7 @@ impl Disk {
 
     /// Whether it holds nothing that is done with: so many workflows are watched, and nothing waits.
     pub fn is_settled(&self, watched: usize) -> bool {
-        let waits = self.spans.len() + self.notifications.len();
+        let waits = self.items.len() + self.notifications.len();
         self.workflows.len() == watched && waits == 0
     }
 }

@@ -66,6 +66,8 @@ fn whatever_happens_every_workflow_becomes_one_trace() {
         sum.nested,
         sum.attempts,
         sum.waits,
+        sum.started,
+        sum.log_records,
     ];
     let rare = rare.iter().chain(&sum.crashes);
     assert!(
@@ -193,6 +195,8 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.nested += tally.nested;
     sum.attempts += tally.attempts;
     sum.waits += tally.waits;
+    sum.started += tally.started;
+    sum.log_records += tally.log_records;
 }
 
 impl std::fmt::Display for Tally {
@@ -202,7 +206,7 @@ impl std::fmt::Display for Tally {
             "{} runs, {} hours, {} polls ({} in company, {} taken back), {} spans; {} workflows to the nanosecond, {} timed out, {} not found; \
              {} stale answers, {} exports retried, {} spans rejected; {} restarts, which took over {} workflows and {} \
              spans; {} reloads, {} polls at a rate; {} ends told, {} told again; {} workflows superseded, {} spans nested, {} of \
-             later attempts, {} waits",
+             later attempts, {} waits, {} starts, {} log records",
             self.runs,
             self.simulated_ns / HOUR,
             self.polls,
@@ -225,7 +229,9 @@ impl std::fmt::Display for Tally {
             self.superseded,
             self.nested,
             self.attempts,
-            self.waits
+            self.waits,
+            self.started,
+            self.log_records
         )
     }
 }

@@ -77,6 +77,7 @@ fn settings(apis: &[Api], pollers: usize) -> Settings {
         stores: true,
         state_bytes_max: u64::MAX,
         exports: false,
+        exports_logs: false,
         seed: 1,
     }
 }

@@ -8,7 +8,7 @@ use farspan::core::outcome::Outcome;
 use farspan::core::sampler::{Sampler, SpanLimits};
 use farspan::core::span::Service;
 use farspan::core::time::Wall;
-use farspan::core::workflow::Naming;
+use farspan::core::workflow::{Naming, StatusEvents};
 use farspan::core::{Adaptive, Monitor, Pace, Settings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -286,6 +286,7 @@ impl Scenario {
             stores: true,
             state_bytes_max: u64::MAX,
             exports: true,
+            exports_logs: true,
             seed: r.next(),
         };
         let arrival = if r.chance(0.5) { SECOND } else { duration };
@@ -406,6 +407,8 @@ pub fn monitor(r: &mut Random, n: u64, hosts: usize, interval: u64, duration: u6
             notifies: r.chance(0.5),
             skipped: r.chance(0.3),
             queued: r.chance(0.4),
+            started: r.chance(0.3),
+            status_events: [StatusEvents::Span, StatusEvents::Log, StatusEvents::Both][r.index(3)],
             ..Naming::new(&format!("monitor {n}"), "Workflow", SpanLimits::default())
         },
         host: r.index(hosts) as u16,

@@ -18,6 +18,8 @@ pub enum Part {
     Stage(Key),
     /// The wait for the start of one of the above.
     Wait(Option<Key>),
+    /// Shows that one of the above has started.
+    Started(Option<Key>),
 }
 
 /// Every span that is possible, by its id.
@@ -41,8 +43,14 @@ pub fn parts(scenario: &Scenario) -> BTreeMap<SpanId, (usize, Part)> {
             .iter()
             .map(|stage| stage.key.clone())
             .chain(more);
-        let of_stages = keys.flat_map(|key| [Part::Stage(key.clone()), Part::Wait(Some(key))]);
-        for part in [Part::Workflow, Part::Wait(None)]
+        let of_stages = keys.flat_map(|key| {
+            [
+                Part::Stage(key.clone()),
+                Part::Wait(Some(key.clone())),
+                Part::Started(Some(key)),
+            ]
+        });
+        for part in [Part::Workflow, Part::Wait(None), Part::Started(None)]
             .into_iter()
             .chain(of_stages)
         {
@@ -82,6 +90,7 @@ impl<'a> Ids<'a> {
             Part::Workflow => (SpanId::of_span, None),
             Part::Stage(key) => (SpanId::of_span, Some(key)),
             Part::Wait(key) => (SpanId::of_wait, key.as_ref()),
+            Part::Started(key) => (SpanId::of_started, key.as_ref()),
         };
         let stage = key.map(|(path, attempt)| (&**path, *attempt));
         of_what(
@@ -174,6 +183,13 @@ pub fn hold_span(span: &Span, part: &Part, plan: &Plan, scenario: &Scenario) {
             assert!(links.is_empty() && span.events.is_empty());
             assert!(span.name.ends_with(" queued") && span.start < span.end);
         }
+        Part::Started(_) => {
+            let root = ids.span(&Part::Workflow);
+            let parent = span.parent.map(|p| (p.span_id, p.remote));
+            assert_eq!(parent, Some((root, false)));
+            assert!(links.is_empty() && span.events.is_empty());
+            assert!(span.name.ends_with(" started") && span.start == span.end);
+        }
     }
 }
 
@@ -194,13 +210,16 @@ pub fn hold_whole(spans: &Spans<'_>, plan: &Plan, scenario: &Scenario) {
             let parent = parent.unwrap_or_else(|| panic!("an orphan: {span:?}"));
             let around = spans[*parent];
             let within = around.start <= span.start && span.end <= around.end;
-            assert!(within, "{span:?} outside {around:?}");
+            // A later answer may correct a start that was shown.
+            let may_be_corrected = matches!(part, Part::Started(_));
+            assert!(within || may_be_corrected, "{span:?} outside {around:?}");
         }
         match part {
             Part::Wait(_) => assert!(
                 naming.queued,
                 "the monitor configures no such span: {span:?}"
             ),
+            Part::Started(_) => assert!(naming.started, "it is not wanted: {span:?}"),
             Part::Stage((path, attempt)) => {
                 let run =
                     (span.attributes.iter()).find(|(key, _)| **key == *"cicd.pipeline.task.run.id");
@@ -524,6 +543,7 @@ impl Told {
         &mut self,
         part: Part,
         span: &Span,
+        logged: &[&str],
         is_hurried: bool,
         plan: &Plan,
         scenario: &Scenario,
@@ -534,7 +554,7 @@ impl Told {
         let twin = self.spans.iter().find(|(known, _)| *known == part);
         assert_eq!(twin, None, "two spans of one thing");
         if let Part::Stage(key) = &part {
-            self.hold_told(&self.stages[key].events, span);
+            hold_told(&self.stages[key].events, span, logged, naming);
             self.hold_time(key, span, is_hurried);
             self.hold_nothing_left(key, span, naming, ids);
             let earlier = self.attempts(&key.0).filter(|attempt| *attempt < key.1);
@@ -546,22 +566,9 @@ impl Told {
             }
         }
         if part == Part::Workflow {
-            self.hold_told(&self.workflow, span);
+            hold_told(&self.workflow, span, logged, naming);
         }
         self.spans.push((part, Arc::new(span.clone())));
-    }
-
-    /// Every change of status in an answer is a span event, also across restarts.
-    fn hold_told(&self, told: &Events, span: &Span) {
-        let names = span.events.iter().map(|event| &event.name);
-        let names = names.filter(|name| ***name != *"Submitted");
-        let room = farspan::core::sampler::SpanLimits::default().events;
-        if told.len() < room {
-            assert!(
-                names.eq(told),
-                "the answers had {told:?}, the span is {span:?}"
-            );
-        }
     }
 
     /// A stage was not finished while answers could still change it.
@@ -606,6 +613,9 @@ impl Told {
             if let Part::Wait(Some(key)) = part {
                 assert!(self.stages[key].queued, "{key:?} never waited");
             }
+            if let Part::Started(Some(key)) = part {
+                assert!(self.stages[key].has_run, "{key:?} never started");
+            }
         }
     }
 
@@ -648,5 +658,31 @@ impl Told {
         let told = parts.find_map(|part| spans.get(&part)).map(|s| s.span_id);
         let link = span.links.first().map(|link| link.context.span_id);
         assert_eq!(link, told, "the attempt before: {span:?}");
+    }
+}
+
+/// Every change of status in an answer is once where the monitor wants it, on the span or in a log record, also across
+/// restarts.
+fn hold_told(told: &Events, span: &Span, logged: &[&str], naming: &Naming) {
+    let names = span.events.iter().map(|event| &event.name);
+    let names = names.filter(|name| ***name != *"Submitted");
+    let room = farspan::core::sampler::SpanLimits::default().events;
+    if !naming.status_events.are_on_span() {
+        assert_eq!((names.count(), span.dropped_events), (0, 0), "{span:?}");
+    } else if told.len() < room {
+        assert!(
+            names.eq(told),
+            "the answers had {told:?}, the span is {span:?}"
+        );
+    }
+    if naming.status_events.are_logged() {
+        let told = told.iter().map(|status| &**status);
+        assert!(
+            told.clone().eq(logged.iter().copied()),
+            "the answers had {:?}, the log records {logged:?}",
+            told.collect::<Vec<_>>()
+        );
+    } else {
+        assert!(logged.is_empty(), "{logged:?}");
     }
 }

@@ -1,19 +1,20 @@
 //! One run: a clock that jumps from one happening to the next, and what must hold at each.
 
 use crate::api::{self, Rate};
-use crate::collector::{self, Collector};
+use crate::collector::{self, Collector, Item};
 use crate::disk::Disk;
-use crate::encoders::{RECORDING, next_finished_event};
+use crate::encoders::{ENCODERS, RECORDING, next_finished_event, next_log_record};
 use crate::random::Random;
 use crate::receivers::{self, Receivers};
 use crate::scenario::{
     BEGIN, Crash, CrashPoint, DistortionKind, HOUR, MINUTE, MS, SECOND, Scenario,
 };
 use crate::trace::{self, Ids, Part, Told, hold_exact, hold_span, sampled};
+use farspan::core::event::Value;
 use farspan::core::finished::{FinishedEvent, Notified, Notify};
 use farspan::core::ids::{RunKey, SpanId};
 use farspan::core::limits;
-use farspan::core::outbox::{Batch, ExportOutcome};
+use farspan::core::outbox::{Batch, Exported, Signal};
 use farspan::core::outcome::Abandoned;
 use farspan::core::snapshot::{Snapshot, State};
 use farspan::core::span::{Span, SpanStatus};
@@ -71,6 +72,8 @@ pub struct Tally {
     pub attempts: u64,
     /// Spans that show a wait.
     pub waits: u64,
+    pub started: u64,
+    pub log_records: u64,
     /// Of all that the core did, in its order.
     pub digest: u64,
 }
@@ -104,6 +107,9 @@ struct World {
     asked_of: Vec<(f64, u64)>,
     paused_until: Vec<u64>,
     collector: Collector,
+    log_collector: Collector,
+    /// The status in each log record that `log_collector` expects, with its span.
+    logged: Vec<(SpanId, Box<str>)>,
     receivers: Receivers,
     pollers: Vec<SimulatedPoller>,
     /// Pollers whose polls are to be taken back.
@@ -145,7 +151,7 @@ struct Commit {
     changes: Arc<[Change]>,
     /// How everything was when it began.
     watches: Vec<(usize, Watched)>,
-    delivery: (collector::Mark, receivers::Mark),
+    delivery: (collector::Mark, collector::Mark, receivers::Mark),
     /// Whether the disk has it.
     is_durable: bool,
 }
@@ -156,7 +162,7 @@ enum Happening {
     Answered(usize, Polled),
     /// A poller has an answer.
     PollDone(u16, usize, Polled),
-    Exported(u64, ExportOutcome),
+    Exported(Exported),
     Notified(Notified),
     EndTurn,
     /// The commit under way is on the disk.
@@ -337,6 +343,8 @@ impl World {
             asked_of: vec![(0.0, 0); scenario.hosts.len()],
             paused_until: vec![0; scenario.hosts.len()],
             collector: Collector::default(),
+            log_collector: Collector::default(),
+            logged: Vec::new(),
             receivers: Receivers::default(),
             pollers: (0..scenario.settings.pollers)
                 .map(|_| SimulatedPoller::default())
@@ -392,7 +400,8 @@ impl World {
         if let Some(deadline) = deadline {
             assert!(deadline > self.now, "the core asks for the past");
         }
-        let undelivered = self.collector.waiting() + self.receivers.waiting();
+        let items = self.collector.waiting() + self.log_collector.waiting();
+        let undelivered = items + self.receivers.waiting();
         let stopped = self.draining && self.in_flight == 0 && undelivered == 0;
         let ticks = deadline.filter(|_| !stopped || next.is_some());
         let late = ticks.map(|at| at + self.random.between(0, self.scenario.lag_max));
@@ -458,9 +467,11 @@ impl World {
                 self.answered(plan, polled, self.now);
             }
             Happening::PollDone(poller, plan, polled) => self.poll_done(poller, plan, polled),
-            Happening::Exported(batch, outcome) => {
-                self.collector.settle(batch, &outcome, self.now);
-                self.feed(Input::Exported { batch, outcome });
+            Happening::Exported(exported) => {
+                let now = self.now;
+                let collector = self.collector_of(exported.signal);
+                collector.settle(exported.batch, &exported.outcome, now);
+                self.feed(Input::Exported(exported));
                 self.strike(CrashPoint::BeforeDeletion);
             }
             Happening::Notified(notified) => {
@@ -684,13 +695,21 @@ impl World {
                 Action::List(monitor) => panic!("nobody lists for {monitor}"),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Finished(span) => {
+                    self.note_log_records();
                     self.finished(&span);
-                    self.collector.expect(*span);
+                    self.collector.expect(Item {
+                        id: span.span_id.to_bytes().into(),
+                        service: span.service.clone(),
+                        bytes: (ENCODERS.span)(&span),
+                    });
                 }
             }
         }
+        self.note_log_records();
         assert_eq!(self.core.watched(), self.watched);
         assert_eq!(self.core.spans_waiting(), self.collector.waiting());
+        let log_records = self.log_collector.waiting();
+        assert_eq!(self.core.log_records_waiting(), log_records);
         assert_eq!(self.core.notifications_waiting(), self.receivers.waiting());
         assert_eq!(self.core.polls_in_flight(), self.in_flight);
         let recalls = std::mem::take(&mut self.recalls);
@@ -762,6 +781,38 @@ impl World {
         (0..self.pollers.len() as u16).for_each(|poller| self.recall(poller));
     }
 
+    /// Takes in the log records that the core has encoded. Two may be the same: a clock that was set back shows the same
+    /// time again.
+    fn note_log_records(&mut self) {
+        while let Some(record) = next_log_record() {
+            let status = (record.attributes.iter()).find(|(key, _)| **key == *"farspan.status");
+            let Some((_, Value::Str(status))) = status else {
+                panic!("without a status: {record:?}");
+            };
+            let (index, part) = &self.parts[&record.span_id];
+            let plan = &self.scenario.plans[*index];
+            let naming = &self.scenario.settings.monitors[plan.monitor].naming;
+            assert!(naming.status_events.are_logged() && sampled(plan, &self.scenario));
+            assert!(matches!(part, Part::Workflow | Part::Stage(_)), "{part:?}");
+            assert!(!self.watches[*index].ended, "after its end: {record:?}");
+            self.unstored_watches.insert(*index);
+            self.tally.log_records += 1;
+            self.logged.push((record.span_id, status.clone()));
+            self.log_collector.expect(Item {
+                id: (self.logged.len() as u64).to_be_bytes().into(),
+                service: record.service.clone(),
+                bytes: (ENCODERS.log_record)(&record),
+            });
+        }
+    }
+
+    fn collector_of(&mut self, signal: Signal) -> &mut Collector {
+        match signal {
+            Signal::Traces => &mut self.collector,
+            Signal::Logs => &mut self.log_collector,
+        }
+    }
+
     /// What the turn decides is done, until it waits or a crash comes.
     fn end_turn(&mut self) {
         self.turn_open = false;
@@ -813,7 +864,11 @@ impl World {
         self.commit = Some(Commit {
             changes,
             watches: watches.map(|n| (n, self.watches[n].clone())).collect(),
-            delivery: (self.collector.mark(), self.receivers.mark()),
+            delivery: (
+                self.collector.mark(),
+                self.log_collector.mark(),
+                self.receivers.mark(),
+            ),
             is_durable: false,
         });
         let out = |(from, to): &(u64, u64)| (*from..*to).contains(&self.now);
@@ -841,7 +896,8 @@ impl World {
         commit.is_durable = true;
         self.disk.commit(commit.changes.iter().cloned());
         self.collector.store(commit.delivery.0.clone());
-        self.receivers.store(commit.delivery.1.clone());
+        self.log_collector.store(commit.delivery.1.clone());
+        self.receivers.store(commit.delivery.2.clone());
         for (index, watched) in &commit.watches {
             self.watches_stored[*index] = watched.clone();
         }
@@ -898,6 +954,9 @@ impl World {
         }
         self.watches.iter_mut().for_each(Watched::outlive);
         self.collector.forget();
+        self.log_collector.forget();
+        let (kept, _) = self.log_collector.mark();
+        self.logged.truncate(kept);
         self.receivers.forget();
         self.turn = turn(&self.scenario);
         (self.turn_due, self.turn_open, self.armed) = (None, false, None);
@@ -970,7 +1029,9 @@ impl World {
     }
 
     fn handle(&mut self, input: Input) {
-        let held = self.collector.waiting() >= self.scenario.settings.batch.queue_max;
+        let queue_max = self.scenario.settings.batch.queue_max;
+        let waiting = (self.collector.waiting()).max(self.log_collector.waiting());
+        let held = waiting >= queue_max;
         let answered = u64::from(matches!(&input, Input::Polled(_)));
         let before = (self.core.polls_in_flight(), self.core.counters().polls);
         self.core
@@ -1140,16 +1201,22 @@ impl World {
 
     fn exported(&mut self, batch: Batch) {
         let scenario = self.scenario.clone();
-        let id = batch.id;
-        let response = self
-            .collector
-            .receive(batch, &scenario, self.now, &mut self.random);
+        let (id, signal) = (batch.id, batch.signal);
+        let collector = match signal {
+            Signal::Traces => &mut self.collector,
+            Signal::Logs => &mut self.log_collector,
+        };
+        let response = collector.receive(batch, &scenario, self.now, &mut self.random);
         let at = self.now + response.latency;
+        let exported = Exported {
+            signal,
+            batch: id,
+            outcome: response.outcome,
+        };
         if let Some(later) = response.again_after {
-            let again = Happening::Exported(id, response.outcome.clone());
-            self.plan(at + later, again);
+            self.plan(at + later, Happening::Exported(exported.clone()));
         }
-        self.plan(at, Happening::Exported(id, response.outcome));
+        self.plan(at, Happening::Exported(exported));
     }
 
     fn notified(&mut self, notify: Notify) {
@@ -1213,7 +1280,7 @@ impl World {
             let latency = scenario.hosts[plan.host].latency_max;
             hold_seen(span, &watch.seen_at, latency + SECOND);
         }
-        if let Part::Stage(key) | Part::Wait(Some(key)) = &part {
+        if let Part::Stage(key) | Part::Wait(Some(key)) | Part::Started(Some(key)) = &part {
             let stage = plan.stages.iter().find(|stage| stage.key == *key);
             let course = stage.map(|stage| stage.course);
             let began = course.is_none_or(|c| c.is_some_and(|c| c.start <= self.now));
@@ -1232,12 +1299,15 @@ impl World {
         match &part {
             Part::Workflow => {}
             Part::Wait(_) => self.tally.waits += 1,
+            Part::Started(_) => self.tally.started += 1,
             Part::Stage(_) => {
                 self.tally.nested += u64::from(nested);
                 self.tally.attempts += u64::from(!span.links.is_empty());
             }
         }
-        watch.told.finish(part, span, is_hurried, plan, &scenario);
+        let logged = self.logged.iter().filter(|(id, _)| *id == span.span_id);
+        let logged: Vec<&str> = logged.map(|(_, status)| &**status).collect();
+        (watch.told).finish(part, span, &logged, is_hurried, plan, &scenario);
         if is_root {
             watch.told.hold(plan, &scenario);
         }
@@ -1361,6 +1431,9 @@ impl World {
     }
 
     fn hold_at_the_end(&mut self) {
+        assert!(self.log_collector.is_idle() && self.log_collector.has_all());
+        assert_eq!(self.core.log_records_waiting(), 0);
+        assert_eq!(self.log_collector.waiting(), 0);
         assert!(self.collector.is_idle());
         assert_eq!(self.core.spans_waiting(), 0);
         assert_eq!(self.collector.waiting(), 0);
@@ -1393,6 +1466,9 @@ impl World {
         assert_eq!(delivered, self.tally.spans);
         assert_eq!(counters.spans_finished, self.tally.spans);
         assert_eq!(counters.spans_rejected, self.collector.rejected);
+        let log_records = counters.log_records_delivered + counters.log_records_rejected;
+        assert_eq!(log_records, self.tally.log_records);
+        assert_eq!(counters.log_records_made, self.tally.log_records);
         let polls = self.tally.polls - self.tally.strays;
         assert_eq!(counters.polls, polls);
         assert_eq!(counters.lateness.total(), polls);
@@ -1428,7 +1504,10 @@ fn commit_delay(scenario: &Scenario) -> Duration {
 
 fn digest_of(outgoing: &Outgoing) -> (u64, u64) {
     match outgoing {
-        Outgoing::Export(batch) => (2, batch.id << 32 | batch.spans.len() as u64),
+        Outgoing::Export(batch) => (
+            2 + 10 * u64::from(batch.signal == Signal::Logs),
+            batch.id << 32 | batch.items.len() as u64,
+        ),
         Outgoing::Notify(notify) => (6, notify.batch << 32 | notify.notifications.len() as u64),
         other => panic!("nobody waits for {other:?}"),
     }

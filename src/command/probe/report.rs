@@ -392,7 +392,13 @@ fn trace_of(
     );
     let mut spans = Vec::new();
     for _ in 0..=limits::SETTLE_POLLS {
-        let verdict = workflow.observe(snapshot.clone(), at, &subject.naming, &mut spans);
+        let verdict = workflow.observe(
+            snapshot.clone(),
+            at,
+            &subject.naming,
+            &mut spans,
+            &mut Vec::new(),
+        );
         if matches!(verdict, Verdict::Ended(..)) {
             return (spans, HashSet::new());
         }

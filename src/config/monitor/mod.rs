@@ -16,7 +16,7 @@ mod show;
 use super::{Pem, Secret};
 use crate::api::credentials::Auth;
 use crate::core::Pace;
-use crate::core::workflow::ContextUse;
+use crate::core::workflow::{ContextUse, StatusEvents};
 use crate::intake::discovery::RunList;
 use crate::mapping::Mapping;
 use crate::syntax::mistake::{Place, Within};
@@ -114,6 +114,10 @@ pub struct Spans {
     pub skipped: bool,
     /// Whether time in a queue is a span.
     pub queued: bool,
+    /// Whether starts are spans.
+    pub started: bool,
+    /// Where status events go.
+    pub status_events: StatusEvents,
 }
 
 /// The attributes in which the resource of a monitor's spans differs from the process's resource.

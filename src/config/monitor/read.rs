@@ -9,7 +9,7 @@ use super::{
 use crate::api::credentials::Auth;
 use crate::config::otel::{self, PemKind};
 use crate::config::{DefaultApi, Pem, PollConfig, Secret};
-use crate::core::workflow::ContextUse;
+use crate::core::workflow::{ContextUse, StatusEvents};
 use crate::core::{Adaptive, Pace};
 use crate::intake::discovery::RunList;
 use crate::mapping::Mapping;
@@ -428,6 +428,8 @@ fn spans(monitor: &Object<'_>) -> Spans {
         status_ok: true,
         skipped: false,
         queued: false,
+        started: false,
+        status_events: StatusEvents::Span,
     };
     let Some(spans) = monitor.object("spans") else {
         return read;
@@ -441,6 +443,16 @@ fn spans(monitor: &Object<'_>) -> Spans {
     read.status_ok = status_ok.unwrap_or(true);
     read.skipped = spans.flag("skipped").unwrap_or(false);
     read.queued = spans.flag("queued").unwrap_or(false);
+    read.started = spans.flag("started").unwrap_or(false);
+    let status_events = spans.parsed("status_events", |text| {
+        let words = [
+            ("span", StatusEvents::Span),
+            ("log", StatusEvents::Log),
+            ("both", StatusEvents::Both),
+        ];
+        values::one_of(text, &words)
+    });
+    read.status_events = status_events.unwrap_or_default();
     spans.close();
     read
 }

@@ -176,6 +176,8 @@ fn without_monitors_there_is_one_of_the_settings() {
                     status_ok: true,
                     skipped: false,
                     queued: false,
+                    started: false,
+                    status_events: Span,
                 },
             )"#]],
     );
@@ -205,7 +207,7 @@ fn a_monitor_that_says_everything() {
         "statuses": {"ok": "success", "wait": "pending", "Queued": "pending", "null": "unset"},
         "unknown_status": "fail", "unset_texts": ["None"],
         "times": {"format": "rfc3339", "offset": "+01:00", "unset": [0, "1970"]},
-        "spans": {"workflow": "Run", "status_ok": "unset", "skipped": true, "queued": true},
+        "spans": {"workflow": "Run", "status_ok": "unset", "skipped": true, "queued": true, "started": true, "status_events": "both"},
         "service": {"name": "etl", "namespace": "data", "attributes": {"team": "risk"}},
         "trace_context": {"use": "link", "baggage": ["a", "b"]},
         "discovery": {"request": {"path": "/{team}/runs?since={since}", "pages": {"by": "cursor", "next": "/next"}},
@@ -306,6 +308,8 @@ fn a_monitor_that_says_everything() {
                 status_ok: false,
                 skipped: true,
                 queued: true,
+                started: true,
+                status_events: Both,
             },
             ServiceConfig {
                 name: Some(

@@ -75,7 +75,7 @@ fn the_end_and_who_is_told_of_it_are_one_commit() {
     let changes = rig.core.take_changes();
     let has = |wanted: fn(&Change) -> bool| changes.iter().filter(|c| wanted(c)).count();
     assert_eq!(has(|c| matches!(c, Change::RemoveWorkflow(_))), 1);
-    assert_eq!(has(|c| matches!(c, Change::PutSpan(_))), 1);
+    assert_eq!(has(|c| matches!(c, Change::PutItem(_))), 1);
     assert_eq!(has(|c| matches!(c, Change::PutNotification(_))), 1);
     assert_eq!(rig.notified.len(), 1);
     assert_eq!(rig.core.notifications_waiting(), 1);

@@ -65,10 +65,11 @@ impl Rig {
         while self.core.spans_waiting() > 0 {
             self.pass(secs(6.0));
             for (_, batch) in std::mem::take(&mut self.batches) {
-                self.handle(Input::Exported {
+                self.handle(Input::Exported(Exported {
+                    signal: batch.signal,
                     batch: batch.id,
                     outcome: delivered(),
-                });
+                }));
             }
         }
     }

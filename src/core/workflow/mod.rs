@@ -10,6 +10,7 @@
 //!
 //! Pure. The times given here are in the API's clock already.
 
+mod early;
 mod look;
 mod observed;
 pub mod record;
@@ -21,6 +22,7 @@ use super::event::{self, Sampling, StartEvent, Value};
 use super::finished::{Finish, FinishedEvent};
 use super::ids::{RANDOM, RunIdentity, RunKey, RunVersion, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
+use super::log_record::LogRecord;
 use super::outcome::{Abandoned, Outcome};
 use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Snapshot, State};
@@ -63,6 +65,34 @@ pub struct Naming {
     pub service: Option<Arc<Service>>,
     /// Whether a finished event is sent when a workflow has finished.
     pub notifies: bool,
+    /// Whether the start of a workflow and of each stage gets a span of its own, at once.
+    pub started: bool,
+    /// Where status events go.
+    pub status_events: StatusEvents,
+}
+
+/// Where status events go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatusEvents {
+    /// Onto the span, which is exported at its end.
+    #[default]
+    Span,
+    /// Into log records, each exported when the status was observed.
+    Log,
+    /// Both.
+    Both,
+}
+
+impl StatusEvents {
+    /// Whether they stand on the span.
+    pub fn are_on_span(self) -> bool {
+        self != StatusEvents::Log
+    }
+
+    /// Whether they are log records.
+    pub fn are_logged(self) -> bool {
+        self != StatusEvents::Span
+    }
 }
 
 /// How the trace context of a start event is used.
@@ -91,6 +121,8 @@ impl Naming {
             context: ContextUse::Parent,
             service: None,
             notifies: false,
+            started: false,
+            status_events: StatusEvents::Span,
         }
     }
 }
@@ -273,13 +305,15 @@ impl Workflow {
         self.trace_id
     }
 
-    /// Takes in an answer that was given at `at`, and adds the spans that it finishes to `spans`.
+    /// Takes in an answer that was given at `at`, and adds the spans that it finishes to `spans`, and its status events to
+    /// `log_records` if the monitor wants them there.
     pub fn observe(
         &mut self,
         snapshot: Snapshot,
         at: Wall,
         naming: &Naming,
         spans: &mut Vec<Span>,
+        log_records: &mut Vec<LogRecord>,
     ) -> Verdict {
         match (self.attempt, snapshot.attempt) {
             // The answer is older than the start event.
@@ -301,8 +335,13 @@ impl Workflow {
         };
         let mut room = self.attribute_room();
         self.observe_run(&snapshot, &mut room);
-        self.changed |= (self.observed).observe(snapshot.progress.view(), at, &mut events);
-        self.changed |= (self.stages).observe(&snapshot.stages, at, &mut events, &mut room);
+        let of_run = (self.observed).observe(snapshot.progress.view(), at, &mut events);
+        let (stages, mut of_stages) = (&snapshot.stages, Vec::new());
+        self.changed |= of_run.changed;
+        self.changed |= (self.stages).observe(stages, at, &mut events, &mut room, &mut of_stages);
+        if self.sampled && (of_run.is_news() || !of_stages.is_empty()) {
+            self.show_early((of_run, &of_stages), naming, spans, log_records);
+        }
         self.finish_settled_stages(naming, spans);
         let State::Ended(outcome) = self.observed.state else {
             self.changed |= self.settling != 0;
@@ -506,8 +545,8 @@ impl Workflow {
             remote: true,
         });
         let before = extra.follows.then(|| self.link_to_attempt_before(naming));
-        let dropped_events = observed.dropped_events();
-        let mut events = clamped(observed.events, start, end);
+        let (events, dropped_events) = run.status_events(observed);
+        let mut events = clamped(events, start, end);
         if let Some(submitted_at) = self.submitted_at {
             // The submitter's clock may be ahead of the API's.
             let time = submitted_at.min(end);

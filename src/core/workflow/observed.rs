@@ -57,14 +57,32 @@ pub(super) struct EventRoom {
     pub(super) of_workflow: usize,
 }
 
+/// What an answer has changed in an [`Observed`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Observation {
+    /// Whether anything has changed.
+    pub(super) changed: bool,
+    /// When the status changed, if it did.
+    pub(super) new_status_at: Option<Wall>,
+    /// Whether it was seen running for the first time.
+    pub(super) has_started: bool,
+}
+
+impl Observation {
+    /// Whether it may be shown before the span is finished.
+    pub(super) fn is_news(&self) -> bool {
+        self.new_status_at.is_some() || self.has_started
+    }
+}
+
 impl Observed {
-    /// Takes in the progress of an answer that was given at `at`. Returns whether this changed anything.
+    /// Takes in the progress of an answer that was given at `at`.
     pub(super) fn observe(
         &mut self,
         progress: Progress<&str>,
         at: Wall,
         room: &mut EventRoom,
-    ) -> bool {
+    ) -> Observation {
         let facts = |seen: &Observed| {
             (
                 (seen.state, seen.start, seen.end),
@@ -73,11 +91,13 @@ impl Observed {
             )
         };
         let before = facts(self);
+        let mut new_status_at = None;
         if let Some(status) = progress.status
             && status != self.status()
         {
             // The observer's clock may have been set back.
             let time = self.events.last().map_or(at, |last| at.max(last.time));
+            new_status_at = Some(time);
             if self.events.len() < room.of_span && room.of_workflow > 0 {
                 room.of_workflow -= 1;
                 // There are few, and they are kept for long: room for more would be wasted.
@@ -92,6 +112,7 @@ impl Observed {
                 self.extra.get_or_insert_default().dropped = Some(DroppedEvents { count, last });
             }
         }
+        let has_started = progress.state == State::Running && self.started_seen.is_none();
         self.state = progress.state;
         if self.state != State::Pending {
             self.started_seen.get_or_insert(at);
@@ -114,7 +135,11 @@ impl Observed {
         if has_new_error {
             self.extra.get_or_insert_default().error = progress.error.map(Into::into);
         }
-        has_new_error || facts(self) != before
+        Observation {
+            changed: has_new_error || facts(self) != before,
+            new_status_at,
+            has_started,
+        }
     }
 
     /// The API's latest status; empty before the first.

@@ -773,7 +773,13 @@ mod tests {
             if u.arbitrary()? {
                 workflow.set_answered(wall(u)?);
             }
-            let verdict = workflow.observe(snapshot, wall(u)?, &naming, &mut Vec::new());
+            let verdict = workflow.observe(
+                snapshot,
+                wall(u)?,
+                &naming,
+                &mut Vec::new(),
+                &mut Vec::new(),
+            );
             if verdict != Verdict::Watching {
                 return Ok(before);
             }

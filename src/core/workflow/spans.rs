@@ -62,6 +62,16 @@ impl Run<'_> {
         attributes.add("cicd.pipeline.run.id", self.workflow_id);
     }
 
+    /// The status events that stand on the span, and how many there was no room for.
+    pub(super) fn status_events(&self, observed: Observed) -> (Vec<SpanEvent>, u32) {
+        if self.naming.status_events.are_on_span() {
+            let dropped = observed.dropped_events();
+            (observed.events, dropped)
+        } else {
+            (Vec::new(), 0)
+        }
+    }
+
     /// From when to when something waited for its start, if that gets a span.
     pub(super) fn wait(&self, queued: Option<Wall>, start: Wall) -> Option<(Wall, Wall)> {
         let queued = queued.filter(|queued| self.naming.queued && *queued < start)?;
@@ -286,6 +296,11 @@ impl<'a> AttributeList<'a> {
             other => other,
         };
         self.all.push((key.into(), value));
+    }
+
+    /// The attributes, and how many a limit cut off.
+    pub(super) fn into_parts(self) -> (Vec<(Box<str>, Value)>, u32) {
+        (self.all, self.dropped)
     }
 
     pub(super) fn add_some(&mut self, key: &str, value: Option<&str>) {

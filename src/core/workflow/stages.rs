@@ -3,7 +3,7 @@
 //! A stage is known by its path and its attempt. The first answer with it names its parent: another stage, or the
 //! workflow. The children of a stage are finished before it, and lie within its times.
 
-use super::observed::{EventRoom, Observed};
+use super::observed::{EventRoom, Observation, Observed};
 use super::spans::{AttributeList, Ending, ReportedKeys, Run, StageName, Unfinished, clamped};
 use super::stage::{Fate, OpenStage, Stage, StageExtra};
 use crate::core::ids::SpanId;
@@ -20,6 +20,15 @@ pub(super) struct StageTree {
     pub(super) all: Vec<Stage>,
     /// The earliest start and the latest end of the finished spans that are children of the workflow's.
     pub(super) finished_within: Option<(Wall, Wall)>,
+}
+
+/// What identifies an open stage, and what was seen of it.
+#[derive(Clone, Copy)]
+pub(super) struct StageSight<'a> {
+    pub(super) name: StageName<'a>,
+    pub(super) kind: &'a str,
+    pub(super) id: Option<&'a str>,
+    pub(super) observed: &'a Observed,
 }
 
 pub(super) const KEYS: ReportedKeys = ReportedKeys {
@@ -64,14 +73,16 @@ impl StageTree {
             && self.bottom_up().len() == open().count()
     }
 
-    /// Takes in the stages of an answer that was given at `at`; `room` is the bytes left for attributes and URLs.
-    /// Returns whether this changed anything.
+    /// Takes in the stages of an answer that was given at `at`; `room` is the bytes left for attributes and URLs. Adds
+    /// to `news` what may be shown before the spans are finished, by the indexes of the stages. Returns whether this
+    /// changed anything.
     pub(super) fn observe(
         &mut self,
         stages: &Stages,
         at: Wall,
         events: &mut EventRoom,
         room: &mut usize,
+        news: &mut Vec<(usize, Observation)>,
     ) -> bool {
         let mut changed = false;
         // Most APIs keep the order from answer to answer: then the next stage follows the last one.
@@ -117,7 +128,11 @@ impl StageTree {
             if stage.id.is_some() {
                 changed |= renew(&mut known.id, stage.id);
             }
-            changed |= known.observed.observe(stage.progress, at, events);
+            let observation = known.observed.observe(stage.progress, at, events);
+            changed |= observation.changed;
+            if observation.is_news() {
+                news.push((index, observation));
+            }
             if stage.url.is_some() || !stage.attributes.is_empty() {
                 let extra = known.extra.get_or_insert_default();
                 changed |= extra.reported.observe(stage.url, stage.attributes, room);
@@ -469,25 +484,19 @@ impl StageTree {
         let link = previous.map(|previous| self.link_to(previous, run));
         let (path, attempt) = self.name_of(index);
         let kind = stage.kind.unwrap_or_else(|| path.into());
-        // The convention wants it to be unique within the run.
-        let task_run_id = match &stage.id {
-            Some(id) => id.clone(),
-            None if attempt == 1 => path.into(),
-            None => format!("{path}#{attempt}").into(),
-        };
         let mut attributes = AttributeList::new(&run.naming.limits);
         attributes.add("type", &*kind);
         attributes.add_some("id", stage.id.as_deref());
         attributes.add_times(&observed);
         run.add_to(&mut attributes);
-        attributes.add("cicd.pipeline.task.name", &*kind);
-        attributes.add("cicd.pipeline.task.run.id", &*task_run_id);
+        add_task(&mut attributes, &kind, stage.id.as_deref(), (path, attempt));
         let shown_attempt = Some(attempt).filter(|attempt| *attempt != 1);
         attributes.add_reported(&KEYS, extra.reported, shown_attempt, &ending);
         let parent = Parent {
             span_id: self.span_id_of(parent, run),
             remote: false,
         };
+        let (events, dropped_events) = run.status_events(observed);
         let span = Unfinished {
             stage: Some((path, attempt)),
             parent: Some(parent),
@@ -497,11 +506,23 @@ impl StageTree {
             wait,
             status: ending.status,
             attributes,
-            dropped_events: observed.dropped_events(),
-            events: clamped(observed.events, start, end),
+            dropped_events,
+            events: clamped(events, start, end),
             links: link.into_iter().collect(),
         };
         run.finish(span, spans);
+    }
+
+    /// What identifies a stage that is open, so that it can be shown before its span is finished.
+    pub(super) fn sight_of(&self, index: usize) -> Option<StageSight<'_>> {
+        let stage = self.all.get(index)?;
+        let open = stage.open.as_ref()?;
+        Some(StageSight {
+            name: self.name_of(index),
+            kind: open.kind.as_deref().unwrap_or(&stage.path),
+            id: open.id.as_deref(),
+            observed: &open.observed,
+        })
     }
 
     /// The times of a finished child count for its parent, whose span there has to be from now on.
@@ -677,6 +698,23 @@ impl StageOrder {
 }
 
 /// Puts the newer text in place. Returns whether it is another one.
+/// The attributes that identify a stage within its run.
+pub(super) fn add_task(
+    attributes: &mut AttributeList<'_>,
+    kind: &str,
+    id: Option<&str>,
+    (path, attempt): StageName<'_>,
+) {
+    attributes.add("cicd.pipeline.task.name", kind);
+    // The convention wants it to be unique within the run.
+    let run_id = match id {
+        Some(id) => id.into(),
+        None if attempt == 1 => path.into(),
+        None => format!("{path}#{attempt}").into_boxed_str(),
+    };
+    attributes.add("cicd.pipeline.task.run.id", &*run_id);
+}
+
 fn renew(known: &mut Option<Box<str>>, newer: Option<&str>) -> bool {
     let changed = known.as_deref() != newer;
     if changed {

@@ -10,6 +10,8 @@ use crate::core::snapshot::{Progress, StageSnapshot};
 use crate::core::span::SpanStatus;
 use expect_test::{Expect, expect};
 
+mod early;
+
 const EPOCH_NS: i64 = 1_720_000_000_000_000_000;
 
 fn wall(seconds: &str) -> Wall {
@@ -149,7 +151,8 @@ fn run(event: StartEvent, naming: &Naming, script: &str) -> Vec<(f64, Span)> {
                     workflow.set_answered(at);
                 }
                 let snapshot = snapshot(own, rest.iter().copied());
-                ended = workflow.observe(snapshot, at, naming, spans) != Verdict::Watching;
+                ended = workflow.observe(snapshot, at, naming, spans, &mut Vec::new())
+                    != Verdict::Watching;
             }
             workflow.check_invariants();
         }
@@ -1615,7 +1618,13 @@ fn attributes_beyond_the_bounds_are_counted() {
     let mut workflow = Workflow::new(event(), &naming(), &Sampler::default(), wall("0"));
     for _ in 0..2 {
         let snapshot = snapshot("Processing,0..", script.split_whitespace());
-        workflow.observe(snapshot, wall("5"), &naming(), &mut Vec::new());
+        workflow.observe(
+            snapshot,
+            wall("5"),
+            &naming(),
+            &mut Vec::new(),
+            &mut Vec::new(),
+        );
         let kept = limits::ANSWERED_ATTRIBUTE_BYTES_MAX - workflow.attribute_room();
         assert!(kept > limits::ANSWERED_ATTRIBUTE_BYTES_MAX / 100 * 99);
     }
@@ -1733,7 +1742,7 @@ fn changes_of_status_beyond_the_bound_are_counted() {
         let status = ["Initializing", "Processing"][round % 2];
         let told: Vec<String> = stages.iter().map(|s| format!("{s}={status}")).collect();
         let snapshot = snapshot("Processing", told.iter().map(String::as_str));
-        workflow.observe(snapshot, wall("5"), &naming, &mut spans);
+        workflow.observe(snapshot, wall("5"), &naming, &mut spans, &mut Vec::new());
     }
     assert_eq!(
         workflow.observed.events.len() + workflow.stages.events(),
@@ -1752,7 +1761,13 @@ fn run_unchecked(line: &str) -> usize {
     let mut words = line.split_whitespace().skip(1);
     let own = words.next().unwrap();
     let mut spans = Vec::new();
-    workflow.observe(snapshot(own, words), wall("5"), &naming, &mut spans);
+    workflow.observe(
+        snapshot(own, words),
+        wall("5"),
+        &naming,
+        &mut spans,
+        &mut Vec::new(),
+    );
     workflow.check_invariants();
     spans.len()
 }
@@ -1843,8 +1858,14 @@ fn whatever_the_answers_the_trace_is_whole() {
             let at = any_time(u)?;
             let mut again = restarted(&mut workflow, &mut stored);
             let mut spans_again = spans.clone();
-            again.observe(snapshot.clone(), at, &naming, &mut spans_again);
-            let verdict = workflow.observe(snapshot, at, &naming, &mut spans);
+            again.observe(
+                snapshot.clone(),
+                at,
+                &naming,
+                &mut spans_again,
+                &mut Vec::new(),
+            );
+            let verdict = workflow.observe(snapshot, at, &naming, &mut spans, &mut Vec::new());
             assert_eq!(spans, spans_again, "a restart changes nothing");
             workflow.check_invariants();
             ended = verdict != Verdict::Watching;
@@ -1980,7 +2001,13 @@ fn the_form_of_a_record_never_changes() {
     ] {
         let mut words = line.split_whitespace();
         let snapshot = snapshot(words.next().unwrap(), words);
-        workflow.observe(snapshot, wall("5"), &naming, &mut Vec::new());
+        workflow.observe(
+            snapshot,
+            wall("5"),
+            &naming,
+            &mut Vec::new(),
+            &mut Vec::new(),
+        );
     }
     let hex = |workflow: &Workflow| -> String {
         let bytes = record::encode("risk", wall("3600"), workflow);

@@ -2,6 +2,7 @@
 
 use crate::core::Refusal;
 use crate::core::ids::RunKey;
+use crate::core::outbox::Signal;
 use std::fmt;
 use std::sync::Arc;
 
@@ -117,8 +118,10 @@ pub enum WriteVerdict {
 pub enum RunField {
     /// The stored watch.
     Record,
-    /// A span that the collector has not acknowledged.
-    Span {
+    /// A span or a log record that the collector has not acknowledged.
+    Item {
+        /// Which of the two.
+        signal: Signal,
         /// Its place in the order of export.
         sequence: u64,
         /// The monitor with whose resource it is exported; `None`: the process's resource.

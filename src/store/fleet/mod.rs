@@ -3,6 +3,7 @@
 //! ```text
 //! farspan:{<namespace>/<service>}:instance:<name>   <token>/<connection number>, PX = lease
 //!                                :run:<run>         o = owner, w = record, s:<sequence>[:<monitor>] = spans,
+//!                                                   l:<sequence>[:<monitor>] = log records,
 //!                                                   n:<sequence>:<monitor> = its finished event
 //!                                :done:<run>        EX = 7 days, or a longer    a finished run
 //!                                                   lookback

@@ -8,6 +8,7 @@ use super::call::{
 };
 use crate::core::Refusal;
 use crate::core::ids::RunKey;
+use crate::core::outbox::Signal;
 use crate::os::clock;
 use crate::redis_client::{self, Connection, bytes, elements, text};
 use crate::store::PATIENCE_MAX;
@@ -24,6 +25,7 @@ const LEAVE: &str = include_str!("leave.lua");
 
 /// What the fields of spans and of finished events begin with.
 const SPAN: &str = "s:";
+const LOG_RECORD: &str = "l:";
 const FINISHED_EVENT: &str = "n:";
 const RECORD: &str = "w";
 
@@ -301,17 +303,26 @@ fn stored_run(run: RunKey, fields: Value) -> StoredRun {
 fn name_of(field: &RunField) -> String {
     match field {
         RunField::Record => RECORD.to_owned(),
-        RunField::Span {
+        RunField::Item {
+            signal,
             sequence,
             monitor: None,
-        } => format!("{SPAN}{sequence}"),
-        RunField::Span {
+        } => format!("{}{sequence}", prefix_of(*signal)),
+        RunField::Item {
+            signal,
             sequence,
             monitor: Some(monitor),
-        } => format!("{SPAN}{sequence}:{monitor}"),
+        } => format!("{}{sequence}:{monitor}", prefix_of(*signal)),
         RunField::FinishedEvent { sequence, monitor } => {
             format!("{FINISHED_EVENT}{sequence}:{monitor}")
         }
+    }
+}
+
+fn prefix_of(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => SPAN,
+        Signal::Logs => LOG_RECORD,
     }
 }
 
@@ -325,9 +336,15 @@ fn field_of(name: &[u8]) -> Option<RunField> {
         None => Some((rest.parse().ok()?, None)),
         Some((sequence, monitor)) => Some((sequence.parse().ok()?, Some(monitor.into()))),
     };
-    if let Some(rest) = name.strip_prefix(SPAN) {
-        let (sequence, monitor) = parts(rest)?;
-        return Some(RunField::Span { sequence, monitor });
+    for signal in [Signal::Traces, Signal::Logs] {
+        if let Some(rest) = name.strip_prefix(prefix_of(signal)) {
+            let (sequence, monitor) = parts(rest)?;
+            return Some(RunField::Item {
+                signal,
+                sequence,
+                monitor,
+            });
+        }
     }
     match parts(name.strip_prefix(FINISHED_EVENT)?)? {
         (sequence, Some(monitor)) => Some(RunField::FinishedEvent { sequence, monitor }),
@@ -366,7 +383,8 @@ mod tests {
         for wrong in ["", "é", &"g".repeat(32), &"0".repeat(33)] {
             assert_eq!(run_of(wrong), None, "{wrong}");
         }
-        let span = |sequence, monitor: Option<&str>| RunField::Span {
+        let item = |signal, sequence, monitor: Option<&str>| RunField::Item {
+            signal,
             sequence,
             monitor: monitor.map(Into::into),
         };
@@ -376,8 +394,13 @@ mod tests {
         };
         let fields = [
             (RunField::Record, "w"),
-            (span(u64::MAX, None), "s:18446744073709551615"),
-            (span(7, Some("etl")), "s:7:etl"),
+            (
+                item(Signal::Traces, u64::MAX, None),
+                "s:18446744073709551615",
+            ),
+            (item(Signal::Traces, 7, Some("etl")), "s:7:etl"),
+            (item(Signal::Logs, 7, None), "l:7"),
+            (item(Signal::Logs, 7, Some("a:b")), "l:7:a:b"),
             (event, "n:7:a:b"),
         ];
         for (field, name) in fields {

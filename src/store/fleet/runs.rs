@@ -3,7 +3,7 @@
 use super::call::{RunField, RunWrite, StoredRun, WriteMode};
 use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
-use crate::core::outbox::EncodedSpan;
+use crate::core::outbox::OutboxItem;
 use crate::core::time::Wall;
 use crate::core::{Change, Stored};
 use std::collections::BTreeMap;
@@ -25,13 +25,13 @@ pub(super) fn by_run(changes: &[Change]) -> ChangedRuns {
             Change::RemoveWorkflow(run) => {
                 (runs.entry(*run).or_default()).insert(RunField::Record, None);
             }
-            Change::PutSpan(span) => {
+            Change::PutItem(span) => {
                 let fields = runs.entry(span.run).or_default();
-                fields.insert(field_of_span(span), Some(span.bytes.clone()));
+                fields.insert(field_of_item(span), Some(span.bytes.clone()));
             }
-            Change::RemoveSpans(spans) => {
+            Change::RemoveItems(spans) => {
                 for span in spans {
-                    (runs.entry(span.run).or_default()).insert(field_of_span(span), None);
+                    (runs.entry(span.run).or_default()).insert(field_of_item(span), None);
                 }
             }
             Change::PutNotification(event) => {
@@ -89,7 +89,12 @@ pub(super) fn restore_into(stored: &mut Stored, it: StoredRun, now: Wall) {
                 stored.workflows.push((run, bytes.to_vec()));
                 has_record = true;
             }
-            RunField::Span { sequence, monitor } => stored.spans.push(EncodedSpan {
+            RunField::Item {
+                signal,
+                sequence,
+                monitor,
+            } => stored.items.push(OutboxItem {
+                signal,
                 sequence,
                 run,
                 monitor,
@@ -110,10 +115,11 @@ pub(super) fn restore_into(stored: &mut Stored, it: StoredRun, now: Wall) {
     }
 }
 
-fn field_of_span(span: &EncodedSpan) -> RunField {
-    RunField::Span {
-        sequence: span.sequence,
-        monitor: span.monitor.clone(),
+fn field_of_item(item: &OutboxItem) -> RunField {
+    RunField::Item {
+        signal: item.signal,
+        sequence: item.sequence,
+        monitor: item.monitor.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::core::Committed;
 use crate::core::finished::Notification;
 use crate::core::ids::RunKey;
-use crate::core::outbox::EncodedSpan;
+use crate::core::outbox::{OutboxItem, Signal};
 use crate::core::time::Now;
 use crate::core::workflow::record;
 use crate::core::{Change, Refusal, Stored};
@@ -122,8 +122,9 @@ fn put_of_version(version: u8, n: u8, record: &[u8]) -> Change {
     }
 }
 
-fn encoded(n: u8, sequence: u64) -> EncodedSpan {
-    EncodedSpan {
+fn encoded(n: u8, sequence: u64) -> OutboxItem {
+    OutboxItem {
+        signal: Signal::Traces,
         sequence,
         run: key(n),
         monitor: (sequence % 2 == 1).then(|| "a:b".into()),
@@ -141,7 +142,7 @@ fn notification(n: u8, sequence: u64) -> Notification {
 }
 
 fn span(n: u8, sequence: u64) -> Change {
-    Change::PutSpan(encoded(n, sequence))
+    Change::PutItem(encoded(n, sequence))
 }
 
 /// One incarnation, by a clock of its own.
@@ -221,7 +222,7 @@ fn runs_of(stored: &Stored) -> Vec<RunKey> {
 }
 
 fn is_empty(stored: &Stored) -> bool {
-    stored.workflows.is_empty() && stored.spans.is_empty() && stored.notifications.is_empty()
+    stored.workflows.is_empty() && stored.items.is_empty() && stored.notifications.is_empty()
 }
 
 /// One of many runs.
@@ -246,7 +247,7 @@ fn the_commit_is_the_claim() {
     // A record that ends, and its span is delivered: the run is done, for all instances.
     let end = [Change::RemoveWorkflow(key(1)), span(1, 7)];
     assert!(a.commit(&end).is_plain());
-    let delivered = [Change::RemoveSpans(vec![encoded(1, 7)])];
+    let delivered = [Change::RemoveItems(vec![encoded(1, 7)])];
     assert!(a.commit(&delivered).is_plain());
     assert_eq!(a.protocol.owned(), 0);
     let committed = b.commit(&[put(1, b"b's")]);
@@ -316,7 +317,7 @@ fn runs_of_an_expired_owner_are_claimed_once_with_all_their_fields() {
     let claimed = b.claim_all();
     assert_eq!(claimed.workflows.len(), 198);
     assert_eq!(claimed.notifications, std::slice::from_ref(&event));
-    let mut spans = claimed.spans;
+    let mut spans = claimed.items;
     spans.sort_unstable_by_key(|span| span.sequence);
     assert_eq!(spans, [encoded(3, 5), encoded(4, 6)]);
     assert_eq!(claimed.finished.len(), 2);
@@ -497,7 +498,7 @@ fn a_redis_that_has_lost_everything_gets_all_of_it_again() {
     a.leave();
     let claimed = server.instance("b").commit(&[]).claimed;
     assert_eq!(runs_of(&claimed), [key(2), key(3)]);
-    assert_eq!(claimed.spans.len(), 1);
+    assert_eq!(claimed.items.len(), 1);
 }
 
 /// However many runs are rewritten: what changes meanwhile is written by the next commit, and counts.

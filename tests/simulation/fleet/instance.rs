@@ -214,7 +214,7 @@ impl Instance {
         for change in self.core.everything() {
             match change {
                 Change::PutWorkflow { run, .. } => known.held.insert(run),
-                Change::PutSpan(span) => known.held.insert(span.run),
+                Change::PutItem(span) => known.held.insert(span.run),
                 Change::PutNotification(it) => known.held.insert(it.run),
                 Change::PutFinished(run, _) => known.done.insert(run),
                 _ => false,
@@ -227,7 +227,7 @@ impl Instance {
     pub fn turn(&mut self, inputs: Vec<Input>, around: &mut Around<'_>) {
         let mut is_outcome = false;
         for input in inputs {
-            is_outcome |= matches!(input, Input::Exported { .. } | Input::Notified(_));
+            is_outcome |= matches!(input, Input::Exported(_) | Input::Notified(_));
             self.handle(input, around);
         }
         self.handle(Input::Tick, around);

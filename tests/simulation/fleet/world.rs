@@ -11,7 +11,7 @@ use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
 use crate::trace::{self, Ids, Part, Spans, hold_exact, hold_span, hold_whole, sampled};
 use farspan::core::finished::{Notified, Notify, NotifyTrouble};
 use farspan::core::ids::{RunKey, SpanId, TraceId};
-use farspan::core::outbox::{Batch, ExportOutcome};
+use farspan::core::outbox::{Batch, ExportOutcome, Exported, Signal};
 use farspan::core::outcome::Abandoned;
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::workflow::keys_of;
@@ -245,7 +245,14 @@ impl World {
             }
             Happening::Exported(owner, batch, outcome) => {
                 if self.of_owner(owner).is_some() {
-                    self.hear(owner.0, Input::Exported { batch, outcome });
+                    self.hear(
+                        owner.0,
+                        Input::Exported(Exported {
+                            signal: Signal::Traces,
+                            batch,
+                            outcome,
+                        }),
+                    );
                 }
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
@@ -643,10 +650,10 @@ impl World {
 
     /// A batch is handed to the exporter.
     fn sent(&mut self, owner: Owner, batch: Batch) {
-        self.digest(2, owner.1 << 32 | batch.spans.len() as u64);
-        assert!(!batch.spans.is_empty());
+        self.digest(2, owner.1 << 32 | batch.items.len() as u64);
+        assert!(!batch.items.is_empty());
         let ledger = &self.redis.ledger;
-        for span in &batch.spans {
+        for span in &batch.items {
             let service = self.spans[&span.bytes].service.as_ref();
             assert_eq!(span.monitor, service.map(|s| s.monitor.clone()));
             assert!(
@@ -658,7 +665,8 @@ impl World {
             let there = self.redis.runs.get(&span.run);
             // Of two incarnations of one name the newer has replaced the older.
             let is_ours = there.is_some_and(|there| {
-                let field = RunField::Span {
+                let field = RunField::Item {
+                    signal: span.signal,
                     sequence: span.sequence,
                     monitor: span.monitor.clone(),
                 };
@@ -786,7 +794,7 @@ impl World {
         };
         let (arrives, outcome) = if faulty && faults.outages.iter().any(down) {
             (false, retry)
-        } else if faulty && batch.spans.len() > faults.spans_max.max(1) {
+        } else if faulty && batch.items.len() > faults.spans_max.max(1) {
             let message = "413".into();
             (false, ExportOutcome::TooLarge { message })
         } else if faulty && r.chance(faults.retry) {
@@ -803,7 +811,7 @@ impl World {
             .of_owner(owner)
             .is_some_and(|it| it.is_unfenced(self.now));
         self.tally.late_batches += u64::from(is_late);
-        for span in batch.spans {
+        for span in batch.items {
             let Some(id) = self.spans.get(&span.bytes).map(|span| span.span_id) else {
                 panic!("this span was never finished");
             };
