@@ -3,7 +3,7 @@
 use farspan::cli::{self, Command};
 #[cfg(feature = "admin")]
 use farspan::config::AdminTarget;
-#[cfg(feature = "demo")]
+#[cfg(all(feature = "demo", feature = "redis"))]
 use farspan::config::Redis;
 use farspan::config::{Config, Errors, Source};
 #[cfg(feature = "demo")]
