@@ -17,7 +17,6 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::mem::discriminant;
-use std::sync::Arc;
 
 /// One poll: what its answers have said so far.
 ///
@@ -140,8 +139,7 @@ impl<'m> Gather<'m> {
 
     /// Takes what a body said: the answer to its request for the `element`th of [`each`](Self::each). The pages of an
     /// answer follow one another.
-    pub fn put(&mut self, element: usize, part: impl Into<Arc<Part>>) {
-        let part = Arc::unwrap_or_clone(part.into());
+    pub fn put(&mut self, element: usize, part: Part) {
         self.found.add(part.found);
         if self.oddity.is_none() {
             self.oddity = part.oddity;

@@ -52,13 +52,9 @@ struct PollReport {
     together: Vec<Oddity>,
 }
 
-/// One request's answer.
-enum Got {
-    /// The body as it was read, and the headers of the answer.
-    Part(Arc<Part>, HeaderMap),
-    /// There is no such workflow, or nothing there yet.
-    NotFound,
-}
+/// One request's answer: the body as it was read, and the headers. `None`: there is no such workflow, or nothing there
+/// yet.
+type Got = Option<(Part, HeaderMap)>;
 
 impl Poller {
     pub(super) fn new(agents: Vec<Agent>, network: Network, unchanged: Arc<Unchanged>) -> Self {
@@ -230,7 +226,7 @@ impl Poller {
                 return Err(failure(PollFailureReason::Timeout, &why));
             }
             let got = self.get(asked, &at.url, at.body.as_deref(), report)?;
-            let Got::Part(part, links) = got else {
+            let Some((part, links)) = got else {
                 return Ok(number > 0);
             };
             let page = part.page().clone();
@@ -281,9 +277,9 @@ impl Poller {
         match (asking.ask(url, &mut report.tally)?, known) {
             (Reply::Found(response), _) => self.read(asked, url, response, &mut report.tally),
             (Reply::Unchanged, Some((validators, part))) => {
-                Ok(Got::Part(part, validators.linked()))
+                Ok(Some((Arc::unwrap_or_clone(part), validators.linked())))
             }
-            (Reply::Unchanged | Reply::NotFound, _) => Ok(Got::NotFound),
+            (Reply::Unchanged | Reply::NotFound, _) => Ok(None),
         }
     }
 
@@ -316,7 +312,7 @@ impl Poller {
         let refusals = &mapping.definition().refusals;
         if is_whole && refusals.looks_into_answers() {
             if refusals.is_not_found(parts.status.as_u16(), &self.body) {
-                return Ok(Got::NotFound);
+                return Ok(None);
             }
             if let Some(error) = refusals.error(&self.body) {
                 let why = format!("{}: the answer is an error: \"{error}\"", asked.title());
@@ -329,14 +325,14 @@ impl Poller {
             let begun = without_byte_order_mark(&self.body);
             mapping.read_stream(asked.number, begun.chain(body))
         };
-        let part = Arc::new(part.map_err(unreadable)?);
+        let part = part.map_err(unreadable)?;
         if asked.request.method == Method::Get && is_whole {
             let validators = Validators::of(&parts.headers);
             let monitor = asked.poll.monitor;
             self.unchanged
                 .keep(monitor, url, validators, &part, self.body.len());
         }
-        Ok(Got::Part(part, parts.headers))
+        Ok(Some((part, parts.headers)))
     }
 }
 

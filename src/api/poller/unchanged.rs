@@ -94,7 +94,7 @@ impl Unchanged {
         monitor: u16,
         url: &str,
         validators: Option<Validators>,
-        part: &Arc<Part>,
+        part: &Part,
         body_bytes: usize,
     ) {
         let mut kept = self.lock();
@@ -113,7 +113,7 @@ impl Unchanged {
         kept.bytes += bytes;
         let answer = CachedAnswer {
             validators,
-            part: part.clone(),
+            part: Arc::new(part.clone()),
             bytes,
             used: kept.clock,
         };
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let part = Mapping::original().read_slice(0, br#"{"workflowStatus": "Failed"}"#);
-        let part = Arc::new(part.unwrap());
+        let part = part.unwrap();
         let unchanged = Unchanged::default();
         let large = ANSWER_BYTES_MAX - 1024;
         let fit = BYTES_MAX / ANSWER_BYTES_MAX;

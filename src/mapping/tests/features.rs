@@ -857,7 +857,7 @@ fn pages_follow_one_another() {
             "{body}"
         );
         // One that is known from before may come again.
-        gather.put(0, std::sync::Arc::new(part));
+        gather.put(0, part);
     }
     expect![[r#"
         ok=success
