@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// docs/openapi.json, and which of its answers were seen.
 struct Document {
@@ -493,5 +494,67 @@ fn without_a_token_only_this_host_is_answered() {
     }
     assert_eq!(ask("Host: localhost\r\nOrigin: http://localhost"), "200");
     assert_eq!(ask("Host: localhost\r\nOrigin: null"), "403");
+    viewed.farspan.stop();
+}
+
+/// 200 clients send a byte at a time, and a viewer asks for much and reads nothing.
+#[test]
+fn who_dribbles_and_who_never_reads_delay_nothing() {
+    let viewed = Viewed::start();
+    viewed
+        .rig
+        .api
+        .script("steady", [processing("steady").reply()]);
+    viewed.rig.submit("steady");
+    let events: Vec<Value> = (0..300)
+        .map(|n| json!({ "WorkflowId": format!("missing-{n}") }))
+        .collect();
+    assert_eq!(
+        viewed.door.post(&[], &json!(events).to_string()).status,
+        202
+    );
+    let connect = || TcpStream::connect(&viewed.door.address).expect("connected");
+    let greedy = connect();
+    greedy.set_nonblocking(true).expect("it does not wait");
+    let page = "GET /api/workflows?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // As many as go, for answers that no one reads.
+    while (&greedy)
+        .write(page.repeat(100).as_bytes())
+        .is_ok_and(|count| count > 0)
+    {}
+
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let head = b"GET /api/workflows HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+            let mut clients: Vec<(TcpStream, usize)> = (0..200).map(|_| (connect(), 0)).collect();
+            while !is_over.load(Ordering::Relaxed) {
+                for (client, sent) in &mut clients {
+                    let byte = head.get(*sent).copied().unwrap_or(b'x');
+                    *sent += 1;
+                    // farspan closes those that wait longest.
+                    if *sent > 1000 || client.write_all(&[byte]).is_err() {
+                        (*client, *sent) = (connect(), 0);
+                    }
+                }
+            }
+        });
+        for round in 0..30 {
+            let polls = viewed.rig.api.polls("steady");
+            assert_eq!(
+                viewed.door.ask("GET", "/healthz", &[], "").status,
+                200,
+                "{round}"
+            );
+            eventually("polls go on", SOON, || {
+                viewed.rig.api.polls("steady") > polls + 1
+            });
+        }
+        viewed.rig.api.script("new", [completed("new").reply()]);
+        let posted = viewed.door.post(&[], r#"{"WorkflowId": "new"}"#);
+        assert_eq!(posted.status, 202, "{posted:?}");
+        viewed.rig.trace("new");
+        is_over.store(true, Ordering::Relaxed);
+    });
     viewed.farspan.stop();
 }
