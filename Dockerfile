@@ -13,5 +13,6 @@ COPY --from=build --chown=65532:65532 /state /state
 ENV FARSPAN_STATE_DIR=/state
 VOLUME /state
 USER 65532:65532
+HEALTHCHECK CMD ["/farspan", "healthcheck"]
 ENTRYPOINT ["/farspan"]
 CMD ["run"]

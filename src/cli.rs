@@ -48,6 +48,13 @@ pub enum Command {
     },
     /// Show the workflows of a running farspan.
     Top(TopOptions),
+    /// Ask a running farspan how it is.
+    Healthcheck {
+        /// The configuration file, if it was named here.
+        config: Option<PathBuf>,
+        /// Whether it is asked if it can do its work, and not if it is alive.
+        asks_ready: bool,
+    },
     /// Be the scripted external API.
     Api(ApiOptions),
     /// Publish start events.
@@ -312,6 +319,11 @@ It is kept with the state, the last 256 refusals and 64 MiB at most. 'content'
 in the JSON is what can be sent again: a trace request as OTLP/JSON, or a
 finished event.
 ";
+const HEALTHCHECK: &str = "\
+It asks GET /healthz, or /readyz, where FARSPAN_ADMIN_LISTEN says that farspan
+listens, and waits for 2 s. It needs no token.
+Exit codes: 0 it is, 1 it is not or does not answer.
+";
 const SETTINGS: &str =
     "Settings come from the environment and the file: 'farspan help settings'.\n";
 
@@ -413,6 +425,15 @@ const COMMANDS: &[CommandSpec] = &[
         build: |values| Ok(Command::Refused { config: values.config(), whole: values.has("json") }),
     },
     CommandSpec {
+        name: "healthcheck",
+        about: "Ask the farspan on this host whether it is alive; for containers without a shell",
+        more: HEALTHCHECK,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG, flag("ready", "Ask whether it can do its work")],
+        build: |values| Ok(Command::Healthcheck { config: values.config(), asks_ready: values.has("ready") }),
+    },
+    CommandSpec {
         name: "api",
         about: "Be the scripted external API of the demo",
         more: "",
@@ -446,22 +467,6 @@ const COMMANDS: &[CommandSpec] = &[
         build: load,
     },
 ];
-
-/// Commands and options that are not in this release: the command, its option, and what to use instead.
-const LATER: [(&str, &str, &str); 1] = [("healthcheck", "", "use 'check' to try each endpoint")];
-
-/// The error for a command, or an option of it, that is not in this release.
-fn later(command: &str, option: &str) -> Option<UsageError> {
-    let mut later = LATER.iter();
-    let (_, _, instead) = later.find(|known| (known.0, known.1) == (command, option))?;
-    let (name, on) = if option.is_empty() {
-        (command.to_owned(), None)
-    } else {
-        (dashed(option), Some(command))
-    };
-    let error = format!("'{name}' is not in this release yet; {instead}");
-    Some(usage(&error, on))
-}
 
 fn run(values: &Values) -> Result<Command, UsageError> {
     let stdin = |text: &str| match text {
@@ -603,9 +608,6 @@ impl Values {
                 continue;
             }
             let Some(option) = command.options.iter().find(|option| option.name == name) else {
-                if let Some(error) = later(command.name, &name) {
-                    return Err(error);
-                }
                 let known = command
                     .options
                     .iter()
@@ -760,9 +762,6 @@ fn find(name: &str) -> Result<&'static CommandSpec, UsageError> {
         .iter()
         .find(|command| command.name == name)
         .ok_or_else(|| {
-            if let Some(error) = later(name, "") {
-                return error;
-            }
             let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
             unknown(
                 "command",
@@ -1068,7 +1067,7 @@ mod tests {
                 probe 7 8
                     farspan: unknown argument '8' for 'probe'; see 'farspan probe --help'
                 healthcheck
-                    farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
+                    Healthcheck { config: None, asks_ready: false }
                 run --events FILE
                     farspan: --events: 'FILE' is not '-', standard input; write farspan run --events - < FILE; see 'farspan run --help'
                 help nothing
@@ -1088,16 +1087,17 @@ mod tests {
                 Usage: farspan COMMAND [OPTION]...
 
                 Commands:
-                  run      Watch workflows until SIGTERM or SIGINT
-                  demo     Show it all in one process: scripted API, load, watcher; nothing to install
-                  check    Validate the whole configuration, then try each endpoint
-                  probe    Poll once, or read saved answers, and show what the mapping makes of them
-                  trace    Watch these workflows to their end, and show each trace when it is whole
-                  top      Show live and recent workflows of a running farspan
-                  config   Print the effective configuration, and where each value came from
-                  refused  Show what the collector or a receiver has refused for good
-                  api      Be the scripted external API of the demo
-                  load     Publish start events to Redis, in batches
+                  run          Watch workflows until SIGTERM or SIGINT
+                  demo         Show it all in one process: scripted API, load, watcher; nothing to install
+                  check        Validate the whole configuration, then try each endpoint
+                  probe        Poll once, or read saved answers, and show what the mapping makes of them
+                  trace        Watch these workflows to their end, and show each trace when it is whole
+                  top          Show live and recent workflows of a running farspan
+                  config       Print the effective configuration, and where each value came from
+                  refused      Show what the collector or a receiver has refused for good
+                  healthcheck  Ask the farspan on this host whether it is alive; for containers without a shell
+                  api          Be the scripted external API of the demo
+                  load         Publish start events to Redis, in batches
 
                 Options:
                   --help     Print this, or a command's own help after its name
@@ -1179,7 +1179,19 @@ mod tests {
                 Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
 
                 healthcheck --help
-                    farspan: 'healthcheck' is not in this release yet; use 'check' to try each endpoint; see 'farspan --help'
+                Ask the farspan on this host whether it is alive; for containers without a shell.
+
+                Usage: farspan healthcheck [OPTION]...
+
+                Options:
+                  --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+                  --ready        Ask whether it can do its work
+                  --help         Print this
+
+                It asks GET /healthz, or /readyz, where FARSPAN_ADMIN_LISTEN says that farspan
+                listens, and waits for 2 s. It needs no token.
+                Exit codes: 0 it is, 1 it is not or does not answer.
+
             "#]],
         );
     }

@@ -83,6 +83,17 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             start_log_of(&config)?;
             Ok(farspan::command::check::run(&config, offline))
         }
+        #[cfg(feature = "admin")]
+        Command::Healthcheck { config, asks_ready } => {
+            let target = AdminTarget::load(env, config.as_deref(), None)?;
+            start_log(&Log::load_quiet(env)?)?;
+            Ok(farspan::command::healthcheck::run(target, asks_ready)
+                .map_or_else(|trouble| failed(&trouble), |text| print(&text)))
+        }
+        #[cfg(not(feature = "admin"))]
+        Command::Healthcheck { .. } => Ok(misused(
+            &"'healthcheck' is not in this build: it was made without the feature 'admin'",
+        )),
         Command::Probe(options) => {
             let file = options.config.as_deref();
             let config = if options.bodies.is_empty() {

@@ -1,6 +1,8 @@
 //! The commands that stand above the loop: `check`, `probe`, `trace`, `refused` and `top`.
 
 pub mod check;
+#[cfg(feature = "admin")]
+pub mod healthcheck;
 pub mod probe;
 pub mod refused;
 #[cfg(feature = "admin")]

@@ -609,7 +609,7 @@ fn what_is_no_event_hears_why() {
         ("POST", "/api/workflows", &long, 413, "too large"),
         ("PUT", "/api/workflows", "", 405, "method"),
         ("POST", "/api/workflow", "{}", 404, "nothing"),
-        ("GET", "/", "", 404, "nothing"),
+        ("GET", "/nothing", "", 404, "nothing"),
     ] {
         let answer = door.ask(method, path, &[], body);
         assert_eq!(

@@ -3,7 +3,7 @@
 use crate::carriers::{Answer, Door};
 use crate::support::api::{END, START, completed, processing, status};
 use crate::support::http::Answer as HttpAnswer;
-use crate::support::program::{Call, Farspan};
+use crate::support::program::{Call, Farspan, farspan};
 use crate::support::rig::Rig;
 use crate::support::{SOON, eventually};
 use boon::{Compiler, Schemas};
@@ -175,6 +175,7 @@ fn every_answer_is_as_the_document_says() {
     let since = viewed.get("/api/changes")["version"].to_string();
     let event = r#"{"WorkflowId": "posted"}"#;
     let asked: &[(&str, &str, String, &str)] = &[
+        ("get", "/", "/".into(), ""),
         ("get", "/healthz", "/healthz".into(), ""),
         ("get", "/readyz", "/readyz".into(), ""),
         ("get", "/api/workflows", "/api/workflows".into(), ""),
@@ -264,7 +265,7 @@ fn every_answer_is_as_the_document_says() {
             &[("Origin", "http://evil.test")],
             body,
         );
-        let is_open = target.ends_with('z');
+        let is_open = target.ends_with('z') || target == "/";
         assert_eq!(stranger.status == 403, !is_open, "{target}: {stranger:?}");
         if !is_open {
             document.check(method, path, &stranger);
@@ -557,4 +558,49 @@ fn who_dribbles_and_who_never_reads_delay_nothing() {
         is_over.store(true, Ordering::Relaxed);
     });
     viewed.farspan.stop();
+}
+
+#[test]
+fn healthcheck_says_by_its_exit_code_how_farspan_is() {
+    let viewed = Viewed::start();
+    let check = |arguments: &[&str], listen: &str| {
+        farspan(arguments)
+            .env("FARSPAN_ADMIN_LISTEN", listen)
+            .output()
+    };
+    let own = &viewed.door.address;
+    let port = own.rsplit(':').next().expect("a port");
+    for listen in [own.clone(), format!("0.0.0.0:{port}")] {
+        let well = check(&["healthcheck"], &listen);
+        assert_eq!((well.code(), &*well.stdout), (Some(0), "ok\n"), "{well:?}");
+    }
+    assert_eq!(check(&["healthcheck", "--ready"], own).code(), Some(0));
+    viewed.rig.api.script("w", [status(401)]);
+    viewed.rig.submit("w");
+    eventually("it is not ready", SOON, || {
+        let unready = check(&["healthcheck", "--ready"], own);
+        let is_unready =
+            unready.code() == Some(1) && unready.stderr.contains("refuses the credentials");
+        if is_unready {
+            Ok(())
+        } else {
+            Err(format!("{unready:?}"))
+        }
+    });
+    assert_eq!(
+        check(&["healthcheck"], own).code(),
+        Some(0),
+        "alive all the same"
+    );
+    viewed.farspan.stop();
+    let gone = check(&["healthcheck"], own);
+    assert!(
+        gone.code() == Some(1) && gone.stderr.contains("is farspan running"),
+        "{gone:?}"
+    );
+    let none = check(&["healthcheck"], "none");
+    assert!(
+        none.code() == Some(2) && none.stderr.contains("FARSPAN_ADMIN_LISTEN"),
+        "{none:?}"
+    );
 }
