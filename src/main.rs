@@ -1,5 +1,7 @@
 //! farspan's one binary: the command line in, an exit code out.
 
+#[cfg(feature = "admin")]
+use farspan::cli::TopOptions;
 use farspan::cli::{self, Command};
 #[cfg(feature = "admin")]
 use farspan::config::AdminTarget;
@@ -115,12 +117,7 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
         #[cfg(feature = "admin")]
-        Command::Top(options) => {
-            let (file, url) = (options.config.as_deref(), options.admin.as_deref());
-            let target = AdminTarget::load(env, file, url)?;
-            Ok(farspan::command::top::run(&options, target, env)
-                .unwrap_or_else(|trouble| failed(&trouble)))
-        }
+        Command::Top(options) => Ok(top(&options, env)?),
         #[cfg(feature = "demo")]
         Command::Demo(options) => {
             start_log(&Log::load_quiet(env)?)?;
@@ -148,6 +145,14 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
             &"'load' is not in this build: it was made without the feature 'redis'",
         )),
     }
+}
+
+#[cfg(feature = "admin")]
+fn top(options: &TopOptions, env: &Environment) -> Result<ExitCode, Errors> {
+    let (file, url) = (options.config.as_deref(), options.admin.as_deref());
+    let target = AdminTarget::load(env, file, url)?;
+    let shown = farspan::command::top::run(options, target, env);
+    Ok(shown.unwrap_or_else(|trouble| failed(&trouble)))
 }
 
 fn failed(trouble: &str) -> ExitCode {

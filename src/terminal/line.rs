@@ -131,17 +131,19 @@ impl Line {
     }
 
     fn write_piece(&self, out: &mut String, text: &str, look: Look, style: Style) {
-        // Without colours too: a selection that is not seen is none.
-        let selected = if self.is_selected { "\x1b[7m" } else { "" };
-        let sgr = look.sgr(style.colour);
-        out.push_str(selected);
+        // The selected line has one look: it is seen without colours, and no colour is its background.
+        let sgr = if self.is_selected {
+            "\x1b[7m"
+        } else {
+            look.sgr(style.colour)
+        };
         out.push_str(sgr);
         if style.ascii {
             out.push_str(&ascii(text));
         } else {
             out.push_str(text);
         }
-        if !sgr.is_empty() || self.is_selected {
+        if !sgr.is_empty() {
             out.push_str("\x1b[0m");
         }
     }
@@ -277,7 +279,7 @@ mod tests {
         assert_eq!(line.render(PLAIN), "\x1b[7ma\x1b[0m\x1b[7mb\x1b[0m");
         assert_eq!(
             line.render_at(3, colour),
-            "\x1b[3;1H\x1b[7ma\x1b[0m\x1b[3;2H\x1b[7m\x1b[31mb\x1b[0m\x1b[K"
+            "\x1b[3;1H\x1b[7ma\x1b[0m\x1b[3;2H\x1b[7mb\x1b[0m\x1b[K"
         );
     }
 

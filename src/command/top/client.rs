@@ -190,10 +190,10 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
 
 fn refusal(url: &str, status: u16, body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
-    struct Refusal {
+    struct ErrorBody {
         error: String,
     }
-    let says = match serde_json::from_slice::<Refusal>(body) {
+    let says = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(refusal) => format!(": {}", shown(&refusal.error)),
         Err(_) => String::new(),
     };

@@ -2,7 +2,7 @@
 
 use super::client::{self, AdminClient, Heard};
 use super::view::{date, sign};
-use super::words::{Listing, StageCounts, State, Summary};
+use super::words::{Listing, RunState, StageTally, Summary};
 use crate::core::time::{Now, Wall};
 use crate::os::redaction::without_secrets;
 use crate::os::{clock, signals};
@@ -49,18 +49,18 @@ pub(super) fn show(
 }
 
 /// What a line says of a run, but its times. A poll that changes nothing of it is no news.
-type Shown = (
-    State,
+type SaidOfRun = (
+    RunState,
     Option<String>,
     Option<String>,
     Option<String>,
-    StageCounts,
+    StageTally,
 );
 
 /// The lines so far.
 struct Printed {
     style: Style,
-    shown: HashMap<String, Shown>,
+    shown: HashMap<String, SaidOfRun>,
     is_lost: bool,
 }
 
@@ -138,7 +138,7 @@ fn line(run: &Summary, at: Wall) -> Line {
         line.push(format!("  {}", escape(status)), Look::Plain);
     }
     if run.stages.total > 0 {
-        let StageCounts {
+        let StageTally {
             total,
             ended,
             failed,

@@ -2,7 +2,7 @@
 
 use super::client::{Heard, RUNS_MAX};
 use super::keys::Key;
-use super::words::{Changes, Details, Listing, State, Summary};
+use super::words::{Changes, Details, Listing, RunState, Summary};
 use crate::core::time::{Now, Wall};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const FILTER_BYTES_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Top {
     pub(super) url: String,
-    pub(super) link: Link,
+    pub(super) link: Connection,
     pub(super) live: u64,
     pub(super) ended: u64,
     /// Why farspan polls no workflow at all.
@@ -44,7 +44,7 @@ pub(super) struct Top {
 
 /// The connection to farspan.
 #[derive(Debug, Default)]
-pub(super) struct Link {
+pub(super) struct Connection {
     /// When it last answered.
     pub(super) heard: Option<Now>,
     /// Since when it does not, why, and when it is asked again.
@@ -177,7 +177,7 @@ impl Top {
     }
 
     fn heard(&mut self, farspans: Option<Wall>, now: Now) {
-        self.link = Link {
+        self.link = Connection {
             heard: Some(now),
             lost: None,
         };
@@ -342,8 +342,8 @@ impl Shown {
     fn has(self, run: &Summary) -> bool {
         match self {
             Shown::All => true,
-            Shown::Live => run.state != State::Ended,
-            Shown::Ended => run.state == State::Ended,
+            Shown::Live => run.state != RunState::Ended,
+            Shown::Ended => run.state == RunState::Ended,
             Shown::Failed => run.has_failed(),
         }
     }
@@ -390,9 +390,9 @@ impl Sort {
             }
             Sort::State => {
                 let rank = |run: &Summary| match run.state {
-                    State::Running => 0,
-                    State::Waiting => 1,
-                    State::Ended => 2,
+                    RunState::Running => 0,
+                    RunState::Waiting => 1,
+                    RunState::Ended => 2,
                 };
                 runs.sort_by_key(|run| (rank(run), Reverse(run.begun()), &run.run));
             }
@@ -412,7 +412,7 @@ impl Summary {
     /// Whether it has ended, and badly.
     pub(super) fn has_failed(&self) -> bool {
         let is_good = |result: &str| matches!(result, "success" | "skip");
-        self.state == State::Ended && !self.result.as_deref().is_some_and(is_good)
+        self.state == RunState::Ended && !self.result.as_deref().is_some_and(is_good)
     }
 
     /// Its state in one word: of a run that has ended, how.

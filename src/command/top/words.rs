@@ -46,7 +46,7 @@ pub(super) struct Summary {
     pub(super) workflow_id: String,
     pub(super) monitor: String,
     pub(super) name: String,
-    pub(super) state: State,
+    pub(super) state: RunState,
     pub(super) status: Option<String>,
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
@@ -58,16 +58,16 @@ pub(super) struct Summary {
     pub(super) started: Option<Wall>,
     #[serde(deserialize_with = "time")]
     pub(super) ended: Option<Wall>,
-    pub(super) stages: StageCounts,
+    pub(super) stages: StageTally,
     pub(super) last_poll: Option<LastPoll>,
     pub(super) next_poll: Option<NextPoll>,
-    pub(super) trace: Trace,
+    pub(super) trace: TraceOfRun,
 }
 
 /// What a run or a stage does.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(super) enum RunState {
     Waiting,
     Ended,
     #[default]
@@ -77,7 +77,7 @@ pub(super) enum State {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub(super) struct StageCounts {
+pub(super) struct StageTally {
     pub(super) total: u64,
     pub(super) ended: u64,
     pub(super) failed: u64,
@@ -103,7 +103,7 @@ pub(super) struct NextPoll {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Trace {
+pub(super) struct TraceOfRun {
     pub(super) trace_id: String,
     pub(super) root_span_id: String,
     pub(super) sampled: bool,
@@ -117,7 +117,7 @@ pub(super) struct Trace {
 pub(super) struct Details {
     #[serde(flatten)]
     pub(super) summary: Summary,
-    pub(super) spans: Vec<Stage>,
+    pub(super) spans: Vec<StageDetails>,
     pub(super) events: Vec<Event>,
     pub(super) attributes: BTreeMap<String, serde_json::Value>,
     /// Stages that are not among the spans, because they are too many.
@@ -127,11 +127,11 @@ pub(super) struct Details {
 /// The span of one attempt of a stage, which may not have ended.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Stage {
+pub(super) struct StageDetails {
     pub(super) id: String,
     pub(super) parent: Option<String>,
     pub(super) name: String,
-    pub(super) state: State,
+    pub(super) state: RunState,
     pub(super) status: Option<String>,
     pub(super) result: Option<String>,
     pub(super) attempt: u64,
@@ -165,13 +165,13 @@ impl LastPoll {
     }
 }
 
-impl State {
+impl RunState {
     /// The state in one word: of what has ended, its result.
     pub(super) fn word(self, result: Option<&str>) -> &str {
         match self {
-            State::Waiting => "waiting",
-            State::Running => "running",
-            State::Ended => result.unwrap_or("ended"),
+            RunState::Waiting => "waiting",
+            RunState::Running => "running",
+            RunState::Ended => result.unwrap_or("ended"),
         }
     }
 }
@@ -185,7 +185,7 @@ impl Summary {
     /// How long it has run until `now`, or ran in all.
     pub(super) fn duration(&self, now: Wall) -> Option<Duration> {
         let end = match self.state {
-            State::Ended => self.ended?,
+            RunState::Ended => self.ended?,
             _ => now,
         };
         Some(end.since(self.begun()?))

@@ -2,7 +2,7 @@
 
 use super::{Size, age, date, due, sign};
 use crate::command::top::state::{Open, Top, scrolled};
-use crate::command::top::words::{Details, Event, Stage, State, Summary};
+use crate::command::top::words::{Details, Event, RunState, StageDetails, Summary};
 use crate::core::time::Wall;
 use crate::terminal::line::{Line, Look};
 use crate::terminal::waterfall::{self, Axis, Bar, Node, WIDTH_MIN, humanise, in_tree_order};
@@ -112,7 +112,7 @@ fn head(run: &Summary, now: Wall) -> Vec<Line> {
     if let Some(error) = &run.error {
         lines.push(Line::of(escape(error), Look::Error));
     }
-    if run.state != State::Ended {
+    if run.state != RunState::Ended {
         lines.push(polls(run, now));
     }
     lines
@@ -146,7 +146,7 @@ fn polls(run: &Summary, now: Wall) -> Line {
 }
 
 /// The stages in the order of the tree, each with its depth.
-fn in_order(stages: &[Stage]) -> Vec<(usize, &Stage)> {
+fn in_order(stages: &[StageDetails]) -> Vec<(usize, &StageDetails)> {
     let ids: HashSet<&str> = stages.iter().map(|stage| stage.id.as_str()).collect();
     let last = Wall::from_unix_ns(i64::MAX);
     let nodes: Vec<Node<&str>> = stages
@@ -182,11 +182,11 @@ fn bar_of_run(run: &Summary, now: Wall) -> Bar {
     }
 }
 
-fn bar_of(depth: usize, stage: &Stage, now: Wall) -> Bar {
+fn bar_of(depth: usize, stage: &StageDetails, now: Wall) -> Bar {
     let word = stage.state.word(stage.result.as_deref());
     let end = match stage.state {
         // Its end is not known any more.
-        State::Ended => stage.ended.or(stage.started).or(stage.queued),
+        RunState::Ended => stage.ended.or(stage.started).or(stage.queued),
         _ => None,
     };
     let name = match stage.attempt {
@@ -236,7 +236,7 @@ fn panel_of_run(run: &Summary, details: &Details, now: Wall) -> Vec<Line> {
     lines
 }
 
-fn panel_of(stage: &Stage, now: Wall) -> Vec<Line> {
+fn panel_of(stage: &StageDetails, now: Wall) -> Vec<Line> {
     let mut lines = times(
         stage.status.as_deref(),
         [stage.queued, stage.started, stage.ended],

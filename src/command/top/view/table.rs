@@ -2,7 +2,7 @@
 
 use super::{Size, age, date, due, sign};
 use crate::command::top::state::{Sort, Top, scrolled};
-use crate::command::top::words::{LastPoll, State, Summary};
+use crate::command::top::words::{LastPoll, RunState, Summary};
 use crate::core::time::Wall;
 use crate::terminal::line::{self, Line, Look, cut, fit};
 use crate::terminal::waterfall::humanise;
@@ -75,6 +75,7 @@ fn summary(top: &Top) -> Line {
 fn columns(width: usize) -> Vec<(Column, usize)> {
     use Column::{Duration, Monitor, Note, Sign, Stages, Started, State, Status, Workflow};
     const UUID: usize = 36;
+    const NOTE_MIN: usize = 18;
     const NOTE_MAX: usize = 60;
     // Those of the width 0 share what is left.
     let mut columns = match width {
@@ -112,7 +113,7 @@ fn columns(width: usize) -> Vec<(Column, usize)> {
     let has_note = columns.iter().any(|(column, _)| *column == Note);
     let workflow = if has_note {
         // An id is a UUID often.
-        (left * 3 / 5).min(UUID).max(left.saturating_sub(NOTE_MAX))
+        (left.saturating_sub(NOTE_MIN).min(UUID)).max(left.saturating_sub(NOTE_MAX))
     } else {
         left
     };
@@ -201,7 +202,7 @@ fn cell(run: &Summary, column: Column, now: Wall) -> (String, Look) {
 
 /// The error of what has ended, and of what has not, when it is polled and why it is not.
 fn note(run: &Summary, now: Wall) -> (String, Look) {
-    if run.state == State::Ended {
+    if run.state == RunState::Ended {
         let error = run.error.as_deref().unwrap_or_default();
         return (escape(error), Look::Error);
     }
