@@ -36,7 +36,7 @@ fn main() {
     assert_eq!(bench.core.watched(), WORKFLOWS_MAX);
     assert_eq!(bench.core.spans_waiting(), 0, "all acknowledged");
     let counters = bench.core.counters();
-    assert_eq!(counters.polls, 2 * WORKFLOWS_MAX as u64);
+    assert_eq!(counters.polls(), 2 * WORKFLOWS_MAX as u64);
     assert_eq!(counters.spans_delivered, WORKFLOWS_MAX as u64);
     row(
         "memory of a workflow in flight, of 100,000",
@@ -97,6 +97,7 @@ impl Bench {
             state_bytes_max: u64::MAX,
             exports: true,
             exports_logs: true,
+            buckets: std::sync::Arc::default(),
             seed: 1,
         };
         let encoders = Encoders {
@@ -123,8 +124,7 @@ impl Bench {
                 attempt: None,
                 parent: None,
                 sampling: Sampling::AsParent,
-                attributes: Box::default(),
-                source: None,
+                ..StartEvent::new(0, "")
             };
             spent += self.handle(Input::Started(event));
         }
@@ -158,6 +158,7 @@ impl Bench {
                 received: self.now,
                 date: None,
                 requests: 1,
+                not_modified: 0,
                 pause: None,
                 answer: Answer::Snapshot {
                     snapshot: Box::new(reading.snapshot),

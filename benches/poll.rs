@@ -141,8 +141,7 @@ fn polls(base_url: &str) -> u64 {
             attempt: None,
             parent: None,
             sampling: Sampling::AsParent,
-            attributes: Box::default(),
-            source: None,
+            ..StartEvent::new(0, "")
         };
         events.send(event).expect("room for all");
     }
@@ -154,10 +153,10 @@ fn polls(base_url: &str) -> u64 {
     let report = run::watch(&config, endpoint, received, stopped, Vec::new()).expect("it starts");
     stopping.join().expect("it slept");
     drop(events);
-    let failed: u64 = report.counters.polls_failed.iter().sum();
-    assert_eq!((failed, report.counters.polls_not_found), (0, 0));
+    let failed: u64 = report.counters.polls_failed().iter().sum();
+    assert_eq!((failed, report.counters.polls_not_found()), (0, 0));
     assert_eq!(report.unfinished, WORKFLOWS);
     // Of each workflow the first stage.
     assert_eq!(report.counters.spans_finished, WORKFLOWS as u64);
-    report.counters.polls
+    report.counters.polls()
 }

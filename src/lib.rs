@@ -15,6 +15,7 @@ pub mod demo;
 pub mod http;
 pub mod intake;
 pub mod mapping;
+pub mod metrics;
 pub mod os;
 #[cfg(feature = "redis")]
 pub mod redis_client;

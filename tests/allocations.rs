@@ -82,15 +82,14 @@ fn watch(base_url: &str, stopped: crossbeam_channel::Receiver<std::convert::Infa
         attempt: None,
         parent: None,
         sampling: Sampling::AsParent,
-        attributes: Box::default(),
-        source: None,
+        ..StartEvent::new(0, "")
     };
     events.send(event).unwrap();
     let endpoint = run::Endpoint::bind(&config).unwrap();
     let report = run::watch(&config, endpoint, received, stopped, Vec::new()).unwrap();
     assert_eq!(report.unfinished, 1);
-    assert_eq!(report.counters.polls_failed.iter().sum::<u64>(), 0);
-    assert!(report.counters.polls >= (WARM_UP + POLLS) as u64);
+    assert_eq!(report.counters.polls_failed().iter().sum::<u64>(), 0);
+    assert!(report.counters.polls() >= (WARM_UP + POLLS) as u64);
 }
 
 fn answer(connection: &mut TcpStream) {

@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "terminal/waterfall",
         ],
     ),
-    ("the monitored APIs", &["api"]),
+    ("the monitored APIs and the metrics", &["api", "metrics"]),
     (
         "edges",
         &["admin", "deliver", "intake", "store", "terminal"],

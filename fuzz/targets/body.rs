@@ -76,8 +76,7 @@ fn start_event(bytes: &[u8]) -> StartEvent {
             attempt: None,
             parent: None,
             sampling: Sampling::AsParent,
-            attributes: Box::default(),
-            source: None,
+            ..StartEvent::new(0, "")
         },
     }
 }

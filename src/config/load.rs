@@ -1,5 +1,6 @@
 //! From the environment and the file to a [`Config`].
 
+use super::metrics;
 use super::monitor::{self, Defaults, MonitorConfig};
 use super::otel;
 use super::resolver::{Origin, Resolver};
@@ -208,6 +209,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
     let trace = otel::trace(it);
     let state = state(it, env);
     let admin = admin(it);
+    let metrics = metrics::metrics(it);
     let state_bytes_max = state_bytes_max(it, state != StateConfig::None);
     let proxies = proxies(it);
     check_authorities(it);
@@ -270,6 +272,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         resource,
         log,
         admin,
+        metrics,
         proxies,
         instance,
         warnings,

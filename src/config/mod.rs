@@ -17,6 +17,7 @@ mod documents;
 ))]
 mod keys;
 mod load;
+mod metrics;
 pub mod monitor;
 mod otel;
 mod reload;
@@ -38,6 +39,7 @@ use monitor::MonitorConfig;
 use resolver::SettingRow;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
@@ -69,6 +71,8 @@ pub struct Config {
     pub state: StateConfig,
     /// The admin endpoint, if there is one.
     pub admin: Option<AdminConfig>,
+    /// How the metrics are made.
+    pub metrics: MetricsConfig,
     /// The proxies for APIs, collector and receivers.
     pub proxies: Proxies,
     /// With this many bytes of state, new workflows wait; 1 MiB or more.
@@ -124,6 +128,14 @@ pub struct AdminTarget {
     pub token: Option<Secret>,
     /// The proxies for it. This host is asked without one.
     pub proxies: Proxies,
+}
+
+/// How the metrics are made.
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    /// The upper bounds of the buckets for the durations of runs and stages: ascending, at least one, at most
+    /// [`METRIC_BUCKETS_MAX`](limits::METRIC_BUCKETS_MAX).
+    pub buckets: Arc<[Duration]>,
 }
 
 /// When and how much to poll.

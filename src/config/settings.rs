@@ -139,6 +139,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", SettingKind::Secret, "The bearer token of the admin endpoint. Needed if other hosts can reach it"),
     both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", SettingKind::Text, "The file that holds the token. Default: $CREDENTIALS_DIRECTORY/admin-token"),
     both(&["FARSPAN_TRACE_URL"], "trace_url", "", SettingKind::Text, "A trace's page in its backend, with {trace_id}, and {span_id} if it is needed. Viewers get the link"),
+    both(&["FARSPAN_METRICS_BUCKETS"], "metrics.buckets", super::metrics::BUCKETS, SettingKind::Text, "The buckets of the metrics that count how long workflows and stages took: durations that ascend, with commas"),
     env(&["http_proxy", "HTTP_PROXY"], "", SettingKind::SecretUrl, "The proxy for http:// URLs: http, https, socks4, socks4a, socks5 or socks5h. Not for this host"),
     env(&["https_proxy", "HTTPS_PROXY"], "", SettingKind::SecretUrl, "The proxy for https:// URLs"),
     env(&["all_proxy", "ALL_PROXY"], "", SettingKind::SecretUrl, "The proxy where the variable for the scheme is not set"),

@@ -75,61 +75,62 @@ fn with_nothing_set() {
         &[],
         |config| config.describe(),
         expect![[r#"
-            FARSPAN_CONFIG                         (unset)                          default
-            FARSPAN_API_BASE_URL                   (unset)                          default
-            FARSPAN_API_TOKEN                      (unset)                          default
-            FARSPAN_API_TOKEN_FILE                 (unset)                          default
-            FARSPAN_REDIS_URL                      (unset)                          default
-            FARSPAN_REDIS_URL_FILE                 (unset)                          default
-            FARSPAN_REDIS_CHANNEL                  event.workflow.started           default
-            FARSPAN_REDIS_STREAM                   (unset)                          default
-            FARSPAN_REDIS_STREAM_MAXLEN            (unset)                          default
-            FARSPAN_POLL_INITIAL_DELAY             5s                               default
-            FARSPAN_POLL_INTERVAL                  10s                              default
-            FARSPAN_POLL_TIMEOUT                   24h                              default
-            FARSPAN_POLLERS                        16                               default
-            FARSPAN_WORKFLOWS_MAX                  100000                           default
-            FARSPAN_INSTANCE                       vm-1                             default
-            FARSPAN_LOG                            info                             default
-            FARSPAN_LOG_FORMAT                     text                             default
-            FARSPAN_STATE                          file                             default
-            FARSPAN_STATE_DIR                      ./farspan-state                  default
-            FARSPAN_STATE_MAX_BYTES                1GiB                             default
-            FARSPAN_LEASE                          30s                              default
-            FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                   default
-            FARSPAN_ADMIN_TOKEN                    (unset)                          default
-            FARSPAN_ADMIN_TOKEN_FILE               (unset)                          default
-            FARSPAN_TRACE_URL                      (unset)                          default
-            HTTP_PROXY                             (unset)                          default
-            HTTPS_PROXY                            (unset)                          default
-            ALL_PROXY                              (unset)                          default
-            NO_PROXY                               (unset)                          default
-            SSL_CERT_FILE                          (unset)                          default
-            SSL_CERT_DIR                           (unset)                          default
-            OTEL_SDK_DISABLED                      false                            default
-            OTEL_TRACES_EXPORTER                   otlp                             default
-            OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces  default
-            OTEL_EXPORTER_OTLP_PROTOCOL            http/protobuf                    default
-            OTEL_EXPORTER_OTLP_HEADERS             (unset)                          default
-            OTEL_EXPORTER_OTLP_TIMEOUT             10000                            default
-            OTEL_EXPORTER_OTLP_COMPRESSION         none                             default
-            OTEL_EXPORTER_OTLP_CERTIFICATE         (unset)                          default
-            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE  (unset)                          default
-            OTEL_EXPORTER_OTLP_CLIENT_KEY          (unset)                          default
-            OTEL_BSP_SCHEDULE_DELAY                5000                             default
-            OTEL_BSP_EXPORT_TIMEOUT                30000                            default
-            OTEL_BSP_MAX_QUEUE_SIZE                (unset)                          default
-            OTEL_BSP_MAX_EXPORT_BATCH_SIZE         512                              default
-            OTEL_SERVICE_NAME                      (unset)                          default
-            OTEL_RESOURCE_ATTRIBUTES               (unset)                          default
-            OTEL_TRACES_SAMPLER                    parentbased_always_on            default
-            OTEL_PROPAGATORS                       (unset)                          default
-            OTEL_ATTRIBUTE_COUNT_LIMIT             128                              default
-            OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                             default
-            OTEL_SPAN_EVENT_COUNT_LIMIT            128                              default
-            OTEL_SPAN_LINK_COUNT_LIMIT             128                              default
-            OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT       128                              default
-            OTEL_LINK_ATTRIBUTE_COUNT_LIMIT        128                              default
+            FARSPAN_CONFIG                         (unset)                                                        default
+            FARSPAN_API_BASE_URL                   (unset)                                                        default
+            FARSPAN_API_TOKEN                      (unset)                                                        default
+            FARSPAN_API_TOKEN_FILE                 (unset)                                                        default
+            FARSPAN_REDIS_URL                      (unset)                                                        default
+            FARSPAN_REDIS_URL_FILE                 (unset)                                                        default
+            FARSPAN_REDIS_CHANNEL                  event.workflow.started                                         default
+            FARSPAN_REDIS_STREAM                   (unset)                                                        default
+            FARSPAN_REDIS_STREAM_MAXLEN            (unset)                                                        default
+            FARSPAN_POLL_INITIAL_DELAY             5s                                                             default
+            FARSPAN_POLL_INTERVAL                  10s                                                            default
+            FARSPAN_POLL_TIMEOUT                   24h                                                            default
+            FARSPAN_POLLERS                        16                                                             default
+            FARSPAN_WORKFLOWS_MAX                  100000                                                         default
+            FARSPAN_INSTANCE                       vm-1                                                           default
+            FARSPAN_LOG                            info                                                           default
+            FARSPAN_LOG_FORMAT                     text                                                           default
+            FARSPAN_STATE                          file                                                           default
+            FARSPAN_STATE_DIR                      ./farspan-state                                                default
+            FARSPAN_STATE_MAX_BYTES                1GiB                                                           default
+            FARSPAN_LEASE                          30s                                                            default
+            FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                                                 default
+            FARSPAN_ADMIN_TOKEN                    (unset)                                                        default
+            FARSPAN_ADMIN_TOKEN_FILE               (unset)                                                        default
+            FARSPAN_TRACE_URL                      (unset)                                                        default
+            FARSPAN_METRICS_BUCKETS                1s,5s,15s,30s,1m,2m,5m,10m,20m,30m,45m,1h,90m,2h,3h,4h,6h,8h…  default
+            HTTP_PROXY                             (unset)                                                        default
+            HTTPS_PROXY                            (unset)                                                        default
+            ALL_PROXY                              (unset)                                                        default
+            NO_PROXY                               (unset)                                                        default
+            SSL_CERT_FILE                          (unset)                                                        default
+            SSL_CERT_DIR                           (unset)                                                        default
+            OTEL_SDK_DISABLED                      false                                                          default
+            OTEL_TRACES_EXPORTER                   otlp                                                           default
+            OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces                                default
+            OTEL_EXPORTER_OTLP_PROTOCOL            http/protobuf                                                  default
+            OTEL_EXPORTER_OTLP_HEADERS             (unset)                                                        default
+            OTEL_EXPORTER_OTLP_TIMEOUT             10000                                                          default
+            OTEL_EXPORTER_OTLP_COMPRESSION         none                                                           default
+            OTEL_EXPORTER_OTLP_CERTIFICATE         (unset)                                                        default
+            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE  (unset)                                                        default
+            OTEL_EXPORTER_OTLP_CLIENT_KEY          (unset)                                                        default
+            OTEL_BSP_SCHEDULE_DELAY                5000                                                           default
+            OTEL_BSP_EXPORT_TIMEOUT                30000                                                          default
+            OTEL_BSP_MAX_QUEUE_SIZE                (unset)                                                        default
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE         512                                                            default
+            OTEL_SERVICE_NAME                      (unset)                                                        default
+            OTEL_RESOURCE_ATTRIBUTES               (unset)                                                        default
+            OTEL_TRACES_SAMPLER                    parentbased_always_on                                          default
+            OTEL_PROPAGATORS                       (unset)                                                        default
+            OTEL_ATTRIBUTE_COUNT_LIMIT             128                                                            default
+            OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                                                           default
+            OTEL_SPAN_EVENT_COUNT_LIMIT            128                                                            default
+            OTEL_SPAN_LINK_COUNT_LIMIT             128                                                            default
+            OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT       128                                                            default
+            OTEL_LINK_ATTRIBUTE_COUNT_LIMIT        128                                                            default
 
             resource
               service.name=farspan
@@ -593,7 +594,7 @@ fn headers() {
         .lines()
         .find(|line| line.contains("HEADERS"))
         .unwrap();
-    expect!["OTEL_EXPORTER_OTLP_HEADERS             b=(redacted)                     env OTEL_EXPORTER_OTLP_TRACES_HEADERS"].assert_eq(line);
+    expect!["OTEL_EXPORTER_OTLP_HEADERS             b=(redacted)                                                   env OTEL_EXPORTER_OTLP_TRACES_HEADERS"].assert_eq(line);
 }
 
 #[test]

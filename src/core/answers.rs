@@ -87,7 +87,7 @@ impl Core {
             return self.take_failure(failure, answered);
         }
         watch.failures = watch.failures.saturating_add(1);
-        self.out.counters.polls_failed[failure.reason.index()] += 1;
+        self.out.counters.monitor(answered.monitor).failed[failure.reason.index()] += 1;
         let what = format!(
             "{}: the workflow has ended, and its trace is without what this request brings",
             failure.detail
@@ -102,7 +102,7 @@ impl Core {
     /// The API did not know the workflow when it was asked; it may by now.
     pub(super) fn take_not_found(&mut self, answered: Answered) {
         self.note_answer(answered.monitor);
-        self.out.counters.polls_not_found += 1;
+        self.out.counters.monitor(answered.monitor).not_found += 1;
         let Some(watch) = self.table.get_mut(answered.slot) else {
             return;
         };
@@ -124,7 +124,7 @@ impl Core {
             ..
         } = answered;
         let reason = failure.reason;
-        self.out.counters.polls_failed[reason.index()] += 1;
+        self.out.counters.monitor(monitor).failed[reason.index()] += 1;
         if self.hosts.failure_is_news(monitor, reason, now.mono) {
             let detail = failure.detail.clone();
             self.out.note(Note::HostTroubled {
@@ -217,6 +217,9 @@ impl Core {
                 PollResult::Unchanged
             };
             watch.polled(result, answered.now.wall);
+        }
+        if is_news && verdict == Some(Verdict::Watching) {
+            self.count_again(slot);
         }
         match verdict {
             Some(Verdict::Ended(outcome, why)) => self.end(slot, (outcome, why), answered.now),

@@ -37,6 +37,9 @@ pub struct Settings {
     pub exports: bool,
     /// Whether there is a collector for log records. Without one there are none.
     pub exports_logs: bool,
+    /// The upper bounds of the buckets for the durations of runs and stages, ascending, at most
+    /// [`METRIC_BUCKETS_MAX`](super::limits::METRIC_BUCKETS_MAX).
+    pub buckets: Arc<[Duration]>,
     /// The seed of the jitter.
     pub seed: u64,
 }
@@ -120,6 +123,8 @@ pub struct Polled {
     pub date: Option<Wall>,
     /// How many requests it took, with redirects and further pages.
     pub requests: u32,
+    /// How many of them were answered with "304 Not Modified".
+    pub not_modified: u32,
     /// The pause that the host asks for although it has answered.
     pub pause: Option<Duration>,
     /// What it has brought.

@@ -11,6 +11,7 @@ use super::backoff::Jitter;
 use super::finished::{FinishedEvent, Notification, Notified};
 use super::ids::RunKey;
 use super::log_record::LogRecord;
+use super::metrics::ExportResult;
 use super::note::Note;
 use super::notification::Notifications;
 use super::out::Out;
@@ -250,6 +251,9 @@ impl Delivery {
         }
         let items = gone.len() as u64;
         let (mut delivered, mut rejected_here) = (0, 0);
+        if signal == Signal::Traces {
+            out.counters.exports[ExportResult::of(&outcome) as usize] += 1;
+        }
         let note = match outcome {
             ExportOutcome::Delivered { rejected, message } => {
                 // Which spans a partial success leaves out is not known.
@@ -263,7 +267,9 @@ impl Delivery {
                 news.partial_if_new(signal, rejected, message, now)
             }
             ExportOutcome::Retry { reason, .. } => {
-                out.counters.exports_retried += 1;
+                if signal == Signal::Traces {
+                    out.counters.spans_sent_again += outbox.batch_len() as u64;
+                }
                 let waiting = outbox.len();
                 let is_news = news.trouble.trouble_is_news(&reason, now);
                 is_news.then_some(Note::ExportTroubled {
@@ -447,6 +453,16 @@ impl Delivery {
     /// Spans and log records that the collector has not acknowledged, each in order.
     pub(super) fn items(&self) -> impl Iterator<Item = &OutboxItem> {
         self.outbox.iter().chain(self.log_outbox.iter())
+    }
+
+    /// The bytes of these spans, as they are stored.
+    pub(super) fn spans_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
+    /// Since when the first of these spans waits.
+    pub(super) fn spans_since(&self) -> Option<Mono> {
+        self.outbox.first_since()
     }
 
     /// How many spans the collector has not acknowledged.

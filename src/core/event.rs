@@ -21,6 +21,8 @@ pub struct StartEvent {
     pub sampling: Sampling,
     /// Further attributes of the workflow's span.
     pub attributes: Attributes,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The stream entry to acknowledge when all spans of the workflow are delivered. `None`: the source needs no
     /// acknowledgement.
     pub source: Option<Box<str>>,
@@ -37,7 +39,50 @@ impl StartEvent {
             parent: None,
             sampling: Sampling::default(),
             attributes: Box::default(),
+            origin: Origin::default(),
             source: None,
+        }
+    }
+}
+
+/// The kinds of sources of start events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A pub/sub channel of Redis.
+    Channel,
+    /// A stream of Redis.
+    Stream,
+    /// `POST /api/workflows`.
+    Http,
+    /// Standard input.
+    Stdin,
+    /// A list of runs.
+    Discovery,
+    /// The command line.
+    #[default]
+    Command,
+}
+
+impl Origin {
+    /// All of them, in the order of their counts.
+    pub const ALL: [Origin; 6] = [
+        Origin::Channel,
+        Origin::Stream,
+        Origin::Http,
+        Origin::Stdin,
+        Origin::Discovery,
+        Origin::Command,
+    ];
+
+    /// The word for labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Channel => "channel",
+            Origin::Stream => "stream",
+            Origin::Http => "http",
+            Origin::Stdin => "stdin",
+            Origin::Discovery => "discovery",
+            Origin::Command => "command",
         }
     }
 }

@@ -128,6 +128,12 @@ pub const VIEW_CHANGES_MAX: usize = 20_000;
 /// Runs that are not shown any more and are remembered, so that viewers hear of it.
 pub const VIEW_GONE_MAX: usize = 8192;
 
+/// Series of one metric whose labels come from outside: names of workflows, stages and errors. Further names count as
+/// `other`, for each monitor.
+pub const METRIC_SERIES_MAX: usize = 1000;
+/// The buckets of one histogram, without the one that has no bound.
+pub const METRIC_BUCKETS_MAX: usize = 64;
+
 /// Lines of the log that wait for standard error, in bytes.
 pub const LOG_BYTES_MAX: usize = 1024 * 1024;
 

@@ -11,6 +11,7 @@
 pub mod answers;
 mod api;
 pub mod backoff;
+mod counting;
 mod delivery;
 pub mod event;
 pub mod finished;
@@ -22,6 +23,7 @@ pub mod lateness;
 pub mod limits;
 mod listing;
 pub mod log_record;
+pub mod metrics;
 mod note;
 mod notification;
 mod out;
@@ -50,16 +52,19 @@ pub use api::{
     Action, Answer, Change, Committed, Encoders, Input, Listing, Monitor, Outgoing, Poll,
     PollGroup, Polled, Refusal, Settings, Stored,
 };
-pub use note::{Counters, Note};
+pub use metrics::Counters;
+pub use note::Note;
 pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
 
 use backoff::Jitter;
+use counting::count_ended;
 use delivery::Delivery;
 use event::StartEvent;
 use finished_runs::FinishedRuns;
 use hosts::{Gate, Hosts, PollTurn};
 use ids::{RunIdentity, RunKey};
+use metrics::EventFate;
 use out::Out;
 use outbox::{OutboxItem, Signal};
 use outcome::{Abandoned, Outcome};
@@ -124,7 +129,10 @@ impl Core {
             draining: false,
             store_troubled: false,
             views: Views::new(now),
-            out: Out::new(settings.stores),
+            out: Out::new(
+                settings.stores,
+                Counters::new(settings.monitors.len(), settings.buckets.clone()),
+            ),
             settings,
         }
     }
@@ -177,7 +185,7 @@ impl Core {
         self.hosts.group_begun(poller, now);
     }
 
-    /// Goes on with what a store held: at the start, and when it hands over the runs of an expired owner.
+    /// Goes on with what a store held at the start.
     pub fn restore(&mut self, stored: Stored, now: Now) {
         let (items, notifications) = (stored.items.len(), stored.notifications.len());
         let is_span = |item: &&OutboxItem| item.signal == Signal::Traces;
@@ -347,10 +355,11 @@ impl Core {
         self.finished.check_invariants();
         assert!(self.unreadable.len() <= limits::WORKFLOWS_MAX);
         // Looking at every watch after every input is quadratic; a sample of the turns finds what is wrong as well.
-        if self.table.len() > 32 && !self.counters().polls.is_multiple_of(64) {
+        if self.table.len() > 32 && !self.counters().polls().is_multiple_of(64) {
             return;
         }
         self.table.check_invariants();
+        self.check_live_runs();
         let (ready, in_flight) = self.table.count_phases();
         assert_eq!(ready, self.hosts.ready());
         assert_eq!(in_flight, self.hosts.in_flight());
@@ -395,7 +404,7 @@ impl Core {
                 continue;
             };
             let generation = self.table.generation(slot).unwrap_or_default();
-            let Some(mut watch) = self.table.remove(slot) else {
+            let Some(mut watch) = self.remove(slot) else {
                 continue;
             };
             self.views.leave(slot);
@@ -465,6 +474,8 @@ impl Core {
             return self.shed(event);
         }
         if event.submitted_at.is_some_and(|at| self.may_be_traced(at)) {
+            let counters = &mut self.out.counters;
+            counters.events.count(event.origin, EventFate::Forgotten);
             self.note_forgotten(event.monitor, &event.workflow_id);
             if let Some(source) = event.source {
                 self.out.act(Action::Send(Outgoing::Acknowledge(source)));
@@ -481,7 +492,7 @@ impl Core {
 
     /// Ends the watch of a run that may have been traced: its spans would have the ids of the earlier ones.
     fn leave_untraced(&mut self, slot: u32, now: Now) {
-        let Some(mut watch) = self.table.remove(slot) else {
+        let Some(mut watch) = self.remove(slot) else {
             return;
         };
         let (run, began) = (watch.run(), watch.workflow.began());
@@ -509,10 +520,10 @@ impl Core {
     fn watch(&mut self, event: StartEvent, key: RunKey, now: Now) {
         let received_at = self.hosts.clock(event.monitor, now.wall);
         let monitor = &self.settings.monitors[usize::from(event.monitor)];
-        let sampler = &self.settings.sampler;
+        let (sampler, origin) = (&self.settings.sampler, event.origin);
         let (watch, due) = Watch::started(event, key, monitor, sampler, received_at, now);
         let due = self.in_company(due, monitor.interval_of(&watch.workflow, received_at));
-        self.out.counters.events_accepted += 1;
+        self.out.counters.events.count(origin, EventFate::Accepted);
         self.out.note(Note::Watching {
             monitor: watch.monitor,
             workflow_id: watch.workflow.id().clone(),
@@ -524,7 +535,7 @@ impl Core {
         } else {
             0
         };
-        let slot = self.table.insert(watch, due);
+        let slot = self.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
         self.views.touch(slot);
         self.mark(slot);
@@ -562,7 +573,7 @@ impl Core {
     /// A run whose record cannot be read is not begun again: that would overwrite the record, and repeat the spans that
     /// it says are exported.
     fn skip_unreadable(&mut self, event: StartEvent, run: RunKey) {
-        self.out.counters.events_unreadable += 1;
+        (self.out.counters.events).count(event.origin, EventFate::Unreadable);
         if let Some(source) = event.source {
             self.out.act(Action::Send(Outgoing::LeavePending(source)));
         }
@@ -576,7 +587,7 @@ impl Core {
     }
 
     fn take_duplicate(&mut self, event: StartEvent, key: RunKey, run: RunKey) {
-        self.out.counters.events_duplicate += 1;
+        (self.out.counters.events).count(event.origin, EventFate::Duplicate);
         let mut source = event.source.clone();
         // The source of a run that announces it again, as after a restart, waits for its spans as before.
         if let Some((slot, watch)) = self.table.find(key) {
@@ -603,7 +614,7 @@ impl Core {
     }
 
     fn shed(&mut self, event: StartEvent) {
-        self.out.counters.events_shed += 1;
+        (self.out.counters.events).count(event.origin, EventFate::Shed);
         self.out.note(Note::Shed {
             monitor: event.monitor,
             workflow_id: event.workflow_id,
@@ -685,7 +696,7 @@ impl Core {
         let monitor = &self.settings.monitors[usize::from(index)];
         let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
         let due = self.in_company(due, monitor.interval_of(&watch.workflow, at));
-        let slot = self.table.insert(watch, due);
+        let slot = self.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
         self.views.touch(slot);
         Ok(())
@@ -697,6 +708,7 @@ impl Core {
         let naming = &self.settings.monitors[usize::from(monitor)].naming;
         let mut spans = Vec::new();
         let end = workflow.abandon(Abandoned::Superseded, at, naming, &mut spans);
+        count_ended(&mut workflow, naming, monitor, now, &mut self.out);
         let (views, out) = (&mut self.views, &mut self.out);
         (self.delivery).push_spans(run, spans, now.mono, views, out);
         self.conclude(workflow, run, monitor, end, now);
@@ -710,9 +722,11 @@ impl Core {
         };
         let (monitor, due) = (watch.monitor, watch.due());
         let asked = polled.sent.mono;
-        let counters = &mut self.out.counters;
         let took = polled.received.mono.since(asked);
+        let counters = self.out.counters.monitor(monitor);
         counters.polls += 1;
+        counters.requests += u64::from(polled.requests);
+        counters.not_modified += u64::from(polled.not_modified);
         counters.lateness.record(asked.since(due));
         counters.latency.record(took);
         self.hosts.learn_latency(monitor, took);
@@ -975,6 +989,8 @@ impl Core {
         let naming = &self.settings.monitors[usize::from(watch.monitor)].naming;
         let mut spans = Vec::new();
         let result = change(&mut watch.workflow, naming, &mut spans);
+        let (monitor, out) = (watch.monitor, &mut self.out);
+        count_ended(&mut watch.workflow, naming, monitor, now, out);
         if !spans.is_empty() {
             let (run, views, out) = (watch.run(), &mut self.views, &mut self.out);
             let are_kept = (self.delivery).push_spans(run, spans, now.mono, views, out);
@@ -984,7 +1000,7 @@ impl Core {
     }
 
     fn end(&mut self, slot: u32, end: End, now: Now) {
-        if let Some(watch) = self.table.remove(slot) {
+        if let Some(watch) = self.remove(slot) {
             let (run, monitor) = (watch.run(), watch.monitor);
             self.views.leave(slot);
             if self.views.are_wanted() {
@@ -1019,16 +1035,6 @@ impl Core {
             abandoned,
             duration,
         });
-    }
-
-    /// The record of a watch may have changed. Whether it has.
-    fn mark(&mut self, slot: u32) -> bool {
-        let watch = self.table.get_mut(slot);
-        let has_changed = watch.is_some_and(|watch| watch.workflow.take_changed());
-        if has_changed && self.settings.stores {
-            self.table.mark(slot);
-        }
-        has_changed
     }
 }
 

@@ -1,7 +1,6 @@
-//! What the core reports: notes for the log and counters for the metrics.
+//! What the core reports: notes for the log.
 
 use super::ids::{RunKey, TraceId};
-use super::lateness::Histogram;
 use super::outbox::Signal;
 use super::outcome::{Abandoned, Outcome};
 use super::poll_failure::PollFailureReason;
@@ -193,91 +192,4 @@ pub enum Note {
     },
     /// A request was too large for the collector. Its halves are sent one by one.
     ExportSplit,
-}
-
-/// Counts since the start. They only grow, unless a field says otherwise.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// Events taken in.
-    pub events_accepted: u64,
-    /// Events of workflows that are known already.
-    pub events_duplicate: u64,
-    /// Runs that were not traced, because they may have been traced and forgotten.
-    pub runs_forgotten: u64,
-    /// Runs that the store has refused.
-    pub runs_refused: u64,
-    /// Events that were dropped: no room, or no such monitor.
-    pub events_shed: u64,
-    /// Events of runs whose stored record cannot be watched.
-    pub events_unreadable: u64,
-    /// Polls that have come back, failed ones too.
-    pub polls: u64,
-    /// Polls whose answer was "not found".
-    pub polls_not_found: u64,
-    /// Polls that have failed, in the order of [`PollFailureReason::ALL`].
-    pub polls_failed: [u64; PollFailureReason::ALL.len()],
-    /// Answers whose watch had ended.
-    pub answers_stale: u64,
-    /// Watches that have ended.
-    pub workflows_ended: u64,
-    /// Of the ended watches: those whose poll timeout has passed.
-    pub workflows_timed_out: u64,
-    /// Of the ended watches: those whose workflow the API does not know.
-    pub workflows_not_found: u64,
-    /// Of the ended watches: those of an earlier attempt.
-    pub workflows_superseded: u64,
-    /// Of the ended watches: those whose API has gone with the workflow.
-    pub workflows_gone: u64,
-    /// Finished spans.
-    pub spans_finished: u64,
-    /// Spans that the collector has acknowledged.
-    pub spans_delivered: u64,
-    /// Spans that the collector refused.
-    pub spans_rejected: u64,
-    /// Log records that were made.
-    pub log_records_made: u64,
-    /// Log records that the collector has acknowledged.
-    pub log_records_delivered: u64,
-    /// Log records that the collector refused.
-    pub log_records_rejected: u64,
-    /// Exports that have failed and are repeated.
-    pub exports_retried: u64,
-    /// Finished events that their receivers have accepted.
-    pub notifications_delivered: u64,
-    /// Finished events that their receivers refused for good.
-    pub notifications_refused: u64,
-    /// How often the state was full, so that new workflows had to wait.
-    pub state_filled: u64,
-    /// What the store holds, in bytes: see [`Core::state_bytes`](super::Core::state_bytes). It grows and shrinks.
-    pub state_bytes: u64,
-    /// How long after it was due each poll was sent.
-    pub lateness: Histogram,
-    /// How long each answer took.
-    pub latency: Histogram,
-}
-
-impl Counters {
-    /// The collector has taken so many items of a batch and refused so many.
-    pub(super) fn count_exported(&mut self, signal: Signal, delivered: u64, rejected: u64) {
-        let (all_delivered, all_rejected) = match signal {
-            Signal::Traces => (&mut self.spans_delivered, &mut self.spans_rejected),
-            Signal::Logs => (
-                &mut self.log_records_delivered,
-                &mut self.log_records_rejected,
-            ),
-        };
-        *all_delivered += delivered;
-        *all_rejected += rejected;
-    }
-
-    /// A watch has ended; why it ended early, if it did.
-    pub(super) fn count_end(&mut self, abandoned: Option<Abandoned>) {
-        self.workflows_ended += 1;
-        match abandoned {
-            Some(Abandoned::TimedOut) => self.workflows_timed_out += 1,
-            Some(Abandoned::NotFound) => self.workflows_not_found += 1,
-            Some(Abandoned::Superseded) => self.workflows_superseded += 1,
-            None => {}
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! What leaves the core: actions, changes for the store, counters.
 
 use super::api::{Action, Change};
-use super::note::{Counters, Note};
+use super::metrics::Counters;
+use super::note::Note;
 use std::collections::VecDeque;
 
 /// See the module.
@@ -16,12 +17,12 @@ pub(super) struct Out {
 
 impl Out {
     /// Nothing yet.
-    pub(super) fn new(stores: bool) -> Self {
+    pub(super) fn new(stores: bool, counters: Counters) -> Self {
         Out {
             actions: VecDeque::new(),
             changes: Vec::new(),
             stores,
-            counters: Counters::default(),
+            counters,
         }
     }
 

@@ -200,6 +200,16 @@ impl Outbox {
         self.lane.bytes()
     }
 
+    /// How many spans are with the exporter, or go again as one batch.
+    pub(super) fn batch_len(&self) -> usize {
+        self.lane.batch_len()
+    }
+
+    /// Since when the first span waits.
+    pub(super) fn first_since(&self) -> Option<Mono> {
+        self.lane.first_since()
+    }
+
     /// Whether so much waits that nothing should be added.
     pub(super) fn is_full(&self) -> bool {
         self.bytes() >= limits::OUTBOX_BYTES_MAX || self.len() >= self.policy.queue_max

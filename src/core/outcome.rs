@@ -1,8 +1,11 @@
 //! How workflows, stages and watches end.
 
+use super::ids::SpanId;
+use std::time::Duration;
+
 /// How a workflow or a stage ended, in the words of `cicd.pipeline.result`.
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/cicd/>
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// The work succeeded.
     Success,
@@ -35,6 +38,25 @@ impl Outcome {
             Outcome::Skip => "skip",
         }
     }
+}
+
+/// A run or a stage that has ended, as the metrics count it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The stage's type. `None`: it is the run itself.
+    pub stage: Option<Box<str>>,
+    /// `None`: the run ended, and no answer said how the stage did.
+    pub outcome: Option<Outcome>,
+    /// `error.type` of a failure; else empty.
+    pub error_type: Box<str>,
+    /// Whether it counts as an error. A run that failed does only if no stage of it has failed.
+    pub is_error: bool,
+    /// How long it waited for its start, as far as that is known.
+    pub waited: Option<Duration>,
+    /// From its start to its end, if it has started.
+    pub ran: Option<Duration>,
+    /// Its span, if it has one.
+    pub span_id: Option<SpanId>,
 }
 
 /// Why a watch ends though no answer said that the workflow has ended.

@@ -24,6 +24,7 @@
 
 use super::api::{Change, Committed, Input, Outgoing, Poll, PollGroup, Refusal};
 use super::ids::RunKey;
+use super::metrics::CommitCounts;
 use super::time::{Mono, Now};
 use super::{Core, limits};
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -98,6 +99,7 @@ pub struct Turn {
     gathered: u64,
     stored: u64,
     commit: Option<CommitUnderWay>,
+    commits: CommitCounts,
     /// When the unstored changes are committed at the latest. Of no meaning while there are none.
     commit_at: Mono,
     /// Whether they are committed at once.
@@ -144,6 +146,7 @@ impl Turn {
             gathered: 0,
             stored: 0,
             commit: None,
+            commits: CommitCounts::default(),
             commit_at: Mono::default(),
             is_urgent: false,
             events_gathered: 0,
@@ -163,7 +166,7 @@ impl Turn {
     /// Gives polls back if they may be sent at once. Otherwise they are kept until their runs are certainly stored: before
     /// that a run may be another instance's, and nothing outside shows that farspan has its start event.
     pub fn admit_polls(&mut self, core: &Core, polls: PollGroup) -> Option<PollGroup> {
-        let accepted = core.counters().events_accepted;
+        let accepted = core.counters().events_accepted();
         if !self.policy.stores || self.policy.events_wait || accepted == self.events_stored {
             return Some(polls);
         }
@@ -225,6 +228,8 @@ impl Turn {
         now: Now,
     ) -> Option<StoreNews> {
         let commit = self.commit.take()?;
+        let took = now.mono.since(commit.begun);
+        self.commits.count(&commit.changes, took, result.is_ok());
         let was_well = self.health == StoreHealth::Well;
         match result {
             Ok(committed) => {
@@ -275,6 +280,11 @@ impl Turn {
             && self.waiting.is_empty()
     }
 
+    /// The commits since the start.
+    pub fn commits(&self) -> &CommitCounts {
+        &self.commits
+    }
+
     /// Whether a commit has not been answered yet.
     pub fn is_committing(&self) -> bool {
         self.commit.is_some()
@@ -287,7 +297,7 @@ impl Turn {
 
     fn gather(&mut self, core: &mut Core, now: Mono) {
         let changes = core.take_changes();
-        let accepted = core.counters().events_accepted;
+        let accepted = core.counters().events_accepted();
         if self.policy.stores {
             if self.unstored.is_empty() {
                 self.commit_at = now + self.policy.commit_delay;
@@ -374,7 +384,7 @@ impl Turn {
             // Those of the other runs come again.
             core.handle(Input::Recalled(self.recall()), now);
         }
-        core.restore(claimed, now);
+        core.take_over(claimed, now);
         core.handle(Input::Tick, now);
     }
 
@@ -511,6 +521,7 @@ mod tests {
             state_bytes_max: limits::STATE_BYTES_DEFAULT,
             exports: true,
             exports_logs: true,
+            buckets: Arc::default(),
             seed: 1,
         };
         let encoders = Encoders {
@@ -555,8 +566,8 @@ mod tests {
                 attempt: None,
                 parent: None,
                 sampling: Sampling::AsParent,
-                attributes: Box::default(),
                 source: Some(format!("entry of {workflow_id}").into()),
+                ..StartEvent::new(0, "")
             }));
         }
 

@@ -3,6 +3,7 @@
 use super::api::Monitor;
 use super::event::StartEvent;
 use super::ids::RunKey;
+use super::metrics::Counted;
 use super::pace;
 use super::poll_failure::PollFailure;
 use super::sampler::Sampler;
@@ -40,6 +41,8 @@ pub(super) struct Watch {
     pub(super) has_all_spans: bool,
     /// The failure of the last poll.
     pub(super) trouble: Option<Box<PollFailure>>,
+    /// As what the metrics count it.
+    pub(super) counted: Option<Counted>,
 }
 
 /// What every poll brings in the place of an answer, and since when.
@@ -108,6 +111,7 @@ impl Watch {
             polled: PollResult::None,
             has_all_spans: true,
             trouble: None,
+            counted: None,
         };
         (watch, now.mono + pace.initial_delay + spread)
     }
@@ -140,6 +144,7 @@ impl Watch {
             polled: PollResult::None,
             has_all_spans,
             trouble: None,
+            counted: None,
         };
         (watch, now.mono + pace::spread(key, interval))
     }

@@ -85,8 +85,7 @@ impl PlannedEvent {
             attempt: None,
             parent: self.parent.clone().map(Box::new),
             sampling: Sampling::AsParent,
-            attributes: Box::default(),
-            source: None,
+            ..StartEvent::new(0, "")
         }
     }
 }

@@ -278,7 +278,11 @@ impl<'a> Audience<'a> {
     fn summary(&self, report: &Report, config: &Config) -> String {
         let mut text = format!(
             "{} of {} workflows traced whole, every time as the API has it ({} failed, as planned); {} spans from {} polls.",
-            self.whole, self.workflows, self.failed, self.spans, report.counters.polls
+            self.whole,
+            self.workflows,
+            self.failed,
+            self.spans,
+            report.counters.polls()
         );
         let delivered = report.counters.spans_delivered;
         let _ = match &config.export.otlp {

@@ -20,7 +20,7 @@ use crate::api::exchange::{
     failure_of_variable,
 };
 use crate::core::backoff::Jitter;
-use crate::core::event::StartEvent;
+use crate::core::event::{Origin, StartEvent};
 use crate::core::ids::RunKey;
 use crate::core::limits;
 use crate::core::time::{Mono, Wall};
@@ -126,7 +126,7 @@ pub fn start(
         known: HashMap::new(),
         round: 0,
         complete_at: None,
-        malformed: MalformedLog::default(),
+        malformed: MalformedLog::new(Origin::Discovery),
         links_elsewhere: false,
     };
     let name = format!("discovery-{}", discoverer.discovery.monitor);
@@ -205,6 +205,7 @@ impl Discovery {
         Ok(Some(StartEvent {
             submitted_at,
             attempt: self.attempt(run),
+            origin: Origin::Discovery,
             ..StartEvent::new(self.monitor, &message::fitting(id, &self.ids)?)
         }))
     }
@@ -608,7 +609,7 @@ mod tests {
             known: HashMap::new(),
             round: 0,
             complete_at: None,
-            malformed: MalformedLog::default(),
+            malformed: MalformedLog::new(Origin::Discovery),
             links_elsewhere: false,
         }
     }

@@ -11,6 +11,7 @@ use super::carrier::Carrier;
 use super::malformed_log::MalformedLog;
 use super::message::{self, Beside, Dialects, Malformed, Message};
 use super::posted::{Admission, Posted};
+use crate::core::event::{Origin, StartEvent};
 use crate::http::server::{HttpRequest, Response};
 use crate::os::threads::lock;
 use crate::text::percent_decoded_lossy;
@@ -41,7 +42,7 @@ impl Entrance {
         Entrance {
             dialects,
             posted,
-            malformed: Mutex::default(),
+            malformed: Mutex::new(MalformedLog::new(Origin::Http)),
         }
     }
 
@@ -62,7 +63,10 @@ impl Entrance {
         }
         let accepted: Vec<_> = messages.events.iter().map(accepted).collect();
         let (answer, answered) = bounded(1);
-        let events = messages.events.into_iter().map(|message| message.event);
+        let events = messages.events.into_iter().map(|message| StartEvent {
+            origin: Origin::Http,
+            ..message.event
+        });
         let posted = Posted {
             events: events.collect(),
             answer,

@@ -5,7 +5,7 @@
 
 use super::malformed_log::MalformedLog;
 use super::message::{self, Beside, Dialects};
-use crate::core::event::StartEvent;
+use crate::core::event::{Origin, StartEvent};
 use crate::core::limits;
 use crate::os::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -40,7 +40,7 @@ fn read(
     mut input: impl BufRead,
     events: &Sender<StartEvent>,
 ) -> io::Result<String> {
-    let mut log = MalformedLog::default();
+    let mut log = MalformedLog::new(Origin::Stdin);
     let (mut line, mut accepted, mut malformed) = (Vec::new(), 0_u64, 0_u64);
     while let Some(whole) = next_line(&mut input, &mut line)? {
         let read = match whole {
@@ -49,8 +49,9 @@ fn read(
             false => Err(message::too_long(&line, &Beside::default(), dialects)),
         };
         match read {
-            Ok(message) => {
+            Ok(mut message) => {
                 log.note_oddity(&message);
+                message.event.origin = Origin::Stdin;
                 accepted += 1;
                 if events.send(message.event).is_err() {
                     break;

@@ -415,7 +415,7 @@ fn read_json(json: &Json, beside: &Beside<'_>, dialects: &Dialects) -> Result<Me
         parent: inherited.parent.map(Box::new),
         sampling: inherited.sampling,
         attributes: attributes.into(),
-        source: None,
+        ..StartEvent::new(dialect.monitor, "")
     };
     Ok(Message {
         event,

@@ -21,3 +21,5 @@ pub mod redis;
 pub mod source_state;
 #[cfg(feature = "redis")]
 pub mod stream;
+
+pub use malformed_log::malformed;

@@ -8,7 +8,7 @@ use super::connecting::{Connecting, Ender};
 use super::malformed_log::MalformedLog;
 use super::message;
 use super::source_state::SourceState;
-use crate::core::event::StartEvent;
+use crate::core::event::{Origin, StartEvent};
 use crate::core::time::Mono;
 use crate::os::clock;
 use crate::os::threads;
@@ -69,7 +69,7 @@ pub fn listen(
         events,
         stopped,
         deaf_since: None,
-        malformed: MalformedLog::default(),
+        malformed: MalformedLog::new(Origin::Channel),
     };
     threads::spawn("redis-pubsub", threads::STACK_BYTES, move || listener.run())
         .map(|_| ender)
@@ -147,8 +147,9 @@ impl Listener {
                 continue;
             };
             match message::read(&payload, &self.subscription.dialects) {
-                Ok(message) => {
+                Ok(mut message) => {
                     self.malformed.note_oddity(&message);
+                    message.event.origin = Origin::Channel;
                     if self.connecting.is_stopped() || self.events.send(message.event).is_err() {
                         return Ok(());
                     }

@@ -16,7 +16,7 @@ use super::entries::{Entries, EntryId, Settled, StreamCall};
 use super::malformed_log::MalformedLog;
 use super::message::{self, Malformed};
 use super::source_state::SourceState;
-use crate::core::event::StartEvent;
+use crate::core::event::{Origin, StartEvent};
 use crate::core::limits;
 use crate::os::clock;
 use crate::os::threads;
@@ -176,7 +176,7 @@ pub fn listen(
         is_quiet: false,
         pending: 0,
         untrimmed: None,
-        malformed: MalformedLog::default(),
+        malformed: MalformedLog::new(Origin::Stream),
     };
     let thread = threads::spawn("redis-stream", threads::STACK_BYTES, move || {
         reader.run();
@@ -441,6 +441,7 @@ impl StreamReader {
                 Ok(message) => {
                     self.malformed.note_oddity(&message);
                     let mut event = message.event;
+                    event.origin = Origin::Stream;
                     event.source = Some(self.source(&entry.id));
                     self.hand_over(connection, event)?;
                     self.entries.hold(entry.id);
@@ -508,6 +509,7 @@ impl StreamReader {
         match add.exec(connection) {
             Ok(()) => {
                 let moved = || format!("entry {id}, moved to {dead}: {malformed}");
+                self.malformed.count();
                 self.malformed.note(malformed.reason(), None, moved);
                 let mut acknowledge = redis::cmd("XACK");
                 acknowledge.arg(&self.stream.key).arg(GROUP).arg(id);
@@ -522,6 +524,7 @@ impl StreamReader {
                         "entry {id}, cannot be moved to {dead}, and stays pending: {why}; {malformed}"
                     )
                 };
+                self.malformed.count();
                 self.malformed.note("not_movable", None, stays);
                 Ok(())
             }

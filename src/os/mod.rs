@@ -8,6 +8,7 @@ pub mod environment;
 pub mod files;
 mod log_line;
 pub mod logging;
+pub mod process;
 pub mod redaction;
 pub mod signals;
 pub mod systemd;

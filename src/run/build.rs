@@ -289,6 +289,7 @@ fn settings(config: &Config, seed: u64) -> Settings {
         state_bytes_max: config.state_bytes_max,
         exports: config.export.otlp.is_some(),
         exports_logs: config.export.logs.is_some(),
+        buckets: config.metrics.buckets.clone(),
         seed,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::health::HealthCheck;
 use super::living::Reload;
+use super::numbers::NumbersAsked;
 use crate::admin::question::ViewQuestion;
 use crate::api::poller::PollerReport;
 use crate::core::event::StartEvent;
@@ -27,6 +28,8 @@ pub(super) struct Inbox {
     pub(super) posted: Receiver<Posted>,
     /// Who wants to know how farspan is.
     pub(super) health_checks: Receiver<HealthCheck>,
+    /// Who wants the numbers of the metrics.
+    pub(super) numbers: Receiver<NumbersAsked>,
     /// What viewers want to see.
     pub(super) questions: Receiver<ViewQuestion>,
     pub(super) reloads: Receiver<Reload>,
@@ -46,6 +49,7 @@ pub(super) enum Heard {
     SourceState(SourceState),
     Posted(Posted),
     HealthCheck(HealthCheck),
+    Numbers(NumbersAsked),
     Question(ViewQuestion),
     Reload(Reload),
     /// The store has an answer.
@@ -79,6 +83,7 @@ impl Inbox {
             recv(self.states) -> it => it.map(Heard::SourceState).map_err(|_| closing(|it| it.states = never())),
             recv(self.posted) -> it => it.map(Heard::Posted).map_err(|_| closing(|it| it.posted = never())),
             recv(self.health_checks) -> it => it.map(Heard::HealthCheck).map_err(|_| closing(|it| it.health_checks = never())),
+            recv(self.numbers) -> it => it.map(Heard::Numbers).map_err(|_| closing(|it| it.numbers = never())),
             recv(self.questions) -> it => it.map(Heard::Question).map_err(|_| closing(|it| it.questions = never())),
             recv(self.reloads) -> it => it.map(Heard::Reload).map_err(|_| closing(|it| it.reloads = never())),
             recv(self.store) -> it => it.map(|()| Heard::Store).map_err(|_| closing(|it| it.store = never())),
@@ -115,6 +120,7 @@ impl Inbox {
         // A client that posts from now on is refused at once.
         self.posted = never();
         self.health_checks = never();
+        self.numbers = never();
         self.questions = never();
         self.listings = never();
         self.states = never();

@@ -18,6 +18,7 @@ mod health;
 mod inbox;
 mod living;
 mod notifying;
+mod numbers;
 mod polling;
 mod report;
 mod resource;
@@ -49,6 +50,7 @@ use health::Health;
 use inbox::{Heard, Inbox};
 use living::{Living, Reload};
 use notifying::Receivers;
+use numbers::Numbered;
 use polling::Polling;
 pub use report::Report;
 use report::{MonitorNames, log_note, log_report, log_store, touched};
@@ -95,6 +97,7 @@ struct Loop {
     living: Living,
     shown: Shown,
     viewing: Viewing,
+    numbered: Numbered,
     /// The names of the monitors and of their workflows, for the log.
     names: Vec<MonitorNames>,
 }
@@ -150,6 +153,8 @@ impl Loop {
             Heard::Posted(posted) => self.admit(posted),
             // Who asked may have gone.
             Heard::HealthCheck(answer) => drop(answer.try_send(self.health())),
+            // Who asked may have gone.
+            Heard::Numbers(answer) => drop(answer.try_send(self.numbers(clock::now()))),
             Heard::Question(question) => self.answer(question),
             Heard::Reload(reload) => self.reload(reload),
             Heard::Store => self.proceed(),

@@ -325,9 +325,9 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
             .collect()
     };
     let events = some(&[
-        (counters.events_shed, "without room or monitor"),
+        (counters.events_shed(), "without room or monitor"),
         (
-            counters.events_unreadable,
+            counters.events_unreadable(),
             "of runs whose record cannot be used",
         ),
         (counters.runs_refused, "of runs that other instances own"),
@@ -343,7 +343,7 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     let exports = some(&[
         (counters.log_records_delivered, "log records delivered"),
         (counters.log_records_rejected, "log records rejected"),
-        (counters.exports_retried, "exports retried"),
+        (counters.exports_retried(), "exports retried"),
         (
             counters.notifications_delivered,
             "finished events delivered",
@@ -353,8 +353,8 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     let spans = format!(
         "{} events, {} duplicates{events}; {} workflows ended, {} timed out, {} not found{workflows}; \
          {} spans finished, {} delivered, {} rejected{exports}",
-        counters.events_accepted,
-        counters.events_duplicate,
+        counters.events_accepted(),
+        counters.events_duplicate(),
         counters.workflows_ended,
         counters.workflows_timed_out,
         counters.workflows_not_found,
@@ -362,7 +362,7 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
         counters.spans_delivered,
         counters.spans_rejected,
     );
-    let reasons = PollFailureReason::ALL.iter().zip(counters.polls_failed);
+    let reasons = PollFailureReason::ALL.iter().zip(counters.polls_failed());
     let reasons: Vec<_> = reasons
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| format!("{count} {}", reason.as_str()))
@@ -373,18 +373,18 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
         format!(" ({})", reasons.join(", "))
     };
     let answers = some(&[
-        (counters.polls_not_found, "not found"),
+        (counters.polls_not_found(), "not found"),
         (counters.answers_stale, "answered too late"),
     ]);
     let polls = format!(
         "{} polls, {} failed{reasons}{answers}; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
-        counters.polls,
-        counters.polls_failed.iter().sum::<u64>(),
-        counters.lateness.quantile(0.5),
-        counters.lateness.quantile(0.99),
-        counters.lateness.longest(),
-        counters.latency.quantile(0.5),
-        counters.latency.quantile(0.99),
+        counters.polls(),
+        counters.polls_failed().iter().sum::<u64>(),
+        counters.lateness().quantile(0.5),
+        counters.lateness().quantile(0.99),
+        counters.lateness().longest(),
+        counters.latency().quantile(0.5),
+        counters.latency().quantile(0.99),
     );
     [spans, polls]
 }

@@ -6,6 +6,9 @@ use super::build::{DiscoveryPart, Sources};
 #[cfg(feature = "admin")]
 use super::health;
 use super::health::HealthCheck;
+#[cfg(feature = "admin")]
+use super::numbers;
+use super::numbers::NumbersAsker;
 #[cfg(feature = "redis")]
 use super::stopping;
 #[cfg(feature = "admin")]
@@ -188,6 +191,12 @@ impl Feed {
         self.troubles.insert(state.source, state.trouble);
     }
 
+    /// The channels and streams, and whether each hears.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&Arc<str>, bool)> {
+        let all = self.troubles.iter();
+        all.map(|(source, trouble)| (source, trouble.is_none()))
+    }
+
     /// The sources that hear nothing now, and why.
     pub(super) fn troubles(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.troubles.iter();
@@ -298,6 +307,14 @@ impl Discoveries {
 #[cfg(feature = "admin")]
 const POSTED_QUEUE: usize = 16;
 
+/// How the admin endpoint asks the loop.
+pub(super) struct Asking {
+    pub(super) health_checks: Sender<HealthCheck>,
+    pub(super) numbers: NumbersAsker,
+    pub(super) questions: Sender<ViewQuestion>,
+    pub(super) export_log: ExportLog,
+}
+
 /// The admin endpoint, before it answers requests.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -361,18 +378,18 @@ impl Endpoint {
         self,
         config: &Config,
         reading: Dialects,
-        health_checks: &Sender<HealthCheck>,
-        questions: Sender<ViewQuestion>,
-        export_log: ExportLog,
+        asking: Asking,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
             return Ok((Answering { serving: None }, never()));
         };
         let (posted, received) = bounded(POSTED_QUEUE);
         let entrance = intake::http::Entrance::new(reading, posted);
-        let mut routes = health::routes(health_checks);
+        let mut routes = health::routes(&asking.health_checks);
+        routes.push(numbers::route(asking.numbers));
         routes.push(admin::page::route());
-        routes.extend(admin::runs::routes(build::viewed(config), questions));
+        routes.extend(admin::runs::routes(build::viewed(config), asking.questions));
+        let export_log = asking.export_log;
         routes.push(admin::exports::route(move || export_log.reports()));
         routes.push(admin::Route {
             method: "POST",
@@ -394,9 +411,7 @@ impl Endpoint {
         self,
         _: &Config,
         _: Dialects,
-        _: &Sender<HealthCheck>,
-        _: Sender<ViewQuestion>,
-        _: ExportLog,
+        _: Asking,
     ) -> Result<(Answering, Receiver<Posted>), String> {
         Ok((Answering {}, never()))
     }

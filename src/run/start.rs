@@ -6,9 +6,10 @@ use super::health::{self, HealthCheck};
 use super::inbox::Inbox;
 use super::living::{self, Living};
 use super::notifying::Receivers;
+use super::numbers::{self, Numbered, NumbersAsked};
 use super::polling::Polling;
 use super::shown::Shown;
-use super::sources::{self, Endpoint, Feed};
+use super::sources::{self, Asking, Endpoint, Feed};
 use super::viewing::{self, Viewing};
 use super::{Loop, Onlooker, Report, stopping};
 use crate::admin::question::ViewQuestion;
@@ -166,6 +167,7 @@ struct Intake {
     events: Receiver<StartEvent>,
     posted: Receiver<Posted>,
     health_checks: Receiver<HealthCheck>,
+    numbers: Receiver<NumbersAsked>,
     questions: Receiver<ViewQuestion>,
     /// Whether there may be viewers.
     is_viewed: bool,
@@ -182,6 +184,7 @@ impl Intake {
             events,
             posted: never(),
             health_checks: never(),
+            numbers: never(),
             questions: never(),
             is_viewed: false,
             export_log: ExportLog::default(),
@@ -201,11 +204,18 @@ impl Intake {
         let (asked, health_checks) = health::channel();
         let (viewers, questions) = viewing::channel();
         let export_log = ExportLog::default();
-        let (answering, posted) =
-            endpoint.start(config, reading, &asked, viewers, export_log.clone())?;
+        let (asker, numbers) = numbers::channel();
+        let asking = Asking {
+            health_checks: asked,
+            numbers: asker,
+            questions: viewers,
+            export_log: export_log.clone(),
+        };
+        let (answering, posted) = endpoint.start(config, reading, asking)?;
         let intake = Intake {
             posted,
             health_checks,
+            numbers,
             questions,
             is_viewed,
             export_log,
@@ -300,6 +310,7 @@ fn watch_intake(
             states: intake.feed.states(),
             posted: intake.posted,
             health_checks: intake.health_checks,
+            numbers: intake.numbers,
             questions: intake.questions,
             reloads: around.living.reloads(),
             store: (store.as_ref()).map_or_else(never, |store| store.woken()),
@@ -320,6 +331,7 @@ fn watch_intake(
         living: around.living,
         shown: Shown::new(around.spans, around.onlooker),
         viewing: Viewing::default(),
+        numbered: Numbered::new(config, now.wall),
         names: parts.names,
     };
     watcher.restore(stored);

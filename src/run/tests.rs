@@ -4,9 +4,10 @@ use super::build;
 use super::report::{what_happened, what_is_left};
 use super::*;
 use crate::config::Config;
-use crate::core::event::StartEvent;
+use crate::core::event::{Origin, StartEvent};
 use crate::core::ids::RunKey;
 use crate::core::limits;
+use crate::core::metrics::{EventFate, ExportResult, MonitorCounters};
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
 use crate::core::time::Now;
@@ -104,6 +105,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         state_bytes_max: limits::STATE_BYTES_DEFAULT,
         exports: true,
         exports_logs: true,
+        buckets: Arc::default(),
         seed: 1,
     };
     let policy = TurnPolicy {
@@ -125,6 +127,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             states: never(),
             posted: never(),
             health_checks: never(),
+            numbers: never(),
             questions: never(),
             reloads: never(),
             store: store.woken(),
@@ -146,6 +149,11 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         living: Living::new(&config(), Supervisor::default(), never()),
         shown: Shown::default(),
         viewing: Viewing::default(),
+        numbered: Numbered {
+            since: clock::now().wall,
+            monitors: [].into(),
+            workflows_max: 0,
+        },
         names: vec![MonitorNames::new("workflow", "Workflow")],
     };
     (watcher, batches_received)
@@ -176,8 +184,7 @@ fn start_event() -> StartEvent {
         attempt: None,
         parent: None,
         sampling: crate::core::event::Sampling::AsParent,
-        attributes: Box::default(),
-        source: None,
+        ..StartEvent::new(0, "")
     }
 }
 
@@ -481,33 +488,52 @@ fn the_last_line_says_what_the_next_start_finds() {
 /// What seldom happens does not make the report longer where it did not.
 #[test]
 fn the_report_tells_of_what_happened() {
-    let quiet = Counters {
-        events_accepted: 3,
+    let polled = MonitorCounters {
+        polls: 20,
+        ..MonitorCounters::default()
+    };
+    let mut quiet = Counters {
         workflows_ended: 3,
         spans_finished: 12,
         spans_delivered: 12,
-        polls: 20,
+        monitors: vec![polled.clone()],
         ..Counters::default()
     };
-    let mut polls_failed = [0; PollFailureReason::ALL.len()];
-    polls_failed[PollFailureReason::Timeout.index()] = 2;
-    polls_failed[PollFailureReason::Unauthorized.index()] = 1;
-    let eventful = Counters {
-        events_duplicate: 1,
-        events_shed: 2,
-        events_unreadable: 3,
+    for _ in 0..3 {
+        quiet.events.count(Origin::Http, EventFate::Accepted);
+    }
+    let mut failed = [0; PollFailureReason::ALL.len()];
+    failed[PollFailureReason::Timeout.index()] = 2;
+    failed[PollFailureReason::Unauthorized.index()] = 1;
+    let troubled = MonitorCounters {
+        not_found: 11,
+        failed,
+        ..polled
+    };
+    let mut exports = [0; ExportResult::ALL.len()];
+    exports[ExportResult::Retry as usize] = 10;
+    let mut eventful = Counters {
         runs_refused: 4,
         workflows_timed_out: 5,
         workflows_not_found: 6,
         workflows_gone: 7,
         workflows_superseded: 8,
         spans_rejected: 9,
-        exports_retried: 10,
-        polls_failed,
-        polls_not_found: 11,
+        exports,
+        monitors: vec![troubled],
         answers_stale: 12,
         ..quiet.clone()
     };
+    for (origin, fate) in [
+        (Origin::Stdin, EventFate::Duplicate),
+        (Origin::Stream, EventFate::Shed),
+        (Origin::Channel, EventFate::Shed),
+        (Origin::Stream, EventFate::Unreadable),
+        (Origin::Stream, EventFate::Unreadable),
+        (Origin::Discovery, EventFate::Unreadable),
+    ] {
+        eventful.events.count(origin, fate);
+    }
     let lines = [quiet, eventful].map(|counters| what_happened(&counters).join("\n"));
     let text = lines.join("\n\n");
     expect_test::expect![[r#"

@@ -59,6 +59,11 @@ pub trait Store {
         true
     }
 
+    /// How often our own lease has expired, in a fleet.
+    fn lapses(&self) -> Option<u64> {
+        None
+    }
+
     /// Gives back the runs that have not ended, at the stop. Waits for [`PATIENCE_MAX`] at most.
     fn leave(&mut self) {}
 }

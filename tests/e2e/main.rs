@@ -85,6 +85,7 @@ mod intake;
 mod living;
 mod log;
 mod mappings;
+mod metrics;
 mod monitors;
 mod notify;
 mod page;

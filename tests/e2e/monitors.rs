@@ -39,8 +39,7 @@ fn event(monitor: u16, id: &str) -> StartEvent {
         attempt: None,
         parent: None,
         sampling: Sampling::AsParent,
-        attributes: Box::default(),
-        source: None,
+        ..StartEvent::new(0, "")
     }
 }
 

@@ -178,6 +178,7 @@ fn every_answer_is_as_the_document_says() {
         ("get", "/", "/".into(), ""),
         ("get", "/healthz", "/healthz".into(), ""),
         ("get", "/readyz", "/readyz".into(), ""),
+        ("get", "/metrics", "/metrics".into(), ""),
         ("get", "/api/workflows", "/api/workflows".into(), ""),
         (
             "get",

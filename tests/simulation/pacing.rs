@@ -78,6 +78,7 @@ fn settings(apis: &[Api], pollers: usize) -> Settings {
         state_bytes_max: u64::MAX,
         exports: false,
         exports_logs: false,
+        buckets: std::sync::Arc::default(),
         seed: 1,
     }
 }
@@ -97,8 +98,7 @@ fn event(monitor: usize, id: &str) -> StartEvent {
         attempt: None,
         parent: None,
         sampling: Sampling::AsParent,
-        attributes: Box::default(),
-        source: None,
+        ..StartEvent::new(0, "")
     }
 }
 
@@ -126,6 +126,7 @@ fn answered(poll: &Poll, sent: u64, received: u64, requests: u32, answer: Answer
         received: now_at(received),
         date: None,
         requests,
+        not_modified: 0,
         pause: None,
         answer,
     })

@@ -287,6 +287,7 @@ impl Scenario {
             state_bytes_max: u64::MAX,
             exports: true,
             exports_logs: true,
+            buckets: Arc::default(),
             seed: r.next(),
         };
         let arrival = if r.chance(0.5) { SECOND } else { duration };
@@ -582,7 +583,7 @@ pub fn plan(
             parent: parent.clone(),
             sampling: Sampling::AsParent,
             attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
-            source: None,
+            ..StartEvent::new(0, "")
         };
         let distortion = Distortion {
             kind: DISTORTIONS[r.index(DISTORTIONS.len())],

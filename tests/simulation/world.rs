@@ -546,9 +546,9 @@ impl World {
                 self.watches[earlier].superseded = true;
             }
         }
-        let before = self.core.counters().events_duplicate;
+        let before = self.core.counters().events_duplicate();
         self.feed(Input::Started(event));
-        let counted = self.core.counters().events_duplicate - before;
+        let counted = self.core.counters().events_duplicate() - before;
         assert_eq!(counted, u64::from(duplicate));
     }
 
@@ -1033,10 +1033,10 @@ impl World {
         let waiting = (self.collector.waiting()).max(self.log_collector.waiting());
         let held = waiting >= queue_max;
         let answered = u64::from(matches!(&input, Input::Polled(_)));
-        let before = (self.core.polls_in_flight(), self.core.counters().polls);
+        let before = (self.core.polls_in_flight(), self.core.counters().polls());
         self.core
             .handle(input, clock(&self.scenario, self.now, self.clock_base));
-        let polls = self.core.counters().polls - before.1;
+        let polls = self.core.counters().polls() - before.1;
         assert!(polls <= answered);
         // One of a watch that a later attempt has ended is under way no more.
         let started = (self.core.polls_in_flight() + polls as usize).saturating_sub(before.0);
@@ -1074,6 +1074,7 @@ impl World {
                 received: sent,
                 date: None,
                 requests: 1,
+                not_modified: 0,
                 pause: None,
                 answer: Answer::NotFound,
             };
@@ -1112,6 +1113,7 @@ impl World {
             received: sent,
             date: reply.date,
             requests: reply.requests,
+            not_modified: 0,
             pause: None,
             answer,
         };
@@ -1447,7 +1449,7 @@ impl World {
         self.tally.not_found = counters.workflows_not_found;
         self.tally.superseded = counters.workflows_superseded;
         self.tally.stale = counters.answers_stale;
-        self.tally.retried = counters.exports_retried;
+        self.tally.retried = counters.exports_retried();
         self.tally.rejected = counters.spans_rejected;
         self.tally.runs = 1;
         self.tally.simulated_ns = self.now - BEGIN;
@@ -1470,12 +1472,12 @@ impl World {
         assert_eq!(log_records, self.tally.log_records);
         assert_eq!(counters.log_records_made, self.tally.log_records);
         let polls = self.tally.polls - self.tally.strays;
-        assert_eq!(counters.polls, polls);
-        assert_eq!(counters.lateness.total(), polls);
+        assert_eq!(counters.polls(), polls);
+        assert_eq!(counters.lateness().total(), polls);
         if !self.draining {
             let begun = self.watches.iter().filter(|w| w.event_at.is_some()).count();
             assert_eq!(counters.workflows_ended, begun as u64);
-            assert_eq!(counters.events_accepted, begun as u64);
+            assert_eq!(counters.events_accepted(), begun as u64);
         }
     }
 }

@@ -87,6 +87,8 @@ pub enum Reply {
 pub struct Tally {
     /// The number of requests, with those that were redirected.
     pub requests: u32,
+    /// How many of them were answered with "304 Not Modified".
+    pub not_modified: u32,
     /// The API's clock.
     pub date: Option<Wall>,
     /// The pause that the host asked for with an answer.

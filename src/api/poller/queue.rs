@@ -133,6 +133,7 @@ mod tests {
             received: now,
             date: None,
             requests: 1,
+            not_modified: 0,
             pause: None,
             answer,
         }

@@ -101,6 +101,7 @@ impl Poller {
             received: clock::now(),
             date: report.tally.date,
             requests: report.tally.requests,
+            not_modified: report.tally.not_modified,
             pause: report.tally.pause,
             answer,
         }
@@ -277,6 +278,7 @@ impl Poller {
         match (asking.ask(url, &mut report.tally)?, known) {
             (Reply::Found(response), _) => self.read(asked, url, response, &mut report.tally),
             (Reply::Unchanged, Some((validators, part))) => {
+                report.tally.not_modified += 1;
                 Ok(Some((Arc::unwrap_or_clone(part), validators.linked())))
             }
             (Reply::Unchanged | Reply::NotFound, _) => Ok(None),

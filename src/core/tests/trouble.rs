@@ -130,7 +130,7 @@ fn an_end_without_a_further_answer_is_taken_at_the_third_poll() {
     }
     assert_eq!(&*rig.spans[0].name, "Workflow");
     assert_eq!(
-        rig.core.counters().polls_failed[PollFailureReason::Status.index()],
+        rig.core.counters().polls_failed()[PollFailureReason::Status.index()],
         3
     );
     let notes = format!("{:?}", rig.notes());

@@ -23,7 +23,7 @@ use super::finished::{Finish, FinishedEvent};
 use super::ids::{RANDOM, RunIdentity, RunKey, RunVersion, SAMPLED, SpanId, TraceContext, TraceId};
 use super::limits;
 use super::log_record::LogRecord;
-use super::outcome::{Abandoned, Outcome};
+use super::outcome::{Abandoned, Ended, Outcome};
 use super::sampler::{Sampler, SpanLimits};
 use super::snapshot::{Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent};
@@ -261,6 +261,16 @@ impl Workflow {
     /// The API's latest status; empty before the first answer.
     pub fn status(&self) -> &str {
         self.observed.status()
+    }
+
+    /// Where it stands, as the latest answer says.
+    pub fn state(&self) -> State {
+        self.observed.state
+    }
+
+    /// What has ended since the last call: stages, and in the end the workflow itself.
+    pub fn take_ended(&mut self) -> Option<Vec<Ended>> {
+        self.stages.ended.take().map(|ended| ended.0)
     }
 
     /// The reported start, else the time when its start event arrived.
@@ -521,6 +531,7 @@ impl Workflow {
     }
 
     fn finish_self(&mut self, ending: Ending, naming: &Naming, spans: &mut Vec<Span>) {
+        self.count_end(&ending, naming);
         let (began, start, end) = self.times(&self.observed, ending.end);
         let last = LastGlance::new(&self.observed, &ending, began, end);
         let extra = self.extra.get_or_insert_default();
@@ -573,6 +584,32 @@ impl Workflow {
         run.finish(span, spans);
     }
 
+    /// The metrics count its end.
+    fn count_end(&mut self, ending: &Ending, naming: &Naming) {
+        let observed = &self.observed;
+        let (began, _, end) = self.times(observed, ending.end);
+        let began = began.min(end);
+        let queued = observed.queued().or(self.submitted_at);
+        let has_run = observed.has_run() && observed.skipped_at(end).is_none();
+        let waited = if has_run {
+            queued.map(|queued| began.since(queued))
+        } else {
+            // It never started, and its wait is all that is known of it.
+            Some(end.since(queued.unwrap_or(self.received_at)))
+        };
+        let is_failure = ending.outcome.is_some_and(Outcome::is_failure);
+        let ended = Ended {
+            stage: None,
+            outcome: ending.outcome,
+            error_type: ending.counted_error_type(),
+            is_error: is_failure && !self.stages.has_failed(),
+            waited,
+            ran: has_run.then(|| end.since(began)),
+            span_id: (self.sampled).then(|| self.run(naming).span_id(None)),
+        };
+        self.stages.count(ended);
+    }
+
     /// When it was submitted, else when its start event arrived.
     fn announced_at(&self) -> Wall {
         self.submitted_at.unwrap_or(self.received_at)
@@ -620,7 +657,7 @@ impl Workflow {
     }
 
     /// The pipeline name that the mapping reads from answers, else the workflow's name.
-    fn pipeline_name<'a>(&'a self, naming: &'a Naming) -> &'a str {
+    pub fn pipeline_name<'a>(&'a self, naming: &'a Naming) -> &'a str {
         let extra = self.extra.as_deref();
         let mut answered = extra.iter().flat_map(|extra| &extra.reported.attributes);
         match answered.find(|(key, _)| **key == *PIPELINE_NAME) {

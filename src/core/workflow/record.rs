@@ -721,6 +721,7 @@ mod tests {
             ]
             .into(),
             source: u.arbitrary::<Option<&str>>()?.map(Box::from),
+            ..StartEvent::new(0, "")
         };
         let mut workflow = Workflow::new(event, &naming, &Sampler::default(), wall(u)?);
         let progress = |u: &mut Unstructured<'_>| {
@@ -811,6 +812,7 @@ mod tests {
     /// Without what a record does not tell apart.
     fn normal(mut workflow: Workflow) -> String {
         workflow.take_changed();
+        workflow.take_ended();
         workflow.extra = workflow.extra.filter(|extra| **extra != Extra::default());
         for open in workflow
             .stages
@@ -913,8 +915,7 @@ mod tests {
             attempt: None,
             parent: None,
             sampling: Sampling::AsParent,
-            attributes: Attributes::default(),
-            source: None,
+            ..StartEvent::new(0, "")
         };
         let now = Wall::from_unix_ns(0);
         let mut workflow = Workflow::new(event, &naming, &Sampler::default(), now);

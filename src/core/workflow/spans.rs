@@ -203,9 +203,17 @@ impl Ending {
         }
     }
 
+    /// `error.type` as the metrics count it: only a failure has one.
+    pub(super) fn counted_error_type(&self) -> Box<str> {
+        if self.outcome.is_some_and(Outcome::is_failure) {
+            self.error_type.clone()
+        } else {
+            Box::default()
+        }
+    }
+
     /// For the finished event, with the times of the span.
     pub(super) fn finish(&self, start: Wall, end: Wall) -> Finish {
-        let failed = self.outcome.is_some_and(Outcome::is_failure);
         Finish {
             start,
             end,
@@ -213,11 +221,7 @@ impl Ending {
                 SpanStatus::Error(message) => message.clone(),
                 SpanStatus::Ok | SpanStatus::Unset => Box::default(),
             },
-            error_type: if failed {
-                self.error_type.clone()
-            } else {
-                Box::default()
-            },
+            error_type: self.counted_error_type(),
         }
     }
 }

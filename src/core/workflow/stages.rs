@@ -8,7 +8,7 @@ use super::spans::{AttributeList, Ending, ReportedKeys, Run, StageName, Unfinish
 use super::stage::{Fate, OpenStage, Stage, StageExtra};
 use crate::core::ids::SpanId;
 use crate::core::limits;
-use crate::core::outcome::{Abandoned, Outcome};
+use crate::core::outcome::{Abandoned, Ended, Outcome};
 use crate::core::snapshot::{Progress, StageView, Stages, State};
 use crate::core::span::{Link, Parent, Span};
 use crate::core::time::Wall;
@@ -20,7 +20,13 @@ pub(super) struct StageTree {
     pub(super) all: Vec<Stage>,
     /// The earliest start and the latest end of the finished spans that are children of the workflow's.
     pub(super) finished_within: Option<(Wall, Wall)>,
+    /// What has ended and is not counted yet, the workflow itself too. It is never stored.
+    pub(super) ended: Option<Box<EndedParts>>,
 }
+
+/// See [`StageTree::ended`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct EndedParts(pub(super) Vec<Ended>);
 
 /// What identifies an open stage, and what was seen of it.
 #[derive(Clone, Copy)]
@@ -476,6 +482,18 @@ impl StageTree {
         let wait = run.wait(queued, began.min(end));
         let start = wait.map_or(start, |(queued, _)| queued.min(start));
         self.widen_parent(parent, start, end);
+        let path = &self.all[index].path;
+        let kind = stage.kind.unwrap_or_else(|| path.clone());
+        self.count(Ended {
+            outcome: ending.outcome,
+            error_type: ending.counted_error_type(),
+            is_error: ending.outcome.is_some_and(Outcome::is_failure),
+            waited: queued.map(|queued| began.min(end).since(queued)),
+            ran: (observed.has_run() && observed.skipped_at(end).is_none())
+                .then(|| end.since(began.min(end))),
+            span_id: (run.is_sampled).then(|| run.span_id(Some(self.name_of(index)))),
+            stage: Some(kind.clone()),
+        });
         if !run.is_sampled {
             return;
         }
@@ -483,7 +501,6 @@ impl StageTree {
         let previous = previous.and_then(|previous| self.to_follow(index, previous, run));
         let link = previous.map(|previous| self.link_to(previous, run));
         let (path, attempt) = self.name_of(index);
-        let kind = stage.kind.unwrap_or_else(|| path.into());
         let mut attributes = AttributeList::new(&run.naming.limits);
         attributes.add("type", &*kind);
         attributes.add_some("id", stage.id.as_deref());
@@ -523,6 +540,11 @@ impl StageTree {
             id: open.id.as_deref(),
             observed: &open.observed,
         })
+    }
+
+    /// The metrics count what has ended.
+    pub(super) fn count(&mut self, ended: Ended) {
+        self.ended.get_or_insert_default().0.push(ended);
     }
 
     /// The times of a finished child count for its parent, whose span there has to be from now on.

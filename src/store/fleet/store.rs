@@ -22,6 +22,7 @@ pub struct RedisStore {
     /// Host and port of Redis, for the log.
     place: String,
     instance: String,
+    lapses: u64,
 }
 
 impl RedisStore {
@@ -39,6 +40,7 @@ impl RedisStore {
             thread: thread.map_err(StoreError::new)?,
             place,
             instance: fleet.instance.clone(),
+            lapses: 0,
         })
     }
 
@@ -97,6 +99,7 @@ impl Store for RedisStore {
         }
         let next = self.protocol.next(view, now);
         while let Some(notice) = self.protocol.next_notice() {
+            self.lapses += u64::from(notice == FleetNotice::Lapsed);
             self.log(&notice);
         }
         match next {
@@ -119,6 +122,10 @@ impl Store for RedisStore {
 
     fn may_export(&self, now: Now) -> bool {
         self.protocol.may_export(now)
+    }
+
+    fn lapses(&self) -> Option<u64> {
+        Some(self.lapses)
     }
 
     fn leave(&mut self) {

@@ -93,6 +93,7 @@ impl FleetScenario {
             state_bytes_max: u64::MAX,
             exports: true,
             exports_logs: true,
+            buckets: std::sync::Arc::default(),
             seed: 0,
         };
         // An instance is away for longer than a done run is remembered.

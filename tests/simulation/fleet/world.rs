@@ -628,6 +628,7 @@ impl World {
             received: sent,
             date: reply.date,
             requests: 1,
+            not_modified: 0,
             pause: None,
             answer,
         };
