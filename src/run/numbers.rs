@@ -33,18 +33,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Asks the loop.
 #[derive(Clone, Debug)]
 pub(super) struct NumbersAsker {
-    #[cfg(feature = "admin")]
+    #[cfg_attr(
+        not(feature = "admin"),
+        expect(dead_code, reason = "only the admin endpoint asks")
+    )]
     asks: Sender<NumbersAsked>,
 }
 
 /// The two ends of the channel to the loop.
 pub(super) fn channel() -> (NumbersAsker, Receiver<NumbersAsked>) {
     let (asks, asked) = bounded(QUESTIONS_MAX);
-    let asker = NumbersAsker {
-        #[cfg(feature = "admin")]
-        asks,
-    };
-    (asker, asked)
+    (NumbersAsker { asks }, asked)
 }
 
 #[cfg(feature = "admin")]

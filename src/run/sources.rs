@@ -308,6 +308,10 @@ impl Discoveries {
 const POSTED_QUEUE: usize = 16;
 
 /// How the admin endpoint asks the loop.
+#[cfg_attr(
+    not(feature = "admin"),
+    expect(dead_code, reason = "only the admin endpoint asks")
+)]
 pub(super) struct Asking {
     pub(super) health_checks: Sender<HealthCheck>,
     pub(super) numbers: NumbersAsker,
