@@ -3,6 +3,8 @@
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/metrics.rs"]
+mod metrics;
 
 use std::fs;
 use std::path::{Path, PathBuf};
