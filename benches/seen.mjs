@@ -16,6 +16,8 @@ const { startBrowser } = await import(join(root, "tests/page/browser.mjs"));
 const WORKFLOWS = 500, INTERVAL_MS = 10_000;
 const seconds = Number(process.argv[3] ?? 40);
 const polled = new Map(), gaps = [];
+/** What the first case cost; the others are told as multiples of it. */
+let first = null;
 const begun = new Date().toISOString();
 const api = createServer((request, response) => {
   const now = performance.now(), id = request.url.split("/").pop();
@@ -90,7 +92,6 @@ function threads() {
   return new Map(readdirSync(folder).map((id) => [Number(id), Number(readFileSync(`${folder}/${id}/schedstat`, "utf8").split(" ")[0])]));
 }
 
-let first = null;
 function report(what, { polls, late, loop, others, forSeconds }) {
   const share = (ns) => `${((ns / (forSeconds * 1e9)) * 100).toFixed(2)} %`;
   first ??= { loop, all: loop + others };
