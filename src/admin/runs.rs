@@ -56,14 +56,14 @@ const PAGE: usize = 100;
 /// The routes.
 pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Route> {
     let runs = Arc::new(Runs { config, questions });
-    let route = |path, answer: fn(&Runs, &HttpRequest) -> Result<Response, Refusal>| {
+    let route = |path, answer: fn(&Runs, &HttpRequest) -> Result<Response, Unanswered>| {
         let runs = runs.clone();
         Route {
             method: "GET",
             path,
             is_open: false,
             handler: Box::new(move |request| {
-                answer(&runs, request).unwrap_or_else(Refusal::into_response)
+                answer(&runs, request).unwrap_or_else(Unanswered::into_response)
             }),
         }
     };
@@ -75,24 +75,24 @@ pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Rout
 }
 
 /// Why a request gets no answer.
-enum Refusal {
+enum Unanswered {
     Bad(String),
     NotFound(String),
     Later(&'static str),
 }
 
-impl From<String> for Refusal {
+impl From<String> for Unanswered {
     fn from(why: String) -> Self {
-        Refusal::Bad(why)
+        Unanswered::Bad(why)
     }
 }
 
-impl Refusal {
+impl Unanswered {
     fn into_response(self) -> Response {
         let (status, why) = match self {
-            Refusal::Bad(why) => (400, why),
-            Refusal::NotFound(why) => (404, why),
-            Refusal::Later(why) => (503, why.to_owned()),
+            Unanswered::Bad(why) => (400, why),
+            Unanswered::NotFound(why) => (404, why),
+            Unanswered::Later(why) => (503, why.to_owned()),
         };
         let response = Response::json(status, json!({ "error": why }).to_string() + "\n");
         if status == 503 {
@@ -134,7 +134,7 @@ const RESULTS: &[(&str, Outcome)] = &[
 ];
 
 impl Runs {
-    fn list(&self, request: &HttpRequest) -> Result<Response, Refusal> {
+    fn list(&self, request: &HttpRequest) -> Result<Response, Unanswered> {
         let given = Parameters::of(request)?;
         let (sort, descending) = given
             .word("sort", SORTS)?
@@ -156,7 +156,7 @@ impl Runs {
         Ok(json_response(&texts.page(&page)))
     }
 
-    fn show(&self, request: &HttpRequest) -> Result<Response, Refusal> {
+    fn show(&self, request: &HttpRequest) -> Result<Response, Unanswered> {
         let given = Parameters::of(request)?;
         let id = last_segment(request).ok_or("the id is not UTF-8".to_owned())?;
         let question = RunQuestion {
@@ -167,13 +167,13 @@ impl Runs {
         };
         let Some(run) = self.ask(|to| ViewQuestion::Run(question, to))? else {
             let why = "this run is not watched, and did not end lately";
-            return Err(Refusal::NotFound(why.to_owned()));
+            return Err(Unanswered::NotFound(why.to_owned()));
         };
         let texts = JsonTexts::new(&self.config, clock::now().wall);
         Ok(json_response(&texts.detail(&run)))
     }
 
-    fn changes(&self, request: &HttpRequest) -> Result<Response, Refusal> {
+    fn changes(&self, request: &HttpRequest) -> Result<Response, Unanswered> {
         let given = Parameters::of(request)?;
         let since = (given.number("since", (0, u64::MAX))?).unwrap_or(0);
         let wait = given.number("wait", (0, WAIT_S_MAX))?.unwrap_or(0);
@@ -186,7 +186,7 @@ impl Runs {
         Ok(json_response(&texts.changes(&changed)))
     }
 
-    fn wait_for_change(&self, since: u64, wait: Duration) -> Result<(), Refusal> {
+    fn wait_for_change(&self, since: u64, wait: Duration) -> Result<(), Unanswered> {
         let (answer, answered) = bounded(1);
         self.send(ViewQuestion::Await(since, wait, answer))?;
         match answered.recv_timeout(wait) {
@@ -196,30 +196,30 @@ impl Runs {
             }
             Err(RecvTimeoutError::Timeout) => Ok(()),
             // The loop holds only so many.
-            Err(RecvTimeoutError::Disconnected) => Err(Refusal::Later(
+            Err(RecvTimeoutError::Disconnected) => Err(Unanswered::Later(
                 "farspan is stopping, or too many viewers wait",
             )),
         }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ViewQuestion) -> Result<T, Refusal> {
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ViewQuestion) -> Result<T, Unanswered> {
         let (answer, answered) = bounded(1);
         self.send(question(answer))?;
         answered
             .recv_timeout(PATIENCE)
             .map_err(|error| match error {
-                RecvTimeoutError::Timeout => Refusal::Later("the loop has not answered in time"),
-                RecvTimeoutError::Disconnected => Refusal::Later("farspan is stopping"),
+                RecvTimeoutError::Timeout => Unanswered::Later("the loop has not answered in time"),
+                RecvTimeoutError::Disconnected => Unanswered::Later("farspan is stopping"),
             })
     }
 
-    fn send(&self, question: ViewQuestion) -> Result<(), Refusal> {
+    fn send(&self, question: ViewQuestion) -> Result<(), Unanswered> {
         let sent = self.questions.send_timeout(question, PATIENCE);
-        sent.map_err(|_| Refusal::Later("farspan is too busy, or is stopping"))
+        sent.map_err(|_| Unanswered::Later("farspan is too busy, or is stopping"))
     }
 
     /// The index of the monitor that is named.
-    fn monitor(&self, given: &Parameters) -> Result<Option<u16>, Refusal> {
+    fn monitor(&self, given: &Parameters) -> Result<Option<u16>, Unanswered> {
         let Some(name) = given.get("monitor") else {
             return Ok(None);
         };

@@ -2,6 +2,7 @@
 
 use crate::carriers::{Answer, Door};
 use crate::support::api::{END, START, completed, processing, status};
+use crate::support::files::Files;
 use crate::support::http::Answer as HttpAnswer;
 use crate::support::program::{Call, Farspan, farspan};
 use crate::support::rig::Rig;
@@ -342,6 +343,25 @@ fn a_run_is_shown_with_its_stages_from_its_start_to_its_end() {
         Some(root.events.len())
     );
     assert_eq!(run["attributes"]["workflowId"], "w");
+    viewed.farspan.stop();
+}
+
+#[test]
+fn a_span_that_only_says_that_a_stage_has_started_is_no_stage() {
+    let files = Files::new();
+    let monitor =
+        json!({"name": "default", "preset": "farspan", "spans": {"started": true, "queued": true}});
+    let file = files.write("farspan.json", json!({ "monitors": [monitor] }).to_string());
+    let viewed = Viewed::start_with(|call| call.env("FARSPAN_CONFIG", file));
+    viewed.rig.api.script("w", [processing("w").reply()]);
+    viewed.rig.submit("w");
+    eventually("the backend sees that both have started", SOON, || {
+        viewed.rig.receiver.spans().len() == 2
+    });
+    let run = viewed.get("/api/workflows/w");
+    let spans = run["spans"].as_array().expect("spans").iter();
+    let spans: Vec<_> = spans.map(|span| (&span["name"], &span["state"])).collect();
+    assert_eq!(spans, [(&json!("DataLoader"), &json!("running"))]);
     viewed.farspan.stop();
 }
 

@@ -221,7 +221,7 @@ impl ListJob {
             return;
         }
         let id = watch.workflow.id();
-        let seen = Seen {
+        let seen = Searched {
             id,
             monitor: watch.monitor,
             trace_id: watch.workflow.trace_id(),
@@ -253,7 +253,7 @@ impl ListJob {
         if !(is_wanted && has_result && of_monitor) {
             return;
         }
-        let seen = Seen {
+        let seen = Searched {
             id: &run.workflow_id,
             monitor: run.monitor,
             trace_id: run.trace_id,
@@ -279,7 +279,7 @@ impl ListJob {
             .unwrap_or_default()
     }
 
-    fn has_text(&self, core: &Core, seen: &Seen<'_>) -> bool {
+    fn has_text(&self, core: &Core, seen: &Searched<'_>) -> bool {
         let Some(wanted) = self.question.text.as_deref() else {
             return true;
         };
@@ -387,7 +387,7 @@ impl Copies {
 }
 
 /// What a text is looked for in.
-struct Seen<'a> {
+struct Searched<'a> {
     id: &'a str,
     monitor: u16,
     trace_id: TraceId,

@@ -3,12 +3,12 @@
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct ChangeOrder {
-    links: Vec<Link>,
+    links: Vec<ChangeLink>,
     newest: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct ChangeLink {
     /// Of the last change. 0: the slot is not in the list.
     version: u64,
     newer: u32,
@@ -17,7 +17,7 @@ struct Link {
 
 const NONE: u32 = u32::MAX;
 
-const UNLINKED: Link = Link {
+const UNLINKED: ChangeLink = ChangeLink {
     version: 0,
     newer: NONE,
     older: NONE,
@@ -32,7 +32,7 @@ impl ChangeOrder {
             self.links.resize(index + 1, UNLINKED);
         }
         let older = self.newest.replace(slot).unwrap_or(NONE);
-        self.links[index] = Link {
+        self.links[index] = ChangeLink {
             version,
             newer: NONE,
             older,
@@ -47,7 +47,7 @@ impl ChangeOrder {
         let Some(link) = self.links.get_mut(slot as usize) else {
             return;
         };
-        let Link {
+        let ChangeLink {
             version,
             newer,
             older,

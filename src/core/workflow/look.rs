@@ -39,7 +39,7 @@ pub struct Glance<'a> {
 
 /// What is copied of a workflow.
 #[derive(Debug)]
-pub struct Look {
+pub struct WorkflowCopy {
     /// The stages whose span is not finished, and where finished spans are missing, the others too.
     pub stages: Vec<StageDetail>,
     /// How many stages there was no room for.
@@ -144,7 +144,7 @@ impl Workflow {
 
     /// A copy of what its spans would show now, of at most so many stages. `has_all_spans`: its finished spans are known
     /// elsewhere.
-    pub fn look(&self, naming: &Naming, has_all_spans: bool, stages_max: usize) -> Look {
+    pub fn look(&self, naming: &Naming, has_all_spans: bool, stages_max: usize) -> WorkflowCopy {
         let run = self.run(naming);
         let is_needed = |stage: &&Stage| !(has_all_spans && stage.fate == Fate::Finished);
         let mut needed = self.stages.all.iter().filter(is_needed);
@@ -165,7 +165,7 @@ impl Workflow {
             attributes.add_all(extra.reported.attributes.clone(), super::KEYS.is_taken);
         }
         attributes.add_all(self.attributes.clone(), super::KEYS.is_taken);
-        Look {
+        WorkflowCopy {
             stages,
             left_out,
             events,

@@ -29,7 +29,7 @@ use super::snapshot::{Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent};
 use super::time::Wall;
 use look::LastGlance;
-pub use look::{Glance, Look};
+pub use look::{Glance, WorkflowCopy};
 use observed::{EventRoom, Observed, Reported};
 use spans::{AttributeList, Ending, PIPELINE_NAME, ReportedKeys, Run, Unfinished, clamped};
 use stages::StageTree;
