@@ -247,7 +247,8 @@ fn watch(
     let mut spans = Vec::new();
     let mut ended = None;
     for (at, snapshot) in answers {
-        let verdict = workflow.observe(snapshot.clone(), *at, &naming, &mut spans);
+        let records = &mut Vec::new();
+        let verdict = workflow.observe(snapshot.clone(), *at, &naming, &mut spans, records);
         workflow.check_invariants();
         if let Verdict::Ended(outcome, _) = verdict {
             ended = Some(outcome);
