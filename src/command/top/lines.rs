@@ -24,12 +24,13 @@ pub(super) fn show(
     once: bool,
     style: Style,
 ) -> Result<(), String> {
+    // Before the first line: its reader may send a signal at once.
+    let stopped = signals::stop().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let mut printed = Printed::new(style);
     let version = listing.version;
     if !printed.list(listing, clock::now()) || once {
         return Ok(());
     }
-    let stopped = signals::stop().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let (news, heard) = bounded(1);
     let (_stop, stopping) = bounded(0);
     client::follow(client, version, news, stopping)
