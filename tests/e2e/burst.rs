@@ -108,8 +108,12 @@ fn ended(watcher: &Farspan) -> Vec<String> {
     let log = watcher.stderr();
     let mut known = HashSet::new();
     log.lines()
-        .filter(|line| line.contains(" ended: "))
-        .filter_map(|line| line.split('"').nth(1))
+        .filter(|line| line.contains(" workflow ended "))
+        .filter_map(|line| Some(line.split_once(" workflow_id=")?.1))
+        .filter_map(|rest| match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next(),
+            None => rest.split(' ').next(),
+        })
         .filter(|id| known.insert(id.to_string()))
         .map(str::to_owned)
         .collect()
