@@ -547,6 +547,8 @@ fn who_dribbles_and_who_never_reads_delay_nothing() {
 
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the scope waits for its threads.
+        let _ends = SetAtEnd(&is_over);
         scope.spawn(|| {
             let head = b"GET /api/workflows HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
             let mut clients: Vec<(TcpStream, usize)> = (0..200).map(|_| (connect(), 0)).collect();
@@ -576,9 +578,16 @@ fn who_dribbles_and_who_never_reads_delay_nothing() {
         let posted = viewed.door.post(&[], r#"{"WorkflowId": "new"}"#);
         assert_eq!(posted.status, 202, "{posted:?}");
         viewed.rig.trace("new");
-        is_over.store(true, Ordering::Relaxed);
     });
     viewed.farspan.stop();
+}
+
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
