@@ -316,8 +316,7 @@ impl Hosts {
     /// Whether the rate of a monitor's host lets a poll go.
     pub(super) fn has_rate(&self, monitor: u16, now: Mono) -> bool {
         let host = self.monitors[usize::from(monitor)].host;
-        let rate = &self.hosts[usize::from(host)].rate;
-        rate.as_ref().is_none_or(|rate| rate.has_some(now))
+        self.hosts[usize::from(host)].has_rate(now)
     }
 
     /// What the clock of a monitor's host shows at `wall` of ours.
@@ -430,21 +429,17 @@ impl Hosts {
 
     /// Of the hosts whose next poll may go, or that are paused: the one with the fewest pollers.
     fn next_host(&self, now: Mono) -> Option<usize> {
-        let may_go = |host: &Host| {
-            host.is_paused(now) || host.rate.as_ref().is_none_or(|rate| rate.has_some(now))
-        };
         let hosts = self.hosts_with_pollers();
-        let hosts = hosts.filter(|(_, host)| may_go(host));
+        let hosts = hosts.filter(|(_, host)| host.is_paused(now) || host.has_rate(now));
         let (index, _) = hosts
             .min_by_key(|(_, host)| (host.pollers, host.ready.front().map(|(_, due)| *due)))?;
         Some(index)
     }
 
-    /// Whether the group gets another poll. With a rate each poll goes alone: one that waits behind another would be sent
-    /// later than the rate was charged for it.
+    /// Whether the group gets another poll.
     fn takes_more(&self, group: OpenGroup, now: Mono) -> bool {
         let host = &self.hosts[group.host];
-        let is_open = self.gate == Gate::Open && !host.is_paused(now) && host.rate.is_none();
+        let is_open = self.gate == Gate::Open && !host.is_paused(now);
         group.places > 0 && !host.ready.is_empty() && is_open
     }
 
@@ -453,7 +448,6 @@ impl Hosts {
         if let Some(group) = &mut self.group
             && group.host == host
             && group.places > 0
-            && self.hosts[host].rate.is_none()
         {
             group.places -= 1;
             return group.poller;
@@ -461,11 +455,10 @@ impl Hosts {
         // `hosts_with_pollers` has said that one is free.
         let poller = self.pollers.take(host).unwrap_or_default();
         self.hosts[host].pollers += 1;
-        let places = self.hosts[host].latency.group_size() - 1;
         self.group = Some(OpenGroup {
             host,
             poller,
-            places,
+            places: self.hosts[host].group_size() - 1,
         });
         poller
     }
@@ -534,6 +527,19 @@ impl Hosts {
 }
 
 impl Host {
+    /// How many polls make a group. With a rate each poll goes alone: one that waits behind another would be sent later
+    /// than the rate was charged for it.
+    fn group_size(&self) -> usize {
+        match self.rate {
+            Some(_) => 1,
+            None => self.latency.group_size(),
+        }
+    }
+
+    fn has_rate(&self, now: Mono) -> bool {
+        self.rate.as_ref().is_none_or(|rate| rate.has_some(now))
+    }
+
     fn is_paused(&self, now: Mono) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }

@@ -18,7 +18,7 @@ pub struct LogRecord {
     pub trace_flags: u8,
     /// When the status was observed, in the API's clock.
     pub time: Wall,
-    /// Whether it tells of a failure.
+    /// `Error` for a status that says that something failed, else `Info`.
     pub severity: Severity,
     /// For people: what has the status, the status, and its error.
     pub body: Box<str>,
