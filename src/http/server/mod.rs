@@ -16,7 +16,7 @@ use message::{
     BODY_BYTES_MAX, BODY_TOO_LARGE, Framing, HEAD_BYTES_MAX, HEAD_TOO_LARGE, RequestError, encode,
     framing, lists, parse_head,
 };
-use open::{ConnectionActivity, OpenConnections};
+use open::{ConnectionActivity, HasRoom, OpenConnections};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// How many connections are served at once; the default is 256. For one more, the connection that waits longest for
-    /// a request is closed.
+    /// a request is closed, once it has waited for 100 ms.
     ///
     /// If all are answering, it gets 503 and is closed: left in the backlog it would look like a server that hangs, and an
     /// accept loop that never waits for a free slot always hears a stop.
@@ -215,7 +215,15 @@ fn accept<H>(
                 continue;
             }
         };
-        if !open.make_room(address, &bounds) {
+        let has_room = loop {
+            match open.make_room(address, &bounds) {
+                HasRoom::In(wait) if !is_stopped(stopped) => {
+                    let _ = stopped.recv_timeout(wait);
+                }
+                has_room => break has_room == HasRoom::Yes,
+            }
+        };
+        if !has_room {
             turn_away(&stream);
             continue;
         }

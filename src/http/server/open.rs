@@ -65,6 +65,20 @@ impl ConnectionActivity {
     }
 }
 
+/// Whether there is room for one more connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum HasRoom {
+    Yes,
+    /// All are answering.
+    No,
+    /// Not before this time is over.
+    In(Duration),
+}
+
+/// How long each connection may wait for its request before another one can take its place. Without it, many clients that
+/// connect again and again close the connection of an honest one before its request is there.
+const GRACE: Duration = Duration::from_millis(100);
+
 impl OpenConnections {
     pub(super) fn add(
         &mut self,
@@ -81,13 +95,14 @@ impl OpenConnections {
     }
 
     /// Whether there is room for a connection from `address`. If need be, another one is closed for it.
-    pub(super) fn make_room(&mut self, address: IpAddr, bounds: &Bounds) -> bool {
+    pub(super) fn make_room(&mut self, address: IpAddr, bounds: &Bounds) -> HasRoom {
         self.0.retain(|connection| !connection.thread.is_finished());
         let seen: Vec<Seen> = self.0.iter().map(OpenConnection::seen).collect();
-        match room(&seen, site(address), bounds) {
-            Room::Free => true,
-            Room::Instead(index) => self.0[index].close(),
-            Room::Full => false,
+        match room(&seen, site(address), bounds, clock::now().mono) {
+            Room::Free => HasRoom::Yes,
+            Room::Instead(index) if self.0[index].close() => HasRoom::Yes,
+            Room::Instead(_) | Room::Full => HasRoom::No,
+            Room::In(wait) => HasRoom::In(wait),
         }
     }
 
@@ -147,12 +162,14 @@ enum Room {
     Free,
     /// In the place of the connection with this index.
     Instead(usize),
+    /// After this time, in the place of one that waits.
+    In(Duration),
     Full,
 }
 
 /// The connection that waits longest for a request makes room, one without trust before one with it. Where one site has
 /// its share, it is one of its own.
-fn room(seen: &[Seen], site: IpAddr, bounds: &Bounds) -> Room {
+fn room(seen: &[Seen], site: IpAddr, bounds: &Bounds, now: Mono) -> Room {
     let open = || seen.iter().enumerate().filter(|(_, seen)| !seen.is_closed);
     let own = open().filter(|(_, seen)| seen.site == site).count();
     let has_its_share = own >= bounds.connections_of_site;
@@ -162,7 +179,16 @@ fn room(seen: &[Seen], site: IpAddr, bounds: &Bounds) -> Room {
     let waiting = open()
         .filter(|(_, seen)| !has_its_share || seen.site == site)
         .filter_map(|(index, seen)| Some((seen.is_trusted, seen.waiting_since?, index)));
-    (waiting.min()).map_or(Room::Full, |(_, _, index)| Room::Instead(index))
+    let over = |since: Mono| GRACE.saturating_sub(now.since(since));
+    let longest = (waiting.clone())
+        .filter(|(_, since, _)| over(*since).is_zero())
+        .min();
+    let soonest = waiting.map(|(_, since, _)| since).min();
+    match (longest, soonest) {
+        (Some((_, _, index)), _) => Room::Instead(index),
+        (None, Some(since)) => Room::In(over(since)),
+        (None, None) => Room::Full,
+    }
 }
 
 /// An address, or the network of an IPv6 address: one host has all of its 64 bits.
@@ -185,6 +211,8 @@ mod tests {
         request: Duration::ZERO,
     };
 
+    const NOW: Mono = Mono::from_duration(Duration::from_secs(5));
+
     fn seen(site: IpAddr, waiting_since_s: Option<u64>, is_trusted: bool) -> Seen {
         let since = |s| Mono::from_duration(Duration::from_secs(s));
         Seen {
@@ -203,17 +231,17 @@ mod tests {
             seen(a, Some(3), false),
             seen(b, Some(2), false),
         ];
-        assert_eq!(room(&open, b, &BOUNDS), Room::Free);
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Free);
         open.push(seen(b, None, false));
-        assert_eq!(room(&open, b, &BOUNDS), Room::Instead(2));
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Instead(2));
         open[2].waiting_since = None;
-        assert_eq!(room(&open, b, &BOUNDS), Room::Instead(1));
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Instead(1));
         open[1].waiting_since = None;
-        assert_eq!(room(&open, b, &BOUNDS), Room::Instead(0));
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Instead(0));
         open[0].waiting_since = None;
-        assert_eq!(room(&open, b, &BOUNDS), Room::Full);
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Full);
         open[0].is_closed = true;
-        assert_eq!(room(&open, b, &BOUNDS), Room::Free);
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Free);
     }
 
     #[test]
@@ -224,15 +252,33 @@ mod tests {
             seen(a, Some(3), true),
             seen(a, Some(4), true),
         ];
-        assert_eq!(room(&open, b, &BOUNDS), Room::Free);
-        assert_eq!(room(&open, a, &BOUNDS), Room::Instead(0));
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Free);
+        assert_eq!(room(&open, a, &BOUNDS, NOW), Room::Instead(0));
         open.push(seen(b, Some(1), false));
-        assert_eq!(room(&open, a, &BOUNDS), Room::Instead(0));
-        assert_eq!(room(&open, b, &BOUNDS), Room::Instead(3));
+        assert_eq!(room(&open, a, &BOUNDS, NOW), Room::Instead(0));
+        assert_eq!(room(&open, b, &BOUNDS, NOW), Room::Instead(3));
         for seen in &mut open[..3] {
             seen.waiting_since = None;
         }
-        assert_eq!(room(&open, a, &BOUNDS), Room::Full);
+        assert_eq!(room(&open, a, &BOUNDS, NOW), Room::Full);
+    }
+
+    #[test]
+    fn a_connection_has_time_for_its_request_before_it_makes_room() {
+        let a = IpAddr::from([10, 0, 0, 1]);
+        let since = |ms: u64| Some(Mono::from_duration(Duration::from_millis(5_000 - ms)));
+        let mut open = [
+            seen(a, Some(1), true),
+            seen(a, Some(1), false),
+            seen(a, None, false),
+        ];
+        (open[0].waiting_since, open[1].waiting_since) = (since(70), since(60));
+        let wait = Duration::from_millis(30);
+        assert_eq!(room(&open, a, &BOUNDS, NOW), Room::In(wait));
+        let later = NOW + wait;
+        assert_eq!(room(&open, a, &BOUNDS, later), Room::Instead(0));
+        let both = later + Duration::from_millis(10);
+        assert_eq!(room(&open, a, &BOUNDS, both), Room::Instead(1));
     }
 
     #[test]
