@@ -1,0 +1,398 @@
+//! The commands and their options: one table that the parser and the help are both made from.
+
+use super::words::Words;
+use super::{
+    ApiOptions, Command, DemoOptions, IDS_MAX, LoadOptions, ProbeOptions, TopOptions, TraceOptions,
+    UsageError, unknown, usage,
+};
+use crate::core::limits;
+use crate::syntax::values::{self, Reason};
+use std::time::Duration;
+
+/// Answers of one `farspan probe`.
+const BODIES_MAX: usize = 1000;
+
+/// One command, as its parser and its help know it.
+pub(super) struct CommandSpec {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) more: &'static str,
+    pub(super) availability: Availability,
+    /// The operands, as the usage has them, and how many at most.
+    pub(super) operands: (&'static str, usize),
+    pub(super) options: &'static [OptionSpec],
+    pub(super) build: fn(&Words) -> Result<Command, UsageError>,
+}
+
+/// The cargo feature that a command needs.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Availability {
+    Always,
+    /// Only with the cargo feature `admin`.
+    Admin,
+    /// Only with the cargo feature `demo`.
+    Demo,
+}
+
+impl Availability {
+    /// The cargo feature that this build lacks.
+    pub(super) fn missing(self) -> Option<&'static str> {
+        match self {
+            Availability::Admin if cfg!(not(feature = "admin")) => Some("admin"),
+            Availability::Demo if cfg!(not(feature = "demo")) => Some("demo"),
+            _ => None,
+        }
+    }
+}
+
+/// One option of a command.
+pub(super) struct OptionSpec {
+    pub(super) name: &'static str,
+    /// The value's name, if it has one.
+    pub(super) value: Option<&'static str>,
+    /// As it would be written; empty: none.
+    pub(super) default: &'static str,
+    pub(super) about: &'static str,
+}
+
+const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
+    OptionSpec {
+        name,
+        value: None,
+        default: "",
+        about,
+    }
+}
+
+const fn option(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    about: &'static str,
+) -> OptionSpec {
+    let value = Some(value);
+    OptionSpec {
+        name,
+        value,
+        default,
+        about,
+    }
+}
+
+const CONFIG: OptionSpec = option(
+    "config",
+    "FILE",
+    "",
+    "The configuration file, JSON; else the one in FARSPAN_CONFIG",
+);
+const SEED: OptionSpec = option(
+    "seed",
+    "N",
+    "",
+    "Repeat what this seed gave; else another one each time",
+);
+const MONITOR: OptionSpec = option(
+    "monitor",
+    "NAME",
+    "",
+    "The monitor, where the configuration has several",
+);
+const COLOR: OptionSpec = option(
+    "color",
+    "WHEN",
+    "auto",
+    "Colours: auto (on a terminal, unless NO_COLOR is set), always or never",
+);
+const NONE: (&str, usize) = ("", 0);
+const PROBE: &str = "\
+Without an ID nobody is asked: the answers come from --body, which may be given
+often: each page, and each answer of a request for_each, in their order.
+Exit codes: 0 the answers fit, 1 they do not or there were none.
+";
+const TRACE: &str = "\
+Spans go where 'farspan run' would send them. Nothing is kept.
+Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
+";
+const TOP: &str = "\
+On a terminal: a table, and each workflow as a waterfall that grows; ? names the
+keys. Without a terminal: a line for each workflow, then one for each change.
+The token is the one of FARSPAN_ADMIN_TOKEN or FARSPAN_ADMIN_TOKEN_FILE.
+";
+const REFUSED: &str = "\
+It is kept with the state, the last 256 refusals and 64 MiB at most. 'content'
+in the JSON is what can be sent again: a trace request as OTLP/JSON, or a
+finished event.
+";
+const HEALTHCHECK: &str = "\
+It asks GET /healthz, or /readyz, where FARSPAN_ADMIN_LISTEN says that farspan
+listens, and waits for 2 s. It needs no token.
+Exit codes: 0 it is, 1 it is not or does not answer.
+";
+const SETTINGS: &str =
+    "Settings come from the environment and the file: 'farspan help settings'.\n";
+
+/// All commands, in the order of the help.
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "run",
+        about: "Watch workflows until SIGTERM or SIGINT",
+        more: SETTINGS,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG, option("events", "-", "", "Take start events from standard input too, one a line")],
+        build: run,
+    },
+    CommandSpec {
+        name: "demo",
+        about: "Show it all in one process: scripted API, load, watcher; nothing to install",
+        more: "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n\
+               The live page is at FARSPAN_ADMIN_LISTEN. If the default port is taken, it is at a free one.\n",
+        availability: Availability::Demo,
+        operands: NONE,
+        options: &[
+            option("workflows", "N", "8", "How many workflows"),
+            option("speed", "X", "600", "Divide every duration by X"),
+            SEED,
+            flag("serve", "Go on when all is traced"),
+            flag("open", "Open the live page in the browser"),
+            COLOR,
+        ],
+        build: demo,
+    },
+    CommandSpec {
+        name: "check",
+        about: "Validate the whole configuration, then try each endpoint",
+        more: SETTINGS,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG, flag("offline", "Only validate the configuration")],
+        build: |values| Ok(Command::Check { config: values.config(), offline: values.has("offline") }),
+    },
+    CommandSpec {
+        name: "probe",
+        about: "Poll once, or read saved answers, and show what the mapping makes of them",
+        more: PROBE,
+        availability: Availability::Always,
+        operands: ("[ID]", 1),
+        options: &[
+            option("body", "[NAME=]FILE", "", "A saved answer: to the main request, or to the one of that name; - is standard input"),
+            MONITOR,
+            CONFIG,
+            COLOR,
+        ],
+        build: probe,
+    },
+    CommandSpec {
+        name: "trace",
+        about: "Watch these workflows to their end, and show each trace when it is whole",
+        more: TRACE,
+        availability: Availability::Always,
+        operands: ("ID...", IDS_MAX),
+        options: &[
+            option("patience", "DUR", "5m", "Give up when the API has given no usable answer for so long"),
+            MONITOR,
+            CONFIG,
+            COLOR,
+        ],
+        build: trace,
+    },
+    CommandSpec {
+        name: "top",
+        about: "Show live and recent workflows of a running farspan",
+        more: TOP,
+        availability: Availability::Admin,
+        operands: NONE,
+        options: &[
+            option("admin", "URL", "", "The admin endpoint to ask; else the one of FARSPAN_ADMIN_LISTEN"),
+            flag("once", "Print the workflows once, a line each"),
+            CONFIG,
+            COLOR,
+        ],
+        build: top,
+    },
+    CommandSpec {
+        name: "config",
+        about: "Print the effective configuration, and where each value came from",
+        more: SETTINGS,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG],
+        build: |values| Ok(Command::Config { config: values.config() }),
+    },
+    CommandSpec {
+        name: "refused",
+        about: "Show what the collector or a receiver has refused for good",
+        more: REFUSED,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG, flag("json", "Print all of it, a line of JSON for each refusal")],
+        build: |values| Ok(Command::Refused { config: values.config(), whole: values.has("json") }),
+    },
+    CommandSpec {
+        name: "healthcheck",
+        about: "Ask the farspan on this host whether it is alive; for containers without a shell",
+        more: HEALTHCHECK,
+        availability: Availability::Always,
+        operands: NONE,
+        options: &[CONFIG, flag("ready", "Ask whether it can do its work")],
+        build: |values| Ok(Command::Healthcheck { config: values.config(), asks_ready: values.has("ready") }),
+    },
+    CommandSpec {
+        name: "api",
+        about: "Be the scripted external API of the demo",
+        more: "",
+        availability: Availability::Demo,
+        operands: NONE,
+        options: &[
+            option("listen", "ADDR", "127.0.0.1:8080", "Where to listen, host:port"),
+            option("speed", "X", "1", "Divide every duration by X"),
+            SEED,
+            option("latency", "DUR", "0s", "Wait before each answer"),
+            option("fail-rate", "P", "0.1", "The share of stages that fail, 0 to 1"),
+        ],
+        build: api,
+    },
+    CommandSpec {
+        name: "load",
+        about: "Publish start events to Redis, in batches",
+        more: "",
+        availability: Availability::Demo,
+        operands: NONE,
+        options: &[
+            option("redis-url", "URL", "", "Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379"),
+            option("channel", "NAME", "", "Else FARSPAN_REDIS_CHANNEL, else event.workflow.started"),
+            option("workflows", "N", "300", "How many events in all"),
+            option("batch", "N", "100", "How many events in one batch"),
+            option("batch-wait", "DUR", "2m", "From one batch to the next"),
+            option("spread", "DUR", "", "Spread a batch over this time"),
+            flag("with-parent", "Give each event a traceparent"),
+            SEED,
+        ],
+        build: load,
+    },
+];
+
+fn run(values: &Words) -> Result<Command, UsageError> {
+    let stdin = |text: &str| match text {
+        "-" => Ok(()),
+        _ => Err("is not '-', standard input; write farspan run --events - < FILE".into()),
+    };
+    Ok(Command::Run {
+        config: values.config(),
+        reads_stdin: values.optional("events", stdin)?.is_some(),
+    })
+}
+
+fn probe(values: &Words) -> Result<Command, UsageError> {
+    let bodies: Vec<String> = values.all("body").map(str::to_owned).collect();
+    let id = values.ids()?.pop();
+    let on = Some(values.command.name);
+    if id.is_none() && bodies.is_empty() {
+        return Err(usage("neither an ID nor a --body", on));
+    }
+    if bodies.len() > BODIES_MAX {
+        return Err(usage(&format!("more than {BODIES_MAX} --body"), on));
+    }
+    Ok(Command::Probe(ProbeOptions {
+        config: values.config(),
+        monitor: values.text("monitor").map(str::to_owned),
+        id,
+        bodies,
+        colours: values.colours()?,
+    }))
+}
+
+fn trace(values: &Words) -> Result<Command, UsageError> {
+    let ids = values.ids()?;
+    if ids.is_empty() {
+        return Err(usage("no ID", Some(values.command.name)));
+    }
+    let within = Duration::from_secs(1)..=HOUR * 24;
+    Ok(Command::Trace(TraceOptions {
+        config: values.config(),
+        monitor: values.text("monitor").map(str::to_owned),
+        ids,
+        patience: values.required("patience", |text| {
+            values::duration_within(text, within.clone(), "it may be 1s to 24h")
+        })?,
+        colours: values.colours()?,
+    }))
+}
+
+fn top(values: &Words) -> Result<Command, UsageError> {
+    Ok(Command::Top(TopOptions {
+        config: values.config(),
+        admin: values.text("admin").map(str::to_owned),
+        once: values.has("once"),
+        colours: values.colours()?,
+    }))
+}
+
+fn demo(values: &Words) -> Result<Command, UsageError> {
+    let open = values.has("open");
+    if open && !cfg!(feature = "admin") {
+        let error =
+            "--open: there is no live page in this build: it was made without the feature 'admin'";
+        return Err(usage(error, Some("demo")));
+    }
+    Ok(Command::Demo(DemoOptions {
+        workflows: values.workflows()?,
+        speed: values.speed()?,
+        seed: values.seed()?,
+        serve: values.has("serve"),
+        open,
+        colours: values.colours()?,
+    }))
+}
+
+fn api(values: &Words) -> Result<Command, UsageError> {
+    Ok(Command::Api(ApiOptions {
+        listen: values.required("listen", values::listen_address)?,
+        speed: values.speed()?,
+        seed: values.seed()?,
+        latency: values.required("latency", |text| {
+            values::duration_within(text, Duration::ZERO..=HOUR, "it may be 0s to 1h")
+        })?,
+        fail_rate: values.required("fail-rate", |text| values::number(text, 0.0..=1.0))?,
+    }))
+}
+
+fn load(values: &Words) -> Result<Command, UsageError> {
+    let wait = |text: &str| {
+        values::duration_within(text, Duration::ZERO..=HOUR * 24, "it may be 0s to 24h")
+    };
+    let text = |text: &str| Ok(text.to_owned());
+    Ok(Command::Load(LoadOptions {
+        redis_url: values.optional("redis-url", text)?,
+        channel: values.optional("channel", text)?,
+        workflows: values.workflows()?,
+        batch: values.required("batch", count)?,
+        batch_wait: values.required("batch-wait", wait)?,
+        spread: values.optional("spread", wait)?,
+        with_parent: values.has("with-parent"),
+        seed: values.seed()?,
+    }))
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(super) fn count(text: &str) -> Result<u32, Reason> {
+    let count = values::integer(text, 1..=limits::WORKFLOWS_MAX as u64)?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+pub(super) fn find(name: &str) -> Result<&'static CommandSpec, UsageError> {
+    COMMANDS
+        .iter()
+        .find(|command| command.name == name)
+        .ok_or_else(|| {
+            let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
+            unknown(
+                "command",
+                name,
+                values::nearest(name, known).map(str::to_owned),
+                None,
+            )
+        })
+}
