@@ -4,7 +4,7 @@ use crate::carriers::Door;
 use crate::support::api::{completed, processing, short_story};
 use crate::support::folder::Folder;
 use crate::support::free_port;
-use crate::support::program::program;
+use crate::support::program::{Farspan, program};
 use crate::support::receiver::Receiver;
 use crate::support::rig::Rig;
 use crate::support::{SOON, eventually};
@@ -23,7 +23,7 @@ fn trace_ids(receiver: &Receiver) -> HashSet<String> {
     spans.iter().map(|it| hex(&it.span.trace_id)).collect()
 }
 
-fn start(door: &Door, rig: &Rig) -> crate::support::program::Farspan {
+fn start(door: &Door, rig: &Rig) -> Farspan {
     let farspan = door.start(&rig.call().env("FARSPAN_METRICS_BUCKETS", "1s,1h"));
     rig.redis
         .await_subscribers(crate::support::redis::CHANNEL, 1);
@@ -43,6 +43,25 @@ fn ask(address: &str, path: &str) -> Result<Value, String> {
     let answer = ask().map_err(|error| error.to_string())?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     serde_json::from_str(body).map_err(|error| format!("{error}: {answer}"))
+}
+
+/// A Prometheus that scrapes this farspan, and its address. `head`: what its configuration has before that.
+fn prometheus(folder: &Folder, door: &Door, head: &str) -> (Farspan, String) {
+    let config = folder.path().join("prometheus.yml");
+    let targets = format!(
+        "{head}\nscrape_configs: [{{job_name: farspan, static_configs: [{{targets: ['{}']}}]}}]\n",
+        door.address
+    );
+    fs::write(&config, targets).expect("the folder is ours");
+    let address = format!("127.0.0.1:{}", free_port());
+    let data = folder.path().join("data");
+    let arguments = [
+        &format!("--config.file={}", config.display()),
+        &format!("--storage.tsdb.path={}", data.display()),
+        &format!("--web.listen-address={address}"),
+        "--enable-feature=exemplar-storage",
+    ];
+    (program("prometheus", &arguments).start(), address)
 }
 
 #[test]
@@ -117,26 +136,7 @@ fn a_bucket_leads_to_its_trace_through_a_real_prometheus() {
         "{text}"
     );
 
-    let config = folder.path().join("prometheus.yml");
-    let targets = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: farspan, static_configs: [{{targets: ['{}']}}]}}]\n",
-        door.address
-    );
-    fs::write(&config, targets).expect("the folder is ours");
-    let address = format!("127.0.0.1:{}", free_port());
-    let prometheus = program(
-        "prometheus",
-        &[
-            &format!("--config.file={}", config.display()),
-            &format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ),
-            &format!("--web.listen-address={address}"),
-            "--enable-feature=exemplar-storage",
-        ],
-    )
-    .start();
+    let (prometheus, address) = prometheus(&folder, &door, "global: {scrape_interval: 1s}");
     let seen = eventually("Prometheus has scraped an exemplar", 2 * SOON, || {
         let answer = ask(
             &address,
@@ -157,6 +157,94 @@ fn a_bucket_leads_to_its_trace_through_a_real_prometheus() {
     let active = active.expect("it answers");
     assert_eq!(active["data"]["result"][0]["value"][1], "1", "{active}");
     drop(trace);
+    prometheus.stop();
+    farspan.stop();
+}
+
+/// The rules of `deploy/prometheus` with minutes of 300 ms, in `for` and in ranges.
+fn rules_in_a_hurry() -> String {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/prometheus/farspan.rules.yml"
+    );
+    let rules = fs::read_to_string(path).expect("the rules");
+    let hurried = (1..=60).fold(rules, |rules, minutes| {
+        let short = format!("{}ms", minutes * 300);
+        rules
+            .replace(&format!("for: {minutes}m\n"), &format!("for: {short}\n"))
+            .replace(&format!("[{minutes}m]"), &format!("[{short}]"))
+    });
+    assert!(
+        hurried.contains("farspan_spans_delivered_total[3000ms]) == 0\n        for: 1500ms\n"),
+        "{hurried}"
+    );
+    hurried
+}
+
+/// The alerts that fire, once all rules are evaluated without an error.
+fn firing(address: &str) -> Result<Vec<String>, String> {
+    let answer = ask(address, "/api/v1/rules")?;
+    let rules = answer["data"]["groups"][0]["rules"].as_array();
+    let rules = rules.ok_or_else(|| answer.to_string())?;
+    if rules.iter().any(|rule| rule["health"] != "ok") {
+        return Err(answer.to_string());
+    }
+    let firing = rules.iter().filter(|rule| rule["state"] == "firing");
+    Ok(firing.map(|rule| rule["name"].to_string()).collect())
+}
+
+/// Starts a workflow when the last one of `ids` has ended in its API.
+fn let_another_end(rig: &Rig, ids: &mut Vec<String>) {
+    if ids.last().is_none_or(|id| rig.api.told_all(id)) {
+        let id = format!("w{}", ids.len());
+        rig.api.script(&id, short_story(&id));
+        rig.submit(&id);
+        ids.push(id);
+    }
+}
+
+#[test]
+fn an_alert_fires_while_the_collector_is_gone_and_resolves_when_it_is_back() {
+    let (mut rig, door, folder) = (Rig::new(), Door::new(), Folder::new());
+    let farspan = start(&door, &rig);
+    fs::write(folder.path().join("rules.yml"), rules_in_a_hurry()).expect("the folder is ours");
+    let head =
+        "global: {scrape_interval: 250ms, evaluation_interval: 250ms}\nrule_files: [rules.yml]";
+    let (prometheus, address) = prometheus(&folder, &door, head);
+    let mut ids = Vec::new();
+    let delivered = "/api/v1/query?query=increase(farspan_spans_delivered_total%5B3s%5D)%3E0";
+    eventually(
+        "Prometheus sees spans leave, and no alert",
+        2 * SOON,
+        || {
+            let_another_end(&rig, &mut ids);
+            let delivered = ask(&address, delivered)?;
+            let firing = firing(&address)?;
+            let is_well = delivered["data"]["result"][0].is_object() && firing.is_empty();
+            is_well
+                .then_some(())
+                .ok_or(format!("{firing:?} {delivered}"))
+        },
+    );
+
+    rig.receiver.server.stop();
+    let alert = ["\"FarspanExportsNothing\""];
+    eventually("the alert fires, and no other", SOON, || {
+        let_another_end(&rig, &mut ids);
+        let firing = firing(&address)?;
+        (firing == alert).then_some(()).ok_or(format!("{firing:?}"))
+    });
+
+    rig.receiver.server.resume();
+    eventually("it is resolved", 2 * SOON, || {
+        let_another_end(&rig, &mut ids);
+        let firing = firing(&address)?;
+        firing.is_empty().then_some(()).ok_or(format!("{firing:?}"))
+    });
+    for id in &ids {
+        rig.trace(id);
+    }
+    rig.receiver.assert_each_span_once();
     prometheus.stop();
     farspan.stop();
 }
