@@ -359,7 +359,7 @@ impl Credentials {
         }
         let response = request.send(asked.body).map_err(|e| PollFailure {
             reason: client::reason_of(&e),
-            ..failure(&e.to_string())
+            ..failure(&client::told(&e))
         })?;
         let status = response.status();
         let mut answer = Vec::new();
@@ -370,7 +370,7 @@ impl Credentials {
         }
         read.map_err(|e| PollFailure {
             reason: client::reason_of_io(&e),
-            ..failure(&e.to_string())
+            ..failure(&client::told_io(&e))
         })?;
         // serde_json's text could quote the answer.
         let answer = value_of(&answer).map_err(|_| failure("the answer is not JSON"))?;

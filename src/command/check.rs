@@ -12,6 +12,7 @@ use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
 use crate::core::time::Wall;
+use crate::deliver::export::no_answer;
 #[cfg(feature = "redis")]
 use crate::deliver::notify::RedisReceiver;
 use crate::http::client::{self, Network, Timeouts, Trust};
@@ -30,14 +31,13 @@ use crate::syntax::mend::value_of;
 use crate::syntax::values::redacted_url;
 use crate::terminal::console::say;
 use crate::text::escape;
-use std::fmt::Display;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use ureq::Body;
-use ureq::http::{Response, header};
+use ureq::http::{Response, Uri, header};
 
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
@@ -189,8 +189,9 @@ fn remedied(monitor: &MonitorConfig, failure: &PollFailure) -> String {
 /// A GET, because a POST would tell it that a workflow has finished. What it answers to that says nothing.
 fn ask_receiver(url: &str, network: &Network) -> Tried {
     let status = ask(url, std::iter::empty(), &Trust::default(), network);
-    let status = status.map_err(|trouble| {
-        format!("{trouble}; is finished.url right, and does a server listen there?")
+    let status = status.map_err(|error| {
+        let why = client::told(&error);
+        format!("no answer: {why}; is finished.url right, and does a server listen there?")
     })?;
     Ok(format!("reachable (HTTP {status} to a GET)"))
 }
@@ -253,7 +254,7 @@ fn first_page(
     let mut body = Vec::new();
     (reader.take(limits::BODY_BYTES_MAX))
         .read_to_end(&mut body)
-        .map_err(|error| trouble(&error))?;
+        .map_err(|error| format!("{url}: the answer broke off: {}", client::told_io(&error)))?;
     Ok((url, body))
 }
 
@@ -291,7 +292,7 @@ fn send(
     response.map_err(|error| {
         let failure = PollFailure {
             reason: client::reason_of(&error),
-            detail: error.to_string().into(),
+            detail: client::told(&error).into(),
             retry_after: None,
         };
         format!("{url}: {}", remedied(monitor, &failure))
@@ -441,12 +442,17 @@ fn ask_collector(otlp: &CollectorConfig, network: &Network) -> Result<String, St
         headers,
         &run::collector_trust(otlp),
         network,
-    )?;
+    );
+    let port = otlp.endpoint.parse().ok().and_then(|it: Uri| it.port_u16());
+    let status = status.map_err(|error| {
+        let why = no_answer(&error, port);
+        format!("no answer: {why}; is OTEL_EXPORTER_OTLP_ENDPOINT the collector's URL?")
+    })?;
     match status {
         401 | 403 => Err(format!(
             "HTTP {status}; are OTEL_EXPORTER_OTLP_HEADERS right?"
         )),
-        404 => Err("HTTP 404; is the path of the endpoint right?".into()),
+        404 => Err("HTTP 404; is the path of OTEL_EXPORTER_OTLP_ENDPOINT right?".into()),
         500.. => Err(format!("HTTP {status}")),
         _ => Ok(format!("reachable (HTTP {status} to a GET)")),
     }
@@ -457,18 +463,12 @@ fn ask<'h>(
     headers: impl Iterator<Item = (&'h str, String)>,
     trust: &Trust,
     network: &Network,
-) -> Result<u16, String> {
-    let agent = client::agent(TIMEOUTS, url, trust, network)?;
+) -> Result<u16, ureq::Error> {
+    let agent = client::agent(TIMEOUTS, url, trust, network);
+    let agent = agent.map_err(|why| ureq::Error::Other(why.into()))?;
     let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    match request.call() {
-        Ok(response) => Ok(response.status().as_u16()),
-        Err(error) => Err(trouble(&error)),
-    }
-}
-
-fn trouble(error: &dyn Display) -> String {
-    format!("no answer: {error}")
+    request.call().map(|response| response.status().as_u16())
 }

@@ -387,7 +387,15 @@ impl<'a> Resolver<'a> {
                 self.mistakes
                     .add(Place::named(name), "the value is not UTF-8");
             }
-            let Some(short) = name.strip_prefix("FARSPAN_").filter(|_| !is_known) else {
+            if is_known {
+                continue;
+            }
+            if let Some(meant) = misspelt_otel(name, known()) {
+                let warning =
+                    format!("{name}: no such setting, so it is ignored; did you mean '{meant}'?");
+                self.warnings.push(warning);
+            }
+            let Some(short) = name.strip_prefix("FARSPAN_") else {
                 continue;
             };
             if is_service_link(name, value.unwrap_or_default()) {
@@ -540,6 +548,18 @@ impl<'a> Resolver<'a> {
         let origin = Origin::Key(file.clone(), key);
         self.file.insert(key, FoundValue { text, origin });
     }
+}
+
+/// The standard variable that was meant. There are many more than farspan reads, so only a name that differs by two
+/// letters is taken for a mistake.
+fn misspelt_otel<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    const LETTERS: usize = 2;
+    /// The batches of log records; ours are those of spans, `OTEL_BSP_`.
+    const OTHERS: &str = "OTEL_BLRP_";
+    if !name.starts_with("OTEL_") || name.starts_with(OTHERS) {
+        return None;
+    }
+    values::nearest_within(LETTERS, name, known)
 }
 
 /// Kubernetes sets `FARSPAN_SERVICE_HOST`, `FARSPAN_PORT_9464_TCP` and the like where a service is named farspan.

@@ -656,6 +656,30 @@ fn resources() {
     }
 }
 
+/// A name of the standard that farspan does not read is no mistake, however near it is to another one.
+#[test]
+fn a_misspelt_name_of_otel_is_warned_of() {
+    check(
+        &[
+            ("OTEL_EXPORTER_OLTP_ENDPOINT", "http://collector.test:4318"),
+            ("OTEL_SERVICENAME", "prices"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "1000"),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "http://collector.test:4318",
+            ),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_PROMETHEUS_PORT", "9464"),
+            ("OTEL_PYTHON_LOG_LEVEL", "info"),
+        ],
+        |_| String::new(),
+        expect![[r#"
+
+            OTEL_EXPORTER_OLTP_ENDPOINT: no such setting, so it is ignored; did you mean 'OTEL_EXPORTER_OTLP_ENDPOINT'?
+            OTEL_SERVICENAME: no such setting, so it is ignored; did you mean 'OTEL_SERVICE_NAME'?"#]],
+    );
+}
+
 #[test]
 fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
     check(

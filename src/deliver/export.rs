@@ -6,6 +6,7 @@
 //! the outbox in the core decides what is sent again.
 //! <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp>
 
+use crate::core::PollFailureReason;
 use crate::core::limits;
 use crate::core::outbox::{Batch, ExportOutcome, Exported, Signal};
 use crate::core::time::Now;
@@ -93,6 +94,7 @@ impl Exporter {
                 };
                 let outcome = exporters.keep_refused(&batch, outcome, &refused);
                 exporters.report(begun, batch.items.len(), &outcome);
+                let outcome = exporters.with_url(outcome);
                 let batch = batch.id;
                 let exported = Exported {
                     signal,
@@ -259,6 +261,20 @@ impl Exporters {
         });
     }
 
+    /// The outcome with the URL in its reason: the log has no other place for it.
+    fn with_url(&self, outcome: ExportOutcome) -> ExportOutcome {
+        match outcome {
+            ExportOutcome::Retry {
+                reason,
+                retry_after,
+            } => ExportOutcome::Retry {
+                reason: cut(&format!("{}: {reason}", self.url), limits::NAME_BYTES_MAX).into(),
+                retry_after,
+            },
+            outcome => outcome,
+        }
+    }
+
     /// Keeps the batch if the collector will never take all of it, and says so in the outcome. Which spans a partial
     /// success leaves out is not known, so all are kept.
     fn keep_refused(
@@ -359,7 +375,7 @@ impl CollectorClient {
         lock(&self.sent).bytes = body.len();
         let answer = request.send(&body[..]).inspect_err(|error| {
             self.network.forget_names();
-            *lock(&self.outcome) = Some(retry(&error.to_string()));
+            *lock(&self.outcome) = Some(retry(&no_answer(error, head.uri.port_u16())));
         })?;
         let (head, body) = answer.into_parts();
         lock(&self.sent).status = Some(head.status.as_u16());
@@ -381,6 +397,18 @@ impl HttpClient for CollectorClient {
     {
         Box::pin(ready(self.send(request)))
     }
+}
+
+/// Why a collector at that port has given no answer, and what to do about it.
+pub fn no_answer(error: &ureq::Error, port: Option<u16>) -> String {
+    const GRPC_PORT: u16 = 4317;
+    let is_connected = client::reason_of(error) != PollFailureReason::Connect;
+    if client::speaks_no_http(error) || (port == Some(GRPC_PORT) && is_connected) {
+        return "the server does not speak HTTP/1.1, and this looks like gRPC: farspan exports OTLP over HTTP, for which \
+                a collector has port 4318"
+            .to_owned();
+    }
+    client::told(error)
 }
 
 fn retry(reason: &str) -> ExportOutcome {

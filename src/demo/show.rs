@@ -164,7 +164,7 @@ fn show(
     let audience = audience.map_err(|_| "the demo's audience panicked")?;
     let report = report?;
     say(&audience.summary(&report, config));
-    let well = audience.whole == options.workflows && report.undelivered == 0;
+    let well = audience.whole == options.workflows && spans_missing(&report) == 0;
     Ok(if well || options.serve {
         ExitCode::SUCCESS
     } else {
@@ -285,12 +285,18 @@ impl<'a> Audience<'a> {
             report.counters.polls()
         );
         let delivered = report.counters.spans_delivered;
-        let _ = match &config.export.otlp {
-            Some(otlp) => write!(
+        let missing = spans_missing(report);
+        let _ = match config
+            .export
+            .otlp
+            .as_ref()
+            .map(|it| redacted_url(&it.endpoint))
+        {
+            Some(url) if missing > 0 => write!(
                 text,
-                "\n{delivered} spans delivered to {}.",
-                redacted_url(&otlp.endpoint)
+                "\n{delivered} spans delivered to {url}; it did not take {missing}, and the warning above says why."
             ),
+            Some(url) => write!(text, "\n{delivered} spans delivered to {url}."),
             None => write!(
                 text,
                 "\nTo see them in Tempo or Jaeger: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 farspan demo"
@@ -298,6 +304,11 @@ impl<'a> Audience<'a> {
         };
         text
     }
+}
+
+/// The spans that the collector did not take.
+fn spans_missing(report: &Report) -> u64 {
+    report.undelivered as u64 + report.counters.spans_rejected
 }
 
 fn text<'s>(span: &'s Span, key: &str) -> Option<&'s str> {

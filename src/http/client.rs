@@ -163,6 +163,50 @@ impl Resolver for Network {
     }
 }
 
+/// Why a request has no answer, for a person.
+pub fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => told_io(error),
+        ureq::Error::Protocol(_) if speaks_no_http(error) => {
+            "the server does not speak HTTP/1.1: does the URL \
+             lack https://, or is this the port of another protocol, such as gRPC?"
+                .to_owned()
+        }
+        ureq::Error::Protocol(error) => format!("not HTTP as it should be: {error}"),
+        #[cfg(feature = "tls")]
+        ureq::Error::Rustls(error) => told_tls(error),
+        error => error.to_string(),
+    }
+}
+
+/// Why a body could not be read to its end, for a person. ureq wraps its own errors in an I/O error.
+pub fn told_io(error: &io::Error) -> String {
+    if let Some(inner) = error.get_ref().and_then(|it| it.downcast_ref()) {
+        return told(inner);
+    }
+    #[cfg(feature = "tls")]
+    if let Some(inner) = error.get_ref().and_then(|it| it.downcast_ref()) {
+        return told_tls(inner);
+    }
+    error.to_string()
+}
+
+#[cfg(feature = "tls")]
+fn told_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidMessage(_) => {
+            "the server does not speak TLS: is it one for http:// and not for https://?".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// Whether the other side has answered with something that is not HTTP/1.1, such as a frame of HTTP/2.
+pub fn speaks_no_http(error: &ureq::Error) -> bool {
+    // The type is of a crate that ureq keeps to itself. These are the words of httparse.
+    matches!(error, ureq::Error::Protocol(error) if error.to_string().contains("invalid HTTP version"))
+}
+
 /// The reason why a request failed.
 pub fn reason_of(error: &ureq::Error) -> PollFailureReason {
     match error {
@@ -170,6 +214,8 @@ pub fn reason_of(error: &ureq::Error) -> PollFailureReason {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => PollFailureReason::Connect,
         ureq::Error::ConnectProxyFailed(_) => PollFailureReason::Connect,
         ureq::Error::Io(error) => reason_of_io(error),
+        #[cfg(feature = "tls")]
+        ureq::Error::Rustls(rustls::Error::InvalidMessage(_)) => PollFailureReason::Protocol,
         #[cfg(feature = "tls")]
         ureq::Error::Rustls(_) | ureq::Error::Pem(_) => PollFailureReason::Tls,
         ureq::Error::Tls(_) | ureq::Error::TlsRequired => PollFailureReason::Tls,
@@ -185,6 +231,10 @@ pub fn reason_of_io(error: &io::Error) -> PollFailureReason {
     use io::ErrorKind;
     if let Some(inner) = error.get_ref().and_then(|e| e.downcast_ref()) {
         return reason_of(inner);
+    }
+    #[cfg(feature = "tls")]
+    if let Some(rustls::Error::InvalidMessage(_)) = error.get_ref().and_then(|e| e.downcast_ref()) {
+        return PollFailureReason::Protocol;
     }
     match error.kind() {
         ErrorKind::ConnectionRefused

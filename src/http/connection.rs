@@ -2,7 +2,7 @@
 //!
 //! ureq's own connectors lead through proxies and speak TLS. ureq has one proxy for an agent; here each URL has its way.
 
-use super::client::{Network, Timeouts};
+use super::client::{Network, Timeouts, told};
 use super::proxies::Proxy;
 use super::tcp::TcpConnector;
 #[cfg(feature = "tls")]
@@ -218,7 +218,7 @@ pub(super) fn through(proxy: &Proxy, error: ureq::Error) -> ureq::Error {
 
 /// The error with what to do, where rustls gives only its name.
 fn explained(error: ureq::Error) -> ureq::Error {
-    let text = error.to_string();
+    let text = told(&error);
     if !text.contains("CaUsedAsEndEntity") {
         return error;
     }

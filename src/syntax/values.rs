@@ -286,11 +286,19 @@ pub(crate) fn redacted_url(text: &str) -> String {
 
 /// The known word that was probably meant, where one is near enough.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_within((word.len() / 3).max(1), word, known)
+}
+
+/// The known word from which this one differs by so many letters at most.
+pub(crate) fn nearest_within<'a>(
+    near_enough: usize,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     const CHARS_MAX: usize = 64;
     if word.len() > CHARS_MAX {
         return None;
     }
-    let near_enough = (word.len() / 3).max(1);
     let nearest = known
         .into_iter()
         .map(|known| (distance(word, known), known))

@@ -1,8 +1,9 @@
 //! A collector in trouble: every span arrives once, or is set aside, and holds up nothing.
 
-use crate::support::api::{completed, processing, short_story};
+use crate::support::api::{FakeApi, completed, processing, short_story};
 use crate::support::folder::Folder;
-use crate::support::http::{Answer, Reply};
+use crate::support::http::{Answer, Reply, Server};
+use crate::support::program::farspan;
 use crate::support::receiver::{accepted, partial, refusal};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
@@ -390,4 +391,47 @@ fn assert_all_once(rig: &Rig, farspan: crate::support::program::Farspan, ids: &[
         assert_eq!(trace.stages.len(), SPANS - 1);
     }
     rig.receiver.assert_each_span_once();
+}
+
+/// A server of gRPC answers everything with its settings, a frame of HTTP/2, and closes.
+/// <https://www.rfc-editor.org/rfc/rfc9113.html#name-settings>
+#[test]
+fn a_collector_that_speaks_grpc_is_named_as_such() {
+    let settings = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00".to_vec();
+    let grpc = Server::start(move |_| Reply::Raw(settings.clone()));
+    let api = FakeApi::start();
+    let said =
+        "this looks like gRPC: farspan exports OTLP over HTTP, for which a collector has port 4318";
+
+    let check = farspan(&["check"])
+        .env("FARSPAN_API_BASE_URL", api.base_url())
+        .env("FARSPAN_STATE", "none")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", grpc.url())
+        .output();
+    assert_eq!(check.code(), Some(1), "{check:?}");
+    assert!(check.stdout.contains(said), "{}", check.stdout);
+
+    let demo = farspan(&["demo", "--workflows", "1", "--speed", "36000"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", grpc.url())
+        .start()
+        .wait(2 * SOON);
+    assert_eq!(demo.code(), Some(1), "{demo:?}");
+    let line = format!(
+        "the collector accepts no spans: {}/v1/traces: the server",
+        grpc.url()
+    );
+    assert!(demo.stderr.contains(&line), "{}", demo.stderr);
+    assert!(demo.stderr.contains(said), "{}", demo.stderr);
+    assert!(demo.stdout.contains("0 spans delivered"), "{}", demo.stdout);
+}
+
+#[test]
+fn a_demo_whose_spans_are_refused_has_failed() {
+    let refusing = Server::start(|_| Answer::new(400).into());
+    let demo = farspan(&["demo", "--workflows", "1", "--speed", "36000"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", refusing.url())
+        .start()
+        .wait(2 * SOON);
+    assert_eq!(demo.code(), Some(1), "{demo:?}");
+    assert!(demo.stdout.contains("it did not take"), "{}", demo.stdout);
 }

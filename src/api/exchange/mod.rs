@@ -352,10 +352,10 @@ pub fn failure(reason: PollFailureReason, detail: &str) -> PollFailure {
 
 /// The failure of a request without an answer.
 pub fn failure_of(error: &ureq::Error) -> PollFailure {
-    failure(client::reason_of(error), &error.to_string())
+    failure(client::reason_of(error), &client::told(error))
 }
 
 /// The failure of a body that was not read to its end.
 pub fn failure_of_io(error: &io::Error) -> PollFailure {
-    failure(client::reason_of_io(error), &error.to_string())
+    failure(client::reason_of_io(error), &client::told_io(error))
 }
