@@ -160,6 +160,18 @@ fn the_unit_gives_a_stop_its_time() {
     assert!(unit.contains("\nType=notify\n") && unit.contains("\nStateDirectory=farspan\n"));
 }
 
+/// Where `farspan run` in a clone keeps its state is no part of the source.
+#[test]
+fn the_state_is_left_out_of_the_source_and_of_the_image() {
+    for (file, pattern) in [
+        (".gitignore", "farspan-state"),
+        (".dockerignore", "**/farspan-state"),
+    ] {
+        let ignored = fs::read_to_string(root().join(file)).unwrap();
+        assert!(ignored.lines().any(|line| line == pattern), "{file}");
+    }
+}
+
 /// A core file would hold the tokens.
 #[test]
 fn the_unit_forbids_core_files() {

@@ -1,9 +1,9 @@
 //! From the environment and the file to a [`Config`].
 
 use super::metrics;
-use super::monitor::{self, Defaults, MonitorConfig};
+use super::monitor::{self, Defaults, Directories, MonitorConfig};
 use super::otel;
-use super::resolver::{Origin, Resolver};
+use super::resolver::{Origin, Resolver, absolute};
 use super::secrets::hide_secrets;
 use super::{
     AdminConfig, AdminTarget, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig,
@@ -15,7 +15,7 @@ use crate::os::logging::{self, Log, LogFormat};
 use crate::os::redaction::hide;
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values;
-use crate::text::shown;
+use crate::text::{escape, shown};
 use log::LevelFilter;
 use std::borrow::Cow;
 use std::path;
@@ -64,7 +64,7 @@ impl Config {
         let defaults = Defaults {
             api: Some(&api),
             poll: config.poll,
-            credentials: None,
+            directories: Directories::default(),
         };
         config.monitors = monitor::read(None, &defaults, &Mistakes::default());
         config.api = Some(api);
@@ -317,10 +317,14 @@ fn monitors(
     }
     let list =
         (in_file.as_ref()).map(|(file, _)| Place::in_file(file.clone(), Path::of(&["monitors"])));
+    let directory = resolver.directory().map(path::Path::to_owned);
     let defaults = Defaults {
         api,
         poll,
-        credentials: env.text("CREDENTIALS_DIRECTORY").map(path::Path::new),
+        directories: Directories {
+            of_file: directory.as_deref(),
+            of_credentials: env.text("CREDENTIALS_DIRECTORY").map(path::Path::new),
+        },
     };
     let before = resolver.mistakes.count();
     let monitors = monitor::read(in_file, &defaults, &resolver.mistakes);
@@ -519,7 +523,8 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> StateConfig {
             Some(directory) => (directory, Origin::Env("STATE_DIRECTORY")),
             None => ("./farspan-state".to_owned(), Origin::Default),
         };
-        resolver.show(DIRECTORY, shown(&directory), origin);
+        let directory = absolute(&directory);
+        resolver.show(DIRECTORY, escape(&directory), origin);
         directory
     });
     match kept {

@@ -8,7 +8,7 @@ use crate::os::files;
 use crate::syntax::json::{DUPLICATE, WrittenJson};
 use crate::syntax::mistake::{Mistakes, Path, Place};
 use crate::syntax::values::{self, Reason};
-use crate::text::shown;
+use crate::text::{escape, shown};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{self, PathBuf};
@@ -96,6 +96,8 @@ pub(super) struct Resolver<'a> {
     file: BTreeMap<&'static str, FoundValue>,
     /// The name of the file, and its monitors.
     monitors: Option<(Arc<str>, WrittenJson)>,
+    /// The directory of the file, absolute.
+    directory: Option<PathBuf>,
     rows: Vec<SettingRow>,
     pub(super) mistakes: Mistakes,
     pub(super) warnings: Vec<String>,
@@ -108,13 +110,14 @@ impl<'a> Resolver<'a> {
             env,
             file: BTreeMap::new(),
             monitors: None,
+            directory: None,
             rows: Vec::new(),
             mistakes: Mistakes::default(),
             warnings: Vec::new(),
         };
         resolver.check_environment();
         if let Some(path) = file {
-            let path_shown = shown(&path.to_string_lossy());
+            let path_shown = escape(&files::absolute(path).to_string_lossy());
             resolver.show("FARSPAN_CONFIG", path_shown, Origin::Option("--config"));
             resolver.read_file(path);
         } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
@@ -126,6 +129,11 @@ impl<'a> Resolver<'a> {
     /// The name of the file, and its monitors as they are written there.
     pub(super) fn take_monitors(&mut self) -> Option<(Arc<str>, WrittenJson)> {
         self.monitors.take()
+    }
+
+    /// The directory that the relative paths in the file begin at.
+    pub(super) fn directory(&self) -> Option<&path::Path> {
+        self.directory.as_deref()
     }
 
     /// Whether the file has monitors.
@@ -360,13 +368,13 @@ impl<'a> Resolver<'a> {
         for name in setting.env {
             if let Some(text) = self.env.text(name) {
                 // A secret is taken as it is, so that a stray line break in it is found and said.
-                let text = if setting.kind == SettingKind::Secret {
-                    text
-                } else {
-                    text.trim()
+                let text = match setting.kind {
+                    SettingKind::Secret => text.to_owned(),
+                    SettingKind::Path => absolute(text.trim()),
+                    _ => text.trim().to_owned(),
                 };
                 written.push(FoundValue {
-                    text: text.to_owned(),
+                    text,
                     origin: Origin::Env(name),
                 });
             }
@@ -413,11 +421,11 @@ impl<'a> Resolver<'a> {
         let path = PathBuf::from(&by_file.text);
         match files::read_secret(&path) {
             Ok(text) => {
-                let origin = Origin::SecretFile(shown(&by_file.text));
+                let origin = Origin::SecretFile(escape(&by_file.text));
                 Some((FoundValue { text, origin }, Some(path)))
             }
             Err(reason) => {
-                let (place, path) = (by_file.origin.place(), shown(&by_file.text));
+                let (place, path) = (by_file.origin.place(), escape(&by_file.text));
                 self.mistakes.add(place, format_args!("'{path}' {reason}"));
                 None
             }
@@ -429,7 +437,7 @@ impl<'a> Resolver<'a> {
         if !path.exists() {
             return None;
         }
-        let shown_path = shown(&path.to_string_lossy());
+        let shown_path = escape(&path.to_string_lossy());
         match files::read_secret(&path) {
             Ok(text) => {
                 let origin = Origin::SecretFile(shown_path);
@@ -446,6 +454,7 @@ impl<'a> Resolver<'a> {
 
     fn read_file(&mut self, path: &path::Path) {
         let name: Arc<str> = shown(&path.to_string_lossy()).into();
+        self.directory = files::absolute(path).parent().map(path::Path::to_owned);
         let place = Place::in_file(name.clone(), Path::default());
         let bytes = match files::read(path) {
             Ok(bytes) => bytes,
@@ -545,6 +554,19 @@ impl<'a> Resolver<'a> {
                 return self.mistakes.add(place.clone(), what);
             }
         };
+        let text = match (setting.kind, &self.directory) {
+            (SettingKind::Path, Some(directory)) => {
+                let path = files::absolute(&directory.join(text));
+                let path = path.into_os_string().into_string();
+                let Ok(path) = path else {
+                    let what =
+                        "the name of the file's directory is not UTF-8; write an absolute path";
+                    return self.mistakes.add(place.clone(), what);
+                };
+                path
+            }
+            _ => text,
+        };
         let origin = Origin::Key(file.clone(), key);
         self.file.insert(key, FoundValue { text, origin });
     }
@@ -582,6 +604,12 @@ fn unknown(what: &str, meant: Option<&str>) -> String {
         Some(meant) => format!("no such {what}; did you mean '{meant}'?"),
         None => format!("no such {what}; see 'farspan help settings'"),
     }
+}
+
+/// A path that has no place in a text stays as it is.
+pub(super) fn absolute(path: &str) -> String {
+    let absolute = files::absolute(path::Path::new(path)).into_os_string();
+    absolute.into_string().unwrap_or_else(|_| path.to_owned())
 }
 
 fn default(name: &str) -> Option<FoundValue> {

@@ -2,7 +2,7 @@
 
 use crate::core::limits;
 use crate::syntax::values::redacted_url;
-use crate::text::shown;
+use crate::text::{escape, shown};
 use std::fmt::Write as _;
 
 /// One setting, as its parser, its help and `farspan config` know it.
@@ -22,6 +22,8 @@ pub(super) struct Setting {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum SettingKind {
     Text,
+    /// The name of a file or a directory. In the configuration file it is relative to that file's directory.
+    Path,
     Duration,
     /// One of these words.
     Words(&'static [&'static str]),
@@ -45,6 +47,7 @@ impl Setting {
         match self.kind {
             SettingKind::Secret => "(redacted)".to_owned(),
             SettingKind::SecretUrl => shown(&redacted_url(text)),
+            SettingKind::Path => escape(text),
             _ => shown(text),
         }
     }
@@ -114,12 +117,12 @@ const ADMIN_LISTEN: &str = if cfg!(feature = "admin") {
 /// All settings, in the order of the documentation.
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
-    env(&["FARSPAN_CONFIG"], "", SettingKind::Text, "The configuration file, JSON. The option --config beats it"),
+    env(&["FARSPAN_CONFIG"], "", SettingKind::Path, "The configuration file, JSON. The option --config beats it"),
     both(&["FARSPAN_API_BASE_URL"], "api.base_url", "", SettingKind::SecretUrl, "The status API: http://host:port/path. Needed unless all monitors have their own"),
     both(&["FARSPAN_API_TOKEN"], "api.token", "", SettingKind::Secret, "Sent to the API as a bearer token"),
-    both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", SettingKind::Text, "The file that holds the token, read again when it changes. Default: $CREDENTIALS_DIRECTORY/api-token"),
+    both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", SettingKind::Path, "The file that holds the token, read again when it changes. Default: $CREDENTIALS_DIRECTORY/api-token"),
     both(&["FARSPAN_REDIS_URL"], "redis.url", "", SettingKind::SecretUrl, "redis://, rediss:// or unix://. Unset: no Redis"),
-    both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", SettingKind::Text, "The file that holds the URL. Default: $CREDENTIALS_DIRECTORY/redis-url"),
+    both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", SettingKind::Path, "The file that holds the URL. Default: $CREDENTIALS_DIRECTORY/redis-url"),
     both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", SettingKind::Text, "The pub/sub channel of start events"),
     both(&["FARSPAN_REDIS_STREAM"], "redis.stream", "", SettingKind::Text, "A stream of start events, read beside the channel by the group farspan. Unset: none"),
     both(&["FARSPAN_REDIS_STREAM_MAXLEN"], "redis.stream_maxlen", "", SettingKind::Number(0, u32::MAX), "The stream is trimmed to this many entries. Entries that are not acknowledged stay. Unset: it is not trimmed"),
@@ -132,19 +135,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_LOG"], "log.level", "info", SettingKind::Words(&["error", "warn", "info", "debug", "trace"]), "The level of the log: error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", SettingKind::Words(&["text", "json"]), "The format of the log: text or json"),
     both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, SettingKind::Words(&["file", "redis", "none"]), "Where the state is stored, so that it survives a restart: file, redis (for a fleet), or none"),
-    both(&["FARSPAN_STATE_DIR"], "state_dir", "", SettingKind::Text, "The directory of the state file. Default: $STATE_DIRECTORY, else ./farspan-state"),
+    both(&["FARSPAN_STATE_DIR"], "state_dir", "", SettingKind::Path, "The directory of the state file. Default: $STATE_DIRECTORY, else ./farspan-state"),
     both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", SettingKind::Size, "With this much state, new workflows wait until others end. Bytes, KiB, MiB or GiB; 1MiB or more"),
     both(&["FARSPAN_LEASE"], "lease", "30s", SettingKind::Duration, "With FARSPAN_STATE=redis: an instance that is silent for this long loses its runs to the others; 1s to 1h"),
     both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, SettingKind::Text, "Where the admin endpoint listens: host:port, or none"),
     both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", SettingKind::Secret, "The bearer token of the admin endpoint. Needed if other hosts can reach it"),
-    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", SettingKind::Text, "The file that holds the token. Default: $CREDENTIALS_DIRECTORY/admin-token"),
+    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", SettingKind::Path, "The file that holds the token. Default: $CREDENTIALS_DIRECTORY/admin-token"),
     both(&["FARSPAN_TRACE_URL"], "trace_url", "", SettingKind::Text, "A trace's page in its backend, with {trace_id}, and {span_id} if it is needed. Viewers get the link"),
     both(&["FARSPAN_METRICS_BUCKETS"], "metrics.buckets", super::metrics::BUCKETS, SettingKind::Text, "The buckets of the metrics that count how long workflows and stages took: durations that ascend, with commas"),
     env(&["http_proxy", "HTTP_PROXY"], "", SettingKind::SecretUrl, "The proxy for http:// URLs: http, https, socks4, socks4a, socks5 or socks5h. Not for this host"),
     env(&["https_proxy", "HTTPS_PROXY"], "", SettingKind::SecretUrl, "The proxy for https:// URLs"),
     env(&["all_proxy", "ALL_PROXY"], "", SettingKind::SecretUrl, "The proxy where the variable for the scheme is not set"),
     env(&["no_proxy", "NO_PROXY"], "", SettingKind::Text, "Hosts asked without a proxy, with commas: domains, addresses, networks such as 10.0.0.0/8, or *"),
-    env(&["SSL_CERT_FILE"], "", SettingKind::Text, "The PEM file with the authorities to trust, instead of the system's"),
+    env(&["SSL_CERT_FILE"], "", SettingKind::Path, "The PEM file with the authorities to trust, instead of the system's"),
     env(&["SSL_CERT_DIR"], "", SettingKind::Text, "Directories with such files, with colons between them"),
     env(&["OTEL_SDK_DISABLED"], "false", SettingKind::Text, "true: no spans are exported"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", SettingKind::Text, "otlp, console, both with a comma, or none"),
@@ -153,18 +156,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     env(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "key=value,key=value with percent-encoded values"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "The longest time of one attempt at an export, in ms"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "gzip or none"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Text, "The PEM file with the root certificates that the collector's certificate is checked against"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Text, "The PEM file with farspan's own certificate"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Text, "The PEM file with the key of that certificate"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "The PEM file with the root certificates that the collector's certificate is checked against"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "The PEM file with farspan's own certificate"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "The PEM file with the key of that certificate"),
     of_logs(&["OTEL_LOGS_EXPORTER"], "otlp", SettingKind::Text, "For monitors with spans.status_events log or both: otlp or none"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector for log records. v1/logs is appended, but not to the LOGS variable"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "As for spans"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "As for spans"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "As for spans"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Text, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans"),
     env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", SettingKind::Text, "The longest time that a span waits for others, in ms"),
     env(&["OTEL_BSP_EXPORT_TIMEOUT"], "30000", SettingKind::Text, "The longest time of one export, in ms"),
     env(&["OTEL_BSP_MAX_QUEUE_SIZE"], "", SettingKind::Text, "Spans that may wait. When the queue is full, polls wait; no span is dropped. Default: bounded by bytes"),

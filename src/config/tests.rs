@@ -20,7 +20,9 @@ impl Scratch {
         let directory = std::env::temp_dir().join(format!("fs{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         for (name, text) in files {
-            std::fs::write(directory.join(name), text).unwrap();
+            let path = directory.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
         }
         Scratch(directory)
     }
@@ -32,6 +34,12 @@ impl Scratch {
     fn shortened(&self, text: &str) -> String {
         text.replace(&self.path(""), "")
     }
+}
+
+/// A name in the working directory, as an absolute path.
+fn here(name: &str) -> String {
+    let directory = std::env::current_dir().unwrap();
+    directory.join(name).to_string_lossy().into_owned()
 }
 
 impl Drop for Scratch {
@@ -71,72 +79,77 @@ fn check_file(file: &str, pairs: &[(&str, &str)], expected: Expect) {
 
 #[test]
 fn with_nothing_set() {
+    // The columns depend on where this is.
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     check(
         &[],
-        |config| config.describe(),
+        |config| {
+            let text = config.describe().replace(&here(""), "/here/");
+            text.lines().map(squeezed).collect::<Vec<_>>().join("\n")
+        },
         expect![[r#"
-            FARSPAN_CONFIG                         (unset)                                                        default
-            FARSPAN_API_BASE_URL                   (unset)                                                        default
-            FARSPAN_API_TOKEN                      (unset)                                                        default
-            FARSPAN_API_TOKEN_FILE                 (unset)                                                        default
-            FARSPAN_REDIS_URL                      (unset)                                                        default
-            FARSPAN_REDIS_URL_FILE                 (unset)                                                        default
-            FARSPAN_REDIS_CHANNEL                  event.workflow.started                                         default
-            FARSPAN_REDIS_STREAM                   (unset)                                                        default
-            FARSPAN_REDIS_STREAM_MAXLEN            (unset)                                                        default
-            FARSPAN_POLL_INITIAL_DELAY             5s                                                             default
-            FARSPAN_POLL_INTERVAL                  10s                                                            default
-            FARSPAN_POLL_TIMEOUT                   24h                                                            default
-            FARSPAN_POLLERS                        16                                                             default
-            FARSPAN_WORKFLOWS_MAX                  100000                                                         default
-            FARSPAN_INSTANCE                       vm-1                                                           default
-            FARSPAN_LOG                            info                                                           default
-            FARSPAN_LOG_FORMAT                     text                                                           default
-            FARSPAN_STATE                          file                                                           default
-            FARSPAN_STATE_DIR                      ./farspan-state                                                default
-            FARSPAN_STATE_MAX_BYTES                1GiB                                                           default
-            FARSPAN_LEASE                          30s                                                            default
-            FARSPAN_ADMIN_LISTEN                   127.0.0.1:9464                                                 default
-            FARSPAN_ADMIN_TOKEN                    (unset)                                                        default
-            FARSPAN_ADMIN_TOKEN_FILE               (unset)                                                        default
-            FARSPAN_TRACE_URL                      (unset)                                                        default
-            FARSPAN_METRICS_BUCKETS                1s,5s,15s,30s,1m,2m,5m,10m,20m,30m,45m,1h,90m,2h,3h,4h,6h,8h…  default
-            HTTP_PROXY                             (unset)                                                        default
-            HTTPS_PROXY                            (unset)                                                        default
-            ALL_PROXY                              (unset)                                                        default
-            NO_PROXY                               (unset)                                                        default
-            SSL_CERT_FILE                          (unset)                                                        default
-            SSL_CERT_DIR                           (unset)                                                        default
-            OTEL_SDK_DISABLED                      false                                                          default
-            OTEL_TRACES_EXPORTER                   otlp                                                           default
-            OTEL_EXPORTER_OTLP_ENDPOINT            http://localhost:4318/v1/traces                                default
-            OTEL_EXPORTER_OTLP_PROTOCOL            http/protobuf                                                  default
-            OTEL_EXPORTER_OTLP_HEADERS             (unset)                                                        default
-            OTEL_EXPORTER_OTLP_TIMEOUT             10000                                                          default
-            OTEL_EXPORTER_OTLP_COMPRESSION         none                                                           default
-            OTEL_EXPORTER_OTLP_CERTIFICATE         (unset)                                                        default
-            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE  (unset)                                                        default
-            OTEL_EXPORTER_OTLP_CLIENT_KEY          (unset)                                                        default
-            OTEL_BSP_SCHEDULE_DELAY                5000                                                           default
-            OTEL_BSP_EXPORT_TIMEOUT                30000                                                          default
-            OTEL_BSP_MAX_QUEUE_SIZE                (unset)                                                        default
-            OTEL_BSP_MAX_EXPORT_BATCH_SIZE         512                                                            default
-            OTEL_SERVICE_NAME                      (unset)                                                        default
-            OTEL_RESOURCE_ATTRIBUTES               (unset)                                                        default
-            OTEL_TRACES_SAMPLER                    parentbased_always_on                                          default
-            OTEL_PROPAGATORS                       (unset)                                                        default
-            OTEL_ATTRIBUTE_COUNT_LIMIT             128                                                            default
-            OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT      2048                                                           default
-            OTEL_SPAN_EVENT_COUNT_LIMIT            128                                                            default
-            OTEL_SPAN_LINK_COUNT_LIMIT             128                                                            default
-            OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT       128                                                            default
-            OTEL_LINK_ATTRIBUTE_COUNT_LIMIT        128                                                            default
+            FARSPAN_CONFIG (unset) default
+            FARSPAN_API_BASE_URL (unset) default
+            FARSPAN_API_TOKEN (unset) default
+            FARSPAN_API_TOKEN_FILE (unset) default
+            FARSPAN_REDIS_URL (unset) default
+            FARSPAN_REDIS_URL_FILE (unset) default
+            FARSPAN_REDIS_CHANNEL event.workflow.started default
+            FARSPAN_REDIS_STREAM (unset) default
+            FARSPAN_REDIS_STREAM_MAXLEN (unset) default
+            FARSPAN_POLL_INITIAL_DELAY 5s default
+            FARSPAN_POLL_INTERVAL 10s default
+            FARSPAN_POLL_TIMEOUT 24h default
+            FARSPAN_POLLERS 16 default
+            FARSPAN_WORKFLOWS_MAX 100000 default
+            FARSPAN_INSTANCE vm-1 default
+            FARSPAN_LOG info default
+            FARSPAN_LOG_FORMAT text default
+            FARSPAN_STATE file default
+            FARSPAN_STATE_DIR /here/farspan-state default
+            FARSPAN_STATE_MAX_BYTES 1GiB default
+            FARSPAN_LEASE 30s default
+            FARSPAN_ADMIN_LISTEN 127.0.0.1:9464 default
+            FARSPAN_ADMIN_TOKEN (unset) default
+            FARSPAN_ADMIN_TOKEN_FILE (unset) default
+            FARSPAN_TRACE_URL (unset) default
+            FARSPAN_METRICS_BUCKETS 1s,5s,15s,30s,1m,2m,5m,10m,20m,30m,45m,1h,90m,2h,3h,4h,6h,8h… default
+            HTTP_PROXY (unset) default
+            HTTPS_PROXY (unset) default
+            ALL_PROXY (unset) default
+            NO_PROXY (unset) default
+            SSL_CERT_FILE (unset) default
+            SSL_CERT_DIR (unset) default
+            OTEL_SDK_DISABLED false default
+            OTEL_TRACES_EXPORTER otlp default
+            OTEL_EXPORTER_OTLP_ENDPOINT http://localhost:4318/v1/traces default
+            OTEL_EXPORTER_OTLP_PROTOCOL http/protobuf default
+            OTEL_EXPORTER_OTLP_HEADERS (unset) default
+            OTEL_EXPORTER_OTLP_TIMEOUT 10000 default
+            OTEL_EXPORTER_OTLP_COMPRESSION none default
+            OTEL_EXPORTER_OTLP_CERTIFICATE (unset) default
+            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (unset) default
+            OTEL_EXPORTER_OTLP_CLIENT_KEY (unset) default
+            OTEL_BSP_SCHEDULE_DELAY 5000 default
+            OTEL_BSP_EXPORT_TIMEOUT 30000 default
+            OTEL_BSP_MAX_QUEUE_SIZE (unset) default
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE 512 default
+            OTEL_SERVICE_NAME (unset) default
+            OTEL_RESOURCE_ATTRIBUTES (unset) default
+            OTEL_TRACES_SAMPLER parentbased_always_on default
+            OTEL_PROPAGATORS (unset) default
+            OTEL_ATTRIBUTE_COUNT_LIMIT 128 default
+            OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT 2048 default
+            OTEL_SPAN_EVENT_COUNT_LIMIT 128 default
+            OTEL_SPAN_LINK_COUNT_LIMIT 128 default
+            OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT 128 default
+            OTEL_LINK_ATTRIBUTE_COUNT_LIMIT 128 default
 
             resource
-              service.name=farspan
-              service.version=0.1.0
-              service.instance.id=vm-1
-              host.name=vm-1"#]],
+            service.name=farspan
+            service.version=0.1.0
+            service.instance.id=vm-1
+            host.name=vm-1"#]],
     );
     check(
         &[],
@@ -466,6 +479,48 @@ fn secrets_from_files() {
         FARSPAN_API_TOKEN_FILE: 'missing' cannot be read: No such file or directory (os error 2)
         None None"#]]
     .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn a_relative_path_begins_at_the_directory_of_the_file_that_has_it() {
+    let file = r#"{"state_dir": "state", "redis": {"url_file": "./secrets/redis"},
+        "api": {"base_url": "http://a", "token_file": "secrets/token"},
+        "admin": {"token_file": "/nonexistent/token"}}"#;
+    let files = [
+        ("secrets/token", "t0k3n"),
+        ("secrets/redis", "redis://cache"),
+        ("farspan.json", file),
+    ];
+    check_file(
+        file,
+        &[],
+        expect![[r#"
+            farspan.json: api.token_file: 'secrets/token' cannot be read: No such file or directory (os error 2)
+            farspan.json: redis.url_file: 'secrets/redis' cannot be read: No such file or directory (os error 2)
+            farspan.json: admin.token_file: '/nonexistent/token' cannot be read: No such file or directory (os error 2)"#]],
+    );
+    let scratch = Scratch::new(&files);
+    let path = PathBuf::from(scratch.path("farspan.json"));
+    let of_environment = [
+        ("FARSPAN_ADMIN_TOKEN", "t0k3n"),
+        ("FARSPAN_STATE_DIR", "beside/../state"),
+    ];
+    let config = Config::load(&environment(&of_environment), Some(&path)).unwrap();
+    let described = scratch.shortened(&config.describe());
+    let lines = described
+        .lines()
+        .filter(|line| ["_FILE", "_DIR"].iter().any(|name| line.contains(name)));
+    let lines: Vec<String> = lines
+        .filter(|line| line.starts_with("FARSPAN"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let shown = lines.join("\n").replace(&here(""), "/here/");
+    expect![[r#"
+        FARSPAN_API_TOKEN_FILE secrets/token farspan.json: api.token_file
+        FARSPAN_REDIS_URL_FILE secrets/redis farspan.json: redis.url_file
+        FARSPAN_STATE_DIR /here/beside/../state env FARSPAN_STATE_DIR
+        FARSPAN_ADMIN_TOKEN_FILE /nonexistent/token farspan.json: admin.token_file"#]]
+    .assert_eq(&shown);
 }
 
 #[test]
@@ -970,17 +1025,20 @@ fn the_page_of_a_trace_has_a_place_for_its_id() {
 
 #[test]
 fn what_the_state_may_take() {
-    let show = |config: &Config| format!("{:?} {}", config.state, config.state_bytes_max);
+    let show = |config: &Config| {
+        let state = format!("{:?}", config.state).replace(&here(""), "/here/");
+        format!("{state} {}", config.state_bytes_max)
+    };
     let name = "FARSPAN_STATE_MAX_BYTES";
     check(
         &[API],
         show,
-        expect![[r#"File("./farspan-state") 1073741824"#]],
+        expect![[r#"File("/here/farspan-state") 1073741824"#]],
     );
     check(
         &[API, (name, "64MiB")],
         show,
-        expect![[r#"File("./farspan-state") 67108864"#]],
+        expect![[r#"File("/here/farspan-state") 67108864"#]],
     );
     let nowhere = [API, ("FARSPAN_STATE", "none"), (name, "64MiB")];
     check(

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most bytes of a file with settings or certificates.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -29,6 +29,12 @@ pub fn read_secret(path: &Path) -> Result<String, Cow<'static, str>> {
         "" => Err("is empty".into()),
         text => Ok(text.to_owned()),
     }
+}
+
+/// The path from the root of the file system; a relative one begins at the working directory. Without a working
+/// directory it stays as it is.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Cow<'static, str>> {

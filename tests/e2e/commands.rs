@@ -168,6 +168,31 @@ fn config_shows_everything_but_secrets() {
     }
 }
 
+/// In the log, in `config` and in `check`: `./farspan-state` says nothing to a reader who does not know where farspan
+/// was started.
+#[test]
+fn the_state_is_named_by_its_absolute_path() {
+    let folder = Folder::new();
+    let state = folder.path().join("farspan-state").display().to_string();
+    let call = |command: &str| {
+        farspan(&[command])
+            .current_dir(folder.path())
+            .env("FARSPAN_API_BASE_URL", "http://127.0.0.1:1")
+    };
+    let shown = call("config").output().stdout;
+    let line = shown
+        .lines()
+        .find(|line| line.starts_with("FARSPAN_STATE_DIR"));
+    assert!(line.unwrap().contains(&format!(" {state} ")), "{shown}");
+    let checked = call("check").output().stdout;
+    assert!(checked.contains(&format!("state {state}: ")), "{checked}");
+    let run = call("run").with_arguments(&["run", "--events", "-"]);
+    let ended = run.output();
+    let told = format!("its state is in {state}\n");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    assert!(folder.path().join("farspan-state/farspan.redb").exists());
+}
+
 #[test]
 fn check_tries_every_endpoint() {
     let rig = Rig::new();

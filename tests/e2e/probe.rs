@@ -668,6 +668,7 @@ fn the_page_about_your_own_api_is_true_to_the_letter() {
         ("https://millrace.example.com", server.url()),
         ("http://localhost:4318", receiver.server.url()),
         ("127.0.0.1:9464", admin.clone()),
+        ("/home/you", folder.path().display().to_string()),
     ];
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_farspan"));
     let path = format!(

@@ -4,6 +4,7 @@ use super::http::lock;
 use super::{SOON, eventually, within};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,6 +21,7 @@ pub struct Call {
     has_stdin: bool,
     /// A program with arguments that becomes farspan in the end.
     by: Vec<String>,
+    directory: PathBuf,
 }
 
 /// What is left of a program that has ended.
@@ -59,6 +61,7 @@ pub fn program(path: &str, arguments: &[&str]) -> Call {
         reads_stderr: true,
         has_stdin: false,
         by: Vec::new(),
+        directory: std::env::temp_dir(),
     }
 }
 
@@ -103,6 +106,12 @@ impl Call {
         self
     }
 
+    /// Started in this directory; else in the one for temporary files.
+    pub fn current_dir(mut self, directory: &Path) -> Self {
+        directory.clone_into(&mut self.directory);
+        self
+    }
+
     /// Its standard input is a pipe, open until [`Farspan::end_input`].
     pub fn with_stdin(mut self) -> Self {
         self.has_stdin = true;
@@ -121,9 +130,7 @@ impl Call {
                 command.env(key, value);
             }
         }
-        command
-            .envs(&self.environment)
-            .current_dir(std::env::temp_dir());
+        command.envs(&self.environment).current_dir(&self.directory);
         command
     }
 

@@ -5,19 +5,37 @@ use crate::api::credentials::{Auth, Secret, SecretSource};
 use crate::os::files;
 use crate::syntax::json::Object;
 use crate::syntax::values::{self, Reason};
-use crate::text::shown;
+use crate::text::escape;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::{HeaderName, HeaderValue};
 
-/// Reads `auth`. A login's `url` may be a path after `base_url`. `credentials` is systemd's credentials directory.
+/// Where the files are that a monitor names.
+#[derive(Clone, Copy, Default)]
+pub(in crate::config) struct Directories<'a> {
+    /// The directory of the configuration file, which relative paths begin at.
+    pub(in crate::config) of_file: Option<&'a Path>,
+    /// systemd's credentials directory.
+    pub(in crate::config) of_credentials: Option<&'a Path>,
+}
+
+impl Directories<'_> {
+    pub(super) fn path_of(&self, text: &str) -> PathBuf {
+        match self.of_file {
+            Some(directory) => directory.join(text),
+            None => PathBuf::from(text),
+        }
+    }
+}
+
+/// Reads `auth`. A login's `url` may be a path after `base_url`.
 pub(super) fn authentication(
     auth: &Object<'_>,
     base_url: &str,
-    credentials: Option<&Path>,
+    directories: Directories<'_>,
 ) -> Option<Auth> {
-    let as_it_is = |key, key_file| secret(auth, key, key_file, values::token, credentials);
-    let encoded = |key, key_file| secret(auth, key, key_file, values::password, credentials);
+    let as_it_is = |key, key_file| secret(auth, key, key_file, values::token, directories);
+    let encoded = |key, key_file| secret(auth, key, key_file, values::password, directories);
     let kind = auth.required("type", |text| {
         let kinds = ["none", "bearer", "basic", "header", "oauth2", "login"];
         values::one_of(text, &kinds.map(|kind| (kind, kind)))
@@ -57,19 +75,19 @@ pub(super) fn authentication(
                 scope,
             })
         }
-        "login" => login(auth, base_url, credentials),
+        "login" => login(auth, base_url, directories),
         _ => Some(Auth::None),
     }
 }
 
-fn login(auth: &Object<'_>, base_url: &str, credentials: Option<&Path>) -> Option<Auth> {
+fn login(auth: &Object<'_>, base_url: &str, directories: Directories<'_>) -> Option<Auth> {
     let url = auth.required_url("url", |text| match text.strip_prefix('/') {
         // A missing base_url is a mistake of its own.
         Some(_) if base_url.is_empty() => Ok(String::new()),
         Some(path) => url(&format!("{base_url}/{path}")),
         None => url(text),
     });
-    let body = login_body(auth, credentials);
+    let body = login_body(auth, directories);
     auth.require("token", ": a JSON Pointer to the token in the answer");
     let token = auth.pointer("token");
     let expires_in = auth.pointer("expires_in");
@@ -90,7 +108,7 @@ fn secret(
     key: &'static str,
     key_file: &'static str,
     parse: fn(&str) -> Result<String, Reason>,
-    credentials: Option<&Path>,
+    directories: Directories<'_>,
 ) -> Option<SecretSource> {
     match (object.has(key), object.has(key_file)) {
         (true, true) => {
@@ -115,7 +133,7 @@ fn secret(
             }
         }
         (false, true) => {
-            let (path, text) = file_of(object, key_file, credentials)?;
+            let (path, text) = file_of(object, key_file, directories)?;
             match parse(&text) {
                 Ok(secret) => Some(SecretSource::File(path, Secret::new(secret))),
                 Err(reason) => {
@@ -131,13 +149,13 @@ fn secret(
 fn file_of(
     object: &Object<'_>,
     key: &'static str,
-    credentials: Option<&Path>,
+    directories: Directories<'_>,
 ) -> Option<(PathBuf, String)> {
     const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
     let text = object.text(key)?;
     let path = match text.strip_prefix(CREDENTIALS) {
-        None => PathBuf::from(text),
-        Some(name) => match credentials {
+        None => directories.path_of(text),
+        Some(name) => match directories.of_credentials {
             Some(directory) => directory.join(name),
             None => {
                 object.mistake(key, "CREDENTIALS_DIRECTORY is not set; systemd sets it");
@@ -148,13 +166,14 @@ fn file_of(
     match files::read_secret(&path) {
         Ok(text) => Some((path, text)),
         Err(reason) => {
-            object.mistake(key, format_args!("'{}' {reason}", shown(text)));
+            let path = escape(&path.to_string_lossy());
+            object.mistake(key, format_args!("'{path}' {reason}"));
             None
         }
     }
 }
 
-fn login_body(auth: &Object<'_>, credentials: Option<&Path>) -> Option<SecretSource> {
+fn login_body(auth: &Object<'_>, directories: Directories<'_>) -> Option<SecretSource> {
     match (auth.value("body"), auth.has("body_file")) {
         (Some(_), true) => {
             auth.mistake("body", "body_file is set too; remove one of the two");
@@ -162,7 +181,7 @@ fn login_body(auth: &Object<'_>, credentials: Option<&Path>) -> Option<SecretSou
         }
         (Some(body), false) => Some(SecretSource::Given(Secret::new(body.to_string()))),
         (None, true) => {
-            let (path, text) = file_of(auth, "body_file", credentials)?;
+            let (path, text) = file_of(auth, "body_file", directories)?;
             Some(SecretSource::File(path, Secret::new(text)))
         }
         (None, false) => {

@@ -26,6 +26,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::Arc;
 
+pub(super) use auth::Directories;
 pub use presets::{ONLY_NAME, PRESETS};
 pub(super) use read::{Defaults, read};
 

@@ -1,6 +1,6 @@
 //! Reads the monitors of the configuration file. All mistakes in all of them are found at once.
 
-use super::auth::{authentication, header_name, header_value};
+use super::auth::{Directories, authentication, header_name, header_value};
 use super::contradictions::{PollWords, contradictions, report_sharing};
 use super::presets::{OverPreset, PRESETS, default_monitors, over_preset};
 use super::{
@@ -21,10 +21,9 @@ use crate::syntax::json::{Object, WrittenJson, kind_of};
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place, Within};
 use crate::syntax::pointer::Pointer;
 use crate::syntax::values::{self, Reason};
-use crate::text::shown;
+use crate::text::{escape, shown};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +31,7 @@ use std::time::Duration;
 pub(in crate::config) struct Defaults<'a> {
     pub(in crate::config) api: Option<&'a DefaultApi>,
     pub(in crate::config) poll: PollConfig,
-    /// systemd's credentials directory.
-    pub(in crate::config) credentials: Option<&'a path::Path>,
+    pub(in crate::config) directories: Directories<'a>,
 }
 
 /// More monitors than this were made by a program, and want several farspans.
@@ -170,7 +168,7 @@ fn monitor(
     let service = service(&object);
     let context = context(&object);
     let discovery = discovery(&object, &ids);
-    let finished = finished(&object, defaults.credentials);
+    let finished = finished(&object, defaults.directories);
     let mapping = compile(definition, &poll_words, &object, before);
     let written = Written {
         place: object.place().clone(),
@@ -263,12 +261,22 @@ fn api(monitor: &Object<'_>, defaults: &Defaults<'_>) -> MonitorApi {
     read.headers = headers(&api);
     if let Some(auth) = api.object("auth") {
         read.auth =
-            authentication(&auth, &read.base_url, defaults.credentials).unwrap_or(Auth::None);
+            authentication(&auth, &read.base_url, defaults.directories).unwrap_or(Auth::None);
         auth.close();
     }
-    read.certificate = pem(&api, "certificate_file", PemKind::Certificate);
-    read.client_certificate = pem(&api, "client_certificate_file", PemKind::Certificate);
-    read.client_key = pem(&api, "client_key_file", PemKind::Key);
+    read.certificate = pem(
+        &api,
+        "certificate_file",
+        PemKind::Certificate,
+        defaults.directories,
+    );
+    read.client_certificate = pem(
+        &api,
+        "client_certificate_file",
+        PemKind::Certificate,
+        defaults.directories,
+    );
+    read.client_key = pem(&api, "client_key_file", PemKind::Key, defaults.directories);
     if api.has("client_certificate_file") != api.has("client_key_file") {
         api.mistaken("client_certificate_file and client_key_file go together; one is missing");
     }
@@ -298,20 +306,23 @@ fn headers(api: &Object<'_>) -> Vec<(String, Secret)> {
 
 pub(super) const INSTEAD_OF_USERINFO: &str = "write it in api.auth";
 
-fn pem(api: &Object<'_>, key: &'static str, kind: PemKind) -> Option<Pem> {
-    let text = api.text(key)?;
-    let read = files::read(path::Path::new(text));
+fn pem(
+    api: &Object<'_>,
+    key: &'static str,
+    kind: PemKind,
+    directories: Directories<'_>,
+) -> Option<Pem> {
+    let path = directories.path_of(api.text(key)?);
+    let read = files::read(&path);
     let checked = read.and_then(|bytes| match otel::check_pem(&bytes, kind) {
         Ok(()) => Ok(bytes),
         Err(reason) => Err(reason.into()),
     });
     match checked {
-        Ok(bytes) => Some(Pem {
-            path: path::PathBuf::from(text),
-            bytes,
-        }),
+        Ok(bytes) => Some(Pem { path, bytes }),
         Err(reason) => {
-            api.mistake(key, format_args!("'{}' {reason}", shown(text)));
+            let path = escape(&path.to_string_lossy());
+            api.mistake(key, format_args!("'{path}' {reason}"));
             None
         }
     }
@@ -554,7 +565,7 @@ fn check_discovery(discovery: &Object<'_>, request: &Request) {
     }
 }
 
-fn finished(monitor: &Object<'_>, credentials: Option<&path::Path>) -> Option<ReceiverConfig> {
+fn finished(monitor: &Object<'_>, directories: Directories<'_>) -> Option<ReceiverConfig> {
     let object = monitor.object("finished")?;
     let (has_stream, has_url) = (object.has("redis_stream"), object.has("url"));
     let channel = object.parsed("redis_channel", values::label);
@@ -564,7 +575,7 @@ fn finished(monitor: &Object<'_>, credentials: Option<&path::Path>) -> Option<Re
         values::http_url(text, "write it in finished.auth").map(|_| text.to_owned())
     });
     let auth = object.object("auth").map(|auth| {
-        let read = authentication(&auth, "", credentials).unwrap_or(Auth::None);
+        let read = authentication(&auth, "", directories).unwrap_or(Auth::None);
         auth.close();
         read
     });

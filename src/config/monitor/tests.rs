@@ -4,6 +4,7 @@ mod presets;
 #[cfg(all(feature = "admin", feature = "file"))]
 mod schema;
 
+use crate::config::monitor::Directories;
 use crate::config::{Config, reload::Source};
 use crate::os::environment::Environment;
 use crate::syntax::mistake::Mistakes;
@@ -506,6 +507,24 @@ fn secrets_come_from_files_that_are_there() {
         Login { url: "http://api.test/b/auth/token", body: File("/../login.json", (redacted)), token: Pointer { tokens: ["t"] }, expires_in: Some(Pointer { tokens: ["e"] }), lifetime: 3600s }
         Login { url: "https://id.test/t", body: Given((redacted)), token: Pointer { tokens: ["t"] }, expires_in: None, lifetime: 300s }
     "#]].assert_eq(&all.map(auth).concat());
+}
+
+#[test]
+fn a_relative_file_lies_beside_the_configuration_file() {
+    check_mistakes(
+        &with(
+            r#""api": {"base_url": "http://a", "certificate_file": "empty.pem", "auth": {"type": "bearer", "token_file": "secret"}}"#,
+        ),
+        expect![".api.certificate_file: 'empty.pem' holds no PEM certificate"],
+    );
+    check_mistakes(
+        &with(
+            r#""api": {"base_url": "http://a", "auth": {"type": "bearer", "token_file": "none"}}"#,
+        ),
+        expect![
+            ".api.auth.token_file: 'none' cannot be read: No such file or directory (os error 2)"
+        ],
+    );
 }
 
 #[test]
@@ -1125,7 +1144,7 @@ fn whatever_a_file_says_it_is_read() {
         let defaults = super::Defaults {
             api: None,
             poll: Config::load(&Environment::default(), None).unwrap().poll,
-            credentials: None,
+            directories: Directories::default(),
         };
         let node = serde_json::from_value(serde_json::json!([monitor])).unwrap();
         let mistakes = Mistakes::default();
