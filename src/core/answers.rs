@@ -153,7 +153,7 @@ impl Core {
         // The first failure doubles the interval already, so that half of it taken off is still no less.
         let doubled = interval.saturating_mul(2);
         let pause = self.jitter.pause(doubled, max, watch.failures);
-        self.wait(slot, now.mono + pause.max(interval), interval, at, now);
+        self.wait_for(slot, pause.max(interval), interval, at, now);
     }
 
     /// A workflow whose API goes away with it may be going: it is polled at its normal interval. When connections were
@@ -179,7 +179,7 @@ impl Core {
             watch.workflow.touch();
             self.mark(slot);
         }
-        self.wait(slot, now.mono + interval.min(after), interval, at, now);
+        self.wait_for(slot, interval.min(after), interval, at, now);
     }
 
     fn note_oddity(&mut self, monitor: u16, what: Box<str>) {

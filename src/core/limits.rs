@@ -31,9 +31,11 @@ pub const GROUP_TIME: Duration = Duration::from_millis(10);
 /// After so long the polls that a poller has not begun are taken back, and the answers that it has kept.
 pub const GROUP_PATIENCE: Duration = Duration::from_millis(20);
 /// Polls are due at times that lie so far apart at most, so that several are due together.
-pub const GRID_MAX: Duration = Duration::from_millis(100);
-/// These times lie closer together where more polls than so many would be due together.
-pub const GRID_POLLS: u64 = 16;
+pub const GRID_MAX: Duration = Duration::from_millis(200);
+/// How much earlier or later than asked for a poll is due at most, so that others are due together with it.
+pub const GRID_SHIFT_MAX: Duration = Duration::from_millis(100);
+/// The times of the grid lie closer together where more polls than so many would be due together.
+pub const GRID_POLLS: u64 = 32;
 
 /// The longest status body, in bytes.
 pub const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -522,7 +522,8 @@ impl Core {
         let monitor = &self.settings.monitors[usize::from(event.monitor)];
         let (sampler, origin) = (&self.settings.sampler, event.origin);
         let (watch, due) = Watch::started(event, key, monitor, sampler, received_at, now);
-        let due = self.in_company(due, monitor.interval_of(&watch.workflow, received_at));
+        let interval = monitor.interval_of(&watch.workflow, received_at);
+        let due = self.in_company(due, now.mono + monitor.pace.initial_delay, interval);
         self.out.counters.events.count(origin, EventFate::Accepted);
         self.out.note(Note::Watching {
             monitor: watch.monitor,
@@ -695,7 +696,7 @@ impl Core {
         }
         let monitor = &self.settings.monitors[usize::from(index)];
         let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
-        let due = self.in_company(due, monitor.interval_of(&watch.workflow, at));
+        let due = self.in_company(due, now.mono, monitor.interval_of(&watch.workflow, at));
         let slot = self.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
         self.views.touch(slot);
@@ -798,25 +799,32 @@ impl Core {
         if let Some(watch) = self.table.get(slot) {
             let interval = self.interval(watch, at);
             let next = (due + interval).max(now.mono + interval / 2);
-            self.wait(slot, next, interval, at, now);
+            let due = self.in_company(next, now.mono, interval);
+            self.wait(slot, due, at, now);
         }
     }
 
-    /// The next poll is due then, or at the next point of the interval's grid. A timeout that has passed ends the watch.
-    fn wait(&mut self, slot: u32, due: Mono, interval: Duration, at: Wall, now: Now) {
+    /// The next poll is not due before this pause is over.
+    fn wait_for(&mut self, slot: u32, pause: Duration, interval: Duration, at: Wall, now: Now) {
+        let earliest = now.mono + pause;
+        let due = self.in_company(earliest, earliest, interval);
+        self.wait(slot, due, at, now);
+    }
+
+    /// The next poll is due then. A timeout that has passed ends the watch.
+    fn wait(&mut self, slot: u32, due: Mono, at: Wall, now: Now) {
         let deadline = self.table.get(slot).map(|watch| watch.deadline);
         if deadline.is_some_and(|deadline| now.mono >= deadline) {
             self.end_early(slot, Abandoned::TimedOut, at, now);
         } else {
-            let due = self.in_company(due, interval);
             self.table.wait(slot, due);
             self.views.touch(slot);
         }
     }
 
-    /// When a poll is due that was asked for then: at a time at which others are due too.
-    fn in_company(&self, due: Mono, interval: Duration) -> Mono {
-        pace::on_grid(due, pace::grid(interval, self.table.len()))
+    /// When a poll is due that is asked for then, and not before `earliest`: at a time at which others are due too.
+    fn in_company(&self, asked: Mono, earliest: Mono, interval: Duration) -> Mono {
+        pace::in_company(asked, earliest, interval, self.table.len())
     }
 
     fn change_paces(&mut self, paces: Vec<Pace>, now: Now) {
@@ -838,7 +846,7 @@ impl Core {
             let at = self.hosts.clock(watch.monitor, now.wall);
             if let Some(due) = watch.change_pace(*timeout_before, monitor, at, now.mono) {
                 let interval = monitor.interval_of(&watch.workflow, at);
-                let due = self.in_company(due, interval);
+                let due = self.in_company(due, now.mono, interval);
                 self.table.wait(slot, due);
             }
             self.mark(slot);
@@ -937,7 +945,7 @@ impl Core {
             let interval = self.interval(watch, at);
             let spread_max = interval.min(until.since(now.mono));
             let due = until + self.jitter.up_to(spread_max);
-            let due = self.in_company(due, interval);
+            let due = self.in_company(due, until, interval);
             self.table.wait(slot, due);
             self.views.touch(slot);
         }

@@ -85,24 +85,46 @@ pub(super) fn spread(key: RunKey, interval: Duration) -> Duration {
 /// The time from one point of the grid to the next. Polls are due at points of the grid, so that several are due
 /// together: a group of polls costs far less than its polls alone. It is a fiftieth of the interval and at most
 /// [`GRID_MAX`](limits::GRID_MAX), and less where so many workflows are watched that polls have company anyway.
-pub(super) fn grid(interval: Duration, watched: usize) -> Duration {
+fn grid(interval: Duration, watched: usize) -> Duration {
     let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-    let most = limits::GRID_MAX.as_millis() as u64;
+    let (most, shift_max) = (ms(limits::GRID_MAX), ms(limits::GRID_SHIFT_MAX));
     let mut grid_ms = (interval_ms / 50).min(most);
+    // From point to point of its grid a poll keeps its interval. Otherwise each poll is moved, and always later.
+    if !interval_ms.is_multiple_of(grid_ms.max(1)) {
+        grid_ms = grid_ms.min(shift_max);
+    }
     while grid_ms > 1 && watched as u64 * grid_ms > limits::GRID_POLLS.saturating_mul(interval_ms) {
         grid_ms /= 2;
     }
     Duration::from_millis(grid_ms)
 }
 
+/// When a poll is due that is asked for at `asked`, and not before `earliest`: at a point of the grid, at most
+/// [`GRID_SHIFT_MAX`](limits::GRID_SHIFT_MAX) earlier or later.
+pub(super) fn in_company(asked: Mono, earliest: Mono, interval: Duration, watched: usize) -> Mono {
+    let grid = grid(interval, watched);
+    let earlier = grid.saturating_sub(limits::GRID_SHIFT_MAX).as_nanos() as u64;
+    let due = on_grid(Mono::from_ns(asked.as_ns().saturating_sub(earlier)), grid);
+    if due >= earliest {
+        due
+    } else {
+        on_grid(asked.max(earliest), grid.min(limits::GRID_SHIFT_MAX))
+    }
+}
+
 /// The first point of the grid that is no earlier.
-pub(super) fn on_grid(due: Mono, grid: Duration) -> Mono {
+fn on_grid(due: Mono, grid: Duration) -> Mono {
     // At most `GRID_MAX`.
     let grid_ns = grid.as_nanos() as u64;
     match due.as_ns().checked_next_multiple_of(grid_ns) {
         Some(ns) => Mono::from_ns(ns),
         None => due,
     }
+}
+
+/// Of a limit, which is far shorter than 2^64 ms.
+fn ms(duration: Duration) -> u64 {
+    duration.as_millis() as u64
 }
 
 /// A deadline that was set with one timeout, as another timeout would have set it.
@@ -124,7 +146,7 @@ mod tests {
     #[test]
     fn the_grid_is_a_share_of_the_interval_and_finer_for_many() {
         let mut text = String::new();
-        for interval in [0, 40, 99, 500, 5_000, 10_000, 3_600_000] {
+        for interval in [0, 40, 99, 500, 5_000, 7_333, 10_000, 10_100, 3_600_000] {
             let of = |watched| grid(Duration::from_millis(interval), watched).as_millis();
             text += &format!(
                 "{interval:7} {:?}\n",
@@ -135,19 +157,38 @@ mod tests {
                   0 [0, 0, 0, 0, 0]
                  40 [0, 0, 0, 0, 0]
                  99 [1, 1, 1, 1, 1]
-                500 [10, 10, 1, 1, 1]
-               5000 [100, 100, 12, 1, 1]
-              10000 [100, 100, 25, 3, 1]
-            3600000 [100, 100, 100, 100, 100]
+                500 [10, 10, 2, 1, 1]
+               5000 [100, 100, 25, 3, 1]
+               7333 [100, 100, 25, 3, 1]
+              10000 [200, 200, 50, 6, 3]
+              10100 [100, 100, 50, 6, 3]
+            3600000 [200, 200, 200, 200, 200]
         "#]]
         .assert_eq(&text);
-        let ms = Duration::from_millis;
-        let due = Mono::from_duration(ms(10_001));
-        assert_eq!(on_grid(due, ms(100)), Mono::from_duration(ms(10_100)));
-        assert_eq!(on_grid(due, ms(1)), due);
-        assert_eq!(on_grid(due, Duration::ZERO), due, "no grid");
+    }
+
+    #[test]
+    fn a_poll_is_moved_by_a_tenth_of_a_second_at_most() {
+        let at = |ms| Mono::from_duration(Duration::from_millis(ms));
+        let slow = Duration::from_secs(10);
+        let due = |asked, earliest| in_company(at(asked), at(earliest), slow, 500);
+        assert_eq!(due(10_001, 0), at(10_000));
+        assert_eq!(due(10_100, 0), at(10_000));
+        assert_eq!(due(10_101, 0), at(10_200));
+        assert_eq!(due(20_200, 10_200), at(20_200), "it keeps its interval");
+        assert_eq!(due(10_001, 10_001), at(10_100), "not before");
+        assert_eq!(due(10_001, 10_300), at(10_300));
+        let quick =
+            |asked, interval| in_company(at(asked), at(0), Duration::from_millis(interval), 500);
+        assert_eq!(quick(10_001, 500), at(10_010));
+        assert_eq!(
+            quick(10_001, 7_333),
+            at(10_100),
+            "never sooner than asked for"
+        );
+        assert_eq!(quick(10_001, 40), at(10_001), "no grid");
         let last = Mono::from_ns(u64::MAX);
-        assert_eq!(on_grid(last, ms(100)), last);
+        assert_eq!(in_company(last, last, slow, 500), last);
     }
 
     #[test]

@@ -385,7 +385,7 @@ fn a_slow_answer_is_not_followed_on_its_heels() {
 /// How long after the initial delay the first poll of a workflow is due.
 fn due_in_company(workflow_id: &str) -> Mono {
     let spread = RunKey::of("monitor0", workflow_id).spread() % INTERVAL.as_nanos() as u64;
-    pace::on_grid(Mono::from_ns(spread), limits::GRID_MAX)
+    pace::in_company(Mono::from_ns(spread), Mono::default(), INTERVAL, 1)
 }
 
 #[test]

@@ -226,9 +226,10 @@ struct Worker {
     kept: Vec<(Poll, u64, u64)>,
 }
 
-/// Where polls of [`INTERVAL`] are due.
+/// Where polls of [`INTERVAL`] are due: at the nearest point of the grid.
 fn on_grid(at: u64) -> u64 {
-    at.next_multiple_of(limits::GRID_MAX.as_nanos() as u64)
+    let shift = limits::GRID_SHIFT_MAX.as_nanos() as u64;
+    (at.saturating_sub(shift)).next_multiple_of(limits::GRID_MAX.as_nanos() as u64)
 }
 
 fn p99(asked: &[Asked], api: usize) -> Duration {

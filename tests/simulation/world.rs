@@ -1165,7 +1165,7 @@ impl World {
         let latencies = self.scenario.hosts.iter().map(|h| h.latency_max);
         let latency = latencies.max().unwrap_or(0) + self.scenario.lag_max;
         let turn = latency + 2 * self.scenario.lag_max + nanos(limits::GROUP_PATIENCE);
-        let grid = nanos(limits::GRID_MAX);
+        let grid = nanos(limits::GRID_SHIFT_MAX);
         turns * turn + paid + grid + self.scenario.lag_max + 2 * MS
     }
 
