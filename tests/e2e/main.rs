@@ -73,6 +73,7 @@ mod chaos;
 mod clocks;
 mod collector;
 mod commands;
+mod compose;
 mod contexts;
 mod deploy;
 mod discovery;

@@ -31,7 +31,7 @@ fn start(door: &Door, rig: &Rig) -> Farspan {
 }
 
 /// Asks Prometheus, which may not be ready yet.
-fn ask(address: &str, path: &str) -> Result<Value, String> {
+pub fn ask(address: &str, path: &str) -> Result<Value, String> {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(SOON))?;

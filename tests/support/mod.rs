@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod container;
 pub mod demo;
 pub mod files;
 pub mod folder;
