@@ -165,15 +165,11 @@ fn accepted(message: &Message) -> serde_json::Value {
 }
 
 fn refused(at: Option<usize>, malformed: &Malformed) -> Response {
-    let status = match malformed {
-        Malformed::TooLong(_) => 413,
-        _ => 400,
-    };
     let mut answer = json!({ "error": malformed.to_string(), "reason": malformed.reason() });
     if let Some(at) = at {
         answer["event"] = json!(at);
     }
-    Response::json(status, answer.to_string() + "\n")
+    Response::json(400, answer.to_string() + "\n")
 }
 
 fn trouble(status: u16, why: &str) -> Response {

@@ -14,6 +14,7 @@
 
 mod admissions;
 mod build;
+mod endpoint;
 mod health;
 mod inbox;
 mod living;
@@ -46,6 +47,7 @@ pub use build::{collector_trust, naming, refused_place, target, trust};
 #[cfg(feature = "redis")]
 pub use build::{streams, subscriptions};
 use crossbeam_channel::Sender;
+pub use endpoint::Endpoint;
 use health::Health;
 use inbox::{Heard, Inbox};
 use living::{Living, Reload};
@@ -55,7 +57,6 @@ use polling::Polling;
 pub use report::Report;
 use report::{MonitorNames, log_note, log_report, log_store, touched};
 use shown::Shown;
-pub use sources::Endpoint;
 use sources::Feed;
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
 use std::time::Duration;

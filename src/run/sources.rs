@@ -1,20 +1,8 @@
-//! The sources of start events: Redis, lists of runs, standard input and the admin endpoint, and how each is read.
+//! The sources of start events: Redis, lists of runs and standard input, and how each is read.
 
-#[cfg(feature = "admin")]
-use super::build;
 use super::build::{DiscoveryPart, Sources};
-#[cfg(feature = "admin")]
-use super::health;
-use super::health::HealthCheck;
-#[cfg(feature = "admin")]
-use super::numbers;
-use super::numbers::NumbersAsker;
 #[cfg(feature = "redis")]
 use super::stopping;
-#[cfg(feature = "admin")]
-use crate::admin;
-use crate::admin::question::ViewQuestion;
-
 use crate::api::exchange::Api;
 use crate::api::poller::Target;
 use crate::config::Config;
@@ -22,16 +10,12 @@ use crate::core::Listing;
 use crate::core::event::StartEvent;
 #[cfg(feature = "redis")]
 use crate::core::limits;
-use crate::deliver::export_log::ExportLog;
 use crate::http::client::Network;
-#[cfg(feature = "admin")]
-use crate::http::server::{Server, Serving};
-#[cfg(any(feature = "admin", feature = "redis"))]
+#[cfg(feature = "redis")]
 use crate::intake;
 use crate::intake::discovery::Channels;
 use crate::intake::entries::Settled;
 use crate::intake::message::Dialects;
-use crate::intake::posted::Posted;
 #[cfg(feature = "redis")]
 use crate::intake::redis::Subscription;
 use crate::intake::source_state::SourceState;
@@ -45,7 +29,6 @@ use crossbeam_channel::TrySendError;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The way back to the sources of events.
@@ -300,124 +283,6 @@ impl Discoveries {
         }
         let listings = (!all.is_empty()).then_some(listings);
         Ok(Discoveries { all, listings })
-    }
-}
-
-/// Requests between the admin endpoint and the loop.
-#[cfg(feature = "admin")]
-const POSTED_QUEUE: usize = 16;
-
-/// How the admin endpoint asks the loop.
-#[cfg_attr(
-    not(feature = "admin"),
-    expect(dead_code, reason = "only the admin endpoint asks")
-)]
-pub(super) struct Asking {
-    pub(super) health_checks: Sender<HealthCheck>,
-    pub(super) numbers: NumbersAsker,
-    pub(super) questions: Sender<ViewQuestion>,
-    pub(super) export_log: ExportLog,
-}
-
-/// The admin endpoint, before it answers requests.
-#[derive(Debug)]
-pub struct Endpoint {
-    #[cfg(feature = "admin")]
-    server: Option<Server>,
-}
-
-/// The admin endpoint at work.
-pub(super) struct Answering {
-    #[cfg(feature = "admin")]
-    serving: Option<Serving>,
-}
-
-impl Answering {
-    /// Closes the endpoint.
-    pub(super) fn end(self) {
-        #[cfg(feature = "admin")]
-        drop(self.serving);
-    }
-}
-
-impl Endpoint {
-    /// Takes the address: first of all, for a second farspan fails here.
-    ///
-    /// # Errors
-    /// A text that says why it cannot listen there.
-    #[cfg(feature = "admin")]
-    pub fn bind(config: &Config) -> Result<Self, String> {
-        let Some(admin) = &config.admin else {
-            return Ok(Endpoint { server: None });
-        };
-        let listen = &admin.listen;
-        let server = admin::bind(listen).map_err(|error| {
-            format!("FARSPAN_ADMIN_LISTEN: cannot listen on {listen}: {error}; set another address, or none")
-        })?;
-        Ok(Endpoint {
-            server: Some(server),
-        })
-    }
-
-    /// There is none.
-    ///
-    /// # Errors
-    /// None.
-    #[cfg(not(feature = "admin"))]
-    pub fn bind(_: &Config) -> Result<Self, String> {
-        Ok(Endpoint {})
-    }
-
-    /// Where it listens; `None` if there is no endpoint.
-    pub fn address(&self) -> Option<SocketAddr> {
-        #[cfg(feature = "admin")]
-        return self.server.as_ref().map(Server::local_addr);
-        #[cfg(not(feature = "admin"))]
-        None
-    }
-
-    /// Answers from now on; what is posted comes by the channel.
-    #[cfg(feature = "admin")]
-    pub(super) fn start(
-        self,
-        config: &Config,
-        reading: Dialects,
-        asking: Asking,
-    ) -> Result<(Answering, Receiver<Posted>), String> {
-        let (Some(server), Some(admin)) = (self.server, &config.admin) else {
-            return Ok((Answering { serving: None }, never()));
-        };
-        let (posted, received) = bounded(POSTED_QUEUE);
-        let entrance = intake::http::Entrance::new(reading, posted);
-        let mut routes = health::routes(&asking.health_checks);
-        routes.push(numbers::route(asking.numbers));
-        routes.push(admin::page::route());
-        routes.extend(admin::runs::routes(build::viewed(config), asking.questions));
-        let export_log = asking.export_log;
-        routes.push(admin::exports::route(move || export_log.reports()));
-        routes.push(admin::Route {
-            method: "POST",
-            path: "/api/workflows",
-            is_open: false,
-            handler: Box::new(move |request| entrance.post(request)),
-        });
-        let token = admin.token.as_ref().map(crate::config::Secret::expose);
-        let serving = admin::start(server, &admin.listen, token, routes)
-            .map_err(|error| format!("cannot start the admin endpoint: {error}"))?;
-        let answering = Answering {
-            serving: Some(serving),
-        };
-        Ok((answering, received))
-    }
-
-    #[cfg(not(feature = "admin"))]
-    pub(super) fn start(
-        self,
-        _: &Config,
-        _: Dialects,
-        _: Asking,
-    ) -> Result<(Answering, Receiver<Posted>), String> {
-        Ok((Answering {}, never()))
     }
 }
 

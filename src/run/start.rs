@@ -2,6 +2,7 @@
 
 use super::admissions::Admissions;
 use super::build::{self, Parts, Sources};
+use super::endpoint::{Answering, Asking, Endpoint};
 use super::health::{self, HealthCheck};
 use super::inbox::Inbox;
 use super::living::{self, Living};
@@ -9,7 +10,7 @@ use super::notifying::Receivers;
 use super::numbers::{self, Numbered, NumbersAsked};
 use super::polling::Polling;
 use super::shown::Shown;
-use super::sources::{self, Asking, Endpoint, Feed};
+use super::sources::{self, Feed};
 use super::viewing::{self, Viewing};
 use super::{Loop, Onlooker, Report, stopping};
 use crate::admin::question::ViewQuestion;
@@ -199,7 +200,7 @@ impl Intake {
         config: &Config,
         reading: Dialects,
         events: Receiver<StartEvent>,
-    ) -> Result<(Self, sources::Answering), String> {
+    ) -> Result<(Self, Answering), String> {
         let is_viewed = endpoint.address().is_some();
         let (asked, health_checks) = health::channel();
         let (viewers, questions) = viewing::channel();
@@ -230,7 +231,7 @@ fn start_intake(
     network: &Network,
     stopped: &Receiver<Infallible>,
     reads_stdin: bool,
-) -> Result<(Intake, sources::Answering), String> {
+) -> Result<(Intake, Answering), String> {
     // Before the other sources: a second farspan on this machine fails here.
     let endpoint = Endpoint::bind(config)?;
     if let Some(address) = endpoint.address() {

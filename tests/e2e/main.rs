@@ -89,6 +89,7 @@ mod mappings;
 mod metrics;
 mod monitors;
 mod notify;
+mod openapi;
 mod page;
 mod pages;
 mod playback;
