@@ -248,7 +248,7 @@ fn see_runs_of_all_kinds(viewed: &Viewed, document: &mut Document) {
     }
 }
 
-/// Each word and bound of a parameter is taken, and what is beyond is refused with the same words and bounds.
+/// Each word and bound of a parameter is taken, and an empty value where it may be empty, and what is beyond is refused with the same words and bounds.
 fn see_parameter(viewed: &Viewed, document: &mut Document, operation: &Operation, of: &Value) {
     let (name, schema) = (of["name"].as_str().expect("a name"), &of["schema"]);
     let mut ask = |value: &str, status: u16| {
@@ -257,6 +257,9 @@ fn see_parameter(viewed: &Viewed, document: &mut Document, operation: &Operation
         assert_eq!(answer.status, status, "{name}={value}: {answer:?}");
         answer.body
     };
+    if of["allowEmptyValue"] == true {
+        ask("", 200);
+    }
     if let Some(words) = schema["enum"].as_array() {
         let words = words.iter().map(|word| word.as_str().expect("a word"));
         let words: BTreeSet<&str> = words.collect();
@@ -284,6 +287,16 @@ fn see_parameter(viewed: &Viewed, document: &mut Document, operation: &Operation
 fn see_what_is_posted(viewed: &Viewed, document: &mut Document) {
     let mut operations = document.operations().into_iter();
     let post = operations.find(|it| it.method == "post").expect("one");
+    let examples = &document.whole["paths"][&post.path]["post"]["requestBody"]["content"];
+    for (media_type, content) in examples.as_object().expect("contents").clone() {
+        let example = &content["example"];
+        let body = example
+            .as_str()
+            .map_or_else(|| example.to_string(), str::to_owned);
+        let answer = viewed.door.post(&[("Content-Type", &media_type)], &body);
+        document.check(&post, &answer);
+        assert_eq!(answer.status, 202, "{media_type}: {answer:?}");
+    }
     for (body, status) in [
         (EVENT, 202),
         (&format!("[{EVENT}, {EVENT}]"), 202),
