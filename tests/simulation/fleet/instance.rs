@@ -6,11 +6,13 @@ use super::redis::{Late, Redis};
 use super::scenario::{CrashPoint, FleetScenario};
 use super::wire::Wire;
 use crate::api;
-use crate::encoders::ENCODERS;
+use crate::encoders::{ENCODERS, RECORDING, next_log_record};
 use crate::random::Random;
+use farspan::core::Encoders;
 use farspan::core::event::StartEvent;
 use farspan::core::finished::Notify;
 use farspan::core::ids::RunKey;
+use farspan::core::log_record::LogRecord;
 use farspan::core::outbox::Batch;
 use farspan::core::span::Span;
 use farspan::core::time::{Mono, Now};
@@ -31,6 +33,7 @@ pub enum Effect {
     Poll(Poll),
     Send(Batch),
     Finished(Box<Span>),
+    Logged(LogRecord),
     Tell(Notify),
     Note(Note),
 }
@@ -56,6 +59,12 @@ pub struct Known {
     pub held: BTreeSet<RunKey>,
     pub done: BTreeSet<RunKey>,
 }
+
+/// Its spans it shows as they are finished.
+const FLEET_ENCODERS: Encoders = Encoders {
+    log_record: RECORDING.log_record,
+    ..ENCODERS
+};
 
 /// What a call of the fleet's protocol brought.
 pub type Answer = Result<FleetReply, CallError>;
@@ -130,7 +139,7 @@ impl Instance {
         Instance {
             turn: Turn::new(policy),
             turn_due: None,
-            core: Core::new(settings, ENCODERS, now),
+            core: Core::new(settings, FLEET_ENCODERS, now),
             member: Member::new((name, token), scenario, now),
             reader: (scenario.has_stream).then(|| Reader::new(name, scenario.lease, now.mono)),
 
@@ -181,7 +190,7 @@ impl Instance {
     pub fn is_idle(&self) -> bool {
         let reader = self.reader.as_ref();
         self.core.watched() == 0
-            && self.core.spans_waiting() + self.core.notifications_waiting() == 0
+            && self.undelivered() == 0
             && self.events.is_empty()
             && self.turn.unstored().next().is_none()
             && self.member.protocol.owned() == 0
@@ -190,10 +199,14 @@ impl Instance {
 
     /// Whether its loop, at the stop, waits for nothing any more.
     pub fn has_stopped(&self, at: u64) -> bool {
-        let undelivered = self.core.spans_waiting() + self.core.notifications_waiting();
-        let left = self.core.polls_in_flight() + undelivered + self.turn.unstored().count();
+        let left = self.core.polls_in_flight() + self.undelivered() + self.turn.unstored().count();
         let is_left = left > 0 || self.turn.is_committing();
         self.stops_at.is_some_and(|latest| !is_left || at >= latest)
+    }
+
+    fn undelivered(&self) -> usize {
+        let items = self.core.spans_waiting() + self.core.log_records_waiting();
+        items + self.core.notifications_waiting()
     }
 
     pub fn has_stored_all(&self) -> bool {
@@ -286,6 +299,8 @@ impl Instance {
 
     fn handle(&mut self, input: Input, around: &mut Around<'_>) {
         self.core.handle(input, self.clock(around.at));
+        let logged = std::iter::from_fn(next_log_record);
+        around.effects.extend(logged.map(Effect::Logged));
         self.act(around);
     }
 

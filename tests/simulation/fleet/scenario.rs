@@ -3,7 +3,6 @@
 use crate::random::Random;
 use crate::scenario::{self, BEGIN, CollectorFaults, Faults, HOUR, MINUTE, MS, SECOND, Scenario};
 use farspan::core::Settings;
-use farspan::core::workflow::StatusEvents;
 use std::time::Duration;
 
 /// Polls that a run has about.
@@ -77,12 +76,7 @@ impl FleetScenario {
             .magnitude(SECOND, MINUTE)
             .max(workflows * duration / POLLS);
         let hosts = vec![scenario::host(r, duration, false)];
-        let monitors = (0..r.between(1, 2)).map(|n| {
-            let mut monitor = scenario::monitor(r, n, 1, interval, duration);
-            // The other simulation knows log records: to a fleet they are items of the store as spans are.
-            monitor.naming.status_events = StatusEvents::Span;
-            monitor
-        });
+        let monitors = (0..r.between(1, 2)).map(|n| scenario::monitor(r, n, 1, interval, duration));
         let settings = Settings {
             monitors: monitors.collect(),
             pollers: r.between(2, 12) as usize,

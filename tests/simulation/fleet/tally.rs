@@ -12,6 +12,9 @@ pub struct FleetTally {
     pub spans: u64,
     /// Spans that arrived again, the same.
     pub again: u64,
+    /// Log records that arrived, and how often one arrived again, the same.
+    pub log_records: u64,
+    pub log_records_again: u64,
     /// Finished events that a receiver has taken, and how often one was taken again.
     pub announced: u64,
     pub announced_again: u64,
@@ -47,11 +50,11 @@ impl FleetTally {
         }
     }
 
-    fn numbers(mut self) -> [u64; 20] {
+    fn numbers(mut self) -> [u64; 22] {
         self.numbers_mut().map(|n| *n)
     }
 
-    fn numbers_mut(&mut self) -> [&mut u64; 20] {
+    fn numbers_mut(&mut self) -> [&mut u64; 22] {
         [
             &mut self.runs,
             &mut self.simulated_ns,
@@ -59,6 +62,8 @@ impl FleetTally {
             &mut self.exact,
             &mut self.spans,
             &mut self.again,
+            &mut self.log_records,
+            &mut self.log_records_again,
             &mut self.announced,
             &mut self.announced_again,
             &mut self.freezes,
@@ -86,7 +91,7 @@ impl std::fmt::Display for FleetTally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; {} ends told, {} told again; \
+            "{} runs of a fleet, {} hours, {} workflows, {} of them to the nanosecond, {} spans, {} arrived again; {} log records, {} arrived again; {} ends told, {} told again; \
              {} crashes, {} stops, {} freezes, {} sleeps, {} partitions, {} FLUSHALLs, {} answers lost, {} scripts late and {} too late; {} runs \
              refused, {} taken over, {} rewrites, {} late batches, {} runs excused",
             self.runs,
@@ -95,6 +100,8 @@ impl std::fmt::Display for FleetTally {
             self.exact,
             self.spans,
             self.again,
+            self.log_records,
+            self.log_records_again,
             self.announced,
             self.announced_again,
             self.crashes[..6].iter().sum::<u64>(),

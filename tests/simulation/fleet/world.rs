@@ -9,12 +9,14 @@ use crate::encoders::ENCODERS;
 use crate::random::Random;
 use crate::scenario::{BEGIN, HOUR, MINUTE, MS, Plan, SECOND};
 use crate::trace::{self, Ids, Part, Spans, hold_exact, hold_span, hold_whole, sampled};
+use farspan::core::event::Value;
 use farspan::core::finished::{Notified, Notify, NotifyTrouble};
 use farspan::core::ids::{RunKey, SpanId, TraceId};
-use farspan::core::outbox::{Batch, ExportOutcome, Exported, Signal};
+use farspan::core::log_record::LogRecord;
+use farspan::core::outbox::{Batch, ExportOutcome, Exported, OutboxItem, Signal};
 use farspan::core::outcome::Abandoned;
 use farspan::core::span::{Span, SpanStatus};
-use farspan::core::workflow::keys_of;
+use farspan::core::workflow::{StatusEvents, keys_of};
 use farspan::core::{Input, Note, Poll, Polled};
 use farspan::store::fleet::{FleetCall, FleetCommand, RunField};
 use std::cmp::Reverse;
@@ -48,6 +50,9 @@ struct World {
     spans: BTreeMap<Arc<[u8]>, Span>,
     /// What the collector has.
     arrived: BTreeMap<SpanId, Arc<[u8]>>,
+    /// What each encoded log record says, and those that the collector has.
+    log_records: BTreeMap<Arc<[u8]>, LogRecord>,
+    arrived_records: BTreeSet<Arc<[u8]>>,
     /// What was told of the ends of runs.
     told: BTreeMap<RunKey, Arc<[u8]>>,
     /// What everybody waits for at the latest.
@@ -64,7 +69,7 @@ enum Happening {
     Look(usize),
     Answered(Owner, Polled),
     Arrives(Owner, Batch),
-    Exported(Owner, u64, ExportOutcome),
+    Exported(Owner, Exported),
     Told(Owner, Notify),
     Notified(Owner, Notified),
     Fault(Fault),
@@ -115,6 +120,8 @@ impl World {
             by_run: plans.map(|(plan, n)| (run(plan), n)).collect(),
             spans: BTreeMap::new(),
             arrived: BTreeMap::new(),
+            log_records: BTreeMap::new(),
+            arrived_records: BTreeSet::new(),
             told: BTreeMap::new(),
             latest: latest.unwrap_or(BEGIN),
             quiet_since: None,
@@ -243,16 +250,9 @@ impl World {
                     self.hear(owner.0, Input::Polled(polled));
                 }
             }
-            Happening::Exported(owner, batch, outcome) => {
+            Happening::Exported(owner, exported) => {
                 if self.of_owner(owner).is_some() {
-                    self.hear(
-                        owner.0,
-                        Input::Exported(Exported {
-                            signal: Signal::Traces,
-                            batch,
-                            outcome,
-                        }),
-                    );
+                    self.hear(owner.0, Input::Exported(exported));
                 }
             }
             Happening::Arrives(owner, batch) => self.arrive(owner, batch),
@@ -543,6 +543,7 @@ impl World {
             }
             Effect::Poll(poll) => self.polled(owner, poll),
             Effect::Finished(span) => self.finished(*span),
+            Effect::Logged(record) => self.logged(record),
             Effect::Send(batch) => self.sent(owner, batch),
             Effect::Tell(notify) => self.leaves(owner, notify),
             Effect::Note(note) => self.noted(&note),
@@ -649,40 +650,62 @@ impl World {
         self.spans.insert((ENCODERS.span)(&span), span);
     }
 
+    fn logged(&mut self, record: LogRecord) {
+        let scenario = self.scenario.clone();
+        let (plan, part) = &self.parts[&record.span_id];
+        let plan = &scenario.base.plans[*plan];
+        let naming = &scenario.base.settings.monitors[plan.monitor].naming;
+        assert!(naming.status_events.are_logged() && sampled(plan, &scenario.base));
+        assert!(matches!(part, Part::Workflow | Part::Stage(_)), "{part:?}");
+        assert_eq!(record.trace_id, Ids::of(plan, &scenario.base).trace);
+        self.log_records
+            .insert((ENCODERS.log_record)(&record), record);
+    }
+
     /// A batch is handed to the exporter.
     fn sent(&mut self, owner: Owner, batch: Batch) {
-        self.digest(2, owner.1 << 32 | batch.items.len() as u64);
+        let kind = 2 + 10 * u64::from(batch.signal == Signal::Logs);
+        self.digest(kind, owner.1 << 32 | batch.items.len() as u64);
         assert!(!batch.items.is_empty());
-        let ledger = &self.redis.ledger;
-        for span in &batch.items {
-            let service = self.spans[&span.bytes].service.as_ref();
-            assert_eq!(span.monitor, service.map(|s| s.monitor.clone()));
-            assert!(
-                ledger.stored.contains(&span.bytes),
-                "exported before it was stored: {:?}",
-                self.spans.get(&span.bytes)
-            );
-            let lost = |run| ledger.exposed.contains_key(run) || ledger.excused.contains(run);
-            let there = self.redis.runs.get(&span.run);
-            // Of two incarnations of one name the newer has replaced the older.
-            let is_ours = there.is_some_and(|there| {
-                let field = RunField::Item {
-                    signal: span.signal,
-                    sequence: span.sequence,
-                    monitor: span.monitor.clone(),
-                };
-                there.owner == owner && there.fields.get(&field) == Some(&span.bytes)
-            });
-            assert!(
-                is_ours || lost(&span.run),
-                "exported, and in the store it is of {:?}: {:?}",
-                there.map(|there| there.owner),
-                self.spans.get(&span.bytes)
-            );
+        for item in &batch.items {
+            assert_eq!(item.signal, batch.signal);
+            self.hold_sent(owner, item);
         }
         let latency = self.scenario.base.collector.latency_max / 2;
         let at = self.now + self.random.between(0, latency);
         self.plan(at, Happening::Arrives(owner, batch));
+    }
+
+    /// It was made, it is stored, and its sender owns it.
+    fn hold_sent(&self, owner: Owner, item: &OutboxItem) {
+        let shown = String::from_utf8_lossy(&item.bytes);
+        let service = match item.signal {
+            Signal::Traces => &self.spans[&item.bytes].service,
+            Signal::Logs => &self.log_records[&item.bytes].service,
+        };
+        let monitor = service.as_ref().map(|s| s.monitor.clone());
+        assert_eq!(item.monitor, monitor);
+        let ledger = &self.redis.ledger;
+        assert!(
+            ledger.stored.contains(&item.bytes),
+            "exported before it was stored: {shown}"
+        );
+        let is_lost = ledger.exposed.contains_key(&item.run) || ledger.excused.contains(&item.run);
+        let there = self.redis.runs.get(&item.run);
+        // Of two incarnations of one name the newer has replaced the older.
+        let is_ours = there.is_some_and(|there| {
+            let field = RunField::Item {
+                signal: item.signal,
+                sequence: item.sequence,
+                monitor: item.monitor.clone(),
+            };
+            there.owner == owner && there.fields.get(&field) == Some(&item.bytes)
+        });
+        assert!(
+            is_ours || is_lost,
+            "exported, and in the store it is of {:?}: {shown}",
+            there.map(|there| there.owner),
+        );
     }
 
     /// Finished events are handed to the notifier.
@@ -804,7 +827,12 @@ impl World {
             (true, delivered)
         };
         let at = self.now + r.between(0, faults.latency_max / 2);
-        self.plan(at, Happening::Exported(owner, batch.id, outcome));
+        let exported = Exported {
+            signal: batch.signal,
+            batch: batch.id,
+            outcome,
+        };
+        self.plan(at, Happening::Exported(owner, exported));
         if !arrives {
             return;
         }
@@ -812,6 +840,9 @@ impl World {
             .of_owner(owner)
             .is_some_and(|it| it.is_unfenced(self.now));
         self.tally.late_batches += u64::from(is_late);
+        if batch.signal == Signal::Logs {
+            return self.take_log_records(batch);
+        }
         for span in batch.items {
             let Some(id) = self.spans.get(&span.bytes).map(|span| span.span_id) else {
                 panic!("this span was never finished");
@@ -829,6 +860,14 @@ impl World {
                     self.tally.again += 1;
                 }
             }
+        }
+    }
+
+    fn take_log_records(&mut self, batch: Batch) {
+        for item in batch.items {
+            let is_new = self.arrived_records.insert(item.bytes);
+            self.tally.log_records += u64::from(is_new);
+            self.tally.log_records_again += u64::from(!is_new);
         }
     }
 
@@ -915,9 +954,24 @@ impl World {
                 self.hold_trace(index);
             }
         }
+        self.hold_log_records();
         self.tally.runs = 1;
         self.tally.simulated_ns = self.now - BEGIN;
         self.tally.spans = self.arrived.len() as u64;
+    }
+
+    /// The collector has each log record that was stored.
+    fn hold_log_records(&self) {
+        let ledger = &self.redis.ledger;
+        for (bytes, record) in &self.log_records {
+            let (plan, _) = self.parts[&record.span_id];
+            let run = self.run_of(&self.scenario.base.plans[plan]);
+            let is_due = ledger.stored.contains(bytes) && !ledger.excused.contains(&run);
+            assert!(
+                !is_due || self.arrived_records.contains(bytes),
+                "it is lost: {record:?}"
+            );
+        }
     }
 
     /// The collector has one whole trace of it.
@@ -929,19 +983,21 @@ impl World {
             let bytes = self.arrived.get(id).filter(|_| *of == index)?;
             Some((part.clone(), &self.spans[bytes]))
         };
-        let notifies = base.settings.monitors[plan.monitor].naming.notifies;
+        let naming = &base.settings.monitors[plan.monitor].naming;
         let is_told = self.told.contains_key(&self.run_of(plan));
-        assert_eq!(is_told, notifies, "its end");
+        assert_eq!(is_told, naming.notifies, "its end");
         let spans: Spans<'_> = self.parts.iter().filter_map(of_plan).collect();
         assert_eq!(!spans.is_empty(), sampled(plan, base), "its trace");
         if spans.is_empty() {
             return;
         }
         hold_whole(&spans, plan, base);
+        for (part, span) in &spans {
+            if matches!(part, Part::Workflow | Part::Stage(_)) {
+                self.hold_told(span, naming.status_events);
+            }
+        }
         let root = spans[&Part::Workflow];
-        let names: Vec<&str> = root.events.iter().map(|event| &*event.name).collect();
-        let told: BTreeSet<&&str> = names.iter().collect();
-        assert_eq!(told.len(), names.len(), "a status told twice: {root:?}");
         let given_up = [
             Abandoned::TimedOut,
             Abandoned::NotFound,
@@ -951,7 +1007,48 @@ impl World {
         if !given_up.contains(&root.status) {
             hold_exact(&spans, plan, base);
             self.tally.exact += 1;
+            let statuses = self.logged_of(root.span_id);
+            let on_span = root.events.iter().map(|event| &*event.name);
+            let mut all = statuses.into_iter().chain(on_span);
+            assert!(
+                all.any(|status| status == "Ended"),
+                "its last status: {root:?}"
+            );
         }
+    }
+
+    /// Each change of status is told once, where the monitor wants it.
+    fn hold_told(&self, span: &Span, wanted: StatusEvents) {
+        let names = span.events.iter().map(|event| &*event.name);
+        let mut on_span: Vec<&str> = names.filter(|name| *name != "Submitted").collect();
+        let mut logged = self.logged_of(span.span_id);
+        on_span.sort_unstable();
+        logged.sort_unstable();
+        for told in [&on_span, &logged] {
+            let is_twice = told.windows(2).any(|pair| pair[0] == pair[1]);
+            assert!(!is_twice, "a status told twice, {logged:?}: {span:?}");
+        }
+        assert!(wanted.are_on_span() || on_span.is_empty(), "{span:?}");
+        assert!(wanted.are_logged() || logged.is_empty(), "{logged:?}");
+        if wanted.are_on_span() && wanted.are_logged() {
+            assert_eq!(on_span, logged, "{span:?}");
+        }
+    }
+
+    /// The statuses in the log records that the collector has of this span.
+    fn logged_of(&self, span: SpanId) -> Vec<&str> {
+        let records = self.arrived_records.iter();
+        let records = records.map(|bytes| &self.log_records[bytes]);
+        let of_span = records.filter(|record| record.span_id == span);
+        of_span
+            .map(|record| {
+                let mut attributes = record.attributes.iter();
+                match attributes.find(|(key, _)| **key == *"farspan.status") {
+                    Some((_, Value::Str(status))) => &**status,
+                    _ => panic!("without a status: {record:?}"),
+                }
+            })
+            .collect()
     }
 }
 
