@@ -160,6 +160,26 @@ fn the_unit_gives_a_stop_its_time() {
     assert!(unit.contains("\nType=notify\n") && unit.contains("\nStateDirectory=farspan\n"));
 }
 
+/// Docker and Kubernetes kill what has not ended by then.
+#[test]
+fn the_containers_give_a_stop_its_time() {
+    for (file, key) in [
+        ("deploy/compose/compose.yaml", "stop_grace_period: "),
+        (
+            "deploy/helm/farspan/templates/statefulset.yaml",
+            "terminationGracePeriodSeconds: ",
+        ),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let value = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(key))
+            .unwrap_or_else(|| panic!("{file}: {key}"));
+        let seconds: u64 = value.trim_end_matches('s').parse().unwrap();
+        assert!(seconds > farspan::run::STOP_MAX.as_secs() + 1, "{file}");
+    }
+}
+
 /// Where `farspan run` in a clone keeps its state is no part of the source.
 #[test]
 fn the_state_is_left_out_of_the_source_and_of_the_image() {

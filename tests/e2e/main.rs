@@ -70,6 +70,7 @@ mod burst;
 mod carriers;
 mod chain;
 mod chaos;
+mod charts;
 mod clocks;
 mod collector;
 mod commands;

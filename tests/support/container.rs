@@ -4,6 +4,7 @@
 use super::program::{Call, farspan};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 #[derive(Clone, Debug)]
@@ -23,6 +24,37 @@ impl Container {
         }
         Container {
             arguments: texts(&service["command"]),
+            environment,
+        }
+    }
+
+    /// A container of a pod, its volumes below `pod.root`.
+    #[track_caller]
+    pub fn of_pod(pod: &Pod<'_>, spec: &Value, container: &Value) -> Self {
+        assert!(container["command"].is_null(), "{container}");
+        let mut environment = environment_of_image();
+        for variable in container["env"].as_array().into_iter().flatten() {
+            let from = &variable["valueFrom"];
+            let value = match (&from["fieldRef"]["fieldPath"], &from["secretKeyRef"]) {
+                (Value::String(path), _) if path == "metadata.name" => pod.name.to_owned(),
+                (Value::Null, Value::Null) => text(&variable["value"]),
+                (_, key) => pod.secret(&key["name"], &key["key"]),
+            };
+            environment.insert(text(&variable["name"]), value);
+        }
+        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+            let path = text(&mount["mountPath"]);
+            let own = pod.mount(spec, &mount["name"], &path);
+            for value in environment.values_mut() {
+                *value = value.replace(&path, &own);
+            }
+        }
+        let of_pod = environment
+            .values()
+            .filter(|value| value.starts_with("/etc/"));
+        assert_eq!(of_pod.count(), 0, "not mounted: {environment:?}");
+        Container {
+            arguments: texts(&container["args"]),
             environment,
         }
     }
@@ -66,11 +98,64 @@ impl Container {
     }
 }
 
+/// Where a pod's containers run.
+pub struct Pod<'a> {
+    pub name: &'a str,
+    /// All manifests of the release.
+    pub manifests: &'a Value,
+    /// Name, key and content of each secret of the namespace.
+    pub secrets: &'a [(&'a str, &'a str, &'a str)],
+    /// Its volumes. A claim keeps what it has.
+    pub root: &'a Path,
+}
+
+impl Pod<'_> {
+    #[track_caller]
+    fn secret(&self, name: &Value, key: &Value) -> String {
+        let is_it = |(n, k, _): &&(&str, &str, &str)| name == n && key == k;
+        let secret = self.secrets.iter().find(is_it);
+        let (_, _, content) = secret.unwrap_or_else(|| panic!("no secret {name} with {key}"));
+        (*content).to_owned()
+    }
+
+    /// Makes what a volume has, and returns where.
+    #[track_caller]
+    fn mount(&self, spec: &Value, volume: &Value, path: &str) -> String {
+        let own = self.root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(&own).expect("the folder is ours");
+        let volumes = spec["volumes"].as_array().into_iter().flatten();
+        // What is none of these is a claim.
+        for of_volume in volumes.filter(|it| it["name"] == *volume) {
+            let secret = &of_volume["secret"];
+            for item in secret["items"].as_array().into_iter().flatten() {
+                let content = self.secret(&secret["secretName"], &item["key"]);
+                fs::write(own.join(text(&item["path"])), content).expect("ours");
+            }
+            if let Value::String(map) = &of_volume["configMap"]["name"] {
+                let map = manifest(self.manifests, "ConfigMap", map);
+                for (name, content) in map["data"].as_object().expect("data") {
+                    fs::write(own.join(name), text(content)).expect("ours");
+                }
+            }
+        }
+        own.display().to_string()
+    }
+}
+
+/// The manifest of this kind and name.
+#[track_caller]
+pub fn manifest<'a>(manifests: &'a Value, kind: &str, name: &str) -> &'a Value {
+    let all = manifests.as_array().expect("manifests");
+    let is_it = |it: &&Value| it["kind"] == kind && it["metadata"]["name"] == name;
+    let found = all.iter().find(is_it);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
 /// The variables of the Dockerfile's last stage. Its entrypoint is farspan itself.
 #[track_caller]
 fn environment_of_image() -> BTreeMap<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
-    let file = std::fs::read_to_string(path).expect("the Dockerfile");
+    let file = fs::read_to_string(path).expect("the Dockerfile");
     let (_, stage) = file
         .rsplit_once("\nFROM scratch\n")
         .expect("its last stage");
