@@ -12,6 +12,7 @@ pub mod core;
 pub mod deliver;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod features;
 pub mod http;
 pub mod intake;
 pub mod mapping;

@@ -13,7 +13,7 @@ use std::process::Command;
 /// From the bottom up. A module imports from the layers below its own: edges do not know each other. A name with a
 /// slash is one file of a module.
 const LAYERS: [(&str, &[&str]); 11] = [
-    ("texts", &["text"]),
+    ("texts and the build", &["features", "text"]),
     ("how people write values", &["syntax"]),
     ("core", &["core"]),
     ("the host", &["os"]),

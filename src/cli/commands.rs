@@ -6,6 +6,7 @@ use super::{
     UsageError, unknown, usage,
 };
 use crate::core::limits;
+use crate::features::{self, Feature};
 use crate::syntax::values::{self, Reason};
 use std::time::Duration;
 
@@ -17,31 +18,26 @@ pub(super) struct CommandSpec {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) more: &'static str,
-    pub(super) availability: Availability,
+    /// Of each group it needs one feature.
+    pub(super) needs: &'static [&'static [Feature]],
     /// The operands, as the usage has them, and how many at most.
     pub(super) operands: (&'static str, usize),
     pub(super) options: &'static [OptionSpec],
     pub(super) build: fn(&Words) -> Result<Command, UsageError>,
 }
 
-/// The cargo feature that a command needs.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Availability {
-    Always,
-    /// Only with the cargo feature `admin`.
-    Admin,
-    /// Only with the cargo feature `demo`.
-    Demo,
-}
+impl CommandSpec {
+    /// What to say of it where this build lacks a feature that it needs.
+    pub(super) fn missing(&self) -> Option<String> {
+        self.needs
+            .iter()
+            .find_map(|one_of| features::missing(one_of))
+    }
 
-impl Availability {
-    /// The cargo feature that this build lacks.
-    pub(super) fn missing(self) -> Option<&'static str> {
-        match self {
-            Availability::Admin if cfg!(not(feature = "admin")) => Some("admin"),
-            Availability::Demo if cfg!(not(feature = "demo")) => Some("demo"),
-            _ => None,
-        }
+    /// The options that this build has.
+    pub(super) fn options(&self) -> impl Iterator<Item = &'static OptionSpec> {
+        let options = self.options.iter();
+        options.filter(|option| features::missing(option.needs).is_none())
     }
 }
 
@@ -53,6 +49,8 @@ pub(super) struct OptionSpec {
     /// As it would be written; empty: none.
     pub(super) default: &'static str,
     pub(super) about: &'static str,
+    /// It needs one of these features; none: it is always there.
+    pub(super) needs: &'static [Feature],
 }
 
 const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
@@ -61,6 +59,7 @@ const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
         value: None,
         default: "",
         about,
+        needs: &[],
     }
 }
 
@@ -76,6 +75,7 @@ const fn option(
         value,
         default,
         about,
+        needs: &[],
     }
 }
 
@@ -128,17 +128,23 @@ It asks GET /healthz, or /readyz, where FARSPAN_ADMIN_LISTEN says that farspan
 listens, and waits for 2 s. It needs no token.
 Exit codes: 0 it is, 1 it is not or does not answer.
 ";
+const DEMO: &str = if cfg!(feature = "admin") {
+    "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n\
+     The live page is at FARSPAN_ADMIN_LISTEN. If the default port is taken, it is at a free one.\n"
+} else {
+    "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n"
+};
 const SETTINGS: &str =
     "Settings come from the environment and the file: 'farspan help settings'.\n";
 
 /// All commands, in the order of the help.
 #[rustfmt::skip]
-pub(super) const COMMANDS: &[CommandSpec] = &[
+const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "run",
         about: "Watch workflows until SIGTERM or SIGINT",
         more: SETTINGS,
-        availability: Availability::Always,
+        needs: &[],
         operands: NONE,
         options: &[CONFIG, option("events", "-", "", "Take start events from standard input too, one a line")],
         build: run,
@@ -146,16 +152,15 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "demo",
         about: "Show it all in one process: scripted API, load, watcher; nothing to install",
-        more: "Spans go to a collector too when OTEL_EXPORTER_OTLP_ENDPOINT is set.\n\
-               The live page is at FARSPAN_ADMIN_LISTEN. If the default port is taken, it is at a free one.\n",
-        availability: Availability::Demo,
+        more: DEMO,
+        needs: &[&[Feature::Demo]],
         operands: NONE,
         options: &[
             option("workflows", "N", "8", "How many workflows"),
             option("speed", "X", "600", "Divide every duration by X"),
             SEED,
             flag("serve", "Go on when all is traced"),
-            flag("open", "Open the live page in the browser"),
+            OptionSpec { needs: &[Feature::Admin], ..flag("open", "Open the live page in the browser") },
             COLOR,
         ],
         build: demo,
@@ -164,7 +169,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "check",
         about: "Validate the whole configuration, then try each endpoint",
         more: SETTINGS,
-        availability: Availability::Always,
+        needs: &[],
         operands: NONE,
         options: &[CONFIG, flag("offline", "Only validate the configuration")],
         build: |values| Ok(Command::Check { config: values.config(), offline: values.has("offline") }),
@@ -173,7 +178,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "probe",
         about: "Poll once, or read saved answers, and show what the mapping makes of them",
         more: PROBE,
-        availability: Availability::Always,
+        needs: &[],
         operands: ("[ID]", 1),
         options: &[
             option("body", "[NAME=]FILE", "", "A saved answer: to the main request, or to the one of that name; - is standard input"),
@@ -187,7 +192,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "trace",
         about: "Watch these workflows to their end, and show each trace when it is whole",
         more: TRACE,
-        availability: Availability::Always,
+        needs: &[],
         operands: ("ID...", IDS_MAX),
         options: &[
             option("patience", "DUR", "5m", "Give up when the API has given no usable answer for so long"),
@@ -201,7 +206,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "top",
         about: "Show live and recent workflows of a running farspan",
         more: TOP,
-        availability: Availability::Admin,
+        needs: &[&[Feature::Admin]],
         operands: NONE,
         options: &[
             option("admin", "URL", "", "The admin endpoint to ask; else the one of FARSPAN_ADMIN_LISTEN"),
@@ -215,7 +220,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "config",
         about: "Print the effective configuration, and where each value came from",
         more: SETTINGS,
-        availability: Availability::Always,
+        needs: &[],
         operands: NONE,
         options: &[CONFIG],
         build: |values| Ok(Command::Config { config: values.config() }),
@@ -224,7 +229,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "refused",
         about: "Show what the collector or a receiver has refused for good",
         more: REFUSED,
-        availability: Availability::Always,
+        needs: &[&[Feature::File, Feature::Redis]],
         operands: NONE,
         options: &[CONFIG, flag("json", "Print all of it, a line of JSON for each refusal")],
         build: |values| Ok(Command::Refused { config: values.config(), whole: values.has("json") }),
@@ -233,7 +238,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "healthcheck",
         about: "Ask the farspan on this host whether it is alive; for containers without a shell",
         more: HEALTHCHECK,
-        availability: Availability::Always,
+        needs: &[&[Feature::Admin]],
         operands: NONE,
         options: &[CONFIG, flag("ready", "Ask whether it can do its work")],
         build: |values| Ok(Command::Healthcheck { config: values.config(), asks_ready: values.has("ready") }),
@@ -242,7 +247,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "api",
         about: "Be the scripted external API of the demo",
         more: "",
-        availability: Availability::Demo,
+        needs: &[&[Feature::Demo]],
         operands: NONE,
         options: &[
             option("listen", "ADDR", "127.0.0.1:8080", "Where to listen, host:port"),
@@ -257,7 +262,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         name: "load",
         about: "Publish start events to Redis, in batches",
         more: "",
-        availability: Availability::Demo,
+        needs: &[&[Feature::Demo], &[Feature::Redis]],
         operands: NONE,
         options: &[
             option("redis-url", "URL", "", "Else FARSPAN_REDIS_URL, else redis://127.0.0.1:6379"),
@@ -330,18 +335,12 @@ fn top(values: &Words) -> Result<Command, UsageError> {
 }
 
 fn demo(values: &Words) -> Result<Command, UsageError> {
-    let open = values.has("open");
-    if open && !cfg!(feature = "admin") {
-        let error =
-            "--open: there is no live page in this build: it was made without the feature 'admin'";
-        return Err(usage(error, Some("demo")));
-    }
     Ok(Command::Demo(DemoOptions {
         workflows: values.workflows()?,
         speed: values.speed()?,
         seed: values.seed()?,
         serve: values.has("serve"),
-        open,
+        open: values.has("open"),
         colours: values.colours()?,
     }))
 }
@@ -382,17 +381,22 @@ pub(super) fn count(text: &str) -> Result<u32, Reason> {
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// A command that this build has.
 pub(super) fn find(name: &str) -> Result<&'static CommandSpec, UsageError> {
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        let known = available().map(|command| command.name).chain(["help"]);
+        let meant = values::nearest(name, known).map(str::to_owned);
+        return Err(unknown("command", name, meant, None));
+    };
+    match command.missing() {
+        Some(missing) => Err(usage(&format!("'{name}' {missing}"), None)),
+        None => Ok(command),
+    }
+}
+
+/// The commands that this build has.
+pub(super) fn available() -> impl Iterator<Item = &'static CommandSpec> {
     COMMANDS
         .iter()
-        .find(|command| command.name == name)
-        .ok_or_else(|| {
-            let known = COMMANDS.iter().map(|command| command.name).chain(["help"]);
-            unknown(
-                "command",
-                name,
-                values::nearest(name, known).map(str::to_owned),
-                None,
-            )
-        })
+        .filter(|command| command.missing().is_none())
 }

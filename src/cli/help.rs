@@ -1,6 +1,6 @@
 //! The help, made from the table of commands.
 
-use super::commands::{COMMANDS, CommandSpec};
+use super::commands::{CommandSpec, available};
 use std::fmt::Write as _;
 
 /// The help of the program.
@@ -9,9 +9,7 @@ pub(super) fn help() -> String {
         "farspan gives distributed traces to work in systems that you cannot instrument.\n\n\
          Usage: farspan COMMAND [OPTION]...\n\nCommands:\n",
     );
-    let rows = COMMANDS
-        .iter()
-        .map(|command| (command.name.to_owned(), command.about.to_owned()));
+    let rows = available().map(|command| (command.name.to_owned(), command.about.to_owned()));
     table(&mut text, rows.collect());
     text.push_str("\nOptions:\n");
     table(
@@ -41,7 +39,7 @@ impl CommandSpec {
             self.about, self.name
         );
         let mut rows = Vec::new();
-        for option in self.options {
+        for option in self.options() {
             let value = option
                 .value
                 .map_or(String::new(), |value| format!(" {value}"));

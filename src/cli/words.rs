@@ -3,6 +3,7 @@
 use super::commands::{CommandSpec, count};
 use super::{Given, UsageError, dashed, lexopt_error, next, unknown, usage};
 use crate::core::limits;
+use crate::features;
 use crate::syntax::values::{self, Reason};
 use crate::terminal::console::Colours;
 use crate::text::shown;
@@ -45,14 +46,13 @@ impl Words {
                 continue;
             }
             let Some(option) = command.options.iter().find(|option| option.name == name) else {
-                let known = command
-                    .options
-                    .iter()
-                    .map(|option| option.name)
-                    .chain(["help"]);
+                let known = command.options().map(|option| option.name).chain(["help"]);
                 let meant = values::nearest(&name, known).map(dashed);
                 return Err(unknown("option", &dashed(&name), meant, on));
             };
+            if let Some(missing) = features::missing(option.needs) {
+                return Err(usage(&format!("'--{name}' {missing}"), on));
+            }
             let value = match option.value {
                 Some(_) => parser.value().map_err(|error| lexopt_error(&error, on))?,
                 None => OsString::new(),

@@ -428,7 +428,7 @@ fn look_at(directory: &Path, bytes_max: u64) -> Result<(String, bool), String> {
     #[cfg(not(feature = "file"))]
     {
         let _ = bytes_max;
-        Err("needs a farspan that was built with the feature `file`".to_owned())
+        Err("needs a farspan that was built with the feature 'file'".to_owned())
     }
 }
 

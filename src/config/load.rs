@@ -286,7 +286,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
 fn warnings_of(monitors: &[MonitorConfig], has_source: bool) -> Vec<String> {
     let without = monitor::without_source(monitors);
     let mut warnings = Vec::new();
-    if !has_source && !without.is_empty() {
+    if cfg!(feature = "redis") && !has_source && !without.is_empty() {
         let warning =
             "FARSPAN_REDIS_URL (redis.url): is not set; start events can come by --events - alone";
         warnings.push(warning.to_owned());
@@ -364,9 +364,6 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
     const NAME: &str = "FARSPAN_ADMIN_LISTEN";
     let listen = resolver.strict(NAME, |text| match text {
         "none" => Ok(None),
-        _ if cfg!(not(feature = "admin")) => {
-            Err("needs a farspan that was built with the feature `admin`; set none".into())
-        }
         text => values::listen_address(text).map(Some),
     });
     let token = admin_token(resolver);
@@ -495,10 +492,10 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> StateConfig {
     const DIRECTORY: &str = "FARSPAN_STATE_DIR";
     let kept = resolver.strict("FARSPAN_STATE", |text| match text {
         "file" if cfg!(not(feature = "file")) => {
-            Err("needs a farspan that was built with the feature `file`".into())
+            Err("needs a farspan that was built with the feature 'file'".into())
         }
         "redis" if cfg!(not(feature = "redis")) => {
-            Err("needs a farspan that was built with the feature `redis`".into())
+            Err("needs a farspan that was built with the feature 'redis'".into())
         }
         text => values::one_of(
             text,

@@ -123,6 +123,7 @@ impl<'a> Resolver<'a> {
         } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
             resolver.read_file(path::Path::new(&path.text));
         }
+        resolver.refuse_what_is_missing();
         resolver
     }
 
@@ -331,6 +332,9 @@ impl<'a> Resolver<'a> {
 
     /// Puts a value into `farspan config`, in the place of the one that was written.
     pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
+        if setting(name).missing().is_some() {
+            return;
+        }
         let before = self.rows.iter().position(|row| row.name == name);
         let written = before.map(|at| self.rows.swap_remove(at).written);
         self.rows.push(SettingRow {
@@ -361,9 +365,34 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What was written for a setting, the strongest first.
+    /// Adds a mistake for each value of a setting that this build lacks. `none` asks for nothing.
+    fn refuse_what_is_missing(&mut self) {
+        let mut told = Vec::new();
+        for setting in SETTINGS.iter().filter(|setting| setting.is_ours()) {
+            let Some(missing) = setting.missing() else {
+                continue;
+            };
+            for found in self.all_written(setting) {
+                // Two signals may have one variable.
+                let is_told = told.contains(&found.origin);
+                if found.text != "none" && !is_told {
+                    self.mistakes.add(found.origin.place(), &missing);
+                    told.push(found.origin);
+                }
+            }
+        }
+    }
+
+    /// What was written for a setting that this build has, the strongest first.
     fn written(&self, name: &'static str) -> Vec<FoundValue> {
         let setting = setting(name);
+        match setting.missing() {
+            Some(_) => Vec::new(),
+            None => self.all_written(setting),
+        }
+    }
+
+    fn all_written(&self, setting: &'static Setting) -> Vec<FoundValue> {
         let mut written = Vec::new();
         for name in setting.env {
             if let Some(text) = self.env.text(name) {

@@ -1,6 +1,7 @@
 //! The table of settings.
 
 use crate::core::limits;
+use crate::features::{self, Feature};
 use crate::syntax::values::redacted_url;
 use crate::text::{escape, shown};
 use std::fmt::Write as _;
@@ -17,6 +18,8 @@ pub(super) struct Setting {
     /// One line.
     pub(super) about: &'static str,
     pub(super) kind: SettingKind,
+    /// This build needs one of these for it; none: it is always there.
+    needs: &'static [Feature],
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -40,6 +43,21 @@ pub(super) enum SettingKind {
 impl Setting {
     pub(super) fn name(&self) -> &'static str {
         self.name
+    }
+
+    const fn needing(mut self, one_of: &'static [Feature]) -> Setting {
+        self.needs = one_of;
+        self
+    }
+
+    /// What to say of it where this build lacks the feature that it needs.
+    pub(super) fn missing(&self) -> Option<String> {
+        features::missing(self.needs)
+    }
+
+    /// Whether its variables are farspan's, and not those of many programs.
+    pub(super) fn is_ours(&self) -> bool {
+        self.name.starts_with("FARSPAN_") || self.name.starts_with("OTEL_")
     }
 
     /// A value as it may be shown.
@@ -67,6 +85,7 @@ const fn both(
         default,
         about,
         kind,
+        needs: &[],
     }
 }
 
@@ -83,6 +102,7 @@ const fn env(
         default,
         about,
         kind,
+        needs: &[],
     }
 }
 
@@ -100,6 +120,7 @@ const fn of_logs(
         default,
         about,
         kind,
+        needs: &[],
     }
 }
 
@@ -114,6 +135,27 @@ const ADMIN_LISTEN: &str = if cfg!(feature = "admin") {
     "none"
 };
 
+const ABOUT_STATE: &str = if cfg!(all(feature = "file", feature = "redis")) {
+    "Where the state is stored, so that it survives a restart: file, redis (for a fleet), or none"
+} else if cfg!(feature = "file") {
+    "Where the state is stored, so that it survives a restart: file or none"
+} else if cfg!(feature = "redis") {
+    "Where the state is stored, so that it survives a restart: redis (for a fleet) or none"
+} else {
+    "Where the state is stored: this build has only none"
+};
+
+/// Where the state can be.
+const STATES: &[&str] = if cfg!(all(feature = "file", feature = "redis")) {
+    &["file", "redis", "none"]
+} else if cfg!(feature = "file") {
+    &["file", "none"]
+} else if cfg!(feature = "redis") {
+    &["redis", "none"]
+} else {
+    &["none"]
+};
+
 /// All settings, in the order of the documentation.
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
@@ -121,11 +163,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_API_BASE_URL"], "api.base_url", "", SettingKind::SecretUrl, "The status API: http://host:port/path. Needed unless all monitors have their own"),
     both(&["FARSPAN_API_TOKEN"], "api.token", "", SettingKind::Secret, "Sent to the API as a bearer token"),
     both(&["FARSPAN_API_TOKEN_FILE"], "api.token_file", "", SettingKind::Path, "The file that holds the token, read again when it changes. Default: $CREDENTIALS_DIRECTORY/api-token"),
-    both(&["FARSPAN_REDIS_URL"], "redis.url", "", SettingKind::SecretUrl, "redis://, rediss:// or unix://. Unset: no Redis"),
-    both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", SettingKind::Path, "The file that holds the URL. Default: $CREDENTIALS_DIRECTORY/redis-url"),
-    both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", SettingKind::Text, "The pub/sub channel of start events"),
-    both(&["FARSPAN_REDIS_STREAM"], "redis.stream", "", SettingKind::Text, "A stream of start events, read beside the channel by the group farspan. Unset: none"),
-    both(&["FARSPAN_REDIS_STREAM_MAXLEN"], "redis.stream_maxlen", "", SettingKind::Number(0, u32::MAX), "The stream is trimmed to this many entries. Entries that are not acknowledged stay. Unset: it is not trimmed"),
+    both(&["FARSPAN_REDIS_URL"], "redis.url", "", SettingKind::SecretUrl, "redis://, rediss:// or unix://. Unset: no Redis").needing(&[Feature::Redis]),
+    both(&["FARSPAN_REDIS_URL_FILE"], "redis.url_file", "", SettingKind::Path, "The file that holds the URL. Default: $CREDENTIALS_DIRECTORY/redis-url").needing(&[Feature::Redis]),
+    both(&["FARSPAN_REDIS_CHANNEL"], "redis.channel", "event.workflow.started", SettingKind::Text, "The pub/sub channel of start events").needing(&[Feature::Redis]),
+    both(&["FARSPAN_REDIS_STREAM"], "redis.stream", "", SettingKind::Text, "A stream of start events, read beside the channel by the group farspan. Unset: none").needing(&[Feature::Redis]),
+    both(&["FARSPAN_REDIS_STREAM_MAXLEN"], "redis.stream_maxlen", "", SettingKind::Number(0, u32::MAX), "The stream is trimmed to this many entries. Entries that are not acknowledged stay. Unset: it is not trimmed").needing(&[Feature::Redis]),
     both(&["FARSPAN_POLL_INITIAL_DELAY"], "poll.initial_delay", "5s", SettingKind::Duration, "The time from the start event to the first poll. Up to one interval is added, to spread a burst"),
     both(&["FARSPAN_POLL_INTERVAL"], "poll.interval", "10s", SettingKind::Duration, "The time from one poll of a workflow to the next"),
     both(&["FARSPAN_POLL_TIMEOUT"], "poll.timeout", "24h", SettingKind::Duration, "How long a workflow is watched at most"),
@@ -134,21 +176,21 @@ pub(super) const SETTINGS: &[Setting] = &[
     both(&["FARSPAN_INSTANCE"], "instance", "", SettingKind::Text, "service.instance.id, and the name in a fleet, where each instance needs its own. Default: the name of the host"),
     both(&["FARSPAN_LOG"], "log.level", "info", SettingKind::Words(&["error", "warn", "info", "debug", "trace"]), "The level of the log: error, warn, info, debug or trace"),
     both(&["FARSPAN_LOG_FORMAT"], "log.format", "text", SettingKind::Words(&["text", "json"]), "The format of the log: text or json"),
-    both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, SettingKind::Words(&["file", "redis", "none"]), "Where the state is stored, so that it survives a restart: file, redis (for a fleet), or none"),
-    both(&["FARSPAN_STATE_DIR"], "state_dir", "", SettingKind::Path, "The directory of the state file. Default: $STATE_DIRECTORY, else ./farspan-state"),
-    both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", SettingKind::Size, "With this much state, new workflows wait until others end. Bytes, KiB, MiB or GiB; 1MiB or more"),
-    both(&["FARSPAN_LEASE"], "lease", "30s", SettingKind::Duration, "With FARSPAN_STATE=redis: an instance that is silent for this long loses its runs to the others; 1s to 1h"),
-    both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, SettingKind::Text, "Where the admin endpoint listens: host:port, or none"),
-    both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", SettingKind::Secret, "The bearer token of the admin endpoint. Needed if other hosts can reach it"),
-    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", SettingKind::Path, "The file that holds the token. Default: $CREDENTIALS_DIRECTORY/admin-token"),
-    both(&["FARSPAN_TRACE_URL"], "trace_url", "", SettingKind::Text, "A trace's page in its backend, with {trace_id}, and {span_id} if it is needed. Viewers get the link"),
+    both(&["FARSPAN_STATE"], "state", if cfg!(feature = "file") { "file" } else { "none" }, SettingKind::Words(STATES), ABOUT_STATE),
+    both(&["FARSPAN_STATE_DIR"], "state_dir", "", SettingKind::Path, "The directory of the state file. Default: $STATE_DIRECTORY, else ./farspan-state").needing(&[Feature::File]),
+    both(&["FARSPAN_STATE_MAX_BYTES"], "state_max_bytes", "1GiB", SettingKind::Size, "With this much state, new workflows wait until others end. Bytes, KiB, MiB or GiB; 1MiB or more").needing(&[Feature::File, Feature::Redis]),
+    both(&["FARSPAN_LEASE"], "lease", "30s", SettingKind::Duration, "With FARSPAN_STATE=redis: an instance that is silent for this long loses its runs to the others; 1s to 1h").needing(&[Feature::Redis]),
+    both(&["FARSPAN_ADMIN_LISTEN"], "admin.listen", ADMIN_LISTEN, SettingKind::Text, "Where the admin endpoint listens: host:port, or none").needing(&[Feature::Admin]),
+    both(&["FARSPAN_ADMIN_TOKEN"], "admin.token", "", SettingKind::Secret, "The bearer token of the admin endpoint. Needed if other hosts can reach it").needing(&[Feature::Admin]),
+    both(&["FARSPAN_ADMIN_TOKEN_FILE"], "admin.token_file", "", SettingKind::Path, "The file that holds the token. Default: $CREDENTIALS_DIRECTORY/admin-token").needing(&[Feature::Admin]),
+    both(&["FARSPAN_TRACE_URL"], "trace_url", "", SettingKind::Text, "A trace's page in its backend, with {trace_id}, and {span_id} if it is needed. Viewers get the link").needing(&[Feature::Admin]),
     both(&["FARSPAN_METRICS_BUCKETS"], "metrics.buckets", super::metrics::BUCKETS, SettingKind::Text, "The buckets of the metrics that count how long workflows and stages took: durations that ascend, with commas"),
     env(&["http_proxy", "HTTP_PROXY"], "", SettingKind::SecretUrl, "The proxy for http:// URLs: http, https, socks4, socks4a, socks5 or socks5h. Not for this host"),
-    env(&["https_proxy", "HTTPS_PROXY"], "", SettingKind::SecretUrl, "The proxy for https:// URLs"),
+    env(&["https_proxy", "HTTPS_PROXY"], "", SettingKind::SecretUrl, "The proxy for https:// URLs").needing(&[Feature::Tls]),
     env(&["all_proxy", "ALL_PROXY"], "", SettingKind::SecretUrl, "The proxy where the variable for the scheme is not set"),
     env(&["no_proxy", "NO_PROXY"], "", SettingKind::Text, "Hosts asked without a proxy, with commas: domains, addresses, networks such as 10.0.0.0/8, or *"),
-    env(&["SSL_CERT_FILE"], "", SettingKind::Path, "The PEM file with the authorities to trust, instead of the system's"),
-    env(&["SSL_CERT_DIR"], "", SettingKind::Text, "Directories with such files, with colons between them"),
+    env(&["SSL_CERT_FILE"], "", SettingKind::Path, "The PEM file with the authorities to trust, instead of the system's").needing(&[Feature::Tls]),
+    env(&["SSL_CERT_DIR"], "", SettingKind::Text, "Directories with such files, with colons between them").needing(&[Feature::Tls]),
     env(&["OTEL_SDK_DISABLED"], "false", SettingKind::Text, "true: no spans are exported"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", SettingKind::Text, "otlp, console, both with a comma, or none"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector. v1/traces is appended, but not to the TRACES variable"),
@@ -156,18 +198,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     env(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "key=value,key=value with percent-encoded values"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "The longest time of one attempt at an export, in ms"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "gzip or none"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "The PEM file with the root certificates that the collector's certificate is checked against"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "The PEM file with farspan's own certificate"),
-    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "The PEM file with the key of that certificate"),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "The PEM file with the root certificates that the collector's certificate is checked against").needing(&[Feature::Tls]),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "The PEM file with farspan's own certificate").needing(&[Feature::Tls]),
+    env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "The PEM file with the key of that certificate").needing(&[Feature::Tls]),
     of_logs(&["OTEL_LOGS_EXPORTER"], "otlp", SettingKind::Text, "For monitors with spans.status_events log or both: otlp or none"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector for log records. v1/logs is appended, but not to the LOGS variable"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "As for spans"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "As for spans"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "As for spans"),
     of_logs(&["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans"),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
     env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", SettingKind::Text, "The longest time that a span waits for others, in ms"),
     env(&["OTEL_BSP_EXPORT_TIMEOUT"], "30000", SettingKind::Text, "The longest time of one export, in ms"),
     env(&["OTEL_BSP_MAX_QUEUE_SIZE"], "", SettingKind::Text, "Spans that may wait. When the queue is full, polls wait; no span is dropped. Default: bounded by bytes"),
@@ -204,7 +246,7 @@ pub(crate) fn help() -> String {
         "farspan's settings: the environment variable, (its key in the configuration file), [its default].\n\
          The environment beats the file. An empty variable is an unset one. A duration is 500ms, 5s, 10m or 12h.\n",
     );
-    for setting in SETTINGS.iter().filter(|setting| !setting.about.is_empty()) {
+    for setting in SETTINGS.iter().filter(|it| it.missing().is_none()) {
         let _ = write!(text, "\n{}", setting.name());
         if let Some(key) = setting.key {
             let _ = write!(text, " ({key})");

@@ -54,7 +54,7 @@ pub fn agent(
     network: &Network,
 ) -> Result<Agent, String> {
     if cfg!(not(feature = "tls")) && url.starts_with("https://") {
-        return Err("https:// needs a farspan that was built with the feature `tls`".into());
+        return Err("https:// needs a farspan that was built with the feature 'tls'".into());
     }
     #[cfg(not(feature = "tls"))]
     let Trust { .. } = trust;

@@ -82,7 +82,7 @@ impl Proxy {
             ));
         }
         if scheme == "https" && cfg!(not(feature = "tls")) {
-            return Err("needs a farspan that was built with the feature `tls`".into());
+            return Err("needs a farspan that was built with the feature 'tls'".into());
         }
         let authority = uri.authority().ok_or("has no host")?;
         if authority.host().is_empty() {

@@ -198,7 +198,7 @@ pub fn refused_place(config: &Config) -> Result<RefusedPlace, String> {
             Ok(RefusedPlace::Redis { client, key })
         }
         #[cfg(not(feature = "redis"))]
-        config::StateConfig::Redis { .. } => Err("built without the feature `redis`".into()),
+        config::StateConfig::Redis { .. } => Err("built without the feature 'redis'".into()),
     }
 }
 
@@ -393,7 +393,7 @@ fn receiver(
         #[cfg(not(feature = "redis"))]
         ReceiverConfig::RedisChannel(_) | ReceiverConfig::RedisStream { .. } => {
             let _ = redis;
-            return Err("finished: built without the feature `redis`".to_owned());
+            return Err("finished: built without the feature 'redis'".to_owned());
         }
         ReceiverConfig::Http { url, auth } => {
             let trust = Trust::default();

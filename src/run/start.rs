@@ -64,7 +64,15 @@ pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str
     (!is_there).then_some(NO_SOURCE)
 }
 
-const NO_SOURCE: &str = "no source of start events is configured: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -";
+const NO_SOURCE: &str = if cfg!(all(feature = "redis", feature = "admin")) {
+    "no source of start events is configured: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -"
+} else if cfg!(feature = "redis") {
+    "no source of start events is configured: set FARSPAN_REDIS_URL, or use --events -"
+} else if cfg!(feature = "admin") {
+    "no source of start events is configured: set FARSPAN_ADMIN_LISTEN, or use --events -"
+} else {
+    "no source of start events is configured: use --events -, or give a monitor a `discovery`"
+};
 
 /// LoopEnd spans that may wait for the console or the demo.
 pub const SPANS_QUEUE: usize = 4096;
@@ -444,7 +452,7 @@ fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
             Ok(Some(Box::new(store.map_err(|e| e.to_string())?)))
         }
         #[cfg(not(feature = "file"))]
-        config::StateConfig::File(_) => Err("built without the feature `file`".into()),
+        config::StateConfig::File(_) => Err("built without the feature 'file'".into()),
         #[cfg(feature = "redis")]
         config::StateConfig::Redis { lease } => {
             let redis = config.redis.as_ref().ok_or(NO_SOURCE)?;
@@ -453,6 +461,6 @@ fn open_store(config: &Config) -> Result<Option<Box<dyn Store>>, String> {
             Ok(Some(Box::new(store)))
         }
         #[cfg(not(feature = "redis"))]
-        config::StateConfig::Redis { .. } => Err("built without the feature `redis`".into()),
+        config::StateConfig::Redis { .. } => Err("built without the feature 'redis'".into()),
     }
 }

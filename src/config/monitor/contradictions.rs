@@ -3,6 +3,7 @@
 use super::{MonitorConfig, ReceiverConfig};
 use crate::config::Redis;
 use crate::core::snapshot::State;
+use crate::features::{self, Feature};
 use crate::mapping::definition::{Definition, Meaning, UnknownStatus};
 use crate::mapping::template::BodyTemplate;
 use crate::syntax::mistake::{Mistake, Mistakes, Path};
@@ -91,6 +92,10 @@ impl MonitorConfig {
                 let place = self.written.place.key(group).key(key);
                 mistakes.push(Mistake { place, what });
             };
+            if let Some(missing) = features::missing(&[Feature::Redis]) {
+                add(missing);
+                continue;
+            }
             let Some(redis) = redis else {
                 add("needs FARSPAN_REDIS_URL (redis.url), which is not set".to_owned());
                 continue;

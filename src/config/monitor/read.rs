@@ -11,6 +11,7 @@ use crate::config::otel::{self, PemKind};
 use crate::config::{DefaultApi, Pem, PollConfig, Secret};
 use crate::core::workflow::{ContextUse, StatusEvents};
 use crate::core::{Adaptive, Pace};
+use crate::features::{self, Feature};
 use crate::intake::discovery::RunList;
 use crate::mapping::Mapping;
 use crate::mapping::definition::{Definition, Request};
@@ -312,7 +313,12 @@ fn pem(
     kind: PemKind,
     directories: Directories<'_>,
 ) -> Option<Pem> {
-    let path = directories.path_of(api.text(key)?);
+    let text = api.text(key)?;
+    if let Some(missing) = features::missing(&[Feature::Tls]) {
+        api.mistake(key, missing);
+        return None;
+    }
+    let path = directories.path_of(text);
     let read = files::read(&path);
     let checked = read.and_then(|bytes| match otel::check_pem(&bytes, kind) {
         Ok(()) => Ok(bytes),
