@@ -127,6 +127,40 @@ fn a_span_that_only_says_that_a_stage_has_started_is_no_stage() {
 }
 
 #[test]
+fn the_pages_of_thousands_of_runs_have_each_run_once_in_order() {
+    let viewed = Viewed::start_with(|call| call.env("FARSPAN_POLL_INITIAL_DELAY", "1h"));
+    let mut ids: Vec<String> = (0..5000).map(|n| format!("w{n:04}")).collect();
+    for some in ids.chunks(1000) {
+        let events: Vec<Value> = some.iter().map(|id| json!({ "WorkflowId": id })).collect();
+        let answer = viewed.door.post(&[], &json!(events).to_string());
+        assert_eq!(answer.status, 202, "{answer:?}");
+    }
+    ids.reverse();
+    assert_eq!(viewed.get("/api/workflows")["matching"], 5000);
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = viewed.get(&format!("/api/workflows?sort=-name&limit=999{after}"));
+        let runs = page["workflows"].as_array().expect("runs");
+        assert!(runs.len() <= 999, "{}", runs.len());
+        seen.extend(
+            runs.iter()
+                .map(|run| run["workflow_id"].as_str().map(str::to_owned)),
+        );
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+        // One that comes meanwhile moves no other.
+        let event = json!({ "WorkflowId": "w9999" }).to_string();
+        if seen.len() == 999 {
+            assert_eq!(viewed.door.post(&[], &event).status, 202);
+        }
+    }
+    assert!(seen.iter().flatten().eq(&ids), "{} runs", seen.len());
+    viewed.farspan.stop();
+}
+
+#[test]
 fn a_viewer_hears_of_the_next_change_at_once() {
     let viewed = Viewed::start_with(|call| call.env("FARSPAN_POLL_INITIAL_DELAY", "1h"));
     viewed.rig.submit("first");

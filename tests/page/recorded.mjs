@@ -11,14 +11,15 @@ const stage = (id, parent, name, times, more = {}) => ({
   attempt: 1, queued: null, started: null, ended: null, error: null, attributes: {}, events: [], ...times, ...more,
 });
 
-/** Serves the page of `page` (`http://host:port`) with these runs, until `close`. */
-export async function recorded(page, runs, { token = null, exports = [] } = {}) {
+/** Serves the page of `page` (`http://host:port`) with these runs, until `close`. `laterPages`: what the second page of runs waits for. */
+export async function recorded(page, runs, { token = null, exports = [], laterPages = null } = {}) {
   const state = { runs: new Map(runs.map((run) => [run.run, run])), version: 1, changed: new Map(), waiting: new Set(), isDown: false, requests: [], held: null };
   const live = () => [...state.runs.values()].filter((run) => run.state !== "ended").length;
   const head = () => ({ now: iso(Date.now()), version: state.version, live: live(), ended: state.runs.size - live(), held: state.held, monitors: [{ name: "risk-engine", url: "http://risk-engine.internal:8080", paused_until: null, refuses_credentials: false }] });
   const summary = ({ spans, events, attributes, ...rest }) => rest;
   const routes = {
-    "/api/workflows": (query) => {
+    "/api/workflows": async (query) => {
+      if (query.has("after")) await laterPages;
       const all = [...state.runs.values()], from = Number(query.get("after") ?? 0), limit = Number(query.get("limit") ?? 100);
       const next = from + limit < all.length ? String(from + limit) : null;
       return { ...head(), matching: all.length, workflows: all.slice(from, from + limit).map(summary), next };

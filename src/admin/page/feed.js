@@ -80,6 +80,7 @@ const feed = {
 
   async loadAll() {
     const runs = new Map();
+    const isEmpty = this.runs.size === 0;
     let first = null, after = null;
     do {
       const more = after === null ? "" : `&after=${encodeURIComponent(after)}`;
@@ -88,6 +89,12 @@ const feed = {
       this.hear(page);
       for (const summary of page.workflows) runs.set(summary.run, readRun(summary));
       after = page.next ?? null;
+      if (isEmpty && after !== null) {
+        // The latest runs are seen while the others come.
+        this.runs = runs;
+        this.hold();
+        this.onData(null);
+      }
     } while (after !== null);
     this.runs = runs;
     // What changed while the pages came is in the next answer once more.
