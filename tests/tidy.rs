@@ -192,6 +192,25 @@ fn the_state_is_left_out_of_the_source_and_of_the_image() {
     }
 }
 
+#[test]
+fn what_is_shipped_has_the_version_of_the_manifest() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("Dockerfile", format!("ARG VERSION={version}")),
+        (
+            "deploy/helm/farspan/Chart.yaml",
+            format!("appVersion: \"{version}\""),
+        ),
+        (
+            "deploy/compose/compose.yaml",
+            format!("  image: farspan:{version}"),
+        ),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        assert!(text.lines().any(|it| it == line), "{file}: {line}");
+    }
+}
+
 /// A core file would hold the tokens.
 #[test]
 fn the_unit_forbids_core_files() {
