@@ -101,14 +101,14 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
                 Config::load(env, file)?
             };
             start_log(&Log::load_quiet(env)?)?;
-            warn(&config);
+            warn(&config.warnings);
             let probed = farspan::command::probe::run(&options, &config, env);
             Ok(probed.unwrap_or_else(|mistake| misused(&mistake)))
         }
         Command::Trace(options) => {
             let config = Config::load_to_watch(env, options.config.as_deref())?;
             start_log(&Log::load_quiet(env)?)?;
-            warn(&config);
+            warn(&config.warnings);
             let traced = farspan::command::trace::run(&options, config, env);
             Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
@@ -161,12 +161,13 @@ fn start_log(log: &Log) -> Result<(), Unstarted> {
 /// With the warnings of the configuration.
 fn start_log_of(config: &Config) -> Result<(), Unstarted> {
     start_log(&config.log)?;
-    warn(config);
+    warn(&config.warnings);
+    warn(&config.source_warnings);
     Ok(())
 }
 
-fn warn(config: &Config) {
-    for warning in &config.warnings {
+fn warn(warnings: &[String]) {
+    for warning in warnings {
         log::warn!(target: "farspan::config", "{warning}");
     }
 }

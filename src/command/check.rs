@@ -171,7 +171,8 @@ fn remedied(monitor: &MonitorConfig, failure: &PollFailure) -> String {
             "; api.certificate_file or SSL_CERT_FILE name the roots to trust, api.client_certificate_file who farspan is"
                 .to_owned()
         }
-        Reason::Garbage | Reason::Protocol | Reason::Redirect => {
+        Reason::Protocol => format!("; is {base_url} right?"),
+        Reason::Garbage | Reason::Redirect => {
             format!("; is {base_url} the API's, and not a page for people?")
         }
         Reason::Timeout | Reason::Disconnected => {

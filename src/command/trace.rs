@@ -108,6 +108,7 @@ fn watch(
         silent_since: None,
         patience: options.patience,
         gave_up: false,
+        last_failure: String::new(),
         style: console::style(env, options.colours),
         succeeded: 0,
         failed: 0,
@@ -144,6 +145,8 @@ struct Follower {
     silent_since: Option<Mono>,
     patience: Duration,
     gave_up: bool,
+    /// Why the last poll brought nothing.
+    last_failure: String,
     style: line::Style,
     succeeded: usize,
     failed: usize,
@@ -203,11 +206,13 @@ impl Follower {
         };
         let received = polled.received;
         match &polled.answer {
-            Answer::Failed(_) | Answer::Partial { .. } => self.is_silent(polled),
+            Answer::Failed(failure) | Answer::Partial { failure, .. } => {
+                self.is_silent(polled, escape(&failure.detail));
+            }
             Answer::Snapshot { snapshot, .. }
                 if about_another_workflow(snapshot, &id).is_some() =>
             {
-                self.is_silent(polled);
+                self.is_silent(polled, "the answer is about another workflow".to_owned());
             }
             Answer::NotFound => {
                 self.silent_since = None;
@@ -225,7 +230,8 @@ impl Follower {
     }
 
     /// The poll brought nothing that the core takes.
-    fn is_silent(&mut self, polled: &Polled) {
+    fn is_silent(&mut self, polled: &Polled, why: String) {
+        self.last_failure = why;
         let since = *self.silent_since.get_or_insert(polled.sent.mono);
         if polled.received.mono.since(since) >= self.patience && !self.gave_up {
             self.gave_up = true;
@@ -287,18 +293,20 @@ impl Follower {
         let why = match (open, self.gave_up) {
             (0, _) => String::new(),
             (_, true) => format!(
-                "; the API gave no usable answer for {:?}, given up",
-                self.patience
+                "; the API gave no usable answer for {:?}, given up ({})",
+                self.patience, self.last_failure
             ),
             (_, false) => "; interrupted before the end".to_owned(),
         };
         let (delivered, undelivered) = (report.counters.spans_delivered, report.undelivered);
+        let rejected = report.counters.spans_rejected;
+        let any = delivered + rejected + undelivered as u64 > 0;
         let sent = match &config.export.otlp {
-            Some(otlp) => format!(
+            Some(otlp) if any => format!(
                 "; {delivered} spans delivered to {}",
                 redacted_url(&otlp.endpoint)
             ),
-            None => String::new(),
+            _ => String::new(),
         };
         let (succeeded, failed, unknown) = (self.succeeded, self.failed, self.unknown);
         self.tell(format!(
@@ -310,11 +318,8 @@ impl Follower {
                 self.lost
             );
         }
-        let rejected = report.counters.spans_rejected;
-        if undelivered > 0 || rejected > 0 {
-            log::error!(
-                "the collector did not take {undelivered} spans in time, and refused {rejected}"
-            );
+        if let Some(trouble) = not_taken(undelivered, rejected) {
+            log::error!("{trouble}");
         }
         match (failed, unknown) {
             (1.., _) => ExitCode::FAILURE,
@@ -322,6 +327,20 @@ impl Follower {
             (0, 0) if undelivered > 0 || rejected > 0 => ExitCode::from(UNKNOWN),
             (0, 0) => ExitCode::SUCCESS,
         }
+    }
+}
+
+/// What the collector did with spans that it does not have.
+fn not_taken(undelivered: usize, rejected: u64) -> Option<String> {
+    match (undelivered, rejected) {
+        (0, 0) => None,
+        (0, _) => Some(format!("the collector refused {rejected} spans")),
+        (_, 0) => Some(format!(
+            "the collector did not take {undelivered} spans in time"
+        )),
+        _ => Some(format!(
+            "the collector refused {rejected} spans, and did not take {undelivered} more in time"
+        )),
     }
 }
 

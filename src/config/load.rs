@@ -254,10 +254,11 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         .iter()
         .flat_map(|monitor| monitor.mistakes_of_redis(redis.as_ref()));
     it.mistakes.extend(mistakes);
-    if to_watch {
-        let warnings = warnings_of(&monitors, redis.is_some() || admin.is_some());
-        it.warnings.extend(warnings);
-    }
+    let source_warnings = if to_watch {
+        warnings_of(&monitors, redis.is_some() || admin.is_some())
+    } else {
+        Vec::new()
+    };
     let (rows, warnings) = resolver.finish()?;
     let config = Config {
         api,
@@ -276,6 +277,7 @@ fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<
         proxies,
         instance,
         warnings,
+        source_warnings,
         rows,
     };
     hide_secrets(&config);
@@ -341,7 +343,8 @@ const INSTEAD_OF_USERINFO: &str = "write a token in FARSPAN_API_TOKEN";
 
 fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<DefaultApi> {
     const NAME: &str = "FARSPAN_API_BASE_URL";
-    if needed && resolver.take(NAME).is_none() {
+    // A file that cannot be read may have it.
+    if needed && resolver.take(NAME).is_none() && !resolver.is_file_unread {
         let what = "is not set; write the status API's URL, http://host:port/path";
         resolver
             .mistakes

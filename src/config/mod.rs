@@ -81,6 +81,8 @@ pub struct Config {
     pub instance: String,
     /// What was ignored and why, for the log.
     pub warnings: Vec<String>,
+    /// What is odd about the sources of start events, for the log of a command that listens to them.
+    pub source_warnings: Vec<String>,
     rows: Vec<SettingRow>,
 }
 

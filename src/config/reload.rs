@@ -77,9 +77,14 @@ impl Config {
         self.poll.interval = newer.poll.interval;
         self.poll.timeout = newer.poll.timeout;
         self.log.level = newer.log.level;
-        let before = std::mem::replace(&mut self.warnings, newer.warnings);
-        let warnings = self.warnings.iter().filter(|new| !before.contains(new));
-        (changes, warnings.cloned().collect())
+        let before = [
+            std::mem::replace(&mut self.warnings, newer.warnings),
+            std::mem::replace(&mut self.source_warnings, newer.source_warnings),
+        ]
+        .concat();
+        let warnings = self.warnings.iter().chain(&self.source_warnings);
+        let new = warnings.filter(|warning| !before.contains(warning));
+        (changes, new.cloned().collect())
     }
 
     fn changes(&self, newer: &Config) -> Vec<SettingChange> {

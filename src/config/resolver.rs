@@ -99,6 +99,8 @@ pub(super) struct Resolver<'a> {
     /// The directory of the file, absolute.
     directory: Option<PathBuf>,
     rows: Vec<SettingRow>,
+    /// Whether nothing is known of what the file says.
+    pub(super) is_file_unread: bool,
     pub(super) mistakes: Mistakes,
     pub(super) warnings: Vec<String>,
 }
@@ -112,6 +114,7 @@ impl<'a> Resolver<'a> {
             monitors: None,
             directory: None,
             rows: Vec::new(),
+            is_file_unread: false,
             mistakes: Mistakes::default(),
             warnings: Vec::new(),
         };
@@ -485,18 +488,18 @@ impl<'a> Resolver<'a> {
         let name: Arc<str> = shown(&path.to_string_lossy()).into();
         self.directory = files::absolute(path).parent().map(path::Path::to_owned);
         let place = Place::in_file(name.clone(), Path::default());
-        let bytes = match files::read(path) {
-            Ok(bytes) => bytes,
-            Err(reason) => return self.mistakes.add(place, reason),
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(WrittenJson::Group(entries)) => self.read_group(&name, "", &place, entries),
-            Ok(_) => self.mistakes.add(place, "is not a JSON object"),
+        let read = files::read(path).and_then(|bytes| {
             // serde_json's own text ends with line and column.
-            Err(error) => self
-                .mistakes
-                .add(place, format_args!("is not JSON: {error}")),
+            serde_json::from_slice(&bytes).map_err(|error| format!("is not JSON: {error}").into())
+        });
+        match read {
+            Ok(WrittenJson::Group(entries)) => {
+                return self.read_group(&name, "", &place, entries);
+            }
+            Ok(_) => self.mistakes.add(place, "is not a JSON object"),
+            Err(reason) => self.mistakes.add(place, reason),
         }
+        self.is_file_unread = true;
     }
 
     /// `group` is the dotted key of the object that has these entries; empty for the whole file.

@@ -51,7 +51,13 @@ impl Drop for Scratch {
 /// What `show` makes of the configuration, then the warnings; or the mistakes.
 fn check(pairs: &[(&str, &str)], show: impl Fn(&Config) -> String, expected: Expect) {
     let text = match Config::load(&environment(pairs), None) {
-        Ok(config) => format!("{}\n{}", show(&config), config.warnings.join("\n")),
+        Ok(config) => format!(
+            "{}\n{}",
+            show(&config),
+            [config.warnings.clone(), config.source_warnings.clone()]
+                .concat()
+                .join("\n")
+        ),
         Err(errors) => errors.to_string(),
     };
     expected.assert_eq(text.trim_end());
@@ -382,6 +388,17 @@ fn files_that_are_no_configuration() {
             "/nonexistent/farspan.json: cannot be read: No such file or directory (os error 2)"
         ],
     );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_may_have_the_api() {
+    for (file, wrong) in [("{", "is not JSON"), ("[]", "is not a JSON object")] {
+        let scratch = Scratch::new(&[("farspan.json", file)]);
+        let path = PathBuf::from(scratch.path("farspan.json"));
+        let errors = Config::load_to_watch(&environment(&[]), Some(&path)).unwrap_err();
+        let text = errors.to_string();
+        assert!(text.contains(wrong) && text.lines().count() == 1, "{text}");
+    }
 }
 
 #[test]

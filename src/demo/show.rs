@@ -16,8 +16,10 @@ use crate::os::signals;
 use crate::os::{browser, clock};
 use crate::run::{self, Endpoint, Report, SPANS_QUEUE};
 use crate::syntax::values::redacted_url;
+use crate::terminal::progress::Progress;
 use crate::terminal::{console, line, waterfall};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -66,7 +68,8 @@ pub fn run(options: &DemoOptions, env: &Environment) -> Result<ExitCode, Errors>
         ..config.poll
     });
     say(&format!(
-        "{} workflows start on the scripted API at {}, {} times as fast as in real life; farspan asks it every {POLL_INTERVAL:?}.",
+        "{} workflows start on the scripted API at {}.\n\
+         They run {} times as fast as in real life; farspan asks for them every {POLL_INTERVAL:?}.",
         options.workflows,
         api.base_url(),
         options.speed
@@ -161,9 +164,10 @@ fn show(
         let report = run::watch(config, endpoint, events, stopped, vec![spans_sent]);
         (audience.join(), report)
     });
-    let audience = audience.map_err(|_| "the demo's audience panicked")?;
+    let mut audience = audience.map_err(|_| "the demo's audience panicked")?;
     let report = report?;
-    say(&audience.summary(&report, config));
+    let summary = audience.summary(&report, config);
+    audience.progress.say(&summary);
     let well = audience.whole == options.workflows && spans_missing(&report) == 0;
     Ok(if well || options.serve {
         ExitCode::SUCCESS
@@ -199,6 +203,7 @@ struct Audience<'a> {
     workflows: u32,
     serve: bool,
     style: line::Style,
+    progress: Progress,
     open: HashMap<TraceId, Vec<Span>>,
     spans: u32,
     failed: u32,
@@ -208,11 +213,13 @@ struct Audience<'a> {
 
 impl<'a> Audience<'a> {
     fn new(options: &DemoOptions, api: &'a api::ScriptedApi, env: &Environment) -> Self {
+        let style = console::style(env, options.colours);
         Audience {
             api,
             workflows: options.workflows,
             serve: options.serve,
-            style: console::style(env, options.colours),
+            style,
+            progress: Progress::new(env, style),
             open: HashMap::new(),
             spans: 0,
             failed: 0,
@@ -230,7 +237,7 @@ impl<'a> Audience<'a> {
                     Err(_) => return,
                 },
                 recv(interrupted) -> _ => return,
-                recv(ticks) -> _ => self.say_progress(),
+                recv(ticks) -> _ => self.show_progress(),
             }
         }
     }
@@ -243,7 +250,8 @@ impl<'a> Audience<'a> {
             return;
         }
         let spans = self.open.remove(&span.trace_id).unwrap_or_default();
-        say(&waterfall::render(&spans, &HashSet::new(), self.style));
+        let trace = waterfall::render(&spans, &HashSet::new(), self.style);
+        self.progress.say(&trace);
         self.failed += u32::from(matches!(span.status, SpanStatus::Error(_)));
         let plan = text(span, "workflowId").and_then(|id| self.api.plan(id));
         match plan.map(|plan| difference(&spans, &plan)) {
@@ -265,22 +273,42 @@ impl<'a> Audience<'a> {
         }
     }
 
-    fn say_progress(&self) {
+    fn show_progress(&mut self) {
         let (done, all) = (self.whole + self.wrong, self.workflows);
         if done < all {
-            let (stages, open) = (self.spans - done, self.open.len());
-            say(&format!(
-                "  {done} of {all} workflows traced; {open} more under way with stages that ended; {stages} stage spans so far"
-            ));
+            let stages = self.spans - done;
+            let line = format!("{done} of {all} workflows and {stages} stages have ended");
+            self.progress.show(&line);
         }
     }
 
+    fn what_was_traced(&self) -> String {
+        let (whole, wrong, all) = (self.whole, self.wrong, self.workflows);
+        let mut text = match (whole + wrong).cmp(&all) {
+            Ordering::Less => format!("Stopped: {} of {all} workflows traced.", whole + wrong),
+            _ => format!("{all} of {all} workflows traced."),
+        };
+        if whole > 0 {
+            let _ = write!(
+                text,
+                "\n{whole} traces have each stage and each time as the API has them"
+            );
+            let _ = match self.failed {
+                0 => write!(text, "."),
+                failed => write!(text, "; {failed} workflows failed, as planned."),
+            };
+        }
+        if wrong > 0 {
+            let _ = write!(text, "\n{wrong} traces do not, as said above.");
+        }
+        text
+    }
+
     fn summary(&self, report: &Report, config: &Config) -> String {
-        let mut text = format!(
-            "{} of {} workflows traced whole, every time as the API has it ({} failed, as planned); {} spans from {} polls.",
-            self.whole,
-            self.workflows,
-            self.failed,
+        let mut text = self.what_was_traced();
+        let _ = write!(
+            text,
+            "\n{} spans from {} polls.",
             self.spans,
             report.counters.polls()
         );
@@ -294,12 +322,12 @@ impl<'a> Audience<'a> {
         {
             Some(url) if missing > 0 => write!(
                 text,
-                "\n{delivered} spans delivered to {url}; it did not take {missing}, and the warning above says why."
+                "\n{delivered} spans delivered to {url};\nit did not take {missing}, and the log above says why."
             ),
             Some(url) => write!(text, "\n{delivered} spans delivered to {url}."),
             None => write!(
                 text,
-                "\nTo see them in Tempo or Jaeger: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 farspan demo"
+                "\nTo see them in Tempo or Jaeger:\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 farspan demo"
             ),
         };
         text

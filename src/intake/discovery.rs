@@ -32,7 +32,7 @@ use crate::mapping::template::{BodyTemplate, IdRule, Variables};
 use crate::os::clock;
 use crate::os::threads;
 use crate::syntax::pointer::Pointer;
-use crate::text::{BYTE_ORDER_MARK, cut, without_byte_order_mark};
+use crate::text::{BYTE_ORDER_MARK, without_byte_order_mark};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use log::Level;
 use std::collections::HashMap;
@@ -537,11 +537,8 @@ fn failure_of_json(error: serde_json::Error) -> PollFailure {
     if error.is_io() {
         return failure_of_io(&error.into());
     }
-    let why = error.to_string();
-    failure(
-        PollFailureReason::Garbage,
-        cut(&why, limits::NAME_BYTES_MAX),
-    )
+    let why = format!("the answer is not JSON: {error}");
+    failure(PollFailureReason::Garbage, &why)
 }
 
 /// The time from which on runs are wanted, in whole seconds: not every API reads fractions.

@@ -81,6 +81,10 @@ pub fn told(error: &RedisError) -> String {
         // The operating system's words ("resource temporarily unavailable") say nothing about Redis.
         return "no answer in time".to_owned();
     }
+    if error.kind() == ErrorKind::Parse {
+        // The client's own words are those of a parser, in several lines.
+        return "what answers is not Redis".to_owned();
+    }
     let remedy = match error.code() {
         _ if error.kind() == ErrorKind::AuthenticationFailed => "is the password right?",
         Some("WRONGPASS") => "is the password right?",

@@ -341,6 +341,8 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
         (counters.workflows_superseded, "superseded"),
     ]);
     let exports = some(&[
+        (counters.spans_delivered, "delivered"),
+        (counters.spans_rejected, "rejected"),
         (counters.log_records_delivered, "log records delivered"),
         (counters.log_records_rejected, "log records rejected"),
         (counters.exports_retried(), "exports retried"),
@@ -352,15 +354,13 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
     ]);
     let spans = format!(
         "{} events, {} duplicates{events}; {} workflows ended, {} timed out, {} not found{workflows}; \
-         {} spans finished, {} delivered, {} rejected{exports}",
+         {} spans finished{exports}",
         counters.events_accepted(),
         counters.events_duplicate(),
         counters.workflows_ended,
         counters.workflows_timed_out,
         counters.workflows_not_found,
         counters.spans_finished,
-        counters.spans_delivered,
-        counters.spans_rejected,
     );
     let reasons = PollFailureReason::ALL.iter().zip(counters.polls_failed());
     let reasons: Vec<_> = reasons
@@ -377,16 +377,28 @@ pub(super) fn what_happened(counters: &Counters) -> [String; 2] {
         (counters.answers_stale, "answered too late"),
     ]);
     let polls = format!(
-        "{} polls, {} failed{reasons}{answers}; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
+        "{} polls, {} failed{reasons}{answers}{}",
         counters.polls(),
         counters.polls_failed().iter().sum::<u64>(),
-        counters.lateness().quantile(0.5),
-        counters.lateness().quantile(0.99),
-        counters.lateness().longest(),
-        counters.latency().quantile(0.5),
-        counters.latency().quantile(0.99),
+        how_fast(counters)
     );
     [spans, polls]
+}
+
+/// The rest of the line about polls; empty if there was none.
+fn how_fast(counters: &Counters) -> String {
+    if counters.polls() == 0 {
+        return String::new();
+    }
+    let (lateness, latency) = (counters.lateness(), counters.latency());
+    format!(
+        "; lateness p50 {:.1?}, p99 {:.1?}, longest {:.1?}; latency p50 {:.1?}, p99 {:.1?}",
+        lateness.quantile(0.5),
+        lateness.quantile(0.99),
+        lateness.longest(),
+        latency.quantile(0.5),
+        latency.quantile(0.99),
+    )
 }
 
 /// What the next start will find, or what is lost.
@@ -413,7 +425,7 @@ pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(Level, Stri
         (Level::Info, line)
     } else {
         let line = format!(
-            "forgotten, because FARSPAN_STATE=none: {unfinished} workflows, {undelivered} spans{events} that were not \
+            "forgotten, because this farspan keeps no state: {unfinished} workflows, {undelivered} spans{events} that were not \
              delivered in time"
         );
         (Level::Warn, line)

@@ -534,10 +534,14 @@ fn the_report_tells_of_what_happened() {
     ] {
         eventful.events.count(origin, fate);
     }
-    let lines = [quiet, eventful].map(|counters| what_happened(&counters).join("\n"));
+    let nothing = Counters::default();
+    let lines = [nothing, quiet, eventful].map(|counters| what_happened(&counters).join("\n"));
     let text = lines.join("\n\n");
     expect_test::expect![[r#"
-        3 events, 0 duplicates; 3 workflows ended, 0 timed out, 0 not found; 12 spans finished, 12 delivered, 0 rejected
+        0 events, 0 duplicates; 0 workflows ended, 0 timed out, 0 not found; 0 spans finished
+        0 polls, 0 failed
+
+        3 events, 0 duplicates; 3 workflows ended, 0 timed out, 0 not found; 12 spans finished, 12 delivered
         20 polls, 0 failed; lateness p50 0.0ns, p99 0.0ns, longest 0.0ns; latency p50 0.0ns, p99 0.0ns
 
         3 events, 1 duplicates, 2 without room or monitor, 3 of runs whose record cannot be used, 4 of runs that other instances own; 3 workflows ended, 5 timed out, 6 not found, 7 ended with their API, 8 superseded; 12 spans finished, 12 delivered, 9 rejected, 10 exports retried

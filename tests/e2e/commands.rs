@@ -9,6 +9,8 @@ use crate::support::http::{Answer, Server};
 use crate::support::program::{Call, Ended, farspan};
 use crate::support::rig::Rig;
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 
 fn run() -> Call {
     farspan(&["run"])
@@ -270,7 +272,7 @@ fn check_names_what_each_monitor_lacks_and_which_key_would_mend_it() {
     let rig = Rig::new();
     rig.receiver.relaxed();
     rig.redis.ask::<()>(&["SET", "page-events", "text"]);
-    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listening = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = listening.local_addr().unwrap();
     let ended = farspan(&["check", "--config", &config])
         .env("FARSPAN_REDIS_URL", rig.redis.url())
@@ -430,4 +432,48 @@ fn what_is_odd_about_the_collector_is_said_by_each_command() {
             assert_eq!(said, 1, "{arguments:?}: {ended:?}");
         }
     }
+}
+
+/// Answers whatever comes as a web server answers what it does not understand.
+fn web_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_redis_url_with_the_port_of_a_web_server_is_named_in_one_line() {
+    let ended = run()
+        .with_arguments(&["check"])
+        .env("FARSPAN_REDIS_URL", format!("redis://{}", web_server()))
+        .output();
+    let line = ended.stdout.lines().find(|line| line.contains("Redis:"));
+    let said = line.is_some_and(|line| {
+        line.ends_with("what answers is not Redis; is FARSPAN_REDIS_URL (redis.url) right?")
+    });
+    assert!(said, "{}", ended.stdout);
+}
+
+/// TLS to a server that has none: no certificate would help.
+#[test]
+fn https_to_a_server_of_http_is_named_as_such() {
+    let ended = run()
+        .with_arguments(&["check"])
+        .env("FARSPAN_API_BASE_URL", format!("https://{}", web_server()))
+        .output();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let line = ended
+        .stdout
+        .lines()
+        .find(|line| line.contains("API https:"));
+    let line = line.expect("a line about the API");
+    assert!(line.contains("does not speak TLS"), "{line}");
+    assert!(!line.contains("certificate"), "{line}");
 }

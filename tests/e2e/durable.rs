@@ -353,7 +353,7 @@ fn without_a_store_it_says_so() {
         "{log}"
     );
     assert!(
-        log.contains("forgotten, because FARSPAN_STATE=none: 1 workflows"),
+        log.contains("forgotten, because this farspan keeps no state: 1 workflows"),
         "{log}"
     );
 }

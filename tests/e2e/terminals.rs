@@ -34,6 +34,42 @@ fn a_trace_is_as_wide_as_the_terminal() {
     }
 }
 
+/// At this speed the demo shows its progress several times.
+fn slow_demo() -> Call {
+    demo().with_arguments(&["demo", "--workflows", "3", "--speed", "2000", "--seed", "1"])
+}
+
+#[test]
+fn progress_is_one_line_that_is_redrawn() {
+    let mut terminal = Terminal::start(&slow_demo(), 80, 24);
+    let progress = "workflows and";
+    terminal.await_screen(progress);
+    assert!(terminal.ends().success(), "{}", terminal.screen());
+    let (written, screen) = (terminal.written(), terminal.screen());
+    assert!(
+        written.contains("\r\x1b[K0 of 3 workflows and"),
+        "{written}"
+    );
+    assert!(
+        !screen.contains(progress),
+        "it is gone at the end: {screen}"
+    );
+    assert!(screen.contains("3 of 3 workflows traced."), "{screen}");
+}
+
+#[test]
+fn progress_that_cannot_be_redrawn_is_a_line_for_each_change() {
+    let mut terminal = Terminal::start(&slow_demo().env("TERM", "dumb"), 80, 60);
+    assert!(terminal.ends().success(), "{}", terminal.screen());
+    let screen = terminal.screen();
+    let lines = screen.lines().filter(|line| line.contains("workflows and"));
+    let lines: Vec<&str> = lines.collect();
+    let mut different = lines.clone();
+    different.dedup();
+    assert!(!lines.is_empty() && lines == different, "{screen}");
+    assert!(!terminal.written().contains('\x1b'), "{screen}");
+}
+
 #[test]
 fn a_dumb_terminal_gets_ascii_without_colours() {
     let calls = [
@@ -54,7 +90,8 @@ fn a_dumb_terminal_gets_ascii_without_colours() {
     for call in calls {
         let mut terminal = Terminal::start(&call, 80, 60);
         assert!(terminal.ends().success(), "{}", terminal.screen());
-        let written = terminal.written();
+        // Progress is redrawn also without colours.
+        let written = terminal.written().replace("\r\x1b[K", "");
         assert!(written.is_ascii() && !written.contains('\x1b'), "{written}");
         assert!(rows_of(&written, '=').len() >= 2, "{written}");
         assert!(written.contains("+ ok"), "{written}");

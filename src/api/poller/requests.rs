@@ -371,7 +371,10 @@ impl Asked<'_> {
 fn unreadable(unreadable: UnreadableBody) -> PollFailure {
     match unreadable {
         UnreadableBody::Io(error) => failure_of_io(&error),
-        UnreadableBody::Garbage(what) => failure(PollFailureReason::Garbage, &what),
+        UnreadableBody::Garbage(what) => failure(
+            PollFailureReason::Garbage,
+            &format!("the answer is not JSON: {what}"),
+        ),
         UnreadableBody::Shape(what) => failure(PollFailureReason::Shape, &what),
     }
 }

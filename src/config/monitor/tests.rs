@@ -74,7 +74,13 @@ fn load_in(scratch: &Scratch, json: &str, pairs: &[(&str, &str)]) -> Result<Conf
 fn check(json: &str, pairs: &[(&str, &str)], show: impl Fn(&Config) -> String, expected: Expect) {
     let scratch = Scratch::new(&FILES);
     let text = match load_in(&scratch, json, pairs) {
-        Ok(config) => format!("{}\n{}", show(&config), config.warnings.join("\n")),
+        Ok(config) => format!(
+            "{}\n{}",
+            show(&config),
+            [config.warnings.clone(), config.source_warnings.clone()]
+                .concat()
+                .join("\n")
+        ),
         Err(errors) => errors,
     };
     let text = scratch.shortened(&text);
