@@ -137,6 +137,9 @@ mod publisher {
     use std::time::Duration;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
+    /// For how long Redis and a listener are waited for: they may have been started together with the load.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const TRY_EVERY: Duration = Duration::from_millis(100);
 
     /// Publishes the whole load, or what SIGTERM and SIGINT leave of it; says on standard output what it did.
     ///
@@ -168,9 +171,11 @@ mod publisher {
         let client = Client::open(redis.url.expose())
             .map_err(|error| format!("the Redis URL is not one: {error}"))?;
         let place = client.get_connection_info().addr().to_string();
-        let mut connection = connect(&client).map_err(|error| {
+        let connected = connect_with_patience(&client, &place, stopped);
+        let mut connection = connected.map_err(|error| {
             format!("cannot reach Redis at {place}: {error} (FARSPAN_REDIS_URL says where it is)")
         })?;
+        await_listener(&mut connection, channel, stopped);
 
         let seed = options.seed.unwrap_or_else(fresh_seed);
         let mut batches = Batches::new(options, channel);
@@ -196,6 +201,57 @@ mod publisher {
         }
         batches.end();
         Ok(())
+    }
+
+    fn connect_with_patience(
+        client: &Client,
+        place: &str,
+        stopped: &Receiver<Infallible>,
+    ) -> RedisResult<Connection> {
+        let begin = clock::now().mono;
+        let mut has_said = false;
+        loop {
+            let error = match connect(client) {
+                Err(error) if error.is_io_error() => error,
+                connected => return connected,
+            };
+            if !std::mem::replace(&mut has_said, true) {
+                say(&format!(
+                    "Redis at {place} does not answer yet ({error}): waiting for {PATIENCE:?}"
+                ));
+            }
+            let is_stopped = stopped.recv_timeout(TRY_EVERY) == Err(RecvTimeoutError::Disconnected);
+            if is_stopped || clock::now().mono.since(begin) > PATIENCE {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Waits until an event would be heard. Whether it was is known of each event, so that it may be in vain.
+    fn await_listener(connection: &mut Connection, channel: &str, stopped: &Receiver<Infallible>) {
+        let begin = clock::now().mono;
+        let mut has_said = false;
+        // Without the right to ask there is nothing to wait for.
+        while let Ok((_, 0)) = count_listeners(connection, channel)
+            && clock::now().mono.since(begin) < PATIENCE
+        {
+            if !std::mem::replace(&mut has_said, true) {
+                say(&format!(
+                    "no farspan listens to {channel} yet: waiting for {PATIENCE:?}"
+                ));
+            }
+            if stopped.recv_timeout(TRY_EVERY) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    /// <https://redis.io/docs/latest/commands/pubsub-numsub/>
+    fn count_listeners(connection: &mut Connection, channel: &str) -> RedisResult<(String, u64)> {
+        redis::cmd("PUBSUB")
+            .arg("NUMSUB")
+            .arg(channel)
+            .query(connection)
     }
 
     fn connect(client: &Client) -> RedisResult<Connection> {
@@ -249,7 +305,7 @@ mod publisher {
         fn warn_once(&mut self) {
             if !std::mem::replace(&mut self.has_warned, true) {
                 complain(&format!(
-                    "nobody is subscribed to {0}, so events are lost: start `farspan run` first, with the same \
+                    "no farspan listens to {0}, so events are lost: start `farspan run` first, with the same \
                      FARSPAN_REDIS_URL and FARSPAN_REDIS_CHANNEL={0}",
                     self.channel
                 ));
@@ -264,7 +320,7 @@ mod publisher {
             let (published, workflows) = (self.published, self.options.workflows);
             let lost = match self.unheard {
                 0 => String::new(),
-                unheard => format!(" ({unheard} heard by nobody)"),
+                unheard => format!(" ({unheard} lost, because no farspan listened)"),
             };
             say(&format!(
                 "batch {batch}: {count} events on {channel}{lost}, {published} of {workflows} so far"

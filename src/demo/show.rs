@@ -233,7 +233,10 @@ impl<'a> Audience<'a> {
         while self.serve || self.whole + self.wrong < self.workflows {
             select! {
                 recv(spans) -> span => match span {
-                    Ok(span) => self.take(&span),
+                    Ok(span) => {
+                        self.take(&span);
+                        self.say_that_it_goes_on(&span);
+                    }
                     Err(_) => return,
                 },
                 recv(interrupted) -> _ => return,
@@ -270,6 +273,15 @@ impl<'a> Audience<'a> {
                     span.trace_id
                 ));
             }
+        }
+    }
+
+    /// Behind the last trace of a demo that serves: else it would seem to hang.
+    fn say_that_it_goes_on(&mut self, span: &Span) {
+        let all = self.workflows;
+        if self.serve && span.parent.is_none() && self.whole + self.wrong == all {
+            let line = format!("All {all} workflows are traced. Ctrl-C ends the demo.");
+            self.progress.say(&line);
         }
     }
 

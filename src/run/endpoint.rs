@@ -82,6 +82,35 @@ impl Endpoint {
         })
     }
 
+    /// As [`bind`](Self::bind). The default address may be taken, as by an exporter for Prometheus: that does not end a
+    /// farspan with another source of start events.
+    ///
+    /// # Errors
+    /// A text that says why it cannot listen there.
+    pub(super) fn bind_if_free(config: &Config, has_other_source: bool) -> Result<Self, String> {
+        let is_default = config.admin.as_ref().is_some_and(|it| !it.is_asked_for);
+        match Endpoint::bind(config) {
+            Err(trouble) if is_default && has_other_source => {
+                log::warn!(
+                    "{trouble}; farspan goes on without the admin endpoint: there is no live page, no /metrics and no \
+                     /healthz"
+                );
+                Ok(Endpoint::none())
+            }
+            bound => bound,
+        }
+    }
+
+    #[cfg(feature = "admin")]
+    fn none() -> Self {
+        Endpoint { server: None }
+    }
+
+    #[cfg(not(feature = "admin"))]
+    fn none() -> Self {
+        Endpoint {}
+    }
+
     /// There is none.
     ///
     /// # Errors

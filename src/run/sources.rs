@@ -286,8 +286,8 @@ impl Discoveries {
     }
 }
 
-/// Starts to read standard input. The returned channel disconnects when standard input has ended, if there is no other
-/// source.
+/// Starts to read standard input. The returned channel disconnects when standard input has ended, unless Redis or a list of
+/// runs brings start events too. The admin endpoint does not count: it may be there for the metrics alone.
 pub(super) fn read_stdin(
     config: &Config,
     reading: Dialects,
@@ -295,12 +295,18 @@ pub(super) fn read_stdin(
 ) -> Result<Receiver<Infallible>, String> {
     let ended = lines::listen(reading, std::io::stdin(), events)
         .map_err(|error| format!("cannot start the reader of standard input: {error}"))?;
-    // An admin endpoint that is there by default alone is no reason to wait for requests.
-    let has_others = config.redis.is_some()
-        || config
-            .monitors
-            .iter()
-            .any(|monitor| monitor.discovery.is_some())
-        || config.admin.as_ref().is_some_and(|it| it.is_asked_for);
-    Ok(if has_others { never() } else { ended })
+    if has_lasting_source(config) {
+        log::info!("start events come on standard input too; farspan goes on when it has ended");
+        return Ok(never());
+    }
+    log::info!(
+        "start events come on standard input; when it has ended and everything is traced, farspan ends"
+    );
+    Ok(ended)
+}
+
+/// Whether start events come from Redis or from a list of runs.
+pub(super) fn has_lasting_source(config: &Config) -> bool {
+    let discovers = config.monitors.iter().any(|it| it.discovery.is_some());
+    config.redis.is_some() || discovers
 }

@@ -241,7 +241,8 @@ fn start_intake(
     reads_stdin: bool,
 ) -> Result<(Intake, Answering), String> {
     // Before the other sources: a second farspan on this machine fails here.
-    let endpoint = Endpoint::bind(config)?;
+    let has_other_source = reads_stdin || sources::has_lasting_source(config);
+    let endpoint = Endpoint::bind_if_free(config, has_other_source)?;
     if let Some(address) = endpoint.address() {
         log::info!("the live page and POST /api/workflows are at http://{address}/");
     }

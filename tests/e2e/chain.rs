@@ -15,7 +15,7 @@ use std::process::Command;
 
 /// Builds the example, since only `cargo test` without `--test` has done so, into the place that farspan was built into.
 #[track_caller]
-fn built(example: &str) -> String {
+pub fn built(example: &str) -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_farspan")).parent();
     let programs = programs.expect("a program's directory");
     let profile = match programs.file_name().and_then(|name| name.to_str()) {

@@ -93,6 +93,7 @@ mod notify;
 mod openapi;
 mod page;
 mod pages;
+mod pasted;
 mod playback;
 mod polite;
 mod probe;

@@ -1,14 +1,14 @@
 //! `farspan probe`: what it shows of saved answers and of an API, and how it says what does not fit.
 
+use crate::chain::built;
 use crate::support::api::{FakeApi, completed, processing};
 use crate::support::files::Files;
 use crate::support::folder::Folder;
-use crate::support::free_port;
 use crate::support::http::{Answer, Reply, Server};
-use crate::support::program::{Ended, farspan};
+use crate::support::program::{Ended, farspan, program};
 use crate::support::receiver::Receiver;
+use crate::support::{SOON, eventually, free_port};
 use serde_json::json;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Two requests, of which the second is asked for each element, and a bearer token.
 fn builds(base_url: &str) -> String {
@@ -73,7 +73,7 @@ fn a_saved_body_of_the_default_shape_needs_no_configuration() {
     let mut call = farspan(&["probe", "--body", "-"]).with_stdin().start();
     call.write(processing("704c").json().to_string());
     call.end_input();
-    let ended = call.wait(crate::support::SOON);
+    let ended = call.wait(SOON);
     shows(
         &ended,
         0,
@@ -639,33 +639,20 @@ fn is_as_told(told: &[&str], output: &[&str]) -> bool {
 fn the_page_about_your_own_api_is_true_to_the_letter() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/your-own-api.md")).unwrap();
-    let saved = root.join("tests/your-own-api");
+    let saved = root.join("examples/your-own-api");
     let body = |name: &str| std::fs::read_to_string(saved.join(name)).unwrap();
-    let (running, ended) = (body("running.json"), body("run.json"));
     let folder = Folder::new();
-    std::fs::write(folder.path().join("running.json"), &running).unwrap();
-    // The probe and the first poll of the trace see it run.
-    let asked = AtomicUsize::new(0);
-    let server = Server::start(move |request| match &*request.target {
-        "/v1/runs/settle-20261119" if request.header("Authorization") != Some("Bearer s3cret") => {
-            Answer::new(401).into()
-        }
-        "/v1/runs/settle-20261119" => {
-            let body = match asked.fetch_add(1, Ordering::SeqCst) {
-                0 | 1 => &running,
-                _ => &ended,
-            };
-            Answer::new(200)
-                .body("application/json", body.as_str())
-                .into()
-        }
-        _ => Answer::new(404).into(),
+    std::fs::write(folder.path().join("running.json"), body("running.json")).unwrap();
+    let millrace = format!("127.0.0.1:{}", free_port());
+    let server = program(&built("millrace"), &[&millrace]).start();
+    eventually("Millrace listens", SOON, || {
+        server.stdout().contains(&millrace)
     });
     let receiver = Receiver::start();
     receiver.relaxed();
     let admin = format!("127.0.0.1:{}", free_port());
     let real = [
-        ("https://millrace.example.com", server.url()),
+        ("127.0.0.1:8090", millrace),
         ("http://localhost:4318", receiver.server.url()),
         ("127.0.0.1:9464", admin.clone()),
         ("/home/you", folder.path().display().to_string()),

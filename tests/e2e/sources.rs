@@ -7,10 +7,10 @@ use crate::support::program::{Call, Farspan};
 use crate::support::redis::CHANNEL;
 use crate::support::rig::Rig;
 use crate::support::spans::Trace;
-use crate::support::{SOON, eventually, free_port};
+use crate::support::{SOON, eventually, free_port, within};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 const BATCH: &str = "batch.runs";
 const BATCH_STREAM: &str = "batch|runs";
@@ -288,4 +288,63 @@ fn where_no_monitor_is_the_one_for_all_events_have_to_name_theirs() {
     assert_eq!(rig.trace("b").root.span.name, "Two");
     assert!(farspan.stderr().contains("it names no monitor"));
     farspan.stop();
+}
+
+/// The admin endpoint may be there for the metrics alone.
+#[test]
+fn standard_input_that_ends_ends_farspan_whether_or_not_the_admin_endpoint_is_asked_for() {
+    let rig = Rig::new();
+    for id in ["none", "some", "redis"] {
+        rig.api.script(id, [completed(id).reply()]);
+    }
+    let call = rig
+        .call()
+        .with_arguments(&["run", "--events", "-"])
+        .without("FARSPAN_REDIS_URL")
+        .with_stdin();
+    let address = format!("127.0.0.1:{}", free_port());
+    for (id, listen) in [("none", "none"), ("some", &address)] {
+        let mut farspan = call.clone().env("FARSPAN_ADMIN_LISTEN", listen).start();
+        farspan.write(format!("{{\"WorkflowId\": \"{id}\"}}\n"));
+        farspan.end_input();
+        let ended = farspan.wait(SOON);
+        assert_eq!(ended.code(), Some(0), "{listen}: {ended:?}");
+        let said = "when it has ended and everything is traced, farspan ends";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    let with_redis = call.env("FARSPAN_REDIS_URL", rig.redis.url());
+    let mut farspan = with_redis.start();
+    farspan.end_input();
+    farspan.await_log("farspan goes on when it has ended");
+    farspan.await_log("standard input has ended");
+    rig.redis.await_subscribers(CHANNEL, 1);
+    rig.submit("redis");
+    rig.trace("redis");
+    farspan.stop();
+}
+
+/// 9464 is also the port of exporters for Prometheus.
+#[test]
+fn a_default_port_that_is_taken_is_a_warning_where_events_come_from_elsewhere() {
+    // Taken by this test, or for good by another program of this host.
+    let _taken = within(SOON, || {
+        TcpListener::bind("127.0.0.1:9464").map_err(|error| error.to_string())
+    });
+    let rig = Rig::new();
+    rig.api.script("w", [completed("w").reply()]);
+    let call = rig.call().without("FARSPAN_ADMIN_LISTEN");
+    let farspan = rig.start_call(&call);
+    farspan.await_log("farspan goes on without the admin endpoint");
+    rig.submit("w");
+    rig.trace("w");
+    let log = farspan.stop().stderr;
+    assert!(log.contains("cannot listen on 127.0.0.1:9464"), "{log}");
+
+    let alone = call.without("FARSPAN_REDIS_URL").output();
+    assert_eq!(alone.code(), Some(1), "{alone:?}");
+    let asked = rig
+        .call()
+        .env("FARSPAN_ADMIN_LISTEN", "127.0.0.1:9464")
+        .output();
+    assert_eq!(asked.code(), Some(1), "{asked:?}");
 }
