@@ -80,19 +80,7 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
     {
         tell("start events", Err(missing.to_owned()));
     }
-    match &config.export.otlp {
-        Some(otlp) => tell(
-            &format!("collector {}", redacted_url(&otlp.endpoint)),
-            ask_collector(otlp, &network),
-        ),
-        None => tell("collector", Ok("none is set".to_owned())),
-    }
-    if let Some(logs) = &config.export.logs {
-        tell(
-            &format!("collector of log records {}", redacted_url(&logs.endpoint)),
-            ask_collector(logs, &network),
-        );
-    }
+    try_collectors(config, &network, &mut tell);
     #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
     let is_running = match &config.state {
         StateConfig::File(directory) => {
@@ -123,6 +111,24 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+fn try_collectors(config: &Config, network: &Network, tell: &mut impl FnMut(&str, Tried)) {
+    if config.export.otlp.is_none() {
+        tell("collector", Ok("none is set".to_owned()));
+    }
+    let export = &config.export;
+    let metrics = config.metrics.otlp.as_ref().map(|it| &it.collector);
+    for (what, collector) in [
+        ("collector", export.otlp.as_ref()),
+        ("collector of log records", export.logs.as_ref()),
+        ("collector of metrics", metrics),
+    ] {
+        if let Some(collector) = collector {
+            let what = format!("{what} {}", redacted_url(&collector.endpoint));
+            tell(&what, ask_collector(collector, network));
+        }
     }
 }
 

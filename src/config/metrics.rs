@@ -1,8 +1,10 @@
 //! The settings of the metrics.
 
 use super::MetricsConfig;
-use super::resolver::Resolver;
+use super::otel;
+use super::resolver::{Origin, Resolver};
 use crate::core::limits;
+use crate::features::{self, Feature};
 use crate::syntax::values::{self, Reason};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,64 @@ use std::time::Duration;
 pub(super) const BUCKETS: &str =
     "1s,5s,15s,30s,1m,2m,5m,10m,20m,30m,45m,1h,90m,2h,3h,4h,6h,8h,12h,24h";
 
+const EXPORTER: &str = "OTEL_METRICS_EXPORTER";
+const KNOWN: &str = if cfg!(feature = "admin") {
+    "prometheus, otlp, both with a comma, or none"
+} else {
+    "otlp or none"
+};
+
 pub(super) fn metrics(resolver: &mut Resolver<'_>) -> MetricsConfig {
     let buckets = resolver.strict("FARSPAN_METRICS_BUCKETS", buckets);
+    let exporters = resolver.strict(EXPORTER, exporters).unwrap_or_default();
+    if exporters.is_served {
+        check_endpoint(resolver);
+    }
+    let is_sent = exporters.is_sent && !otel::is_disabled(resolver);
     MetricsConfig {
         buckets: buckets.unwrap_or_default(),
+        is_served: exporters.is_served,
+        otlp: is_sent.then(|| otel::metrics(resolver)).flatten(),
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct MetricsExporters {
+    is_served: bool,
+    is_sent: bool,
+}
+
+fn exporters(text: &str) -> Result<MetricsExporters, Reason> {
+    let mut exporters = MetricsExporters::default();
+    let mut is_none = false;
+    for word in otel::entries(text) {
+        match word.to_ascii_lowercase().as_str() {
+            "prometheus" => exporters.is_served = true,
+            "otlp" => exporters.is_sent = true,
+            "none" => is_none = true,
+            _ => return Err(format!("is not supported; write {KNOWN}").into()),
+        }
+    }
+    let is_any = exporters != MetricsExporters::default();
+    match (is_any, is_none) {
+        (true, true) => Err("has none beside other exporters; write one or the other".into()),
+        (false, false) => Err(format!("names no exporter; write {KNOWN}").into()),
+        _ => Ok(exporters),
+    }
+}
+
+/// Metrics that were asked for on an endpoint that there is not are a mistake.
+fn check_endpoint(resolver: &mut Resolver<'_>) {
+    let is_asked_for = resolver.origin_of(EXPORTER) != Some(&Origin::Default);
+    let listen = resolver.take("FARSPAN_ADMIN_LISTEN");
+    if is_asked_for && listen.is_some_and(|it| it.text == "none") {
+        let remedy = match features::missing(&[Feature::Admin]) {
+            Some(missing) => format!("{missing}; write otlp or none"),
+            None => "needs the admin endpoint: set FARSPAN_ADMIN_LISTEN (admin.listen) to an address, or write otlp \
+                     or none"
+                .to_owned(),
+        };
+        resolver.error_in(EXPORTER, &remedy);
     }
 }
 
@@ -37,6 +93,26 @@ fn buckets(text: &str) -> Result<Arc<[Duration]>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exporters_are_known_ones() {
+        let told = |text: &str| match exporters(text) {
+            Ok(it) => format!("{} {}", it.is_served, it.is_sent),
+            Err(reason) => reason.into_owned(),
+        };
+        assert_eq!(told("prometheus"), "true false");
+        assert_eq!(told("OTLP"), "false true");
+        assert_eq!(told("otlp, prometheus,"), "true true");
+        assert_eq!(told("none"), "false false");
+        for unsupported in ["console", "otlp,console", "otlp prometheus"] {
+            assert_eq!(
+                told(unsupported),
+                format!("is not supported; write {KNOWN}")
+            );
+        }
+        assert!(told("none,otlp").starts_with("has none beside"));
+        assert!(told(",").starts_with("names no exporter"));
+    }
 
     #[test]
     fn buckets_ascend() {

@@ -138,6 +138,21 @@ pub struct MetricsConfig {
     /// The upper bounds of the buckets for the durations of runs and stages: ascending, at least one, at most
     /// [`METRIC_BUCKETS_MAX`](limits::METRIC_BUCKETS_MAX).
     pub buckets: Arc<[Duration]>,
+    /// Whether the admin endpoint has `GET /metrics`.
+    pub is_served: bool,
+    /// The export to a collector, if there is one.
+    pub otlp: Option<MetricsExport>,
+}
+
+/// The metrics over OTLP.
+#[derive(Clone, Debug)]
+pub struct MetricsExport {
+    /// The collector of the metrics.
+    pub collector: CollectorConfig,
+    /// From one export to the next; never zero.
+    pub interval: Duration,
+    /// How long one export may take at most; never zero.
+    pub attempt_max: Duration,
 }
 
 /// When and how much to poll.

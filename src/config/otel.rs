@@ -5,7 +5,7 @@
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
 use super::resolver::{Origin, Resolver};
-use super::{CollectorConfig, Compression, Export, Pem, Secret, Trace};
+use super::{CollectorConfig, Compression, Export, MetricsExport, Pem, Secret, Trace};
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
@@ -26,12 +26,10 @@ const NO_LIMIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
     let batch = batch(resolver);
-    let attempt_max = attempt_max(resolver);
-    let disabled = resolver.lenient("OTEL_SDK_DISABLED", |text| {
-        one_of(text, &[("true", true), ("false", false)])
-    });
+    let attempt_max = attempt_max(resolver, "OTEL_BSP_EXPORT_TIMEOUT");
+    let is_disabled = is_disabled(resolver);
     let (mut otlp, mut console) = exporters(resolver);
-    if disabled == Some(true) {
+    if is_disabled {
         resolver
             .warnings
             .push("OTEL_SDK_DISABLED: no spans are exported".to_owned());
@@ -49,20 +47,49 @@ pub(super) fn export(resolver: &mut Resolver<'_>) -> Export {
 
 /// The collector for the log records of status events, for monitors that have them.
 pub(super) fn logs(resolver: &mut Resolver<'_>) -> Option<CollectorConfig> {
-    let disabled = resolver.lenient("OTEL_SDK_DISABLED", |text| {
-        one_of(text, &[("true", true), ("false", false)])
-    });
+    let is_disabled = is_disabled(resolver);
     let exports = resolver.lenient("OTEL_LOGS_EXPORTER", |text| {
         one_of(
             text.to_ascii_lowercase().trim(),
             &[("otlp", true), ("none", false)],
         )
     });
-    if disabled == Some(true) || exports == Some(false) {
+    if is_disabled || exports == Some(false) {
         return None;
     }
     otlp(resolver, &LOGS)
 }
+
+/// Whether nothing is exported by the exporters of the specification.
+pub(super) fn is_disabled(resolver: &mut Resolver<'_>) -> bool {
+    let disabled = resolver.lenient("OTEL_SDK_DISABLED", |text| {
+        one_of(text, &[("true", true), ("false", false)])
+    });
+    disabled == Some(true)
+}
+
+/// Where the metrics are sent, and when.
+pub(super) fn metrics(resolver: &mut Resolver<'_>) -> Option<MetricsExport> {
+    resolver.strict(
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        |text| match text.to_ascii_lowercase().as_str() {
+            "cumulative" => Ok(()),
+            _ => Err(ONLY_CUMULATIVE.into()),
+        },
+    );
+    let interval = resolver.lenient("OTEL_METRIC_EXPORT_INTERVAL", |text| {
+        integer(text, 1..=DAY_MS).map(Duration::from_millis)
+    });
+    let attempt_max = attempt_max(resolver, "OTEL_METRIC_EXPORT_TIMEOUT");
+    Some(MetricsExport {
+        collector: otlp(resolver, &METRICS)?,
+        interval: interval.unwrap_or_default(),
+        attempt_max,
+    })
+}
+
+const ONLY_CUMULATIVE: &str = "is not supported; write cumulative, and convert in the collector \
+     (its processor cumulativetodelta) if your backend wants deltas";
 
 /// The names of the settings of one signal's exporter.
 struct SignalNames {
@@ -106,6 +133,20 @@ const LOGS: SignalNames = SignalNames {
     certificate: "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
     client_certificate: "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE",
     client_key: "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY",
+};
+
+const METRICS: SignalNames = SignalNames {
+    endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    whole_endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    path: "v1/metrics",
+    protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    whole_protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+    compression: "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+    certificate: "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+    client_certificate: "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
+    client_key: "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
 };
 
 pub(super) fn trace(resolver: &mut Resolver<'_>) -> Trace {
@@ -326,11 +367,7 @@ fn headers(resolver: &mut Resolver<'_>, name: &'static str) -> Vec<(String, Secr
         .iter()
         .map(|(name, _)| format!("{name}=(redacted)"))
         .collect();
-    resolver.show(
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        shown(&names.join(",")),
-        found.origin,
-    );
+    resolver.show(name, shown(&names.join(",")), found.origin);
     headers
 }
 
@@ -417,8 +454,8 @@ fn batch(resolver: &mut Resolver<'_>) -> BatchPolicy {
     batch
 }
 
-fn attempt_max(resolver: &mut Resolver<'_>) -> Duration {
-    match resolver.lenient("OTEL_BSP_EXPORT_TIMEOUT", milliseconds) {
+fn attempt_max(resolver: &mut Resolver<'_>, name: &'static str) -> Duration {
+    match resolver.lenient(name, milliseconds) {
         Some(Duration::ZERO) | None => NO_LIMIT,
         Some(timeout) => timeout,
     }
@@ -506,7 +543,7 @@ fn milliseconds(text: &str) -> Result<Duration, Reason> {
     integer(text, 0..=DAY_MS).map(Duration::from_millis)
 }
 
-fn entries(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
         .filter(|entry| !entry.is_empty())

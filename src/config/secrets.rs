@@ -18,7 +18,9 @@ pub(super) fn hide_secrets(config: &Config) {
     if let Some(redis) = &config.redis {
         hide_in_redis_url(redis.url.expose());
     }
-    for otlp in config.export.otlp.iter().chain(&config.export.logs) {
+    let export = &config.export;
+    let metrics = config.metrics.otlp.as_ref().map(|it| &it.collector);
+    for otlp in export.otlp.iter().chain(&export.logs).chain(metrics) {
         hide_in_query(&otlp.endpoint);
         for (name, value) in &otlp.headers {
             hide_header(name, value.expose());

@@ -106,8 +106,9 @@ const fn env(
     }
 }
 
-/// Of the log records. Its name is the stronger variable, because the weaker one is the name of that of the spans.
-const fn of_logs(
+/// Of the log records or the metrics. Its name is the stronger variable, because the weaker one is the name of that of the
+/// spans.
+const fn of_signal(
     env: &'static [&'static str],
     default: &'static str,
     kind: SettingKind,
@@ -133,6 +134,19 @@ const ADMIN_LISTEN: &str = if cfg!(feature = "admin") {
     "127.0.0.1:9464"
 } else {
     "none"
+};
+
+/// Where the metrics are, unless told otherwise.
+const METRICS_EXPORTER: &str = if cfg!(feature = "admin") {
+    "prometheus"
+} else {
+    "none"
+};
+
+const ABOUT_METRICS_EXPORTER: &str = if cfg!(feature = "admin") {
+    "prometheus (GET /metrics of the admin endpoint), otlp (to a collector), both with a comma, or none"
+} else {
+    "otlp (the metrics go to a collector) or none"
 };
 
 const ABOUT_STATE: &str = if cfg!(all(feature = "file", feature = "redis")) {
@@ -191,7 +205,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     env(&["no_proxy", "NO_PROXY"], "", SettingKind::Text, "Hosts asked without a proxy, with commas: domains, addresses, networks such as 10.0.0.0/8, or *"),
     env(&["SSL_CERT_FILE"], "", SettingKind::Path, "The PEM file with the authorities to trust, instead of the system's").needing(&[Feature::Tls]),
     env(&["SSL_CERT_DIR"], "", SettingKind::Text, "Directories with such files, with colons between them").needing(&[Feature::Tls]),
-    env(&["OTEL_SDK_DISABLED"], "false", SettingKind::Text, "true: no spans are exported"),
+    env(&["OTEL_SDK_DISABLED"], "false", SettingKind::Text, "true: no spans, log records or metrics are sent to a collector"),
     env(&["OTEL_TRACES_EXPORTER"], "otlp", SettingKind::Text, "otlp, console, both with a comma, or none"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector. v1/traces is appended, but not to the TRACES variable"),
     env(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "farspan has http/protobuf only"),
@@ -201,15 +215,27 @@ pub(super) const SETTINGS: &[Setting] = &[
     env(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "The PEM file with the root certificates that the collector's certificate is checked against").needing(&[Feature::Tls]),
     env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "The PEM file with farspan's own certificate").needing(&[Feature::Tls]),
     env(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "The PEM file with the key of that certificate").needing(&[Feature::Tls]),
-    of_logs(&["OTEL_LOGS_EXPORTER"], "otlp", SettingKind::Text, "For monitors with spans.status_events log or both: otlp or none"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector for log records. v1/logs is appended, but not to the LOGS variable"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "As for spans"),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
-    of_logs(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_signal(&["OTEL_LOGS_EXPORTER"], "otlp", SettingKind::Text, "For monitors with spans.status_events log or both: otlp or none"),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector for log records. v1/logs is appended, but not to the LOGS variable"),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_signal(&["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    env(&["OTEL_METRICS_EXPORTER"], METRICS_EXPORTER, SettingKind::Text, ABOUT_METRICS_EXPORTER),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318", SettingKind::SecretUrl, "The collector for metrics. v1/metrics is appended, but not to the METRICS variable"),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf", SettingKind::Text, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"], "", SettingKind::Secret, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], "10000", SettingKind::Text, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"], "none", SettingKind::Text, "As for spans"),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    of_signal(&["OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
+    env(&["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"], "cumulative", SettingKind::Text, "farspan has cumulative only"),
+    env(&["OTEL_METRIC_EXPORT_INTERVAL"], "60000", SettingKind::Text, "The time from one export of the metrics to the next, in ms"),
+    env(&["OTEL_METRIC_EXPORT_TIMEOUT"], "30000", SettingKind::Text, "The longest time of one export of the metrics, in ms"),
     env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", SettingKind::Text, "The longest time that a span waits for others, in ms"),
     env(&["OTEL_BSP_EXPORT_TIMEOUT"], "30000", SettingKind::Text, "The longest time of one export, in ms"),
     env(&["OTEL_BSP_MAX_QUEUE_SIZE"], "", SettingKind::Text, "Spans that may wait. When the queue is full, polls wait; no span is dropped. Default: bounded by bytes"),

@@ -136,6 +136,7 @@ fn with_nothing_set() {
             OTEL_EXPORTER_OTLP_CERTIFICATE (unset) default
             OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (unset) default
             OTEL_EXPORTER_OTLP_CLIENT_KEY (unset) default
+            OTEL_METRICS_EXPORTER prometheus default
             OTEL_BSP_SCHEDULE_DELAY 5000 default
             OTEL_BSP_EXPORT_TIMEOUT 30000 default
             OTEL_BSP_MAX_QUEUE_SIZE (unset) default
@@ -361,6 +362,123 @@ fn log_records_have_a_collector_where_a_monitor_wants_them() {
             "{status_events} {pairs:?}"
         );
     }
+}
+
+#[test]
+fn metrics_have_a_collector_where_they_are_asked_for() {
+    let told = |pairs: &[(&str, &str)]| {
+        let mut pairs = pairs.to_vec();
+        pairs.push(API);
+        let config = match Config::load(&environment(&pairs), None) {
+            Ok(config) => config,
+            Err(errors) => return errors.to_string(),
+        };
+        let served = if config.metrics.is_served {
+            "served"
+        } else {
+            ""
+        };
+        let sent = config.metrics.otlp.map(|it| {
+            let (collector, interval) = (it.collector, it.interval);
+            format!(
+                " {} headers {} each {interval:?} within {:?}",
+                collector.endpoint,
+                collector.headers.len(),
+                it.attempt_max.min(collector.timeout)
+            )
+        });
+        let warnings = config.warnings.join("; ");
+        format!("{served}{} {warnings}", sent.unwrap_or_default())
+    };
+    let exporter = |name| ("OTEL_METRICS_EXPORTER", name);
+    let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/p");
+    for (pairs, expected) in [
+        (&[][..], "served "),
+        (&[exporter("none")], " "),
+        (
+            &[exporter("otlp")],
+            " http://localhost:4318/v1/metrics headers 0 each 60s within 10s ",
+        ),
+        (
+            &[
+                exporter("prometheus,otlp"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c/otlp"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
+                ("OTEL_METRIC_EXPORT_TIMEOUT", "500"),
+            ],
+            "served http://c/otlp/v1/metrics headers 2 each 60s within 500ms ",
+        ),
+        (
+            &[
+                exporter("otlp"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
+                own,
+                ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x=1"),
+                ("OTEL_METRIC_EXPORT_INTERVAL", "15000"),
+            ],
+            " http://m/p headers 1 each 15s within 10s ",
+        ),
+        (
+            &[exporter("otlp"), ("OTEL_METRIC_EXPORT_INTERVAL", "0")],
+            " http://localhost:4318/v1/metrics headers 0 each 60s within 10s \
+             OTEL_METRIC_EXPORT_INTERVAL: '0' is not a whole number from 1 to 86400000; it is ignored",
+        ),
+        (
+            &[exporter("otlp"), ("OTEL_SDK_DISABLED", "true")],
+            " OTEL_SDK_DISABLED: no spans are exported",
+        ),
+        (
+            &[exporter("prometheus"), ("FARSPAN_ADMIN_LISTEN", "none")],
+            "OTEL_METRICS_EXPORTER: 'prometheus' needs the admin endpoint: set FARSPAN_ADMIN_LISTEN (admin.listen) to \
+             an address, or write otlp or none",
+        ),
+        (&[("FARSPAN_ADMIN_LISTEN", "none")], "served "),
+        (
+            &[
+                exporter("otlp"),
+                ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+            ],
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: 'grpc' is not spoken here; set \
+             OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf, and OTEL_EXPORTER_OTLP_METRICS_ENDPOINT to the \
+             collector's HTTP port, as in http://host:4318/v1/metrics",
+        ),
+    ] {
+        assert_eq!(told(pairs), expected, "{pairs:?}");
+    }
+}
+
+/// What `farspan config` shows of the headers of each signal.
+#[test]
+fn headers_of_each_signal_have_their_own_row() {
+    let file = r#"{"api": {"base_url": "http://a"}, "monitors": [{"name": "m", "preset": "farspan",
+        "spans": {"status_events": "log"}}]}"#;
+    let scratch = Scratch::new(&[("farspan.json", file)]);
+    let pairs = [
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "of-all=pa55"),
+        ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "of-logs=pa55"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "of-metrics=pa55"),
+    ];
+    let path = PathBuf::from(scratch.path("farspan.json"));
+    let described = Config::load(&environment(&pairs), Some(&path))
+        .unwrap()
+        .describe();
+    let rows = described.lines().filter(|line| line.contains("_HEADERS"));
+    let rows: Vec<Vec<&str>> = rows
+        .map(|row| row.split_whitespace().take(2).collect())
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ["OTEL_EXPORTER_OTLP_HEADERS", "of-all=(redacted)"],
+            ["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "of-logs=(redacted)"],
+            [
+                "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+                "of-metrics=(redacted)"
+            ],
+        ]
+    );
 }
 
 #[test]

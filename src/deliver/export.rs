@@ -128,8 +128,6 @@ impl Drop for Exporter {
 
 /// One exporter of opentelemetry-otlp for each resource, all over one client.
 struct Exporters {
-    endpoint: String,
-    gzip: bool,
     resources: Resources,
     exporters: Vec<SpanExporter>,
     client: Arc<CollectorClient>,
@@ -161,8 +159,6 @@ impl Exporters {
         };
         let exporters = resources.all().map(exporter);
         Ok(Exporters {
-            endpoint: destination.endpoint.clone(),
-            gzip: destination.gzip,
             exporters: exporters.collect::<Result<_, String>>()?,
             resources,
             client,
@@ -206,29 +202,8 @@ impl Exporters {
     fn export_log_records(&self, batch: &Batch) -> ExportOutcome {
         let monitor = batch.items.first().and_then(|item| item.monitor.as_deref());
         let resource = self.resources.attributes_of(monitor);
-        let (mut body, unreadable) = otlp::log_request(resource, &batch.items);
-        let mut request =
-            Request::post(&self.endpoint).header(header::CONTENT_TYPE, "application/x-protobuf");
-        if self.gzip {
-            let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
-            // It writes to memory, which takes everything.
-            if encoder.write_all(&body).is_ok()
-                && let Ok(compressed) = encoder.finish()
-            {
-                body = compressed;
-                request = request.header(header::CONTENT_ENCODING, "gzip");
-            }
-        }
-        let outcome = match request.body(Bytes::from(body)) {
-            Ok(request) => {
-                // The client remembers how it has ended.
-                let _ = self.client.send(request);
-                self.client.take_outcome()
-            }
-            Err(error) => Some(retry(&error.to_string())),
-        };
-        let outcome = outcome.unwrap_or_else(|| retry("the client sent nothing"));
-        without_unreadable(outcome, batch.signal, unreadable)
+        let (body, unreadable) = otlp::log_request(resource, &batch.items);
+        without_unreadable(self.client.post(body), batch.signal, unreadable)
     }
 }
 
@@ -316,7 +291,9 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
 
 /// The HTTP client of the exporters. It blocks, and it remembers how the last request ended.
 #[derive(Debug)]
-struct CollectorClient {
+pub(super) struct CollectorClient {
+    endpoint: String,
+    gzip: bool,
     agent: Agent,
     network: Network,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -325,7 +302,7 @@ struct CollectorClient {
 }
 
 impl CollectorClient {
-    fn new(destination: &Destination, network: &Network) -> Result<Self, String> {
+    pub(super) fn new(destination: &Destination, network: &Network) -> Result<Self, String> {
         let total = destination.timeout;
         let timeouts = Timeouts {
             connect: total.min(Duration::from_secs(5)),
@@ -344,12 +321,39 @@ impl CollectorClient {
             headers.push((header, value));
         }
         Ok(CollectorClient {
+            endpoint: destination.endpoint.clone(),
+            gzip: destination.gzip,
             agent,
             network: network.clone(),
             headers,
             outcome: Mutex::default(),
             sent: Mutex::default(),
         })
+    }
+
+    /// Sends an encoded request and says how it ended.
+    pub(super) fn post(&self, mut body: Vec<u8>) -> ExportOutcome {
+        let mut request =
+            Request::post(&self.endpoint).header(header::CONTENT_TYPE, "application/x-protobuf");
+        if self.gzip {
+            let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+            // It writes to memory, which takes everything.
+            if encoder.write_all(&body).is_ok()
+                && let Ok(compressed) = encoder.finish()
+            {
+                body = compressed;
+                request = request.header(header::CONTENT_ENCODING, "gzip");
+            }
+        }
+        let outcome = match request.body(Bytes::from(body)) {
+            Ok(request) => {
+                // The client remembers how it has ended.
+                let _ = self.send(request);
+                self.take_outcome()
+            }
+            Err(error) => Some(retry(&error.to_string())),
+        };
+        outcome.unwrap_or_else(|| retry("the client sent nothing"))
     }
 
     fn take_outcome(&self) -> Option<ExportOutcome> {

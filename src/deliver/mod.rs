@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod export_log;
+pub mod metrics;
 pub mod notify;
 pub mod otlp;
 pub mod refused;

@@ -1,12 +1,13 @@
-//! The metrics: one copy of all numbers in, the texts that Prometheus reads out.
+//! The metrics: one copy of all numbers in, the texts that Prometheus reads and the message of OTLP out.
 //!
 //! ```text
-//! Numbers (copied by the loop) -> families -> text (OpenMetrics, 0.0.4)
+//! Numbers (copied by the loop) -> families -> text (OpenMetrics, 0.0.4) or otlp
 //! ```
 //!
 //! Pure. [`table`] says what each metric is; [`families`] fills it.
 
 pub mod families;
+pub mod otlp;
 pub mod table;
 pub mod text;
 

@@ -8,9 +8,12 @@ use crate::core::outcome::Ended;
 use crate::core::snapshot::State;
 use crate::metrics::table::{METRICS, MetricKind};
 use crate::metrics::text::TextFormat;
-use crate::metrics::{FleetNumbers, OutboxNumbers, StoreNumbers};
+use crate::metrics::{FleetNumbers, OutboxNumbers, StoreNumbers, otlp};
 use crate::os::process::ProcessNumbers;
 use expect_test::{Expect, expect};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::{exemplar, metric, number_data_point};
+use prost::Message;
 use std::collections::BTreeSet;
 
 const START_NS: i64 = 1_720_000_000_000_000_000;
@@ -673,4 +676,87 @@ fn documents_have_each_metric() {
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
     expect_test::expect_file![PAGE].assert_eq(&format!("{before}{BEGIN}{table}{END}{after}"));
+}
+
+#[test]
+fn otlp_has_the_same_numbers_and_exemplars() {
+    let families = families(&numbers());
+    let resource = [("service.name".to_owned(), "farspan".to_owned())];
+    let bytes = otlp::request(&families, &resource, wall(200));
+    let request = ExportMetricsServiceRequest::decode(&*bytes).unwrap();
+    let [resource_metrics] = &request.resource_metrics[..] else {
+        panic!("{request:?}");
+    };
+    let attributes = &resource_metrics.resource.as_ref().unwrap().attributes;
+    assert_eq!(attributes[0].key, "service.name");
+    let scope = &resource_metrics.scope_metrics[0];
+    assert_eq!(scope.scope.as_ref().unwrap().name, "farspan");
+    let mut lines = String::new();
+    for (family, sent) in families.iter().zip(&scope.metrics) {
+        assert_eq!(family.metric.otlp, sent.name);
+        let points = match sent.data.as_ref().unwrap() {
+            metric::Data::Sum(sum) => {
+                let is_counter = family.metric.kind == MetricKind::Counter;
+                assert_eq!(
+                    (sum.is_monotonic, sum.aggregation_temporality),
+                    (is_counter, 2)
+                );
+                &sum.data_points
+            }
+            metric::Data::Gauge(gauge) => &gauge.data_points,
+            metric::Data::Histogram(histogram) => {
+                assert_eq!(histogram.aggregation_temporality, 2);
+                for point in &histogram.data_points {
+                    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+                    let exemplars = point.exemplars.iter().map(|it| {
+                        let Some(exemplar::Value::AsDouble(value)) = it.value else {
+                            panic!("{it:?}");
+                        };
+                        assert_eq!((it.trace_id.len(), it.span_id.len()), (16, 8));
+                        (value, it.time_unix_nano / 1_000_000_000 - 1_720_000_000)
+                    });
+                    let exemplars: Vec<_> = exemplars.collect();
+                    if !exemplars.is_empty() && !lines.contains("evil") {
+                        lines += &format!(
+                            "{} {} {:?} {:?} {exemplars:?}\n",
+                            sent.name, sent.unit, point.sum, point.bucket_counts
+                        );
+                    }
+                }
+                continue;
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(points.len(), family.points.len());
+        for (point, sent) in family.points.iter().zip(points) {
+            let value = match sent.value {
+                Some(number_data_point::Value::AsInt(number)) => number as f64,
+                Some(number_data_point::Value::AsDouble(number)) => number,
+                None => panic!("{sent:?}"),
+            };
+            let expected = match point.value {
+                PointValue::Whole(number) => number as f64,
+                PointValue::Number(number) => number,
+                PointValue::Histogram(_) => panic!("{point:?}"),
+            };
+            assert_eq!(value, expected, "{}", family.metric.otlp);
+            assert_eq!(sent.start_time_unix_nano, wall(0).as_unix_ns() as u64);
+            assert_eq!(sent.time_unix_nano, wall(200).as_unix_ns() as u64);
+        }
+    }
+    expect![[r#"
+        cicd.pipeline.run.duration s Some(700.0) [0, 0, 1] [(700.0, 102)]
+        cicd.pipeline.run.duration s Some(5.0) [1, 0, 0] [(5.0, 102)]
+        cicd.pipeline.run.duration s Some(700.0) [0, 0, 1] [(700.0, 102)]
+        cicd.pipeline.run.duration s Some(5.0) [1, 0, 0] [(5.0, 102)]
+        farspan.stage.duration s Some(59.0) [1, 0, 0] [(59.0, 100)]
+        farspan.stage.duration s Some(601.0) [0, 0, 1] [(601.0, 101)]
+        farspan.stage.duration s Some(60.0) [1, 0, 0] [(60.0, 101)]
+        farspan.stage.duration s Some(59.0) [1, 0, 0] [(59.0, 100)]
+        farspan.stage.duration s Some(601.0) [0, 0, 1] [(601.0, 101)]
+        farspan.stage.duration s Some(60.0) [1, 0, 0] [(60.0, 101)]
+        farspan.stage.queue.duration s Some(2.0) [1, 0, 0] [(2.0, 100)]
+        farspan.stage.queue.duration s Some(2.0) [1, 0, 0] [(2.0, 100)]
+    "#]]
+    .assert_eq(&lines);
 }

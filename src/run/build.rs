@@ -18,6 +18,7 @@ use crate::core::workflow::Naming;
 use crate::core::{self, Pace, Settings, limits};
 use crate::deliver::export::Destination;
 use crate::deliver::export_log::ExportLog;
+use crate::deliver::metrics::MetricsDestination;
 use crate::deliver::notify;
 use crate::deliver::otlp::Resources;
 use crate::deliver::refused::RefusedPlace;
@@ -369,6 +370,16 @@ fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destina
         trust: collector_trust(otlp),
         log: ExportLog::default(),
     }
+}
+
+/// Where the metrics go, if a collector gets them.
+pub(super) fn metrics_destination(config: &Config) -> Option<MetricsDestination> {
+    let it = config.metrics.otlp.as_ref()?;
+    Some(MetricsDestination {
+        collector: destination(&it.collector, it.attempt_max),
+        resource: config.resource.clone(),
+        interval: it.interval,
+    })
 }
 
 fn receiver(

@@ -37,7 +37,8 @@ const POSTED_QUEUE: usize = 16;
 )]
 pub(super) struct Asking {
     pub(super) health_checks: Sender<HealthCheck>,
-    pub(super) numbers: NumbersAsker,
+    /// `None`: the metrics are not served.
+    pub(super) numbers: Option<NumbersAsker>,
     pub(super) questions: Sender<ViewQuestion>,
     pub(super) export_log: ExportLog,
 }
@@ -166,7 +167,7 @@ impl Endpoint {
 #[cfg(feature = "admin")]
 fn routes(viewed: ViewedConfig, entrance: Entrance, asking: Asking) -> Vec<Route> {
     let mut routes = health::routes(&asking.health_checks);
-    routes.push(numbers::route(asking.numbers));
+    routes.extend(asking.numbers.map(numbers::route));
     routes.push(admin::page::route());
     routes.extend(admin::runs::routes(viewed, asking.questions));
     let export_log = asking.export_log;
@@ -191,7 +192,7 @@ mod tests {
     fn the_document_has_each_route_and_no_other_and_says_which_need_the_token() {
         let asking = Asking {
             health_checks: health::channel().0,
-            numbers: numbers::channel().0,
+            numbers: Some(numbers::channel().0),
             questions: bounded(0).0,
             export_log: ExportLog::default(),
         };

@@ -1,6 +1,7 @@
-//! The numbers of the metrics: a copy of them for whatever asks, and `GET /metrics`.
+//! The numbers of the metrics: a copy of them for each question, and `GET /metrics`.
 //!
-//! The loop is asked by a channel and answers with a copy. It never waits for who asked.
+//! The admin endpoint and the exporter of the metrics ask the loop by a channel. It answers with a copy and never waits for
+//! either.
 
 use super::Loop;
 use crate::config::Config;
@@ -27,16 +28,11 @@ pub(super) type NumbersAsked = Sender<Numbers>;
 /// Questions that wait for the loop.
 const QUESTIONS_MAX: usize = 4;
 /// How long a question waits for the loop, and then for its answer.
-#[cfg(feature = "admin")]
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the loop.
 #[derive(Clone, Debug)]
 pub(super) struct NumbersAsker {
-    #[cfg_attr(
-        not(feature = "admin"),
-        expect(dead_code, reason = "only the admin endpoint asks")
-    )]
     asks: Sender<NumbersAsked>,
 }
 
@@ -46,7 +42,6 @@ pub(super) fn channel() -> (NumbersAsker, Receiver<NumbersAsked>) {
     (NumbersAsker { asks }, asked)
 }
 
-#[cfg(feature = "admin")]
 impl NumbersAsker {
     /// All numbers of now. `None`: the loop has not answered in time, or it has ended.
     pub(super) fn ask(&self) -> Option<Numbers> {
@@ -57,7 +52,6 @@ impl NumbersAsker {
 }
 
 /// Adds what is known without the loop.
-#[cfg(feature = "admin")]
 pub(super) fn completed(numbers: Numbers) -> Numbers {
     Numbers {
         malformed: Origin::ALL.map(crate::intake::malformed),

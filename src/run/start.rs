@@ -7,7 +7,7 @@ use super::health::{self, HealthCheck};
 use super::inbox::Inbox;
 use super::living::{self, Living};
 use super::notifying::Receivers;
-use super::numbers::{self, Numbered, NumbersAsked};
+use super::numbers::{self, Numbered, NumbersAsked, NumbersAsker};
 use super::polling::Polling;
 use super::shown::Shown;
 use super::sources::{self, Feed};
@@ -23,6 +23,7 @@ use crate::core::turn::Turn;
 use crate::core::{Core, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::export_log::ExportLog;
+use crate::deliver::metrics::MetricsExporter;
 use crate::deliver::otlp::Resources;
 use crate::deliver::refused::RefusedPlace;
 use crate::http::client::Network;
@@ -95,7 +96,8 @@ pub fn watch(
         living: unsupervised(config),
         onlooker: None,
     };
-    let (intake, answering) = Intake::with(endpoint, config, build::reading(config), events)?;
+    let (asked, reading) = (numbers::channel(), build::reading(config));
+    let (intake, answering) = Intake::with(endpoint, config, reading, events, asked)?;
     let report = watch_intake(config, intake, stopped, around)?;
     answering.end();
     Ok(report)
@@ -177,6 +179,8 @@ struct Intake {
     posted: Receiver<Posted>,
     health_checks: Receiver<HealthCheck>,
     numbers: Receiver<NumbersAsked>,
+    /// `farspan run` has one if a collector gets the metrics. The numbers of another command would be taken for its own.
+    metrics: Option<MetricsExporter>,
     questions: Receiver<ViewQuestion>,
     /// Whether there may be viewers.
     is_viewed: bool,
@@ -194,6 +198,7 @@ impl Intake {
             posted: never(),
             health_checks: never(),
             numbers: never(),
+            metrics: None,
             questions: never(),
             is_viewed: false,
             export_log: ExportLog::default(),
@@ -208,15 +213,15 @@ impl Intake {
         config: &Config,
         reading: Dialects,
         events: Receiver<StartEvent>,
+        (asker, numbers): (NumbersAsker, Receiver<NumbersAsked>),
     ) -> Result<(Self, Answering), String> {
         let is_viewed = endpoint.address().is_some();
         let (asked, health_checks) = health::channel();
         let (viewers, questions) = viewing::channel();
         let export_log = ExportLog::default();
-        let (asker, numbers) = numbers::channel();
         let asking = Asking {
             health_checks: asked,
-            numbers: asker,
+            numbers: config.metrics.is_served.then_some(asker),
             questions: viewers,
             export_log: export_log.clone(),
         };
@@ -254,8 +259,14 @@ fn start_intake(
         never()
     };
     let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
-    let (intake, answering) = Intake::with(endpoint, config, reading, events)?;
+    let (asker, numbers) = numbers::channel();
+    let asked = (asker.clone(), numbers);
+    let (intake, answering) = Intake::with(endpoint, config, reading, events, asked)?;
+    let metrics = build::metrics_destination(config)
+        .map(|destination| MetricsExporter::start(destination, network, move || asker.ask()))
+        .transpose()?;
     let intake = Intake {
+        metrics,
         ended,
         feed,
         ..intake
@@ -347,7 +358,13 @@ fn watch_intake(
     watcher.restore(stored);
     watcher.run_until_stopped();
     watcher.stop();
+    if let Some(metrics) = &intake.metrics {
+        metrics.send_last(numbers::completed(watcher.numbers(clock::now())));
+    }
     let (finished, receivers) = watcher.finish();
+    if let Some(metrics) = intake.metrics {
+        stopping::end_metrics(metrics);
+    }
     // A thread that has not ended in time is left to the end of the process.
     if finished.report.untold > 0 || finished.notifies {
         receivers.abandon();

@@ -5,8 +5,9 @@
 //! 2. the polls under way end                     10 s
 //! 3. what is finished is delivered               10 s
 //! 4. the source's entries are acknowledged        3 s
-//! 5. the console writes what it has               2 s
-//! 6. the log is written                           1 s
+//! 5. the last metrics are sent                    2 s
+//! 6. the console writes what it has               2 s
+//! 7. the log is written                           1 s
 //! ```
 //!
 //! A stage that has nothing to do takes no time. What is not done at its deadline is left, and the log says so. A store
@@ -15,6 +16,7 @@
 use super::Loop;
 use crate::core::Input;
 use crate::core::limits;
+use crate::deliver::metrics::MetricsExporter;
 use crate::os::clock;
 use crate::os::logging;
 use crate::os::systemd::{Activity, ServiceState};
@@ -25,6 +27,7 @@ use std::time::Duration;
 const POLLS_END: Duration = Duration::from_secs(10);
 const DELIVERY: Duration = Duration::from_secs(10);
 pub(super) const ACKNOWLEDGED: Duration = Duration::from_secs(3);
+const LAST_METRICS: Duration = Duration::from_secs(2);
 const CONSOLE_ENDS: Duration = Duration::from_secs(2);
 
 /// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
@@ -32,6 +35,7 @@ pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(DELIVERY)
     .saturating_add(PATIENCE_MAX)
     .saturating_add(ACKNOWLEDGED)
+    .saturating_add(LAST_METRICS)
     .saturating_add(CONSOLE_ENDS)
     .saturating_add(logging::ENDS_WITHIN);
 
@@ -58,7 +62,16 @@ const WAIT_DELIVERY: Wait = Wait {
     activity: |_, within| Activity::Delivering { within },
 };
 
-/// Stage 5, once nothing sends spans to it any more.
+/// Stage 5. The request was begun behind stage 3.
+pub(super) fn end_metrics(metrics: MetricsExporter) {
+    if !metrics.ends_within(LAST_METRICS) {
+        log::warn!(
+            "stopping: the collector has not answered to the last metrics after {LAST_METRICS:?}; given up"
+        );
+    }
+}
+
+/// Stage 6, once nothing sends spans to it any more.
 pub(super) fn end_console(console: Console) {
     if !console.ends_within(CONSOLE_ENDS) {
         log::warn!("stopping: nobody has read standard output for {CONSOLE_ENDS:?}; given up");

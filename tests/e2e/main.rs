@@ -33,6 +33,7 @@
 //! | collector: hangs, slow | `collector::a_collector_that_hangs_is_given_up_after_the_timeout`, `collector::a_collector_that_is_slow_gets_everything_once` |
 //! | collector: partial success | `collector::a_partial_success_is_a_success_that_is_told` |
 //! | collector: connection closed, reset, garbage | `collector::a_connection_that_breaks_after_the_request_means_the_same_bytes_again`, `collector::connections_that_are_reset_lose_nothing`, `collector::garbage_for_an_answer_does_not_stop_the_export` |
+//! | collector: away for the metrics, silent at the stop | `otlp_metrics::a_collector_that_is_away_is_said_once_and_gets_the_sums_later`, `otlp_metrics::a_collector_that_is_silent_holds_up_no_stop` |
 //! | receiver of finished events: down, away, hangs up, refuses, asks for a pause | `notify::a_receiver_that_is_down_hears_everything_in_order_once_it_is_up`, `notify::what_a_receiver_answers_decides_whether_it_is_told_again`, `notify::an_event_whose_answer_was_lost_is_told_again_with_the_same_bytes`, `notify::killed_before_anybody_was_told_it_tells_after_the_restart`, `notify::what_the_dead_had_to_tell_the_others_do` |
 //! | Redis: stopped, restarted | `intake::a_redis_that_restarts_is_subscribed_again_and_watching_goes_on`, `intake::a_redis_that_is_down_at_the_start_is_waited_for`, `streams::a_stream_that_is_gone_is_made_anew`, `fleet::redis_bounced_and_everything_kept`, `fleet::redis_bounced_and_everything_forgotten` |
 //! | Redis: frozen | `intake::a_redis_that_fell_silent_is_missed_since_it_did` |
@@ -91,6 +92,7 @@ mod metrics;
 mod monitors;
 mod notify;
 mod openapi;
+mod otlp_metrics;
 mod page;
 mod pages;
 mod pasted;

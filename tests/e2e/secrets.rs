@@ -135,6 +135,16 @@ fn no_output_at_any_level_has_a_secret() {
                 "OTEL_EXPORTER_OTLP_HEADERS",
                 "authorization=Bearer%20s3cret-otlp,x-api-key=s3cret-key",
             )
+            .env("OTEL_METRICS_EXPORTER", "otlp")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", 50)
+            .env(
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                format!("{}/v1/metrics?sas=s3cret-numbers", collector.url()),
+            )
+            .env(
+                "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+                "authorization=Bearer%20s3cret-metrics",
+            )
     };
     assert_keeps_secrets("config", &with(&["config"]).output());
     for level in ["error", "info", "trace"] {
@@ -173,6 +183,7 @@ fn no_output_at_any_level_has_a_secret() {
             let log = running.stderr();
             log.contains("refuses the credentials")
                 && log.contains("collector")
+                && log.contains("did not accept the metrics")
                 && log.contains("receiver of finished events")
                 && log.contains("good-(redacted)-oauth")
         });

@@ -2,6 +2,7 @@
 
 use super::http::{Answer, Reply, Request, Server, lock};
 use super::spans::{Seen, seen};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -40,6 +41,7 @@ type Rule = Box<dyn FnMut(&Export) -> Option<Reply> + Send>;
 #[derive(Default)]
 struct State {
     exports: Vec<Export>,
+    metrics: Vec<ExportMetricsServiceRequest>,
     complaints: Vec<String>,
     next: VecDeque<Reply>,
     rule: Option<Rule>,
@@ -111,6 +113,14 @@ impl Receiver {
             state.complaints
         );
         state.exports.clone()
+    }
+
+    /// Every request with metrics so far.
+    #[track_caller]
+    pub fn metrics(&self) -> Vec<ExportMetricsServiceRequest> {
+        let state = lock(&self.state);
+        assert!(state.complaints.is_empty(), "{:?}", state.complaints);
+        state.metrics.clone()
     }
 
     /// The spans of every request that was answered with success.
@@ -230,6 +240,19 @@ fn protobuf(status: u16, message: &impl Message) -> Reply {
 
 fn answer(state: &Mutex<State>, request: &Request) -> Reply {
     let mut state = lock(state);
+    if request.target == "/v1/metrics" {
+        return match read_metrics(request) {
+            Ok(metrics) => {
+                state.metrics.push(metrics);
+                accepted()
+            }
+            Err(_) if state.relaxed => accepted(),
+            Err(complaint) => {
+                state.complaints.push(complaint);
+                Answer::new(400).into()
+            }
+        };
+    }
     match read(request, state.any_path, state.any_agent) {
         Err(_) if state.relaxed => accepted(),
         Err(complaint) => {
@@ -264,12 +287,44 @@ fn is_success(reply: &Reply) -> bool {
 
 /// Reads a request as the OTLP/HTTP specification has it; an error says what it got wrong.
 fn read(request: &Request, any_path: bool, any_agent: bool) -> Result<Export, String> {
+    if !any_path && request.target != "/v1/traces" {
+        return Err(format!("path {}", request.target));
+    }
+    let bytes = read_bytes(request, any_agent)?;
+    let message =
+        ExportTraceServiceRequest::decode(&*bytes).map_err(|error| format!("protobuf: {error}"))?;
+    let spans = seen(&message);
+    if spans.is_empty() {
+        return Err("an empty envelope".into());
+    }
+    let raw_spans = raw_spans(&bytes)?;
+    assert_eq!(raw_spans.len(), spans.len());
+    Ok(Export {
+        http: request.clone(),
+        bytes,
+        spans,
+        raw_spans,
+        accepted: false,
+    })
+}
+
+fn read_metrics(request: &Request) -> Result<ExportMetricsServiceRequest, String> {
+    let bytes = read_bytes(request, false)?;
+    let message = ExportMetricsServiceRequest::decode(&*bytes)
+        .map_err(|error| format!("protobuf: {error}"))?;
+    let is_whole = matches!(&*message.resource_metrics, [one] if one.scope_metrics.len() == 1);
+    if is_whole {
+        Ok(message)
+    } else {
+        Err(format!("not one resource with one scope: {message:?}"))
+    }
+}
+
+/// The body, decompressed, of a request whose headers are right.
+fn read_bytes(request: &Request, any_agent: bool) -> Result<Vec<u8>, String> {
     let said = |name| request.header(name).unwrap_or_default();
     if request.method != "POST" {
         return Err(format!("method {}", request.method));
-    }
-    if !any_path && request.target != "/v1/traces" {
-        return Err(format!("path {}", request.target));
     }
     if said("Content-Type") != "application/x-protobuf" {
         return Err(format!("content type {:?}", said("Content-Type")));
@@ -290,21 +345,7 @@ fn read(request: &Request, any_path: bool, any_agent: bool) -> Result<Export, St
         }
         other => return Err(format!("content encoding {other:?}")),
     }
-    let message =
-        ExportTraceServiceRequest::decode(&*bytes).map_err(|error| format!("protobuf: {error}"))?;
-    let spans = seen(&message);
-    if spans.is_empty() {
-        return Err("an empty envelope".into());
-    }
-    let raw_spans = raw_spans(&bytes)?;
-    assert_eq!(raw_spans.len(), spans.len());
-    Ok(Export {
-        http: request.clone(),
-        bytes,
-        spans,
-        raw_spans,
-        accepted: false,
-    })
+    Ok(bytes)
 }
 
 /// The spans of an encoded request, still encoded.
