@@ -3,6 +3,7 @@
 //! A line for each thing that was tried, with the key that names it and what could help. Nothing is left behind: no span,
 //! no stream, no directory.
 
+use crate::api::exchange::{doubt, is_doubtful};
 use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
@@ -135,7 +136,15 @@ fn try_collectors(config: &Config, network: &Network, tell: &mut impl FnMut(&str
 fn try_monitors(config: &Config, network: &Network, tell: &mut impl FnMut(&str, Tried)) {
     for monitor in &config.monitors {
         let what = format!("monitor {}, API {}", monitor.name, monitor.api.base_url);
-        tell(&what, ask_api(monitor, network));
+        match ask_api(monitor, network) {
+            Ok(ApiFound { answer, doubt }) => {
+                tell(&what, Ok(answer));
+                if let Some(doubt) = doubt {
+                    say(&format!("WARN  {what}: {doubt}"));
+                }
+            }
+            Err(trouble) => tell(&what, Err(trouble)),
+        }
         if let Some(discovery) = &monitor.discovery {
             let what = format!("monitor {}, discovery", monitor.name);
             tell(&what, ask_discovery(monitor, discovery, network));
@@ -148,15 +157,27 @@ fn try_monitors(config: &Config, network: &Network, tell: &mut impl FnMut(&str, 
     }
 }
 
+/// What an API answered that has let farspan in.
+struct ApiFound {
+    answer: String,
+    /// Why it may be no API.
+    doubt: Option<String>,
+}
+
 /// Polls after a workflow that there is not, as `farspan run` would: that is what its credentials have to let in.
-fn ask_api(monitor: &MonitorConfig, network: &Network) -> Tried {
+fn ask_api(monitor: &MonitorConfig, network: &Network) -> Result<ApiFound, String> {
     let pattern = monitor.mapping.definition().id.as_ref();
     let id = pattern.map_or_else(|| "farspan-check".to_owned(), |pattern| pattern.example());
     let target = run::target(monitor, network)?;
     let probed = poller::probe(&target, &run::trust(monitor), network, &id)?;
-    let status = probed.exchanges.last().and_then(|exchange| exchange.status);
+    let last = probed.exchanges.last();
+    let status = last.and_then(|exchange| exchange.status);
+    let doubtful = last.filter(|it| it.status == Some(404) && is_doubtful(&it.url, &it.body));
     let status = status.map_or("an answer".to_owned(), |status| format!("HTTP {status}"));
-    let reachable = format!("answers ({status} to the invented id {id})");
+    let reachable = ApiFound {
+        answer: format!("answers ({status} to the invented id {id})"),
+        doubt: doubtful.map(|exchange| doubt(&exchange.url)),
+    };
     match probed.polled.answer {
         Answer::Snapshot { .. } | Answer::NotFound => Ok(reachable),
         Answer::Failed(failure) | Answer::Partial { failure, .. } => match failure.reason {

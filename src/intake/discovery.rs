@@ -557,6 +557,7 @@ fn variables(since: Wall) -> Variables {
 mod tests {
     use super::*;
     use crate::api::credentials::{Auth, Credentials};
+    use crate::api::exchange::PathDoubt;
     use crate::http::proxies::Proxies;
     use crossbeam_channel::{bounded, never, unbounded};
 
@@ -595,6 +596,7 @@ mod tests {
                 base_url: base_url.to_owned(),
                 headers: Vec::new(),
                 credentials,
+                path_doubt: PathDoubt::default(),
             }),
             channels: Channels {
                 events,

@@ -8,7 +8,7 @@ use super::resource;
 #[cfg(feature = "admin")]
 use crate::admin::runs::{ViewedConfig, ViewedMonitor};
 use crate::api::credentials::Credentials;
-use crate::api::exchange::{self, Api};
+use crate::api::exchange::{self, Api, PathDoubt};
 use crate::api::poller::Target;
 use crate::config::monitor::{self, MonitorConfig, ReceiverConfig};
 use crate::config::{self, Config, Pem, Redis};
@@ -356,6 +356,7 @@ fn api(monitor: &MonitorConfig, network: &Network) -> Result<Api, String> {
         base_url: monitor.api.base_url.clone(),
         headers: headers.collect::<Result<_, _>>()?,
         credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), network)?,
+        path_doubt: PathDoubt::default(),
     })
 }
 
@@ -414,6 +415,7 @@ fn receiver(
                     base_url: url.clone(),
                     headers: Vec::new(),
                     credentials: Credentials::new(auth.clone(), &trust, network)?,
+                    path_doubt: PathDoubt::default(),
                 },
             }))
         }

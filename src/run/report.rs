@@ -148,7 +148,13 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             } else {
                 Level::Info
             };
-            let why = abandoned.map_or("workflow ended", Abandoned::message);
+            let why = match abandoned {
+                None => "workflow ended",
+                Some(Abandoned::NotFound) => {
+                    "Workflow not found: the API has answered 404 for a minute"
+                }
+                Some(why) => why.message(),
+            };
             let names = names.get(usize::from(monitor));
             log::log!(
                 level,

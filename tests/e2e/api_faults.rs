@@ -691,3 +691,40 @@ fn a_token_endpoint_says_why_without_the_secret() {
         "{log}"
     );
 }
+
+/// A base URL with a wrong path: the server answers with a page for people.
+#[test]
+fn a_server_that_does_not_know_the_path_is_named_at_once_and_once() {
+    let rig = Rig::new();
+    let page = "<html><head><title>404 Not Found</title></head></html>";
+    for id in ["a", "b"] {
+        let answer = Answer::new(404).body("text/html", page);
+        rig.api.decide(id, move |_, _| answer.clone().into());
+    }
+    let farspan = rig.start();
+    for id in ["a", "b"] {
+        rig.submit(id);
+        eventually("polls", SOON, || rig.api.polls(id) >= 2);
+    }
+    let log = farspan.stop().stderr;
+    let lines = log.lines().filter(|line| line.contains("HTTP 404"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let asked = format!("{}/workflows/", rig.api.base_url());
+    for part in [&asked, "does not know the path", "FARSPAN_API_BASE_URL"] {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+
+    let server = Server::start(move |_| Answer::new(404).body("text/html", page).into());
+    let check = rig.call().env("FARSPAN_API_BASE_URL", server.url());
+    let check = check.env("OTEL_TRACES_EXPORTER", "none");
+    let said = check.with_arguments(&["check"]).output().stdout;
+    assert!(
+        said.contains("WARN  monitor default, API http://"),
+        "{said}"
+    );
+    assert!(
+        said.contains("/workflows/farspan-check: HTTP 404, and the answer is neither"),
+        "{said}"
+    );
+}

@@ -6,9 +6,11 @@
 mod exchanges;
 mod pages;
 mod redirect;
+mod unknown_path;
 
 pub use exchanges::{Exchange, Exchanges};
 pub use pages::{PAGES_MAX, PageRequest, Paging};
+pub use unknown_path::{PathDoubt, doubt, is_doubtful};
 
 use crate::api::credentials::Credentials;
 use crate::core::limits;
@@ -41,6 +43,8 @@ pub struct Api {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How farspan authenticates.
     pub credentials: Credentials,
+    /// Whether its server knows the path.
+    pub path_doubt: PathDoubt,
 }
 
 /// How long a request may take.
@@ -130,7 +134,10 @@ impl Asking<'_> {
                     tally.pause = tally.pause.max(limited);
                     return Ok(Reply::Unchanged);
                 }
-                404 => return Ok(Reply::NotFound),
+                404 => {
+                    self.api.path_doubt.note(url, &body);
+                    return Ok(Reply::NotFound);
+                }
                 401 | 403 if pause.is_none() => {
                     let another = credentials.refused(credential.as_ref());
                     if another && std::mem::take(&mut again) {

@@ -4,7 +4,7 @@ use super::requests::Poller;
 use super::unchanged::Unchanged;
 use super::{Probed, Target};
 use crate::api::credentials::{Auth, Credentials};
-use crate::api::exchange::{Api, words_without};
+use crate::api::exchange::{Api, PathDoubt, words_without};
 use crate::core::snapshot::Snapshot;
 use crate::core::{Answer, Poll};
 use crate::http::client::{Network, Trust};
@@ -100,6 +100,7 @@ impl Scripted {
             base_url: "http://api:8080/base".into(),
             headers: Vec::new(),
             credentials: Credentials::new(Auth::None, &trust, &network).unwrap(),
+            path_doubt: PathDoubt::default(),
         };
         let mapping = Mapping::compile(Definition::from_json(definition).unwrap()).unwrap();
         Scripted {
