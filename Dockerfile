@@ -2,11 +2,15 @@
 #     docker buildx build --platform linux/amd64,linux/arm64 .
 FROM rust:1.95-alpine AS build
 WORKDIR /src
-# The dependencies: a layer that is kept until one of these two files changes. Tests and benches are not there yet.
+# The dependencies: a layer that is kept until one of these files changes. Tests and benches are not there yet.
 COPY Cargo.toml Cargo.lock ./
+COPY deploy/build.rs deploy/
 RUN sed -i '/^\[\[/,/^$/d' Cargo.toml && mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
     && cargo build --release --locked
 COPY . .
+# For farspan --version: the build has no git.
+ARG REVISION=unknown
+ENV FARSPAN_BUILD_COMMIT=$REVISION
 # cargo compares times, and these files can be older than what the layer above made of the empty ones.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked && mkdir /state
 

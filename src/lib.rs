@@ -28,3 +28,7 @@ pub mod text;
 
 /// farspan's version, as `--version` and the instrumentation scope say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The platform that this build is for, as Rust names it.
+pub const TARGET: &str = env!("FARSPAN_BUILD_TARGET");
+/// The commit of the sources. A debug build does not know it, nor one whose sources have none.
+pub const COMMIT: Option<&str> = option_env!("FARSPAN_BUILD_COMMIT");

@@ -56,12 +56,22 @@ impl From<Errors> for Unstarted {
 fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> {
     match command {
         Command::Help(text) => Ok(print(&text)),
-        Command::Version => Ok(print(&format!("farspan {}\n", farspan::VERSION))),
-        Command::Config { config } => {
+        Command::Version(text) => Ok(print(&text)),
+        Command::Config {
+            config,
+            only_changed,
+            json,
+        } => {
             let config = Config::load(env, config.as_deref())?;
             start_log_of(&config)?;
-            Ok(print(&config.describe()))
+            Ok(print(&if json {
+                format!("{:#}\n", config.to_json(only_changed))
+            } else {
+                config.describe(only_changed)
+            }))
         }
+        Command::Init { directory } => Ok(farspan::command::init::run(&directory)
+            .map_or_else(|trouble| failed(&trouble), |text| print(&text))),
         Command::Refused { config, whole } => {
             let config = Config::load(env, config.as_deref())?;
             start_log_of(&config)?;
@@ -80,10 +90,21 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
                 None => farspan::run::run(&config, Source { env, file }, reads_stdin),
             })
         }
-        Command::Check { config, offline } => {
-            let config = Config::load_to_watch(env, config.as_deref())?;
+        Command::Check {
+            config,
+            offline,
+            json,
+        } => {
+            let config = Config::load_to_watch(env, config.as_deref()).inspect_err(|errors| {
+                if json {
+                    print(&format!(
+                        "{:#}\n",
+                        farspan::command::check::mistakes_json(errors)
+                    ));
+                }
+            })?;
             start_log_of(&config)?;
-            Ok(farspan::command::check::run(&config, offline))
+            Ok(farspan::command::check::run(&config, offline, json))
         }
         #[cfg(feature = "admin")]
         Command::Healthcheck { config, asks_ready } => {

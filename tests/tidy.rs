@@ -6,6 +6,10 @@ mod documents;
 #[path = "tidy/metrics.rs"]
 mod metrics;
 
+#[allow(dead_code, reason = "its main is that of the build")]
+#[path = "../deploy/build.rs"]
+mod build;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -209,6 +213,44 @@ fn what_is_shipped_has_the_version_of_the_manifest() {
         let text = fs::read_to_string(root().join(file)).unwrap();
         assert!(text.lines().any(|it| it == line), "{file}: {line}");
     }
+}
+
+/// `farspan --version` names the commit of a clone, of a clone that was changed, and of a package without git.
+#[test]
+fn a_build_knows_its_commit() {
+    let directory = std::env::temp_dir().join(format!("farspan-build-{}", std::process::id()));
+    fs::create_dir_all(directory.join("src")).unwrap();
+    assert_eq!(build::commit_of(&directory), None);
+    let sha = "0123456789abcdef0123456789abcdef01234567";
+    let note = directory.join(".cargo_vcs_info.json");
+    fs::write(
+        &note,
+        format!("{{\"git\": {{\"sha1\": \"{sha}\"}}, \"path_in_vcs\": \"\"}}"),
+    )
+    .unwrap();
+    assert_eq!(build::commit_of(&directory).as_deref(), Some(&sha[..12]));
+    fs::remove_file(note).unwrap();
+
+    let git = |arguments: &[&str]| {
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-C"];
+        let mut command = Command::new("git");
+        command.args(who).arg(&directory).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    fs::write(directory.join("src/main.rs"), "").unwrap();
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "one"]);
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    assert_eq!(build::commit_of(&directory).as_deref(), Some(&*commit));
+    fs::write(directory.join("src/main.rs"), "fn main() {}").unwrap();
+    assert_eq!(
+        build::commit_of(&directory),
+        Some(format!("{commit}-changed"))
+    );
+    fs::remove_dir_all(directory).unwrap();
 }
 
 /// A core file would hold the tokens.

@@ -23,6 +23,8 @@ pub(super) struct CommandSpec {
     /// The operands, as the usage has them, and how many at most.
     pub(super) operands: (&'static str, usize),
     pub(super) options: &'static [OptionSpec],
+    /// Calls that the parser takes.
+    pub(super) examples: &'static [&'static str],
     pub(super) build: fn(&Words) -> Result<Command, UsageError>,
 }
 
@@ -44,6 +46,8 @@ impl CommandSpec {
 /// One option of a command.
 pub(super) struct OptionSpec {
     pub(super) name: &'static str,
+    /// One letter that means the same.
+    pub(super) short: Option<&'static str>,
     /// The value's name, if it has one.
     pub(super) value: Option<&'static str>,
     /// As it would be written; empty: none.
@@ -56,6 +60,7 @@ pub(super) struct OptionSpec {
 const fn flag(name: &'static str, about: &'static str) -> OptionSpec {
     OptionSpec {
         name,
+        short: None,
         value: None,
         default: "",
         about,
@@ -72,6 +77,7 @@ const fn option(
     let value = Some(value);
     OptionSpec {
         name,
+        short: None,
         value,
         default,
         about,
@@ -79,11 +85,18 @@ const fn option(
     }
 }
 
-const CONFIG: OptionSpec = option(
-    "config",
-    "FILE",
-    "",
-    "The configuration file, JSON; else the one in FARSPAN_CONFIG",
+const CONFIG: OptionSpec = OptionSpec {
+    short: Some("c"),
+    ..option(
+        "config",
+        "FILE",
+        "",
+        "The configuration file, JSON; else the one in FARSPAN_CONFIG",
+    )
+};
+const JSON: OptionSpec = flag(
+    "json",
+    "Print JSON for programs; docs/output.schema.json describes it",
 );
 const SEED: OptionSpec = option(
     "seed",
@@ -105,7 +118,7 @@ const COLOR: OptionSpec = option(
 );
 const NONE: (&str, usize) = ("", 0);
 const PROBE: &str = "\
-Without an ID nobody is asked: the answers come from --body, which may be given
+Without an ID no API is asked: the answers come from --body, which may be given
 often: each page, and each answer of a request for_each, in their order.
 Exit codes: 0 the answers fit, 1 they do not or there were none.
 ";
@@ -122,6 +135,10 @@ const REFUSED: &str = "\
 It is kept with the state, the last 256 refusals and 64 MiB at most. 'content'
 in the JSON is what can be sent again: a trace request as OTLP/JSON, or a
 finished event.
+";
+const INIT: &str = "\
+The files come into this directory, or into DIR. A file that is there already is
+never changed: then nothing is written.
 ";
 const HEALTHCHECK: &str = "\
 It asks GET /healthz, or /readyz, where FARSPAN_ADMIN_LISTEN says that farspan
@@ -147,6 +164,7 @@ const COMMANDS: &[CommandSpec] = &[
         needs: &[],
         operands: NONE,
         options: &[CONFIG, option("events", "-", "", "Take start events from standard input too, one a line")],
+        examples: &["farspan run -c farspan.json", "FARSPAN_API_BASE_URL=http://localhost:8080 farspan run --events - < events.jsonl"],
         build: run,
     },
     CommandSpec {
@@ -163,6 +181,7 @@ const COMMANDS: &[CommandSpec] = &[
             OptionSpec { needs: &[Feature::Admin], ..flag("open", "Open the live page in the browser") },
             COLOR,
         ],
+        examples: &["farspan demo", "farspan demo --workflows 50 --speed 3600 --serve"],
         build: demo,
     },
     CommandSpec {
@@ -171,8 +190,9 @@ const COMMANDS: &[CommandSpec] = &[
         more: SETTINGS,
         needs: &[],
         operands: NONE,
-        options: &[CONFIG, flag("offline", "Only validate the configuration")],
-        build: |values| Ok(Command::Check { config: values.config(), offline: values.has("offline") }),
+        options: &[flag("offline", "Only validate the configuration"), JSON, CONFIG],
+        examples: &["farspan check -c farspan.json", "farspan check --offline --json"],
+        build: |values| Ok(Command::Check { config: values.config(), offline: values.has("offline"), json: values.has("json") }),
     },
     CommandSpec {
         name: "probe",
@@ -182,10 +202,12 @@ const COMMANDS: &[CommandSpec] = &[
         operands: ("[ID]", 1),
         options: &[
             option("body", "[NAME=]FILE", "", "A saved answer: to the main request, or to the one of that name; - is standard input"),
+            JSON,
             MONITOR,
             CONFIG,
             COLOR,
         ],
+        examples: &["farspan probe -c farspan.json 704c0b60", "farspan probe -c farspan.json --body saved.json --json"],
         build: probe,
     },
     CommandSpec {
@@ -196,10 +218,12 @@ const COMMANDS: &[CommandSpec] = &[
         operands: ("ID...", IDS_MAX),
         options: &[
             option("patience", "DUR", "5m", "Give up when the API has given no usable answer for so long"),
+            JSON,
             MONITOR,
             CONFIG,
             COLOR,
         ],
+        examples: &["farspan trace 704c0b60 5d1f09aa", "farspan trace --patience 1m --json 704c0b60"],
         build: trace,
     },
     CommandSpec {
@@ -214,6 +238,7 @@ const COMMANDS: &[CommandSpec] = &[
             CONFIG,
             COLOR,
         ],
+        examples: &["farspan top", "farspan top --once --admin http://vm-7:9464"],
         build: top,
     },
     CommandSpec {
@@ -222,8 +247,9 @@ const COMMANDS: &[CommandSpec] = &[
         more: SETTINGS,
         needs: &[],
         operands: NONE,
-        options: &[CONFIG],
-        build: |values| Ok(Command::Config { config: values.config() }),
+        options: &[flag("changed", "Only what differs from the defaults and the presets"), JSON, CONFIG],
+        examples: &["farspan config -c farspan.json --changed", "farspan config --json"],
+        build: |values| Ok(Command::Config { config: values.config(), only_changed: values.has("changed"), json: values.has("json") }),
     },
     CommandSpec {
         name: "refused",
@@ -232,7 +258,18 @@ const COMMANDS: &[CommandSpec] = &[
         needs: &[&[Feature::File, Feature::Redis]],
         operands: NONE,
         options: &[CONFIG, flag("json", "Print all of it, a line of JSON for each refusal")],
+        examples: &["farspan refused", "farspan refused --json > refused.jsonl"],
         build: |values| Ok(Command::Refused { config: values.config(), whole: values.has("json") }),
+    },
+    CommandSpec {
+        name: "init",
+        about: "Write a start for a configuration: farspan.json with its schema, and farspan.env",
+        more: INIT,
+        needs: &[],
+        operands: ("[DIR]", 1),
+        options: &[],
+        examples: &["farspan init", "farspan init /etc/farspan"],
+        build: |values| Ok(Command::Init { directory: values.operand().unwrap_or(".").into() }),
     },
     CommandSpec {
         name: "healthcheck",
@@ -241,6 +278,7 @@ const COMMANDS: &[CommandSpec] = &[
         needs: &[&[Feature::Admin]],
         operands: NONE,
         options: &[CONFIG, flag("ready", "Ask whether it can do its work")],
+        examples: &["farspan healthcheck --ready"],
         build: |values| Ok(Command::Healthcheck { config: values.config(), asks_ready: values.has("ready") }),
     },
     CommandSpec {
@@ -256,6 +294,7 @@ const COMMANDS: &[CommandSpec] = &[
             option("latency", "DUR", "0s", "Wait before each answer"),
             option("fail-rate", "P", "0.1", "The share of stages that fail, 0 to 1"),
         ],
+        examples: &["farspan api --speed 60 --latency 50ms"],
         build: api,
     },
     CommandSpec {
@@ -274,6 +313,7 @@ const COMMANDS: &[CommandSpec] = &[
             flag("with-parent", "Give each event a traceparent"),
             SEED,
         ],
+        examples: &["farspan load --workflows 50 --batch 10 --batch-wait 10s --with-parent"],
         build: load,
     },
 ];
@@ -304,6 +344,7 @@ fn probe(values: &Words) -> Result<Command, UsageError> {
         monitor: values.text("monitor").map(str::to_owned),
         id,
         bodies,
+        json: values.has("json"),
         colours: values.colours()?,
     }))
 }
@@ -321,6 +362,7 @@ fn trace(values: &Words) -> Result<Command, UsageError> {
         patience: values.required("patience", |text| {
             values::duration_within(text, within.clone(), "it may be 1s to 24h")
         })?,
+        json: values.has("json"),
         colours: values.colours()?,
     }))
 }

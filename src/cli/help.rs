@@ -1,6 +1,7 @@
 //! The help, made from the table of commands.
 
 use super::commands::{CommandSpec, available};
+use crate::features::Feature;
 use std::fmt::Write as _;
 
 /// The help of the program.
@@ -16,15 +17,34 @@ pub(super) fn help() -> String {
         &mut text,
         vec![
             (
-                "--help".to_owned(),
+                "-h, --help".to_owned(),
                 "Print this, or a command's own help after its name".to_owned(),
             ),
-            ("--version".to_owned(), "Print the version".to_owned()),
+            (
+                "-V, --version".to_owned(),
+                "Print the version, the commit, the features and the target".to_owned(),
+            ),
         ],
     );
     text.push_str("\nThe settings, with their variables and keys: 'farspan help settings'.\n");
     text.push_str("Exit codes: 0 done, 1 the work failed, 2 usage or configuration.\n");
     text
+}
+
+/// The version, and what this build is made of.
+pub(super) fn version() -> String {
+    let built: Vec<&str> = (Feature::ALL.iter())
+        .filter(|feature| feature.is_built())
+        .map(|feature| feature.name())
+        .collect();
+    let features = if built.is_empty() {
+        "none".to_owned()
+    } else {
+        built.join(", ")
+    };
+    let commit = crate::COMMIT.unwrap_or("unknown");
+    let (version, target) = (crate::VERSION, crate::TARGET);
+    format!("farspan {version}\ncommit   {commit}\nfeatures {features}\ntarget   {target}\n")
 }
 
 impl CommandSpec {
@@ -47,13 +67,20 @@ impl CommandSpec {
                 "" => String::new(),
                 default => format!(" [{default}]"),
             };
+            let short = option
+                .short
+                .map_or(String::new(), |short| format!("-{short}, "));
             rows.push((
-                format!("--{}{value}", option.name),
+                format!("{short}--{}{value}", option.name),
                 format!("{}{default}", option.about),
             ));
         }
-        rows.push(("--help".to_owned(), "Print this".to_owned()));
+        rows.push(("-h, --help".to_owned(), "Print this".to_owned()));
         table(&mut text, rows);
+        text.push_str("\nExamples:\n");
+        for example in self.examples {
+            let _ = writeln!(text, "  {example}");
+        }
         if !self.more.is_empty() {
             let _ = write!(text, "\n{}", self.more);
         }

@@ -33,6 +33,8 @@ pub enum Command {
         config: Option<PathBuf>,
         /// Whether no endpoint is tried.
         offline: bool,
+        /// Whether JSON is printed.
+        json: bool,
     },
     /// Poll once, or read saved answers, and show what the mapping makes of them.
     Probe(ProbeOptions),
@@ -49,6 +51,15 @@ pub enum Command {
     Config {
         /// The configuration file, if it was named here.
         config: Option<PathBuf>,
+        /// Whether defaults are left out.
+        only_changed: bool,
+        /// Whether JSON is printed.
+        json: bool,
+    },
+    /// Write a start for a configuration.
+    Init {
+        /// Where to.
+        directory: PathBuf,
     },
     /// Show the workflows of a running farspan.
     Top(TopOptions),
@@ -65,8 +76,8 @@ pub enum Command {
     Load(LoadOptions),
     /// Print this help.
     Help(String),
-    /// Print the version.
-    Version,
+    /// Print the version and what this build is made of.
+    Version(String),
 }
 
 /// `farspan demo`.
@@ -97,6 +108,8 @@ pub struct ProbeOptions {
     pub id: Option<String>,
     /// `FILE` or `NAME=FILE`; `-` for standard input.
     pub bodies: Vec<String>,
+    /// Whether JSON is printed.
+    pub json: bool,
     /// Whether the trace is coloured.
     pub colours: Colours,
 }
@@ -112,6 +125,8 @@ pub struct TraceOptions {
     pub ids: Vec<String>,
     /// How long the API may give no usable answer; at most a day.
     pub patience: Duration,
+    /// Whether a line of JSON is printed for each thing that happens.
+    pub json: bool,
     /// Whether traces are coloured.
     pub colours: Colours,
 }
@@ -184,11 +199,11 @@ impl std::error::Error for UsageError {}
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = Parser::from_args(args);
     let name = match next(&mut parser, None)? {
-        None => return Err(usage("no command", None)),
+        None => return Err(UsageError(format!("no command\n\n{}", help::help()))),
         Some(Given::Option(name)) => {
             return match name.as_str() {
                 "help" | "h" => Ok(Command::Help(help::help())),
-                "version" | "V" => Ok(Command::Version),
+                "version" | "V" => Ok(Command::Version(help::version())),
                 _ => {
                     let meant = values::nearest(&name, ["help", "version"]);
                     Err(unknown("option", &dashed(&name), meant.map(dashed), None))

@@ -41,27 +41,27 @@ fn commands_without_options() {
             run --config a.json
                 Run { config: Some("a.json"), reads_stdin: false }
             check --config=b.json
-                Check { config: Some("b.json"), offline: false }
+                Check { config: Some("b.json"), offline: false, json: false }
             check --offline
-                Check { config: None, offline: true }
+                Check { config: None, offline: true, json: false }
             probe 7
-                Probe(ProbeOptions { config: None, monitor: None, id: Some("7"), bodies: [], colours: Auto })
+                Probe(ProbeOptions { config: None, monitor: None, id: Some("7"), bodies: [], json: false, colours: Auto })
             probe --monitor m --body - --body jobs=j.json --config c
-                Probe(ProbeOptions { config: Some("c"), monitor: Some("m"), id: None, bodies: ["-", "jobs=j.json"], colours: Auto })
+                Probe(ProbeOptions { config: Some("c"), monitor: Some("m"), id: None, bodies: ["-", "jobs=j.json"], json: false, colours: Auto })
             trace 7 8 7 --patience 10s
-                Trace(TraceOptions { config: None, monitor: None, ids: ["7", "8"], patience: 10s, colours: Auto })
+                Trace(TraceOptions { config: None, monitor: None, ids: ["7", "8"], patience: 10s, json: false, colours: Auto })
             trace -- -7
-                Trace(TraceOptions { config: None, monitor: None, ids: ["-7"], patience: 300s, colours: Auto })
+                Trace(TraceOptions { config: None, monitor: None, ids: ["-7"], patience: 300s, json: false, colours: Auto })
             top
                 Top(TopOptions { config: None, admin: None, once: false, colours: Auto })
             top --admin host:9464 --once --color never
                 Top(TopOptions { config: None, admin: Some("host:9464"), once: true, colours: Never })
             config
-                Config { config: None }
+                Config { config: None, only_changed: false, json: false }
             --version
-                Version
+                Version("farspan 0.1.0\ncommit   unknown\nfeatures redis, tls, file, admin, demo\ntarget   x86_64-unknown-linux-gnu\n")
             -V
-                Version
+                Version("farspan 0.1.0\ncommit   unknown\nfeatures redis, tls, file, admin, demo\ntarget   x86_64-unknown-linux-gnu\n")
         "#]],
     );
 }
@@ -135,7 +135,33 @@ fn mistakes() {
         &lines,
         expect![[r#"
 
-                farspan: no command; see 'farspan --help'
+                farspan: no command
+
+            farspan gives distributed traces to work in systems that you cannot instrument.
+
+            Usage: farspan COMMAND [OPTION]...
+
+            Commands:
+              run          Watch workflows until SIGTERM or SIGINT
+              demo         Show it all in one process: scripted API, load, watcher; nothing to install
+              check        Validate the whole configuration, then try each endpoint
+              probe        Poll once, or read saved answers, and show what the mapping makes of them
+              trace        Watch these workflows to their end, and show each trace when it is whole
+              top          Show live and recent workflows of a running farspan
+              config       Print the effective configuration, and where each value came from
+              refused      Show what the collector or a receiver has refused for good
+              init         Write a start for a configuration: farspan.json with its schema, and farspan.env
+              healthcheck  Ask the farspan on this host whether it is alive; for containers without a shell
+              api          Be the scripted external API of the demo
+              load         Publish start events to Redis, in batches
+
+            Options:
+              -h, --help     Print this, or a command's own help after its name
+              -V, --version  Print the version, the commit, the features and the target
+
+            The settings, with their variables and keys: 'farspan help settings'.
+            Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
+
             runn
                 farspan: unknown command 'runn'; did you mean 'run'? see 'farspan --help'
             trance
@@ -199,6 +225,22 @@ fn mistakes() {
 }
 
 #[test]
+fn every_example_is_a_call_that_the_parser_takes() {
+    for command in commands::available() {
+        assert!(!command.examples.is_empty(), "{}", command.name);
+        for example in command.examples {
+            let words = example.split(' ').skip_while(|word| word.contains('='));
+            let words: Vec<&str> = words
+                .take_while(|word| !["<", ">"].contains(word))
+                .collect();
+            assert_eq!(words[..2], ["farspan", command.name], "{example}");
+            let parsed = parse(words[1..].iter().map(OsString::from));
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
+        }
+    }
+}
+
+#[test]
 fn help_of_the_program() {
     check(
         &["--help"],
@@ -217,13 +259,14 @@ fn help_of_the_program() {
               top          Show live and recent workflows of a running farspan
               config       Print the effective configuration, and where each value came from
               refused      Show what the collector or a receiver has refused for good
+              init         Write a start for a configuration: farspan.json with its schema, and farspan.env
               healthcheck  Ask the farspan on this host whether it is alive; for containers without a shell
               api          Be the scripted external API of the demo
               load         Publish start events to Redis, in batches
 
             Options:
-              --help     Print this, or a command's own help after its name
-              --version  Print the version
+              -h, --help     Print this, or a command's own help after its name
+              -V, --version  Print the version, the commit, the features and the target
 
             The settings, with their variables and keys: 'farspan help settings'.
             Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
@@ -250,9 +293,13 @@ fn help_of_commands() {
             Usage: farspan run [OPTION]...
 
             Options:
-              --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
-              --events -     Take start events from standard input too, one a line
-              --help         Print this
+              -c, --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+              --events -         Take start events from standard input too, one a line
+              -h, --help         Print this
+
+            Examples:
+              farspan run -c farspan.json
+              FARSPAN_API_BASE_URL=http://localhost:8080 farspan run --events - < events.jsonl
 
             Settings come from the environment and the file: 'farspan help settings'.
 
@@ -267,7 +314,10 @@ fn help_of_commands() {
               --seed N       Repeat what this seed gave; else another one each time
               --latency DUR  Wait before each answer [0s]
               --fail-rate P  The share of stages that fail, 0 to 1 [0.1]
-              --help         Print this
+              -h, --help     Print this
+
+            Examples:
+              farspan api --speed 60 --latency 50ms
 
             load -h
             Publish start events to Redis, in batches.
@@ -283,7 +333,10 @@ fn help_of_commands() {
               --spread DUR      Spread a batch over this time
               --with-parent     Give each event a traceparent
               --seed N          Repeat what this seed gave; else another one each time
-              --help            Print this
+              -h, --help        Print this
+
+            Examples:
+              farspan load --workflows 50 --batch 10 --batch-wait 10s --with-parent
 
             trace --help
             Watch these workflows to their end, and show each trace when it is whole.
@@ -291,11 +344,16 @@ fn help_of_commands() {
             Usage: farspan trace [OPTION]... ID...
 
             Options:
-              --patience DUR  Give up when the API has given no usable answer for so long [5m]
-              --monitor NAME  The monitor, where the configuration has several
-              --config FILE   The configuration file, JSON; else the one in FARSPAN_CONFIG
-              --color WHEN    Colours: auto (on a terminal, unless NO_COLOR is set), always or never [auto]
-              --help          Print this
+              --patience DUR     Give up when the API has given no usable answer for so long [5m]
+              --json             Print JSON for programs; docs/output.schema.json describes it
+              --monitor NAME     The monitor, where the configuration has several
+              -c, --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+              --color WHEN       Colours: auto (on a terminal, unless NO_COLOR is set), always or never [auto]
+              -h, --help         Print this
+
+            Examples:
+              farspan trace 704c0b60 5d1f09aa
+              farspan trace --patience 1m --json 704c0b60
 
             Spans go where 'farspan run' would send them. Nothing is kept.
             Exit codes: 0 all succeeded, 1 some failed, 2 it could not be told.
@@ -306,9 +364,12 @@ fn help_of_commands() {
             Usage: farspan healthcheck [OPTION]...
 
             Options:
-              --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
-              --ready        Ask whether it can do its work
-              --help         Print this
+              -c, --config FILE  The configuration file, JSON; else the one in FARSPAN_CONFIG
+              --ready            Ask whether it can do its work
+              -h, --help         Print this
+
+            Examples:
+              farspan healthcheck --ready
 
             It asks GET /healthz, or /readyz, where FARSPAN_ADMIN_LISTEN says that farspan
             listens, and waits for 2 s. It needs no token.

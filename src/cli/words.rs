@@ -1,6 +1,6 @@
 //! The arguments of one command as they were written.
 
-use super::commands::{CommandSpec, count};
+use super::commands::{CommandSpec, OptionSpec, count};
 use super::{Given, UsageError, dashed, lexopt_error, next, unknown, usage};
 use crate::core::limits;
 use crate::features;
@@ -45,7 +45,9 @@ impl Words {
                 written.push(("help", String::new()));
                 continue;
             }
-            let Some(option) = command.options.iter().find(|option| option.name == name) else {
+            let is_meant =
+                |option: &&OptionSpec| option.name == name || option.short == Some(&name);
+            let Some(option) = command.options.iter().find(is_meant) else {
                 let known = command.options().map(|option| option.name).chain(["help"]);
                 let meant = values::nearest(&name, known).map(dashed);
                 return Err(unknown("option", &dashed(&name), meant, on));
@@ -88,6 +90,11 @@ impl Words {
         let written = self.written.iter();
         let these = written.filter(move |(written, _)| *written == name);
         these.map(|(_, value)| value.as_str())
+    }
+
+    /// What follows the command's name, if it is one word.
+    pub(super) fn operand(&self) -> Option<&str> {
+        self.operands.first().map(String::as_str)
     }
 
     /// What follows the command's name, as ids of workflows; each once.

@@ -8,7 +8,7 @@ use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
 use crate::config::monitor::{MonitorConfig, ReceiverConfig};
-use crate::config::{CollectorConfig, Config, Secret, StateConfig};
+use crate::config::{CollectorConfig, Config, Errors, Secret, StateConfig};
 use crate::core::Answer;
 use crate::core::limits;
 use crate::core::poll_failure::{PollFailure, PollFailureReason as Reason};
@@ -32,6 +32,7 @@ use crate::syntax::mend::value_of;
 use crate::syntax::values::redacted_url;
 use crate::terminal::console::say;
 use crate::text::escape;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -49,39 +50,82 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// How one thing went: what was found, or what is wrong and what could help.
 type Tried = Result<String, String>;
 
-/// Tries each endpoint of a valid configuration and says how it went, a line each. Fails if one did not answer. With
-/// `offline` nothing is tried.
-pub fn run(config: &Config, offline: bool) -> ExitCode {
-    say("ok    configuration");
-    if offline {
-        return ExitCode::SUCCESS;
-    }
-    let mut all_well = true;
-    let mut tell = |what: &str, tried: Tried| match tried {
-        Ok(found) => say(&format!("ok    {what}: {found}")),
-        Err(trouble) => {
-            all_well = false;
-            say(&format!("FAIL  {what}: {trouble}"));
-        }
+/// Tries each endpoint of a valid configuration and says how it went: a line each, or one JSON object at the end. Fails
+/// if one did not answer. With `offline` nothing is tried.
+pub fn run(config: &Config, offline: bool, json: bool) -> ExitCode {
+    let mut results = Results {
+        json: json.then(Vec::new),
+        all_well: true,
     };
+    if !json {
+        say("ok    configuration");
+    }
+    if !offline {
+        try_all(config, &mut |what: &str, tried: Tried| {
+            results.add(what, tried)
+        });
+    }
+    if let Some(tried) = results.json {
+        say(&format!(
+            "{:#}",
+            json!({"ok": results.all_well, "mistakes": [], "tried": tried})
+        ));
+    }
+    if results.all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What `farspan check --json` prints of a configuration with mistakes: the definition `check` in
+/// `docs/output.schema.json`.
+pub fn mistakes_json(errors: &Errors) -> Value {
+    let mistakes: Vec<Value> = errors
+        .iter()
+        .map(|mistake| json!({"place": mistake.place.to_string(), "what": mistake.what}))
+        .collect();
+    json!({"ok": false, "mistakes": mistakes, "tried": []})
+}
+
+/// How each thing went.
+struct Results {
+    /// What was tried, until all of it is printed. `None`: each is printed at once, as a line.
+    json: Option<Vec<Value>>,
+    all_well: bool,
+}
+
+impl Results {
+    fn add(&mut self, what: &str, tried: Tried) {
+        let is_well = tried.is_ok();
+        self.all_well &= is_well;
+        let text = tried.unwrap_or_else(|trouble| trouble);
+        match &mut self.json {
+            Some(all) => all.push(json!({"what": what, "ok": is_well, "text": text})),
+            None => {
+                let word = if is_well { "ok  " } else { "FAIL" };
+                say(&format!("{word}  {what}: {text}"));
+            }
+        }
+    }
+}
+
+fn try_all(config: &Config, tell: &mut impl FnMut(&str, Tried)) {
     let network = match Network::start(config.proxies.clone()) {
         Ok(network) => network,
-        Err(trouble) => {
-            say(&format!("FAIL  network: {trouble}"));
-            return ExitCode::FAILURE;
-        }
+        Err(trouble) => return tell("network", Err(trouble)),
     };
-    try_monitors(config, &network, &mut tell);
+    try_monitors(config, &network, tell);
     #[cfg(feature = "redis")]
     if let Some(redis) = &config.redis {
-        try_redis(config, redis, &mut tell);
+        try_redis(config, redis, tell);
     }
     if let Some(missing) = run::source_missing(config, false)
         && config.monitors.iter().all(|m| m.discovery.is_none())
     {
         tell("start events", Err(missing.to_owned()));
     }
-    try_collectors(config, &network, &mut tell);
+    try_collectors(config, &network, tell);
     #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
     let is_running = match &config.state {
         StateConfig::File(directory) => {
@@ -107,11 +151,6 @@ pub fn run(config: &Config, offline: bool) -> ExitCode {
             )),
         };
         tell(&what, tried);
-    }
-    if all_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
 }
 

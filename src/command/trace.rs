@@ -3,12 +3,13 @@
 //! Nothing is kept and nothing else is heard of. What changes is a line each, written by a thread of its own, for the
 //! loop never waits for a reader.
 
+use super::happening::{End, Happening, status_of};
 use crate::cli::TraceOptions;
 use crate::config::{Config, StateConfig};
 use crate::core::answers::about_another_workflow;
 use crate::core::event::StartEvent;
 use crate::core::ids::TraceId;
-use crate::core::snapshot::{Outcome, Progress, Snapshot, State};
+use crate::core::snapshot::{Outcome, Snapshot, State};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Wall};
 use crate::core::{Answer, Note, Polled};
@@ -18,7 +19,7 @@ use crate::os::threads;
 use crate::run::{self, Report, Sight};
 use crate::syntax::values::redacted_url;
 use crate::terminal::console::{self, say};
-use crate::terminal::{line, waterfall};
+use crate::terminal::line;
 use crate::text::escape;
 use crossbeam_channel::{Sender, bounded, select};
 use std::cell::RefCell;
@@ -109,7 +110,7 @@ fn watch(
         patience: options.patience,
         gave_up: false,
         last_failure: String::new(),
-        style: console::style(env, options.colours),
+        style: (!options.json).then(|| console::style(env, options.colours)),
         succeeded: 0,
         failed: 0,
         unknown: 0,
@@ -147,7 +148,8 @@ struct Follower {
     gave_up: bool,
     /// Why the last poll brought nothing.
     last_failure: String,
-    style: line::Style,
+    /// `None`: JSON is printed.
+    style: Option<line::Style>,
     succeeded: usize,
     failed: usize,
     unknown: usize,
@@ -173,18 +175,23 @@ impl Follower {
                 workflow_id,
                 trace_id,
                 ..
-            }) => self.tell(format!("{}: trace {trace_id}", escape(workflow_id))),
+            }) => self.tell(&Happening::Watching {
+                id: workflow_id,
+                trace_id: *trace_id,
+            }),
             Sight::Noted(Note::Ended {
                 workflow_id,
                 outcome,
                 abandoned,
                 ..
             }) => {
-                let id = escape(workflow_id);
                 match (abandoned, outcome) {
                     (Some(why), _) => {
                         self.unknown += 1;
-                        self.tell(format!("{id}: {}", why.message()));
+                        self.tell(&Happening::GivenUp {
+                            id: workflow_id,
+                            why: why.message(),
+                        });
                     }
                     (None, Outcome::Success | Outcome::Skip) => self.succeeded += 1,
                     (None, _) => self.failed += 1,
@@ -218,8 +225,10 @@ impl Follower {
                 self.silent_since = None;
                 let known = self.known.entry(id.clone()).or_default();
                 if !std::mem::replace(&mut known.is_missing, true) {
-                    let time = clock_time(received.wall);
-                    self.tell(format!("{time}  {}: the API does not know it", escape(&id)));
+                    self.tell(&Happening::NotFound {
+                        id: &id,
+                        at: received.wall,
+                    });
                 }
             }
             Answer::Snapshot { snapshot, .. } => {
@@ -244,13 +253,17 @@ impl Follower {
         if !self.open.contains(id) {
             return;
         }
-        let known = self.known.entry(id.clone()).or_default();
-        let (time, shown_id) = (clock_time(at), escape(id));
-        let mut lines = Vec::new();
-        let status = status_of(snapshot.progress.view());
+        let mut known = self.known.remove(id).unwrap_or_default();
+        let progress = snapshot.progress.view();
+        let status = status_of(progress);
         if known.workflow.as_ref() != Some(&status) {
-            lines.push(format!("{time}  {shown_id}: {status}"));
             known.workflow = Some(status);
+            self.tell(&Happening::Status {
+                id,
+                at,
+                stage: None,
+                progress,
+            });
         }
         for stage in &snapshot.stages {
             let status = status_of(stage.progress);
@@ -259,18 +272,18 @@ impl Follower {
             // That it is there and does nothing is no news.
             let is_news = before.map_or(stage.progress.state != State::Pending, |b| *b != status);
             if is_news {
-                let attempt = match stage.attempt {
-                    0 | 1 => String::new(),
-                    attempt => format!(" (attempt {attempt})"),
-                };
-                let kind = escape(stage.kind);
-                lines.push(format!("{time}  {shown_id}: {kind}{attempt}: {status}"));
+                self.tell(&Happening::Status {
+                    id,
+                    at,
+                    stage: Some(&stage),
+                    progress: stage.progress,
+                });
             }
             if before != Some(&status) {
                 known.stages.insert(key, status);
             }
         }
-        lines.into_iter().for_each(|line| self.tell(line));
+        self.known.insert(id.clone(), known);
     }
 
     fn finished(&mut self, span: &Span) {
@@ -280,10 +293,17 @@ impl Follower {
             return;
         }
         let spans = self.spans.remove(&span.trace_id).unwrap_or_default();
-        self.tell(waterfall::render(&spans, &HashSet::new(), self.style));
+        self.tell(&Happening::Trace {
+            trace_id: span.trace_id,
+            spans: &spans,
+        });
     }
 
-    fn tell(&mut self, line: String) {
+    fn tell(&mut self, what: &Happening<'_>) {
+        let line = match self.style {
+            Some(style) => what.text(style),
+            None => what.json().to_string(),
+        };
         self.lost += usize::from(self.lines.try_send(line).is_err());
     }
 
@@ -309,9 +329,18 @@ impl Follower {
             _ => String::new(),
         };
         let (succeeded, failed, unknown) = (self.succeeded, self.failed, self.unknown);
-        self.tell(format!(
-            "{succeeded} succeeded, {failed} failed, {unknown} could not be told{why}{sent}"
-        ));
+        self.tell(&Happening::End(End {
+            text: format!(
+                "{succeeded} succeeded, {failed} failed, {unknown} could not be told{why}{sent}"
+            ),
+            succeeded,
+            failed,
+            unknown,
+            why: why.strip_prefix("; ").map(str::to_owned),
+            spans_delivered: delivered,
+            spans_refused: rejected,
+            spans_undelivered: undelivered as u64,
+        }));
         if self.lost > 0 {
             log::warn!(
                 "{} lines were not shown: the reader was too slow",
@@ -341,23 +370,5 @@ fn not_taken(undelivered: usize, rejected: u64) -> Option<String> {
         _ => Some(format!(
             "the collector refused {rejected} spans, and did not take {undelivered} more in time"
         )),
-    }
-}
-
-fn status_of(progress: Progress<&str>) -> String {
-    let meaning = progress.state.as_str();
-    match progress.status {
-        Some(status) if status.eq_ignore_ascii_case(meaning) => meaning.to_owned(),
-        Some(status) => format!("{meaning} ({})", escape(status)),
-        None => meaning.to_owned(),
-    }
-}
-
-/// The time of the day, UTC.
-fn clock_time(at: Wall) -> String {
-    let whole = at.to_string();
-    match whole.get(11..19) {
-        Some(time) => format!("{time}Z"),
-        None => whole,
     }
 }

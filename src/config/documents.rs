@@ -20,6 +20,35 @@ fn the_schema_is_made_from_the_tables() {
 }
 
 #[test]
+fn the_environment_file_is_made_from_the_table() {
+    let text = settings::environment_file();
+    expect_file!["../../systemd/farspan.env"].assert_eq(&text);
+    // As it stands it sets nothing, and each default in it is a value that farspan takes.
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let is_set = |line: &&str| !line.starts_with('#');
+    assert_eq!(lines.clone().filter(is_set).count(), 0, "{text}");
+    let written = lines.filter_map(|line| line.strip_prefix('#'));
+    let pairs: Vec<_> = written.filter_map(|line| line.split_once('=')).collect();
+    let pairs = pairs.into_iter().filter(|(name, _)| !name.contains(' '));
+    let environment = crate::os::environment::Environment::from_pairs(pairs.clone());
+    let config = crate::config::Config::load(&environment, None).unwrap();
+    assert_eq!(config.poll.pollers, 16);
+    assert_eq!(pairs.count(), SETTINGS.len());
+}
+
+#[test]
+fn the_start_of_init_is_taken() {
+    let start: Value = serde_json::from_str(crate::config::START).unwrap();
+    assert_eq!(start["$schema"], "./farspan.schema.json");
+    let presets = PRESETS.iter().map(|(name, _)| *name);
+    let about = start["monitors"][0]["description"].as_str().unwrap();
+    let about = about.to_lowercase().replace(' ', "-");
+    for preset in presets.filter(|preset| *preset != "farspan") {
+        assert!(about.contains(preset), "{preset}");
+    }
+}
+
+#[test]
 fn the_tables_of_the_documents_are_made_from_the_tables() {
     let page = include_str!("../../docs/settings.md");
     expect_file!["../../docs/settings.md"].assert_eq(&with_tables(page, &mut |_| settings_table()));

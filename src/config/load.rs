@@ -15,7 +15,7 @@ use crate::os::logging::{self, Log, LogFormat};
 use crate::os::redaction::hide;
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
 use crate::syntax::values;
-use crate::text::{escape, shown};
+use crate::text::shown;
 use log::LevelFilter;
 use std::borrow::Cow;
 use std::path;
@@ -524,7 +524,7 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> StateConfig {
             None => ("./farspan-state".to_owned(), Origin::Default),
         };
         let directory = absolute(&directory);
-        resolver.show(DIRECTORY, escape(&directory), origin);
+        resolver.show(DIRECTORY, &directory, origin);
         directory
     });
     match kept {
@@ -575,7 +575,7 @@ fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
     const NAME: &str = "FARSPAN_INSTANCE";
     resolver.strict(NAME, values::label).unwrap_or_else(|| {
         let host_name = env.host_name().unwrap_or("unknown");
-        resolver.show(NAME, shown(host_name), Origin::Default);
+        resolver.show(NAME, host_name, Origin::Default);
         host_name.to_owned()
     })
 }

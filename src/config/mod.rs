@@ -24,6 +24,7 @@ mod reload;
 mod resolver;
 mod secrets;
 mod settings;
+mod show;
 
 use crate::api::credentials::SecretSource;
 #[cfg(doc)]
@@ -37,14 +38,19 @@ use crate::syntax::mistake::Mistake;
 use crate::text::shown;
 use monitor::MonitorConfig;
 use resolver::SettingRow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
 pub use reload::{SettingChange, Source};
-pub(crate) use settings::help;
+pub(crate) use settings::{environment_file, help};
+
+/// The schema of the configuration file.
+pub(crate) const SCHEMA: &str = include_str!("../../docs/farspan.schema.json");
+/// A start for a configuration file.
+pub(crate) const START: &str = include_str!("start.json");
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -306,36 +312,6 @@ impl Config {
                     format!("--monitor: no monitor '{name}' is enabled; there are: {known}")
                 }),
         }
-    }
-
-    /// As `farspan config` prints it: each setting, its value without secrets, where the value came from, and the
-    /// monitors, merged over their presets.
-    pub fn describe(&self) -> String {
-        let mut lines: Vec<[String; 3]> = Vec::new();
-        for row in &self.rows {
-            lines.push([
-                row.name.to_owned(),
-                row.value.clone(),
-                row.origin.to_string(),
-            ]);
-        }
-        let width = |column: usize| {
-            let widths = lines.iter().map(|line| line[column].chars().count());
-            widths.max().unwrap_or_default()
-        };
-        let (names, values) = (width(0), width(1));
-        let mut text = String::new();
-        for [name, value, origin] in &lines {
-            let _ = writeln!(text, "{name:names$}  {value:values$}  {origin}");
-        }
-        text.push_str("\nresource\n");
-        for (key, value) in &self.resource {
-            let _ = writeln!(text, "  {}={}", shown(key), shown(value));
-        }
-        for monitor in &self.monitors {
-            let _ = write!(text, "\n{monitor}");
-        }
-        text
     }
 }
 

@@ -340,7 +340,7 @@ fn endpoint(resolver: &mut Resolver<'_>, names: &SignalNames) -> Option<String> 
         .map_or(String::new(), |query| format!("?{query}"));
     // An empty path reads as `/`.
     let endpoint = format!("{scheme}://{authority}{}{signal}{query}", uri.path());
-    resolver.show(name, shown(&values::redacted_url(&endpoint)), origin);
+    resolver.show(name, &values::redacted_url(&endpoint), origin);
     Some(endpoint)
 }
 
@@ -367,7 +367,7 @@ fn headers(resolver: &mut Resolver<'_>, name: &'static str) -> Vec<(String, Secr
         .iter()
         .map(|(name, _)| format!("{name}=(redacted)"))
         .collect();
-    resolver.show(name, shown(&names.join(",")), found.origin);
+    resolver.show(name, &names.join(","), found.origin);
     headers
 }
 

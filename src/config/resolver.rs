@@ -65,6 +65,8 @@ pub(super) struct FoundValue {
 pub(super) struct SettingRow {
     pub(super) name: &'static str,
     pub(super) value: String,
+    /// The same as programs read it: whole and not escaped. `None`: it is not set.
+    pub(super) whole: Option<String>,
     pub(super) origin: Origin,
     /// The value, or the content of the file that it names. It is compared and never shown.
     written: Secret,
@@ -120,8 +122,9 @@ impl<'a> Resolver<'a> {
         };
         resolver.check_environment();
         if let Some(path) = file {
-            let path_shown = escape(&files::absolute(path).to_string_lossy());
-            resolver.show("FARSPAN_CONFIG", path_shown, Origin::Option("--config"));
+            let absolute = files::absolute(path);
+            let absolute = absolute.to_string_lossy();
+            resolver.show("FARSPAN_CONFIG", &absolute, Origin::Option("--config"));
             resolver.read_file(path);
         } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
             resolver.read_file(path::Path::new(&path.text));
@@ -217,7 +220,7 @@ impl<'a> Resolver<'a> {
                 }
                 Err(reason) => {
                     let place = found.origin.place();
-                    let value = setting(name).redacted(&found.text);
+                    let value = setting(name).shown(&setting(name).redacted(&found.text));
                     self.warnings
                         .push(format!("{place}: '{value}' {reason}; it is ignored"));
                 }
@@ -312,7 +315,10 @@ impl<'a> Resolver<'a> {
     pub(super) fn error(&mut self, name: &'static str, found: &FoundValue, reason: &str) {
         let what = match setting(name).kind {
             SettingKind::Secret => format!("the value {reason}"),
-            _ => format!("'{}' {reason}", setting(name).redacted(&found.text)),
+            _ => {
+                let value = setting(name).redacted(&found.text);
+                format!("'{}' {reason}", setting(name).shown(&value))
+            }
         };
         self.mistakes.add(found.origin.place(), what);
     }
@@ -334,15 +340,24 @@ impl<'a> Resolver<'a> {
     }
 
     /// Puts a value into `farspan config`, in the place of the one that was written.
-    pub(super) fn show(&mut self, name: &'static str, value: String, origin: Origin) {
+    pub(super) fn show(&mut self, name: &'static str, value: &str, origin: Origin) {
+        self.put_row(name, Some(value.to_owned()), origin);
+    }
+
+    fn put_row(&mut self, name: &'static str, whole: Option<String>, origin: Origin) {
         if setting(name).missing().is_some() {
             return;
         }
         let before = self.rows.iter().position(|row| row.name == name);
         let written = before.map(|at| self.rows.swap_remove(at).written);
+        let value = match &whole {
+            Some(whole) => setting(name).shown(whole),
+            None => "(unset)".to_owned(),
+        };
         self.rows.push(SettingRow {
             name,
             value,
+            whole,
             origin,
             written: written.unwrap_or(Secret::new("")),
         });
@@ -357,12 +372,12 @@ impl<'a> Resolver<'a> {
     fn show_found(&mut self, name: &'static str, found: Option<&FoundValue>) {
         match found {
             Some(found) => {
-                let value = setting(name).redacted(&found.text);
-                self.show(name, value, found.origin.clone());
+                let whole = setting(name).redacted(&found.text);
+                self.put_row(name, Some(whole), found.origin.clone());
                 self.set_written(name, &found.text);
             }
             None => {
-                self.show(name, "(unset)".to_owned(), Origin::Default);
+                self.put_row(name, None, Origin::Default);
                 self.set_written(name, "");
             }
         }

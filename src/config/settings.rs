@@ -60,13 +60,20 @@ impl Setting {
         self.name.starts_with("FARSPAN_") || self.name.starts_with("OTEL_")
     }
 
-    /// A value as it may be shown.
+    /// A value without what is secret.
     pub(super) fn redacted(&self, text: &str) -> String {
         match self.kind {
             SettingKind::Secret => "(redacted)".to_owned(),
-            SettingKind::SecretUrl => shown(&redacted_url(text)),
-            SettingKind::Path => escape(text),
-            _ => shown(text),
+            SettingKind::SecretUrl => redacted_url(text),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// Such a value as people read it. A path is shown whole.
+    pub(super) fn shown(&self, redacted: &str) -> String {
+        match self.kind {
+            SettingKind::Path => escape(redacted),
+            _ => shown(redacted),
         }
     }
 }
@@ -293,6 +300,41 @@ pub(crate) fn help() -> String {
         if RELOADED.contains(&setting.name()) {
             text.push_str("    A reload (SIGHUP) applies it\n");
         }
+    }
+    text
+}
+
+/// All settings as variables, each explained and commented out: for `farspan init` and for systemd/farspan.env.
+pub(crate) fn environment_file() -> String {
+    const WIDTH: usize = 100;
+    let mut text = String::from(
+        "# farspan's settings as variables, for systemd (EnvironmentFile=) and containers (docker run --env-file).\n\
+         # Remove the # in front of a variable to set it: NAME=value, without quotation marks. What stands there now\n\
+         # is its default. `farspan config` shows what is in force, `farspan check` tries it.\n",
+    );
+    for setting in SETTINGS.iter().filter(|it| it.missing().is_none()) {
+        text.push('\n');
+        let mut about = format!("{}.", setting.about);
+        match setting.env {
+            [stronger, _] if *stronger != setting.name() => {
+                let _ = write!(about, " {stronger} beats it.");
+            }
+            [_, weaker] => {
+                let _ = write!(about, " Unset: {weaker}.");
+            }
+            _ => {}
+        }
+        text.push('#');
+        let mut column = 1;
+        for word in about.split(' ') {
+            if column + 1 + word.len() > WIDTH {
+                text.push_str("\n#");
+                column = 1;
+            }
+            let _ = write!(text, " {word}");
+            column += 1 + word.len();
+        }
+        let _ = writeln!(text, "\n#{}={}", setting.name(), setting.default);
     }
     text
 }

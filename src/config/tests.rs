@@ -69,7 +69,7 @@ fn check_file(file: &str, pairs: &[(&str, &str)], expected: Expect) {
     let path = PathBuf::from(scratch.path("farspan.json"));
     let text = match Config::load(&environment(pairs), Some(&path)) {
         Ok(config) => {
-            let described = scratch.shortened(&config.describe());
+            let described = scratch.shortened(&config.describe(false));
             let lines = described.lines().filter(|line| line.starts_with("FARSPAN"));
             // The columns depend on where the file lies.
             let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -90,7 +90,7 @@ fn with_nothing_set() {
     check(
         &[],
         |config| {
-            let text = config.describe().replace(&here(""), "/here/");
+            let text = config.describe(false).replace(&here(""), "/here/");
             text.lines().map(squeezed).collect::<Vec<_>>().join("\n")
         },
         expect![[r#"
@@ -463,7 +463,7 @@ fn headers_of_each_signal_have_their_own_row() {
     let path = PathBuf::from(scratch.path("farspan.json"));
     let described = Config::load(&environment(&pairs), Some(&path))
         .unwrap()
-        .describe();
+        .describe(false);
     let rows = described.lines().filter(|line| line.contains("_HEADERS"));
     let rows: Vec<Vec<&str>> = rows
         .map(|row| row.split_whitespace().take(2).collect())
@@ -641,7 +641,7 @@ fn a_relative_path_begins_at_the_directory_of_the_file_that_has_it() {
         ("FARSPAN_STATE_DIR", "beside/../state"),
     ];
     let config = Config::load(&environment(&of_environment), Some(&path)).unwrap();
-    let described = scratch.shortened(&config.describe());
+    let described = scratch.shortened(&config.describe(false));
     let lines = described
         .lines()
         .filter(|line| ["_FILE", "_DIR"].iter().any(|name| line.contains(name)));
@@ -779,7 +779,9 @@ fn headers() {
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "b=2"),
     ];
     check(&pairs, show, expect!["b: 2"]);
-    let described = Config::load(&environment(&pairs), None).unwrap().describe();
+    let described = Config::load(&environment(&pairs), None)
+        .unwrap()
+        .describe(false);
     let line = described
         .lines()
         .find(|line| line.contains("HEADERS"))
@@ -1096,7 +1098,7 @@ fn debug_shows_no_secret() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=pa55"),
     ];
     let config = Config::load(&environment(&pairs), None).unwrap();
-    assert!(!format!("{config:?}{}", config.describe()).contains("pa55"));
+    assert!(!format!("{config:?}{}", config.describe(false)).contains("pa55"));
 }
 
 /// Whoever can reach the endpoint can start traces.

@@ -140,6 +140,104 @@ fn version_and_help_are_told() {
 }
 
 #[test]
+fn the_version_says_what_the_build_is_made_of() {
+    let told = farspan(&["--version"]).output().stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    let [first, commit, features, target] = lines[..] else {
+        panic!("{told}");
+    };
+    assert_eq!(first, format!("farspan {}", env!("CARGO_PKG_VERSION")));
+    assert!(commit.starts_with("commit   "), "{told}");
+    assert_eq!(features, "features redis, tls, file, admin, demo");
+    assert!(
+        target.starts_with("target   ") && target.contains(std::env::consts::ARCH),
+        "{told}"
+    );
+    assert_eq!(farspan(&["-V"]).output().stdout, told);
+}
+
+#[test]
+fn without_a_command_the_help_is_shown() {
+    let ended = farspan(&[]).output();
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    let help = farspan(&["--help"]).output().stdout;
+    for line in help.lines() {
+        assert!(ended.stderr.contains(line), "{line}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn init_writes_a_start_that_works_and_never_overwrites() {
+    let folder = Folder::new();
+    let directory = folder.path().join("new");
+    let init = farspan(&["init", directory.to_str().unwrap()]);
+    let ended = init.output();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    let file = directory.join("farspan.json").display().to_string();
+    assert!(
+        ended
+            .stdout
+            .contains(&format!("farspan check --config {file}")),
+        "{ended:?}"
+    );
+
+    // The schema that the file names lies beside it, and the file is as it says.
+    let written: Value = serde_json::from_str(&read("farspan.json")).unwrap();
+    let schema = written["$schema"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("./")
+        .unwrap();
+    let schema: Value = serde_json::from_str(&read(schema)).unwrap();
+    let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+    compiler
+        .add_resource("http://farspan.test/schema", schema)
+        .unwrap();
+    let schema = compiler
+        .compile("http://farspan.test/schema", &mut schemas)
+        .unwrap();
+    if let Err(wrong) = schemas.validate(&written, schema) {
+        panic!("{wrong}");
+    }
+    let check = farspan(&["check", "--offline", "-c", &file]).output();
+    assert_eq!(check.code(), Some(0), "{check:?}");
+
+    // The variables are all there, and none is set.
+    let variables = read("farspan.env");
+    assert!(
+        variables.contains("\n#FARSPAN_API_BASE_URL=\n"),
+        "{variables}"
+    );
+    let call = format!(
+        "set -a; . {}/farspan.env; exec {} config --changed",
+        directory.display(),
+        env!("CARGO_BIN_EXE_farspan")
+    );
+    let config = std::process::Command::new("sh")
+        .args(["-c", &call])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(config.stdout).unwrap(),
+        "every setting has its default\n"
+    );
+
+    // With one of the files there already, nothing is written.
+    std::fs::write(&file, "mine").unwrap();
+    std::fs::remove_file(directory.join("farspan.env")).unwrap();
+    let again = init.output();
+    assert_eq!(again.code(), Some(1), "{again:?}");
+    assert!(
+        again.stderr.contains("farspan.json is there already"),
+        "{again:?}"
+    );
+    assert_eq!(read("farspan.json"), "mine");
+    assert!(!directory.join("farspan.env").exists());
+}
+
+#[test]
 fn config_shows_everything_but_secrets() {
     let ended = farspan(&["config"])
         .env("FARSPAN_API_BASE_URL", "https://risk.example.com/api")

@@ -85,6 +85,7 @@ mod fleet;
 mod hostile;
 mod idle;
 mod intake;
+mod json;
 mod living;
 mod log;
 mod mappings;

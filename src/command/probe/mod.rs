@@ -3,6 +3,7 @@
 //! It is for a person who writes a mapping. It prints the snapshot, the trace that it would give, the oddities, and the
 //! pointers that led nowhere with what is there instead. Text that comes from outside is escaped.
 
+mod json;
 mod report;
 mod shape;
 
@@ -42,8 +43,12 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
         (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id, config)?,
         _ => read(&subject, options)?,
     };
-    let style = console::style(env, options.colours);
-    say(report::of(&findings, &subject, style).trim_end());
+    if options.json {
+        say(&format!("{:#}", json::of(&findings, &subject)));
+    } else {
+        let style = console::style(env, options.colours);
+        say(report::of(&findings, &subject, style).trim_end());
+    }
     Ok(if findings.fits {
         ExitCode::SUCCESS
     } else {

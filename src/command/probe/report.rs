@@ -62,8 +62,7 @@ fn report_trace(
     );
     report_snapshot(out, snapshot);
     out.push('\n');
-    let at = findings.at.or_else(|| latest(snapshot));
-    let at = at.unwrap_or_else(|| clock::now().wall);
+    let at = instant_of(findings, snapshot);
     let (spans, running) = trace_of(subject, id, snapshot, at);
     out.push_str(&waterfall::render(&spans, &running, style));
     out.push('\n');
@@ -376,8 +375,14 @@ fn latest(snapshot: &Snapshot) -> Option<Wall> {
     every_progress(snapshot).flat_map(happened).max()
 }
 
+/// The time of the answer, as far as it is known.
+pub(super) fn instant_of(findings: &Findings, snapshot: &Snapshot) -> Wall {
+    let at = findings.at.or_else(|| latest(snapshot));
+    at.unwrap_or_else(|| clock::now().wall)
+}
+
 /// The spans that the core would make if each answer were this one, and which of them would still be open.
-fn trace_of(
+pub(super) fn trace_of(
     subject: &Subject,
     id: &str,
     snapshot: &Snapshot,

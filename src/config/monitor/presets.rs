@@ -1,7 +1,7 @@
 //! The monitor definitions that ship with farspan.
 
 use crate::syntax::json::{WrittenJson, merge};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The presets by name, in the order of the documentation.
 pub const PRESETS: &[(&str, &str)] = &[
@@ -41,6 +41,12 @@ pub(super) enum OverPreset {
     Merged(Option<String>, Value),
     /// There is no such preset. The monitor is as it was.
     Unknown(Value),
+}
+
+/// The keys of a preset.
+pub(super) fn members_of(name: &str) -> Option<Map<String, Value>> {
+    let (_, text) = PRESETS.iter().find(|(known, _)| *known == name)?;
+    serde_json::from_str(text).ok()
 }
 
 pub(super) fn over_preset(monitor: Value) -> OverPreset {

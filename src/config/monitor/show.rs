@@ -1,12 +1,12 @@
 //! A monitor for people: as `farspan config` prints it, and the keys that a message names.
 
-use super::{MonitorConfig, Written};
+use super::{MonitorConfig, presets};
 use crate::api::credentials::{Auth, SecretSource};
 use crate::syntax::mistake::Within;
 use crate::syntax::values;
 use crate::text::shown;
 use serde_json::{Map, Value};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 impl MonitorConfig {
     /// The key that has the base URL of its API.
@@ -58,28 +58,55 @@ impl MonitorConfig {
     }
 }
 
-/// As `farspan config` shows it: its keys over those of its preset, without secrets.
+/// As `farspan config` shows it, without secrets.
 impl fmt::Display for MonitorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Written {
-            place,
-            preset,
-            members,
-        } = &self.written;
-        write!(f, "monitor {}", self.name)?;
-        if let Some(preset) = preset {
-            write!(f, ", preset {preset}")?;
+        f.write_str(&self.text(false))
+    }
+}
+
+impl MonitorConfig {
+    /// Its name, its preset and its place, then a line for each key.
+    pub(in crate::config) fn text(&self, only_changed: bool) -> String {
+        let preset = self.preset();
+        let preset = preset.map_or(String::new(), |preset| format!(", preset {preset}"));
+        let place = self.place_in_file();
+        let place = place.as_deref().unwrap_or("default");
+        let mut text = format!("monitor {}{preset}  {place}\n", self.name);
+        for (key, value) in self.keys_shown(only_changed) {
+            let _ = writeln!(text, "  {key}: {value}");
         }
-        match &place.within {
+        text
+    }
+
+    /// The preset that it names.
+    pub(in crate::config) fn preset(&self) -> Option<&str> {
+        self.written.preset.as_deref()
+    }
+
+    /// `farspan.json: monitors[0]`; `None`: farspan added it to a file without monitors.
+    pub(in crate::config) fn place_in_file(&self) -> Option<String> {
+        match &self.written.place.within {
             Within::Monitor {
                 file: Some(file),
                 index,
                 ..
-            } => writeln!(f, "  {file}: monitors[{index}]")?,
-            _ => writeln!(f, "  default")?,
+            } => Some(format!("{file}: monitors[{index}]")),
+            _ => None,
         }
-        let mut members = members.clone();
+    }
+
+    /// Its keys over those of its preset. With `only_changed` those that its preset has otherwise.
+    pub(in crate::config) fn keys_shown(&self, only_changed: bool) -> Map<String, Value> {
+        let mut members = self.written.members.clone();
         members.retain(|key, _| !matches!(&**key, "name" | "preset" | "description" | "$schema"));
+        if only_changed {
+            let preset = self
+                .preset()
+                .and_then(presets::members_of)
+                .unwrap_or_default();
+            members.retain(|key, value| preset.get(key) != Some(value));
+        }
         if let Some(finished) = members.get_mut("finished") {
             if let Some(auth) = finished.get_mut("auth") {
                 *auth = redacted_auth(auth);
@@ -105,6 +132,9 @@ impl fmt::Display for MonitorConfig {
             }
             api.insert("base_url".to_owned(), self.api.base_url.as_str().into());
         });
+        if only_changed {
+            return members;
+        }
         // What the settings give to it.
         group("poll", &|poll| {
             for (key, duration) in [
@@ -116,10 +146,7 @@ impl fmt::Display for MonitorConfig {
                 poll.entry(key).or_insert_with(default);
             }
         });
-        for (key, value) in members {
-            writeln!(f, "  {key}: {value}")?;
-        }
-        Ok(())
+        members
     }
 }
 

@@ -1005,7 +1005,7 @@ fn farspan_config_shows_the_monitors_without_secrets() {
             {"name": "plain", "preset": "farspan"}]}"#,
         &[("FARSPAN_API_BASE_URL", "http://api.test"), REDIS],
         |config| {
-            let text = config.describe();
+            let text = config.describe(false);
             let monitors = text.split("\nmonitor ").skip(1);
             let mut shown = String::new();
             for monitor in monitors {

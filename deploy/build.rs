@@ -1,0 +1,75 @@
+//! The build script: which target and which commit this build is of, for `farspan --version`.
+//!
+//! The same sources give the same binary: nothing here reads a clock. A debug build does not ask git, so that a commit
+//! does not compile everything again.
+#![allow(clippy::print_stdout, reason = "cargo reads it")]
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+fn main() {
+    let of = |name: &str| env::var(name).unwrap_or_default();
+    let root = of("CARGO_MANIFEST_DIR");
+    let root = Path::new(&root);
+    println!("cargo::rerun-if-changed=deploy/build.rs");
+    println!("cargo::rerun-if-env-changed=FARSPAN_BUILD_COMMIT");
+    println!("cargo::rustc-env=FARSPAN_BUILD_TARGET={}", of("TARGET"));
+    let commit = match &*of("FARSPAN_BUILD_COMMIT") {
+        "" if of("PROFILE") == "debug" => None,
+        "" => {
+            watch(root);
+            commit_of(root)
+        }
+        given => Some(given.to_owned()),
+    };
+    if let Some(commit) = commit {
+        println!("cargo::rustc-env=FARSPAN_BUILD_COMMIT={commit}");
+    }
+}
+
+/// What a release is made of: when it changes, the commit is asked for again.
+fn watch(root: &Path) {
+    let mut watched = ["src", "presets", "Cargo.toml", "Cargo.lock"]
+        .map(str::to_owned)
+        .to_vec();
+    watched.extend(git(root, &["rev-parse", "--git-path", "logs/HEAD"]));
+    for path in watched.iter().filter(|path| root.join(path).exists()) {
+        println!("cargo::rerun-if-changed={path}");
+    }
+}
+
+/// The commit of these sources, `-changed` behind it where they differ from it: asked of git in a clone, read from
+/// cargo's note in a package.
+pub(crate) fn commit_of(root: &Path) -> Option<String> {
+    if !root.join(".git").exists() {
+        return packaged(&fs::read_to_string(root.join(".cargo_vcs_info.json")).ok()?);
+    }
+    let commit = git(root, &["rev-parse", "--short=12", "HEAD"])?;
+    let sources = ["src", "presets", "Cargo.toml", "Cargo.lock"];
+    let changes = git(
+        root,
+        &[&["status", "--porcelain", "--"][..], &sources].concat(),
+    )?;
+    let changed = if changes.is_empty() { "" } else { "-changed" };
+    Some(format!("{commit}{changed}"))
+}
+
+/// `{"git": {"sha1": "0123..."}}`
+fn packaged(note: &str) -> Option<String> {
+    let (_, behind) = note.split_once("\"sha1\"")?;
+    let commit = behind.split('"').nth(1)?;
+    let is_commit = commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_commit.then(|| commit[..12].to_owned())
+}
+
+fn git(root: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args(arguments)
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
