@@ -260,6 +260,19 @@ fn the_unit_forbids_core_files() {
     assert!(unit.contains("\nLimitCORE=0\n"));
 }
 
+/// Neither a missing file of variables nor a port that is taken for an hour ends the service for good.
+#[test]
+fn the_unit_tries_for_ever() {
+    let unit = fs::read_to_string(root().join("systemd/farspan.service")).unwrap();
+    for line in [
+        "StartLimitIntervalSec=0",
+        "EnvironmentFile=-/etc/farspan/farspan.env",
+        "Restart=on-failure",
+    ] {
+        assert!(unit.lines().any(|it| it == line), "{line}");
+    }
+}
+
 #[test]
 fn the_manifest_and_the_licence_agree() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();

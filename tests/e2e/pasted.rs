@@ -5,6 +5,7 @@
 
 use crate::chain::built;
 use crate::support::api::{FakeApi, completed};
+use crate::support::container::Container;
 use crate::support::demo::DemoApi;
 use crate::support::folder::Folder;
 use crate::support::program::{Farspan, farspan, program};
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The page and the first line of each block, with the test that pastes it, or with the reason why none can.
-const BLOCKS: [(&str, &str, Paste); 12] = [
+const BLOCKS: [(&str, &str, Paste); 14] = [
     (
         "README.md",
         "cargo run --release -- demo --open --serve",
@@ -68,6 +69,16 @@ const BLOCKS: [(&str, &str, Paste); 12] = [
         "docs/operations.md",
         "curl -s 'localhost:9464/api/workflows?state=live&sort=-duration'    # a page of runs",
         Paste::By("the_routes_of_the_runs"),
+    ),
+    (
+        "docs/operations.md",
+        "cargo build --release --locked",
+        Paste::By("the_steps_that_install_the_service"),
+    ),
+    (
+        "docs/operations.md",
+        "docker run --name farspan --restart unless-stopped --stop-timeout 35 --read-only --cap-drop ALL --ulimit core=0 \\",
+        Paste::By("the_call_that_runs_the_image"),
     ),
     (
         "docs/operations.md",
@@ -205,6 +216,83 @@ fn the_routes_of_the_runs() {
     assert!(!said.contains("no such"), "{said}");
 }
 
+/// With another root, and without systemd: what the unit names is there.
+#[test]
+fn the_steps_that_install_the_service() {
+    let desk = Desk::new(&[("/usr/local/", "root/usr/local/"), ("/etc/", "root/etc/")]);
+    desk.write("bin/sudo", "#!/bin/sh\nexec \"$@\"\n");
+    desk.write("bin/systemctl", "#!/bin/sh\necho \"systemctl $*\"\n");
+    for name in [
+        "docs/operations.md",
+        "systemd/farspan.env",
+        "systemd/farspan.service",
+    ] {
+        let text = fs::read_to_string(root().join(name)).expect("a file");
+        desk.write(name, &text);
+    }
+    let said = desk
+        .paste("docs/operations.md", "cargo build --release --locked")
+        .ends();
+    assert!(said.contains("systemctl enable --now farspan\n"), "{said}");
+    let unit = fs::read_to_string(root().join("systemd/farspan.service")).expect("the unit");
+    let value = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_else(|| panic!("{key}"))
+    };
+    for path in [
+        "/etc/systemd/system/farspan.service",
+        value("ExecStart=").split(' ').next().expect("a program"),
+        value("EnvironmentFile=-"),
+        value("Documentation=file://"),
+    ] {
+        let installed = desk.folder.path().join("root").join(&path[1..]);
+        assert!(installed.exists(), "{path}: {said}");
+    }
+}
+
+/// The image as a plain process, with what `docker run` gives it.
+#[test]
+fn the_call_that_runs_the_image() {
+    let (api, redis, receiver) = (FakeApi::start(), RedisServer::start(), Receiver::start());
+    let desk = Desk::new(&[]);
+    desk.write("bin/docker", "#!/bin/sh\nprintf '%s\\n' \"$@\" > asked\n");
+    desk.paste("docs/operations.md", "docker run --name farspan")
+        .ends();
+    let asked = fs::read_to_string(desk.folder.path().join("asked")).expect("docker was called");
+    let asked: Vec<String> = asked.lines().map(str::to_owned).collect();
+    let port = free_port();
+    let state = desk.folder.path().join("state").display().to_string();
+    let call = Container::of_docker_run(&asked)
+        .with_places(&[
+            ("http://risk-engine.internal:8080", &api.base_url()),
+            ("redis://redis.internal:6379", &redis.url()),
+            ("http://tempo.internal:4318", &receiver.server.url()),
+            ("0.0.0.0:9464", &format!("0.0.0.0:{port}")),
+            ("/state", &state),
+        ])
+        .call();
+    let farspan = call.start();
+    redis.await_subscribers(CHANNEL, 1);
+    // From outside, as docker publishes the port: with the token alone.
+    let ask = |token: &str| {
+        let call = format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/api/workflows"
+        );
+        let output = Command::new("sh")
+            .args(["-c", &call])
+            .output()
+            .expect("curl");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(
+        (ask("change-me").as_str(), ask("wrong").as_str()),
+        ("200", "401")
+    );
+    let health = call.with_arguments(&["healthcheck"]).output();
+    assert_eq!(health.code(), Some(0), "{health:?}");
+    farspan.stop();
+}
+
 #[test]
 fn the_chain_of_three_programs() {
     let desk = Desk::with_ports();
@@ -329,6 +417,7 @@ impl Desk {
              'run --example submitter') exec \"$SUBMITTER\" ;;\n\
              'run --example consumer') exec \"$CONSUMER\" ;;\n\
              'install --locked --path .') exit 0 ;;\n\
+             'build --release --locked') mkdir -p target/release && touch target/release/farspan ;;\n\
              *) echo \"the test knows no cargo $*\" >&2; exit 99 ;;\n\
              esac\n",
         );

@@ -59,6 +59,48 @@ impl Container {
         }
     }
 
+    /// The arguments of a `docker run`. An option that is not known here is a mistake of the test.
+    #[track_caller]
+    pub fn of_docker_run(words: &[String]) -> Self {
+        const WITH_VALUE: [&str; 7] = [
+            "--cap-drop",
+            "--name",
+            "--publish",
+            "--restart",
+            "--stop-timeout",
+            "--ulimit",
+            "--volume",
+        ];
+        let mut environment = environment_of_image();
+        let mut words = words.iter().map(String::as_str);
+        assert_eq!(words.next(), Some("run"));
+        let image = loop {
+            match words.next().expect("an image") {
+                "--env" => {
+                    let pair = words.next().and_then(|pair| pair.split_once('='));
+                    let (name, value) = pair.expect("NAME=VALUE");
+                    environment.insert(name.to_owned(), value.to_owned());
+                }
+                option if WITH_VALUE.contains(&option) => {
+                    words.next().expect("a value");
+                }
+                "--read-only" => {}
+                image => break image,
+            }
+        };
+        assert_eq!(image, "farspan");
+        let arguments: Vec<String> = words.map(str::to_owned).collect();
+        let command = || vec!["run".to_owned()];
+        Container {
+            arguments: if arguments.is_empty() {
+                command()
+            } else {
+                arguments
+            },
+            environment,
+        }
+    }
+
     /// With each of these replaced wherever it stands. A place that stands nowhere is a mistake of the test.
     #[track_caller]
     pub fn with_places(mut self, places: &[(&str, &str)]) -> Self {
