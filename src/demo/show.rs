@@ -16,10 +16,9 @@ use crate::os::signals;
 use crate::os::{browser, clock};
 use crate::run::{self, Endpoint, Report, SPANS_QUEUE};
 use crate::syntax::values::redacted_url;
-use crate::terminal::progress::Progress;
+use crate::terminal::progress::ProgressLine;
 use crate::terminal::{console, line, waterfall};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
-use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -203,7 +202,7 @@ struct Audience<'a> {
     workflows: u32,
     serve: bool,
     style: line::Style,
-    progress: Progress,
+    progress: ProgressLine,
     open: HashMap<TraceId, Vec<Span>>,
     spans: u32,
     failed: u32,
@@ -219,7 +218,7 @@ impl<'a> Audience<'a> {
             workflows: options.workflows,
             serve: options.serve,
             style,
-            progress: Progress::new(env, style),
+            progress: ProgressLine::new(env, style),
             open: HashMap::new(),
             spans: 0,
             failed: 0,
@@ -296,19 +295,19 @@ impl<'a> Audience<'a> {
 
     fn what_was_traced(&self) -> String {
         let (whole, wrong, all) = (self.whole, self.wrong, self.workflows);
-        let mut text = match (whole + wrong).cmp(&all) {
-            Ordering::Less => format!("Stopped: {} of {all} workflows traced.", whole + wrong),
-            _ => format!("{all} of {all} workflows traced."),
+        let done = whole + wrong;
+        let stopped = if done < all { "Stopped: " } else { "" };
+        let failed = match self.failed {
+            _ if done == 0 => String::new(),
+            0 => "; none failed".to_owned(),
+            failed => format!("; {failed} failed, as planned"),
         };
+        let mut text = format!("{stopped}{done} of {all} workflows traced{failed}.");
         if whole > 0 {
             let _ = write!(
                 text,
-                "\n{whole} traces have each stage and each time as the API has them"
+                "\n{whole} traces have each stage and each time as the API has them."
             );
-            let _ = match self.failed {
-                0 => write!(text, "."),
-                failed => write!(text, "; {failed} workflows failed, as planned."),
-            };
         }
         if wrong > 0 {
             let _ = write!(text, "\n{wrong} traces do not, as said above.");

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 /// The line at the bottom of the output.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct ProgressLine {
     /// Whether the terminal can overwrite a line.
     is_redrawn: bool,
     width: usize,
@@ -16,10 +16,10 @@ pub(crate) struct Progress {
     is_up: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// On standard output.
-    pub(crate) fn new(env: &Environment, style: Style) -> Progress {
-        Progress {
+    pub(crate) fn new(env: &Environment, style: Style) -> ProgressLine {
+        ProgressLine {
             is_redrawn: io::stdout().is_terminal() && env.text("TERM") != Some("dumb"),
             width: style.width,
             shown: String::new(),

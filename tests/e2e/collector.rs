@@ -427,11 +427,20 @@ fn a_collector_that_speaks_grpc_is_named_as_such() {
 
 #[test]
 fn a_demo_whose_spans_are_refused_has_failed() {
-    let refusing = Server::start(|_| Answer::new(400).into());
-    let demo = farspan(&["demo", "--workflows", "1", "--speed", "36000"])
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", refusing.url())
-        .start()
-        .wait(2 * SOON);
-    assert_eq!(demo.code(), Some(1), "{demo:?}");
-    assert!(demo.stdout.contains("it did not take"), "{}", demo.stdout);
+    for (code, said) in [
+        (400, "the collector refused "),
+        (
+            404,
+            "/v1/traces: HTTP 404 (is OTEL_EXPORTER_OTLP_ENDPOINT the collector's URL?)",
+        ),
+    ] {
+        let refusing = Server::start(move |_| Answer::new(code).into());
+        let demo = farspan(&["demo", "--workflows", "1", "--speed", "36000"])
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", refusing.url())
+            .start()
+            .wait(2 * SOON);
+        assert_eq!(demo.code(), Some(1), "{demo:?}");
+        assert!(demo.stdout.contains("it did not take"), "{}", demo.stdout);
+        assert!(demo.stderr.contains(said), "{}", demo.stderr);
+    }
 }

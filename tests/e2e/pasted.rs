@@ -133,7 +133,7 @@ fn the_first_command() {
     });
     shell.interrupt();
     let said = shell.ends();
-    assert!(said.contains("8 of 8 workflows traced."), "{said}");
+    assert!(said.contains("8 of 8 workflows traced; "), "{said}");
 }
 
 #[test]

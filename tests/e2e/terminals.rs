@@ -50,11 +50,14 @@ fn progress_is_one_line_that_is_redrawn() {
         written.contains("\r\x1b[K0 of 3 workflows and"),
         "{written}"
     );
+    // No line wraps: each is on a row of its own.
+    let wrapped = terminal.look(|it| (0..24).filter(|row| it.row_wrapped(*row)).count());
+    assert_eq!(wrapped, 0, "{screen}");
     assert!(
         !screen.contains(progress),
         "it is gone at the end: {screen}"
     );
-    assert!(screen.contains("3 of 3 workflows traced."), "{screen}");
+    assert!(screen.contains("3 of 3 workflows traced; "), "{screen}");
 }
 
 #[test]
