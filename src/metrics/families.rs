@@ -100,6 +100,16 @@ impl Families {
         self.put(metric, [whole(Vec::new(), number)]);
     }
 
+    /// One value for each result, which is the only label.
+    fn put_by_result(
+        &mut self,
+        metric: &'static Metric,
+        results: impl IntoIterator<Item = (&'static str, u64)>,
+    ) {
+        let point = |(result, count): (&str, _)| whole(labels(metric, [result.into()]), count);
+        self.put(metric, results.into_iter().map(point));
+    }
+
     fn put_number(&mut self, metric: &'static Metric, number: f64) {
         let labels = Vec::new();
         let value = PointValue::Number(number);
@@ -291,25 +301,22 @@ fn exports(numbers: &Numbers, families: &mut Families) {
     families.put_one(&table::OUTBOX_SPANS, outbox.spans as u64);
     families.put_one(&table::OUTBOX_BYTES, outbox.bytes as u64);
     families.put_number(&table::OUTBOX_OLDEST, outbox.oldest.as_secs_f64());
+    families.put_one(&table::OUTBOX_LOG_RECORDS, outbox.log_records as u64);
     families.put_one(&table::SPANS_FINISHED, counters.spans_finished);
     families.put_one(&table::SPANS_DELIVERED, counters.spans_delivered);
     families.put_one(&table::SPANS_REJECTED, counters.spans_rejected);
     families.put_one(&table::SPANS_SENT_AGAIN, counters.spans_sent_again);
-    let metric = &table::EXPORTS;
-    let results = ExportResult::ALL.into_iter().zip(counters.exports);
-    families.put(
-        metric,
-        results.map(|(result, count)| whole(labels(metric, [result.as_str().into()]), count)),
-    );
-    let metric = &table::FINISHED_EVENTS;
+    families.put_one(&table::LOG_RECORDS_MADE, counters.log_records_made);
+    let delivered = counters.log_records_delivered;
+    families.put_one(&table::LOG_RECORDS_DELIVERED, delivered);
+    families.put_one(&table::LOG_RECORDS_REJECTED, counters.log_records_rejected);
+    let results = ExportResult::ALL.map(ExportResult::as_str).into_iter();
+    families.put_by_result(&table::EXPORTS, results.zip(counters.exports));
     let results = [
         ("delivered", counters.notifications_delivered),
         ("refused", counters.notifications_refused),
     ];
-    families.put(
-        metric,
-        results.map(|(result, count)| whole(labels(metric, [result.into()]), count)),
-    );
+    families.put_by_result(&table::FINISHED_EVENTS, results);
     let waiting = numbers.finished_events_waiting as u64;
     families.put_one(&table::FINISHED_EVENTS_WAITING, waiting);
 }
@@ -317,13 +324,9 @@ fn exports(numbers: &Numbers, families: &mut Families) {
 fn store(numbers: &Numbers, families: &mut Families) {
     let counters = &numbers.counters;
     if let Some(store) = &numbers.store {
-        let metric = &table::STORE_COMMITS;
         let commits = &store.commits;
         let results = [("stored", commits.stored), ("failed", commits.failed)];
-        families.put(
-            metric,
-            results.map(|(result, count)| whole(labels(metric, [result.into()]), count)),
-        );
+        families.put_by_result(&table::STORE_COMMITS, results);
         let duration = quick_histogram(Vec::new(), &commits.duration);
         families.put(&table::STORE_COMMIT_DURATION, [duration]);
         families.put_one(&table::STORE_CHANGES, commits.changes);

@@ -53,14 +53,16 @@ pub struct Numbers {
     pub process: ProcessNumbers,
 }
 
-/// The spans that the collector has not acknowledged.
+/// The spans and the log records that the collector has not acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OutboxNumbers {
-    /// How many.
+    /// How many spans.
     pub spans: usize,
     /// Their bytes.
     pub bytes: usize,
-    /// For how long the first one has waited.
+    /// How many log records wait beside them.
+    pub log_records: usize,
+    /// For how long the first span has waited.
     pub oldest: Duration,
 }
 

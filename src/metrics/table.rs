@@ -116,6 +116,8 @@ metrics! {
         "The bytes of these spans";
     OUTBOX_OLDEST: Gauge "farspan.outbox.oldest" "farspan_outbox_oldest_seconds" "s" []
         "For how long the first of these spans has waited; 0: none waits";
+    OUTBOX_LOG_RECORDS: UpDown "farspan.outbox.log_records" "farspan_outbox_log_records" "{log_record}" []
+        "Log records of status events that the collector has not acknowledged";
     SPANS_FINISHED: Counter "farspan.spans.finished" "farspan_spans_finished_total" "{span}" []
         "Spans that were finished";
     SPANS_DELIVERED: Counter "farspan.spans.delivered" "farspan_spans_delivered_total" "{span}" []
@@ -124,8 +126,14 @@ metrics! {
         "Spans that the collector refused for good";
     SPANS_SENT_AGAIN: Counter "farspan.spans.sent_again" "farspan_spans_sent_again_total" "{span}" []
         "Spans of exports that failed and are repeated, once for each repetition";
+    LOG_RECORDS_MADE: Counter "farspan.log_records.made" "farspan_log_records_made_total" "{log_record}" []
+        "Log records of status events that were made";
+    LOG_RECORDS_DELIVERED: Counter "farspan.log_records.delivered" "farspan_log_records_delivered_total" "{log_record}" []
+        "Log records that the collector has acknowledged";
+    LOG_RECORDS_REJECTED: Counter "farspan.log_records.rejected" "farspan_log_records_rejected_total" "{log_record}" []
+        "Log records that the collector refused for good";
     EXPORTS: Counter "farspan.exports" "farspan_exports_total" "{export}" ["result"]
-        "Export requests by result";
+        "Export requests with spans, by result";
     FINISHED_EVENTS: Counter "farspan.finished_events" "farspan_finished_events_total" "{event}" ["result"]
         "Finished events that their receivers accepted or refused for good";
     FINISHED_EVENTS_WAITING: UpDown "farspan.finished_events.waiting" "farspan_finished_events_waiting" "{event}" []

@@ -10,7 +10,7 @@ use crate::metrics::table::{METRICS, MetricKind};
 use crate::metrics::text::TextFormat;
 use crate::metrics::{FleetNumbers, OutboxNumbers, StoreNumbers, otlp};
 use crate::os::process::ProcessNumbers;
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::{exemplar, metric, number_data_point};
 use prost::Message;
@@ -69,6 +69,8 @@ fn counters() -> Counters {
     counters.events.count(Origin::Stream, EventFate::Accepted);
     (counters.spans_finished, counters.spans_delivered) = (8, 6);
     (counters.exports[0], counters.state_bytes) = (2, 4096);
+    (counters.log_records_made, counters.log_records_delivered) = (5, 3);
+    counters.log_records_rejected = 1;
     counters
 }
 
@@ -93,6 +95,7 @@ fn numbers() -> Numbers {
         outbox: OutboxNumbers {
             spans: 2,
             bytes: 700,
+            log_records: 1,
             oldest: Duration::from_millis(1500),
         },
         finished_events_waiting: 3,
@@ -119,33 +122,23 @@ fn numbers() -> Numbers {
     }
 }
 
-/// The text without what is many lines of one kind.
-fn check(format: TextFormat, expected: Expect) {
-    let text = format.render(&families(&numbers()));
+#[test]
+fn open_metrics() {
+    let text = TextFormat::OpenMetrics.render(&families(&numbers()));
+    // Without what is many lines of one kind.
     let is_shown = |line: &&str| {
         let is_other = line.contains("evil") || line.contains("monitor=\"other\"");
         let is_zero = line.starts_with("farspan_start_events") && line.ends_with(" 0");
         let is_long = line.contains("_late") && line.contains("_bucket");
-        let shown_le = [
-            "0.005\"", "0.1\"", "5.0\"", "10.0\"", "\"5\"", "\"10\"", "Inf",
-        ];
-        let is_bound = shown_le
-            .iter()
-            .any(|le| line.contains(&format!("le=\"{le}").replace("\"\"", "\"")));
+        let mut bounds = ["0.005", "0.1", "5.0", "10.0", "+Inf"].iter();
+        let is_bound = bounds.any(|bound| line.contains(&format!("le=\"{bound}\"")));
         !is_zero
             && (!is_other || line.starts_with("cicd_pipeline_run_errors"))
             && (!is_long || is_bound)
             && !line.contains(crate::VERSION)
     };
     let lines: Vec<&str> = text.lines().filter(is_shown).collect();
-    expected.assert_eq(&(lines.join("\n") + "\n"));
-}
-
-#[test]
-fn open_metrics() {
-    check(
-        TextFormat::OpenMetrics,
-        expect![[r##"
+    let expected = expect![[r##"
         # HELP cicd_pipeline_run_duration_seconds How long runs took in each state: `pending` before the start, as far as the API reports it, `executing` from start to end.
         # TYPE cicd_pipeline_run_duration_seconds histogram
         # UNIT cicd_pipeline_run_duration_seconds seconds
@@ -235,6 +228,7 @@ fn open_metrics() {
         farspan_poll_latency_seconds_bucket{monitor="nightly",le="0.1"} 2
         farspan_poll_latency_seconds_bucket{monitor="nightly",le="5.0"} 2
         farspan_poll_latency_seconds_bucket{monitor="nightly",le="10.0"} 3
+        farspan_poll_latency_seconds_bucket{monitor="nightly",le="+Inf"} 3
         farspan_poll_latency_seconds_sum{monitor="nightly"} 5.104
         farspan_poll_latency_seconds_count{monitor="nightly"} 3
         # HELP farspan_poll_lateness_seconds How long after it was due a poll was sent.
@@ -244,6 +238,7 @@ fn open_metrics() {
         farspan_poll_lateness_seconds_bucket{monitor="nightly",le="0.1"} 1
         farspan_poll_lateness_seconds_bucket{monitor="nightly",le="5.0"} 1
         farspan_poll_lateness_seconds_bucket{monitor="nightly",le="10.0"} 1
+        farspan_poll_lateness_seconds_bucket{monitor="nightly",le="+Inf"} 1
         farspan_poll_lateness_seconds_sum{monitor="nightly"} 0.000001
         farspan_poll_lateness_seconds_count{monitor="nightly"} 1
         # HELP farspan_requests HTTP requests that polls took, with redirects and further pages.
@@ -278,6 +273,9 @@ fn open_metrics() {
         # TYPE farspan_outbox_oldest_seconds gauge
         # UNIT farspan_outbox_oldest_seconds seconds
         farspan_outbox_oldest_seconds 1.5
+        # HELP farspan_outbox_log_records Log records of status events that the collector has not acknowledged.
+        # TYPE farspan_outbox_log_records gauge
+        farspan_outbox_log_records 1
         # HELP farspan_spans_finished Spans that were finished.
         # TYPE farspan_spans_finished counter
         farspan_spans_finished_total 8
@@ -290,7 +288,16 @@ fn open_metrics() {
         # HELP farspan_spans_sent_again Spans of exports that failed and are repeated, once for each repetition.
         # TYPE farspan_spans_sent_again counter
         farspan_spans_sent_again_total 0
-        # HELP farspan_exports Export requests by result.
+        # HELP farspan_log_records_made Log records of status events that were made.
+        # TYPE farspan_log_records_made counter
+        farspan_log_records_made_total 5
+        # HELP farspan_log_records_delivered Log records that the collector has acknowledged.
+        # TYPE farspan_log_records_delivered counter
+        farspan_log_records_delivered_total 3
+        # HELP farspan_log_records_rejected Log records that the collector refused for good.
+        # TYPE farspan_log_records_rejected counter
+        farspan_log_records_rejected_total 1
+        # HELP farspan_exports Export requests with spans, by result.
         # TYPE farspan_exports counter
         farspan_exports_total{result="delivered"} 2
         farspan_exports_total{result="partial"} 0
@@ -391,246 +398,51 @@ fn open_metrics() {
         # UNIT process_start_time_seconds seconds
         process_start_time_seconds 1720000000
         # EOF
-    "##]],
-    );
+    "##]];
+    expected.assert_eq(&(lines.join("\n") + "\n"));
 }
 
+/// What OpenMetrics has more goes: units, exemplars, the end. Names of counters and whole bounds are written otherwise.
 #[test]
-fn prometheus_text() {
-    check(
-        TextFormat::Prometheus,
-        expect![[r##"
-        # HELP cicd_pipeline_run_duration_seconds How long runs took in each state: `pending` before the start, as far as the API reports it, `executing` from start to end.
-        # TYPE cicd_pipeline_run_duration_seconds histogram
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="success",le="60"} 1
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="success",le="600"} 1
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="success",le="+Inf"} 1
-        cicd_pipeline_run_duration_seconds_sum{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="success"} 5
-        cicd_pipeline_run_duration_seconds_count{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="success"} 1
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="failure",error_type="Broken",le="60"} 0
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="failure",error_type="Broken",le="600"} 0
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="failure",error_type="Broken",le="+Inf"} 1
-        cicd_pipeline_run_duration_seconds_sum{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="failure",error_type="Broken"} 700
-        cicd_pipeline_run_duration_seconds_count{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing",cicd_pipeline_result="failure",error_type="Broken"} 1
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="pending",le="60"} 1
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="pending",le="600"} 1
-        cicd_pipeline_run_duration_seconds_bucket{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="pending",le="+Inf"} 1
-        cicd_pipeline_run_duration_seconds_sum{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="pending"} 5
-        cicd_pipeline_run_duration_seconds_count{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="pending"} 1
-        # HELP cicd_pipeline_run_active Runs under watch now, by state: `pending`, `executing`, or `finalizing` while their last stages and times settle.
-        # TYPE cicd_pipeline_run_active gauge
-        cicd_pipeline_run_active{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="pending"} 0
-        cicd_pipeline_run_active{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="executing"} 1
-        cicd_pipeline_run_active{monitor="nightly",cicd_pipeline_name="Nightly",cicd_pipeline_run_state="finalizing"} 0
-        # HELP cicd_pipeline_run_errors_total Stages that failed, and runs that failed although none of their stages did.
-        # TYPE cicd_pipeline_run_errors_total counter
-        cicd_pipeline_run_errors_total{monitor="nightly",cicd_pipeline_name="Nightly",error_type="Broken"} 1
-        cicd_pipeline_run_errors_total{monitor="other",cicd_pipeline_name="evil \"name\"\\ with\na line",error_type="Broken"} 1
-        # HELP cicd_system_errors_total Polls that failed, by reason; the component is `api`.
-        # TYPE cicd_system_errors_total counter
-        cicd_system_errors_total{monitor="nightly",cicd_system_component="api",error_type="timeout"} 2
-        # HELP farspan_stage_duration_seconds How long stages took from start to end; `unknown`: the run ended, and no answer said how the stage did.
-        # TYPE farspan_stage_duration_seconds histogram
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="success",le="60"} 1
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="success",le="600"} 1
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="success",le="+Inf"} 1
-        farspan_stage_duration_seconds_sum{monitor="nightly",workflow="Nightly",stage="Load",result="success"} 59
-        farspan_stage_duration_seconds_count{monitor="nightly",workflow="Nightly",stage="Load",result="success"} 1
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="failure",le="60"} 0
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="failure",le="600"} 0
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="failure",le="+Inf"} 1
-        farspan_stage_duration_seconds_sum{monitor="nightly",workflow="Nightly",stage="Load",result="failure"} 601
-        farspan_stage_duration_seconds_count{monitor="nightly",workflow="Nightly",stage="Load",result="failure"} 1
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Open",result="unknown",le="60"} 1
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Open",result="unknown",le="600"} 1
-        farspan_stage_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Open",result="unknown",le="+Inf"} 1
-        farspan_stage_duration_seconds_sum{monitor="nightly",workflow="Nightly",stage="Open",result="unknown"} 60
-        farspan_stage_duration_seconds_count{monitor="nightly",workflow="Nightly",stage="Open",result="unknown"} 1
-        # HELP farspan_stage_queue_duration_seconds How long stages waited from the time that the API reports as queued to their start.
-        # TYPE farspan_stage_queue_duration_seconds histogram
-        farspan_stage_queue_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="success",le="60"} 1
-        farspan_stage_queue_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="success",le="600"} 1
-        farspan_stage_queue_duration_seconds_bucket{monitor="nightly",workflow="Nightly",stage="Load",result="success",le="+Inf"} 1
-        farspan_stage_queue_duration_seconds_sum{monitor="nightly",workflow="Nightly",stage="Load",result="success"} 2
-        farspan_stage_queue_duration_seconds_count{monitor="nightly",workflow="Nightly",stage="Load",result="success"} 1
-        # HELP farspan_workflows Workflows under watch now, by state: waiting, running, or ended while their last stages and times settle.
-        # TYPE farspan_workflows gauge
-        farspan_workflows{monitor="nightly",state="waiting"} 0
-        farspan_workflows{monitor="nightly",state="running"} 1
-        farspan_workflows{monitor="nightly",state="ended"} 0
-        # HELP farspan_workflows_max Workflows that may be under watch at one time.
-        # TYPE farspan_workflows_max gauge
-        farspan_workflows_max 1000
-        # HELP farspan_workflows_ended_total Watches that have ended, however the workflow ended.
-        # TYPE farspan_workflows_ended_total counter
-        farspan_workflows_ended_total 0
-        # HELP farspan_start_events_total Start events by the kind of their source and what became of them.
-        # TYPE farspan_start_events_total counter
-        farspan_start_events_total{source="stream",outcome="accepted"} 1
-        farspan_start_events_total{source="http",outcome="malformed"} 4
-        # HELP farspan_runs_refused_total Runs that the store refused, because another instance owns them or they have finished.
-        # TYPE farspan_runs_refused_total counter
-        farspan_runs_refused_total 0
-        # HELP farspan_source_connected Whether a channel or a stream of Redis hears start events: 1 or 0.
-        # TYPE farspan_source_connected gauge
-        farspan_source_connected{source="channel event.workflow.started"} 1
-        # HELP farspan_polls_total Polls by result: `ok`, `not_found`, or the reason of the failure.
-        # TYPE farspan_polls_total counter
-        farspan_polls_total{monitor="nightly",result="ok"} 17
-        farspan_polls_total{monitor="nightly",result="not_found"} 1
-        farspan_polls_total{monitor="nightly",result="timeout"} 2
-        # HELP farspan_poll_latency_seconds How long a poll took, with all its requests.
-        # TYPE farspan_poll_latency_seconds histogram
-        farspan_poll_latency_seconds_bucket{monitor="nightly",le="0.005"} 1
-        farspan_poll_latency_seconds_bucket{monitor="nightly",le="0.1"} 2
-        farspan_poll_latency_seconds_bucket{monitor="nightly",le="5"} 2
-        farspan_poll_latency_seconds_bucket{monitor="nightly",le="10"} 3
-        farspan_poll_latency_seconds_sum{monitor="nightly"} 5.104
-        farspan_poll_latency_seconds_count{monitor="nightly"} 3
-        # HELP farspan_poll_lateness_seconds How long after it was due a poll was sent.
-        # TYPE farspan_poll_lateness_seconds histogram
-        farspan_poll_lateness_seconds_bucket{monitor="nightly",le="0.005"} 1
-        farspan_poll_lateness_seconds_bucket{monitor="nightly",le="0.1"} 1
-        farspan_poll_lateness_seconds_bucket{monitor="nightly",le="5"} 1
-        farspan_poll_lateness_seconds_bucket{monitor="nightly",le="10"} 1
-        farspan_poll_lateness_seconds_sum{monitor="nightly"} 0.000001
-        farspan_poll_lateness_seconds_count{monitor="nightly"} 1
-        # HELP farspan_requests_total HTTP requests that polls took, with redirects and further pages.
-        # TYPE farspan_requests_total counter
-        farspan_requests_total{monitor="nightly"} 25
-        # HELP farspan_requests_not_modified_total Of these requests: those answered with 304 Not Modified, so that the API sent no body.
-        # TYPE farspan_requests_not_modified_total counter
-        farspan_requests_not_modified_total{monitor="nightly"} 9
-        # HELP farspan_polls_in_flight Polls that are with the pollers now.
-        # TYPE farspan_polls_in_flight gauge
-        farspan_polls_in_flight 1
-        # HELP farspan_polls_waiting Polls that are due and wait for their host or for a poller.
-        # TYPE farspan_polls_waiting gauge
-        farspan_polls_waiting 2
-        # HELP farspan_polls_held Whether all polls wait, because too much waits to be delivered: 1 or 0.
-        # TYPE farspan_polls_held gauge
-        farspan_polls_held 0
-        # HELP farspan_answers_stale_total Answers that came when the watch had ended.
-        # TYPE farspan_answers_stale_total counter
-        farspan_answers_stale_total 0
-        # HELP farspan_api_refuses_credentials Whether the API refused the credentials with its last answer: 1 or 0.
-        # TYPE farspan_api_refuses_credentials gauge
-        farspan_api_refuses_credentials{monitor="nightly"} 0
-        # HELP farspan_outbox_spans Spans that the collector has not acknowledged.
-        # TYPE farspan_outbox_spans gauge
-        farspan_outbox_spans 2
-        # HELP farspan_outbox_bytes The bytes of these spans.
-        # TYPE farspan_outbox_bytes gauge
-        farspan_outbox_bytes 700
-        # HELP farspan_outbox_oldest_seconds For how long the first of these spans has waited; 0: none waits.
-        # TYPE farspan_outbox_oldest_seconds gauge
-        farspan_outbox_oldest_seconds 1.5
-        # HELP farspan_spans_finished_total Spans that were finished.
-        # TYPE farspan_spans_finished_total counter
-        farspan_spans_finished_total 8
-        # HELP farspan_spans_delivered_total Spans that the collector has acknowledged.
-        # TYPE farspan_spans_delivered_total counter
-        farspan_spans_delivered_total 6
-        # HELP farspan_spans_rejected_total Spans that the collector refused for good.
-        # TYPE farspan_spans_rejected_total counter
-        farspan_spans_rejected_total 0
-        # HELP farspan_spans_sent_again_total Spans of exports that failed and are repeated, once for each repetition.
-        # TYPE farspan_spans_sent_again_total counter
-        farspan_spans_sent_again_total 0
-        # HELP farspan_exports_total Export requests by result.
-        # TYPE farspan_exports_total counter
-        farspan_exports_total{result="delivered"} 2
-        farspan_exports_total{result="partial"} 0
-        farspan_exports_total{result="rejected"} 0
-        farspan_exports_total{result="too_large"} 0
-        farspan_exports_total{result="retry"} 0
-        # HELP farspan_finished_events_total Finished events that their receivers accepted or refused for good.
-        # TYPE farspan_finished_events_total counter
-        farspan_finished_events_total{result="delivered"} 0
-        farspan_finished_events_total{result="refused"} 0
-        # HELP farspan_finished_events_waiting Finished events that no receiver has accepted.
-        # TYPE farspan_finished_events_waiting gauge
-        farspan_finished_events_waiting 3
-        # HELP farspan_store_commits_total Commits of the store: `stored` or `failed`.
-        # TYPE farspan_store_commits_total counter
-        farspan_store_commits_total{result="stored"} 5
-        farspan_store_commits_total{result="failed"} 1
-        # HELP farspan_store_commit_duration_seconds How long a commit took, failed ones too.
-        # TYPE farspan_store_commit_duration_seconds histogram
-        farspan_store_commit_duration_seconds_bucket{le="0.001"} 0
-        farspan_store_commit_duration_seconds_bucket{le="0.002"} 0
-        farspan_store_commit_duration_seconds_bucket{le="0.005"} 1
-        farspan_store_commit_duration_seconds_bucket{le="0.01"} 1
-        farspan_store_commit_duration_seconds_bucket{le="0.025"} 1
-        farspan_store_commit_duration_seconds_bucket{le="0.05"} 1
-        farspan_store_commit_duration_seconds_bucket{le="0.1"} 1
-        farspan_store_commit_duration_seconds_bucket{le="0.25"} 1
-        farspan_store_commit_duration_seconds_bucket{le="0.5"} 1
-        farspan_store_commit_duration_seconds_bucket{le="1"} 1
-        farspan_store_commit_duration_seconds_bucket{le="2.5"} 1
-        farspan_store_commit_duration_seconds_bucket{le="5"} 1
-        farspan_store_commit_duration_seconds_bucket{le="10"} 1
-        farspan_store_commit_duration_seconds_bucket{le="30"} 1
-        farspan_store_commit_duration_seconds_bucket{le="60"} 1
-        farspan_store_commit_duration_seconds_bucket{le="120"} 1
-        farspan_store_commit_duration_seconds_bucket{le="+Inf"} 1
-        farspan_store_commit_duration_seconds_sum 0.004
-        farspan_store_commit_duration_seconds_count 1
-        # HELP farspan_store_changes_total Changes in these commits.
-        # TYPE farspan_store_changes_total counter
-        farspan_store_changes_total 30
-        # HELP farspan_store_written_bytes_total The bytes of these changes, without what the store adds to them.
-        # TYPE farspan_store_written_bytes_total counter
-        farspan_store_written_bytes_total 6000
-        # HELP farspan_store_bytes What the store holds: records, spans and finished events that wait, finished runs, and the keys of all these.
-        # TYPE farspan_store_bytes gauge
-        farspan_store_bytes 4096
-        # HELP farspan_store_max_bytes With so many bytes in the store new workflows wait (FARSPAN_STATE_MAX_BYTES).
-        # TYPE farspan_store_max_bytes gauge
-        farspan_store_max_bytes 1073741824
-        # HELP farspan_store_full Whether new workflows wait because the store holds so much: 1 or 0.
-        # TYPE farspan_store_full gauge
-        farspan_store_full 0
-        # HELP farspan_store_troubled Whether the store cannot be written, so that nothing is polled or exported: 1 or 0.
-        # TYPE farspan_store_troubled gauge
-        farspan_store_troubled 1
-        # HELP farspan_lease_held In a fleet: whether the lease is certainly held, so that exports may leave: 1 or 0.
-        # TYPE farspan_lease_held gauge
-        farspan_lease_held 1
-        # HELP farspan_lease_lapses_total In a fleet: how often our own lease expired.
-        # TYPE farspan_lease_lapses_total counter
-        farspan_lease_lapses_total 1
-        # HELP farspan_takeovers_total In a fleet: commits that brought runs of expired owners.
-        # TYPE farspan_takeovers_total counter
-        farspan_takeovers_total 0
-        # HELP farspan_runs_taken_over_total In a fleet: runs under watch that came from expired owners.
-        # TYPE farspan_runs_taken_over_total counter
-        farspan_runs_taken_over_total 0
-        # HELP farspan_build_info Always 1; the version of farspan is a label.
-        # TYPE farspan_build_info gauge
-        # HELP process_cpu_seconds_total CPU time of the process, user and system.
-        # TYPE process_cpu_seconds_total counter
-        process_cpu_seconds_total 1.23
-        # HELP process_resident_memory_bytes Resident memory of the process.
-        # TYPE process_resident_memory_bytes gauge
-        process_resident_memory_bytes 9437184
-        # HELP process_virtual_memory_bytes Virtual memory of the process.
-        # TYPE process_virtual_memory_bytes gauge
-        process_virtual_memory_bytes 94371840
-        # HELP process_open_fds Open file descriptors.
-        # TYPE process_open_fds gauge
-        process_open_fds 20
-        # HELP process_max_fds Open file descriptors that are possible.
-        # TYPE process_max_fds gauge
-        process_max_fds 1024
-        # HELP process_threads Threads of the process.
-        # TYPE process_threads gauge
-        process_threads 25
-        # HELP process_start_time_seconds When the process started, in seconds since 1970.
-        # TYPE process_start_time_seconds gauge
-        process_start_time_seconds 1720000000
-    "##]],
-    );
+fn prometheus_text_differs_from_open_metrics_only_where_it_must() {
+    let families = families(&numbers());
+    let open_metrics = TextFormat::OpenMetrics.render(&families);
+    let types = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let counters: BTreeSet<&str> = types.filter_map(|it| it.strip_suffix(" counter")).collect();
+    let expected = open_metrics.lines().filter_map(|line| {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "UNIT" | "EOF", ..] => None,
+            ["#", kind, name, rest] if counters.contains(name) => {
+                Some(format!("# {kind} {name}_total {rest}"))
+            }
+            ["#", ..] => Some(line.to_owned()),
+            _ => {
+                let sample = line.split(" # {").next()?;
+                let is_bucket = sample.contains("le=\"");
+                Some(if is_bucket {
+                    sample.replace(".0\"} ", "\"} ")
+                } else {
+                    sample.to_owned()
+                })
+            }
+        }
+    });
+    let text = TextFormat::Prometheus.render(&families);
+    for (line, expected) in text.lines().zip(expected.clone()) {
+        assert_eq!(line, expected);
+    }
+    assert_eq!(text.lines().count(), expected.count());
+    for line in [
+        "# HELP farspan_spans_delivered_total Spans that the collector has acknowledged.",
+        "# TYPE farspan_spans_delivered_total counter",
+        "farspan_spans_delivered_total 6",
+        "farspan_poll_latency_seconds_bucket{monitor=\"nightly\",le=\"5\"} 2",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}");
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl Loop {
             outbox: OutboxNumbers {
                 spans: core.spans_waiting(),
                 bytes: outbox_bytes,
+                log_records: core.log_records_waiting(),
                 oldest: oldest.map_or(Duration::ZERO, |since| now.mono.since(since)),
             },
             finished_events_waiting: core.notifications_waiting(),

@@ -147,12 +147,15 @@ fn status_events_are_log_records_while_the_run_goes_on() {
     let (rig, files, directory) = (Rig::new(), Files::new(), Folder::new());
     let logs = LogReceiver::start(503);
     let call = call(&rig, &files, &directory, json!({"status_events": "both"}));
-    let call = with_logs(call, &logs);
+    let call = with_logs(call, &logs).env("OTEL_METRICS_EXPORTER", "otlp");
     let ends = until_let_go(&rig, "w");
     let farspan = rig.start_call(&call);
     rig.submit("w");
     eventually("records that are refused", SOON, || logs.sent() >= 4);
-    farspan.await_log("the collector accepts no log records: HTTP 503");
+    let url = logs.server.url();
+    farspan.await_log(&format!(
+        "the collector accepts no log records: {url}/v1/logs: HTTP 503"
+    ));
     farspan.kill();
     let refused: Vec<LogRecord> = lock(&logs.records)
         .iter()
@@ -168,6 +171,11 @@ fn status_events_are_log_records_while_the_run_goes_on() {
     let trace = rig.trace("w");
     eventually("all of them", SOON, || logs.delivered().len() == 6);
     farspan.stop();
+    // The counters begin at the start of a process.
+    let counted = ["made", "delivered", "rejected"];
+    let counted = counted.map(|it| rig.receiver.number(&format!("farspan.log_records.{it}")));
+    assert_eq!(counted, [4, 6, 0]);
+    assert_eq!(rig.receiver.number("farspan.outbox.log_records"), 0);
     let mut by_span: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
     let delivered = logs.delivered();
     for record in &delivered {

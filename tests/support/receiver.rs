@@ -6,6 +6,9 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::metrics::v1::NumberDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use prost::Message;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;
@@ -121,6 +124,28 @@ impl Receiver {
         let state = lock(&self.state);
         assert!(state.complaints.is_empty(), "{:?}", state.complaints);
         state.metrics.clone()
+    }
+
+    /// A metric without labels, in the last request with metrics.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> i64 {
+        let requests = self.metrics();
+        let last = requests.last().expect("a request with metrics");
+        let metrics = &last.resource_metrics[0].scope_metrics[0].metrics;
+        let metric = metrics.iter().find(|metric| metric.name == name);
+        let points = match metric.and_then(|metric| metric.data.as_ref()) {
+            Some(Data::Sum(sum)) => &sum.data_points[..],
+            other => panic!("{name}: {other:?}"),
+        };
+        match points {
+            [
+                NumberDataPoint {
+                    value: Some(Value::AsInt(number)),
+                    ..
+                },
+            ] => *number,
+            other => panic!("{name}: {other:?}"),
+        }
     }
 
     /// The spans of every request that was answered with success.
