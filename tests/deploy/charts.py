@@ -25,10 +25,61 @@ RENDERED = ROOT / "tests/deploy/rendered"
 # The oldest that Chart.yaml allows, and the newest that the schemas know.
 KUBERNETES = ["1.27", "1.37"]
 OPERATOR_KINDS = ["ServiceMonitor", "PrometheusRule"]
-# The least that each chart needs, beside the values files in its folder.
+# Values beside the files in the folder of each chart: the least that it needs,
 LEAST = {
     "farspan": {"api": {"baseUrl": "http://risk-engine:8080"}},
     "monitoring": {},
+}
+# and what no file shows.
+MORE = {
+    "farspan": {
+        "monitors": {
+            "configuration": {
+                "monitors": [
+                    {
+                        "name": "airflow",
+                        "preset": "airflow",
+                        "discovery": {"enabled": True},
+                        "api": {
+                            "base_url": "http://airflow:8080",
+                            "auth": {"body_file": "/etc/farspan/files/airflow/body.json"},
+                        },
+                    }
+                ]
+            },
+            "secretFiles": [{"name": "airflow", "existingSecret": "airflow-user"}],
+            # Helm has each number as a float: it must not become 2e+06.
+            "env": {
+                "FARSPAN_METRICS_BUCKETS": "1m,10m,1h",
+                "OTEL_BSP_MAX_QUEUE_SIZE": 2000000,
+                "OTEL_TRACES_SAMPLER_ARG": 0.25,
+            },
+            "persistence": {"size": "5Gi", "storageClass": "fast"},
+            "networkPolicy": {
+                "enabled": True,
+                "from": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+                "egress": [{"to": [{"podSelector": {"matchLabels": {"app": "airflow"}}}]}],
+            },
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "observability", "operator": "Exists"}],
+            "podAnnotations": {"example.com/team": "risk"},
+            "podLabels": {"team": "risk"},
+        }
+    },
+    "monitoring": {
+        "alerting": {
+            "prometheus": {
+                "alertmanagers": ["alertmanager:9093"],
+                "farspan": [
+                    {"namespace": name, "name": "farspan", "tokenSecret": {"name": f"farspan-{name}", "key": "token"}}
+                    for name in ["rates", "credit"]
+                ],
+            },
+            "imagePullSecrets": ["registry"],
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "observability", "operator": "Exists"}],
+        }
+    },
 }
 # What a StatefulSet cannot change: an upgrade that does is refused by Kubernetes.
 FIXED = ["serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates"]
@@ -83,12 +134,13 @@ def main(arguments):
 
 def names_of(chart):
     files = sorted((CHARTS / chart).glob("values-*.yaml"))
-    return ["least"] + [file.stem.removeprefix("values-") for file in files]
+    return ["least", *MORE[chart]] + [file.stem.removeprefix("values-") for file in files]
 
 
 def values_of(chart, name):
-    if name == "least":
-        return copy.deepcopy(LEAST[chart])
+    given = {"least": LEAST[chart], **MORE[chart]}
+    if name in given:
+        return copy.deepcopy(given[name])
     return yaml.safe_load((CHARTS / chart / f"values-{name}.yaml").read_text())
 
 

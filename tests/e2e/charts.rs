@@ -2,7 +2,7 @@
 //! secrets and volumes.
 
 use crate::carriers::Door;
-use crate::support::api::short_story;
+use crate::support::api::{processing, short_story};
 use crate::support::container::{Container, Pod, manifest};
 use crate::support::folder::Folder;
 use crate::support::free_port;
@@ -208,4 +208,94 @@ fn with_the_cloud_values_farspan_reads_each_secret_and_traces_an_entry_of_the_st
         rig.redis.pending("workflows-started") == 0
     });
     farspan.stop();
+}
+
+#[test]
+fn a_fleet_is_upgraded_pod_by_pod_and_goes_on_with_its_runs() {
+    let manifests = rendered(
+        "cloud",
+        &[
+            "env.FARSPAN_POLL_INTERVAL=50ms",
+            "env.FARSPAN_POLL_INITIAL_DELAY=10ms",
+        ],
+    );
+    let (rig, folder) = (Rig::new(), Folder::new());
+    let redis = rig.redis.url();
+    let secrets = [
+        TOKEN,
+        ("risk-engine", "token", "for the API"),
+        ("redis", "url", &*redis),
+        ("otlp", "headers", "x-scope-orgid=rates"),
+    ];
+    let (api, collector) = (rig.api.base_url(), rig.receiver.server.url());
+    let start_pod = |name: &str| {
+        let door = Door::new();
+        let root = folder.path().join(name);
+        let pod = Pod {
+            name,
+            manifests: &manifests,
+            secrets: &secrets,
+            root: &root,
+        };
+        let places = [
+            ("https://risk-engine.example.com", &*api),
+            ("https://otlp.example.com", &collector),
+            ("https://grafana.example.com", "http://localhost:3000"),
+            ("0.0.0.0:9464", &door.address),
+        ];
+        let workload = manifest(&manifests, "StatefulSet", "farspan");
+        let call = container(&pod, workload, "containers").with_places(&places);
+        let farspan = start(&door, &call.call());
+        await_probes(&door, workload);
+        farspan
+    };
+    let pods = ["farspan-2", "farspan-1", "farspan-0"];
+    let mut running: Vec<_> = pods.map(start_pod).into();
+    let ids: Vec<String> = (0..12).map(|number| format!("run-{number}")).collect();
+    for id in &ids {
+        rig.api.script(id, [processing(id).reply()]);
+        let event = json!({ "WorkflowId": id }).to_string();
+        rig.redis.add("workflows-started", &event);
+    }
+    for name in pods {
+        eventually("all are polled", SOON, || {
+            ids.iter().all(|id| rig.api.polls(id) > 1)
+        });
+        // As Kubernetes does it: the next pod's turn comes when this one is ready again.
+        running.remove(0).stop();
+        running.push(start_pod(name));
+    }
+    for id in &ids {
+        rig.api.script(id, short_story(id));
+    }
+    eventually("all traces", SOON, || {
+        rig.receiver.root_ids().len() == ids.len()
+    });
+    rig.receiver.assert_each_span_once();
+    assert_eq!(assert_whole(&rig.receiver.spans()).len(), ids.len());
+    running.into_iter().for_each(|farspan| drop(farspan.stop()));
+}
+
+#[test]
+fn a_configuration_with_monitors_finds_the_files_of_its_secrets() {
+    let manifests = rendered("monitors", &[]);
+    let workload = manifest(&manifests, "StatefulSet", "farspan");
+    let check = |secrets: &[(&str, &str, &str)]| {
+        let folder = Folder::new();
+        let pod = Pod {
+            name: "farspan-0",
+            manifests: &manifests,
+            secrets,
+            root: folder.path(),
+        };
+        let collector = [("monitoring-tempo.monitoring:4318", "127.0.0.1:4318")];
+        let run = container(&pod, workload, "containers").with_places(&collector);
+        run.call().with_arguments(&["check", "--offline"]).output()
+    };
+    let login = r#"{"username": "farspan", "password": "open sesame"}"#;
+    let checked = check(&[TOKEN, ("airflow-user", "body.json", login)]);
+    assert_eq!(checked.code(), Some(0), "{checked:?}");
+    let checked = check(&[TOKEN, ("airflow-user", "other.json", login)]);
+    assert_eq!(checked.code(), Some(2), "{checked:?}");
+    assert!(checked.stderr.contains("airflow/body.json"), "{checked:?}");
 }

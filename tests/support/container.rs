@@ -42,12 +42,25 @@ impl Container {
             };
             environment.insert(text(&variable["name"]), value);
         }
-        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-            let path = text(&mount["mountPath"]);
-            let own = pod.mount(spec, &mount["name"], &path);
-            for value in environment.values_mut() {
-                *value = value.replace(&path, &own);
-            }
+        let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+        let moved: Vec<(&Value, String, String)> = mounts
+            .map(|mount| {
+                let path = text(&mount["mountPath"]);
+                let own = pod.root.join(path.trim_start_matches('/'));
+                (&mount["name"], path, own.display().to_string())
+            })
+            .collect();
+        let here = |text: &str| {
+            let places = moved.iter();
+            places.fold(text.to_owned(), |text, (_, path, own)| {
+                text.replace(path, own)
+            })
+        };
+        for (volume, _, own) in &moved {
+            pod.fill(spec, volume, Path::new(own), here);
+        }
+        for value in environment.values_mut() {
+            *value = here(value);
         }
         let of_pod = environment
             .values()
@@ -160,27 +173,31 @@ impl Pod<'_> {
         (*content).to_owned()
     }
 
-    /// Makes what a volume has, and returns where.
+    /// Puts into this folder what the volume has. `here` replaces paths.
     #[track_caller]
-    fn mount(&self, spec: &Value, volume: &Value, path: &str) -> String {
-        let own = self.root.join(path.trim_start_matches('/'));
-        fs::create_dir_all(&own).expect("the folder is ours");
+    fn fill(&self, spec: &Value, volume: &Value, own: &Path, here: impl Fn(&str) -> String) {
+        fs::create_dir_all(own).expect("the folder is ours");
+        let write = |name: &str, content: &str| fs::write(own.join(name), content).expect("ours");
         let volumes = spec["volumes"].as_array().into_iter().flatten();
         // What is none of these is a claim.
         for of_volume in volumes.filter(|it| it["name"] == *volume) {
             let secret = &of_volume["secret"];
             for item in secret["items"].as_array().into_iter().flatten() {
                 let content = self.secret(&secret["secretName"], &item["key"]);
-                fs::write(own.join(text(&item["path"])), content).expect("ours");
+                write(&text(&item["path"]), &content);
+            }
+            if secret["items"].is_null() {
+                let is_it = |(name, ..): &&(&str, &str, &str)| secret["secretName"] == *name;
+                let keys = self.secrets.iter().filter(is_it);
+                keys.for_each(|(_, key, content)| write(key, content));
             }
             if let Value::String(map) = &of_volume["configMap"]["name"] {
                 let map = manifest(self.manifests, "ConfigMap", map);
                 for (name, content) in map["data"].as_object().expect("data") {
-                    fs::write(own.join(name), text(content)).expect("ours");
+                    write(name, &here(&text(content)));
                 }
             }
         }
-        own.display().to_string()
     }
 }
 
