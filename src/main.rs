@@ -35,7 +35,13 @@ fn main() -> ExitCode {
                 ExitCode::from(FAILED)
             }
         },
-        Err(error) => misused(&error),
+        Err(error) => {
+            let code = misused(&error);
+            if let Some(help) = error.help() {
+                let _ = write!(io::stderr().lock(), "\n{help}");
+            }
+            code
+        }
     };
     logging::finish();
     code

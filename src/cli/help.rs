@@ -27,6 +27,9 @@ pub(super) fn help() -> String {
         ],
     );
     text.push_str("\nThe settings, with their variables and keys: 'farspan help settings'.\n");
+    text.push_str(
+        "A man page: 'farspan help man'. Completions: 'farspan help bash', 'zsh' or 'fish'.\n",
+    );
     text.push_str("Exit codes: 0 done, 1 the work failed, 2 usage or configuration.\n");
     text
 }

@@ -1,7 +1,9 @@
 //! The command line: arguments in, one [`Command`] out.
 
 mod commands;
+mod completions;
 mod help;
+mod manual;
 mod words;
 
 use crate::syntax::values;
@@ -185,11 +187,21 @@ pub struct LoadOptions {
 
 /// A mistake in the command line, with the help to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageError(String);
+pub struct UsageError {
+    what: String,
+    help: Option<String>,
+}
+
+impl UsageError {
+    /// The help that is shown behind it.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+}
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)
     }
 }
 
@@ -199,7 +211,12 @@ impl std::error::Error for UsageError {}
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = Parser::from_args(args);
     let name = match next(&mut parser, None)? {
-        None => return Err(UsageError(format!("no command\n\n{}", help::help()))),
+        None => {
+            return Err(UsageError {
+                what: "no command".to_owned(),
+                help: Some(help::help()),
+            });
+        }
         Some(Given::Option(name)) => {
             return match name.as_str() {
                 "help" | "h" => Ok(Command::Help(help::help())),
@@ -250,7 +267,13 @@ fn help_on(parser: &mut Parser) -> Result<Command, UsageError> {
     match next(parser, None)? {
         None | Some(Given::Option(_)) => Ok(Command::Help(help::help())),
         Some(Given::Word(topic)) if topic == "settings" => Ok(Command::Help(crate::config::help())),
-        Some(Given::Word(topic)) => Ok(Command::Help(find(&topic)?.help())),
+        Some(Given::Word(topic)) => Ok(Command::Help(match topic.as_str() {
+            "man" => manual::page(),
+            "bash" => completions::bash(),
+            "zsh" => completions::zsh(),
+            "fish" => completions::fish(),
+            _ => find(&topic)?.help(),
+        })),
     }
 }
 
@@ -276,7 +299,10 @@ fn lexopt_error(error: &lexopt::Error, on: Option<&str>) -> UsageError {
 fn usage(error: &str, on: Option<&str>) -> UsageError {
     let command = on.map_or(String::new(), |command| format!("{command} "));
     let stop = if error.ends_with('?') { "" } else { ";" };
-    UsageError(format!("{error}{stop} see 'farspan {command}--help'"))
+    UsageError {
+        what: format!("{error}{stop} see 'farspan {command}--help'"),
+        help: None,
+    }
 }
 
 #[cfg(test)]

@@ -136,32 +136,6 @@ fn mistakes() {
         expect![[r#"
 
                 farspan: no command
-
-            farspan gives distributed traces to work in systems that you cannot instrument.
-
-            Usage: farspan COMMAND [OPTION]...
-
-            Commands:
-              run          Watch workflows until SIGTERM or SIGINT
-              demo         Show it all in one process: scripted API, load, watcher; nothing to install
-              check        Validate the whole configuration, then try each endpoint
-              probe        Poll once, or read saved answers, and show what the mapping makes of them
-              trace        Watch these workflows to their end, and show each trace when it is whole
-              top          Show live and recent workflows of a running farspan
-              config       Print the effective configuration, and where each value came from
-              refused      Show what the collector or a receiver has refused for good
-              init         Write a start for a configuration: farspan.json with its schema, and farspan.env
-              healthcheck  Ask the farspan on this host whether it is alive; for containers without a shell
-              api          Be the scripted external API of the demo
-              load         Publish start events to Redis, in batches
-
-            Options:
-              -h, --help     Print this, or a command's own help after its name
-              -V, --version  Print the version, the commit, the features and the target
-
-            The settings, with their variables and keys: 'farspan help settings'.
-            Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
-
             runn
                 farspan: unknown command 'runn'; did you mean 'run'? see 'farspan --help'
             trance
@@ -269,6 +243,7 @@ fn help_of_the_program() {
               -V, --version  Print the version, the commit, the features and the target
 
             The settings, with their variables and keys: 'farspan help settings'.
+            A man page: 'farspan help man'. Completions: 'farspan help bash', 'zsh' or 'fish'.
             Exit codes: 0 done, 1 the work failed, 2 usage or configuration.
 
         "#]],

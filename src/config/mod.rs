@@ -45,7 +45,7 @@ use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
 pub use reload::{SettingChange, Source};
-pub(crate) use settings::{environment_file, help};
+pub(crate) use settings::{environment_file, help, settings};
 
 /// The schema of the configuration file.
 pub(crate) const SCHEMA: &str = include_str!("../../docs/farspan.schema.json");

@@ -304,6 +304,25 @@ pub(crate) fn help() -> String {
     text
 }
 
+/// A setting, as a page describes it.
+pub(crate) struct Described {
+    pub(crate) name: &'static str,
+    pub(crate) key: Option<&'static str>,
+    pub(crate) default: &'static str,
+    pub(crate) about: &'static str,
+}
+
+/// All settings that this build has.
+pub(crate) fn settings() -> impl Iterator<Item = Described> {
+    let there = SETTINGS.iter().filter(|it| it.missing().is_none());
+    there.map(|setting| Described {
+        name: setting.name(),
+        key: setting.key,
+        default: setting.default,
+        about: setting.about,
+    })
+}
+
 /// All settings as variables, each explained and commented out: for `farspan init` and for systemd/farspan.env.
 pub(crate) fn environment_file() -> String {
     const WIDTH: usize = 100;

@@ -63,7 +63,11 @@ impl Config {
     }
 
     fn rows_shown(&self, only_changed: bool) -> impl Iterator<Item = &SettingRow> {
-        let is_shown = move |row: &&SettingRow| !only_changed || row.origin != Origin::Default;
+        let differs = |row: &SettingRow| {
+            let default = setting(row.name).default;
+            row.origin != Origin::Default && row.whole.as_deref() != Some(default)
+        };
+        let is_shown = move |row: &&SettingRow| !only_changed || differs(row);
         self.rows.iter().filter(is_shown)
     }
 

@@ -161,8 +161,66 @@ fn without_a_command_the_help_is_shown() {
     let ended = farspan(&[]).output();
     assert_eq!(ended.code(), Some(2), "{ended:?}");
     let help = farspan(&["--help"]).output().stdout;
-    for line in help.lines() {
-        assert!(ended.stderr.contains(line), "{line}: {}", ended.stderr);
+    assert_eq!(ended.stderr, format!("farspan: no command\n\n{help}"));
+}
+
+/// The manual and the completions come from the table that the parser reads: other programs take them.
+#[test]
+fn the_manual_and_the_completions_are_well_formed() {
+    let folder = Folder::new();
+    let help = |topic: &str| {
+        let text = farspan(&["help", topic]).output().stdout;
+        std::fs::write(folder.path().join(topic), &text).unwrap();
+        text
+    };
+    let texts = ["man", "bash", "zsh", "fish"].map(help);
+    for command in ["run", "probe", "healthcheck", "init", "load"] {
+        for text in &texts {
+            assert!(text.contains(command), "{command}: {text}");
+        }
+    }
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let command = command.args(arguments).current_dir(folder.path());
+        let output = command
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.success(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (is_well, page, warnings) = run("groff", &["-man", "-ww", "-Tascii", "man"]);
+    assert!(is_well && warnings.is_empty(), "{warnings}");
+    assert!(
+        page.contains("FARSPAN_API_BASE_URL") && page.contains("--patience"),
+        "{page}"
+    );
+    assert_eq!(
+        run("zsh", &["-n", "zsh"]),
+        (true, String::new(), String::new())
+    );
+    assert_eq!(
+        run("fish", &["--no-execute", "fish"]),
+        (true, String::new(), String::new())
+    );
+    let fish = "source fish; complete -C 'farspan probe --bo'";
+    let (_, offered, _) = run("fish", &["-c", fish]);
+    assert!(offered.starts_with("--body\t"), "{offered}");
+    for (words, offered) in [
+        ("farspan pro", "probe"),
+        ("farspan probe --bo", "--body"),
+        ("farspan trace --color al", "always"),
+        ("farspan check -c bas", "bash"),
+        ("farspan help sett", "settings"),
+    ] {
+        let script = format!(
+            "source ./bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _farspan; echo \"${{COMPREPLY[*]}}\""
+        );
+        let (_, told, trouble) = run("bash", &["-c", &script]);
+        assert_eq!((told.trim(), &*trouble), (offered, ""), "{words}");
     }
 }
 
