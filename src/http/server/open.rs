@@ -179,15 +179,14 @@ fn room(seen: &[Seen], site: IpAddr, bounds: &Bounds, now: Mono) -> Room {
     let waiting = open()
         .filter(|(_, seen)| !has_its_share || seen.site == site)
         .filter_map(|(index, seen)| Some((seen.is_trusted, seen.waiting_since?, index)));
-    let over = |since: Mono| GRACE.saturating_sub(now.since(since));
-    let longest = (waiting.clone())
-        .filter(|(_, since, _)| over(*since).is_zero())
-        .min();
-    let soonest = waiting.map(|(_, since, _)| since).min();
-    match (longest, soonest) {
-        (Some((_, _, index)), _) => Room::Instead(index),
-        (None, Some(since)) => Room::In(over(since)),
-        (None, None) => Room::Full,
+    let Some((_, since, index)) = waiting.min() else {
+        return Room::Full;
+    };
+    let left = GRACE.saturating_sub(now.since(since));
+    if left.is_zero() {
+        Room::Instead(index)
+    } else {
+        Room::In(left)
     }
 }
 
@@ -273,12 +272,14 @@ mod tests {
             seen(a, None, false),
         ];
         (open[0].waiting_since, open[1].waiting_since) = (since(70), since(60));
-        let wait = Duration::from_millis(30);
+        let wait = Duration::from_millis(40);
         assert_eq!(room(&open, a, &BOUNDS, NOW), Room::In(wait));
-        let later = NOW + wait;
-        assert_eq!(room(&open, a, &BOUNDS, later), Room::Instead(0));
-        let both = later + Duration::from_millis(10);
-        assert_eq!(room(&open, a, &BOUNDS, both), Room::Instead(1));
+        assert_eq!(room(&open, a, &BOUNDS, NOW + wait), Room::Instead(1));
+        // One with trust does not make room for one that may have time.
+        open[0].waiting_since = since(4_000);
+        assert_eq!(room(&open, a, &BOUNDS, NOW), Room::In(wait));
+        open[1].waiting_since = None;
+        assert_eq!(room(&open, a, &BOUNDS, NOW), Room::Instead(0));
     }
 
     #[test]
