@@ -2,6 +2,7 @@
 
 use crate::core::view::{ChangedRuns, ListQuestion, RunDetail, RunPage, RunQuestion};
 use crossbeam_channel::Sender;
+use std::sync::Weak;
 use std::time::Duration;
 
 /// One question, and where its answer goes.
@@ -13,6 +14,19 @@ pub enum ViewQuestion {
     Run(RunQuestion, Sender<Option<Box<RunDetail>>>),
     /// What has changed since this version.
     Changes(u64, Sender<ChangedRuns>),
-    /// To hear of the next change after this version, within this time.
-    Await(u64, Duration, Sender<()>),
+    /// To hear of the next change.
+    Await(ChangeAwaited),
+}
+
+/// A viewer that waits for a change.
+#[derive(Debug)]
+pub struct ChangeAwaited {
+    /// The version that the viewer knows.
+    pub since: u64,
+    /// How long it waits.
+    pub within: Duration,
+    /// Gets a message at the change.
+    pub answer: Sender<()>,
+    /// Dropped when the viewer waits no more.
+    pub viewer: Weak<()>,
 }

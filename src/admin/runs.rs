@@ -2,13 +2,13 @@
 
 use super::endpoint::Route;
 use super::parameters::{Parameters, last_segment};
-use super::question::ViewQuestion;
+use super::question::{ChangeAwaited, ViewQuestion};
 use super::run_json::{Cursors, JsonTexts};
 use crate::core::ids::{RunKey, TraceId};
 use crate::core::limits;
 use crate::core::outcome::Outcome;
 use crate::core::view::{ListQuestion, RunQuestion, RunState, SortBy, StateFilter};
-use crate::http::server::{HttpRequest, Response};
+use crate::http::server::{Client, HttpRequest, Response};
 use crate::os::clock;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded, never};
 use serde_json::json;
@@ -46,6 +46,8 @@ struct Runs {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So long a request waits for a change at most.
 const WAIT_S_MAX: u64 = 25;
+/// So often it looks whether its client has hung up.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// Changes that come so soon after the first one share an answer.
 const GATHERED: Duration = Duration::from_millis(100);
 /// What a 503 asks for, in seconds.
@@ -179,26 +181,45 @@ impl Runs {
         let wait = given.number("wait", (0, WAIT_S_MAX))?.unwrap_or(0);
         let mut changed = self.ask(|to| ViewQuestion::Changes(since, to))?;
         if !changed.reset && changed.overview.version == since && wait > 0 {
-            self.wait_for_change(since, Duration::from_secs(wait))?;
+            self.wait_for_change(since, Duration::from_secs(wait), &request.client)?;
             changed = self.ask(|to| ViewQuestion::Changes(since, to))?;
         }
         let texts = JsonTexts::new(&self.config, clock::now().wall);
         Ok(json_response(&texts.changes(&changed)))
     }
 
-    fn wait_for_change(&self, since: u64, wait: Duration) -> Result<(), Unanswered> {
+    /// Returns at the change, after `within`, or when the client has hung up.
+    fn wait_for_change(
+        &self,
+        since: u64,
+        within: Duration,
+        client: &Client,
+    ) -> Result<(), Unanswered> {
         let (answer, answered) = bounded(1);
-        self.send(ViewQuestion::Await(since, wait, answer))?;
-        match answered.recv_timeout(wait) {
-            Ok(()) => {
-                let _ = never::<()>().recv_timeout(GATHERED);
-                Ok(())
+        let viewer = Arc::new(());
+        self.send(ViewQuestion::Await(ChangeAwaited {
+            since,
+            within,
+            answer,
+            viewer: Arc::downgrade(&viewer),
+        }))?;
+        let until = clock::now().mono + within;
+        loop {
+            let left = until.since(clock::now().mono);
+            match answered.recv_timeout(left.min(LOOKS_EVERY)) {
+                Ok(()) => {
+                    let _ = never::<()>().recv_timeout(GATHERED);
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Timeout) if left > LOOKS_EVERY && !client.has_hung_up() => {}
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                // The loop holds only so many.
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Unanswered::Later(
+                        "farspan is stopping, or too many viewers wait",
+                    ));
+                }
             }
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            // The loop holds only so many.
-            Err(RecvTimeoutError::Disconnected) => Err(Unanswered::Later(
-                "farspan is stopping, or too many viewers wait",
-            )),
         }
     }
 

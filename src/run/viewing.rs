@@ -1,7 +1,7 @@
 //! Answers the questions of viewers with copies of what the core has. The loop never waits for a viewer.
 
 use super::Loop;
-use crate::admin::question::ViewQuestion;
+use crate::admin::question::{ChangeAwaited, ViewQuestion};
 use crate::core::Core;
 use crate::core::time::{Mono, Now};
 use crate::core::view::{ListJob, RunPage};
@@ -19,14 +19,8 @@ const VIEWERS_MAX: usize = 32;
 #[derive(Default)]
 pub(super) struct Viewing {
     lists: VecDeque<(ListJob, Sender<RunPage>)>,
-    viewers: Vec<Viewer>,
-}
-
-/// Waits for a change after a version.
-struct Viewer {
-    since: u64,
-    until: Mono,
-    answer: Sender<()>,
+    /// Each with the time until which it waits.
+    viewers: Vec<(ChangeAwaited, Mono)>,
 }
 
 /// The two ends of the channel to the loop.
@@ -56,10 +50,10 @@ impl Viewing {
         }
         if !self.viewers.is_empty() {
             let version = core.view_version();
-            self.viewers.retain(|viewer| {
-                let waits = viewer.since == version;
+            self.viewers.retain(|(awaited, _)| {
+                let waits = awaited.since == version;
                 if !waits {
-                    let _ = viewer.answer.try_send(());
+                    let _ = awaited.answer.try_send(());
                 }
                 waits
             });
@@ -85,16 +79,12 @@ impl Loop {
             ViewQuestion::Changes(since, answer) => {
                 let _ = answer.try_send(self.core.changed_runs(since, now));
             }
-            ViewQuestion::Await(since, wait, answer) => {
+            ViewQuestion::Await(awaited) => {
                 let viewers = &mut self.viewing.viewers;
-                viewers.retain(|viewer| now.mono < viewer.until);
+                viewers.retain(|(it, until)| now.mono < *until && it.viewer.strong_count() > 0);
                 if viewers.len() < VIEWERS_MAX {
-                    let until = now.mono + wait;
-                    viewers.push(Viewer {
-                        since,
-                        until,
-                        answer,
-                    });
+                    let until = now.mono + awaited.within;
+                    viewers.push((awaited, until));
                 }
             }
         }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A farspan with its admin endpoint.
 pub struct Viewed {
@@ -191,6 +192,33 @@ fn a_viewer_hears_of_the_next_change_at_once() {
         viewed.farspan.stop();
         assert_eq!(waits.join().expect("an answer").status, 503);
     });
+}
+
+/// The places of viewers that wait are few.
+#[test]
+fn a_viewer_that_hangs_up_while_it_waits_makes_room() {
+    const PLACES: usize = 32;
+    // Long before the end of their wait, which is 25 s.
+    const SOON_FREE: Duration = Duration::from_secs(12);
+    let viewed = Viewed::start();
+    let since = viewed.get("/api/changes")["version"].to_string();
+    let path = format!("/api/changes?since={since}&wait=25");
+    let wait = || {
+        let mut stream = TcpStream::connect(&viewed.door.address).expect("connected");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+        stream
+    };
+    let mut waiting: Vec<TcpStream> = (0..PLACES).map(|_| wait()).collect();
+    let short = format!("/api/changes?since={since}&wait=1");
+    let ask = || viewed.door.ask("GET", &short, &[], "").status;
+    eventually("all places are taken", SOON, || {
+        // The question may have taken the place of one of them before.
+        waiting.push(wait());
+        ask() == 503
+    });
+    drop(waiting);
+    eventually("there is room", SOON_FREE, || ask() == 200);
+    viewed.farspan.stop();
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use crate::core::time::Wall;
 use crate::os::clock;
 use std::io;
+use std::net::TcpStream;
+use std::sync::{Arc, Weak};
 
 /// The longest head of a request, in bytes. Beyond: 431.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -12,7 +14,7 @@ pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(super) const HEADERS_MAX: usize = 64;
 
 /// A whole request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HttpRequest {
     /// As sent: `GET`.
     pub method: String,
@@ -22,8 +24,14 @@ pub struct HttpRequest {
     pub query: Option<String>,
     /// The body, with any chunked coding taken off.
     pub body: Vec<u8>,
+    /// The client that waits for the answer.
+    pub client: Client,
     headers: Vec<(String, Vec<u8>)>,
 }
+
+/// The client of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Client(Weak<TcpStream>);
 
 /// What to answer. `Date`, `Content-Length` and `Connection` are the server's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +46,29 @@ pub struct Response {
     pub is_trusted: bool,
     /// Further headers. One whose value has anything but visible ASCII and spaces in it is left out.
     pub headers: Vec<(&'static str, String)>,
+}
+
+impl Client {
+    pub(super) fn of(stream: &Arc<TcpStream>) -> Client {
+        Client(Arc::downgrade(stream))
+    }
+
+    /// Whether the client has closed the connection, or will at least send nothing more on it.
+    pub fn has_hung_up(&self) -> bool {
+        let Some(stream) = self.0.upgrade() else {
+            return true;
+        };
+        let peek = || {
+            stream.set_nonblocking(true)?;
+            let peeked = stream.peek(&mut [0]);
+            stream.set_nonblocking(false)?;
+            peeked
+        };
+        match peek() {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
 }
 
 impl HttpRequest {
@@ -150,6 +181,7 @@ pub(super) fn parse_head(bytes: &[u8]) -> Result<Option<(usize, HttpRequest, u8)
         path: path.into(),
         query: query.map(Into::into),
         body: Vec::new(),
+        client: Client::default(),
         headers: head
             .headers
             .iter()

@@ -6,7 +6,7 @@
 mod message;
 mod open;
 
-pub use message::{HttpRequest, Response};
+pub use message::{Client, HttpRequest, Response};
 
 use crate::core::time::Mono;
 use crate::os::clock;
@@ -265,7 +265,7 @@ fn accept<H>(
 
 /// Answers the requests of one connection; only one request if it has no `activity`.
 fn serve<H>(
-    stream: &TcpStream,
+    stream: &Arc<TcpStream>,
     bounds: Bounds,
     handler: &H,
     stopped: &Receiver<Infallible>,
@@ -275,6 +275,7 @@ fn serve<H>(
 {
     let mut connection = ServerConnection {
         stream,
+        client: Client::of(stream),
         buffer: Vec::new(),
         bounds,
         activity,
@@ -296,6 +297,7 @@ fn turn_away(stream: &TcpStream) {
 
 struct ServerConnection<'a> {
     stream: &'a TcpStream,
+    client: Client,
     /// Read, not yet used: requests may come back to back.
     buffer: Vec<u8>,
     bounds: Bounds,
@@ -379,6 +381,7 @@ impl ServerConnection<'_> {
                 self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
         }
+        request.client = self.client.clone();
         request.body = match framing {
             Framing::Length(length) => self.take(length, deadline)?,
             Framing::Chunked => self.take_chunks(deadline)?,
@@ -781,6 +784,26 @@ mod tests {
         let mut answer = Vec::new();
         let error = trusted.read_to_end(&mut answer).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it stays open");
+    }
+
+    #[test]
+    fn a_handler_learns_that_its_client_has_hung_up() {
+        let (told, hung_up) = bounded(1);
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let server = server.start(move |request| {
+            told.send(request.client.has_hung_up()).unwrap();
+            while !request.client.has_hung_up() {
+                let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(5));
+            }
+            told.send(true).unwrap();
+            echo(request)
+        });
+        let server = server.unwrap();
+        let mut client = connect(&server);
+        ask(&mut client, "/");
+        assert!(!hung_up.recv().unwrap());
+        drop(client);
+        assert!(hung_up.recv_timeout(Duration::from_secs(5)).unwrap());
     }
 
     #[test]
