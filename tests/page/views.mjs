@@ -294,6 +294,32 @@ test("5,000 runs are usable: the last row is one key away, a filter finds one of
   });
 });
 
+test("the picture of thousands shows each failure where they are few, and their share where they are many", async () => {
+  const redOf = async (runs) => {
+    let red;
+    await withPage(runs, {}, async (page) => {
+      await eventually("all runs", page, () => document.querySelector("#table").getAttribute("aria-rowcount"), (n) => n === String(runs.length + 1));
+      red = await eventually("the picture", page, () => {
+        const canvas = document.querySelector("#overview-canvas");
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        const seen = { red: 0, blue: 0 };
+        for (let i = 0; i < data.length; i += 4) {
+          if (data[i + 3] < 255) continue;
+          if (data[i] > data[i + 2] + 60) seen.red += 1;
+          else if (data[i + 2] > data[i] + 60) seen.blue += 1;
+        }
+        return seen;
+      }, ({ blue }) => blue > 1000);
+    });
+    return red;
+  };
+  const live = (i) => aRun(i + 1, times.HOUR);
+  const few = await redOf(Array.from({ length: 3000 }, (_, i) => (i % 1000 === 500 ? ended(live(i), times.HOUR, "failure") : live(i))));
+  assert.ok(few.red > 500, `three failures: ${JSON.stringify(few)}`);
+  const many = await redOf(Array.from({ length: 3000 }, (_, i) => (i % 4 === 1 ? ended(live(i), times.HOUR, "failure") : live(i))));
+  assert.ok(many.red < many.blue, `a quarter failed: ${JSON.stringify(many)}`);
+});
+
 test("a lost connection is said, the data is grey and stands still, and it goes on by itself", async () => {
   const run = aRun(5, times.MINUTE);
   await withPage([run], { isCutOff: true }, async (page, api) => {

@@ -2,6 +2,8 @@
 
 const AXIS_PX = 16;
 const LANE_PX_MAX = 8;
+/** Failures are a pixel thick, and thinner where that would cover more than this share of the picture. */
+const LOUD_SHARE_MAX = 0.25;
 
 const overview = {
   colours: null,
@@ -56,11 +58,14 @@ const overview = {
     this.drawAxis(pen, axis, now, width, height);
     this.lanes = [...table.shown].sort((a, b) => a.begin - b.begin || (a.id < b.id ? -1 : 1));
     this.lanePx = Math.min(LANE_PX_MAX, (height - AXIS_PX) / Math.max(1, this.lanes.length));
-    const thick = Math.max(1, this.lanePx - (this.lanePx > 3 ? 1 : 0));
+    const thickOfQuiet = Math.max(1, this.lanePx - (this.lanePx > 3 ? 1 : 0));
     const isLoud = (run) => ["failure", "error", "timeout"].includes(run.look);
+    const shareOfLoud = LOUD_SHARE_MAX * (height - AXIS_PX) / Math.max(1, this.lanes.filter(isLoud).length);
+    const thickOfLoud = Math.min(thickOfQuiet, Math.max(this.lanePx, shareOfLoud));
     for (const loud of [false, true]) {
       this.lanes.forEach((run, lane) => {
         if (isLoud(run) !== loud) return;
+        const thick = loud ? thickOfLoud : thickOfQuiet;
         const y = lane * this.lanePx;
         const x = placeOf(axis, run.begin) * width;
         const end = placeOf(axis, run.ended ?? now) * width;
