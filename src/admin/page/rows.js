@@ -77,3 +77,11 @@ function makeRows(viewport, body, { make, fill }) {
     },
   };
 }
+
+/** A new cell at the end of a row. */
+function makeCell(row, className) {
+  const cell = element("div", className);
+  attribute(cell, "role", "gridcell");
+  row.append(cell);
+  return cell;
+}

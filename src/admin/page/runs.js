@@ -181,12 +181,7 @@ const table = {
 };
 
 function makeRunRow(row) {
-  const cell = (className) => {
-    const made = element("div", className);
-    attribute(made, "role", "gridcell");
-    row.append(made);
-    return made;
-  };
+  const cell = (className) => makeCell(row, className);
   const cells = { state: cell("c-state") };
   cells.sign = cells.state.appendChild(element("span", "sign-text"));
   attribute(cells.sign, "aria-hidden", "true");

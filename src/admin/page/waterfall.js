@@ -362,12 +362,7 @@ function place(pool, className, lane, items, set) {
 }
 
 function makeSpanRow(row) {
-  const cell = (className) => {
-    const made = element("div", className);
-    attribute(made, "role", "gridcell");
-    row.append(made);
-    return made;
-  };
+  const cell = (className) => makeCell(row, className);
   const cells = { name: cell("w-name") };
   cells.twist = cells.name.appendChild(element("span", "twist"));
   attribute(cells.twist, "aria-hidden", "true");

@@ -2,7 +2,7 @@
 
 use super::client::{self, AdminClient, Heard};
 use super::view::{date, sign};
-use super::words::{Listing, RunState, StageTally, Summary};
+use super::words::{Listing, StageTally, StateWord, Summary};
 use crate::core::time::{Now, Wall};
 use crate::os::redaction::without_secrets;
 use crate::os::{clock, signals};
@@ -51,7 +51,7 @@ pub(super) fn show(
 
 /// What a line says of a run, but its times. A poll that changes nothing of it is no news.
 type SaidOfRun = (
-    RunState,
+    StateWord,
     Option<String>,
     Option<String>,
     Option<String>,

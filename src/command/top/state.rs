@@ -2,7 +2,7 @@
 
 use super::client::{Heard, RUNS_MAX};
 use super::keys::Key;
-use super::words::{Changes, Details, Listing, RunState, Summary};
+use super::words::{Changes, Details, Listing, StateWord, Summary};
 use crate::core::time::{Now, Wall};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -342,8 +342,8 @@ impl Shown {
     fn has(self, run: &Summary) -> bool {
         match self {
             Shown::All => true,
-            Shown::Live => run.state != RunState::Ended,
-            Shown::Ended => run.state == RunState::Ended,
+            Shown::Live => run.state != StateWord::Ended,
+            Shown::Ended => run.state == StateWord::Ended,
             Shown::Failed => run.has_failed(),
         }
     }
@@ -390,9 +390,9 @@ impl Sort {
             }
             Sort::State => {
                 let rank = |run: &Summary| match run.state {
-                    RunState::Running => 0,
-                    RunState::Waiting => 1,
-                    RunState::Ended => 2,
+                    StateWord::Running => 0,
+                    StateWord::Waiting => 1,
+                    StateWord::Ended => 2,
                 };
                 runs.sort_by_key(|run| (rank(run), Reverse(run.begun()), &run.run));
             }
@@ -412,7 +412,7 @@ impl Summary {
     /// Whether it has ended, and badly.
     pub(super) fn has_failed(&self) -> bool {
         let is_good = |result: &str| matches!(result, "success" | "skip");
-        self.state == RunState::Ended && !self.result.as_deref().is_some_and(is_good)
+        self.state == StateWord::Ended && !self.result.as_deref().is_some_and(is_good)
     }
 
     /// Its state in one word: of a run that has ended, how.

@@ -46,7 +46,7 @@ pub(super) struct Summary {
     pub(super) workflow_id: String,
     pub(super) monitor: String,
     pub(super) name: String,
-    pub(super) state: RunState,
+    pub(super) state: StateWord,
     pub(super) status: Option<String>,
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
@@ -59,15 +59,15 @@ pub(super) struct Summary {
     #[serde(deserialize_with = "time")]
     pub(super) ended: Option<Wall>,
     pub(super) stages: StageTally,
-    pub(super) last_poll: Option<LastPoll>,
-    pub(super) next_poll: Option<NextPoll>,
+    pub(super) last_poll: Option<LastPollWords>,
+    pub(super) next_poll: Option<NextPollWords>,
     pub(super) trace: TraceOfRun,
 }
 
 /// What a run or a stage does.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum RunState {
+pub(super) enum StateWord {
     Waiting,
     Ended,
     #[default]
@@ -85,7 +85,7 @@ pub(super) struct StageTally {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct LastPoll {
+pub(super) struct LastPollWords {
     #[serde(deserialize_with = "time")]
     pub(super) at: Option<Wall>,
     pub(super) result: String,
@@ -94,7 +94,7 @@ pub(super) struct LastPoll {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct NextPoll {
+pub(super) struct NextPollWords {
     #[serde(deserialize_with = "time")]
     pub(super) at: Option<Wall>,
     /// Why it has to wait.
@@ -131,7 +131,7 @@ pub(super) struct StageDetails {
     pub(super) id: String,
     pub(super) parent: Option<String>,
     pub(super) name: String,
-    pub(super) state: RunState,
+    pub(super) state: StateWord,
     pub(super) status: Option<String>,
     pub(super) result: Option<String>,
     pub(super) attempt: u64,
@@ -154,7 +154,7 @@ pub(super) struct Event {
     pub(super) name: String,
 }
 
-impl LastPoll {
+impl LastPollWords {
     /// What went wrong, escaped.
     pub(super) fn trouble(&self) -> Option<String> {
         match (&self.error, self.result.as_str()) {
@@ -165,13 +165,13 @@ impl LastPoll {
     }
 }
 
-impl RunState {
+impl StateWord {
     /// The state in one word: of what has ended, its result.
     pub(super) fn word(self, result: Option<&str>) -> &str {
         match self {
-            RunState::Waiting => "waiting",
-            RunState::Running => "running",
-            RunState::Ended => result.unwrap_or("ended"),
+            StateWord::Waiting => "waiting",
+            StateWord::Running => "running",
+            StateWord::Ended => result.unwrap_or("ended"),
         }
     }
 }
@@ -185,7 +185,7 @@ impl Summary {
     /// How long it has run until `now`, or ran in all.
     pub(super) fn duration(&self, now: Wall) -> Option<Duration> {
         let end = match self.state {
-            RunState::Ended => self.ended?,
+            StateWord::Ended => self.ended?,
             _ => now,
         };
         Some(end.since(self.begun()?))

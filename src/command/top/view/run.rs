@@ -2,7 +2,7 @@
 
 use super::{Size, age, date, due, sign};
 use crate::command::top::state::{Open, Top, scrolled};
-use crate::command::top::words::{Details, Event, RunState, StageDetails, Summary};
+use crate::command::top::words::{Details, Event, StageDetails, StateWord, Summary};
 use crate::core::time::Wall;
 use crate::terminal::line::{Line, Look};
 use crate::terminal::waterfall::{self, Axis, Bar, Node, WIDTH_MIN, humanise, in_tree_order};
@@ -112,7 +112,7 @@ fn head(run: &Summary, now: Wall) -> Vec<Line> {
     if let Some(error) = &run.error {
         lines.push(Line::of(escape(error), Look::Error));
     }
-    if run.state != RunState::Ended {
+    if run.state != StateWord::Ended {
         lines.push(polls(run, now));
     }
     lines
@@ -186,7 +186,7 @@ fn bar_of(depth: usize, stage: &StageDetails, now: Wall) -> Bar {
     let word = stage.state.word(stage.result.as_deref());
     let end = match stage.state {
         // Its end is not known any more.
-        RunState::Ended => stage.ended.or(stage.started).or(stage.queued),
+        StateWord::Ended => stage.ended.or(stage.started).or(stage.queued),
         _ => None,
     };
     let name = match stage.attempt {

@@ -2,7 +2,7 @@
 
 use super::{Size, age, date, due, sign};
 use crate::command::top::state::{Sort, Top, scrolled};
-use crate::command::top::words::{LastPoll, RunState, Summary};
+use crate::command::top::words::{LastPollWords, StateWord, Summary};
 use crate::core::time::Wall;
 use crate::terminal::line::{self, Line, Look, cut, fit};
 use crate::terminal::waterfall::humanise;
@@ -202,12 +202,12 @@ fn cell(run: &Summary, column: Column, now: Wall) -> (String, Look) {
 
 /// The error of what has ended, and of what has not, when it is polled and why it is not.
 fn note(run: &Summary, now: Wall) -> (String, Look) {
-    if run.state == RunState::Ended {
+    if run.state == StateWord::Ended {
         let error = run.error.as_deref().unwrap_or_default();
         return (escape(error), Look::Error);
     }
     let (last, next) = (run.last_poll.as_ref(), run.next_poll.as_ref());
-    let trouble = last.and_then(LastPoll::trouble);
+    let trouble = last.and_then(LastPollWords::trouble);
     let why = next.and_then(|next| next.why.as_deref());
     let look = match (trouble.is_some(), why) {
         (true, _) => Look::Error,
