@@ -35,6 +35,7 @@ pub mod poll_failure;
 mod pollers;
 pub mod rate;
 pub mod sampler;
+mod slot_index;
 pub mod snapshot;
 pub mod span;
 mod state_size;

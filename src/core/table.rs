@@ -9,18 +9,18 @@
 
 use super::ids::RunKey;
 use super::limits;
+use super::slot_index::SlotIndex;
 use super::time::Mono;
 use super::watch::{Phase, Watch};
 use super::wheel::Wheel;
-use std::collections::HashMap;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_key: HashMap<RunKey, u32>,
-    by_run: HashMap<RunKey, u32>,
+    by_key: SlotIndex,
+    by_run: SlotIndex,
     wheel: Wheel,
     /// Slots whose record is to be written.
     dirty: Vec<u32>,
@@ -40,8 +40,8 @@ impl Table {
         Table {
             slots: Vec::new(),
             free: Vec::new(),
-            by_key: HashMap::new(),
-            by_run: HashMap::new(),
+            by_key: SlotIndex::default(),
+            by_run: SlotIndex::default(),
             wheel: Wheel::new(now),
             dirty: Vec::new(),
             record_bytes: 0,
@@ -68,23 +68,29 @@ impl Table {
 
     /// The watch of a workflow.
     pub(super) fn find(&mut self, key: RunKey) -> Option<(u32, &mut Watch)> {
-        let slot = *self.by_key.get(&key)?;
+        let slot = self.slot_of_key(key)?;
         Some((slot, self.get_mut(slot)?))
     }
 
     /// Whether a workflow is under watch.
     pub(super) fn contains(&self, key: RunKey) -> bool {
-        self.by_key.contains_key(&key)
+        self.slot_of_key(key).is_some()
     }
 
     /// The slot of a run that is under watch.
     pub(super) fn slot_of(&self, run: RunKey) -> Option<u32> {
-        self.by_run.get(&run).copied()
+        let is_it = |slot| self.get(slot).is_some_and(|watch| watch.run() == run);
+        self.by_run.find(run, is_it)
     }
 
     /// The watch of a workflow, to look at.
     pub(super) fn watch_of(&self, key: RunKey) -> Option<&Watch> {
-        self.get(*self.by_key.get(&key)?)
+        self.get(self.slot_of_key(key)?)
+    }
+
+    fn slot_of_key(&self, key: RunKey) -> Option<u32> {
+        let is_it = |slot| self.get(slot).is_some_and(|watch| watch.key == key);
+        self.by_key.find(key, is_it)
     }
 
     /// How many slots there are: one more than the number of the last one.
@@ -164,8 +170,8 @@ impl Table {
         self.record_bytes -= u64::from(watch.record_bytes);
         self.new_generation(slot);
         self.free.push(slot);
-        self.by_key.remove(&watch.key);
-        self.by_run.remove(&watch.run());
+        self.by_key.remove(watch.key, slot);
+        self.by_run.remove(watch.run(), slot);
         Some(watch)
     }
 
@@ -229,13 +235,12 @@ impl Table {
         assert!(self.len() <= limits::WORKFLOWS_HELD_MAX);
         assert_eq!(self.slots.len(), self.len() + self.free.len());
         assert_eq!(self.by_run.len(), self.len());
-        assert!(self.by_run.values().all(|slot| self.get(*slot).is_some()));
         // Hashing all of them each time would be most of what the tests do.
         if let Some((slot, watch)) = self.iter().next() {
-            assert_eq!(self.by_run.get(&watch.run()), Some(&slot));
+            assert_eq!(self.slot_of(watch.run()), Some(slot));
         }
         for (slot, watch) in self.iter() {
-            assert_eq!(self.by_key.get(&watch.key), Some(&slot));
+            assert_eq!(self.slot_of_key(watch.key), Some(slot));
             watch.workflow.check_invariants();
         }
         let (ready, in_flight) = self.count_phases();
