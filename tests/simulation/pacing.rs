@@ -44,7 +44,10 @@ impl Api {
 
 struct Asked {
     at: u64,
+    /// After it was due.
     late: u64,
+    /// How much earlier or later than without a grid.
+    moved: u64,
     api: usize,
 }
 
@@ -143,7 +146,12 @@ fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
         for (index, _) in (0..).zip(apis).filter(|(_, api)| n < api.workflows) {
             let event = event(index, &format!("{index}/{n}"));
             let key = RunKey::of(&format!("monitor {index}"), &event.workflow_id);
-            due.insert(event.workflow_id.clone(), on_grid(key.spread() % INTERVAL));
+            let asked_for = key.spread() % INTERVAL;
+            let times = Times {
+                asked_for,
+                due: on_grid(asked_for),
+            };
+            due.insert(event.workflow_id.clone(), times);
             core.handle(Input::Started(event), now_at(0));
         }
     }
@@ -172,8 +180,13 @@ fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
             match worker.not_begun.pop_front() {
                 Some(poll) => {
                     let api = usize::from(poll.monitor);
-                    let late = now.saturating_sub(due[&*poll.workflow_id]);
-                    asked.push(Asked { at: now, late, api });
+                    let Times { asked_for, due } = due[&*poll.workflow_id];
+                    asked.push(Asked {
+                        at: now,
+                        late: now.saturating_sub(due),
+                        moved: now.abs_diff(asked_for),
+                        api,
+                    });
                     let takes = apis[api].takes(asked.len());
                     answers.push(Reverse((now + takes, poller)));
                     worker.under_way = Some((poll, now));
@@ -185,7 +198,11 @@ fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
         if let Some(poller) = reports.pop() {
             for (poll, sent, received) in std::mem::take(&mut workers[usize::from(poller)].kept) {
                 let known = due.get_mut(&*poll.workflow_id).expect("it is watched");
-                *known = on_grid((*known + INTERVAL).max(now + INTERVAL / 2));
+                let asked_for = (known.due + INTERVAL).max(now + INTERVAL / 2);
+                *known = Times {
+                    asked_for,
+                    due: on_grid(asked_for),
+                };
                 let requests = apis[usize::from(poll.monitor)].requests;
                 let answer = snapshot(running(0), Vec::new());
                 let input = answered(&poll, sent, received, requests, answer);
@@ -217,6 +234,12 @@ fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
     }
 }
 
+/// When the next poll of a workflow is asked for, and when it is due.
+struct Times {
+    asked_for: u64,
+    due: u64,
+}
+
 /// A poller: it sends its polls one after another, and reports the answers together.
 #[derive(Default)]
 struct Worker {
@@ -234,9 +257,32 @@ fn on_grid(at: u64) -> u64 {
 
 fn p99(asked: &[Asked], api: usize) -> Duration {
     let of_api = asked.iter().filter(|asked| asked.api == api);
-    let mut late: Vec<u64> = of_api.map(|asked| asked.late).collect();
-    late.sort_unstable();
-    Duration::from_nanos(late[late.len() * 99 / 100])
+    p99_of(of_api.map(|asked| asked.late).collect())
+}
+
+fn p99_of(mut times: Vec<u64>) -> Duration {
+    times.sort_unstable();
+    Duration::from_nanos(times[times.len() * 99 / 100])
+}
+
+/// The first polls are moved to the grid, and the later ones stay there.
+#[test]
+fn the_grid_moves_a_poll_by_a_tenth_of_a_second_at_most() {
+    let api = Api {
+        workflows: 500,
+        latency: MS,
+        requests: 1,
+        rate: None,
+        hangs_each: 0,
+    };
+    let asked = run(&[api], 16, 10 * MINUTE);
+    let (first, later) = asked.split_at(500);
+    let moved = |asked: &[Asked]| p99_of(asked.iter().map(|asked| asked.moved).collect());
+    let grid = limits::GRID_SHIFT_MAX;
+    assert!(moved(first) > grid / 2, "they go together");
+    assert!(moved(first) <= grid + Duration::from_millis(20));
+    assert!(moved(later) <= Duration::from_millis(20));
+    assert!(p99(&asked, 0) <= Duration::from_millis(20));
 }
 
 /// What waits behind the poll that hangs is taken back.
