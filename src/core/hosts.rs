@@ -221,6 +221,12 @@ impl Hosts {
         poller
     }
 
+    /// Whether polls of a monitor go to a poller in groups, as far as is known.
+    pub(super) fn makes_groups(&self, monitor: u16) -> bool {
+        let host = self.monitors[usize::from(monitor)].host;
+        self.hosts[usize::from(host)].group_size() > 1
+    }
+
     /// The group that was filled last is complete.
     pub(super) fn close_group(&mut self) {
         self.group = None;

@@ -524,7 +524,8 @@ impl Core {
         let (sampler, origin) = (&self.settings.sampler, event.origin);
         let (watch, due) = Watch::started(event, key, monitor, sampler, received_at, now);
         let interval = monitor.interval_of(&watch.workflow, received_at);
-        let due = self.in_company(due, now.mono + monitor.pace.initial_delay, interval);
+        let earliest = now.mono + monitor.pace.initial_delay;
+        let due = self.in_company(watch.monitor, due, earliest, interval);
         self.out.counters.events.count(origin, EventFate::Accepted);
         self.out.note(Note::Watching {
             monitor: watch.monitor,
@@ -697,7 +698,12 @@ impl Core {
         }
         let monitor = &self.settings.monitors[usize::from(index)];
         let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
-        let due = self.in_company(due, now.mono, monitor.interval_of(&watch.workflow, at));
+        let due = self.in_company(
+            index,
+            due,
+            now.mono,
+            monitor.interval_of(&watch.workflow, at),
+        );
         let slot = self.insert(watch, due);
         self.table.set_record_bytes(slot, record_bytes);
         self.views.touch(slot);
@@ -800,7 +806,7 @@ impl Core {
         if let Some(watch) = self.table.get(slot) {
             let interval = self.interval(watch, at);
             let next = (due + interval).max(now.mono + interval / 2);
-            let due = self.in_company(next, now.mono, interval);
+            let due = self.in_company(watch.monitor, next, now.mono, interval);
             self.wait(slot, due, at, now);
         }
     }
@@ -808,8 +814,10 @@ impl Core {
     /// The next poll is not due before this pause is over.
     fn wait_for(&mut self, slot: u32, pause: Duration, interval: Duration, at: Wall, now: Now) {
         let earliest = now.mono + pause;
-        let due = self.in_company(earliest, earliest, interval);
-        self.wait(slot, due, at, now);
+        if let Some(watch) = self.table.get(slot) {
+            let due = self.in_company(watch.monitor, earliest, earliest, interval);
+            self.wait(slot, due, at, now);
+        }
     }
 
     /// The next poll is due then. A timeout that has passed ends the watch.
@@ -823,9 +831,14 @@ impl Core {
         }
     }
 
-    /// When a poll is due that is asked for then, and not before `earliest`: at a time at which others are due too.
-    fn in_company(&self, asked: Mono, earliest: Mono, interval: Duration) -> Mono {
-        pace::in_company(asked, earliest, interval, self.table.len())
+    /// When a poll is due that is asked for then, and not before `earliest`: at a time at which others are due too, if
+    /// their host is known to be so quick that they make a group.
+    fn in_company(&self, monitor: u16, asked: Mono, earliest: Mono, interval: Duration) -> Mono {
+        if self.hosts.makes_groups(monitor) {
+            pace::in_company(asked, earliest, interval, self.table.len())
+        } else {
+            asked.max(earliest)
+        }
     }
 
     fn change_paces(&mut self, paces: Vec<Pace>, now: Now) {
@@ -839,7 +852,7 @@ impl Core {
             let Some(watch) = self.table.get_mut(slot) else {
                 continue;
             };
-            let index = usize::from(watch.monitor);
+            let (number, index) = (watch.monitor, usize::from(watch.monitor));
             let Some(timeout_before) = timeouts_before.get(index) else {
                 continue;
             };
@@ -847,7 +860,7 @@ impl Core {
             let at = self.hosts.clock(watch.monitor, now.wall);
             if let Some(due) = watch.change_pace(*timeout_before, monitor, at, now.mono) {
                 let interval = monitor.interval_of(&watch.workflow, at);
-                let due = self.in_company(due, now.mono, interval);
+                let due = self.in_company(number, due, now.mono, interval);
                 self.table.wait(slot, due);
             }
             self.mark(slot);
@@ -946,7 +959,7 @@ impl Core {
             let interval = self.interval(watch, at);
             let spread_max = interval.min(until.since(now.mono));
             let due = until + self.jitter.up_to(spread_max);
-            let due = self.in_company(due, until, interval);
+            let due = self.in_company(watch.monitor, due, until, interval);
             self.table.wait(slot, due);
             self.views.touch(slot);
         }

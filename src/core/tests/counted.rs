@@ -149,7 +149,7 @@ fn a_run_that_never_starts_counts_by_its_wait() {
     }
     let counters = rig.core.counters();
     expect![[r#"
-        Workflow waited error "not_found" [0, 1, 0] [64.2s]
+        Workflow waited error "not_found" [0, 1, 0] [64.248s]
         Workflow error "not_found" 1
     "#]]
     .assert_eq(&told(counters));
