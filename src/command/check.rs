@@ -61,9 +61,7 @@ pub fn run(config: &Config, offline: bool, json: bool) -> ExitCode {
         say("ok    configuration");
     }
     if !offline {
-        try_all(config, &mut |what: &str, tried: Tried| {
-            results.add(what, tried)
-        });
+        try_all(config, &mut results);
     }
     if let Some(tried) = results.json {
         say(&format!(
@@ -99,40 +97,46 @@ impl Results {
     fn add(&mut self, what: &str, tried: Tried) {
         let is_well = tried.is_ok();
         self.all_well &= is_well;
-        let text = tried.unwrap_or_else(|trouble| trouble);
+        let word = if is_well { "ok  " } else { "FAIL" };
+        self.print(word, what, &tried.unwrap_or_else(|trouble| trouble));
+    }
+
+    /// Adds what may be wrong with a thing that answers. It fails nothing.
+    fn doubt(&mut self, what: &str, doubt: &str) {
+        self.print("WARN", what, doubt);
+    }
+
+    fn print(&mut self, word: &str, what: &str, text: &str) {
         match &mut self.json {
-            Some(all) => all.push(json!({"what": what, "ok": is_well, "text": text})),
-            None => {
-                let word = if is_well { "ok  " } else { "FAIL" };
-                say(&format!("{word}  {what}: {text}"));
-            }
+            Some(all) => all.push(json!({"what": what, "ok": word != "FAIL", "text": text})),
+            None => say(&format!("{word}  {what}: {text}")),
         }
     }
 }
 
-fn try_all(config: &Config, tell: &mut impl FnMut(&str, Tried)) {
+fn try_all(config: &Config, results: &mut Results) {
     let network = match Network::start(config.proxies.clone()) {
         Ok(network) => network,
-        Err(trouble) => return tell("network", Err(trouble)),
+        Err(trouble) => return results.add("network", Err(trouble)),
     };
-    try_monitors(config, &network, tell);
+    try_monitors(config, &network, results);
     #[cfg(feature = "redis")]
     if let Some(redis) = &config.redis {
-        try_redis(config, redis, tell);
+        try_redis(config, redis, results);
     }
     if let Some(missing) = run::source_missing(config, false)
         && config.monitors.iter().all(|m| m.discovery.is_none())
     {
-        tell("start events", Err(missing.to_owned()));
+        results.add("start events", Err(missing.to_owned()));
     }
-    try_collectors(config, &network, tell);
+    try_collectors(config, &network, results);
     #[cfg_attr(not(feature = "admin"), expect(unused_variables))]
     let is_running = match &config.state {
         StateConfig::File(directory) => {
             let looked = look_at(directory, config.state_bytes_max);
             let is_running = looked.as_ref().is_ok_and(|(_, is_running)| *is_running);
             let what = format!("state {}", directory.display());
-            tell(&what, looked.map(|(found, _)| found));
+            results.add(&what, looked.map(|(found, _)| found));
             is_running
         }
         // It is in the Redis above, or nowhere.
@@ -150,13 +154,13 @@ fn try_all(config: &Config, tell: &mut impl FnMut(&str, Tried)) {
                 "{error}; set FARSPAN_ADMIN_LISTEN (admin.listen) to another address, or none"
             )),
         };
-        tell(&what, tried);
+        results.add(&what, tried);
     }
 }
 
-fn try_collectors(config: &Config, network: &Network, tell: &mut impl FnMut(&str, Tried)) {
+fn try_collectors(config: &Config, network: &Network, results: &mut Results) {
     if config.export.otlp.is_none() {
-        tell("collector", Ok("none is set".to_owned()));
+        results.add("collector", Ok("none is set".to_owned()));
     }
     let export = &config.export;
     let metrics = config.metrics.otlp.as_ref().map(|it| &it.collector);
@@ -167,31 +171,31 @@ fn try_collectors(config: &Config, network: &Network, tell: &mut impl FnMut(&str
     ] {
         if let Some(collector) = collector {
             let what = format!("{what} {}", redacted_url(&collector.endpoint));
-            tell(&what, ask_collector(collector, network));
+            results.add(&what, ask_collector(collector, network));
         }
     }
 }
 
-fn try_monitors(config: &Config, network: &Network, tell: &mut impl FnMut(&str, Tried)) {
+fn try_monitors(config: &Config, network: &Network, results: &mut Results) {
     for monitor in &config.monitors {
         let what = format!("monitor {}, API {}", monitor.name, monitor.api.base_url);
         match ask_api(monitor, network) {
             Ok(ApiFound { answer, doubt }) => {
-                tell(&what, Ok(answer));
+                results.add(&what, Ok(answer));
                 if let Some(doubt) = doubt {
-                    say(&format!("WARN  {what}: {doubt}"));
+                    results.doubt(&what, &doubt);
                 }
             }
-            Err(trouble) => tell(&what, Err(trouble)),
+            Err(trouble) => results.add(&what, Err(trouble)),
         }
         if let Some(discovery) = &monitor.discovery {
             let what = format!("monitor {}, discovery", monitor.name);
-            tell(&what, ask_discovery(monitor, discovery, network));
+            results.add(&what, ask_discovery(monitor, discovery, network));
         }
         if let Some(ReceiverConfig::Http { url, .. }) = &monitor.finished {
             let place = ReceiverConfig::redacted(url);
             let what = format!("monitor {}, finished events to {place}", monitor.name);
-            tell(&what, ask_receiver(url, network));
+            results.add(&what, ask_receiver(url, network));
         }
     }
 }
@@ -380,7 +384,7 @@ fn since(lookback: Duration) -> Variables {
 }
 
 #[cfg(feature = "redis")]
-fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) {
+fn try_redis(config: &Config, redis: &Redis, results: &mut Results) {
     let streams = config
         .monitors
         .iter()
@@ -390,7 +394,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
         || matches!(config.state, StateConfig::Redis { .. });
     let pinged = intake::redis::ping(redis.url.expose(), keeps);
     let is_there = pinged.is_ok();
-    tell(
+    results.add(
         "Redis",
         pinged.map_err(|why| format!("{why}; is FARSPAN_REDIS_URL (redis.url) right?")),
     );
@@ -405,7 +409,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
         let tried = intake::redis::try_to_subscribe(url, &channel)
             .map(|()| "may be subscribed to".to_owned())
             .map_err(|why| format!("{why}; {key}"));
-        tell(&format!("channel {}", escape(&channel)), tried);
+        results.add(&format!("channel {}", escape(&channel)), tried);
     }
     for stream in run::streams(config, redis) {
         let key = key_of(config, "stream", |monitor| {
@@ -415,7 +419,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
             let allowed = stream.ask_rights();
             allowed.map_or_else(|why| Err(format!("{why}; {key}")), |()| Ok(found))
         });
-        tell(&format!("stream {}", escape(&stream.key)), tried);
+        results.add(&format!("stream {}", escape(&stream.key)), tried);
     }
     for monitor in &config.monitors {
         let (kind, name) = match &monitor.finished {
@@ -434,7 +438,7 @@ fn try_redis(config: &Config, redis: &Redis, tell: &mut dyn FnMut(&str, Tried)) 
             let allowed = allowed.and_then(|it| it.ask_rights());
             allowed.map_or_else(|why| Err(format!("{why}; {key}")), |()| Ok(found))
         });
-        tell(&format!("{kind} {}", escape(name)), tried);
+        results.add(&format!("{kind} {}", escape(name)), tried);
     }
 }
 

@@ -718,7 +718,7 @@ fn a_server_that_does_not_know_the_path_is_named_at_once_and_once() {
     let server = Server::start(move |_| Answer::new(404).body("text/html", page).into());
     let check = rig.call().env("FARSPAN_API_BASE_URL", server.url());
     let check = check.env("OTEL_TRACES_EXPORTER", "none");
-    let said = check.with_arguments(&["check"]).output().stdout;
+    let said = check.clone().with_arguments(&["check"]).output().stdout;
     assert!(
         said.contains("WARN  monitor default, API http://"),
         "{said}"
@@ -727,4 +727,7 @@ fn a_server_that_does_not_know_the_path_is_named_at_once_and_once() {
         said.contains("/workflows/farspan-check: HTTP 404, and the answer is neither"),
         "{said}"
     );
+    let json = check.with_arguments(&["check", "--json"]).output().stdout;
+    let json: Value = serde_json::from_str(&json).expect("JSON alone");
+    assert!(json.to_string().contains("the answer is neither"), "{json}");
 }
