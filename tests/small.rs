@@ -35,6 +35,7 @@ fn it_watches_from_a_line_of_standard_input_to_the_trace() {
         .env("FARSPAN_POLL_INTERVAL", "20ms")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.server.url())
         .env("OTEL_BSP_SCHEDULE_DELAY", "20")
+        .env("OTEL_METRICS_EXPORTER", "otlp")
         .with_stdin()
         .start();
     farspan.write("{\"WorkflowId\": \"small\"}\n");
@@ -46,6 +47,7 @@ fn it_watches_from_a_line_of_standard_input_to_the_trace() {
         assert!(!ended.stderr.contains(lacking), "{}", ended.stderr);
     }
     receiver.assert_each_span_once();
+    assert_eq!(receiver.number("farspan.workflows.ended"), 1);
 }
 
 #[test]
@@ -100,6 +102,7 @@ fn a_setting_that_it_lacks_names_the_feature() {
         ("FARSPAN_LEASE", "30s", "redis"),
         ("FARSPAN_ADMIN_LISTEN", "127.0.0.1:9464", "admin"),
         ("FARSPAN_ADMIN_TOKEN", "t0k3n", "admin"),
+        ("OTEL_METRICS_EXPORTER", "prometheus", "admin"),
         ("FARSPAN_API_BASE_URL", "https://api.example.com", "tls"),
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",

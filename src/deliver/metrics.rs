@@ -155,7 +155,9 @@ fn trouble_of(outcome: ExportOutcome) -> Option<(Trouble, String)> {
         ExportOutcome::Retry { reason: why, .. }
         | ExportOutcome::TooLarge { message: why }
         | ExportOutcome::Rejected { message: why } => {
-            let words = format!("did not accept the metrics: {why}");
+            let words = format!(
+                "did not accept the metrics: {why}; OTEL_EXPORTER_OTLP_METRICS_ENDPOINT can name another one for them"
+            );
             (Trouble::NotAccepted, words)
         }
     })
@@ -191,7 +193,7 @@ mod tests {
                 message: "HTTP 503".into(),
             },
         ] {
-            assert_eq!(told(outcome), "did not accept the metrics: HTTP 503");
+            assert!(told(outcome).starts_with("did not accept the metrics: HTTP 503; OTEL_"));
         }
     }
 }
