@@ -1,6 +1,6 @@
 //! The commands and their options: one table that the parser and the help are both made from.
 
-use super::words::Words;
+use super::arguments::Arguments;
 use super::{
     ApiOptions, Command, DemoOptions, IDS_MAX, LoadOptions, ProbeOptions, TopOptions, TraceOptions,
     UsageError, unknown, usage,
@@ -25,7 +25,7 @@ pub(super) struct CommandSpec {
     pub(super) options: &'static [OptionSpec],
     /// Calls that the parser takes.
     pub(super) examples: &'static [&'static str],
-    pub(super) build: fn(&Words) -> Result<Command, UsageError>,
+    pub(super) build: fn(&Arguments) -> Result<Command, UsageError>,
 }
 
 impl CommandSpec {
@@ -318,7 +318,7 @@ const COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-fn run(values: &Words) -> Result<Command, UsageError> {
+fn run(values: &Arguments) -> Result<Command, UsageError> {
     let stdin = |text: &str| match text {
         "-" => Ok(()),
         _ => Err("is not '-', standard input; write farspan run --events - < FILE".into()),
@@ -329,7 +329,7 @@ fn run(values: &Words) -> Result<Command, UsageError> {
     })
 }
 
-fn probe(values: &Words) -> Result<Command, UsageError> {
+fn probe(values: &Arguments) -> Result<Command, UsageError> {
     let bodies: Vec<String> = values.all("body").map(str::to_owned).collect();
     let id = values.ids()?.pop();
     let on = Some(values.command.name);
@@ -349,7 +349,7 @@ fn probe(values: &Words) -> Result<Command, UsageError> {
     }))
 }
 
-fn trace(values: &Words) -> Result<Command, UsageError> {
+fn trace(values: &Arguments) -> Result<Command, UsageError> {
     let ids = values.ids()?;
     if ids.is_empty() {
         return Err(usage("no ID", Some(values.command.name)));
@@ -367,7 +367,7 @@ fn trace(values: &Words) -> Result<Command, UsageError> {
     }))
 }
 
-fn top(values: &Words) -> Result<Command, UsageError> {
+fn top(values: &Arguments) -> Result<Command, UsageError> {
     Ok(Command::Top(TopOptions {
         config: values.config(),
         admin: values.text("admin").map(str::to_owned),
@@ -376,7 +376,7 @@ fn top(values: &Words) -> Result<Command, UsageError> {
     }))
 }
 
-fn demo(values: &Words) -> Result<Command, UsageError> {
+fn demo(values: &Arguments) -> Result<Command, UsageError> {
     Ok(Command::Demo(DemoOptions {
         workflows: values.workflows()?,
         speed: values.speed()?,
@@ -387,7 +387,7 @@ fn demo(values: &Words) -> Result<Command, UsageError> {
     }))
 }
 
-fn api(values: &Words) -> Result<Command, UsageError> {
+fn api(values: &Arguments) -> Result<Command, UsageError> {
     Ok(Command::Api(ApiOptions {
         listen: values.required("listen", values::listen_address)?,
         speed: values.speed()?,
@@ -399,7 +399,7 @@ fn api(values: &Words) -> Result<Command, UsageError> {
     }))
 }
 
-fn load(values: &Words) -> Result<Command, UsageError> {
+fn load(values: &Arguments) -> Result<Command, UsageError> {
     let wait = |text: &str| {
         values::duration_within(text, Duration::ZERO..=HOUR * 24, "it may be 0s to 24h")
     };

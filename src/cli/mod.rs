@@ -1,21 +1,21 @@
 //! The command line: arguments in, one [`Command`] out.
 
+mod arguments;
 mod commands;
 mod completions;
 mod help;
 mod manual;
-mod words;
 
 use crate::syntax::values;
 use crate::terminal::console::Colours;
 use crate::text::shown;
+use arguments::Arguments;
 use commands::find;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
-use words::Words;
 
 /// What farspan is asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,11 +233,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
         return help_on(&mut parser);
     }
     let command = find(&name)?;
-    let words = Words::read(&mut parser, command)?;
-    if words.has("help") {
+    let arguments = Arguments::read(&mut parser, command)?;
+    if arguments.has("help") {
         return Ok(Command::Help(command.help()));
     }
-    (command.build)(&words)
+    (command.build)(&arguments)
 }
 
 enum Given {

@@ -1,4 +1,4 @@
-//! What `farspan trace` tells of a workflow: as a line for people, or as a line of JSON, the definition `trace` in
+//! What `farspan trace` says about a workflow: as a line for people, or as a line of JSON, the definition `trace` in
 //! `docs/output.schema.json`.
 
 use super::json;
@@ -33,11 +33,11 @@ pub(super) enum Happening<'a> {
         spans: &'a [Span],
     },
     /// All is over.
-    End(End),
+    End(Totals),
 }
 
 /// How it went.
-pub(super) struct End {
+pub(super) struct Totals {
     /// For people.
     pub(super) text: String,
     pub(super) succeeded: usize,

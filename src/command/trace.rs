@@ -3,7 +3,7 @@
 //! Nothing is kept and nothing else is heard of. What changes is a line each, written by a thread of its own, for the
 //! loop never waits for a reader.
 
-use super::happening::{End, Happening, status_of};
+use super::happening::{Happening, Totals, status_of};
 use crate::cli::TraceOptions;
 use crate::config::{Config, StateConfig};
 use crate::core::answers::about_another_workflow;
@@ -329,7 +329,7 @@ impl Follower {
             _ => String::new(),
         };
         let (succeeded, failed, unknown) = (self.succeeded, self.failed, self.unknown);
-        self.tell(&Happening::End(End {
+        self.tell(&Happening::End(Totals {
             text: format!(
                 "{succeeded} succeeded, {failed} failed, {unknown} could not be told{why}{sent}"
             ),

@@ -13,17 +13,17 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// The options of one command as they were written.
-pub(super) struct Words {
+pub(super) struct Arguments {
     pub(super) command: &'static CommandSpec,
     written: Vec<(&'static str, String)>,
     operands: Vec<String>,
 }
 
-impl Words {
+impl Arguments {
     pub(super) fn read(
         parser: &mut Parser,
         command: &'static CommandSpec,
-    ) -> Result<Words, UsageError> {
+    ) -> Result<Arguments, UsageError> {
         let on = Some(command.name);
         let mut written = Vec::new();
         let mut operands = Vec::new();
@@ -64,7 +64,7 @@ impl Words {
                 .map_err(|_| usage(&format!("the value of '--{name}' is not UTF-8"), on))?;
             written.push((option.name, value));
         }
-        Ok(Words {
+        Ok(Arguments {
             command,
             written,
             operands,
