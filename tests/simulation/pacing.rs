@@ -231,6 +231,7 @@ fn run(apis: &[Api], pollers: usize, until: u64) -> Vec<Asked> {
             return asked;
         }
         if answer == Some(now)
+            && deadline != Some(now)
             && let Some(Reverse((_, poller))) = answers.pop()
         {
             let worker = &mut workers[usize::from(poller)];
