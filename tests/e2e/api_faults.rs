@@ -9,6 +9,7 @@ use crate::support::monitored::Monitored;
 use crate::support::program::farspan;
 use crate::support::rig::Rig;
 use crate::support::spans::Trace;
+use crate::support::threads::Threads;
 use crate::support::{SOON, eventually, free_port, wall_ns};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -102,6 +103,13 @@ fn no_further_thread_is_needed_to_look_up_a_name_or_to_answer() {
         &["env"]
     };
     let mut farspan = rig.start_call(&call.by(another_user));
+    // The limit is for what comes after the start, and Redis is heard before these are there.
+    eventually("the last threads of the start", SOON, || {
+        let threads = Threads::of(farspan.id());
+        ["poller-15", "exporter"]
+            .iter()
+            .all(|name| threads.named(name).next().is_some())
+    });
     let limited = Command::new(another_user[0])
         .args(&another_user[1..])
         .args(["prlimit", "--nproc=1", &format!("--pid={}", farspan.id())])
