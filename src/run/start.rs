@@ -12,7 +12,7 @@ use super::polling::Polling;
 use super::shown::Shown;
 use super::sources::{self, Feed};
 use super::viewing::{self, Viewing};
-use super::{Loop, Onlooker, Report, stopping};
+use super::{Loop, LoopEnd, Onlooker, Report, stopping};
 use crate::admin::question::ViewQuestion;
 use crate::api::poller::{PollerReport, Pollers};
 use crate::config::{self, Config, Source};
@@ -75,7 +75,7 @@ const NO_SOURCE: &str = if cfg!(all(feature = "redis", feature = "admin")) {
     "no source of start events is configured: use --events -, or give a monitor a `discovery`"
 };
 
-/// LoopEnd spans that may wait for the console or the demo.
+/// Finished spans that may wait for the console or the demo.
 pub const SPANS_QUEUE: usize = 4096;
 
 /// Watches the workflows that `events` starts, those that come by the endpoint, and those in the store, until `stopped`
@@ -357,14 +357,7 @@ fn watch_intake(
     };
     watcher.restore(stored);
     watcher.run_until_stopped();
-    watcher.stop();
-    if let Some(metrics) = &intake.metrics {
-        metrics.send_last(numbers::completed(watcher.numbers(clock::now())));
-    }
-    let (finished, receivers) = watcher.finish();
-    if let Some(metrics) = intake.metrics {
-        stopping::end_metrics(metrics);
-    }
+    let (finished, receivers) = end(watcher, intake.metrics);
     // A thread that has not ended in time is left to the end of the process.
     if finished.report.untold > 0 || finished.notifies {
         receivers.abandon();
@@ -379,6 +372,19 @@ fn watch_intake(
         std::mem::forget(exporting.log_exporter);
     }
     Ok(finished.report)
+}
+
+/// The stop. The metrics leave after the spans, while the state is given back.
+fn end(mut watcher: Loop, metrics: Option<MetricsExporter>) -> (LoopEnd, Receivers) {
+    watcher.stop();
+    if let Some(metrics) = &metrics {
+        metrics.send_last(numbers::completed(watcher.numbers(clock::now())));
+    }
+    let ended = watcher.finish();
+    if let Some(metrics) = metrics {
+        stopping::end_metrics(metrics);
+    }
+    ended
 }
 
 /// The pollers and their channel. Fields are dropped in their order: the channel closes before the threads are joined.
