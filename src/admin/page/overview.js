@@ -2,7 +2,7 @@
 
 const AXIS_PX = 16;
 const LANE_PX_MAX = 8;
-/** Failures are a pixel thick, and thinner where that would cover more than this share of the picture. */
+/** Failures are drawn over the rest, each of them while they cover no more than this share of the picture. */
 const LOUD_SHARE_MAX = 0.25;
 
 const overview = {
@@ -58,15 +58,21 @@ const overview = {
     this.drawAxis(pen, axis, now, width, height);
     this.lanes = [...table.shown].sort((a, b) => a.begin - b.begin || (a.id < b.id ? -1 : 1));
     this.lanePx = Math.min(LANE_PX_MAX, (height - AXIS_PX) / Math.max(1, this.lanes.length));
-    const thickOfQuiet = Math.max(1, this.lanePx - (this.lanePx > 3 ? 1 : 0));
+    const thick = Math.max(1, this.lanePx - (this.lanePx > 3 ? 1 : 0));
     const isLoud = (run) => ["failure", "error", "timeout"].includes(run.look);
-    const shareOfLoud = LOUD_SHARE_MAX * (height - AXIS_PX) / Math.max(1, this.lanes.filter(isLoud).length);
-    const thickOfLoud = Math.min(thickOfQuiet, Math.max(this.lanePx, shareOfLoud));
+    const loudCount = this.lanes.filter(isLoud).length;
+    const loudRows = Math.max(LOUD_SHARE_MAX * (height - AXIS_PX), loudCount * this.lanePx);
+    // Of more failures than there are rows for them, one of so many is drawn.
+    const oneOf = Math.max(1, loudCount / loudRows);
+    let loudSeen = 0;
+    const isLeftOut = (run) => {
+      loudSeen += 1;
+      return Math.floor(loudSeen / oneOf) === Math.floor((loudSeen - 1) / oneOf) && run.id !== address.state.at;
+    };
     for (const loud of [false, true]) {
       this.lanes.forEach((run, lane) => {
-        if (isLoud(run) !== loud) return;
-        const thick = loud ? thickOfLoud : thickOfQuiet;
-        const y = lane * this.lanePx;
+        if (isLoud(run) !== loud || (loud && isLeftOut(run))) return;
+        const y = this.lanePx < 1 ? Math.floor(lane * this.lanePx) : lane * this.lanePx;
         const x = placeOf(axis, run.begin) * width;
         const end = placeOf(axis, run.ended ?? now) * width;
         pen.fillStyle = colours[classOf(run.look)];
