@@ -1026,7 +1026,10 @@ impl Core {
             let (run, monitor) = (watch.run(), watch.monitor);
             self.views.leave(slot);
             if self.views.are_wanted() {
-                self.views.end(self.summary(&watch, run));
+                let naming = &self.settings.monitors[usize::from(monitor)].naming;
+                let max = limits::VIEW_STAGES_MAX;
+                let left_out = watch.workflow.left_out_stages(naming, max);
+                self.views.end(self.summary(&watch, run), left_out);
             }
             self.conclude(watch.workflow, run, monitor, end, now);
         }

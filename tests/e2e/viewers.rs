@@ -127,6 +127,32 @@ fn a_span_that_only_says_that_a_stage_has_started_is_no_stage() {
     viewed.farspan.stop();
 }
 
+/// A skipped stage has no span.
+#[test]
+fn a_skipped_stage_is_shown_while_its_run_goes_on_and_when_it_has_ended() {
+    let files = Files::new();
+    let statuses = json!({"Processing": "running", "Completed": "success", "Skipped": "skip"});
+    let monitor = json!({"name": "default", "preset": "farspan", "statuses": statuses});
+    let file = files.write("farspan.json", json!({ "monitors": [monitor] }).to_string());
+    let viewed = Viewed::start_with(|call| call.env("FARSPAN_CONFIG", file));
+    let half = processing("w").stage("Processor", "Skipped", "", "", "");
+    viewed.rig.api.script("w", [half.reply()]);
+    viewed.rig.submit("w");
+    let skipped = |run: &Value| {
+        let mut spans = run["spans"].as_array().into_iter().flatten();
+        let found = spans.find(|span| span["name"] == "Processor");
+        found.is_some_and(|span| span["result"] == "skip" && span["state"] == "ended")
+    };
+    viewed.await_run("w", |run| run["state"] == "running" && skipped(run));
+    let whole = completed("w").stage("Processor", "Skipped", "", "", "");
+    viewed.rig.api.script("w", [whole.reply()]);
+    let run = viewed.await_run("w", |run| run["trace"]["exported"] == true);
+    assert!(skipped(&run), "{run}");
+    let trace = viewed.rig.trace("w");
+    assert_eq!(trace.stages.len(), 2, "{run}");
+    viewed.farspan.stop();
+}
+
 #[test]
 fn the_pages_of_thousands_of_runs_have_each_run_once_in_order() {
     let viewed = Viewed::start_with(|call| call.env("FARSPAN_POLL_INITIAL_DELAY", "1h"));

@@ -334,6 +334,46 @@ fn a_stage_whose_span_is_not_kept_is_still_named() {
     );
 }
 
+/// It has no span, and the workflow is not watched any more.
+#[test]
+fn a_skipped_stage_of_an_ended_run_is_still_named_if_there_is_room() {
+    let with_skipped = |count: usize| {
+        let mut answer = answer_of(State::Ended(Outcome::Success), 1);
+        if let Answer::Snapshot { snapshot, .. } = &mut answer {
+            for n in 1..=count {
+                let skipped: StageSnapshot = StageSnapshot {
+                    path: format!("{n}").into(),
+                    progress: Progress {
+                        state: State::Ended(Outcome::Skip),
+                        ..Progress::default()
+                    },
+                    ..StageSnapshot::default()
+                };
+                snapshot.stages.push(skipped);
+            }
+        }
+        answer
+    };
+    let mut rig = viewed(settings(vec![monitor(0)]));
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, with_skipped(2));
+    let seen = rig.detail("w");
+    assert_eq!(seen.finished.len(), 2, "a stage and the workflow");
+    let stages: Vec<_> = (seen.stages.iter())
+        .map(|it| (&*it.name, it.state, it.result))
+        .collect();
+    let skipped = |name| (name, RunState::Ended, Some(Outcome::Skip));
+    assert_eq!(stages, [skipped("1"), skipped("2")]);
+
+    let mut rig = viewed(settings(vec![monitor(0)]));
+    rig.core.keep_views(20_000);
+    rig.start(0, "w");
+    let (_, poll) = rig.next_poll();
+    rig.answer(&poll, with_skipped(200));
+    assert_eq!((rig.all().len(), rig.core.views.kept_bytes()), (0, 0));
+}
+
 #[test]
 fn a_version_that_is_not_known_begins_again() {
     let mut rig = viewed(settings(vec![monitor(0)]));

@@ -1,7 +1,7 @@
 //! What is kept of runs that have ended, and of the finished spans of live runs. Within a bound in bytes: the run that
 //! ended first makes room, and if none is left, finished spans of live runs are not kept.
 
-use super::RunSummary;
+use super::{RunSummary, StageDetail};
 use crate::core::ids::RunKey;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ struct KeptRun {
     spans: Vec<Arc<[u8]>>,
     /// Once it has ended.
     summary: Option<Box<RunSummary>>,
+    /// Its stages that have ended without a span.
+    left_out: Box<[StageDetail]>,
     /// The sequence of the workflow's span in the outbox.
     root: Option<u64>,
     bytes: usize,
@@ -68,8 +70,13 @@ impl Kept {
         true
     }
 
-    /// A run has ended. `root`: the sequence of the workflow's span in the outbox.
-    pub(super) fn end(&mut self, summary: RunSummary, root: Option<u64>) {
+    /// A run has ended. `left_out`: its stages without a span. `root`: the sequence of the workflow's span in the outbox.
+    pub(super) fn end(
+        &mut self,
+        summary: RunSummary,
+        left_out: Vec<StageDetail>,
+        root: Option<u64>,
+    ) {
         let run = summary.run;
         if self.get(run).is_some() {
             // It was traced before, and forgotten since.
@@ -78,7 +85,10 @@ impl Kept {
         let kept = self.runs.entry(run).or_default();
         self.live_bytes -= kept.bytes;
         let is_new = kept.bytes == 0;
-        let bytes = summary.bytes() + if is_new { RUN_BYTES } else { 0 };
+        let left_out_bytes: usize = left_out.iter().map(StageDetail::bytes).sum();
+        let own_bytes = if is_new { RUN_BYTES } else { 0 };
+        let bytes = summary.bytes() + left_out_bytes + own_bytes;
+        kept.left_out = left_out.into();
         kept.bytes += bytes;
         self.bytes += bytes;
         kept.root = root;
@@ -130,6 +140,11 @@ impl Kept {
     /// The finished spans of a run.
     pub(super) fn spans(&self, run: RunKey) -> &[Arc<[u8]>] {
         self.runs.get(&run).map_or(&[], |kept| &kept.spans)
+    }
+
+    /// The stages without a span of a run that has ended.
+    pub(super) fn left_out(&self, run: RunKey) -> &[StageDetail] {
+        self.runs.get(&run).map_or(&[], |kept| &kept.left_out)
     }
 
     /// How many runs have ended.

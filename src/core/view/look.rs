@@ -56,7 +56,7 @@ impl Core {
             return Some(RunDetail {
                 summary,
                 finished,
-                stages: Vec::new(),
+                stages: self.views.kept.left_out(run).to_vec(),
                 left_out: 0,
                 events: Vec::new(),
                 attributes: Vec::new(),

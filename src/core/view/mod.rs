@@ -233,6 +233,14 @@ pub struct StageDetail {
     pub attributes: Vec<(Box<str>, Value)>,
 }
 
+impl StageDetail {
+    /// What one without times, events and attributes takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let error = self.error.as_deref().map_or(0, str::len);
+        size_of::<Self>() + self.name.len() + self.status.len() + error
+    }
+}
+
 /// What is the same for all runs at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overview {
@@ -384,8 +392,9 @@ impl Views {
         is_kept
     }
 
-    /// A run has ended. Its last finished span was that of the workflow, if it has spans.
-    pub(super) fn end(&mut self, mut summary: RunSummary) {
+    /// A run has ended. Its last finished span was that of the workflow, if it has spans. `left_out`: its stages without
+    /// a span.
+    pub(super) fn end(&mut self, mut summary: RunSummary, left_out: Vec<StageDetail>) {
         if !self.are_wanted() {
             return;
         }
@@ -393,7 +402,8 @@ impl Views {
         summary.version = self.version;
         let (run, sampled) = (summary.run, summary.sampled);
         let last = self.last_span.filter(|(of, _)| *of == run && sampled);
-        self.kept.end(summary, last.map(|(_, sequence)| sequence));
+        self.kept
+            .end(summary, left_out, last.map(|(_, sequence)| sequence));
         self.note_evicted();
     }
 

@@ -173,6 +173,17 @@ impl Workflow {
         }
     }
 
+    /// A copy of the stages that have ended without a span, of at most so many.
+    pub fn left_out_stages(&self, naming: &Naming, stages_max: usize) -> Vec<StageDetail> {
+        let run = self.run(naming);
+        let left_out = self.stages.all.iter();
+        let left_out = left_out.filter(|stage| stage.fate == Fate::LeftOut);
+        left_out
+            .take(stages_max)
+            .map(|stage| self.detail(stage, run))
+            .collect()
+    }
+
     fn detail(&self, stage: &Stage, run: Run<'_>) -> StageDetail {
         let parent = stage.parent().map(|parent| &self.stages.all[parent]);
         let parent = parent.map(|parent| (&*parent.path, parent.attempt));
