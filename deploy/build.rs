@@ -63,13 +63,21 @@ fn packaged(note: &str) -> Option<String> {
     is_commit.then(|| commit[..12].to_owned())
 }
 
+/// In a hook, git's variables name the repository of the hook.
+const OF_HOOKS: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"];
+
+/// A command of git in this directory.
+pub(crate) fn git_in(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    for name in OF_HOOKS {
+        command.env_remove(name);
+    }
+    command.arg("-C").arg(root).args(arguments);
+    command
+}
+
 fn git(root: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(root)
-        .args(arguments)
-        .output()
-        .ok()?;
+    let output = git_in(root, arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }

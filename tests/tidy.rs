@@ -232,10 +232,9 @@ fn a_build_knows_its_commit() {
     fs::remove_file(note).unwrap();
 
     let git = |arguments: &[&str]| {
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-C"];
-        let mut command = Command::new("git");
-        command.args(who).arg(&directory).args(arguments);
-        let output = command.output().unwrap();
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        let arguments = [&who[..], arguments].concat();
+        let output = build::git_in(&directory, &arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
