@@ -289,32 +289,79 @@ fn plain_words(bytes: &[u8]) -> usize {
     end.map_or(0, |last| last + 1)
 }
 
-/// How many quotes there are, if nothing needs mending wherever the texts are. Most documents are so as a whole: these
-/// loops take many bytes at a time, [`plain_length`] takes each by itself. Whole words are looked at.
+/// How many quotes there are, if nothing needs mending wherever the texts are. Most documents are so as a whole: this takes
+/// eight bytes at a time, [`plain_length`] takes each by itself. Whole words are looked at.
 fn quotes_if_plain(bytes: &[u8]) -> Option<usize> {
     const DIGITS: usize = DIGITS_HELD / 2;
-    let (mut is_odd, mut quotes) = (false, 0);
-    for byte in bytes {
-        is_odd |= (*byte == b'\\') | (*byte < b' ') | (*byte >= 0x80);
-        quotes += usize::from(*byte == b'"');
+    let (mut odd, mut quotes, mut rest) = (0, 0, bytes);
+    while let Some((eight, after)) = rest.split_first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        odd |= odd_bytes(eight);
+        quotes += equal(eight & !TOPS, b'"').count_ones();
+        rest = after;
     }
+    let eight = with_spaces(rest);
+    odd |= odd_bytes(eight);
+    quotes += equal(eight & !TOPS, b'"').count_ones();
     // A number of more than DIGITS_HELD digits has such a piece.
     let has_many_digits = || {
         bytes
             .chunks(DIGITS)
             .any(|it| it.iter().all(u8::is_ascii_digit))
     };
-    if is_odd || has_many_digits() {
+    if odd != 0 || has_many_digits() {
         return None;
     }
-    for three in bytes.windows(3) {
-        let (a, b, c) = (three[0], three[1], three[2]);
-        let is_sign = (c == b'+') | (c == b'-');
-        is_odd |= a.is_ascii_digit() & (b | 0x20 == b'e') & (c.is_ascii_digit() | is_sign);
-        is_odd |= (a == b'N') & (b == b'a') & (c == b'N');
-        is_odd |= (a == b'I') & (b == b'n') & (c == b'f');
+    // Six of the eight begin three bytes.
+    rest = bytes;
+    while let Some(eight) = rest.first_chunk() {
+        odd |= odd_threes(u64::from_le_bytes(*eight));
+        rest = &rest[6..];
     }
-    (!is_odd).then_some(quotes)
+    odd |= odd_threes(with_spaces(rest));
+    (odd == 0).then_some(quotes as usize)
+}
+
+/// Not zero if one of eight bytes is a control character, a backslash, or not ASCII.
+fn odd_bytes(eight: u64) -> u64 {
+    let ascii = eight & !TOPS;
+    (eight & TOPS) | (!at_least(ascii, b' ') & TOPS) | equal(ascii, b'\\')
+}
+
+/// Not zero if three of eight ASCII bytes stand in a number with an exponent, in `NaN` or in `Infinity`.
+fn odd_threes(eight: u64) -> u64 {
+    let digits = at_least(eight, b'0') & !at_least(eight, b'9' + 1);
+    let signs = equal(eight, b'+') | equal(eight, b'-');
+    // The first byte is the lowest one.
+    let three = |a: u64, b: u64, c: u64| a & (b >> 8) & (c >> 16);
+    let is = |byte| equal(eight, byte);
+    let exponents = is(b'e') | is(b'E');
+    three(digits, exponents, digits | signs)
+        | three(is(b'N'), is(b'a'), is(b'N'))
+        | three(is(b'I'), is(b'n'), is(b'f'))
+}
+
+/// Fewer than eight bytes and spaces behind them.
+fn with_spaces(bytes: &[u8]) -> u64 {
+    let mut eight = [b' '; 8];
+    for (place, byte) in eight.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    u64::from_le_bytes(eight)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The top bit of each byte.
+const TOPS: u64 = ONES << 7;
+
+/// The top bits of those of eight ASCII bytes that are `wanted`.
+fn equal(eight: u64, wanted: u8) -> u64 {
+    !(eight ^ (ONES * u64::from(wanted))).wrapping_add(TOPS - ONES) & TOPS
+}
+
+/// The top bits of those of eight ASCII bytes that are no less than `bound`.
+fn at_least(eight: u64, bound: u8) -> u64 {
+    eight.wrapping_add(ONES * u64::from(0x80 - bound)) & TOPS
 }
 
 /// How many of the first bytes are surely as they should be, and whether a text is open behind them.
@@ -359,8 +406,6 @@ fn plain_length(bytes: &[u8], mut is_in_text: bool) -> (usize, bool) {
 /// How many of the first bytes are ASCII letters and the like, and neither a quote nor a backslash. Texts are most of a
 /// document, hence eight bytes at a time: in `stops` the top bit of a byte is set if the text is plain up to there.
 fn plain_text_length(text: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES << 7;
     /// The top bits of the bytes below `bound`. Above the first such byte others may be set too.
     fn below(word: u64, bound: u8) -> u64 {
         word.wrapping_sub(ONES * u64::from(bound)) & !word
@@ -495,6 +540,40 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Against a look at each byte by itself.
+    #[test]
+    fn plain_documents_are_found_eight_bytes_at_a_time() {
+        fn expected(bytes: &[u8]) -> Option<usize> {
+            let is_odd = |byte: &u8| matches!(byte, b'\\' | ..0x20 | 0x80..);
+            let is_odd_three = |three: &[u8]| {
+                matches!(
+                    three,
+                    [b'0'..=b'9', b'e' | b'E', b'0'..=b'9' | b'+' | b'-'] | b"NaN" | b"Inf"
+                )
+            };
+            let quotes = bytes.iter().filter(|byte| **byte == b'"').count();
+            let is_plain = !bytes.iter().any(is_odd) && !bytes.windows(3).any(is_odd_three);
+            is_plain.then_some(quotes)
+        }
+
+        arbtest::arbtest(|u| {
+            let alphabet = b"0159eE+-./:;NaInf\"\" {}xX~!#[]";
+            let mut bytes = Vec::new();
+            for _ in 0..u.int_in_range(0..=40)? {
+                let is_any = u.ratio(1, 60)?;
+                let byte = if is_any {
+                    u.arbitrary()?
+                } else {
+                    *u.choose(alphabet)?
+                };
+                bytes.push(byte);
+            }
+            let shown = String::from_utf8_lossy(&bytes);
+            assert_eq!(quotes_if_plain(&bytes), expected(&bytes), "{shown:?}");
+            Ok(())
+        });
     }
 
     #[test]
