@@ -4,14 +4,15 @@
 //! 1. what was heard is taken in; no new poll     at once
 //! 2. the polls under way end                     10 s
 //! 3. what is finished is delivered               10 s
-//! 4. the source's entries are acknowledged        3 s
-//! 5. the last metrics are sent                    2 s
-//! 6. the console writes what it has               2 s
-//! 7. the log is written                           1 s
+//! 4. what was delivered last is stored             2 s
+//! 5. the source's entries are acknowledged        3 s
+//! 6. the last metrics are sent                    2 s
+//! 7. the console writes what it has               2 s
+//! 8. the log is written                           1 s
 //! ```
 //!
 //! A stage that has nothing to do takes no time. What is not done at its deadline is left, and the log says so. A store
-//! that shares its runs gives them back behind stage 3, within 2 s.
+//! that shares its runs gives them back behind stage 4, within 2 s.
 
 use super::Loop;
 use crate::core::Input;
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 const POLLS_END: Duration = Duration::from_secs(10);
 const DELIVERY: Duration = Duration::from_secs(10);
+/// A commit that is under way at the deadline before would count as lost, and its spans would be sent again.
+const STORED: Duration = Duration::from_secs(2);
 pub(super) const ACKNOWLEDGED: Duration = Duration::from_secs(3);
 const LAST_METRICS: Duration = Duration::from_secs(2);
 const CONSOLE_ENDS: Duration = Duration::from_secs(2);
@@ -33,6 +36,7 @@ const CONSOLE_ENDS: Duration = Duration::from_secs(2);
 /// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
 pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(DELIVERY)
+    .saturating_add(STORED)
     .saturating_add(PATIENCE_MAX)
     .saturating_add(ACKNOWLEDGED)
     .saturating_add(LAST_METRICS)
@@ -62,7 +66,14 @@ const WAIT_DELIVERY: Wait = Wait {
     activity: |_, within| Activity::Delivering { within },
 };
 
-/// Stage 5. The request was begun behind stage 3.
+const WAIT_STORED: Wait = Wait {
+    what: "changes to store",
+    within: STORED,
+    left: |it| it.turn.unstored().count(),
+    activity: |_, within| Activity::Delivering { within },
+};
+
+/// Stage 6. The request was begun behind stage 4.
 pub(super) fn end_metrics(metrics: MetricsExporter) {
     if !metrics.ends_within(LAST_METRICS) {
         log::warn!(
@@ -71,7 +82,7 @@ pub(super) fn end_metrics(metrics: MetricsExporter) {
     }
 }
 
-/// Stage 6, once nothing sends spans to it any more.
+/// Stage 7, once nothing sends spans to it any more.
 pub(super) fn end_console(console: Console) {
     if !console.ends_within(CONSOLE_ENDS) {
         log::warn!("stopping: nobody has read standard output for {CONSOLE_ENDS:?}; given up");
@@ -79,7 +90,7 @@ pub(super) fn end_console(console: Console) {
 }
 
 impl Loop {
-    /// Stages 1 to 3.
+    /// Stages 1 to 4.
     pub(super) fn stop(&mut self) {
         self.living.say(ServiceState::Stopping);
         self.inbox.close_sources();
@@ -112,6 +123,7 @@ impl Loop {
         self.supervise();
         self.wait(&WAIT_POLLS);
         self.wait(&WAIT_DELIVERY);
+        self.wait(&WAIT_STORED);
     }
 
     fn wait(&mut self, wait: &Wait) {

@@ -306,7 +306,7 @@ fn quotes_if_plain(bytes: &[u8]) -> Option<usize> {
     // A number of more than DIGITS_HELD digits has such a piece.
     let has_many_digits = || {
         bytes
-            .chunks(DIGITS)
+            .chunks_exact(DIGITS)
             .any(|it| it.iter().all(u8::is_ascii_digit))
     };
     if odd != 0 || has_many_digits() {

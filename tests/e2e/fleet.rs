@@ -131,6 +131,7 @@ fn one_killed_one_frozen_and_nothing_lost() {
     eventually("most are done while it is frozen", 2 * SOON, || {
         rig.receiver.count_roots(|_| true) > ids.len() * 3 / 4
     });
+    steady.await_log("from the store");
     frozen.signal("CONT");
     await_traces(&rig, ids.len());
     await_nothing_pending(&rig);

@@ -33,7 +33,7 @@ fn over_pubsub() {
     let farspan = rig.start();
     let messages = events.iter().map(|event| &*event.bytes);
     rig.redis.publish_all(CHANNEL, messages);
-    let log = assert_only_good_ones(&rig, farspan, &events);
+    let log = assert_only_good_ones(&rig, farspan, &events, || Ok(()));
     let good = events.iter().filter(|event| event.id.is_some()).count();
     // At `debug` each good one has two lines of its own.
     let lines = log.lines().count();
@@ -88,7 +88,11 @@ fn in_a_stream() {
     let call = rig.call().env("FARSPAN_REDIS_STREAM", STREAM);
     let call = call.env("FARSPAN_LOG", "info");
     let farspan = rig.start_call(&call);
-    let log = assert_only_good_ones(&rig, farspan, &events);
+    let settled = || match rig.redis.pending(STREAM) {
+        0 => Ok(()),
+        pending => Err(format!("{pending} pending")),
+    };
+    let log = assert_only_good_ones(&rig, farspan, &events, settled);
     let good = events.iter().filter(|event| event.id.is_some()).count();
     // At `info` each good one has a line at its end.
     let lines = log.lines().count();
@@ -152,7 +156,12 @@ fn script(rig: &Rig, events: &[Event]) {
 
 /// Waits for all of them, ends farspan and answers with its log.
 #[track_caller]
-fn assert_only_good_ones(rig: &Rig, mut farspan: Farspan, events: &[Event]) -> String {
+fn assert_only_good_ones(
+    rig: &Rig,
+    mut farspan: Farspan,
+    events: &[Event],
+    settled: impl Fn() -> Result<(), String>,
+) -> String {
     let good: HashSet<String> = events.iter().filter_map(|event| event.id.clone()).collect();
     let (count, mut before) = (good.len(), 0);
     // As long as there is progress, a slow machine has its time.
@@ -164,6 +173,8 @@ fn assert_only_good_ones(rig: &Rig, mut farspan: Farspan, events: &[Event]) -> S
             }
         });
     }
+    // Bad ones may come behind the last good one.
+    eventually("all is settled", SOON, settled);
     assert!(farspan.is_running());
     let peak = farspan.memory_kib("VmHWM");
     eprintln!("hostile: {count} good of {}, peak {peak} KiB", events.len());

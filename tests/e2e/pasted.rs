@@ -158,6 +158,9 @@ fn the_settings_of_the_readme() {
         ("redis://redis.internal:6379", &redis.url()),
         ("http://tempo.internal:4318", &receiver.server.url()),
     ]);
+    // Another test may have the default port.
+    let admin = format!("127.0.0.1:{}", free_port());
+    let desk = desk.with(&[("FARSPAN_ADMIN_LISTEN", &admin)]);
     let shell = desk.paste("README.md", "cargo install");
     redis.await_subscribers(CHANNEL, 1);
     redis.publish(CHANNEL, br#"{"WorkflowId": "w"}"#);

@@ -554,7 +554,8 @@ fn a_rate_holds_for_all_that_a_host_is_asked() {
     let (all, second) = (within(0, 2 * SECOND_NS), within(SECOND_NS, 2 * SECOND_NS));
     // Twenty a second, and as many as may come at once.
     assert!((10..=25).contains(&second), "{second} in the second second");
-    assert!(all <= 61, "{all} in two seconds");
+    // Where the first request is late on its way, the two seconds end later too.
+    assert!(all <= 65, "{all} in two seconds");
     *lock(&over) = true;
     for (_, id) in &ids {
         it.spans(id);
