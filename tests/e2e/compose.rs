@@ -160,7 +160,12 @@ fn each_container_of_ours_runs_as_a_process_until_a_trace_is_whole_and_prometheu
         };
         spans.iter().any(|span| hex(&span.span.trace_id) == id)
     };
-    assert!(has_it(&trace_id), "{trace_id}");
+    // A run counts when it ends, and its spans leave a little later.
+    eventually("the collector has the exemplar's trace", SOON, || {
+        has_it(&trace_id)
+            .then_some(())
+            .ok_or_else(|| trace_id.clone())
+    });
     let rules = ask(&address, "/api/v1/rules")
         .expect("an answer")
         .to_string();
