@@ -86,13 +86,8 @@ const fn both(
     about: &'static str,
 ) -> Setting {
     Setting {
-        name: last(env),
-        env,
         key: Some(key),
-        default,
-        about,
-        kind,
-        needs: &[],
+        ..self::env(env, default, kind, about)
     }
 }
 
@@ -123,12 +118,7 @@ const fn of_signal(
 ) -> Setting {
     Setting {
         name: env[0],
-        env,
-        key: None,
-        default,
-        about,
-        kind,
-        needs: &[],
+        ..self::env(env, default, kind, about)
     }
 }
 

@@ -223,8 +223,7 @@ impl Hosts {
 
     /// Whether polls of a monitor go to a poller in groups, as far as is known.
     pub(super) fn makes_groups(&self, monitor: u16) -> bool {
-        let host = self.monitors[usize::from(monitor)].host;
-        self.hosts[usize::from(host)].group_size() > 1
+        self.host(monitor).group_size() > 1
     }
 
     /// The group that was filled last is complete.
@@ -315,20 +314,17 @@ impl Hosts {
 
     /// Until when a monitor's host asked to be left alone. That may be over.
     pub(super) fn paused_until(&self, monitor: u16) -> Option<Mono> {
-        let host = self.monitors[usize::from(monitor)].host;
-        self.hosts[usize::from(host)].paused_until
+        self.host(monitor).paused_until
     }
 
     /// Whether the rate of a monitor's host lets a poll go.
     pub(super) fn has_rate(&self, monitor: u16, now: Mono) -> bool {
-        let host = self.monitors[usize::from(monitor)].host;
-        self.hosts[usize::from(host)].has_rate(now)
+        self.host(monitor).has_rate(now)
     }
 
     /// What the clock of a monitor's host shows at `wall` of ours.
     pub(super) fn clock(&self, monitor: u16, wall: Wall) -> Wall {
-        let host = self.monitors[usize::from(monitor)].host;
-        wall.shifted(self.hosts[usize::from(host)].skew_ns)
+        wall.shifted(self.host(monitor).skew_ns)
     }
 
     /// How far the clock of a monitor's host is ahead of ours.
@@ -426,6 +422,11 @@ impl Hosts {
             self.hosts.len() > self.pollers.len() || self.pollers.free() >= self.idle_hosts(),
             "each host has a poller"
         );
+    }
+
+    fn host(&self, monitor: u16) -> &Host {
+        let host = self.monitors[usize::from(monitor)].host;
+        &self.hosts[usize::from(host)]
     }
 
     fn host_mut(&mut self, monitor: u16) -> &mut Host {

@@ -84,7 +84,7 @@ struct Requests {
     /// Of the collector, without secrets.
     url: String,
     resource: Vec<(String, String)>,
-    /// What the log was told of. `None`: the last request was accepted as a whole.
+    /// The trouble that the log has a line about. `None`: the last request was accepted as a whole.
     told: Option<Trouble>,
 }
 
