@@ -71,17 +71,17 @@ const BLOCKS: [(&str, &str, Paste); 14] = [
         Paste::By("the_routes_of_the_runs"),
     ),
     (
-        "docs/operations.md",
+        "docs/install.md",
         "cargo build --release --locked",
         Paste::By("the_steps_that_install_the_service"),
     ),
     (
-        "docs/operations.md",
+        "docs/install.md",
         "docker run --name farspan --restart unless-stopped --stop-timeout 35 --read-only --cap-drop ALL --ulimit core=0 \\",
         Paste::By("the_call_that_runs_the_image"),
     ),
     (
-        "docs/operations.md",
+        "docs/install.md",
         "cargo build --release --no-default-features --features redis",
         Paste::Never("a release build takes minutes"),
     ),
@@ -234,7 +234,7 @@ fn the_steps_that_install_the_service() {
         desk.write(name, &text);
     }
     let said = desk
-        .paste("docs/operations.md", "cargo build --release --locked")
+        .paste("docs/install.md", "cargo build --release --locked")
         .ends();
     assert!(said.contains("systemctl enable --now farspan\n"), "{said}");
     let unit = fs::read_to_string(root().join("systemd/farspan.service")).expect("the unit");
@@ -259,7 +259,7 @@ fn the_call_that_runs_the_image() {
     let (api, redis, receiver) = (FakeApi::start(), RedisServer::start(), Receiver::start());
     let desk = Desk::new(&[]);
     desk.write("bin/docker", "#!/bin/sh\nprintf '%s\\n' \"$@\" > asked\n");
-    desk.paste("docs/operations.md", "docker run --name farspan")
+    desk.paste("docs/install.md", "docker run --name farspan")
         .ends();
     let asked = fs::read_to_string(desk.folder.path().join("asked")).expect("docker was called");
     let asked: Vec<String> = asked.lines().map(str::to_owned).collect();
