@@ -1,4 +1,5 @@
-//! The build script: which target and which commit this build is of, for `farspan --version`.
+//! The build script: which target and which commit this build is of, for `farspan --version`, and how the static
+//! binary is linked.
 //!
 //! The same sources give the same binary: nothing here reads a clock. A debug build does not ask git, so that a commit
 //! does not compile everything again.
@@ -26,6 +27,20 @@ fn main() {
     if let Some(commit) = commit {
         println!("cargo::rustc-env=FARSPAN_BUILD_COMMIT={commit}");
     }
+    if of("CARGO_CFG_TARGET_ENV") == "musl" && of("PROFILE") == "release" {
+        link_small(root);
+    }
+}
+
+/// A panic ends the process, and the binary has no symbols: the tables that a debugger would unwind with are left out,
+/// and the addresses that are set at the start are stored as a bitmap.
+fn link_small(root: &Path) {
+    let script = root.join("deploy/musl/no-unwind.ld");
+    println!("cargo::rerun-if-changed={}", script.display());
+    for argument in ["--no-eh-frame-hdr", "-zpack-relative-relocs"] {
+        println!("cargo::rustc-link-arg-bins=-Wl,{argument}");
+    }
+    println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
 }
 
 /// What a release is made of: when it changes, the commit is asked for again.
