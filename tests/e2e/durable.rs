@@ -40,7 +40,7 @@ fn phases(rig: &Rig, id: &str, replies: Vec<Reply>) -> Arc<AtomicUsize> {
 /// What is posted is accepted when it is stored, and everything that was handled before it with it. Two polls of something
 /// else later, everything that was answered before has been handled.
 #[track_caller]
-fn await_commits(rig: &Rig, farspan: &Farspan, clockwork: &str) {
+pub fn await_commits(rig: &Rig, farspan: &Farspan, clockwork: &str) {
     await_polls(rig, clockwork);
     let log = farspan.stderr();
     let (_, address) = log

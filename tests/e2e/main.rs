@@ -47,6 +47,7 @@
 //! | list of runs and polls: a pause, a budget, a rate | `discovery::a_pause_that_a_list_is_asked_for_is_one_for_polls_too`, `discovery::a_budget_that_a_list_has_spent_is_spent_for_polls_too`, `discovery::a_pause_that_a_poll_is_asked_for_is_one_for_lists_too`, `discovery::a_rate_holds_for_polls_and_lists_together` |
 //! | a run is listed and announced | `discovery::a_run_that_is_listed_and_announced_is_traced_once`, `discovery::in_a_fleet_too_a_run_that_is_listed_and_announced_is_traced_once` |
 //! | hostile events | `hostile::over_pubsub`, `hostile::in_a_stream`, `intake::malformed_events_by_the_hundred_stop_nothing`, `intake::no_id_leaves_its_path`, `streams::malformed_entries_are_kept_apart_and_stop_nothing` |
+//! | the unit of systemd: a stall, a kill, a mistake, credentials | `unit::a_stall_and_a_kill_end_in_a_restart_that_goes_on_with_each_trace`, `unit::a_mistake_in_the_environment_file_is_not_started_again`, `unit::the_credentials_of_the_unit_reach_the_api_and_redis` |
 //! | SIGTERM | `stopping::a_stop_lets_the_poll_end_and_exports_what_it_finished`, `stopping::a_stop_flushes_what_waits_for_a_batch`, `stopping::a_second_signal_ends_it_at_once`, `collector::a_stop_gives_up_a_collector_that_stays_down`, `durable::a_stop_keeps_what_no_collector_took` |
 //! | kill -9 | `chaos::however_often_it_is_killed_every_workflow_is_one_whole_trace`, `chaos::however_often_it_is_killed_with_its_state_in_redis_too`, `durable::killed_between_two_stages_it_goes_on_with_the_same_trace`, `durable::killed_while_the_collector_is_down_it_delivers_what_waited_once`, `durable::what_was_acknowledged_is_not_sent_again`, `streams::a_killed_farspan_goes_on_with_what_it_had_read`, `fleet::one_killed_one_frozen_and_nothing_lost`, `fleet::one_killed_and_each_monitors_stream_is_acknowledged_for_itself`, `playback::killed_in_the_middle_of_a_recording_it_tells_the_same`, `playback::killed_in_the_middle_of_spark_it_tells_the_same`, `services::killed_while_the_collector_is_down_each_span_keeps_its_resource`, `services::who_takes_over_sends_each_span_under_its_resource` |
 #![allow(
@@ -115,4 +116,5 @@ mod terminals;
 mod tls;
 mod top;
 mod trace;
+mod unit;
 mod viewers;

@@ -1,6 +1,7 @@
 //! Files of a test's own.
 
 use super::folder::Folder;
+use std::path::Path;
 
 /// A directory, gone with the test.
 pub struct Files(Folder);
@@ -8,6 +9,10 @@ pub struct Files(Folder);
 impl Files {
     pub fn new() -> Self {
         Files(Folder::new())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// Replaces a file at once, so that no reader sees half of it.

@@ -36,6 +36,7 @@ pub mod systemd;
 pub mod terminal;
 pub mod threads;
 pub mod tls;
+pub mod unit;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
