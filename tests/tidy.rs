@@ -5,6 +5,8 @@
 mod documents;
 #[path = "tidy/metrics.rs"]
 mod metrics;
+#[path = "tidy/operators.rs"]
+mod operators;
 
 #[allow(dead_code, reason = "its main is that of the build")]
 #[path = "../deploy/build.rs"]
@@ -208,6 +210,14 @@ fn what_is_shipped_has_the_version_of_the_manifest() {
         (
             "deploy/compose/compose.yaml",
             format!("  image: farspan:{version}"),
+        ),
+        (
+            "deploy/helm/farspan/Chart.yaml",
+            format!("version: {version}"),
+        ),
+        (
+            "deploy/helm/monitoring/Chart.yaml",
+            format!("version: {version}"),
         ),
     ] {
         let text = fs::read_to_string(root().join(file)).unwrap();
