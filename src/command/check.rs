@@ -488,13 +488,15 @@ fn look_at(directory: &Path, bytes_max: u64) -> Result<(String, bool), String> {
     {
         let found = crate::store::file::StateFile::look(directory).map_err(|e| e.to_string())?;
         let told = match found {
-            crate::store::file::Look::Absent => "is writable, and holds nothing yet".to_owned(),
-            crate::store::file::Look::Held => "is in use: a farspan is running".to_owned(),
-            crate::store::file::Look::Free { bytes } => {
+            crate::store::file::FileState::Absent => {
+                "is writable, and holds nothing yet".to_owned()
+            }
+            crate::store::file::FileState::Held => "is in use: a farspan is running".to_owned(),
+            crate::store::file::FileState::Free { bytes } => {
                 format!("is writable; its file has {bytes} bytes of {bytes_max} at most")
             }
         };
-        Ok((told, matches!(found, crate::store::file::Look::Held)))
+        Ok((told, matches!(found, crate::store::file::FileState::Held)))
     }
     #[cfg(not(feature = "file"))]
     {

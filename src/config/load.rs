@@ -3,7 +3,7 @@
 use super::metrics;
 use super::monitor::{self, Defaults, Directories, MonitorConfig};
 use super::otel;
-use super::resolver::{Origin, Resolver, absolute};
+use super::resolver::{Resolver, ValueOrigin, absolute};
 use super::secrets::hide_secrets;
 use super::{
     AdminConfig, AdminTarget, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig,
@@ -382,7 +382,7 @@ fn admin(resolver: &mut Resolver<'_>) -> Option<AdminConfig> {
         listen,
         token,
         trace_url,
-        is_asked_for: resolver.origin_of(NAME) != Some(&Origin::Default),
+        is_asked_for: resolver.origin_of(NAME) != Some(&ValueOrigin::Default),
     })
 }
 
@@ -520,8 +520,8 @@ fn state(resolver: &mut Resolver<'_>, env: &Environment) -> StateConfig {
     };
     let directory = written.unwrap_or_else(|| {
         let (directory, origin) = match of_systemd() {
-            Some(directory) => (directory, Origin::Env("STATE_DIRECTORY")),
-            None => ("./farspan-state".to_owned(), Origin::Default),
+            Some(directory) => (directory, ValueOrigin::Env("STATE_DIRECTORY")),
+            None => ("./farspan-state".to_owned(), ValueOrigin::Default),
         };
         let directory = absolute(&directory);
         resolver.show(DIRECTORY, &directory, origin);
@@ -545,7 +545,9 @@ fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
     const NAME: &str = "FARSPAN_LEASE";
     let within = Duration::from_secs(1)..=Duration::from_secs(3600);
     let written = resolver.take(NAME);
-    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+    if let Some(written) =
+        written.filter(|written| !counts && written.origin != ValueOrigin::Default)
+    {
         resolver.warnings.push(format!(
             "{}: has an effect only with FARSPAN_STATE=redis",
             written.origin.place()
@@ -560,7 +562,9 @@ fn lease(resolver: &mut Resolver<'_>, counts: bool) -> Duration {
 fn state_bytes_max(resolver: &mut Resolver<'_>, counts: bool) -> u64 {
     const NAME: &str = "FARSPAN_STATE_MAX_BYTES";
     let written = resolver.take(NAME);
-    if let Some(written) = written.filter(|written| !counts && written.origin != Origin::Default) {
+    if let Some(written) =
+        written.filter(|written| !counts && written.origin != ValueOrigin::Default)
+    {
         resolver.warnings.push(format!(
             "{}: has no effect with FARSPAN_STATE=none",
             written.origin.place()
@@ -575,7 +579,7 @@ fn instance(resolver: &mut Resolver<'_>, env: &Environment) -> String {
     const NAME: &str = "FARSPAN_INSTANCE";
     resolver.strict(NAME, values::label).unwrap_or_else(|| {
         let host_name = env.host_name().unwrap_or("unknown");
-        resolver.show(NAME, host_name, Origin::Default);
+        resolver.show(NAME, host_name, ValueOrigin::Default);
         host_name.to_owned()
     })
 }

@@ -2,7 +2,7 @@
 
 use super::MetricsConfig;
 use super::otel;
-use super::resolver::{Origin, Resolver};
+use super::resolver::{Resolver, ValueOrigin};
 use crate::core::limits;
 use crate::features::{self, Feature};
 use crate::syntax::values::{self, Reason};
@@ -61,7 +61,7 @@ fn exporters(text: &str) -> Result<MetricsExporters, Reason> {
 
 /// Metrics that were asked for on an endpoint that there is not are a mistake.
 fn check_endpoint(resolver: &mut Resolver<'_>) {
-    let is_asked_for = resolver.origin_of(EXPORTER) != Some(&Origin::Default);
+    let is_asked_for = resolver.origin_of(EXPORTER) != Some(&ValueOrigin::Default);
     let listen = resolver.take("FARSPAN_ADMIN_LISTEN");
     if is_asked_for && listen.is_some_and(|it| it.text == "none") {
         let remedy = match features::missing(&[Feature::Admin]) {

@@ -4,7 +4,7 @@
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
-use super::resolver::{Origin, Resolver};
+use super::resolver::{Resolver, ValueOrigin};
 use super::{CollectorConfig, Compression, Export, MetricsExport, Pem, Secret, Trace};
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
@@ -184,7 +184,7 @@ pub(super) fn resource(
     env: &Environment,
     instance: &str,
 ) -> Vec<(String, String)> {
-    let instance_is_set = resolver.origin_of("FARSPAN_INSTANCE") != Some(&Origin::Default);
+    let instance_is_set = resolver.origin_of("FARSPAN_INSTANCE") != Some(&ValueOrigin::Default);
     let mut given = resolver
         .lenient("OTEL_RESOURCE_ATTRIBUTES", resource_attributes)
         .unwrap_or_default();
@@ -317,7 +317,7 @@ fn endpoint(resolver: &mut Resolver<'_>, names: &SignalNames) -> Option<String> 
         );
         resolver.warnings.push(warning);
     }
-    let is_base = origin != Origin::Env(whole);
+    let is_base = origin != ValueOrigin::Env(whole);
     let ends_in = format!("/{path}");
     if is_base && uri.path().trim_end_matches('/').ends_with(&ends_in) {
         resolver.warnings.push(format!(

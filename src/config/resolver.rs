@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Origin {
+pub(super) enum ValueOrigin {
     Env(&'static str),
     /// The file and the key.
     Key(Arc<str>, &'static str),
@@ -27,24 +27,24 @@ pub(super) enum Origin {
 }
 
 /// As `farspan config` says it.
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Env(name) => write!(f, "env {name}"),
-            Origin::Key(file, key) => write!(f, "{file}: {key}"),
-            Origin::SecretFile(path) => write!(f, "file {path}"),
-            Origin::Option(name) => write!(f, "option {name}"),
-            Origin::Default => write!(f, "default"),
+            ValueOrigin::Env(name) => write!(f, "env {name}"),
+            ValueOrigin::Key(file, key) => write!(f, "{file}: {key}"),
+            ValueOrigin::SecretFile(path) => write!(f, "file {path}"),
+            ValueOrigin::Option(name) => write!(f, "option {name}"),
+            ValueOrigin::Default => write!(f, "default"),
         }
     }
 }
 
-impl Origin {
+impl ValueOrigin {
     /// The place of a mistake in it.
     pub(super) fn place(&self) -> Place {
         match self {
-            Origin::Env(name) => Place::named(*name),
-            Origin::Key(file, key) => {
+            ValueOrigin::Env(name) => Place::named(*name),
+            ValueOrigin::Key(file, key) => {
                 let keys: Vec<&str> = key.split('.').collect();
                 Place::in_file(file.clone(), Path::of(&keys))
             }
@@ -57,7 +57,7 @@ impl Origin {
 #[derive(Clone, Debug)]
 pub(super) struct FoundValue {
     pub(super) text: String,
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
 }
 
 /// A line of `farspan config`, redacted.
@@ -67,7 +67,7 @@ pub(super) struct SettingRow {
     pub(super) value: String,
     /// The same as programs read it: whole and not escaped. `None`: it is not set.
     pub(super) whole: Option<String>,
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
     /// The value, or the content of the file that it names. It is compared and never shown.
     written: Secret,
 }
@@ -124,7 +124,7 @@ impl<'a> Resolver<'a> {
         if let Some(path) = file {
             let absolute = files::absolute(path);
             let absolute = absolute.to_string_lossy();
-            resolver.show("FARSPAN_CONFIG", &absolute, Origin::Option("--config"));
+            resolver.show("FARSPAN_CONFIG", &absolute, ValueOrigin::Option("--config"));
             resolver.read_file(path);
         } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
             resolver.read_file(path::Path::new(&path.text));
@@ -269,7 +269,8 @@ impl<'a> Resolver<'a> {
         let by_file = self.take(file_name);
         let (found, file) = match (direct, by_file) {
             (Some(direct), Some(by_file)) => {
-                let both_env = [&direct, &by_file].map(|it| matches!(it.origin, Origin::Env(_)));
+                let both_env =
+                    [&direct, &by_file].map(|it| matches!(it.origin, ValueOrigin::Env(_)));
                 if both_env[0] == both_env[1] {
                     let (one, other) = (direct.origin.place(), by_file.origin.place());
                     let what = format!("{other} is set too; remove one of the two");
@@ -332,7 +333,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Where the value in force came from, once it was asked for.
-    pub(super) fn origin_of(&self, name: &str) -> Option<&Origin> {
+    pub(super) fn origin_of(&self, name: &str) -> Option<&ValueOrigin> {
         self.rows
             .iter()
             .find(|row| row.name == name)
@@ -340,11 +341,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// Puts a value into `farspan config`, in the place of the one that was written.
-    pub(super) fn show(&mut self, name: &'static str, value: &str, origin: Origin) {
+    pub(super) fn show(&mut self, name: &'static str, value: &str, origin: ValueOrigin) {
         self.put_row(name, Some(value.to_owned()), origin);
     }
 
-    fn put_row(&mut self, name: &'static str, whole: Option<String>, origin: Origin) {
+    fn put_row(&mut self, name: &'static str, whole: Option<String>, origin: ValueOrigin) {
         if setting(name).missing().is_some() {
             return;
         }
@@ -377,7 +378,7 @@ impl<'a> Resolver<'a> {
                 self.set_written(name, &found.text);
             }
             None => {
-                self.put_row(name, None, Origin::Default);
+                self.put_row(name, None, ValueOrigin::Default);
                 self.set_written(name, "");
             }
         }
@@ -422,7 +423,7 @@ impl<'a> Resolver<'a> {
                 };
                 written.push(FoundValue {
                     text,
-                    origin: Origin::Env(name),
+                    origin: ValueOrigin::Env(name),
                 });
             }
         }
@@ -468,7 +469,7 @@ impl<'a> Resolver<'a> {
         let path = PathBuf::from(&by_file.text);
         match files::read_secret(&path) {
             Ok(text) => {
-                let origin = Origin::SecretFile(escape(&by_file.text));
+                let origin = ValueOrigin::SecretFile(escape(&by_file.text));
                 Some((FoundValue { text, origin }, Some(path)))
             }
             Err(reason) => {
@@ -487,7 +488,7 @@ impl<'a> Resolver<'a> {
         let shown_path = escape(&path.to_string_lossy());
         match files::read_secret(&path) {
             Ok(text) => {
-                let origin = Origin::SecretFile(shown_path);
+                let origin = ValueOrigin::SecretFile(shown_path);
                 Some((FoundValue { text, origin }, Some(path)))
             }
             Err(reason) => {
@@ -614,7 +615,7 @@ impl<'a> Resolver<'a> {
             }
             _ => text,
         };
-        let origin = Origin::Key(file.clone(), key);
+        let origin = ValueOrigin::Key(file.clone(), key);
         self.file.insert(key, FoundValue { text, origin });
     }
 }
@@ -663,6 +664,6 @@ fn default(name: &str) -> Option<FoundValue> {
     let text = setting(name).default;
     (!text.is_empty()).then(|| FoundValue {
         text: text.to_owned(),
-        origin: Origin::Default,
+        origin: ValueOrigin::Default,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::monitor::MonitorConfig;
-use super::resolver::{Origin, SettingRow};
+use super::resolver::{SettingRow, ValueOrigin};
 use super::settings::setting;
 use crate::text::shown;
 use serde_json::{Map, Value, json};
@@ -65,7 +65,7 @@ impl Config {
     fn rows_shown(&self, only_changed: bool) -> impl Iterator<Item = &SettingRow> {
         let differs = |row: &SettingRow| {
             let default = setting(row.name).default;
-            row.origin != Origin::Default && row.whole.as_deref() != Some(default)
+            row.origin != ValueOrigin::Default && row.whole.as_deref() != Some(default)
         };
         let is_shown = move |row: &&SettingRow| !only_changed || differs(row);
         self.rows.iter().filter(is_shown)
@@ -81,11 +81,11 @@ impl Config {
 
 fn row_json(row: &SettingRow) -> Value {
     let (origin, place) = match &row.origin {
-        Origin::Env(name) => ("environment", Some((*name).to_owned())),
-        Origin::Key(file, key) => ("file", Some(format!("{file}: {key}"))),
-        Origin::SecretFile(path) => ("secret_file", Some(path.clone())),
-        Origin::Option(name) => ("option", Some((*name).to_owned())),
-        Origin::Default => ("default", None),
+        ValueOrigin::Env(name) => ("environment", Some((*name).to_owned())),
+        ValueOrigin::Key(file, key) => ("file", Some(format!("{file}: {key}"))),
+        ValueOrigin::SecretFile(path) => ("secret_file", Some(path.clone())),
+        ValueOrigin::Option(name) => ("option", Some((*name).to_owned())),
+        ValueOrigin::Default => ("default", None),
     };
     json!({
         "name": row.name,

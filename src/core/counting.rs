@@ -1,7 +1,7 @@
 //! How the core counts the runs under watch and what has ended.
 
 use super::metrics::EndedRun;
-use super::out::Out;
+use super::out::Decisions;
 use super::time::{Mono, Now};
 use super::watch::Watch;
 use super::workflow::{Naming, Workflow};
@@ -90,7 +90,7 @@ pub(super) fn count_ended(
     naming: &Naming,
     monitor: u16,
     now: Now,
-    out: &mut Out,
+    out: &mut Decisions,
 ) {
     let Some(ended) = workflow.take_ended() else {
         return;

@@ -14,7 +14,7 @@ use super::log_record::LogRecord;
 use super::metrics::ExportResult;
 use super::note::Note;
 use super::notification::Notifications;
-use super::out::Out;
+use super::out::Decisions;
 use super::outbox::{ExportOutcome, Exported, Outbox, OutboxItem, Signal};
 use super::span::Span;
 use super::time::{Mono, Now};
@@ -120,7 +120,7 @@ impl Delivery {
         spans: Vec<Span>,
         now: Mono,
         views: &mut Views,
-        out: &mut Out,
+        out: &mut Decisions,
     ) -> bool {
         out.counters.spans_finished += spans.len() as u64;
         let mut are_kept = true;
@@ -150,7 +150,7 @@ impl Delivery {
         run: RunKey,
         records: &[LogRecord],
         now: Mono,
-        out: &mut Out,
+        out: &mut Decisions,
     ) {
         if !self.exports_logs {
             return;
@@ -171,7 +171,7 @@ impl Delivery {
     }
 
     /// Takes in the finished event of a run.
-    pub(super) fn push_event(&mut self, event: &FinishedEvent, now: Mono, out: &mut Out) {
+    pub(super) fn push_event(&mut self, event: &FinishedEvent, now: Mono, out: &mut Decisions) {
         let run = event.run;
         self.runs.entry(run).or_default().items += 1;
         let bytes = (self.encoders.finished_event)(event);
@@ -181,7 +181,7 @@ impl Delivery {
     }
 
     /// A run has ended. Its source is acknowledged once all of it is delivered.
-    pub(super) fn end_run(&mut self, run: RunKey, source: Option<Box<str>>, out: &mut Out) {
+    pub(super) fn end_run(&mut self, run: RunKey, source: Option<Box<str>>, out: &mut Decisions) {
         let undelivered = self.runs.entry(run).or_default();
         undelivered.ended = true;
         undelivered.source = source;
@@ -204,7 +204,7 @@ impl Delivery {
     }
 
     /// Sends what is due. `hurry`: wait for no other spans, and keep our own pauses short.
-    pub(super) fn send_due(&mut self, now: Mono, hurry: bool, out: &mut Out) {
+    pub(super) fn send_due(&mut self, now: Mono, hurry: bool, out: &mut Decisions) {
         for outbox in [&mut self.outbox, &mut self.log_outbox] {
             if let Some(batch) = outbox.next_batch(now, hurry) {
                 out.act(Action::Send(Outgoing::Export(batch)));
@@ -232,7 +232,7 @@ impl Delivery {
         now: Mono,
         jitter: &mut Jitter,
         views: &mut Views,
-        out: &mut Out,
+        out: &mut Decisions,
     ) {
         let Exported {
             signal,
@@ -310,7 +310,7 @@ impl Delivery {
         notified: Notified,
         now: Mono,
         jitter: &mut Jitter,
-        out: &mut Out,
+        out: &mut Decisions,
     ) {
         let settled = self.notifications.settle(&notified, now, jitter);
         let Some(gone) = settled else {
@@ -401,7 +401,7 @@ impl Delivery {
         &mut self,
         mut events: Vec<Notification>,
         now: Mono,
-        out: &mut Out,
+        out: &mut Decisions,
     ) {
         events.sort_unstable_by_key(|event| event.sequence);
         let mut stranded: BTreeMap<Arc<str>, usize> = BTreeMap::new();
@@ -428,7 +428,7 @@ impl Delivery {
     }
 
     /// Looks again whether so much waits that polls have to wait too, and notes when that changes.
-    pub(super) fn update_hold(&mut self, out: &mut Out) {
+    pub(super) fn update_hold(&mut self, out: &mut Decisions) {
         let before = self.holds_polls();
         self.is_full_of_items = if self.is_full_of_items {
             !(self.outbox.has_room_again() && self.log_outbox.has_room_again())
@@ -508,7 +508,7 @@ impl Delivery {
     }
 
     /// So many items of a run are done with. After the last one of a run that has ended its source is acknowledged.
-    fn done_with(&mut self, run: RunKey, done: usize, out: &mut Out) {
+    fn done_with(&mut self, run: RunKey, done: usize, out: &mut Decisions) {
         let Some(undelivered) = self.runs.get_mut(&run) else {
             return;
         };

@@ -11,7 +11,7 @@
 use super::backoff::Jitter;
 use super::listing::Lists;
 use super::poll_failure::PollFailureReason;
-use super::pollers::{Latency, Pollers};
+use super::pollers::{Latency, PollerStates};
 use super::rate::{Estimate, REQUEST, Rate};
 use super::time::{Mono, Wall};
 use super::trouble::{OddityNews, SAME_TROUBLE_NOTED_EVERY, TroubleNews};
@@ -25,7 +25,7 @@ pub(super) struct Hosts {
     hosts: Vec<Host>,
     /// In the order of the configuration.
     monitors: Vec<HostUser>,
-    pollers: Pollers,
+    pollers: PollerStates,
     /// The group that gets further polls.
     group: Option<OpenGroup>,
     /// By slot and generation.
@@ -135,7 +135,7 @@ impl Hosts {
         Hosts {
             hosts: (0..count).map(host).collect(),
             monitors: monitors.iter().map(user).collect(),
-            pollers: Pollers::new(pollers),
+            pollers: PollerStates::new(pollers),
             group: None,
             under_way: HashMap::new(),
             orphans: 0,

@@ -67,7 +67,7 @@ use finished_runs::FinishedRuns;
 use hosts::Hosts;
 use ids::{RunIdentity, RunKey};
 use metrics::EventFate;
-use out::Out;
+use out::Decisions;
 use outbox::{OutboxItem, Signal};
 use outcome::{Abandoned, Outcome};
 use span::Span;
@@ -97,7 +97,7 @@ pub struct Core {
     draining: bool,
     store_troubled: bool,
     views: Views,
-    out: Out,
+    out: Decisions,
 }
 
 /// One answer to a poll.
@@ -131,7 +131,7 @@ impl Core {
             draining: false,
             store_troubled: false,
             views: Views::new(now),
-            out: Out::new(
+            out: Decisions::new(
                 settings.stores,
                 Counters::new(settings.monitors.len(), settings.buckets.clone()),
             ),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(super) struct Decisions {
     actions: VecDeque<Action>,
     changes: Vec<Change>,
     /// Whether there is a store. Without one there are no changes.
@@ -15,10 +15,10 @@ pub(super) struct Out {
     pub(super) counters: Counters,
 }
 
-impl Out {
+impl Decisions {
     /// Nothing yet.
     pub(super) fn new(stores: bool, counters: Counters) -> Self {
-        Out {
+        Decisions {
             actions: VecDeque::new(),
             changes: Vec::new(),
             stores,

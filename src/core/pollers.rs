@@ -1,4 +1,4 @@
-//! Pollers as the core sees them: which of them is free, and how many polls each one has.
+//! PollerStates as the core sees them: which of them is free, and how many polls each one has.
 //!
 //! ```text
 //! free -> take -> add, add .. -> begun -> returned, returned .. -> free
@@ -14,14 +14,14 @@ use std::time::Duration;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Pollers {
-    pollers: Vec<Poller>,
+pub(super) struct PollerStates {
+    pollers: Vec<PollerState>,
     /// The poller that became free last is the next one that is taken: its connections are warm.
     free: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Poller {
+struct PollerState {
     /// The index of the host of its polls.
     host: usize,
     /// Polls of its group that are not back.
@@ -30,12 +30,12 @@ struct Poller {
     recall_at: Option<Mono>,
 }
 
-impl Pollers {
-    /// Pollers that are all free.
+impl PollerStates {
+    /// PollerStates that are all free.
     pub(super) fn new(count: usize) -> Self {
         let count = u16::try_from(count).unwrap_or(u16::MAX);
-        Pollers {
-            pollers: vec![Poller::default(); usize::from(count)],
+        PollerStates {
+            pollers: vec![PollerState::default(); usize::from(count)],
             free: (0..count).rev().collect(),
         }
     }
@@ -52,16 +52,16 @@ impl Pollers {
 
     /// How many of them have polls of this host.
     pub(super) fn of_host(&self, host: usize) -> usize {
-        let is_busy_with = |it: &&Poller| it.left > 0 && it.host == host;
+        let is_busy_with = |it: &&PollerState| it.left > 0 && it.host == host;
         self.pollers.iter().filter(is_busy_with).count()
     }
 
     /// Takes a free poller for polls of this host. Call [`add`](Self::add) for each of them.
     pub(super) fn take(&mut self, host: usize) -> Option<u16> {
         let poller = self.free.pop()?;
-        self.pollers[usize::from(poller)] = Poller {
+        self.pollers[usize::from(poller)] = PollerState {
             host,
-            ..Poller::default()
+            ..PollerState::default()
         };
         Some(poller)
     }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_poller_that_was_busy_last_is_taken_first() {
-        let mut pollers = Pollers::new(3);
+        let mut pollers = PollerStates::new(3);
         let (first, second) = (pollers.take(0).unwrap(), pollers.take(1).unwrap());
         assert_eq!((first, second, pollers.free()), (0, 1, 1));
         for poller in [first, first, second] {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_poller_that_is_stuck_is_overdue_once() {
-        let mut pollers = Pollers::new(2);
+        let mut pollers = PollerStates::new(2);
         let (alone, group) = (pollers.take(0).unwrap(), pollers.take(1).unwrap());
         for poller in [alone, group, group, group] {
             pollers.add(poller);

@@ -224,7 +224,7 @@ fn without_unreadable(outcome: ExportOutcome, signal: Signal, unreadable: usize)
 impl Exporters {
     /// Remembers a request for viewers.
     fn report(&self, begun: Now, spans: usize, outcome: &ExportOutcome) {
-        let Sent { bytes, status } = self.client.take_sent();
+        let RequestSent { bytes, status } = self.client.take_sent();
         self.log.push(ExportReport {
             at: begun.wall,
             took: clock::now().mono.since(begun.mono),
@@ -275,7 +275,7 @@ impl Exporters {
 
 /// What is known of a request beside its outcome.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sent {
+struct RequestSent {
     bytes: usize,
     /// `None`: there was no answer.
     status: Option<u16>,
@@ -298,7 +298,7 @@ pub(super) struct CollectorClient {
     network: Network,
     headers: Vec<(HeaderName, HeaderValue)>,
     outcome: Mutex<Option<ExportOutcome>>,
-    sent: Mutex<Sent>,
+    sent: Mutex<RequestSent>,
 }
 
 impl CollectorClient {
@@ -360,7 +360,7 @@ impl CollectorClient {
         lock(&self.outcome).take()
     }
 
-    fn take_sent(&self) -> Sent {
+    fn take_sent(&self) -> RequestSent {
         std::mem::take(&mut lock(&self.sent))
     }
 

@@ -85,12 +85,12 @@ struct Requests {
     url: String,
     resource: Vec<(String, String)>,
     /// The trouble that the log has a line about. `None`: the last request was accepted as a whole.
-    told: Option<Trouble>,
+    told: Option<MetricsFault>,
 }
 
 /// Why a request was not accepted as a whole. The words may differ from request to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum MetricsFault {
     /// Some data points are missing, or the collector warns.
     Partial,
     /// All are missing.
@@ -140,7 +140,7 @@ impl Requests {
 }
 
 /// What is wrong, and what the log says that the collector does. `None`: the request was accepted as a whole.
-fn trouble_of(outcome: ExportOutcome) -> Option<(Trouble, String)> {
+fn trouble_of(outcome: ExportOutcome) -> Option<(MetricsFault, String)> {
     Some(match outcome {
         ExportOutcome::Delivered { rejected, message } => {
             let words = match (rejected, &*message) {
@@ -150,7 +150,7 @@ fn trouble_of(outcome: ExportOutcome) -> Option<(Trouble, String)> {
                     format!("rejected {rejected} data points of the metrics: {why}")
                 }
             };
-            (Trouble::Partial, words)
+            (MetricsFault::Partial, words)
         }
         ExportOutcome::Retry { reason: why, .. }
         | ExportOutcome::TooLarge { message: why }
@@ -158,7 +158,7 @@ fn trouble_of(outcome: ExportOutcome) -> Option<(Trouble, String)> {
             let words = format!(
                 "did not accept the metrics: {why}; OTEL_EXPORTER_OTLP_METRICS_ENDPOINT can name another one for them"
             );
-            (Trouble::NotAccepted, words)
+            (MetricsFault::NotAccepted, words)
         }
     })
 }

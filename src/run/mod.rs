@@ -14,6 +14,7 @@
 
 mod admissions;
 mod build;
+mod displays;
 mod endpoint;
 mod health;
 mod inbox;
@@ -23,7 +24,6 @@ mod numbers;
 mod polling;
 mod report;
 mod resource;
-mod shown;
 mod sources;
 mod start;
 mod stopping;
@@ -47,6 +47,7 @@ pub use build::{collector_trust, naming, refused_place, target, trust};
 #[cfg(feature = "redis")]
 pub use build::{streams, subscriptions};
 use crossbeam_channel::Sender;
+use displays::Displays;
 pub use endpoint::Endpoint;
 use health::Health;
 use inbox::{Heard, Inbox};
@@ -56,7 +57,6 @@ use numbers::Numbered;
 use polling::Polling;
 pub use report::Report;
 use report::{MonitorNames, log_note, log_report, log_store, touched};
-use shown::Shown;
 use sources::Feed;
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
 use std::time::Duration;
@@ -96,7 +96,7 @@ struct Loop {
     feed: Feed,
     admissions: Admissions,
     living: Living,
-    shown: Shown,
+    displays: Displays,
     viewing: Viewing,
     numbered: Numbered,
     /// The names of the monitors and of their workflows, for the log.
@@ -205,7 +205,7 @@ impl Loop {
     fn take_report(&mut self, report: PollerReport) {
         let now = clock::now();
         for polled in report.answers {
-            self.shown.see(Sight::Answered(&polled));
+            self.displays.see(Sight::Answered(&polled));
             self.core.handle(Input::Polled(polled), now);
         }
         if !report.not_begun.is_empty() {
@@ -224,14 +224,14 @@ impl Loop {
                     }
                 }
                 Action::Recall(poller) => self.take_report(self.polling.recall(poller)),
-                Action::Finished(span) => self.shown.show(*span),
+                Action::Finished(span) => self.displays.show(*span),
                 Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Note(note) => {
                     if let Note::HostPaused { .. } = note {
                         self.recall();
                     }
-                    self.shown.see(Sight::Noted(&note));
+                    self.displays.see(Sight::Noted(&note));
                     log_note(note, &self.names);
                 }
             }
@@ -296,7 +296,7 @@ impl Loop {
 
     fn poll(&mut self, group: PollGroup) {
         for poll in &group.polls {
-            self.shown.see(Sight::Asks(poll));
+            self.displays.see(Sight::Asks(poll));
         }
         self.core.group_begun(group.poller, clock::now().mono);
         self.polling.send(group);

@@ -2,6 +2,7 @@
 
 use super::admissions::Admissions;
 use super::build::{self, Parts, Sources};
+use super::displays::Displays;
 use super::endpoint::{Answering, Asking, Endpoint};
 use super::health::{self, HealthCheck};
 use super::inbox::Inbox;
@@ -9,7 +10,6 @@ use super::living::{self, Living};
 use super::notifying::Receivers;
 use super::numbers::{self, Numbered, NumbersAsked, NumbersAsker};
 use super::polling::Polling;
-use super::shown::Shown;
 use super::sources::{self, Feed};
 use super::viewing::{self, Viewing};
 use super::{Loop, LoopEnd, Onlooker, Report, stopping};
@@ -350,7 +350,7 @@ fn watch_intake(
         feed: intake.feed,
         admissions: Admissions::default(),
         living: around.living,
-        shown: Shown::new(around.spans, around.onlooker),
+        displays: Displays::new(around.spans, around.onlooker),
         viewing: Viewing::default(),
         numbered: Numbered::new(config, now.wall),
         names: parts.names,

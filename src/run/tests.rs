@@ -147,7 +147,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
         feed: Feed::default(),
         admissions: Admissions::default(),
         living: Living::new(&config(), Supervisor::default(), never()),
-        shown: Shown::default(),
+        displays: Displays::default(),
         viewing: Viewing::default(),
         numbered: Numbered {
             since: clock::now().wall,
@@ -426,7 +426,7 @@ fn a_loop_that_is_stuck_feeds_no_watchdog() {
             let _ = begun.try_send(());
             let _ = released.recv();
         });
-        watcher.shown = Shown::new(Vec::new(), Some(onlooker));
+        watcher.displays = Displays::new(Vec::new(), Some(onlooker));
         (watcher.inbox.events, watcher.inbox.stopped) = (received, stopped);
         watcher.run_until_stopped();
     });

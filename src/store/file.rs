@@ -105,7 +105,7 @@ pub struct StateFile {
 
 /// What there is in a state directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum FileState {
     /// No file.
     Absent,
     /// A file that a farspan has open.
@@ -122,17 +122,17 @@ impl StateFile {
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn look(directory: &Path) -> Result<Look, StoreError> {
+    pub fn look(directory: &Path) -> Result<FileState, StoreError> {
         let path = directory.join(FILE_NAME);
         let bytes = match fs::metadata(&path) {
             Ok(file) => file.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Absent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Absent),
             Err(error) => return Err(unusable(directory, &error)),
         };
         let opened = Database::builder().set_cache_size(CACHE_BYTES).open(&path);
         match opened {
-            Ok(_) => Ok(Look::Free { bytes }),
-            Err(DatabaseError::DatabaseAlreadyOpen) => Ok(Look::Held),
+            Ok(_) => Ok(FileState::Free { bytes }),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Ok(FileState::Held),
             Err(error) => Err(StoreError::new(format_args!("{}: {error}", path.display()))),
         }
     }
@@ -146,7 +146,7 @@ impl StateFile {
         fs::create_dir_all(directory).map_err(|e| unusable(directory, &e))?;
         let was_empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
         let database = match open_whole(&path) {
-            Err(Trouble::Damaged(why)) => {
+            Err(OpenError::Damaged(why)) => {
                 set_aside(&path, &why).map_err(|e| unusable(directory, &e))?;
                 open(&path)
             }
@@ -230,7 +230,7 @@ impl StateFile {
         let directory = self.path.parent().unwrap_or(Path::new(".")).to_owned();
         fs::create_dir_all(&directory).map_err(|e| unusable(&directory, &e))?;
         if fs::metadata(&self.path).is_ok_and(|file| file.len() > 0) {
-            if let Err(trouble @ Trouble::Other(_)) = open(&self.path) {
+            if let Err(trouble @ OpenError::Other(_)) = open(&self.path) {
                 return Err(trouble.told(&self.path));
             }
             let why = "it is not the file that farspan had open";
@@ -330,14 +330,14 @@ impl Store for FileStore {
     }
 }
 
-enum Trouble {
+enum OpenError {
     Damaged(String),
     Other(String),
 }
 
-impl Trouble {
+impl OpenError {
     fn told(self, path: &Path) -> StoreError {
-        let (Trouble::Damaged(why) | Trouble::Other(why)) = self;
+        let (OpenError::Damaged(why) | OpenError::Other(why)) = self;
         StoreError::new(format_args!("{}: {why}", path.display()))
     }
 }
@@ -345,7 +345,7 @@ impl Trouble {
 /// Opens a file that may be damaged. redb verifies its checksums only when it is asked to, and panics on some of what
 /// it then finds. A release build ends with the panic, so that the hook has to do what is left to do: the next start
 /// goes on without the file.
-fn open_whole(path: &Path) -> Result<Database, Trouble> {
+fn open_whole(path: &Path) -> Result<Database, OpenError> {
     let (own, own_path) = (thread::current().id(), path.to_owned());
     let known: Arc<Hook> = Arc::from(panic::take_hook());
     let restored = Arc::clone(&known);
@@ -362,9 +362,9 @@ fn open_whole(path: &Path) -> Result<Database, Trouble> {
             Ok(true) => {}
             Ok(false) => log::warn!("{} was damaged and is repaired", path.display()),
             Err(DatabaseError::Storage(StorageError::Io(e))) if !is_damage(&e) => {
-                return Err(Trouble::Other(e.to_string()));
+                return Err(OpenError::Other(e.to_string()));
             }
-            Err(error) => return Err(Trouble::Damaged(error.to_string())),
+            Err(error) => return Err(OpenError::Damaged(error.to_string())),
         }
         Ok(database)
     }));
@@ -376,35 +376,37 @@ fn open_whole(path: &Path) -> Result<Database, Trouble> {
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Sync + Send;
 
-fn open(path: &Path) -> Result<Database, Trouble> {
+fn open(path: &Path) -> Result<Database, OpenError> {
     let created = Database::builder()
         .set_cache_size(CACHE_BYTES)
         .create(path)
         .map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Trouble::Other(
+            DatabaseError::DatabaseAlreadyOpen => OpenError::Other(
                 "another farspan has it open: give each its own FARSPAN_STATE_DIR".into(),
             ),
             DatabaseError::Storage(StorageError::Io(error)) if is_damage(&error) => {
-                Trouble::Damaged(error.to_string())
+                OpenError::Damaged(error.to_string())
             }
-            DatabaseError::Storage(StorageError::Corrupted(why)) => Trouble::Damaged(why),
+            DatabaseError::Storage(StorageError::Corrupted(why)) => OpenError::Damaged(why),
             // farspan has never written another version: it is damage.
             DatabaseError::UpgradeRequired(version) => {
-                Trouble::Damaged(format!("format version {version}"))
+                OpenError::Damaged(format!("format version {version}"))
             }
-            DatabaseError::RepairAborted => Trouble::Damaged("its repair was aborted".into()),
-            DatabaseError::Storage(StorageError::Io(error)) => Trouble::Other(format!(
+            DatabaseError::RepairAborted => OpenError::Damaged("its repair was aborted".into()),
+            DatabaseError::Storage(StorageError::Io(error)) => OpenError::Other(format!(
                 "{error}; farspan needs a state directory it can write to (FARSPAN_STATE_DIR)"
             )),
-            other => Trouble::Other(other.to_string()),
+            other => OpenError::Other(other.to_string()),
         })?;
     match layout(&created) {
         Ok(LAYOUT) => Ok(created),
-        Ok(newer) => Err(Trouble::Other(format!(
+        Ok(newer) => Err(OpenError::Other(format!(
             "a later farspan wrote it (layout {newer}); use that one, or another FARSPAN_STATE_DIR"
         ))),
-        Err(redb::Error::Io(error)) if !is_damage(&error) => Err(Trouble::Other(error.to_string())),
-        Err(error) => Err(Trouble::Damaged(error.to_string())),
+        Err(redb::Error::Io(error)) if !is_damage(&error) => {
+            Err(OpenError::Other(error.to_string()))
+        }
+        Err(error) => Err(OpenError::Damaged(error.to_string())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report of a probe as JSON: the definition `probe` in `docs/output.schema.json`.
 
 use super::report::{instant_of, trace_of};
-use super::{Findings, Subject};
+use super::{Findings, ProbedMonitor};
 use crate::api::poller::Exchange;
 use crate::command::json;
 use crate::core::snapshot::{Snapshot, StageView};
@@ -9,7 +9,7 @@ use crate::mapping::Missing;
 use serde_json::{Value, json};
 
 /// The whole report.
-pub(super) fn of(findings: &Findings, subject: &Subject) -> Value {
+pub(super) fn of(findings: &Findings, subject: &ProbedMonitor) -> Value {
     let snapshot = findings.reading.as_ref().map(|reading| &reading.snapshot);
     let oddities = findings.oddities(&subject.mapping);
     let oddities: Vec<String> = oddities.iter().map(ToString::to_string).collect();
@@ -62,7 +62,7 @@ fn stage(stage: &StageView<'_>) -> Value {
 }
 
 /// The trace that the answer would give, with the spans that would still be open.
-fn trace(findings: &Findings, subject: &Subject, snapshot: &Snapshot) -> Value {
+fn trace(findings: &Findings, subject: &ProbedMonitor, snapshot: &Snapshot) -> Value {
     let at = instant_of(findings, snapshot);
     let (spans, running) = trace_of(subject, &findings.id, snapshot, at);
     let all: Vec<Value> = spans

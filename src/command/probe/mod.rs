@@ -38,7 +38,7 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
         (true, None) => None,
         (_, wanted) => Some(&config.monitors[config.monitor(wanted.as_deref())?]),
     };
-    let subject = Subject::new(monitor, config);
+    let subject = ProbedMonitor::new(monitor, config);
     let findings = match (&options.id, monitor) {
         (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id, config)?,
         _ => read(&subject, options)?,
@@ -57,18 +57,18 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
 }
 
 /// The monitor whose answers are read.
-struct Subject {
+struct ProbedMonitor {
     name: String,
     mapping: Arc<Mapping>,
     naming: Naming,
 }
 
-impl Subject {
+impl ProbedMonitor {
     /// Without a monitor: the default shape.
     fn new(monitor: Option<&MonitorConfig>, config: &Config) -> Self {
         let limits = config.trace.limits;
         match monitor {
-            Some(monitor) => Subject {
+            Some(monitor) => ProbedMonitor {
                 name: monitor.name.clone(),
                 mapping: monitor.mapping.clone(),
                 naming: Naming {
@@ -77,7 +77,7 @@ impl Subject {
                     ..run::naming(monitor, config)
                 },
             },
-            None => Subject {
+            None => ProbedMonitor {
                 name: "default".to_owned(),
                 mapping: Arc::new(Mapping::original()),
                 naming: Naming::new("default", "Workflow", limits),
@@ -217,7 +217,7 @@ fn bodies_of(exchanges: &[Exchange]) -> Vec<Body> {
 }
 
 /// Puts saved bodies together as a poll does.
-fn read(subject: &Subject, options: &ProbeOptions) -> Result<Findings, String> {
+fn read(subject: &ProbedMonitor, options: &ProbeOptions) -> Result<Findings, String> {
     let mapping = &*subject.mapping;
     let bodies = saved(&options.bodies, mapping)?;
     let id = options.id.clone().unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 //! The report of a probe, as text.
 
 use super::shape::{excerpt, nearest, report_shape, there_instead};
-use super::{Findings, Subject};
+use super::{Findings, ProbedMonitor};
 use crate::api::poller::Exchange;
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::SpanId;
@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// The whole report.
-pub(super) fn of(findings: &Findings, subject: &Subject, style: Style) -> String {
+pub(super) fn of(findings: &Findings, subject: &ProbedMonitor, style: Style) -> String {
     let mut out = String::new();
     for exchange in &findings.exchanges {
         report_exchange(&mut out, exchange);
@@ -51,7 +51,7 @@ pub(super) fn of(findings: &Findings, subject: &Subject, style: Style) -> String
 fn report_trace(
     out: &mut String,
     findings: &Findings,
-    subject: &Subject,
+    subject: &ProbedMonitor,
     snapshot: &Snapshot,
     style: Style,
 ) {
@@ -69,7 +69,7 @@ fn report_trace(
 }
 
 /// Unknown statuses by their words, the other oddities as they are.
-fn report_oddities(out: &mut String, findings: &Findings, subject: &Subject) {
+fn report_oddities(out: &mut String, findings: &Findings, subject: &ProbedMonitor) {
     const SHOWN_MAX: usize = 20;
     let odd = findings.oddities(&subject.mapping);
     let reading = findings.reading.as_ref();
@@ -323,7 +323,7 @@ fn times(snapshot: &Snapshot) -> impl Iterator<Item = Wall> {
 }
 
 /// A line for each status that the monitor does not have: the key, the word, and the known words.
-fn unknown_words(subject: &Subject, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<String> {
+fn unknown_words(subject: &ProbedMonitor, snapshot: &Snapshot, odd: &[Oddity]) -> Vec<String> {
     let table: Vec<&str> = (subject.mapping.definition().statuses.iter())
         .map(|(word, _)| &**word)
         .collect();
@@ -383,7 +383,7 @@ pub(super) fn instant_of(findings: &Findings, snapshot: &Snapshot) -> Wall {
 
 /// The spans that the core would make if each answer were this one, and which of them would still be open.
 pub(super) fn trace_of(
-    subject: &Subject,
+    subject: &ProbedMonitor,
     id: &str,
     snapshot: &Snapshot,
     at: Wall,

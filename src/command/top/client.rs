@@ -1,6 +1,6 @@
 //! The admin endpoint, as `top` asks it. One thread hears of changes, another one asks for the run that is open.
 
-use super::words::{Changes, Details, Listing, Summary};
+use super::words::{Changes, Details, RunsPage, Summary};
 use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::threads;
 use crate::text::{escape, segment, shown};
@@ -31,7 +31,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 #[derive(Debug)]
 pub(super) enum Heard {
     /// All runs.
-    Listed(Box<Listing>),
+    Listed(Box<RunsPage>),
     /// The runs that have changed.
     Changed(Box<Changes>),
     /// One run, by its key.
@@ -65,14 +65,14 @@ impl AdminClient {
     ///
     /// # Errors
     /// Why there is no answer, and what could help.
-    pub(super) fn list(&self) -> Result<Listing, String> {
+    pub(super) fn list(&self) -> Result<RunsPage, String> {
         const PAGE: &str = "/api/workflows?state=all&sort=-started&limit=1000";
-        let mut listing: Listing = self.get(PAGE)?;
+        let mut listing: RunsPage = self.get(PAGE)?;
         while let Some(next) = listing.next.take() {
             if listing.workflows.len() >= RUNS_MAX {
                 break;
             }
-            let page: Listing = self.get(&format!("{PAGE}&after={}", segment(&next)))?;
+            let page: RunsPage = self.get(&format!("{PAGE}&after={}", segment(&next)))?;
             if page.workflows.is_empty() {
                 break;
             }

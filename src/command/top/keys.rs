@@ -38,10 +38,10 @@ impl Keys {
         while let Some((length, key)) = next(&self.pending[used..]) {
             used += length;
             match key {
-                Some(Input::Key(Key::Char(c))) if self.is_pasting => keys.push(Key::Pasted(c)),
-                Some(Input::Key(_)) if self.is_pasting => {}
-                Some(Input::Key(key)) => keys.push(key),
-                Some(Input::Paste(is_pasting)) => self.is_pasting = is_pasting,
+                Some(Typed::Key(Key::Char(c))) if self.is_pasting => keys.push(Key::Pasted(c)),
+                Some(Typed::Key(_)) if self.is_pasting => {}
+                Some(Typed::Key(key)) => keys.push(key),
+                Some(Typed::Paste(is_pasting)) => self.is_pasting = is_pasting,
                 None => {}
             }
         }
@@ -62,15 +62,15 @@ impl Keys {
     }
 }
 
-enum Input {
+enum Typed {
     Key(Key),
     /// A paste begins or ends.
     Paste(bool),
 }
 
 /// The bytes of the first key and what it is, if anything; `None` if more bytes are needed.
-fn next(bytes: &[u8]) -> Option<(usize, Option<Input>)> {
-    let key = |key| Some(Input::Key(key));
+fn next(bytes: &[u8]) -> Option<(usize, Option<Typed>)> {
+    let key = |key| Some(Typed::Key(key));
     Some(match bytes {
         [] | [0x1b] => return None,
         [0x1b, b'[' | b'O', rest @ ..] => {
@@ -112,7 +112,7 @@ fn next(bytes: &[u8]) -> Option<(usize, Option<Input>)> {
 }
 
 /// A sequence with these parameters and this last byte.
-fn sequence(parameters: &[u8], last: u8) -> Option<Input> {
+fn sequence(parameters: &[u8], last: u8) -> Option<Typed> {
     let key = match (parameters, last) {
         (_, b'A') => Key::Up,
         (_, b'B') => Key::Down,
@@ -120,11 +120,11 @@ fn sequence(parameters: &[u8], last: u8) -> Option<Input> {
         (_, b'F') | (b"4" | b"8", b'~') => Key::End,
         (b"5", b'~') => Key::PageUp,
         (b"6", b'~') => Key::PageDown,
-        (b"200", b'~') => return Some(Input::Paste(true)),
-        (b"201", b'~') => return Some(Input::Paste(false)),
+        (b"200", b'~') => return Some(Typed::Paste(true)),
+        (b"201", b'~') => return Some(Typed::Paste(false)),
         _ => return None,
     };
-    Some(Input::Key(key))
+    Some(Typed::Key(key))
 }
 
 #[cfg(test)]

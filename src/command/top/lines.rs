@@ -2,7 +2,7 @@
 
 use super::client::{self, AdminClient, Heard};
 use super::view::{date, sign};
-use super::words::{Listing, StageTally, StateWord, Summary};
+use super::words::{RunsPage, StageTally, StateWord, Summary};
 use crate::core::time::{Now, Wall};
 use crate::os::redaction::without_secrets;
 use crate::os::{clock, signals};
@@ -20,7 +20,7 @@ use std::io::{self, Write as _};
 /// A thread or a signal handler cannot be had.
 pub(super) fn show(
     client: AdminClient,
-    listing: Listing,
+    listing: RunsPage,
     once: bool,
     style: Style,
 ) -> Result<(), String> {
@@ -103,7 +103,7 @@ impl Printed {
         }
     }
 
-    fn list(&mut self, listing: Listing, now: Now) -> bool {
+    fn list(&mut self, listing: RunsPage, now: Now) -> bool {
         let at = listing.now.unwrap_or(now.wall);
         let mut runs = listing.workflows;
         runs.sort_by_key(Summary::begun);

@@ -2,7 +2,7 @@
 
 use super::client::{Heard, RUNS_MAX};
 use super::keys::Key;
-use super::words::{Changes, Details, Listing, StateWord, Summary};
+use super::words::{Changes, Details, RunsPage, StateWord, Summary};
 use crate::core::time::{Now, Wall};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct Top {
     skew_ns: i64,
     pub(super) filter: String,
     pub(super) is_typing: bool,
-    pub(super) shown: Shown,
+    pub(super) shown: RunFilter,
     pub(super) sort: Sort,
     pub(super) is_reversed: bool,
     /// In the table: the first row stays selected. In a run: what runs last stays in sight.
@@ -53,7 +53,7 @@ pub(super) struct Connection {
 
 /// Which runs are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum RunFilter {
     #[default]
     All,
     Live,
@@ -144,7 +144,7 @@ impl Top {
         }
     }
 
-    fn listed(&mut self, listing: Listing, now: Now) -> Option<Wish> {
+    fn listed(&mut self, listing: RunsPage, now: Now) -> Option<Wish> {
         self.heard(listing.now, now);
         (self.live, self.ended, self.held) = (listing.live, listing.ended, listing.held);
         let runs = listing.workflows.into_iter();
@@ -329,31 +329,31 @@ pub(super) fn scrolled(top_row: usize, row: usize, rows: usize, height: usize) -
     top_row.clamp(least.min(most), most)
 }
 
-impl Shown {
-    fn next(self) -> Shown {
+impl RunFilter {
+    fn next(self) -> RunFilter {
         match self {
-            Shown::All => Shown::Live,
-            Shown::Live => Shown::Ended,
-            Shown::Ended => Shown::Failed,
-            Shown::Failed => Shown::All,
+            RunFilter::All => RunFilter::Live,
+            RunFilter::Live => RunFilter::Ended,
+            RunFilter::Ended => RunFilter::Failed,
+            RunFilter::Failed => RunFilter::All,
         }
     }
 
     fn has(self, run: &Summary) -> bool {
         match self {
-            Shown::All => true,
-            Shown::Live => run.state != StateWord::Ended,
-            Shown::Ended => run.state == StateWord::Ended,
-            Shown::Failed => run.has_failed(),
+            RunFilter::All => true,
+            RunFilter::Live => run.state != StateWord::Ended,
+            RunFilter::Ended => run.state == StateWord::Ended,
+            RunFilter::Failed => run.has_failed(),
         }
     }
 
     pub(super) fn title(self) -> &'static str {
         match self {
-            Shown::All => "all",
-            Shown::Live => "live",
-            Shown::Ended => "ended",
-            Shown::Failed => "failed",
+            RunFilter::All => "all",
+            RunFilter::Live => "live",
+            RunFilter::Ended => "ended",
+            RunFilter::Failed => "failed",
         }
     }
 }

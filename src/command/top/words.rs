@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A page of `GET /api/workflows`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Listing {
+pub(super) struct RunsPage {
     #[serde(deserialize_with = "time")]
     pub(super) now: Option<Wall>,
     pub(super) version: u64,

@@ -22,7 +22,7 @@ use crate::text::cut;
 pub(super) type News<'a> = (Observation, &'a [(usize, Observation)]);
 
 /// The workflow, or one of its stages.
-struct Subject<'a> {
+struct WorkflowOrStage<'a> {
     name: &'a str,
     observed: &'a Observed,
     stage: Option<StageSight<'a>>,
@@ -38,14 +38,14 @@ impl Workflow {
         log_records: &mut Vec<LogRecord>,
     ) {
         let run = self.run(naming);
-        let workflow = Subject {
+        let workflow = WorkflowOrStage {
             name: &naming.workflow,
             observed: &self.observed,
             stage: None,
         };
         let stages = of_stages.iter().filter_map(|(index, news)| {
             let stage = self.stages.sight_of(*index)?;
-            let subject = Subject {
+            let subject = WorkflowOrStage {
                 name: stage.kind,
                 observed: stage.observed,
                 stage: Some(stage),
@@ -66,7 +66,7 @@ impl Workflow {
 
     /// A span without a duration, which a backend can find while the run goes on. Its parent is the workflow's span, which
     /// comes at the end of the run. It lies outside of it if a later answer corrects the start: the best times count there.
-    fn started_span(&self, of: &Subject<'_>, run: Run<'_>) -> Span {
+    fn started_span(&self, of: &WorkflowOrStage<'_>, run: Run<'_>) -> Span {
         let seen = of.observed.started_seen.unwrap_or(self.received_at);
         // A start that is still to come is an error of the API.
         let at = (of.observed.start).map_or(seen, |start| start.min(seen));
@@ -105,7 +105,7 @@ impl Workflow {
         }
     }
 
-    fn log_record(&self, of: &Subject<'_>, time: Wall, run: Run<'_>) -> LogRecord {
+    fn log_record(&self, of: &WorkflowOrStage<'_>, time: Wall, run: Run<'_>) -> LogRecord {
         let naming = run.naming;
         let (status, ended) = (of.observed.status(), of.ended());
         let failed = ended.is_some_and(Outcome::is_failure);
@@ -139,7 +139,7 @@ impl Workflow {
     }
 
     /// The attributes that identify it.
-    fn identify(&self, of: &Subject<'_>, run: Run<'_>, attributes: &mut AttributeList<'_>) {
+    fn identify(&self, of: &WorkflowOrStage<'_>, run: Run<'_>, attributes: &mut AttributeList<'_>) {
         let Some(stage) = of.stage else {
             run.add_to(attributes);
             let answered = self.extra.as_ref().and_then(|extra| extra.attempt);
@@ -159,7 +159,7 @@ impl Workflow {
     }
 }
 
-impl<'a> Subject<'a> {
+impl<'a> WorkflowOrStage<'a> {
     fn span_name(&self) -> Option<StageName<'a>> {
         self.stage.map(|stage| stage.name)
     }

@@ -105,7 +105,7 @@ pub struct Protocol {
 struct FleetCommit {
     changes: Arc<[Change]>,
     step: CommitStep,
-    sent: Option<Sent>,
+    sent: Option<CallSent>,
     committed: Committed,
     /// Runs claimed so far.
     claimed: Vec<RunKey>,
@@ -127,7 +127,7 @@ enum CommitStep {
 
 /// The call under way.
 #[derive(Debug)]
-struct Sent {
+struct CallSent {
     at: Now,
     /// What it claims.
     share: Option<Share>,
@@ -314,7 +314,7 @@ impl Protocol {
     }
 
     fn send(&self, commit: &mut FleetCommit, command: FleetCommand, at: Now) -> Next {
-        commit.sent = Some(Sent { at, share: None });
+        commit.sent = Some(CallSent { at, share: None });
         Next::Call(self.call(command))
     }
 
@@ -412,7 +412,7 @@ impl Protocol {
     fn take_reply(
         &mut self,
         commit: &mut FleetCommit,
-        sent: Sent,
+        sent: CallSent,
         reply: FleetReply,
         now: Now,
     ) -> Result<(), CommitFailure> {

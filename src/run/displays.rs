@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 /// The ways to everything that shows.
 #[derive(Default)]
-pub(super) struct Shown {
+pub(super) struct Displays {
     spans: Vec<Sender<Arc<Span>>>,
     /// Finished spans for which a channel had no room. They are exported all the same.
     missed: u64,
     onlooker: Option<Onlooker>,
 }
 
-impl Shown {
+impl Displays {
     pub(super) fn new(spans: Vec<Sender<Arc<Span>>>, onlooker: Option<Onlooker>) -> Self {
-        Shown {
+        Displays {
             spans,
             missed: 0,
             onlooker,
