@@ -160,10 +160,10 @@ impl Core {
 
     /// Goes a step on. `None`: there are more steps to take.
     pub fn go_on_with_list(&self, job: &mut ListJob, now: Now) -> Option<RunPage> {
-        match &mut job.phase {
+        match &mut job.step {
             Step::Live(from) => {
                 let (from, to) = (*from, from.saturating_add(SLOTS_AT_ONCE));
-                job.phase = if to < self.table.slots_len() {
+                job.step = if to < self.table.slots_len() {
                     Step::Live(to)
                 } else {
                     Step::Ended
