@@ -46,7 +46,10 @@ fn answer(mut stream: TcpStream, answers: &mut u32) -> io::Result<()> {
             "401 Unauthorized",
             r#"{"message": "no token, or a wrong one"}"#,
         ),
-        _ => ("404 Not Found", r#"{"message": "no such run"}"#),
+        Some(path) if path.starts_with("/v1/runs/") => {
+            ("404 Not Found", r#"{"message": "no such run"}"#)
+        }
+        _ => ("404 Not Found", r#"{"message": "no such path"}"#),
     };
     println!("{request}: {status}");
     write!(

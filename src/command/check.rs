@@ -3,7 +3,7 @@
 //! A line for each thing that was tried, with the key that names it and what could help. Nothing is left behind: no span,
 //! no stream, no directory.
 
-use crate::api::exchange::{doubt, is_doubtful};
+use crate::api::exchange::PathTold;
 use crate::api::poller;
 #[cfg(feature = "redis")]
 use crate::config::Redis;
@@ -215,11 +215,13 @@ fn ask_api(monitor: &MonitorConfig, network: &Network) -> Result<ApiFound, Strin
     let probed = poller::probe(&target, &run::trust(monitor), network, &id)?;
     let last = probed.exchanges.last();
     let status = last.and_then(|exchange| exchange.status);
-    let doubtful = last.filter(|it| it.status == Some(404) && is_doubtful(&it.url, &it.body));
     let status = status.map_or("an answer".to_owned(), |status| format!("HTTP {status}"));
     let reachable = ApiFound {
         answer: format!("answers ({status} to the invented id {id})"),
-        doubt: doubtful.map(|exchange| doubt(&exchange.url)),
+        doubt: match probed.path {
+            PathTold::Doubtful(why) => Some(why),
+            PathTold::Known(_) | PathTold::Nothing => None,
+        },
     };
     match probed.polled.answer {
         Answer::Snapshot { .. } | Answer::NotFound => Ok(reachable),

@@ -151,7 +151,8 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             let why = match abandoned {
                 None => "workflow ended",
                 Some(Abandoned::NotFound) => {
-                    "Workflow not found: the API has answered 404 for a minute"
+                    "Workflow not found: the API has answered 404 for a minute; if that is so for each workflow, is the \
+                     path of its URL right? farspan check asks it"
                 }
                 Some(why) => why.message(),
             };

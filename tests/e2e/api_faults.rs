@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -738,4 +739,51 @@ fn a_server_that_does_not_know_the_path_is_named_at_once_and_once() {
     let json = check.with_arguments(&["check", "--json"]).output().stdout;
     let json: Value = serde_json::from_str(&json).expect("JSON alone");
     assert!(json.to_string().contains("the answer is neither"), "{json}");
+}
+
+/// Spring Boot's answer to a path that it does not know is JSON that names the path. A second request, for a path that no
+/// API has, tells it from the API's own words.
+#[test]
+fn a_wrong_path_is_told_by_a_second_request_where_its_404_is_json() {
+    let requests = AtomicU32::new(0);
+    let server = Server::start(move |request| {
+        let clock = format!("12:00:0{}", requests.fetch_add(1, Ordering::Relaxed) % 10);
+        let body = match request.target.strip_prefix("/right/workflows/") {
+            Some(id) => json!({"error": "no such workflow", "id": id}),
+            None => {
+                json!({"timestamp": clock, "status": 404, "error": "Not Found", "path": request.target})
+            }
+        };
+        let body = body.to_string();
+        Answer::new(404).body("application/json", body).into()
+    });
+    let rig = Rig::new();
+    let said = |arguments: &[&str], base: &str| {
+        let call = rig.call().with_arguments(arguments);
+        let call = call.env("FARSPAN_API_BASE_URL", format!("{}/{base}", server.url()));
+        call.env("OTEL_TRACES_EXPORTER", "none").output().stdout
+    };
+    let unknown = format!("{}/wrong/farspan-no-such-path/workflows/", server.url());
+    let wrong = said(&["check"], "wrong");
+    for part in [
+        "ok    monitor default, API ",
+        "WARN  monitor default, API ",
+        "/wrong/workflows/farspan-check: HTTP 404, with the same answer as ",
+        &unknown,
+    ] {
+        assert!(wrong.contains(part), "{part}: {wrong}");
+    }
+    let wrong = said(&["probe", "run-7"], "wrong");
+    assert!(
+        wrong.contains("FAIL: ") && wrong.contains(&format!("{unknown}run-7")),
+        "{wrong}"
+    );
+
+    let right = said(&["check"], "right");
+    assert!(!right.contains("WARN"), "{right}");
+    let right = said(&["probe", "run-7"], "right");
+    assert!(
+        right.contains("FAIL: the API does not know this workflow (HTTP 404); the path is known: "),
+        "{right}"
+    );
 }

@@ -445,7 +445,10 @@ fn an_id_is_asked_for_and_everything_on_the_wire_is_shown_but_secrets() {
         "/builds/8" => Answer::new(401).body("text/plain", "who are you?").into(),
         "/builds/9" | "/builds/%7B7%7D" => Answer::new(200).body("application/json", BUILD).into(),
         "/builds/10" => Answer::new(200).body("text/html", "<p>welcome").into(),
-        _ => Answer::new(404).body("text/plain", "no such build").into(),
+        target if target.starts_with("/builds/") => {
+            Answer::new(404).body("text/plain", "no such build").into()
+        }
+        _ => Answer::new(404).body("text/plain", "nothing here").into(),
     });
     let files = Files::new();
     let config = files.write("farspan.json", builds(&server.url()));

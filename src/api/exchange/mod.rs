@@ -10,7 +10,7 @@ mod unknown_path;
 
 pub use exchanges::{Exchange, Exchanges};
 pub use pages::{PAGES_MAX, PageRequest, Paging};
-pub use unknown_path::{PathDoubt, doubt, is_doubtful};
+pub use unknown_path::{PathDoubt, PathTold, path_told};
 
 use crate::api::credentials::Credentials;
 use crate::core::limits;

@@ -11,9 +11,9 @@ mod queue;
 mod requests;
 mod unchanged;
 
-use crate::api::exchange::Api;
+use crate::api::exchange::{Api, PathTold, path_told};
 pub use crate::api::exchange::{Exchange, TIMEOUTS};
-use crate::core::{Poll, Polled};
+use crate::core::{Answer, Poll, Polled};
 use crate::http::client::{self, Network, Trust};
 use crate::mapping::{Mapping, Missing, Oddity};
 use crate::os::threads;
@@ -118,9 +118,12 @@ pub struct Probed {
     pub found_nothing: Vec<Missing>,
     /// The oddities that no single answer shows.
     pub together: Vec<Oddity>,
+    /// What an answer "404 Not Found" says of the path.
+    pub path: PathTold,
 }
 
-/// Polls once, on this thread, as a poller would.
+/// Polls once, on this thread, as a poller would. Where the API does not find the workflow, it asks once more, for a path
+/// that no API has.
 ///
 /// # Errors
 /// A text that says what is wrong with the trust.
@@ -131,7 +134,7 @@ pub fn probe(
     workflow_id: &str,
 ) -> Result<Probed, String> {
     let agent = client::agent(TIMEOUTS, &target.api.base_url, trust, network)?;
-    let mut poller = Poller::new(vec![agent], network.clone(), Arc::default());
+    let mut poller = Poller::new(vec![agent.clone()], network.clone(), Arc::default());
     let poll = Poll {
         slot: 0,
         generation: 0,
@@ -139,7 +142,13 @@ pub fn probe(
         workflow_id: workflow_id.into(),
         traceparent: None,
     };
-    Ok(poller.probe(&poll, target))
+    // What `path_told` finds is said instead.
+    target.api.path_doubt.silence();
+    let mut probed = poller.probe(&poll, target);
+    if let (Answer::NotFound, Some(last)) = (&probed.polled.answer, probed.exchanges.last()) {
+        probed.path = path_told(&agent, &target.api, last);
+    }
+    Ok(probed)
 }
 
 impl Drop for Pollers {

@@ -3,7 +3,7 @@
 use super::unchanged::{Unchanged, Validators};
 use super::{Probed, Target};
 use crate::api::exchange::{
-    Asking, Exchanges, Filled, PAGES_MAX, Paging, Reply, Tally, failure, failure_of_io,
+    Asking, Exchanges, Filled, PAGES_MAX, Paging, PathTold, Reply, Tally, failure, failure_of_io,
     failure_of_variable,
 };
 use crate::core::limits;
@@ -81,6 +81,7 @@ impl Poller {
             exchanges: report.tally.exchanges.unwrap_or_default().all,
             found_nothing: report.found_nothing,
             together: report.together,
+            path: PathTold::Nothing,
         }
     }
 

@@ -7,6 +7,7 @@ mod json;
 mod report;
 mod shape;
 
+use crate::api::exchange::PathTold;
 use crate::api::poller::{self, Exchange};
 use crate::cli::ProbeOptions;
 use crate::config::Config;
@@ -175,11 +176,16 @@ fn ask(monitor: &MonitorConfig, id: &str, config: &Config) -> Result<Findings, S
                 together: probed.together,
             });
         }
-        Answer::NotFound => {
-            let trouble =
-                "the API does not know this workflow (HTTP 404), or request.path is wrong";
-            findings.failures.push(trouble.to_owned());
-        }
+        Answer::NotFound => findings.failures.push(match probed.path {
+            PathTold::Known(unknown) => format!(
+                "the API does not know this workflow (HTTP 404); the path is known: {} is answered differently",
+                escape(&unknown)
+            ),
+            PathTold::Doubtful(why) => why,
+            PathTold::Nothing => {
+                "the API does not know this workflow (HTTP 404), or request.path is wrong".to_owned()
+            }
+        }),
         Answer::Failed(failure) | Answer::Partial { failure, .. } => {
             let remedy = remedy(monitor, failure.reason);
             findings.failures.push(format!(
