@@ -6,19 +6,18 @@
 //! under farspan is noticed after the next commit, and everything is written into a new one.
 
 mod mark;
+mod rows;
 
 use super::thread::StoreThread;
 use super::{Store, StoreError, View};
-use crate::core::finished::Notification;
-use crate::core::ids::RunKey;
-use crate::core::outbox::{OutboxItem, Signal};
-use crate::core::time::{Now, Wall};
+use crate::core::outbox::Signal;
+use crate::core::time::Now;
 use crate::core::{Change, Committed, Stored};
 use crate::os::clock;
 use crossbeam_channel::Receiver;
 use redb::{
-    Database, DatabaseError, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageError, Table, TableDefinition, Value, WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
+    Table, TableDefinition, WriteTransaction,
 };
 use std::fs;
 use std::io;
@@ -31,24 +30,24 @@ use std::thread;
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "farspan.redb";
 
+/// Of the rows in [`rows`].
+type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
 /// Records of watched workflows by run: [`record`](crate::core::workflow::record).
-const WORKFLOWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("workflows");
+const WORKFLOWS: Rows = TableDefinition::new("workflows");
 /// Spans that the collector has not acknowledged, by sequence.
-const SPANS: TableDefinition<'_, u64, StoredItem<'_>> = TableDefinition::new("spans");
+const SPANS: Rows = TableDefinition::new("spans");
 /// Log records that the collector has not acknowledged, by sequence.
-const LOG_RECORDS: TableDefinition<'_, u64, StoredItem<'_>> = TableDefinition::new("log_records");
-/// The item's run, the monitor whose resource it has (`None`: the resource of this process), and its bytes.
-type StoredItem<'a> = ([u8; 16], Option<&'a str>, &'a [u8]);
-/// Finished events that no receiver has accepted yet, by run: their sequence, their monitor and their text.
-const NOTIFICATIONS: TableDefinition<'_, [u8; 16], (u64, &str, &[u8])> =
-    TableDefinition::new("notifications");
-/// Finished runs, and when, in nanoseconds since the Unix epoch.
-const FINISHED: TableDefinition<'_, [u8; 16], i64> = TableDefinition::new("finished");
+const LOG_RECORDS: Rows = TableDefinition::new("log_records");
+/// Finished events that no receiver has accepted yet, by run.
+const NOTIFICATIONS: Rows = TableDefinition::new("notifications");
+/// Finished runs, and when.
+const FINISHED: Rows = TableDefinition::new("finished");
 /// The layout of the tables above, and the number of the last commit.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const META: Rows = TableDefinition::new("meta");
+const CONTENT: [Rows; 5] = [WORKFLOWS, SPANS, LOG_RECORDS, NOTIFICATIONS, FINISHED];
 const LAYOUT: u64 = 1;
-const LAYOUT_KEY: &str = "layout";
-const COMMITS_KEY: &str = "commits";
+const LAYOUT_KEY: &[u8] = b"layout";
+const COMMITS_KEY: &[u8] = b"commits";
 
 /// What redb may keep of the file in memory: enough for hundreds of workflows, and little beside the rest of farspan.
 const CACHE_BYTES: usize = 1024 * 1024;
@@ -432,16 +431,11 @@ fn compact_if_loose(database: &mut Database, path: &Path) -> Result<(), String> 
 /// Keys and values.
 fn content_bytes(database: &Database) -> Result<u64, redb::Error> {
     let transaction = database.begin_read()?;
-    let workflows = transaction.open_table(WORKFLOWS)?.stats()?.stored_bytes();
-    let spans = transaction.open_table(SPANS)?.stats()?.stored_bytes();
-    let log_records = transaction.open_table(LOG_RECORDS)?;
-    let log_records = log_records.stats()?.stored_bytes();
-    let finished = transaction.open_table(FINISHED)?.stats()?.stored_bytes();
-    let notifications = transaction
-        .open_table(NOTIFICATIONS)?
-        .stats()?
-        .stored_bytes();
-    Ok(workflows + spans + log_records + notifications + finished)
+    let mut bytes = 0;
+    for table in CONTENT {
+        bytes += transaction.open_table(table)?.stats()?.stored_bytes();
+    }
+    Ok(bytes)
 }
 
 /// redb says so of a file that is none of its own or is cut short; the system says it of other things.
@@ -459,19 +453,17 @@ fn layout(database: &Database) -> Result<u64, redb::Error> {
     let transaction = database.begin_write()?;
     let found = {
         let mut meta = transaction.open_table(META)?;
-        let found = meta.get(LAYOUT_KEY)?.map(|value| value.value());
+        let found = number(&meta, LAYOUT_KEY)?;
         if found.is_none() {
-            meta.insert(LAYOUT_KEY, LAYOUT)?;
+            meta.insert(LAYOUT_KEY, rows::of_number(LAYOUT).as_slice())?;
         }
         found
     };
     match found {
         None | Some(LAYOUT) => {
-            transaction.open_table(WORKFLOWS)?;
-            transaction.open_table(SPANS)?;
-            transaction.open_table(LOG_RECORDS)?;
-            transaction.open_table(NOTIFICATIONS)?;
-            transaction.open_table(FINISHED)?;
+            for table in CONTENT {
+                transaction.open_table(table)?;
+            }
             transaction.commit()?;
             Ok(LAYOUT)
         }
@@ -479,57 +471,69 @@ fn layout(database: &Database) -> Result<u64, redb::Error> {
     }
 }
 
+/// A number of [`META`].
+fn number(
+    meta: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<Option<u64>, redb::Error> {
+    match meta.get(key)? {
+        Some(value) => Ok(Some(rows::number(value.value()).ok_or_else(unreadable)?)),
+        None => Ok(None),
+    }
+}
+
+fn unreadable() -> redb::Error {
+    redb::Error::Corrupted("a row is not as farspan writes it".into())
+}
+
 fn load(database: &Database) -> Result<Stored, redb::Error> {
-    let transaction = database.begin_read()?;
     let mut stored = Stored::default();
-    for entry in transaction.open_table(WORKFLOWS)?.iter()? {
-        let (run, record) = entry?;
-        let run = RunKey::from_bytes(run.value());
-        stored.workflows.push((run, record.value().to_vec()));
-    }
+    each_row(database, WORKFLOWS, |run, record| {
+        stored.workflows.push((rows::run(run)?, record.to_vec()));
+        Some(())
+    })?;
     for (signal, table) in [(Signal::Traces, SPANS), (Signal::Logs, LOG_RECORDS)] {
-        for entry in transaction.open_table(table)?.iter()? {
-            let (sequence, item) = entry?;
-            let (run, monitor, bytes) = item.value();
-            stored.items.push(OutboxItem {
-                signal,
-                sequence: sequence.value(),
-                run: RunKey::from_bytes(run),
-                monitor: monitor.map(Into::into),
-                bytes: bytes.into(),
-            });
-        }
+        each_row(database, table, |key, row| {
+            stored.items.push(rows::item(signal, key, row)?);
+            Some(())
+        })?;
     }
-    for entry in transaction.open_table(NOTIFICATIONS)?.iter()? {
-        let (run, notification) = entry?;
-        let (sequence, monitor, bytes) = notification.value();
-        stored.notifications.push(Notification {
-            sequence,
-            run: RunKey::from_bytes(run.value()),
-            monitor: monitor.into(),
-            bytes: bytes.into(),
-        });
-    }
-    for entry in transaction.open_table(FINISHED)?.iter()? {
-        let (run, at) = entry?;
-        let at = Wall::from_unix_ns(at.value());
-        stored.finished.push((RunKey::from_bytes(run.value()), at));
-    }
+    each_row(database, NOTIFICATIONS, |run, row| {
+        stored.notifications.push(rows::notification(run, row)?);
+        Some(())
+    })?;
+    each_row(database, FINISHED, |run, at| {
+        stored.finished.push((rows::run(run)?, rows::time(at)?));
+        Some(())
+    })?;
     // Oldest first, as they are forgotten.
     stored.finished.sort_unstable_by_key(|(_, at)| *at);
     Ok(stored)
 }
 
+/// `take` is given the key and the value of each row, and answers `None` if it cannot be read.
+fn each_row(
+    database: &Database,
+    table: Rows,
+    mut take: impl FnMut(&[u8], &[u8]) -> Option<()>,
+) -> Result<(), redb::Error> {
+    for row in database.begin_read()?.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        take(key.value(), value.value()).ok_or_else(unreadable)?;
+    }
+    Ok(())
+}
+
 /// The number of the last commit.
 fn last_commit(database: &Database) -> Result<u64, redb::Error> {
     let meta = database.begin_read()?.open_table(META)?;
-    Ok(meta.get(COMMITS_KEY)?.map_or(0, |value| value.value()))
+    Ok(number(&meta, COMMITS_KEY)?.unwrap_or(0))
 }
 
 fn write(database: &Database, changes: &[Change], number: u64) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     apply(&transaction, changes)?;
-    (transaction.open_table(META)?).insert(COMMITS_KEY, number)?;
+    (transaction.open_table(META)?).insert(COMMITS_KEY, rows::of_number(number).as_slice())?;
     transaction.commit()?;
     Ok(())
 }
@@ -542,18 +546,19 @@ fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb:
         match change {
             Change::PutWorkflow { run, record } => {
                 open_once(&mut workflows, transaction, WORKFLOWS)?
-                    .insert(run.to_bytes(), &**record)?;
+                    .insert(run.to_bytes().as_slice(), &**record)?;
             }
             Change::RemoveWorkflow(run) => {
-                open_once(&mut workflows, transaction, WORKFLOWS)?.remove(run.to_bytes())?;
+                open_once(&mut workflows, transaction, WORKFLOWS)?
+                    .remove(run.to_bytes().as_slice())?;
             }
             Change::PutItem(item) => {
-                let value = (item.run.to_bytes(), item.monitor.as_deref(), &*item.bytes);
                 let table = match item.signal {
                     Signal::Traces => open_once(&mut spans, transaction, SPANS)?,
                     Signal::Logs => open_once(&mut log_records, transaction, LOG_RECORDS)?,
                 };
-                table.insert(item.sequence, value)?;
+                let key = rows::of_number(item.sequence);
+                table.insert(key.as_slice(), rows::of_item(item).as_slice())?;
             }
             Change::RemoveItems(removed) => {
                 for item in removed {
@@ -561,36 +566,40 @@ fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb:
                         Signal::Traces => open_once(&mut spans, transaction, SPANS)?,
                         Signal::Logs => open_once(&mut log_records, transaction, LOG_RECORDS)?,
                     };
-                    table.remove(item.sequence)?;
+                    table.remove(rows::of_number(item.sequence).as_slice())?;
                 }
             }
             Change::PutNotification(it) => {
+                let row = rows::of_notification(it);
                 open_once(&mut notifications, transaction, NOTIFICATIONS)?
-                    .insert(it.run.to_bytes(), (it.sequence, &*it.monitor, &*it.bytes))?;
+                    .insert(it.run.to_bytes().as_slice(), row.as_slice())?;
             }
             Change::RemoveNotifications(removed) => {
                 let table = open_once(&mut notifications, transaction, NOTIFICATIONS)?;
                 for it in removed {
-                    table.remove(it.run.to_bytes())?;
+                    table.remove(it.run.to_bytes().as_slice())?;
                 }
             }
             Change::PutFinished(run, at) => {
                 open_once(&mut finished, transaction, FINISHED)?
-                    .insert(run.to_bytes(), at.as_unix_ns())?;
+                    .insert(run.to_bytes().as_slice(), rows::of_time(*at).as_slice())?;
             }
             Change::RemoveFinished(run) => {
-                open_once(&mut finished, transaction, FINISHED)?.remove(run.to_bytes())?;
+                open_once(&mut finished, transaction, FINISHED)?
+                    .remove(run.to_bytes().as_slice())?;
             }
         }
     }
     Ok(())
 }
 
-fn open_once<'a, 't, K: Key, V: Value>(
-    table: &'a mut Option<Table<'t, K, V>>,
+type OpenRows<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
+fn open_once<'a, 't>(
+    table: &'a mut Option<OpenRows<'t>>,
     transaction: &'t WriteTransaction,
-    definition: TableDefinition<'_, K, V>,
-) -> Result<&'a mut Table<'t, K, V>, redb::Error> {
+    definition: Rows,
+) -> Result<&'a mut OpenRows<'t>, redb::Error> {
     let opened = match table.take() {
         Some(opened) => opened,
         None => transaction.open_table(definition)?,
@@ -625,6 +634,10 @@ fn unusable(directory: &Path, error: &io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::finished::Notification;
+    use crate::core::ids::RunKey;
+    use crate::core::outbox::OutboxItem;
+    use crate::core::time::Wall;
 
     const ROUNDS: u64 = 300;
     /// redb's header: 64 bytes, and two commit slots of 128 bytes.
@@ -801,7 +814,7 @@ mod tests {
         transaction
             .open_table(META)
             .unwrap()
-            .insert("layout", 9)
+            .insert(LAYOUT_KEY, rows::of_number(9).as_slice())
             .unwrap();
         transaction.commit().unwrap();
         drop(database);
