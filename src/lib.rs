@@ -12,6 +12,7 @@ pub mod core;
 pub mod deliver;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod embed;
 pub mod features;
 pub mod http;
 pub mod intake;
@@ -25,6 +26,17 @@ pub mod store;
 pub mod syntax;
 pub mod terminal;
 pub mod text;
+
+pub use embed::{
+    Accepted, Change, Changes, Configuration, Error, ErrorKind, FinishedTrace, Link, Outcome,
+    RunState, RunSummary, Runs, Span, SpanEvent, SpanId, SpanStatus, StageCounts, StartEvent,
+    Stopped, TraceId, Traces, Value, Watcher, redacted,
+};
+
+/// The page about it, whose examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Page;
 
 /// farspan's version, as `--version` and the instrumentation scope say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

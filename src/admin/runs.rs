@@ -2,15 +2,15 @@
 
 use super::endpoint::Route;
 use super::parameters::{Parameters, last_segment};
-use super::question::{ChangeAwaited, ViewQuestion};
+use super::question::{self, Asker, ViewQuestion};
 use super::run_json::{Cursors, JsonTexts};
 use crate::core::ids::{RunKey, TraceId};
 use crate::core::limits;
 use crate::core::outcome::Outcome;
 use crate::core::view::{ListQuestion, RunQuestion, RunState, SortBy, StateFilter};
-use crate::http::server::{Client, HttpRequest, Response};
+use crate::http::server::{HttpRequest, Response};
 use crate::os::clock;
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded, never};
+use crossbeam_channel::Sender;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +39,11 @@ pub struct ViewedMonitor {
 /// Answers the requests for runs.
 struct Runs {
     config: ViewedConfig,
-    questions: Sender<ViewQuestion>,
+    loop_asker: Asker,
 }
 
-/// So long a request waits for the loop.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// So long a request waits for a change at most.
 const WAIT_S_MAX: u64 = 25;
-/// So often it looks whether its client has hung up.
-const LOOKS_EVERY: Duration = Duration::from_secs(1);
-/// Changes that come so soon after the first one share an answer.
-const GATHERED: Duration = Duration::from_millis(100);
 /// What a 503 asks for, in seconds.
 const RETRY_AFTER: &str = "1";
 /// Runs on a page, unless told otherwise.
@@ -57,7 +51,8 @@ const PAGE: usize = 100;
 
 /// The routes.
 pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Route> {
-    let runs = Arc::new(Runs { config, questions });
+    let loop_asker = Asker::new(questions);
+    let runs = Arc::new(Runs { config, loop_asker });
     let route = |path, answer: fn(&Runs, &HttpRequest) -> Result<Response, Unanswered>| {
         let runs = runs.clone();
         Route {
@@ -80,7 +75,7 @@ pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Rout
 enum Unanswered {
     Bad(String),
     NotFound(String),
-    Later(&'static str),
+    Later(question::Unanswered),
 }
 
 impl From<String> for Unanswered {
@@ -89,12 +84,18 @@ impl From<String> for Unanswered {
     }
 }
 
+impl From<question::Unanswered> for Unanswered {
+    fn from(why: question::Unanswered) -> Self {
+        Unanswered::Later(why)
+    }
+}
+
 impl Unanswered {
     fn into_response(self) -> Response {
         let (status, why) = match self {
             Unanswered::Bad(why) => (400, why),
             Unanswered::NotFound(why) => (404, why),
-            Unanswered::Later(why) => (503, why.to_owned()),
+            Unanswered::Later(why) => (503, why.to_string()),
         };
         let response = Response::json(status, json!({ "error": why }).to_string() + "\n");
         if status == 503 {
@@ -153,7 +154,7 @@ impl Runs {
             limit: (given.number("limit", (1, limits::VIEW_RUNS_MAX))?).unwrap_or(PAGE),
             after: given.get("after").map(Cursors::read).transpose()?,
         };
-        let page = self.ask(|to| ViewQuestion::List(Box::new(question), to))?;
+        let page = (self.loop_asker).ask(|to| ViewQuestion::List(Box::new(question), to))?;
         let texts = JsonTexts::new(&self.config, clock::now().wall);
         Ok(json_response(&texts.page(&page)))
     }
@@ -167,7 +168,8 @@ impl Runs {
             workflow_id: id.into(),
             monitor: self.monitor(&given)?,
         };
-        let Some(run) = self.ask(|to| ViewQuestion::Run(question, to))? else {
+        let run = (self.loop_asker).ask(|to| ViewQuestion::Run(question, to))?;
+        let Some(run) = run else {
             let why = "this run is not watched, and did not end lately";
             return Err(Unanswered::NotFound(why.to_owned()));
         };
@@ -179,64 +181,15 @@ impl Runs {
         let given = Parameters::of(request)?;
         let since = (given.number("since", (0, u64::MAX))?).unwrap_or(0);
         let wait = given.number("wait", (0, WAIT_S_MAX))?.unwrap_or(0);
-        let mut changed = self.ask(|to| ViewQuestion::Changes(since, to))?;
+        let ask = || (self.loop_asker).ask(|to| ViewQuestion::Changes(since, to));
+        let mut changed = ask()?;
         if !changed.reset && changed.overview.version == since && wait > 0 {
-            self.wait_for_change(since, Duration::from_secs(wait), &request.client)?;
-            changed = self.ask(|to| ViewQuestion::Changes(since, to))?;
+            let (within, client) = (Duration::from_secs(wait), &request.client);
+            (self.loop_asker).wait_for_change(since, within, || client.has_hung_up())?;
+            changed = ask()?;
         }
         let texts = JsonTexts::new(&self.config, clock::now().wall);
         Ok(json_response(&texts.changes(&changed)))
-    }
-
-    /// Returns at the change, after `within`, or when the client has hung up.
-    fn wait_for_change(
-        &self,
-        since: u64,
-        within: Duration,
-        client: &Client,
-    ) -> Result<(), Unanswered> {
-        let (answer, answered) = bounded(1);
-        let viewer = Arc::new(());
-        self.send(ViewQuestion::Await(ChangeAwaited {
-            since,
-            within,
-            answer,
-            viewer: Arc::downgrade(&viewer),
-        }))?;
-        let until = clock::now().mono + within;
-        loop {
-            let left = until.since(clock::now().mono);
-            match answered.recv_timeout(left.min(LOOKS_EVERY)) {
-                Ok(()) => {
-                    let _ = never::<()>().recv_timeout(GATHERED);
-                    return Ok(());
-                }
-                Err(RecvTimeoutError::Timeout) if left > LOOKS_EVERY && !client.has_hung_up() => {}
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
-                // The loop holds only so many.
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Unanswered::Later(
-                        "farspan is stopping, or too many viewers wait",
-                    ));
-                }
-            }
-        }
-    }
-
-    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ViewQuestion) -> Result<T, Unanswered> {
-        let (answer, answered) = bounded(1);
-        self.send(question(answer))?;
-        answered
-            .recv_timeout(PATIENCE)
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout => Unanswered::Later("the loop has not answered in time"),
-                RecvTimeoutError::Disconnected => Unanswered::Later("farspan is stopping"),
-            })
-    }
-
-    fn send(&self, question: ViewQuestion) -> Result<(), Unanswered> {
-        let sent = self.questions.send_timeout(question, PATIENCE);
-        sent.map_err(|_| Unanswered::Later("farspan is too busy, or is stopping"))
     }
 
     /// The index of the monitor that is named.

@@ -24,12 +24,12 @@ use std::time::Duration;
 impl Config {
     /// Reads the configuration from the environment and from a file: this one, else the one in `FARSPAN_CONFIG`.
     pub fn load(env: &Environment, file: Option<&path::Path>) -> Result<Config, Errors> {
-        load(env, file, false)
+        load(Resolver::new(env, file), env, false)
     }
 
     /// As [`load`](Self::load). It is a mistake too that no API is set.
     pub fn load_to_watch(env: &Environment, file: Option<&path::Path>) -> Result<Config, Errors> {
-        load(env, file, true)
+        load(Resolver::new(env, file), env, true)
     }
 
     /// For a command that watches this API, as the demo does. Only the `OTEL_*` variables and those of the instance,
@@ -50,7 +50,7 @@ impl Config {
                 || proxy
                 || name.starts_with("OTEL_") && (has_endpoint || !otlp)
         });
-        let mut config = load(&env, None, false)?;
+        let mut config = load(Resolver::new(&env, None), &env, false)?;
         let base_url = values::base_url(base_url, INSTEAD_OF_USERINFO).map_err(|reason| {
             Errors(vec![Mistake {
                 place: Place::named("the API's URL"),
@@ -79,7 +79,8 @@ impl Config {
 impl Log {
     /// For the commands that read no other setting.
     pub fn load(env: &Environment) -> Result<Log, Errors> {
-        Ok(load(&env.only(is_for_all_commands), None, false)?.log)
+        let env = env.only(is_for_all_commands);
+        Ok(load(Resolver::new(&env, None), &env, false)?.log)
     }
 
     /// For a command that prints a report: only warnings are logged, unless `FARSPAN_LOG` is set.
@@ -195,8 +196,11 @@ fn is_for_all_commands(name: &str) -> bool {
     .contains(&name)
 }
 
-fn load(env: &Environment, file: Option<&path::Path>, to_watch: bool) -> Result<Config, Errors> {
-    let mut resolver = Resolver::new(env, file);
+pub(super) fn load(
+    mut resolver: Resolver<'_>,
+    env: &Environment,
+    to_watch: bool,
+) -> Result<Config, Errors> {
     let it = &mut resolver;
     let api = api(it, to_watch && !it.has_monitors());
     let (url, channel) = (redis_url(it), redis_channel(it));

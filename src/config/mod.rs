@@ -8,6 +8,7 @@
     feature = "tls"
 ))]
 mod documents;
+mod embedded;
 #[cfg(test)]
 #[cfg(all(
     feature = "admin",
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
+pub use embedded::Keys;
 pub use reload::{SettingChange, Source};
 pub(crate) use settings::{environment_file, help, settings};
 

@@ -110,6 +110,33 @@ pub(super) struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// Reads the file and looks through the names of the environment.
     pub(super) fn new(env: &'a Environment, file: Option<&path::Path>) -> Self {
+        let mut resolver = Resolver::without_file(env);
+        if let Some(path) = file {
+            let absolute = files::absolute(path);
+            let absolute = absolute.to_string_lossy();
+            resolver.show("FARSPAN_CONFIG", &absolute, ValueOrigin::Option("--config"));
+            resolver.read_file(path);
+        } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
+            resolver.read_file(path::Path::new(&path.text));
+        }
+        resolver.refuse_what_is_missing();
+        resolver
+    }
+
+    /// As [`new`](Self::new), where the text of the file is given. `name` stands for the file's.
+    pub(super) fn of_text(env: &'a Environment, name: &str, text: &str) -> Self {
+        let mut resolver = Resolver::without_file(env);
+        if resolver.take("FARSPAN_CONFIG").is_some() {
+            let what =
+                "names a file, and the configuration is given as a text: remove one of the two";
+            resolver.mistakes.add(Place::named("FARSPAN_CONFIG"), what);
+        }
+        resolver.read_text(&name.into(), Ok(text.as_bytes().to_vec()));
+        resolver.refuse_what_is_missing();
+        resolver
+    }
+
+    fn without_file(env: &'a Environment) -> Self {
         let mut resolver = Resolver {
             env,
             file: BTreeMap::new(),
@@ -121,15 +148,6 @@ impl<'a> Resolver<'a> {
             warnings: Vec::new(),
         };
         resolver.check_environment();
-        if let Some(path) = file {
-            let absolute = files::absolute(path);
-            let absolute = absolute.to_string_lossy();
-            resolver.show("FARSPAN_CONFIG", &absolute, ValueOrigin::Option("--config"));
-            resolver.read_file(path);
-        } else if let Some(path) = resolver.take("FARSPAN_CONFIG") {
-            resolver.read_file(path::Path::new(&path.text));
-        }
-        resolver.refuse_what_is_missing();
         resolver
     }
 
@@ -503,14 +521,18 @@ impl<'a> Resolver<'a> {
     fn read_file(&mut self, path: &path::Path) {
         let name: Arc<str> = shown(&path.to_string_lossy()).into();
         self.directory = files::absolute(path).parent().map(path::Path::to_owned);
+        self.read_text(&name, files::read(path));
+    }
+
+    fn read_text(&mut self, name: &Arc<str>, bytes: Result<Vec<u8>, Reason>) {
         let place = Place::in_file(name.clone(), Path::default());
-        let read = files::read(path).and_then(|bytes| {
+        let read = bytes.and_then(|bytes| {
             // serde_json's own text ends with line and column.
             serde_json::from_slice(&bytes).map_err(|error| format!("is not JSON: {error}").into())
         });
         match read {
             Ok(WrittenJson::Group(entries)) => {
-                return self.read_group(&name, "", &place, entries);
+                return self.read_group(name, "", &place, entries);
             }
             Ok(_) => self.mistakes.add(place, "is not a JSON object"),
             Err(reason) => self.mistakes.add(place, reason),

@@ -58,6 +58,8 @@ pub enum Origin {
     Stdin,
     /// A list of runs.
     Discovery,
+    /// The program that embeds farspan.
+    Program,
     /// The command line.
     #[default]
     Command,
@@ -65,12 +67,13 @@ pub enum Origin {
 
 impl Origin {
     /// All of them, in the order of their counts.
-    pub const ALL: [Origin; 6] = [
+    pub const ALL: [Origin; 7] = [
         Origin::Channel,
         Origin::Stream,
         Origin::Http,
         Origin::Stdin,
         Origin::Discovery,
+        Origin::Program,
         Origin::Command,
     ];
 
@@ -82,6 +85,7 @@ impl Origin {
             Origin::Http => "http",
             Origin::Stdin => "stdin",
             Origin::Discovery => "discovery",
+            Origin::Program => "program",
             Origin::Command => "command",
         }
     }

@@ -129,6 +129,10 @@ pub const VIEW_STAGES_COUNTED_MAX: usize = 100_000;
 pub const VIEW_CHANGES_MAX: usize = 20_000;
 /// Runs that are not shown any more and are remembered, so that viewers hear of it.
 pub const VIEW_GONE_MAX: usize = 8192;
+/// Ended runs that wait for one follower, in bytes; one run more fits in.
+pub const FOLLOWED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The same, as a number.
+pub const FOLLOWED_RUNS_MAX: usize = 4096;
 
 /// Series of one metric whose labels come from outside: names of workflows, stages and errors. Further names count as
 /// `other`, for each monitor.

@@ -839,7 +839,8 @@ impl Core {
                 let naming = &self.settings.monitors[usize::from(monitor)].naming;
                 let max = limits::VIEW_STAGES_MAX;
                 let left_out = watch.workflow.left_out_stages(naming, max);
-                self.views.end(self.summary(&watch, run), left_out);
+                let has_all_spans = watch.has_all_spans;
+                (self.views).end(self.summary(&watch, run), left_out, has_all_spans);
             }
             self.conclude(watch.workflow, run, monitor, end, now);
         }
@@ -863,6 +864,7 @@ impl Core {
         let (outcome, abandoned) = end;
         self.out.counters.count_end(abandoned);
         self.out.note(Note::Ended {
+            run,
             monitor,
             workflow_id: workflow.id().clone(),
             trace_id: workflow.trace_id(),

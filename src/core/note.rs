@@ -83,6 +83,8 @@ pub enum Note {
     },
     /// A watch has ended.
     Ended {
+        /// The run.
+        run: RunKey,
         /// Its monitor.
         monitor: u16,
         /// The workflow's id.

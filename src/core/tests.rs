@@ -714,7 +714,7 @@ fn an_event_that_comes_twice_counts_once() {
         &rig.notes(),
         &expect![[r#"
             Duplicate { monitor: 0, workflow_id: "w" }
-            Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
+            Ended { run: RunKey([53, 20, 120, 254, 113, 19, 247, 39, 223, 88, 204, 206, 174, 35, 208, 100]), monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
             Duplicate { monitor: 0, workflow_id: "w" }
             Duplicate { monitor: 0, workflow_id: "w" }
             Shed { monitor: 7, workflow_id: "w" }
@@ -767,13 +767,13 @@ fn a_later_attempt_ends_the_watch_of_an_earlier_one_in_every_phase() {
         assert_eq!(rig.core.counters().workflows_ended, 1);
     }
     expect![[r#"
-        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
+        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
         Duplicate { monitor: 0, workflow_id: "w" }
         Duplicate { monitor: 0, workflow_id: "w" }
-        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
+        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
         Duplicate { monitor: 0, workflow_id: "w" }
         Duplicate { monitor: 0, workflow_id: "w" }
-        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
+        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
         Duplicate { monitor: 0, workflow_id: "w" }
         Duplicate { monitor: 0, workflow_id: "w" }
     "#]].assert_eq(&text);
@@ -806,7 +806,7 @@ fn an_answer_about_a_later_attempt_ends_the_watch_and_one_about_an_earlier_one_s
     check(
         &rig.notes(),
         &expect![[r#"
-            Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded), duration: 1ns }
+            Ended { run: RunKey([84, 125, 127, 23, 13, 97, 198, 25, 171, 3, 63, 142, 74, 249, 197, 184]), monitor: 0, workflow_id: "w", trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded), duration: 1ns }
         "#]],
     );
 }
@@ -851,9 +851,9 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
         assert!(changes.contains(&Change::RemoveWorkflow(first.0)));
     }
     expect![[r#"
-        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
+        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
         Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 }
-        Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
+        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
         Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 }
     "#]].assert_eq(&text);
 }
@@ -1424,7 +1424,7 @@ fn what_the_collector_threw_away_is_counted_and_told() {
     check(
         &rig.notes(),
         &expect![[r#"
-            Ended { monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
+            Ended { run: RunKey([53, 20, 120, 254, 113, 19, 247, 39, 223, 88, 204, 206, 174, 35, 208, 100]), monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
             ExportPartial { signal: Traces, rejected: 2, message: "too old" }
         "#]],
     );

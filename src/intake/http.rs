@@ -10,20 +10,15 @@
 use super::carrier::Carrier;
 use super::malformed_log::MalformedLog;
 use super::message::{self, Beside, Dialects, Malformed, Message};
-use super::posted::{Admission, Posted};
+use super::posted::{self, Posted};
 use crate::core::event::{Origin, StartEvent};
 use crate::http::server::{HttpRequest, Response};
 use crate::os::threads::lock;
 use crate::text::percent_decoded_lossy;
-use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::Sender;
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
-/// So long a request waits for the loop to take its events.
-const TAKEN_WITHIN: Duration = Duration::from_secs(5);
-/// So long it waits to hear that they are stored. A store in trouble is tried again each second.
-const STORED_WITHIN: Duration = Duration::from_secs(10);
 /// What a 503 asks for, in seconds.
 const RETRY_AFTER: &str = "5";
 
@@ -62,31 +57,19 @@ impl Entrance {
             return trouble(400, "no event in it");
         }
         let accepted: Vec<_> = messages.events.iter().map(accepted).collect();
-        let (answer, answered) = bounded(1);
         let events = messages.events.into_iter().map(|message| StartEvent {
             origin: Origin::Http,
             ..message.event
         });
-        let posted = Posted {
-            events: events.collect(),
-            answer,
-        };
-        match self.posted.send_timeout(posted, TAKEN_WITHIN) {
-            Ok(()) => {}
-            Err(SendTimeoutError::Timeout(_)) => return later("farspan is too busy"),
-            Err(SendTimeoutError::Disconnected(_)) => return later("farspan is stopping"),
-        }
-        match answered.recv_timeout(STORED_WITHIN) {
-            Ok(Admission::Accepted) => {
+        match posted::post(&self.posted, events.collect()) {
+            Ok(()) => {
                 let body = match accepted.as_slice() {
                     [one] if !messages.many => one.to_string(),
                     all => json!(all).to_string(),
                 };
                 Response::json(202, body + "\n")
             }
-            Ok(Admission::NoRoom) => later("there is no room for more workflows now"),
-            Err(RecvTimeoutError::Disconnected) => later("farspan is stopping"),
-            Err(RecvTimeoutError::Timeout) => later("the events could not be stored in time"),
+            Err(unaccepted) => later(&unaccepted.to_string()),
         }
     }
 

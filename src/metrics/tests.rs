@@ -110,7 +110,7 @@ fn numbers() -> Numbers {
             lapses: 1,
         }),
         sources: vec![("channel event.workflow.started".into(), true)],
-        malformed: [0, 0, 4, 0, 0, 0],
+        malformed: [0, 0, 4, 0, 0, 0, 0],
         process: ProcessNumbers {
             cpu: Some(Duration::from_millis(1230)),
             resident_bytes: Some(9 << 20),

@@ -17,11 +17,7 @@ pub struct Environment {
 impl Environment {
     /// The variables of the process, and the name of the host.
     pub fn of_process() -> Self {
-        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        Environment {
-            kernel_host_name: host_name.map(|name| name.trim().to_owned()),
-            ..Environment::from_pairs(std::env::vars_os())
-        }
+        Environment::from_pairs(std::env::vars_os()).with_kernel_host_name()
     }
 
     /// These variables. The name of the host is `HOSTNAME`.
@@ -41,6 +37,24 @@ impl Environment {
         Environment {
             variables,
             kernel_host_name: None,
+        }
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: String, value: String) {
+        if value.is_empty() {
+            self.variables.remove(&name);
+        } else {
+            self.variables.insert(name, Some(value));
+        }
+    }
+
+    /// The same with the name of the host that the kernel has.
+    pub(crate) fn with_kernel_host_name(self) -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        Environment {
+            kernel_host_name: host_name.map(|name| name.trim().to_owned()),
+            ..self
         }
     }
 

@@ -21,14 +21,8 @@ use crate::http::server::{Server, Serving};
 use crate::intake::http::Entrance;
 use crate::intake::message::Dialects;
 use crate::intake::posted::Posted;
-#[cfg(feature = "admin")]
-use crossbeam_channel::bounded;
-use crossbeam_channel::{Receiver, Sender, never};
+use crossbeam_channel::Sender;
 use std::net::SocketAddr;
-
-/// Requests between the admin endpoint and the loop.
-#[cfg(feature = "admin")]
-const POSTED_QUEUE: usize = 16;
 
 /// How the admin endpoint asks the loop.
 #[cfg_attr(
@@ -37,6 +31,7 @@ const POSTED_QUEUE: usize = 16;
 )]
 pub(super) struct Asking {
     pub(super) health_checks: Sender<HealthCheck>,
+    pub(super) posted: Sender<Posted>,
     /// `None`: the metrics are not served.
     pub(super) numbers: Option<NumbersAsker>,
     pub(super) questions: Sender<ViewQuestion>,
@@ -129,37 +124,30 @@ impl Endpoint {
         None
     }
 
-    /// Answers from now on; what is posted comes by the channel.
+    /// Answers from now on.
     #[cfg(feature = "admin")]
     pub(super) fn start(
         self,
         config: &Config,
         reading: Dialects,
         asking: Asking,
-    ) -> Result<(Answering, Receiver<Posted>), String> {
+    ) -> Result<Answering, String> {
         let (Some(server), Some(admin)) = (self.server, &config.admin) else {
-            return Ok((Answering { serving: None }, never()));
+            return Ok(Answering { serving: None });
         };
-        let (posted, received) = bounded(POSTED_QUEUE);
-        let entrance = Entrance::new(reading, posted);
+        let entrance = Entrance::new(reading, asking.posted.clone());
         let routes = routes(build::viewed(config), entrance, asking);
         let token = admin.token.as_ref().map(crate::config::Secret::expose);
         let serving = admin::start(server, &admin.listen, token, routes)
             .map_err(|error| format!("cannot start the admin endpoint: {error}"))?;
-        let answering = Answering {
+        Ok(Answering {
             serving: Some(serving),
-        };
-        Ok((answering, received))
+        })
     }
 
     #[cfg(not(feature = "admin"))]
-    pub(super) fn start(
-        self,
-        _: &Config,
-        _: Dialects,
-        _: Asking,
-    ) -> Result<(Answering, Receiver<Posted>), String> {
-        Ok((Answering {}, never()))
+    pub(super) fn start(self, _: &Config, _: Dialects, _: Asking) -> Result<Answering, String> {
+        Ok(Answering {})
     }
 }
 
@@ -185,12 +173,14 @@ fn routes(viewed: ViewedConfig, entrance: Entrance, asking: Asking) -> Vec<Route
 mod tests {
     use super::*;
     use crate::intake::carrier::Formats;
+    use crossbeam_channel::bounded;
     use serde_json::Value;
     use std::collections::BTreeSet;
 
     #[test]
     fn the_document_has_each_route_and_no_other_and_says_which_need_the_token() {
         let asking = Asking {
+            posted: bounded(0).0,
             health_checks: health::channel().0,
             numbers: Some(numbers::channel().0),
             questions: bounded(0).0,

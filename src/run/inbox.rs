@@ -39,6 +39,8 @@ pub(super) struct Inbox {
     pub(super) ended: Receiver<Infallible>,
     /// Disconnects at the stop.
     pub(super) stopped: Receiver<Infallible>,
+    /// Has a message if the stop has a deadline: how long it may take.
+    pub(super) stop_within: Receiver<Duration>,
 }
 
 /// One thing that the loop has heard.

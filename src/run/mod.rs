@@ -13,6 +13,7 @@
 //! waits in one place, the `select!`, for an answer or for the core's next deadline.
 
 mod admissions;
+mod beside;
 mod build;
 mod displays;
 mod endpoint;
@@ -43,6 +44,7 @@ use crate::os::clock;
 use crate::os::systemd::{ServiceState, ServiceStatus, StateRoom};
 use crate::store::{Store, View};
 use admissions::Admissions;
+pub use beside::{Beside, BesideEnd};
 pub use build::{collector_trust, naming, refused_place, target, trust};
 #[cfg(feature = "redis")]
 pub use build::{streams, subscriptions};
@@ -99,6 +101,8 @@ struct Loop {
     displays: Displays,
     viewing: Viewing,
     numbered: Numbered,
+    /// When the stop has to be over, if it has such a deadline.
+    stop_by: Option<Mono>,
     /// The names of the monitors and of their workflows, for the log.
     names: Vec<MonitorNames>,
 }
@@ -232,6 +236,9 @@ impl Loop {
                         self.recall();
                     }
                     self.displays.see(Sight::Noted(&note));
+                    if let Note::Ended { run, .. } = note {
+                        self.tell_followers(run);
+                    }
                     log_note(note, &self.names);
                 }
             }
@@ -433,7 +440,8 @@ impl Loop {
         };
         log_report(&report, self.store.is_some());
         self.feed.settle();
-        self.feed.finish();
+        self.feed
+            .finish(stopping::cut(stopping::ACKNOWLEDGED, self.stop_by));
         let finished = LoopEnd {
             report,
             polls_in_flight: self.core.polls_in_flight(),

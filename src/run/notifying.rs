@@ -56,8 +56,8 @@ impl Receivers {
         }
     }
 
-    /// Leaves what has not ended to the end of the process.
-    pub(super) fn abandon(mut self) {
-        std::mem::forget(std::mem::take(&mut self.notifiers));
+    /// The threads. They end, each after the request that it has under way.
+    pub(super) fn into_notifiers(self) -> Vec<Notifier> {
+        self.notifiers
     }
 }

@@ -142,6 +142,7 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             outcome,
             abandoned,
             duration,
+            run: _,
         } => {
             let level = if abandoned.is_some() {
                 Level::Warn

@@ -1,8 +1,6 @@
 //! The sources of start events: Redis, lists of runs and standard input, and how each is read.
 
 use super::build::{DiscoveryPart, Sources};
-#[cfg(feature = "redis")]
-use super::stopping;
 use crate::api::exchange::Api;
 use crate::api::poller::Target;
 use crate::config::Config;
@@ -30,6 +28,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The way back to the sources of events.
 #[derive(Default)]
@@ -121,8 +120,10 @@ impl Feed {
         }
     }
 
-    /// Waits until what was settled is acknowledged.
-    pub(super) fn finish(self) {
+    /// Waits until what was settled is acknowledged, for this long at most.
+    pub(super) fn finish(self, within: Duration) {
+        #[cfg(not(feature = "redis"))]
+        let _ = within;
         #[cfg(feature = "redis")]
         {
             let begun = clock::now().mono;
@@ -134,7 +135,7 @@ impl Feed {
             drop(settling);
             for listening in listening {
                 let passed = clock::now().mono.since(begun);
-                listening.finish(stopping::ACKNOWLEDGED.saturating_sub(passed));
+                listening.finish(within.saturating_sub(passed));
             }
         }
     }

@@ -24,6 +24,7 @@ use crate::core::{Core, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::export_log::ExportLog;
 use crate::deliver::metrics::MetricsExporter;
+use crate::deliver::notify::Notifier;
 use crate::deliver::otlp::Resources;
 use crate::deliver::refused::RefusedPlace;
 use crate::http::client::Network;
@@ -38,6 +39,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// `farspan run`: watches until SIGTERM or SIGINT, and reads the configuration again on SIGHUP.
 ///
@@ -97,8 +99,10 @@ pub fn watch(
         onlooker: None,
     };
     let (asked, reading) = (numbers::channel(), build::reading(config));
-    let (intake, answering) = Intake::with(endpoint, config, reading, events, asked)?;
-    let report = watch_intake(config, intake, stopped, around)?;
+    let (intake, answering, _) = Intake::with(endpoint, config, reading, events, asked)?;
+    let running = Running::start(config, intake, stopped, around)?;
+    let (report, unended) = running.run();
+    unended.leave();
     answering.end();
     Ok(report)
 }
@@ -119,7 +123,10 @@ pub fn watch_seen(
         living: unsupervised(config),
         onlooker: Some(onlooker),
     };
-    watch_intake(config, Intake::only(events), stopped, around)
+    let running = Running::start(config, Intake::only(events), stopped, around)?;
+    let (report, unended) = running.run();
+    unended.leave();
+    Ok(report)
 }
 
 fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result<Report, String> {
@@ -145,14 +152,16 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
         where_state_is(config)
     );
     let network = Network::start(config.proxies.clone())?;
-    let (intake, answering) = start_intake(config, &network, &stopped, reads_stdin)?;
+    let (intake, answering, _) = start_intake(config, &network, &stopped, reads_stdin)?;
     let around = Surroundings {
         network,
         spans,
         living: Living::new(config, supervisor, reloads),
         onlooker: None,
     };
-    let report = watch_intake(config, intake, stopped, around)?;
+    let running = Running::start(config, intake, stopped, around)?;
+    let (report, unended) = running.run();
+    unended.leave();
     answering.end();
     if let Some(console) = console {
         stopping::end_console(console);
@@ -173,8 +182,17 @@ fn where_state_is(config: &Config) -> String {
     }
 }
 
+/// Requests between their senders and the loop.
+const POSTED_QUEUE: usize = 16;
+
+/// The ways to the loop that a program beside it has.
+pub(super) struct Ways {
+    pub(super) posted: Sender<Posted>,
+    pub(super) questions: Sender<ViewQuestion>,
+}
+
 /// Where the loop hears of workflows.
-struct Intake {
+pub(super) struct Intake {
     events: Receiver<StartEvent>,
     posted: Receiver<Posted>,
     health_checks: Receiver<HealthCheck>,
@@ -183,11 +201,13 @@ struct Intake {
     metrics: Option<MetricsExporter>,
     questions: Receiver<ViewQuestion>,
     /// Whether there may be viewers.
-    is_viewed: bool,
+    pub(super) is_viewed: bool,
     /// What they see of the requests to the collector.
     export_log: ExportLog,
     /// Disconnects when no more start events can come.
     ended: Receiver<Infallible>,
+    /// See [`Inbox`].
+    pub(super) stop_within: Receiver<Duration>,
     feed: Feed,
 }
 
@@ -203,6 +223,7 @@ impl Intake {
             is_viewed: false,
             export_log: ExportLog::default(),
             ended: never(),
+            stop_within: never(),
             feed: Feed::default(),
         }
     }
@@ -214,18 +235,24 @@ impl Intake {
         reading: Dialects,
         events: Receiver<StartEvent>,
         (asker, numbers): (NumbersAsker, Receiver<NumbersAsked>),
-    ) -> Result<(Self, Answering), String> {
+    ) -> Result<(Self, Answering, Ways), String> {
         let is_viewed = endpoint.address().is_some();
         let (asked, health_checks) = health::channel();
         let (viewers, questions) = viewing::channel();
+        let (posters, posted) = bounded(POSTED_QUEUE);
         let export_log = ExportLog::default();
+        let ways = Ways {
+            posted: posters,
+            questions: viewers,
+        };
         let asking = Asking {
             health_checks: asked,
+            posted: ways.posted.clone(),
             numbers: config.metrics.is_served.then_some(asker),
-            questions: viewers,
+            questions: ways.questions.clone(),
             export_log: export_log.clone(),
         };
-        let (answering, posted) = endpoint.start(config, reading, asking)?;
+        let answering = endpoint.start(config, reading, asking)?;
         let intake = Intake {
             posted,
             health_checks,
@@ -235,16 +262,17 @@ impl Intake {
             export_log,
             ..Intake::only(events)
         };
-        Ok((intake, answering))
+        Ok((intake, answering, ways))
     }
 }
 
-fn start_intake(
+/// All configured sources. `reads_stdin`: standard input is one.
+pub(super) fn start_intake(
     config: &Config,
     network: &Network,
     stopped: &Receiver<Infallible>,
     reads_stdin: bool,
-) -> Result<(Intake, Answering), String> {
+) -> Result<(Intake, Answering, Ways), String> {
     // Before the other sources: a second farspan on this machine fails here.
     let has_other_source = reads_stdin || sources::has_lasting_source(config);
     let endpoint = Endpoint::bind_if_free(config, has_other_source)?;
@@ -261,7 +289,7 @@ fn start_intake(
     let feed = Feed::listen(Sources::of(config, network)?, events_sent, stopped, network)?;
     let (asker, numbers) = numbers::channel();
     let asked = (asker.clone(), numbers);
-    let (intake, answering) = Intake::with(endpoint, config, reading, events, asked)?;
+    let (intake, answering, ways) = Intake::with(endpoint, config, reading, events, asked)?;
     let metrics = build::metrics_destination(config)
         .map(|destination| MetricsExporter::start(destination, network, move || asker.ask()))
         .transpose()?;
@@ -271,118 +299,171 @@ fn start_intake(
         feed,
         ..intake
     };
-    Ok((intake, answering))
+    Ok((intake, answering, ways))
 }
 
 /// What shows, supervises and looks on.
-struct Surroundings {
-    network: Network,
-    spans: Vec<Sender<Arc<Span>>>,
-    living: Living,
-    onlooker: Option<Onlooker>,
+pub(super) struct Surroundings {
+    pub(super) network: Network,
+    pub(super) spans: Vec<Sender<Arc<Span>>>,
+    pub(super) living: Living,
+    pub(super) onlooker: Option<Onlooker>,
 }
 
 /// Without reloads and without a service manager.
-fn unsupervised(config: &Config) -> Living {
+pub(super) fn unsupervised(config: &Config) -> Living {
     Living::new(config, Supervisor::default(), never())
 }
 
-fn watch_intake(
-    config: &Config,
-    intake: Intake,
-    stopped: Receiver<Infallible>,
-    around: Surroundings,
-) -> Result<Report, String> {
-    let now = clock::now();
-    let network = around.network;
-    let mut parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
-    for destination in (parts.destination.iter_mut()).chain(&mut parts.log_destination) {
-        destination.log = intake.export_log.clone();
+/// The loop with all its threads, before its first turn.
+pub(super) struct Running {
+    watcher: Loop,
+    metrics: Option<MetricsExporter>,
+    threads: PollingThreads,
+    exporting: Exporting,
+}
+
+impl Running {
+    /// Starts everything around the loop, and goes on with what the store held.
+    ///
+    /// # Errors
+    /// A text that says what cannot be started.
+    pub(super) fn start(
+        config: &Config,
+        intake: Intake,
+        stopped: Receiver<Infallible>,
+        around: Surroundings,
+    ) -> Result<Self, String> {
+        let now = clock::now();
+        let network = around.network;
+        let mut parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
+        for destination in (parts.destination.iter_mut()).chain(&mut parts.log_destination) {
+            destination.log = intake.export_log.clone();
+        }
+        // Before any thread starts, because a store is the likeliest part to fail.
+        let mut store = open_store(config)?;
+        let stored = match &mut store {
+            Some(store) => load(&mut **store, &stopped)?,
+            None => Stored::default(),
+        };
+        let threads = PollingThreads::start(&parts, &network)?;
+        let receivers = Receivers::start(parts.receivers, &parts.refused)?;
+        let mut exporting = Exporting::start(
+            (parts.destination.as_ref(), parts.log_destination.as_ref()),
+            &network,
+            &parts.resources,
+            &parts.refused,
+        )?;
+        let mut core = Core::new(parts.settings, super::ENCODERS, now);
+        core.keep_finished(parts.finished_kept);
+        if intake.is_viewed {
+            core.keep_views(limits::VIEW_BYTES_MAX);
+        }
+        let mut watcher = Loop {
+            core,
+            turn: Turn::new(parts.turn),
+            turn_due: None,
+            inbox: Inbox {
+                events: intake.events,
+                reports: threads.reports.clone(),
+                outcomes: exporting.outcomes.clone(),
+                notified: receivers.notified.clone(),
+                listings: intake.feed.listings(),
+                states: intake.feed.states(),
+                posted: intake.posted,
+                health_checks: intake.health_checks,
+                numbers: intake.numbers,
+                questions: intake.questions,
+                reloads: around.living.reloads(),
+                store: (store.as_ref()).map_or_else(never, |store| store.woken()),
+                ended: intake.ended,
+                stopped,
+                stop_within: intake.stop_within,
+            },
+            store,
+            polling: Polling {
+                queues: threads.pollers.queues().to_vec(),
+                targets: parts.targets,
+                network,
+            },
+            batches: exporting.batches.take(),
+            log_batches: exporting.log_batches.take(),
+            receivers,
+            feed: intake.feed,
+            admissions: Admissions::default(),
+            living: around.living,
+            displays: Displays::new(around.spans, around.onlooker),
+            viewing: Viewing::default(),
+            numbered: Numbered::new(config, now.wall),
+            stop_by: None,
+            names: parts.names,
+        };
+        watcher.restore(stored);
+        Ok(Running {
+            watcher,
+            metrics: intake.metrics,
+            threads,
+            exporting,
+        })
     }
-    // Before any thread starts, because a store is the likeliest part to fail.
-    let mut store = open_store(config)?;
-    let stored = match &mut store {
-        Some(store) => load(&mut **store, &stopped)?,
-        None => Stored::default(),
-    };
-    let threads = PollingThreads::start(&parts, &network)?;
-    let receivers = Receivers::start(parts.receivers, &parts.refused)?;
-    let exporting = Exporting::start(
-        (parts.destination.as_ref(), parts.log_destination.as_ref()),
-        &network,
-        &parts.resources,
-        &parts.refused,
-    )?;
-    let mut core = Core::new(parts.settings, super::ENCODERS, now);
-    core.keep_finished(parts.finished_kept);
-    if intake.is_viewed {
-        core.keep_views(limits::VIEW_BYTES_MAX);
+
+    /// Runs the loop until its stop is over.
+    pub(super) fn run(self) -> (Report, Unended) {
+        let Running {
+            mut watcher,
+            metrics,
+            threads,
+            exporting,
+        } = self;
+        watcher.run_until_stopped();
+        let (finished, receivers) = end(watcher, metrics);
+        let mut unended = Unended::default();
+        if finished.report.untold > 0 || finished.notifies {
+            unended.notifiers = receivers.into_notifiers();
+        }
+        if finished.polls_in_flight > 0 {
+            unended.pollers = Some(threads.pollers);
+        }
+        if finished.report.undelivered > 0 {
+            unended.exporters.extend(exporting.exporter);
+        }
+        if finished.report.log_records_undelivered > 0 {
+            unended.exporters.extend(exporting.log_exporter);
+        }
+        (finished.report, unended)
     }
-    let mut watcher = Loop {
-        core,
-        turn: Turn::new(parts.turn),
-        turn_due: None,
-        inbox: Inbox {
-            events: intake.events,
-            reports: threads.reports,
-            outcomes: exporting.outcomes,
-            notified: receivers.notified.clone(),
-            listings: intake.feed.listings(),
-            states: intake.feed.states(),
-            posted: intake.posted,
-            health_checks: intake.health_checks,
-            numbers: intake.numbers,
-            questions: intake.questions,
-            reloads: around.living.reloads(),
-            store: (store.as_ref()).map_or_else(never, |store| store.woken()),
-            ended: intake.ended,
-            stopped,
-        },
-        store,
-        polling: Polling {
-            queues: threads.pollers.queues().to_vec(),
-            targets: parts.targets,
-            network,
-        },
-        batches: exporting.batches,
-        log_batches: exporting.log_batches,
-        receivers,
-        feed: intake.feed,
-        admissions: Admissions::default(),
-        living: around.living,
-        displays: Displays::new(around.spans, around.onlooker),
-        viewing: Viewing::default(),
-        numbered: Numbered::new(config, now.wall),
-        names: parts.names,
-    };
-    watcher.restore(stored);
-    watcher.run_until_stopped();
-    let (finished, receivers) = end(watcher, intake.metrics);
-    // A thread that has not ended in time is left to the end of the process.
-    if finished.report.untold > 0 || finished.notifies {
-        receivers.abandon();
+}
+
+/// Threads that have a request under way when the stop is over. Dropping them waits for these requests.
+#[derive(Default)]
+pub(super) struct Unended {
+    notifiers: Vec<Notifier>,
+    pollers: Option<Pollers>,
+    exporters: Vec<Exporter>,
+}
+
+impl Unended {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.notifiers.is_empty() && self.pollers.is_none() && self.exporters.is_empty()
     }
-    if finished.polls_in_flight > 0 {
-        std::mem::forget(threads.pollers);
+
+    /// Leaves them to the end of the process.
+    pub(super) fn leave(self) {
+        std::mem::forget(self);
     }
-    if finished.report.undelivered > 0 {
-        std::mem::forget(exporting.exporter);
-    }
-    if finished.report.log_records_undelivered > 0 {
-        std::mem::forget(exporting.log_exporter);
-    }
-    Ok(finished.report)
 }
 
 /// The stop. The metrics leave after the spans, while the state is given back.
 fn end(mut watcher: Loop, metrics: Option<MetricsExporter>) -> (LoopEnd, Receivers) {
     watcher.stop();
+    let stop_by = watcher.stop_by;
     if let Some(metrics) = &metrics {
         metrics.send_last(numbers::completed(watcher.numbers(clock::now())));
     }
     let ended = watcher.finish();
     if let Some(metrics) = metrics {
-        stopping::end_metrics(metrics);
+        stopping::end_metrics(metrics, stop_by);
     }
     ended
 }

@@ -17,6 +17,7 @@
 use super::Loop;
 use crate::core::Input;
 use crate::core::limits;
+use crate::core::time::Mono;
 use crate::deliver::metrics::MetricsExporter;
 use crate::os::clock;
 use crate::os::logging;
@@ -32,6 +33,8 @@ const STORED: Duration = Duration::from_secs(2);
 pub(super) const ACKNOWLEDGED: Duration = Duration::from_secs(3);
 const LAST_METRICS: Duration = Duration::from_secs(2);
 const CONSOLE_ENDS: Duration = Duration::from_secs(2);
+/// With a deadline for the whole stop, polls have this part of the time at most. What they bring has to be delivered.
+const POLLS_PART: u32 = 2;
 
 /// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
 pub const STOP_MAX: Duration = POLLS_END
@@ -42,6 +45,13 @@ pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(LAST_METRICS)
     .saturating_add(CONSOLE_ENDS)
     .saturating_add(logging::ENDS_WITHIN);
+
+/// The time of a stage, if the whole stop has a deadline.
+pub(super) fn cut(within: Duration, deadline: Option<Mono>) -> Duration {
+    deadline.map_or(within, |deadline| {
+        within.min(deadline.since(clock::now().mono))
+    })
+}
 
 /// One stage of the loop's.
 struct Wait {
@@ -74,10 +84,11 @@ const WAIT_STORED: Wait = Wait {
 };
 
 /// Stage 6. The request was begun behind stage 4.
-pub(super) fn end_metrics(metrics: MetricsExporter) {
-    if !metrics.ends_within(LAST_METRICS) {
+pub(super) fn end_metrics(metrics: MetricsExporter, deadline: Option<Mono>) {
+    let within = cut(LAST_METRICS, deadline);
+    if !metrics.ends_within(within) {
         log::warn!(
-            "stopping: the collector has not answered to the last metrics after {LAST_METRICS:?}; given up"
+            "stopping: the collector has not answered to the last metrics after {within:?}; given up"
         );
     }
 }
@@ -93,6 +104,9 @@ impl Loop {
     /// Stages 1 to 4.
     pub(super) fn stop(&mut self) {
         self.living.say(ServiceState::Stopping);
+        let (begun, within) = (clock::now().mono, self.inbox.stop_within.try_recv().ok());
+        self.stop_by = within.map(|within| begun + within);
+        let until_polls = within.map(|within| begun + within / POLLS_PART);
         self.inbox.close_sources();
         self.viewing.end();
         self.feed.stop();
@@ -121,15 +135,16 @@ impl Loop {
         };
         // Even if there is nothing to wait for.
         self.supervise();
-        self.wait(&WAIT_POLLS);
-        self.wait(&WAIT_DELIVERY);
-        self.wait(&WAIT_STORED);
+        self.wait(&WAIT_POLLS, until_polls);
+        self.wait(&WAIT_DELIVERY, self.stop_by);
+        self.wait(&WAIT_STORED, self.stop_by);
     }
 
-    fn wait(&mut self, wait: &Wait) {
-        let Wait { what, within, .. } = wait;
+    fn wait(&mut self, wait: &Wait, deadline: Option<Mono>) {
+        let what = wait.what;
+        let within = cut(wait.within, deadline);
         let begun = clock::now().mono;
-        let until = begun + *within;
+        let until = begun + within;
         let count = (wait.left)(self);
         if count == 0 {
             return;
@@ -145,7 +160,7 @@ impl Loop {
             if now >= until {
                 return log::warn!("stopping: still {left} {what} after {within:?}; given up");
             }
-            self.living.activity = (wait.activity)(left, *within);
+            self.living.activity = (wait.activity)(left, within);
             let patience = self.patience().min(self.supervise());
             let heard = self.inbox.next(false, patience.min(until.since(now)));
             self.take(heard);

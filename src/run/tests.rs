@@ -133,6 +133,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             store: store.woken(),
             ended: never(),
             stopped: never(),
+            stop_within: never(),
         },
         store: Some(store),
         polling: Polling {
@@ -154,6 +155,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             monitors: [].into(),
             workflows_max: 0,
         },
+        stop_by: None,
         names: vec![MonitorNames::new("workflow", "Workflow")],
     };
     (watcher, batches_received)

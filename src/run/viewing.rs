@@ -79,6 +79,11 @@ impl Loop {
             ViewQuestion::Changes(since, answer) => {
                 let _ = answer.try_send(self.core.changed_runs(since, now));
             }
+            ViewQuestion::Follow(follower, answer) => {
+                if self.displays.follow(follower) {
+                    let _ = answer.try_send(());
+                }
+            }
             ViewQuestion::Await(awaited) => {
                 let viewers = &mut self.viewing.viewers;
                 viewers.retain(|(it, until)| now.mono < *until && it.viewer.strong_count() > 0);

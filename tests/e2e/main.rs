@@ -82,6 +82,7 @@ mod deploy;
 mod discovery;
 mod durable;
 mod early;
+mod embedded;
 mod fleet;
 mod hostile;
 mod idle;

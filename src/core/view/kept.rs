@@ -25,6 +25,8 @@ struct KeptRun {
     spans: Vec<Arc<[u8]>>,
     /// Once it has ended.
     summary: Option<Box<RunSummary>>,
+    /// Whether none of its finished spans is missing, once it has ended.
+    has_all_spans: bool,
     /// Its stages that have ended without a span.
     left_out: Box<[StageDetail]>,
     /// The sequence of the workflow's span in the outbox.
@@ -70,11 +72,12 @@ impl Kept {
         true
     }
 
-    /// A run has ended. `left_out`: its stages without a span. `root`: the sequence of the workflow's span in the outbox.
+    /// A run has ended. `left_out`: its stages without a span. `has_all_spans`: there was room for each span. `root`: the sequence of the workflow's span in the outbox.
     pub(super) fn end(
         &mut self,
         summary: RunSummary,
         left_out: Vec<StageDetail>,
+        has_all_spans: bool,
         root: Option<u64>,
     ) {
         let run = summary.run;
@@ -89,6 +92,7 @@ impl Kept {
         let own_bytes = if is_new { RUN_BYTES } else { 0 };
         let bytes = summary.bytes() + left_out_bytes + own_bytes;
         kept.left_out = left_out.into();
+        kept.has_all_spans = has_all_spans;
         kept.bytes += bytes;
         self.bytes += bytes;
         kept.root = root;
@@ -145,6 +149,11 @@ impl Kept {
     /// The stages without a span of a run that has ended.
     pub(super) fn left_out(&self, run: RunKey) -> &[StageDetail] {
         self.runs.get(&run).map_or(&[], |kept| &kept.left_out)
+    }
+
+    /// Whether no finished span is missing in [`spans`](Self::spans) of a run that has ended.
+    pub(super) fn has_all_spans(&self, run: RunKey) -> bool {
+        self.runs.get(&run).is_some_and(|kept| kept.has_all_spans)
     }
 
     /// How many runs have ended.

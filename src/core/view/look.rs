@@ -47,7 +47,8 @@ impl Core {
     pub fn look_at(&self, question: &RunQuestion, now: Now) -> Option<RunDetail> {
         let run = self.find(question)?;
         let summary = self.summary_of(run, now)?;
-        let finished = self.views.kept.spans(run).to_vec();
+        let kept = &self.views.kept;
+        let finished = kept.spans(run).to_vec();
         let Some(watch) = self
             .table
             .slot_of(run)
@@ -56,7 +57,8 @@ impl Core {
             return Some(RunDetail {
                 summary,
                 finished,
-                stages: self.views.kept.left_out(run).to_vec(),
+                has_all_spans: kept.has_all_spans(run),
+                stages: kept.left_out(run).to_vec(),
                 left_out: 0,
                 events: Vec::new(),
                 attributes: Vec::new(),
@@ -67,6 +69,7 @@ impl Core {
         Some(RunDetail {
             summary,
             finished,
+            has_all_spans: watch.has_all_spans,
             stages: look.stages,
             left_out: look.left_out,
             events: look.events,

@@ -191,6 +191,8 @@ pub struct RunDetail {
     /// The finished spans that are kept, encoded, in the order in which they were finished. Of a run that has ended the
     /// workflow's own span is among them.
     pub finished: Vec<Arc<[u8]>>,
+    /// Whether no finished span is missing there.
+    pub has_all_spans: bool,
     /// The other stages, in the order in which they were first seen. If finished spans are missing, the stages of all
     /// finished spans are among them, without their details.
     pub stages: Vec<StageDetail>,
@@ -200,6 +202,15 @@ pub struct RunDetail {
     pub events: Vec<SpanEvent>,
     /// The attributes of a live run.
     pub attributes: Vec<(Box<str>, Value)>,
+}
+
+impl RunDetail {
+    /// What one of a run that has ended takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let spans: usize = self.finished.iter().map(|span| span.len()).sum();
+        let stages: usize = self.stages.iter().map(StageDetail::bytes).sum();
+        self.summary.bytes() + spans + stages
+    }
 }
 
 /// One attempt at a stage.
@@ -393,8 +404,13 @@ impl Views {
     }
 
     /// A run has ended. Its last finished span was that of the workflow, if it has spans. `left_out`: its stages without
-    /// a span.
-    pub(super) fn end(&mut self, mut summary: RunSummary, left_out: Vec<StageDetail>) {
+    /// a span. `has_all_spans`: its finished spans were all kept.
+    pub(super) fn end(
+        &mut self,
+        mut summary: RunSummary,
+        left_out: Vec<StageDetail>,
+        has_all_spans: bool,
+    ) {
         if !self.are_wanted() {
             return;
         }
@@ -402,8 +418,12 @@ impl Views {
         summary.version = self.version;
         let (run, sampled) = (summary.run, summary.sampled);
         let last = self.last_span.filter(|(of, _)| *of == run && sampled);
-        self.kept
-            .end(summary, left_out, last.map(|(_, sequence)| sequence));
+        self.kept.end(
+            summary,
+            left_out,
+            has_all_spans,
+            last.map(|(_, sequence)| sequence),
+        );
         self.note_evicted();
     }
 
