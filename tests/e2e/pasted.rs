@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The page and the first line of each block, with the test that pastes it, or with the reason why none can.
-const BLOCKS: [(&str, &str, Paste); 14] = [
+const BLOCKS: [(&str, &str, Paste); 15] = [
     (
         "README.md",
         "cargo run --release -- demo --open --serve",
@@ -72,6 +72,11 @@ const BLOCKS: [(&str, &str, Paste); 14] = [
     ),
     (
         "docs/install.md",
+        "sudo apt install ./farspan_*.deb",
+        Paste::Step("tests/deploy/packages"),
+    ),
+    (
+        "docs/install.md",
         "cargo build --release --locked",
         Paste::By("the_steps_that_install_the_service"),
     ),
@@ -90,6 +95,8 @@ const BLOCKS: [(&str, &str, Paste); 14] = [
 enum Paste {
     /// The test.
     By(&'static str),
+    /// The step of tests/run, which names the first line.
+    Step(&'static str),
     /// The reason.
     Never(&'static str),
 }
@@ -116,6 +123,10 @@ fn each_block_is_pasted_or_has_a_reason() {
             Paste::By(test) => {
                 let test = format!("#[test]\nfn {test}() {{");
                 assert!(here.contains(&test), "{page}: {first}: there is no {test}");
+            }
+            Paste::Step(script) => {
+                let script = fs::read_to_string(root().join(script)).expect("a script");
+                assert!(script.contains(first), "{page}: {first}");
             }
             Paste::Never(reason) => assert!(!reason.is_empty(), "{page}: {first}"),
         }
