@@ -235,27 +235,11 @@ fn ask_api(monitor: &MonitorConfig, network: &Network) -> Result<ApiFound, Strin
 
 /// What went wrong with an API, and which key could mend it.
 fn remedied(monitor: &MonitorConfig, failure: &PollFailure) -> String {
-    let base_url = monitor.base_url_key();
-    let remedy = match failure.reason {
-        Reason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
-        Reason::Connect => format!("; is {base_url} right, and does a server listen there?"),
-        Reason::Tls => {
-            "; api.certificate_file or SSL_CERT_FILE name the roots to trust, api.client_certificate_file who farspan is"
-                .to_owned()
-        }
-        Reason::Protocol => format!("; is {base_url} right?"),
-        Reason::Garbage | Reason::Redirect => {
-            format!("; is {base_url} the API's, and not a page for people?")
-        }
-        Reason::Timeout | Reason::Disconnected => {
-            format!("; is {base_url} right, and nothing in the way (HTTPS_PROXY, NO_PROXY)?")
-        }
-        _ => String::new(),
-    };
     format!(
-        "{}: {}{remedy}",
+        "{}: {}{}",
         failure.reason.as_str(),
-        escape(&failure.detail)
+        escape(&failure.detail),
+        monitor.api_keys().remedy(failure.reason)
     )
 }
 
@@ -519,16 +503,16 @@ fn ask_collector(otlp: &CollectorConfig, network: &Network) -> Result<String, St
         network,
     );
     let port = otlp.endpoint.parse().ok().and_then(|it: Uri| it.port_u16());
+    let keys = &otlp.keys;
     let status = status.map_err(|error| {
         let why = no_answer(&error, port);
-        format!("no answer: {why}; is OTEL_EXPORTER_OTLP_ENDPOINT the collector's URL?")
+        format!("no answer: {why}; {}", keys.is_it())
     })?;
+    let endpoint = keys.endpoint;
     match status {
-        401 | 403 => Err(format!(
-            "HTTP {status}; are OTEL_EXPORTER_OTLP_HEADERS right?"
-        )),
-        404 => Err("HTTP 404; is the path of OTEL_EXPORTER_OTLP_ENDPOINT right?".into()),
-        500.. => Err(format!("HTTP {status}")),
+        401 | 403 => Err(format!("HTTP {status}; is {} right?", keys.headers)),
+        404 => Err(format!("HTTP 404; is the path of {endpoint} right?")),
+        500.. => Err(format!("HTTP {status} to a GET; {}", keys.is_it())),
         _ => Ok(format!("reachable (HTTP {status} to a GET)")),
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn metrics(resolver: &mut Resolver<'_>) -> MetricsConfig {
     if exporters.is_served {
         check_endpoint(resolver);
     }
+    otel::exemplar_filter(resolver);
     let is_sent = exporters.is_sent && !otel::is_disabled(resolver);
     MetricsConfig {
         buckets: buckets.unwrap_or_default(),

@@ -32,6 +32,7 @@ use crate::api::credentials::SecretSource;
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::deliver::export::CollectorKeys;
 use crate::http::proxies::Proxies;
 use crate::intake::carrier::Formats;
 use crate::os::logging::Log;
@@ -208,6 +209,8 @@ pub struct CollectorConfig {
     pub client_certificate: Option<Pem>,
     /// The key to `client_certificate`.
     pub client_key: Option<Pem>,
+    /// The variables that say all this.
+    pub keys: CollectorKeys,
 }
 
 /// How the body of a request is compressed.

@@ -9,6 +9,7 @@ use super::{CollectorConfig, Compression, Export, MetricsExport, Pem, Secret, Tr
 use crate::core::limits;
 use crate::core::outbox::BatchPolicy;
 use crate::core::sampler::{Sampler, SpanLimits};
+use crate::deliver::export::CollectorKeys;
 use crate::intake::carrier::Formats;
 use crate::os::environment::Environment;
 use crate::syntax::mistake::Place;
@@ -77,6 +78,12 @@ pub(super) fn metrics(resolver: &mut Resolver<'_>) -> Option<MetricsExport> {
             _ => Err(ONLY_CUMULATIVE.into()),
         },
     );
+    resolver.lenient(AGGREGATION, |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "explicit_bucket_histogram" => Ok(()),
+            _ => Err(ONLY_EXPLICIT.into()),
+        }
+    });
     let interval = resolver.lenient("OTEL_METRIC_EXPORT_INTERVAL", |text| {
         integer(text, 1..=DAY_MS).map(Duration::from_millis)
     });
@@ -88,6 +95,21 @@ pub(super) fn metrics(resolver: &mut Resolver<'_>) -> Option<MetricsExport> {
     })
 }
 
+/// Which measurements lead to a trace. farspan has one way, of which a setting that asks for another is told.
+pub(super) fn exemplar_filter(resolver: &mut Resolver<'_>) {
+    resolver.lenient("OTEL_METRICS_EXEMPLAR_FILTER", |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "trace_based" => Ok(()),
+            _ => Err(
+                "is not supported: farspan's exemplars are spans that are sampled, trace_based"
+                    .into(),
+            ),
+        }
+    });
+}
+
+const AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+const ONLY_EXPLICIT: &str = "is not supported: farspan has explicit_bucket_histogram, with the buckets of FARSPAN_METRICS_BUCKETS";
 const ONLY_CUMULATIVE: &str = "is not supported; write cumulative, and convert in the collector \
      (its processor cumulativetodelta) if your backend wants deltas";
 
@@ -97,6 +119,7 @@ struct SignalNames {
     /// The variable that has the whole URL.
     whole_endpoint: &'static str,
     path: &'static str,
+    exporter: &'static str,
     protocol: &'static str,
     whole_protocol: &'static str,
     headers: &'static str,
@@ -111,6 +134,7 @@ const TRACES: SignalNames = SignalNames {
     endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT",
     whole_endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     path: "v1/traces",
+    exporter: "OTEL_TRACES_EXPORTER",
     protocol: "OTEL_EXPORTER_OTLP_PROTOCOL",
     whole_protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     headers: "OTEL_EXPORTER_OTLP_HEADERS",
@@ -125,6 +149,7 @@ const LOGS: SignalNames = SignalNames {
     endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
     whole_endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
     path: "v1/logs",
+    exporter: "OTEL_LOGS_EXPORTER",
     protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
     whole_protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
     headers: "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
@@ -139,6 +164,7 @@ const METRICS: SignalNames = SignalNames {
     endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     whole_endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     path: "v1/metrics",
+    exporter: "OTEL_METRICS_EXPORTER",
     protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
     whole_protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
     headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
@@ -281,7 +307,23 @@ fn otlp(resolver: &mut Resolver<'_>, names: &SignalNames) -> Option<CollectorCon
         certificate,
         client_certificate,
         client_key,
+        keys: collector_keys(resolver, names),
     })
+}
+
+/// The variables that are set; else those for all signals.
+fn collector_keys(resolver: &Resolver<'_>, names: &SignalNames) -> CollectorKeys {
+    let set = |name| match resolver.origin_of(name) {
+        Some(ValueOrigin::Env(variable)) => Some(*variable),
+        _ => None,
+    };
+    let endpoint = set(names.endpoint);
+    CollectorKeys {
+        endpoint: endpoint.unwrap_or(TRACES.endpoint),
+        is_set: endpoint.is_some(),
+        headers: set(names.headers).unwrap_or(TRACES.headers),
+        exporter: names.exporter,
+    }
 }
 
 /// A known protocol that farspan does not speak is an error: the collector's port would be the wrong one too.

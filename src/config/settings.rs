@@ -231,6 +231,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     of_signal(&["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
     of_signal(&["OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"], "", SettingKind::Path, "As for spans").needing(&[Feature::Tls]),
     env(&["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"], "cumulative", SettingKind::Text, "farspan has cumulative only"),
+    env(&["OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"], "explicit_bucket_histogram", SettingKind::Text, "farspan has explicit_bucket_histogram only"),
+    env(&["OTEL_METRICS_EXEMPLAR_FILTER"], "trace_based", SettingKind::Text, "farspan has trace_based only"),
     env(&["OTEL_METRIC_EXPORT_INTERVAL"], "60000", SettingKind::Text, "The time from one export of the metrics to the next, in ms"),
     env(&["OTEL_METRIC_EXPORT_TIMEOUT"], "30000", SettingKind::Text, "The longest time of one export of the metrics, in ms"),
     env(&["OTEL_BSP_SCHEDULE_DELAY"], "5000", SettingKind::Text, "The longest time that a span waits for others, in ms"),

@@ -137,6 +137,7 @@ fn with_nothing_set() {
             OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (unset) default
             OTEL_EXPORTER_OTLP_CLIENT_KEY (unset) default
             OTEL_METRICS_EXPORTER prometheus default
+            OTEL_METRICS_EXEMPLAR_FILTER trace_based default
             OTEL_BSP_SCHEDULE_DELAY 5000 default
             OTEL_BSP_EXPORT_TIMEOUT 30000 default
             OTEL_BSP_MAX_QUEUE_SIZE (unset) default
@@ -179,6 +180,12 @@ fn with_nothing_set() {
                             certificate: None,
                             client_certificate: None,
                             client_key: None,
+                            keys: CollectorKeys {
+                                endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT",
+                                is_set: false,
+                                headers: "OTEL_EXPORTER_OTLP_HEADERS",
+                                exporter: "OTEL_TRACES_EXPORTER",
+                            },
                         },
                     ),
                     logs: None,
@@ -423,6 +430,21 @@ fn metrics_have_a_collector_where_they_are_asked_for() {
             &[exporter("otlp"), ("OTEL_METRIC_EXPORT_INTERVAL", "0")],
             " http://localhost:4318/v1/metrics headers 0 each 60s within 10s \
              OTEL_METRIC_EXPORT_INTERVAL: '0' is not a whole number from 1 to 86400000; it is ignored",
+        ),
+        (
+            &[
+                exporter("otlp"),
+                (
+                    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+                    "base2_exponential_bucket_histogram",
+                ),
+                ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
+            ],
+            " http://localhost:4318/v1/metrics headers 0 each 60s within 10s \
+             OTEL_METRICS_EXEMPLAR_FILTER: 'always_off' is not supported: farspan's exemplars are spans that are sampled, \
+             trace_based; it is ignored; OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION: \
+             'base2_exponential_bucket_histogram' is not supported: farspan has explicit_bucket_histogram, with the \
+             buckets of FARSPAN_METRICS_BUCKETS; it is ignored",
         ),
         (
             &[exporter("otlp"), ("OTEL_SDK_DISABLED", "true")],
@@ -895,7 +917,7 @@ fn what_is_wrong_in_otel_is_ignored_and_warned_of() {
         ],
         |config| format!("{:?}\n{:?}", config.export, config.trace),
         expect![[r#"
-            Export { otlp: Some(CollectorConfig { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None }), logs: None, console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
+            Export { otlp: Some(CollectorConfig { endpoint: "http://localhost:4318/v1/traces", headers: [], timeout: 2.5s, compression: None, certificate: None, client_certificate: None, client_key: None, keys: CollectorKeys { endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", is_set: false, headers: "OTEL_EXPORTER_OTLP_HEADERS", exporter: "OTEL_TRACES_EXPORTER" } }), logs: None, console: true, batch: BatchPolicy { schedule_delay: 5s, spans_max: 100, queue_max: 100 }, attempt_max: 30s }
             Trace { sampler: ParentBased(AlwaysOn), limits: SpanLimits { attributes: 7, events: 128, links: 128, attribute_value_chars: 2048 }, formats: {"tracecontext"} }
             OTEL_BSP_SCHEDULE_DELAY: '-1' is not a whole number from 0 to 86400000; it is ignored
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE: cannot be above OTEL_BSP_MAX_QUEUE_SIZE; it is 100 now

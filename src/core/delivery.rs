@@ -271,7 +271,7 @@ impl Delivery {
                     out.counters.spans_sent_again += outbox.batch_len() as u64;
                 }
                 let waiting = outbox.len();
-                let is_news = news.trouble.trouble_is_news(&reason, now);
+                let is_news = news.trouble.trouble_is_news(now);
                 is_news.then_some(Note::ExportTroubled {
                     signal,
                     reason,
@@ -333,7 +333,7 @@ impl Delivery {
             match notified.trouble {
                 Some(trouble) => {
                     let reason = trouble.reason;
-                    if news.trouble.trouble_is_news(&reason, now) {
+                    if news.trouble.trouble_is_news(now) {
                         out.note(Note::NotifyTroubled { monitor, reason });
                     }
                 }

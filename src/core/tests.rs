@@ -1367,16 +1367,16 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
     assert_eq!(rig.core.counters().exports_retried(), 3);
 }
 
-/// A collector that was down may come back with a refusal that only a person can end.
+/// A collector that was down may come back with a refusal that only a person can end, and the log may be read late.
 #[test]
-fn another_trouble_of_the_collector_is_noted_too() {
+fn trouble_of_the_collector_is_noted_once_a_minute_while_it_lasts() {
     let mut rig = Rig::plain();
     rig.start(0, "w");
     let (_, poll) = rig.next_poll();
     rig.answer(&poll, answer_of(State::Running, 12));
     exported(&mut rig, retry(None));
-    rig.pass(secs(61.0));
     exported(&mut rig, retry(None));
+    rig.pass(secs(61.0));
     let reason = "HTTP 401".into();
     let retry_after = None;
     exported(

@@ -64,24 +64,23 @@ impl OddityNews {
 /// What was noted of the trouble of the collector, or of one receiver of finished events.
 #[derive(Debug, Default)]
 pub(super) struct ReceiverNews {
-    /// When trouble was noted last, and the reason.
-    trouble: Option<(Mono, Box<str>)>,
+    /// When trouble was noted last.
+    noted: Option<Mono>,
     /// Whether trouble was noted and its end was not.
     lasts: bool,
 }
 
 impl ReceiverNews {
-    /// The receiver accepts nothing now. Whether that is worth a note: when it begins, and when there is another reason.
-    pub(super) fn trouble_is_news(&mut self, reason: &str, now: Mono) -> bool {
-        let is_other = |(at, known): &(Mono, Box<str>)| {
-            now.since(*at) >= SAME_TROUBLE_NOTED_EVERY && (!self.lasts || **known != *reason)
-        };
-        let is_news = self.trouble.as_ref().is_none_or(is_other);
-        if is_news {
-            self.trouble = Some((now, reason.into()));
-            self.lasts = true;
+    /// The receiver accepts nothing now. Whether that is worth a note: when it begins, and once a minute while it lasts,
+    /// because a log may be read long after it began.
+    pub(super) fn trouble_is_news(&mut self, now: Mono) -> bool {
+        let is_known = |at| now.since(at) < SAME_TROUBLE_NOTED_EVERY;
+        if self.noted.is_some_and(is_known) {
+            return false;
         }
-        is_news
+        self.noted = Some(now);
+        self.lasts = true;
+        true
     }
 
     /// The receiver accepts what it is sent. Whether that is worth a note.
@@ -143,18 +142,18 @@ mod tests {
     #[test]
     fn a_receiver_that_goes_up_and_down_is_news_once_a_minute() {
         let mut news = ReceiverNews::default();
-        assert!(news.trouble_is_news("503", secs(0)));
-        assert!(!news.trouble_is_news("refused", secs(1)));
+        assert!(news.trouble_is_news(secs(0)));
+        assert!(!news.trouble_is_news(secs(1)));
         assert!(news.ends());
-        assert!(!news.trouble_is_news("503", secs(10)));
+        assert!(!news.trouble_is_news(secs(10)));
         assert!(!news.ends(), "its beginning was not noted");
-        assert!(!news.trouble_is_news("503", secs(59)));
+        assert!(!news.trouble_is_news(secs(59)));
         assert!(
-            news.trouble_is_news("503", secs(60)),
+            news.trouble_is_news(secs(60)),
             "it lasts, and was never noted"
         );
-        assert!(!news.trouble_is_news("503", secs(600)));
-        assert!(news.trouble_is_news("refused", secs(601)));
+        assert!(!news.trouble_is_news(secs(119)));
+        assert!(news.trouble_is_news(secs(120)), "it still lasts");
         assert!(news.ends());
     }
 

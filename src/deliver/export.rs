@@ -54,6 +54,46 @@ pub struct Destination {
     pub trust: Trust,
     /// Where its requests are remembered.
     pub log: ExportLog,
+    /// The variables that say all this.
+    pub keys: CollectorKeys,
+}
+
+/// The variables of a collector, so that a message about it names those that are set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectorKeys {
+    /// The one with the URL.
+    pub endpoint: &'static str,
+    /// Whether it is set; else the URL is the default.
+    pub is_set: bool,
+    /// The one with the headers.
+    pub headers: &'static str,
+    /// The one that chooses the exporter.
+    pub exporter: &'static str,
+}
+
+impl CollectorKeys {
+    /// What to do about an answer that only a person can change, in brackets; empty if there is nothing to do.
+    fn remedy(&self, status: u16) -> String {
+        match status {
+            300..=399 | 404 | 405 => format!(" ({})", self.is_it()),
+            401 | 403 => format!(" ({} has the credentials for the collector)", self.headers),
+            407 => " (the proxy wants credentials, which stand in its URL)".to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// What to ask about a collector that gives no answer, or that of another server.
+    pub fn is_it(&self) -> String {
+        let CollectorKeys {
+            endpoint, exporter, ..
+        } = self;
+        if self.is_set {
+            return format!("is {endpoint} the collector's URL?");
+        }
+        format!(
+            "{endpoint} is not set: set it to the collector's URL, or {exporter} to none where there is no collector"
+        )
+    }
 }
 
 /// The exporter's thread. It ends when the channel of batches is closed, and is joined when this is dropped.
@@ -297,6 +337,7 @@ pub(super) struct CollectorClient {
     agent: Agent,
     network: Network,
     headers: Vec<(HeaderName, HeaderValue)>,
+    keys: CollectorKeys,
     outcome: Mutex<Option<ExportOutcome>>,
     sent: Mutex<RequestSent>,
 }
@@ -326,6 +367,7 @@ impl CollectorClient {
             agent,
             network: network.clone(),
             headers,
+            keys: destination.keys,
             outcome: Mutex::default(),
             sent: Mutex::default(),
         })
@@ -379,13 +421,14 @@ impl CollectorClient {
         lock(&self.sent).bytes = body.len();
         let answer = request.send(&body[..]).inspect_err(|error| {
             self.network.forget_names();
-            *lock(&self.outcome) = Some(retry(&no_answer(error, head.uri.port_u16())));
+            let why = no_answer(error, head.uri.port_u16());
+            *lock(&self.outcome) = Some(retry(&format!("{why} ({})", self.keys.is_it())));
         })?;
         let (head, body) = answer.into_parts();
         lock(&self.sent).status = Some(head.status.as_u16());
         let body = body.into_with_config().limit(limits::RESPONSE_BYTES_MAX);
         let answer = Response::from_parts(head, body.read_to_vec().unwrap_or_default());
-        *lock(&self.outcome) = Some(outcome_of(&answer));
+        *lock(&self.outcome) = Some(outcome_of(&answer, &self.keys));
         Ok(answer.map(Bytes::from))
     }
 }
@@ -424,7 +467,7 @@ fn retry(reason: &str) -> ExportOutcome {
 
 /// What an answer means for the batch.
 /// <https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response>
-fn outcome_of(answer: &Response<Vec<u8>>) -> ExportOutcome {
+fn outcome_of(answer: &Response<Vec<u8>>, keys: &CollectorKeys) -> ExportOutcome {
     let (status, body) = (answer.status().as_u16(), answer.body());
     match status {
         200..=299 => delivered(body),
@@ -435,19 +478,9 @@ fn outcome_of(answer: &Response<Vec<u8>>) -> ExportOutcome {
             message: refusal(status, body),
         },
         _ => ExportOutcome::Retry {
-            reason: format!("{}{}", refusal(status, body), remedy(status)).into(),
+            reason: format!("{}{}", refusal(status, body), keys.remedy(status)).into(),
             retry_after: client::retry_after(answer.headers(), clock::now().wall),
         },
-    }
-}
-
-/// What to do about an answer that only a person can change.
-fn remedy(status: u16) -> &'static str {
-    match status {
-        300..=399 | 404 | 405 => " (is OTEL_EXPORTER_OTLP_ENDPOINT the collector's URL?)",
-        401 | 403 => " (OTEL_EXPORTER_OTLP_HEADERS has the credentials for the collector)",
-        407 => " (the proxy wants credentials, which stand in its URL)",
-        _ => "",
     }
 }
 
@@ -486,12 +519,19 @@ mod tests {
     use super::*;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
+    const KEYS: CollectorKeys = CollectorKeys {
+        endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        is_set: true,
+        headers: "OTEL_EXPORTER_OTLP_HEADERS",
+        exporter: "OTEL_LOGS_EXPORTER",
+    };
+
     fn answered(status: u16, headers: &[(&str, &str)], body: &[u8]) -> ExportOutcome {
         let mut response = Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        outcome_of(&response.body(body.to_vec()).unwrap())
+        outcome_of(&response.body(body.to_vec()).unwrap(), &KEYS)
     }
 
     #[test]
@@ -513,13 +553,22 @@ mod tests {
     }
 
     #[test]
-    fn trouble_that_a_person_has_to_end_names_the_setting() {
+    fn trouble_that_a_person_has_to_end_names_the_variable_that_is_set() {
         let reason = |status| match answered(status, &[], b"no such route") {
             ExportOutcome::Retry { reason, .. } => reason,
             other => panic!("{other:?}"),
         };
-        assert!(reason(404).starts_with("HTTP 404: no such route (is OTEL_EXPORTER_OTLP_ENDPOINT"));
-        assert!(reason(401).contains("OTEL_EXPORTER_OTLP_HEADERS"));
+        assert_eq!(
+            &*reason(404),
+            "HTTP 404: no such route (is OTEL_EXPORTER_OTLP_LOGS_ENDPOINT the collector's URL?)"
+        );
+        assert!(reason(401).contains("(OTEL_EXPORTER_OTLP_HEADERS has"));
+        let unset = CollectorKeys {
+            endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT",
+            is_set: false,
+            ..KEYS
+        };
+        assert!(unset.is_it().contains("OTEL_LOGS_EXPORTER to none"));
         assert_eq!(&*reason(500), "HTTP 500: no such route");
     }
 

@@ -71,9 +71,7 @@ impl Parts {
             apis: (config.monitors.iter())
                 .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
                 .collect(),
-            names: (config.monitors.iter())
-                .map(|monitor| MonitorNames::new(&monitor.name, &monitor.spans.workflow))
-                .collect(),
+            names: (config.monitors.iter()).map(MonitorNames::new).collect(),
             destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
             log_destination: (config.export.logs.as_ref())
                 .map(|otlp| destination(otlp, config.export.attempt_max)),
@@ -370,6 +368,7 @@ fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destina
         gzip: otlp.compression == config::Compression::Gzip,
         trust: collector_trust(otlp),
         log: ExportLog::default(),
+        keys: otlp.keys,
     }
 }
 

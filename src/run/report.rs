@@ -1,6 +1,6 @@
 //! What the log says of the loop: a line for each note of the core, and the report at the end.
 
-use crate::config::monitor;
+use crate::config::monitor::{self, ApiKeys, MonitorConfig};
 use crate::core::outbox::Signal;
 use crate::core::outcome::Abandoned;
 use crate::core::turn::StoreNews;
@@ -33,17 +33,19 @@ pub struct Report {
 }
 
 /// What the log calls a monitor and its workflows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct MonitorNames {
     monitor: Box<str>,
     workflow: Box<str>,
+    api: ApiKeys,
 }
 
 impl MonitorNames {
-    pub(super) fn new(monitor: &str, workflow: &str) -> Self {
+    pub(super) fn new(monitor: &MonitorConfig) -> Self {
         MonitorNames {
-            monitor: monitor.into(),
-            workflow: workflow.into(),
+            monitor: monitor.name.as_str().into(),
+            workflow: monitor.spans.workflow.as_str().into(),
+            api: monitor.api_keys(),
         }
     }
 
@@ -173,7 +175,7 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             monitor,
             reason,
             detail,
-        } => log_trouble(name(monitor), reason, &detail, names.len()),
+        } => log_trouble(names.get(usize::from(monitor)), reason, &detail),
         Note::HostRecovered { monitor } => {
             log::info!(monitor = name(monitor); "the API answers again");
         }
@@ -278,21 +280,21 @@ pub(super) fn log_store(news: &StoreNews) {
     }
 }
 
-fn log_trouble(monitor: &str, reason: PollFailureReason, detail: &str, monitors: usize) {
+fn log_trouble(names: Option<&MonitorNames>, reason: PollFailureReason, detail: &str) {
+    let Some(MonitorNames { monitor, api, .. }) = names else {
+        return;
+    };
+    let remedy = api.remedy(reason);
     if reason == PollFailureReason::Unauthorized {
-        let setting = match monitors {
-            1 => "FARSPAN_API_TOKEN (or the monitor's api.auth)",
-            _ => "the monitor's api.auth",
-        };
         return log::error!(
-            monitor = monitor;
-            "the API refuses the credentials: {detail}; check {setting}; farspan keeps trying"
+            monitor = &**monitor;
+            "the API refuses the credentials: {detail}; farspan keeps trying{remedy}"
         );
     }
-    let reason = reason.as_str();
+    let (reason, url) = (reason.as_str(), &api.url);
     log::warn!(
-        monitor = monitor;
-        "the API cannot be polled ({reason}): {detail}; farspan keeps trying"
+        monitor = &**monitor;
+        "the API cannot be polled ({reason}): {detail}, at {url}; farspan keeps trying{remedy}"
     );
 }
 

@@ -34,6 +34,7 @@ use crate::os::clock;
 use crate::os::signals;
 use crate::os::systemd::Supervisor;
 use crate::store::Store;
+use crate::syntax::values::redacted_url;
 use crate::terminal::console::Console;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::convert::Infallible;
@@ -68,11 +69,14 @@ pub fn source_missing(config: &Config, reads_stdin: bool) -> Option<&'static str
 }
 
 const NO_SOURCE: &str = if cfg!(all(feature = "redis", feature = "admin")) {
-    "no source of start events is configured: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, or use --events -"
+    "no source of start events is configured: set FARSPAN_REDIS_URL or FARSPAN_ADMIN_LISTEN, use --events -, or give a \
+     monitor a `discovery`"
 } else if cfg!(feature = "redis") {
-    "no source of start events is configured: set FARSPAN_REDIS_URL, or use --events -"
+    "no source of start events is configured: set FARSPAN_REDIS_URL, use --events -, or give a monitor a \
+     `discovery`"
 } else if cfg!(feature = "admin") {
-    "no source of start events is configured: set FARSPAN_ADMIN_LISTEN, or use --events -"
+    "no source of start events is configured: set FARSPAN_ADMIN_LISTEN, use --events -, or give a monitor a \
+     `discovery`"
 } else {
     "no source of start events is configured: use --events -, or give a monitor a `discovery`"
 };
@@ -151,6 +155,7 @@ fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result
         crate::VERSION,
         where_state_is(config)
     );
+    log::info!("{}", where_spans_go(config));
     let network = Network::start(config.proxies.clone())?;
     let (intake, answering, _) = start_intake(config, &network, &stopped, reads_stdin)?;
     let around = Surroundings {
@@ -178,6 +183,20 @@ fn where_state_is(config: &Config) -> String {
         ),
         config::StateConfig::None => {
             "FARSPAN_STATE=none: what is watched is forgotten at the end".to_owned()
+        }
+    }
+}
+
+fn where_spans_go(config: &Config) -> String {
+    let export = &config.export;
+    let collector = (export.otlp.as_ref()).map(|it| redacted_url(&it.endpoint));
+    match (collector, export.console) {
+        (Some(url), false) => format!("spans go to {url}"),
+        (Some(url), true) => format!("spans go to {url} and to standard output"),
+        (None, true) => "spans go to standard output".to_owned(),
+        (None, false) => {
+            "spans go nowhere, because OTEL_TRACES_EXPORTER is none or OTEL_SDK_DISABLED is true"
+                .to_owned()
         }
     }
 }

@@ -158,7 +158,9 @@ impl Loop {
                 return log::info!("stopping: no {what} any more after {took:.1?}");
             }
             if now >= until {
-                return log::warn!("stopping: still {left} {what} after {within:?}; given up");
+                return log::warn!(
+                    "stopping: still {left} {what} after {within:?}; waiting no longer"
+                );
             }
             self.living.activity = (wait.activity)(left, within);
             let patience = self.patience().min(self.supervise());

@@ -156,7 +156,7 @@ fn watcher_with(store: Box<dyn Store>, timeout: Duration) -> (Loop, Receiver<Bat
             workflows_max: 0,
         },
         stop_by: None,
-        names: vec![MonitorNames::new("workflow", "Workflow")],
+        names: vec![MonitorNames::default()],
     };
     (watcher, batches_received)
 }

@@ -1,12 +1,13 @@
 //! The log, as an operator and a log collector read it.
 
 use crate::support::api::{short_story, status};
-use crate::support::http::Reply;
+use crate::support::http::{Reply, Server};
+use crate::support::monitored::Monitored;
 use crate::support::program::lines_about;
 use crate::support::rig::Rig;
 use crate::support::spans::hex;
-use crate::support::{SOON, eventually};
-use serde_json::Value;
+use crate::support::{SOON, eventually, free_port};
+use serde_json::{Value, json};
 
 #[test]
 fn the_end_of_a_run_is_one_line_that_says_how_it_went() {
@@ -82,5 +83,56 @@ fn a_refusal_is_one_line_however_many_workflows_it_meets() {
         });
         let log = farspan.stop().stderr;
         assert_eq!(lines_about(&log, "default", said), 1, "{log}");
+    }
+}
+
+/// A line about trouble says where the request went, and which of the user's keys to look at.
+#[test]
+fn trouble_is_named_with_its_url_and_the_key_that_could_mend_it() {
+    let closed = format!("http://127.0.0.1:{}", free_port());
+    let monitor = |name: &str, api: Value| {
+        json!({"name": name, "api": api, "request": {"path": "/{id}"}, "workflow": {"status": "/state"},
+            "statuses": {"DONE": "success"}})
+    };
+    let refusing = Server::start(|_| status(401));
+    let it = Monitored::by(json!([
+        monitor("closed", json!({"base_url": closed})),
+        monitor("refusing", json!({"base_url": refusing.url()})),
+    ]));
+    let collector = format!("{closed}/v1/traces");
+    let call = it.call.clone();
+    let call = call.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &collector);
+    let farspan = it.rig.start_call(&call);
+    farspan.await_log(&format!("spans go to {collector}"));
+    it.rig
+        .publish(&json!({"WorkflowId": "a", "monitor": "closed"}));
+    it.rig
+        .publish(&json!({"WorkflowId": "b", "monitor": "refusing"}));
+    farspan.await_log(&format!(
+        "Connection refused (os error 111), at {closed}; farspan keeps trying; is "
+    ));
+    farspan.await_log("monitors[0] (closed).api.base_url right, and does a server listen there?");
+    // A monitor with its own URL never sends the token of the settings.
+    farspan.await_log("HTTP 401 Unauthorized; farspan keeps trying; is ");
+    farspan.await_log("monitors[1] (refusing).api.auth right?");
+    farspan.stop();
+
+    let ended = call.clone().with_arguments(&["check"]).output();
+    let unset = call
+        .without("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        .without("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .with_arguments(&["check"])
+        .output();
+    for (told, part) in [
+        (
+            &ended,
+            "; is OTEL_EXPORTER_OTLP_TRACES_ENDPOINT the collector's URL?",
+        ),
+        (
+            &unset,
+            "OTEL_EXPORTER_OTLP_ENDPOINT is not set: set it to the collector's URL, or OTEL_TRACES_EXPORTER to none",
+        ),
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
     }
 }

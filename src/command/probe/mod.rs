@@ -12,11 +12,11 @@ use crate::api::poller::{self, Exchange};
 use crate::cli::ProbeOptions;
 use crate::config::Config;
 use crate::config::monitor::MonitorConfig;
+use crate::core::Answer;
 use crate::core::answers::about_another_workflow;
 use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::Naming;
-use crate::core::{Answer, PollFailureReason};
 use crate::http::client::Network;
 use crate::mapping::definition::Request;
 use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, UnreadableBody};
@@ -187,7 +187,7 @@ fn ask(monitor: &MonitorConfig, id: &str, config: &Config) -> Result<Findings, S
             }
         }),
         Answer::Failed(failure) | Answer::Partial { failure, .. } => {
-            let remedy = remedy(monitor, failure.reason);
+            let remedy = monitor.api_keys().remedy(failure.reason);
             findings.failures.push(format!(
                 "the poll failed ({}): {}{remedy}",
                 failure.reason.as_str(),
@@ -199,17 +199,6 @@ fn ask(monitor: &MonitorConfig, id: &str, config: &Config) -> Result<Findings, S
         }
     }
     Ok(findings)
-}
-
-fn remedy(monitor: &MonitorConfig, reason: PollFailureReason) -> String {
-    match reason {
-        PollFailureReason::Unauthorized => format!("; is {} right?", monitor.credential_key()),
-        PollFailureReason::Connect | PollFailureReason::Protocol => {
-            format!("; is api.base_url right? It is {}", monitor.api.base_url)
-        }
-        PollFailureReason::Tls => "; api.certificate_file names the roots to trust".to_owned(),
-        _ => String::new(),
-    }
 }
 
 fn bodies_of(exchanges: &[Exchange]) -> Vec<Body> {

@@ -29,6 +29,7 @@ use std::sync::Arc;
 pub(super) use auth::Directories;
 pub use presets::{ONLY_NAME, PRESETS};
 pub(super) use read::{Defaults, read};
+pub use show::ApiKeys;
 
 /// The configuration of one kind of workflow.
 #[derive(Clone, Debug)]

@@ -574,6 +574,7 @@ fn check_discovery(discovery: &Object<'_>, request: &Request) {
 fn finished(monitor: &Object<'_>, directories: Directories<'_>) -> Option<ReceiverConfig> {
     let object = monitor.object("finished")?;
     let (has_stream, has_url) = (object.has("redis_stream"), object.has("url"));
+    let written = [object.has("redis_channel"), has_stream, has_url];
     let channel = object.parsed("redis_channel", values::label);
     let stream = object.parsed("redis_stream", values::label);
     let length_max = object.integer("redis_stream_maxlen", 1..=u32::MAX);
@@ -611,13 +612,12 @@ fn finished(monitor: &Object<'_>, directories: Directories<'_>) -> Option<Receiv
             auth: auth.unwrap_or(Auth::None),
         }),
     ];
-    let mut ways = ways.into_iter().flatten();
-    let way = ways.next();
-    if way.is_none() || ways.next().is_some() {
+    // What is written and cannot be used has its own message.
+    if written.into_iter().filter(|is_written| *is_written).count() != 1 {
         object.mistaken("must have one of redis_channel, redis_stream and url");
     }
     object.close();
-    way
+    ways.into_iter().flatten().next()
 }
 
 /// The stream stays bounded even if no client reads it.

@@ -2,15 +2,61 @@
 
 use super::{MonitorConfig, presets};
 use crate::api::credentials::{Auth, SecretSource};
+use crate::core::PollFailureReason;
 use crate::syntax::mistake::Within;
 use crate::syntax::values;
 use crate::text::shown;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
 
+/// What a message about an API names, so that its reader knows where to look.
+#[derive(Clone, Debug, Default)]
+pub struct ApiKeys {
+    /// The base URL, without secrets.
+    pub url: String,
+    base_url: String,
+    credential: String,
+}
+
+impl ApiKeys {
+    /// Which key could mend this failure, behind a semicolon; empty if none could.
+    pub fn remedy(&self, reason: PollFailureReason) -> String {
+        use PollFailureReason as Reason;
+        let key = &self.base_url;
+        match reason {
+            Reason::Unauthorized => format!("; is {} right?", self.credential),
+            Reason::Connect => format!("; is {key} right, and does a server listen there?"),
+            Reason::Tls => {
+                "; api.certificate_file or SSL_CERT_FILE name the roots to trust, api.client_certificate_file who farspan \
+                 is"
+                    .to_owned()
+            }
+            Reason::Protocol => format!("; is {key} right?"),
+            Reason::Garbage | Reason::Redirect => {
+                format!("; is {key} the API's, and not a page for people?")
+            }
+            Reason::Timeout | Reason::Disconnected => {
+                let is_tls = self.url.starts_with("https:");
+                let proxy = if is_tls { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+                format!("; is {key} right, and nothing in the way ({proxy}, NO_PROXY)?")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
 impl MonitorConfig {
+    /// What a message about its API names.
+    pub fn api_keys(&self) -> ApiKeys {
+        ApiKeys {
+            url: values::redacted_url(&self.api.base_url),
+            base_url: self.base_url_key(),
+            credential: self.credential_key(),
+        }
+    }
+
     /// The key that has the base URL of its API.
-    pub fn base_url_key(&self) -> String {
+    fn base_url_key(&self) -> String {
         if self.written.has_in_api("base_url") {
             format!("{}.api.base_url", self.written.place)
         } else {

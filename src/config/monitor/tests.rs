@@ -633,6 +633,7 @@ fn all_mistakes_at_once_each_at_its_place() {
             .finished.redis_stream_maxlen: 0 is not a whole number from 1 to 4294967295
             .finished.url: 'ftp://(redacted)@y' must begin with http:// or https://
             .finished.auth.url: must begin with http:// or https://
+            .finished: must have one of redis_channel, redis_stream and url
             .requests.steps.path: {nobody} is not known: there is {id}
             .stages[1].from: there is no request "nowhere" among "requests"
             .stage: no such key; did you mean 'stages'?"#]],
@@ -666,6 +667,10 @@ fn what_is_missing() {
             .discovery.id: is missing: a JSON Pointer to a run's id in its element
             .discovery.list: is missing: a JSON Pointer to the array of runs
             .finished: must have one of redis_channel, redis_stream and url"#]],
+    );
+    check_mistakes(
+        &with(r#""finished": {"url": "receiver:8080"}"#),
+        expect![".finished.url: 'receiver:8080' must begin with http:// or https://"],
     );
     for (auth, expected) in [
         ("{}", expect![".api.auth.type: is missing"]),
