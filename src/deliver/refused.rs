@@ -31,6 +31,8 @@ const COUNT_MAX: usize = 256;
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The folder in the state directory.
 const FOLDER: &str = "refused";
+/// Said in the log instead of a place.
+const NOT_KEPT: &str = "not kept, because there is no state (FARSPAN_STATE)";
 /// How long to wait for one answer of Redis.
 #[cfg(feature = "redis")]
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,6 +77,9 @@ impl RefusedPlace {
 
     /// Keeps a batch that the collector has refused with this resource. Returns, for the log, where it is.
     pub fn keep_items(&self, resource: &[(String, String)], batch: &Batch, reason: &str) -> String {
+        if self.is_nowhere() {
+            return NOT_KEPT.to_owned();
+        }
         let (names, content) = match batch.signal {
             Signal::Traces => {
                 let spans: Vec<proto::Span> = decoded(batch);
@@ -95,6 +100,9 @@ impl RefusedPlace {
 
     /// Keeps a finished event that a monitor's receiver has refused. Returns, for the log, where it is.
     pub fn keep_event(&self, monitor: &str, event: &[u8], reason: &str) -> String {
+        if self.is_nowhere() {
+            return NOT_KEPT.to_owned();
+        }
         let by = format!("the receiver of monitor {monitor}");
         self.keep(&by, reason, "1 finished event", || {
             String::from_utf8_lossy(event).into_owned()
@@ -106,6 +114,9 @@ impl RefusedPlace {
     /// # Errors
     /// Why they cannot be read.
     pub fn all(&self) -> Result<Vec<(String, Refused)>, String> {
+        if self.is_nowhere() {
+            return Ok(Vec::new());
+        }
         match self {
             RefusedPlace::Nowhere => Ok(Vec::new()),
             RefusedPlace::Folder(folder) => {
@@ -132,10 +143,12 @@ impl RefusedPlace {
         }
     }
 
+    /// A build that has no state needs no code that keeps anything.
+    fn is_nowhere(&self) -> bool {
+        matches!(self, RefusedPlace::Nowhere) || cfg!(not(any(feature = "file", feature = "redis")))
+    }
+
     fn keep(&self, by: &str, reason: &str, what: &str, content: impl FnOnce() -> String) -> String {
-        if matches!(self, RefusedPlace::Nowhere) {
-            return "not kept, because there is no state (FARSPAN_STATE)".to_owned();
-        }
         let content =
             RawValue::from_string(content()).or_else(|_| RawValue::from_string("null".to_owned()));
         let now = clock::now().wall;
@@ -237,7 +250,7 @@ fn files(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
             files.push((path, bytes));
         }
     }
-    files.sort();
+    files.sort_unstable();
     Ok(files)
 }
 

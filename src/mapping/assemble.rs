@@ -409,9 +409,9 @@ impl<'m> Gather<'m> {
             Some(links) => &links.order,
             None => &Order::Last,
         };
-        numbered.sort_by(|&a, &b| {
+        numbered.sort_unstable_by(|&a, &b| {
             let orders = || order(a).partial_cmp(order(b)).unwrap_or(Ordering::Equal);
-            path(a).cmp(path(b)).then_with(orders)
+            path(a).cmp(path(b)).then_with(orders).then(a.cmp(&b))
         });
         let mut attempt = 0;
         for (number, &place) in numbered.iter().enumerate() {
@@ -455,7 +455,7 @@ impl<'m> Gather<'m> {
             return;
         }
         let mut order: Vec<usize> = (0..self.stages.len()).collect();
-        order.sort_by(|a, b| run(a).cmp(&run(b)));
+        order.sort_unstable_by(|a, b| run(a).cmp(&run(b)).then(a.cmp(b)));
         let neighbours = order.windows(2).map(|two| (two[0], two[1]));
         let twice: Vec<_> = neighbours.filter(|(a, b)| run(a) == run(b)).collect();
         if twice.is_empty() {
@@ -527,7 +527,7 @@ impl<'m> Gather<'m> {
             self.odd(|| Oddity::of_all(OddityKind::Circle));
         }
         let mut order: Vec<usize> = (0..parents.len()).collect();
-        order.sort_by_key(|number| depths[*number]);
+        order.sort_unstable_by_key(|number| (depths[*number], *number));
         let mut is_kept = vec![false; parents.len()];
         for number in &order {
             is_kept[*number] = match parents[*number] {

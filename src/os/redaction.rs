@@ -101,7 +101,7 @@ impl Secrets {
             .filter(|secret| text.contains(secret.as_str()));
         let mut found: Vec<&String> = found.collect();
         // A secret may be a part of another one.
-        found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        found.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         let mut text = Cow::Borrowed(text);
         for secret in found {
             text = text.replace(secret.as_str(), REDACTED).into();

@@ -111,7 +111,7 @@ pub fn rows(bars: &[Bar], axis: Axis, width: usize) -> Vec<Line> {
 pub fn in_tree_order<I: Copy + Ord>(nodes: &[Node<I>]) -> Vec<(usize, usize)> {
     let mut by_time: Vec<usize> = (0..nodes.len()).collect();
     // Latest first: the stack below pops from the end.
-    by_time.sort_by_key(|index| std::cmp::Reverse(nodes[*index].times));
+    by_time.sort_unstable_by_key(|index| (std::cmp::Reverse(nodes[*index].times), *index));
     let ids: BTreeSet<I> = nodes.iter().map(|node| node.id).collect();
     let mut children: BTreeMap<I, Vec<usize>> = BTreeMap::new();
     let (mut roots, mut orphans) = (Vec::new(), Vec::new());

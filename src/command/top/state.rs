@@ -383,10 +383,12 @@ impl Sort {
     fn apply(self, runs: &mut [&Summary], now: Wall) {
         use std::cmp::Reverse;
         match self {
-            Sort::Started => runs.sort_by_key(|run| (Reverse(run.begun()), &run.run)),
-            Sort::Duration => runs.sort_by_key(|run| (Reverse(run.duration(now)), &run.run)),
+            Sort::Started => runs.sort_unstable_by_key(|run| (Reverse(run.begun()), &run.run)),
+            Sort::Duration => {
+                runs.sort_unstable_by_key(|run| (Reverse(run.duration(now)), &run.run))
+            }
             Sort::Workflow => {
-                runs.sort_by(|a, b| a.by_name().cmp(&b.by_name()));
+                runs.sort_unstable_by(|a, b| a.by_name().cmp(&b.by_name()));
             }
             Sort::State => {
                 let rank = |run: &Summary| match run.state {
@@ -394,9 +396,9 @@ impl Sort {
                     StateWord::Waiting => 1,
                     StateWord::Ended => 2,
                 };
-                runs.sort_by_key(|run| (rank(run), Reverse(run.begun()), &run.run));
+                runs.sort_unstable_by_key(|run| (rank(run), Reverse(run.begun()), &run.run));
             }
-            Sort::NextPoll => runs.sort_by_key(|run| {
+            Sort::NextPoll => runs.sort_unstable_by_key(|run| {
                 let at = run.next_poll.as_ref().and_then(|poll| poll.at);
                 (at.is_none(), at, &run.run)
             }),

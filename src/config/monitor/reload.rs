@@ -115,7 +115,7 @@ fn changed<'v>(
     new: &'v Map<String, Value>,
 ) -> impl Iterator<Item = (&'v str, Option<&'v Value>, Option<&'v Value>)> {
     let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
-    keys.sort();
+    keys.sort_unstable();
     keys.dedup();
     (keys.into_iter())
         .map(|key| (key.as_str(), old.get(key), new.get(key)))

@@ -197,7 +197,7 @@ impl Core {
             (&*naming.workflow, &*naming.monitor)
         };
         let mut order: Vec<usize> = (0..self.settings.monitors.len()).collect();
-        order.sort_by(|one, other| names(one).cmp(&names(other)));
+        order.sort_unstable_by(|one, other| names(one).cmp(&names(other)));
         let mut ranks = vec![0; order.len()];
         for (rank, index) in (0..).zip(order) {
             ranks[index] = rank;

@@ -201,7 +201,7 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
         ..
     } = planner;
     if !mistakes.is_empty() {
-        mistakes.sort();
+        mistakes.sort_unstable();
         mistakes.dedup();
         let placed = |(path, what)| Mistake {
             place: Place::default().join(&path),
