@@ -59,6 +59,7 @@ impl From<Errors> for Unstarted {
     }
 }
 
+/// Longer than other functions on purpose: one arm for each command, and the compiler names a missing one.
 fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> {
     match command {
         Command::Help(text) => Ok(print(&text)),

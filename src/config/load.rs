@@ -218,23 +218,8 @@ pub(super) fn load(
     let proxies = proxies(it);
     check_authorities(it);
     let (stream, stream_length_max) = (redis_stream(it), redis_stream_length_max(it));
-    let unset = |it: &mut Resolver<'_>| {
-        let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
-        names.into_iter().all(|name| it.take(name).is_none())
-    };
-    if url.is_none() && unset(it) {
-        let needs = |it: &mut Resolver<'_>, what: &str| {
-            it.mistakes.add(
-                Place::named(what),
-                "needs FARSPAN_REDIS_URL (redis.url), which is not set",
-            );
-        };
-        if matches!(state, StateConfig::Redis { .. }) {
-            needs(it, "FARSPAN_STATE (state)");
-        }
-        if stream.is_some() {
-            needs(it, "FARSPAN_REDIS_STREAM (redis.stream)");
-        }
+    if url.is_none() {
+        require_redis(it, &state, stream.is_some());
     }
     let redis = url.map(|url| Redis {
         url,
@@ -286,6 +271,26 @@ pub(super) fn load(
     };
     hide_secrets(&config);
     Ok(config)
+}
+
+/// Without a URL of Redis: the mistakes of what needs one. A URL that is set and wrong has its own mistake.
+fn require_redis(it: &mut Resolver<'_>, state: &StateConfig, has_stream: bool) {
+    let names = ["FARSPAN_REDIS_URL", "FARSPAN_REDIS_URL_FILE"];
+    if names.into_iter().any(|name| it.take(name).is_some()) {
+        return;
+    }
+    let needs = |what: &str| {
+        it.mistakes.add(
+            Place::named(what),
+            "needs FARSPAN_REDIS_URL (redis.url), which is not set",
+        );
+    };
+    if matches!(state, StateConfig::Redis { .. }) {
+        needs("FARSPAN_STATE (state)");
+    }
+    if has_stream {
+        needs("FARSPAN_REDIS_STREAM (redis.stream)");
+    }
 }
 
 /// Monitors that get no start events, or those of others.

@@ -316,12 +316,12 @@ fn flips_text_if_plain(bytes: &[u8]) -> Option<bool> {
             .any(|it| it.iter().all(u8::is_ascii_digit))
     };
     let has = |word: &[u8]| memchr::memmem::find(bytes, word).is_some();
-    let is_plain = odd == 0
-        && !has_many_digits()
-        && !(exponents != 0 && has_exponent(bytes))
-        && !has(b"NaN")
-        && !has(b"Inf");
-    is_plain.then(|| quotes.count_ones() % 2 == 1)
+    let needs_mending = odd != 0
+        || has_many_digits()
+        || exponents != 0 && has_exponent(bytes)
+        || has(b"NaN")
+        || has(b"Inf");
+    (!needs_mending).then(|| quotes.count_ones() % 2 == 1)
 }
 
 /// Not zero if one of eight bytes is a control character, a backslash, or not ASCII.
