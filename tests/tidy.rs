@@ -220,6 +220,10 @@ fn what_is_shipped_has_the_version_of_the_manifest() {
             "deploy/helm/monitoring/Chart.yaml",
             format!("version: {version}"),
         ),
+        (
+            "docs/openapi.json",
+            format!("    \"version\": \"{version}\","),
+        ),
     ] {
         let text = fs::read_to_string(root().join(file)).unwrap();
         assert!(text.lines().any(|it| it == line), "{file}: {line}");

@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -298,8 +299,8 @@ def check_upgrade(chart, name):
         newer = pathlib.Path(folder) / chart
         shutil.copytree(CHARTS / chart, newer)
         manifest = newer / "Chart.yaml"
-        text = manifest.read_text()
-        manifest.write_text(text.replace("0.1.0", "0.2.0"))
+        newer_version = re.sub(r'(?m)^(version|appVersion): .*$', r'\1: "999.0.0"', manifest.read_text())
+        manifest.write_text(newer_version)
         after = stateful_sets(render(newer, given, revision=2, is_upgrade=True, is_install=False))
         if before == after and chart == "farspan":
             mistakes.append(f"{chart} {name}: the newer chart renders the same image")
