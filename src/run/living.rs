@@ -84,7 +84,7 @@ impl Living {
     pub(super) fn reload(&mut self, reload: Reload) -> Option<&Config> {
         let read = match reload {
             Reload::Begun => {
-                log::info!("SIGHUP: the configuration is read anew");
+                log::info!("SIGHUP: the configuration is read again");
                 self.say(ServiceState::Reloading);
                 return None;
             }

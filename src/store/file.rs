@@ -888,7 +888,7 @@ mod tests {
         store.commit(&[put(1, b"goes on")]).unwrap();
     }
 
-    /// As the loop writes: some records anew with each commit, spans that come and go.
+    /// As the loop writes: some records again with each commit, spans that come and go.
     #[test]
     fn under_churn_the_file_stays_near_its_content() {
         let folder = Folder::new("churn");
