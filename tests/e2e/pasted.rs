@@ -87,8 +87,8 @@ const BLOCKS: [(&str, &str, Paste); 15] = [
     ),
     (
         "docs/install.md",
-        "cargo build --release --no-default-features --features redis",
-        Paste::Never("a release build takes minutes"),
+        "deploy/musl/build --smallest",
+        Paste::Never("a release build takes minutes: tests/deploy/binaries has made it"),
     ),
 ];
 
