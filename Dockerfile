@@ -5,6 +5,7 @@ WORKDIR /src
 # The dependencies: a layer that is kept until one of these files changes. Tests and benches are not there yet.
 COPY Cargo.toml Cargo.lock ./
 COPY deploy/build.rs deploy/
+COPY deploy/musl/no-unwind.ld deploy/musl/
 RUN sed -i '/^\[\[/,/^$/d' Cargo.toml && mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
     && cargo build --release --locked
 COPY . .
