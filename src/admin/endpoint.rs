@@ -94,7 +94,11 @@ impl AdminEndpoint {
             routes.filter(|route| is_path_of(route.path, &request.path))
         };
         if there().next().is_none() {
-            return Err(refusal(request, 404, "there is nothing here"));
+            return Err(refusal(
+                request,
+                404,
+                "there is nothing here; the page is at /, start events are posted to /api/workflows",
+            ));
         }
         let method = match request.method.as_str() {
             "HEAD" => "GET",

@@ -24,12 +24,26 @@ use std::time::Duration;
 impl Config {
     /// Reads the configuration from the environment and from a file: this one, else the one in `FARSPAN_CONFIG`.
     pub fn load(env: &Environment, file: Option<&path::Path>) -> Result<Config, Errors> {
-        load(Resolver::new(env, file), env, false)
+        Self::load_named(env, file, false)
     }
 
     /// As [`load`](Self::load). It is a mistake too that no API is set.
     pub fn load_to_watch(env: &Environment, file: Option<&path::Path>) -> Result<Config, Errors> {
-        load(Resolver::new(env, file), env, true)
+        Self::load_named(env, file, true)
+    }
+
+    /// A file that lies there and is not read is worth a warning: `farspan init` has just written it.
+    fn load_named(
+        env: &Environment,
+        file: Option<&path::Path>,
+        needed: bool,
+    ) -> Result<Config, Errors> {
+        let mut config = load(Resolver::new(env, file), env, needed)?;
+        if file.is_none() && env.text("FARSPAN_CONFIG").is_none() {
+            let unread = unread_file(path::Path::new("."));
+            config.warnings.extend(unread.map(str::to_owned));
+        }
+        Ok(config)
     }
 
     /// For a command that watches this API, as the demo does. Only the `OTEL_*` variables and those of the instance,
@@ -350,11 +364,24 @@ fn monitors(
 const INSTEAD_OF_ADMIN_USERINFO: &str = "write the token in FARSPAN_ADMIN_TOKEN";
 const INSTEAD_OF_USERINFO: &str = "write a token in FARSPAN_API_TOKEN";
 
+/// Says that a configuration in this directory is not read, because nothing names it.
+fn unread_file(directory: &path::Path) -> Option<&'static str> {
+    directory.join("farspan.json").is_file().then_some(
+        "farspan.json is in this directory, and is read only if it is named: --config farspan.json, or FARSPAN_CONFIG",
+    )
+}
+
 fn api(resolver: &mut Resolver<'_>, needed: bool) -> Option<DefaultApi> {
     const NAME: &str = "FARSPAN_API_BASE_URL";
     // A file that cannot be read may have it.
     if needed && resolver.take(NAME).is_none() && !resolver.is_file_unread {
-        let what = "is not set; write the status API's URL, http://host:port/path";
+        let unread = if resolver.has_file() {
+            None
+        } else {
+            unread_file(path::Path::new("."))
+        };
+        let unread = unread.map_or(String::new(), |unread| format!("; {unread}"));
+        let what = format!("is not set; write the status API's URL, http://host:port/path{unread}");
         resolver
             .mistakes
             .add(Place::named(format!("{NAME} (api.base_url)")), what);

@@ -475,8 +475,10 @@ impl<'a> Resolver<'a> {
             if is_service_link(name, value.unwrap_or_default()) {
                 continue;
             }
-            let known = known().filter_map(|known| known.strip_prefix("FARSPAN_"));
-            let meant = values::nearest(short, known).map(|meant| format!("FARSPAN_{meant}"));
+            let known = || known().filter_map(|known| known.strip_prefix("FARSPAN_"));
+            let meant = values::nearest(short, known());
+            let meant = meant.or_else(|| values::nearest_by_words(short, known()));
+            let meant = meant.map(|meant| format!("FARSPAN_{meant}"));
             let place = Place::named(shown(name));
             self.mistakes
                 .add(place, unknown("setting", meant.as_deref()));
@@ -516,6 +518,11 @@ impl<'a> Resolver<'a> {
                 None
             }
         }
+    }
+
+    /// Whether a file was named.
+    pub(super) fn has_file(&self) -> bool {
+        self.directory.is_some()
     }
 
     fn read_file(&mut self, path: &path::Path) {

@@ -121,12 +121,16 @@ fn offer_page(options: &DemoOptions, config: &mut Config) -> Result<Endpoint, St
         "while this runs (--serve keeps it up)"
     };
     say(&format!("The live page, {how_long}: {url}"));
-    if options.open
-        && let Err(error) = browser::open(&url)
-    {
-        complain(&format!(
-            "cannot open a browser ({error}): open {url} in yours"
-        ));
+    if options.open {
+        let page = url.clone();
+        let found_none = move |opener: &str| {
+            complain(&format!("{opener} finds no browser: open {page} in yours"));
+        };
+        if let Err(error) = browser::open(&url, found_none) {
+            complain(&format!(
+                "cannot open a browser ({error}): open {url} in yours"
+            ));
+        }
     }
     Ok(endpoint)
 }

@@ -201,7 +201,8 @@ impl Discovery {
         if oldest.is_some_and(|oldest| submitted_at.is_some_and(|at| at < oldest)) {
             return Ok(None);
         }
-        let id = message::id_at(&self.list.id, &self.ids, run).ok_or(Malformed::NoId)??;
+        let id = message::id_at(&self.list.id, &self.ids, run)
+            .ok_or_else(|| Malformed::NoId("".into()))??;
         Ok(Some(StartEvent {
             submitted_at,
             attempt: self.attempt(run),

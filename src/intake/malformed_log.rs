@@ -71,7 +71,8 @@ impl MalformedLog {
             let mistake = mistake();
             log::warn!(
                 workflow_id = workflow_id;
-                "malformed start event, number {count} of its kind, {mistake}"
+                "malformed start event ({}), number {count} of its kind, {mistake}",
+                self.origin.as_str()
             );
         }
     }

@@ -173,7 +173,7 @@ pub enum Malformed {
     /// JSON, but no object.
     NotAnObject,
     /// No id in it.
-    NoId,
+    NoId(Box<str>),
     /// An id that is neither a text nor a whole number.
     IdOfWrongType,
     /// An empty id.
@@ -197,7 +197,7 @@ impl Malformed {
             Malformed::TooLong(_) => "too_long",
             Malformed::NotJson(_) => "not_json",
             Malformed::NotAnObject => "not_an_object",
-            Malformed::NoId => "no_id",
+            Malformed::NoId(_) => "no_id",
             Malformed::IdOfWrongType => "id_of_wrong_type",
             Malformed::EmptyId => "empty_id",
             Malformed::IdTooLong => "id_too_long",
@@ -221,7 +221,8 @@ impl fmt::Display for Malformed {
             }
             Malformed::NotJson(why) => write!(f, "not JSON: {why}"),
             Malformed::NotAnObject => f.write_str("not a JSON object"),
-            Malformed::NoId => f.write_str("no WorkflowId"),
+            Malformed::NoId(fields) if fields.is_empty() => f.write_str("no WorkflowId"),
+            Malformed::NoId(fields) => write!(f, "no WorkflowId; the event has {fields}"),
             Malformed::IdOfWrongType => {
                 f.write_str("WorkflowId is neither a text nor a whole number")
             }
@@ -342,6 +343,22 @@ pub fn read_fields(
         return Err(Malformed::TooLong(read.ok().map(|it| it.event.workflow_id)));
     }
     read
+}
+
+/// The names of the first fields, for a message.
+fn fields_of(event: &Json) -> Box<str> {
+    const FIELDS_MAX: usize = 5;
+    let Json::Object(fields) = event else {
+        return "".into();
+    };
+    let names = fields.iter().take(FIELDS_MAX);
+    let names: Vec<String> = names.map(|(name, _)| shown(name)).collect();
+    let more = if fields.len() > FIELDS_MAX {
+        ", ..."
+    } else {
+        ""
+    };
+    format!("{}{more}", names.join(", ")).into()
 }
 
 /// The names of an event's fields, in lower case without underscores.
@@ -468,7 +485,7 @@ impl<'a> EventReader<'a> {
             (Some(id), _, _) => id?,
             (None, Some(id), _) => read_id(id)?,
             (None, None, Some(subject)) => read_id(&Json::Text(subject.into()))?,
-            (None, None, None) => return Err(Malformed::NoId),
+            (None, None, None) => return Err(Malformed::NoId(fields_of(self.event))),
         };
         fitting(id, ids)
     }
@@ -785,7 +802,14 @@ mod tests {
         );
         check("[1]", expect!["not_an_object: not a JSON object"]);
         check("{}", expect!["no_id: no WorkflowId"]);
-        check(r#"{"WorkflowId": null}"#, expect!["no_id: no WorkflowId"]);
+        check(
+            r#"{"id": "w", "state\u0007": 1}"#,
+            expect!["no_id: no WorkflowId"],
+        );
+        check(
+            r#"{"WorkflowId": null}"#,
+            expect!["no_id: no WorkflowId; the event has WorkflowId"],
+        );
         check(
             r#"{"WorkflowId": ""}"#,
             expect!["empty_id: WorkflowId is empty"],
@@ -1106,7 +1130,7 @@ mod tests {
         // Without an envelope a subject is not an id.
         check(
             r#"{"subject": "s", "time": "2018-04-05T17:31:00Z"}"#,
-            expect!["no_id: no WorkflowId"],
+            expect!["no_id: no WorkflowId; the event has subject, time"],
         );
     }
 
@@ -1190,7 +1214,7 @@ mod tests {
         assert!(read("[]").unwrap().is_empty());
         assert_eq!(
             read(r#"[{"WorkflowId": "a"}, {}]"#),
-            Err((1, Malformed::NoId))
+            Err((1, Malformed::NoId("".into())))
         );
         assert_eq!(
             read(r#"[{"WorkflowId": "a"}, 7]"#),

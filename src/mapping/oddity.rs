@@ -185,7 +185,10 @@ impl Oddity {
             OddityKind::UnknownStatus(word) => write!(f, "{pointer}: unknown status {word:?}"),
             OddityKind::NotList => write!(f, "{pointer} is neither an array nor an object"),
             OddityKind::NotStage => {
-                write!(f, "what is in {pointer} is neither an object nor null")
+                write!(
+                    f,
+                    "what is in {pointer} is neither an object nor null: an element has to be an object with the fields of a stage"
+                )
             }
             OddityKind::NoKey => write!(f, "what is in {pointer} has no key and no id; left out"),
             OddityKind::TooManyStages(most) => {

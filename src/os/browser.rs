@@ -1,5 +1,6 @@
 //! The user's browser.
 
+use crate::os::threads;
 use std::io;
 use std::process::{Command, Stdio};
 
@@ -9,14 +10,20 @@ const OPENER: &str = if cfg!(target_os = "macos") {
     "xdg-open"
 };
 
-/// Opens an address in the user's browser, by `xdg-open` or `open`. Whether the browser shows it is not known.
+/// Opens an address in the user's browser, by `xdg-open` or `open`. Whether the browser shows it is not known; `failed` is
+/// told if the program finds no browser.
 ///
 /// # Errors
-/// When there is no such program.
-pub fn open(url: &str) -> io::Result<()> {
+/// When there is no such program, or no thread that waits for it.
+pub fn open(url: &str, failed: impl FnOnce(&str) + Send + 'static) -> io::Result<()> {
     let mut opener = Command::new(OPENER);
-    // Without a desktop it becomes the browser and ends with it, so it is not waited for.
     opener.arg(url).stdin(Stdio::null());
-    opener.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    Ok(())
+    let mut opener = opener.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    // Without a desktop it becomes the browser and ends with it.
+    let wait = move || {
+        if opener.wait().is_ok_and(|status| !status.success()) {
+            failed(OPENER);
+        }
+    };
+    threads::spawn("browser", threads::STACK_BYTES, wait).map(drop)
 }

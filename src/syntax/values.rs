@@ -301,9 +301,23 @@ pub(crate) fn nearest_within<'a>(
     }
     let nearest = known
         .into_iter()
-        .map(|known| (distance(word, known), known))
+        // Of two that are as near, the one that goes on where the word ends.
+        .map(|known| (distance(word, known), !known.starts_with(word), known))
         .min()?;
-    (nearest.0 <= near_enough).then_some(nearest.1)
+    (nearest.0 <= near_enough).then_some(nearest.2)
+}
+
+/// The shortest known name that has all words of this one, in their order: `REDIS_URL` for `REDIS`.
+pub(crate) fn nearest_by_words<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let has_all = |known: &&str| {
+        let mut words = known.split('_');
+        name.split('_').all(|word| words.any(|known| known == word))
+    };
+    let having = known.into_iter().filter(has_all);
+    having.min_by_key(|known| known.len())
 }
 
 /// Letters added, taken away, replaced, or swapped with their neighbour.
@@ -625,15 +639,36 @@ mod tests {
 
     #[test]
     fn suggestions() {
-        let known = ["poll.interval", "poll.timeout", "state"];
+        let known = [
+            "poll.interval",
+            "poll.timeout",
+            "stages",
+            "state",
+            "statuses",
+        ];
         for (word, meant) in [
             ("poll.intervall", Some("poll.interval")),
             ("polltimeout", Some("poll.timeout")),
             ("sttae", Some("state")),
+            ("statuse", Some("statuses")),
+            ("status", Some("statuses")),
             ("zebra", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, known), meant, "{word}");
+        }
+        let known = [
+            "API_BASE_URL",
+            "REDIS_URL_FILE",
+            "REDIS_URL",
+            "REDIS_CHANNEL",
+        ];
+        for (name, meant) in [
+            ("API_URL", Some("API_BASE_URL")),
+            ("REDIS", Some("REDIS_URL")),
+            ("URL_REDIS", None),
+        ] {
+            assert_eq!(nearest_by_words(name, known), meant, "{name}");
         }
     }
 }

@@ -633,3 +633,40 @@ fn https_to_a_server_of_http_is_named_as_such() {
     assert!(line.contains("does not speak TLS"), "{line}");
     assert!(!line.contains("certificate"), "{line}");
 }
+
+/// `farspan init` has just written it, and the next command does not name it.
+#[test]
+fn a_configuration_that_lies_there_and_is_not_read_is_named() {
+    let folder = Folder::new();
+    let init = farspan(&["init"]).current_dir(folder.path()).output();
+    assert_eq!(init.code(), Some(0), "{init:?}");
+    let unread =
+        "farspan.json is in this directory, and is read only if it is named: --config farspan.json";
+    let check = farspan(&["check", "--offline"]).current_dir(folder.path());
+    let ended = check.clone().output();
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    assert!(ended.stderr.contains(unread), "{}", ended.stderr);
+    let ended = check.clone().env("FARSPAN_API_BASE_URL", "http://api.test");
+    let ended = ended.output();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(ended.stderr.contains(unread), "{}", ended.stderr);
+    let named = check.env("FARSPAN_CONFIG", "farspan.json").output();
+    assert!(!named.stderr.contains(unread), "{}", named.stderr);
+}
+
+#[test]
+fn a_demo_that_finds_no_browser_says_what_to_open() {
+    let files = Files::new();
+    let opener = files.write("xdg-open", "#!/bin/sh\nexit 3\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&opener, mode).unwrap();
+    let folder = std::path::Path::new(&opener).parent().unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    let demo = farspan(&["demo", "--workflows", "1", "--speed", "36000", "--open"])
+        .env("PATH", path)
+        .env("FARSPAN_ADMIN_LISTEN", format!("127.0.0.1:{}", free_port()))
+        .start()
+        .wait(2 * SOON);
+    let page = "xdg-open finds no browser: open http://127.0.0.1:";
+    assert!(demo.stderr.contains(page), "{demo:?}");
+}

@@ -524,7 +524,7 @@ fn an_api_that_is_not_there_is_named() {
         &[
             &format!("GET {api}/workflows/7: no answer"),
             "FAIL: the poll failed (connect)",
-            &format!("It is {api}"),
+            "; is FARSPAN_API_BASE_URL (api.base_url) right, and does a server listen there?",
         ],
     );
 
@@ -721,4 +721,15 @@ fn the_page_about_your_own_api_is_true_to_the_letter() {
         ["Workflow", "ingest", "prices", "reconcile", "trades"]
     );
     assert_eq!(spans.len(), 10);
+}
+
+#[test]
+fn a_wildcard_in_a_list_is_explained() {
+    let files = Files::new();
+    let config = builds("http://api.test").replace("\"/jobs\"", "\"/jobs/*\"");
+    let config = files.write("farspan.json", config);
+    let body = files.write("build.json", BUILD);
+    let ended = farspan(&["probe", "--config", &config, "--body", &body]).output();
+    let note = "note: stages[0].list: /jobs/*: a JSON Pointer has no wildcard";
+    shows(&ended, 0, &[note]);
 }

@@ -18,7 +18,7 @@ use crate::core::limits;
 use crate::core::time::Wall;
 use crate::core::workflow::Naming;
 use crate::http::client::Network;
-use crate::mapping::definition::Request;
+use crate::mapping::definition::{Request, StageList};
 use crate::mapping::{Gather, Mapping, Missing, Oddity, Reading, UnreadableBody};
 use crate::os::environment::Environment;
 use crate::run;
@@ -40,10 +40,12 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
         (_, wanted) => Some(&config.monitors[config.monitor(wanted.as_deref())?]),
     };
     let subject = ProbedMonitor::new(monitor, config);
-    let findings = match (&options.id, monitor) {
+    let mut findings = match (&options.id, monitor) {
         (Some(id), Some(monitor)) if options.bodies.is_empty() => ask(monitor, id, config)?,
         _ => read(&subject, options)?,
     };
+    let lists = &subject.mapping.definition().stages;
+    findings.notes.extend(wildcards(lists, "stages"));
     if options.json {
         say(&format!("{:#}", json::of(&findings, &subject)));
     } else {
@@ -55,6 +57,24 @@ pub fn run(options: &ProbeOptions, config: &Config, env: &Environment) -> Result
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What is wrong with lists that are written as with JSONPath.
+fn wildcards(lists: &[StageList], place: &str) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (number, list) in lists.iter().enumerate() {
+        let place = format!("{place}[{number}]");
+        let pointer = list.list.to_string();
+        if pointer.split('/').any(|token| token == "*") {
+            notes.push(format!(
+                "{place}.list: {}: a JSON Pointer has no wildcard, and * is a key of this name; a list names an array \
+                 whose elements are objects, and a list within it is in {place}.stages",
+                escape(&pointer)
+            ));
+        }
+        notes.extend(wildcards(&list.stages, &format!("{place}.stages")));
+    }
+    notes
 }
 
 /// The monitor whose answers are read.

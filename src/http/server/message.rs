@@ -109,6 +109,13 @@ impl Response {
         Response::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
     }
 
+    /// A refusal of the server itself, which no handler sees. It is safe for a browser, and no cache keeps it.
+    pub(super) fn refusal(status: u16, why: &str) -> Response {
+        Response::text(status, why)
+            .with_header("Cache-Control", "no-store")
+            .with_header("X-Content-Type-Options", "nosniff")
+    }
+
     /// A JSON document.
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
         Response::new(status, "application/json", body)

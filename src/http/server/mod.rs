@@ -287,7 +287,7 @@ fn serve<H>(
 
 /// Never blocks: the answer fits into a new socket's buffer, and what has come in already is read without waiting.
 fn turn_away(stream: &TcpStream) {
-    let busy = Response::text(503, "too many connections").with_header("Retry-After", "1");
+    let busy = Response::refusal(503, "too many connections").with_header("Retry-After", "1");
     let _ = stream.set_nonblocking(true);
     let mut stream = stream;
     let _ = stream.write_all(&encode(&busy, false, Some("close")));
@@ -318,7 +318,7 @@ impl ServerConnection<'_> {
                 Err(RequestError::Gone) => return Ok(()),
                 Err(RequestError::Refused(status, why)) => {
                     self.stream.write_all(&encode(
-                        &Response::text(status, why),
+                        &Response::refusal(status, why),
                         false,
                         Some("close"),
                     ))?;
@@ -564,6 +564,12 @@ mod tests {
             "{send:.100?} was answered {got:?}"
         );
         assert!(got.contains("Connection: close\r\n"), "{got:?}");
+        for header in [
+            "Cache-Control: no-store\r\n",
+            "X-Content-Type-Options: nosniff\r\n",
+        ] {
+            assert!(got.contains(header), "{got:?}");
+        }
         assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{got:?}");
     }
 

@@ -408,19 +408,19 @@ fn stages_are_an_array_or_an_object_of_them() {
         (
             json!([7]),
             expect![[
-                r#"Shape("what is in /jobs is neither an object nor null (stages[0].list) at line 1 column 11")"#
+                r#"Shape("what is in /jobs is neither an object nor null: an element has to be an object with the fields of a stage (stages[0].list) at line 1 column 11")"#
             ]],
         ),
         (
             json!([[7]]),
             expect![[
-                r#"Shape("what is in /jobs is neither an object nor null (stages[0].list) at line 1 column 13")"#
+                r#"Shape("what is in /jobs is neither an object nor null: an element has to be an object with the fields of a stage (stages[0].list) at line 1 column 13")"#
             ]],
         ),
         (
             json!({"a": "b"}),
             expect![[
-                r#"Shape("what is in /jobs is neither an object nor null (stages[0].list) at line 1 column 17")"#
+                r#"Shape("what is in /jobs is neither an object nor null: an element has to be an object with the fields of a stage (stages[0].list) at line 1 column 17")"#
             ]],
         ),
     ] {
@@ -990,7 +990,7 @@ fn what_is_odd_in_a_further_answer_is_told_with_its_name() {
     .assert_eq(&read(json!([{"s": "ok"}])));
     expect![[r#"Shape("jobs: the answer is neither an array nor an object (stages[0].list) at line 1 column 4")"#]]
         .assert_eq(&read(json!("no")));
-    expect![[r#"Shape("jobs: what is in the answer is neither an object nor null (stages[0].list) at line 1 column 13")"#]]
+    expect![[r#"Shape("jobs: what is in the answer is neither an object nor null: an element has to be an object with the fields of a stage (stages[0].list) at line 1 column 13")"#]]
     .assert_eq(&read(json!({"error": 404})));
     expect!["ok=success"].assert_eq(&read(json!(null)));
 }

@@ -171,13 +171,13 @@ fn another_shape_is_refused() {
     check(
         r#"{"workflowEntities": [1]}"#,
         expect![[
-            r#"Shape("what is in /workflowEntities is neither an object nor null (stages[0].list) at line 1 column 24")"#
+            r#"Shape("what is in /workflowEntities is neither an object nor null: an element has to be an object with the fields of a stage (stages[0].list) at line 1 column 24")"#
         ]],
     );
     check(
         r#"{"workflowEntities": {"A": 1}}"#,
         expect![[
-            r#"Shape("what is in /workflowEntities is neither an object nor null (stages[0].list) at line 1 column 29")"#
+            r#"Shape("what is in /workflowEntities is neither an object nor null: an element has to be an object with the fields of a stage (stages[0].list) at line 1 column 29")"#
         ]],
     );
 }

@@ -134,7 +134,7 @@ fn help() -> Vec<Line> {
         ("Esc", "back to the table; in the table: no filter"),
         (
             "/",
-            "filter by words: in id, name, monitor, state, error, trace id",
+            "filter by words: id, name, monitor, state, error, trace id",
         ),
         ("s", "sort by start, duration, workflow, state, next poll"),
         ("r", "reverse the order"),

@@ -566,7 +566,7 @@ fn the_help_names_every_key() {
             |  Home End, g G     the first, the last
             |  Enter             open the selected workflow
             |  Esc               back to the table; in the table: no filter
-            |  /                 filter by words: in id, name, monitor, state, error, trace id
+            |  /                 filter by words: id, name, monitor, state, error, trace id
             |  s                 sort by start, duration, workflow, state, next poll
             |  r                 reverse the order
             |  t                 which workflows: all, live, ended, failed
