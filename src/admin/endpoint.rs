@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Answers the requests of one route.
-pub type Handler = Box<dyn Fn(&HttpRequest) -> Response + Send + Sync>;
+type Handler = Box<dyn Fn(&HttpRequest) -> Response + Send + Sync>;
 
 /// A path and its handler.
 pub struct Route {

@@ -21,4 +21,4 @@ mod run_json;
 pub mod runs;
 
 #[cfg(feature = "admin")]
-pub use endpoint::{Handler, Route, bind, start};
+pub use endpoint::{Route, bind, start};

@@ -47,7 +47,7 @@ use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
 pub use embedded::Keys;
-pub use reload::{SettingChange, Source};
+pub use reload::Source;
 pub(crate) use settings::{environment_file, help, settings};
 
 /// The schema of the configuration file.

@@ -63,6 +63,7 @@ pub const FINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The least value of the setting for the bytes that the store may hold before new workflows wait.
 pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
 /// The default of that setting.
+#[cfg(test)]
 pub const STATE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// The bytes that an item of the store takes beside its record or its encoded bytes, at most: its keys, or a finished run
 /// and its time.

@@ -230,6 +230,7 @@ impl Core {
     }
 
     /// Whether [`take_changes`](Self::take_changes) has something.
+    #[cfg(feature = "internals")]
     pub fn has_changes(&self) -> bool {
         self.out.has_changes() || self.table.is_dirty()
     }
@@ -289,6 +290,7 @@ impl Core {
     }
 
     /// Runs of the store that are not watched, because their records cannot be.
+    #[cfg(test)]
     pub fn unreadable_runs(&self) -> impl Iterator<Item = RunKey> {
         self.unreadable.iter()
     }

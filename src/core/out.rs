@@ -49,6 +49,7 @@ impl Decisions {
     }
 
     /// Whether there is a change that was not taken yet.
+    #[cfg(feature = "internals")]
     pub(super) fn has_changes(&self) -> bool {
         !self.changes.is_empty()
     }

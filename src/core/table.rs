@@ -185,6 +185,7 @@ impl Table {
     }
 
     /// Whether a record is to be written.
+    #[cfg(feature = "internals")]
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

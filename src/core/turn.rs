@@ -286,6 +286,7 @@ impl Turn {
     }
 
     /// Whether a commit has not been answered yet.
+    #[cfg(feature = "internals")]
     pub fn is_committing(&self) -> bool {
         self.commit.is_some()
     }

@@ -51,6 +51,7 @@ impl UnreadableRuns {
     }
 
     /// The runs.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = RunKey> {
         self.runs.keys().copied()
     }

@@ -103,6 +103,7 @@ impl ScriptedApi {
     }
 
     /// Requests so far, of any kind.
+    #[cfg(test)]
     pub fn requests(&self) -> u64 {
         self.system.requests.load(Ordering::Relaxed)
     }

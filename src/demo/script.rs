@@ -137,7 +137,7 @@ pub struct Document<'a> {
 /// A stage in the status document. Before it starts it has a status and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(
+#[allow(
     missing_docs,
     reason = "the external system's own names, as for the workflow"
 )]

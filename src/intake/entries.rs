@@ -207,11 +207,13 @@ impl Entries {
     }
 
     /// How many entries are held.
+    #[cfg(feature = "internals")]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
     /// How many entries are to be acknowledged.
+    #[cfg(feature = "internals")]
     pub fn released(&self) -> usize {
         self.released.len()
     }

@@ -64,6 +64,7 @@ pub struct Dialect {
 
 impl Dialects {
     /// For one monitor, with everything in its usual place.
+    #[cfg(feature = "internals")]
     pub fn new(monitor: u16, formats: Formats) -> Self {
         let dialect = Dialect {
             monitor,

@@ -9,25 +9,10 @@ use super::refusals::Refusals;
 use super::template::{BodyTemplate, IdPattern, Template};
 use crate::core::snapshot::{Outcome, State};
 use crate::syntax::json::Object;
-use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
+use crate::syntax::mistake::Path;
 use crate::syntax::values::{self, Reason};
 use crate::text::segment;
 use serde_json::Value;
-
-impl Definition {
-    /// Reads a definition, or a monitor or preset that has one: the keys that are not of a definition are ignored.
-    ///
-    /// # Errors
-    /// All mistakes that a single value shows.
-    pub fn from_json(json: &Value) -> Result<Self, Vec<Mistake>> {
-        let mistakes = Mistakes::default();
-        let definition = Object::of(json, Place::default(), &mistakes).map(|it| definition(&it));
-        match (definition, mistakes.into_vec()) {
-            (Some(definition), mistakes) if mistakes.is_empty() => Ok(definition),
-            (_, mistakes) => Err(mistakes),
-        }
-    }
-}
 
 /// The definition in a monitor. What cannot be read is left out, and is a mistake.
 pub(crate) fn definition(monitor: &Object<'_>) -> Definition {

@@ -200,6 +200,7 @@ impl Mapping {
     ///
     /// # Errors
     /// The id does not look as the definition says.
+    #[cfg(feature = "internals")]
     pub fn reading(&self, workflow_id: &str, part: Part) -> Result<Reading, UnreadableBody> {
         let gather = self.gather(workflow_id);
         let mut gather =

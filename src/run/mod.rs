@@ -62,6 +62,7 @@ use report::{MonitorNames, log_note, log_report, log_store, touched};
 use sources::Feed;
 pub use start::{SPANS_QUEUE, run, source_missing, watch, watch_seen};
 use std::time::Duration;
+#[cfg(feature = "internals")]
 pub use stopping::STOP_MAX;
 use viewing::Viewing;
 

@@ -20,9 +20,7 @@ use crate::core::limits;
 use crate::core::time::Mono;
 use crate::deliver::metrics::MetricsExporter;
 use crate::os::clock;
-use crate::os::logging;
 use crate::os::systemd::{Activity, ServiceState};
-use crate::store::PATIENCE_MAX;
 use crate::terminal::console::Console;
 use std::time::Duration;
 
@@ -37,14 +35,15 @@ const CONSOLE_ENDS: Duration = Duration::from_secs(2);
 const POLLS_PART: u32 = 2;
 
 /// From the signal to the end at most, but for what takes no noticeable time. A service manager has to wait longer.
+#[cfg(feature = "internals")]
 pub const STOP_MAX: Duration = POLLS_END
     .saturating_add(DELIVERY)
     .saturating_add(STORED)
-    .saturating_add(PATIENCE_MAX)
+    .saturating_add(crate::store::PATIENCE_MAX)
     .saturating_add(ACKNOWLEDGED)
     .saturating_add(LAST_METRICS)
     .saturating_add(CONSOLE_ENDS)
-    .saturating_add(logging::ENDS_WITHIN);
+    .saturating_add(crate::os::logging::ENDS_WITHIN);
 
 /// The time of a stage, if the whole stop has a deadline.
 pub(super) fn cut(within: Duration, deadline: Option<Mono>) -> Duration {

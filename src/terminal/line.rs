@@ -92,6 +92,7 @@ impl Line {
     }
 
     /// The text alone, without spaces at its end.
+    #[cfg(test)]
     pub fn text(&self) -> String {
         let text: String = self.pieces.iter().map(|(text, _)| text.as_str()).collect();
         text.trim_end().to_owned()

@@ -9,7 +9,7 @@ mod redirect;
 mod unknown_path;
 
 pub use exchanges::{Exchange, Exchanges};
-pub use pages::{PAGES_MAX, PageRequest, Paging};
+pub use pages::{PAGES_MAX, Paging};
 pub use unknown_path::{PathDoubt, PathTold, path_told};
 
 use crate::api::credentials::Credentials;

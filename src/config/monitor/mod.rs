@@ -27,7 +27,9 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(super) use auth::Directories;
-pub use presets::{ONLY_NAME, PRESETS};
+pub use presets::ONLY_NAME;
+#[cfg(test)]
+pub(super) use presets::PRESETS;
 pub(super) use read::{Defaults, read};
 pub use show::ApiKeys;
 

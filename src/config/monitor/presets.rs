@@ -4,7 +4,7 @@ use crate::syntax::json::{WrittenJson, merge};
 use serde_json::{Map, Value};
 
 /// The presets by name, in the order of the documentation.
-pub const PRESETS: &[(&str, &str)] = &[
+pub(in crate::config) const PRESETS: &[(&str, &str)] = &[
     ("farspan", include_str!("../../../presets/farspan.json")),
     ("airflow", include_str!("../../../presets/airflow.json")),
     (

@@ -8,10 +8,8 @@ mod live;
 mod series;
 
 pub use commits::CommitCounts;
-pub use live::{Counted, LiveRuns, LiveRunsOf};
-pub use series::{
-    Durations, ErrorLabels, Exemplar, OTHER, OutsideLabels, RunLabels, Series, StageLabels,
-};
+pub use live::{Counted, LiveRuns};
+pub use series::{Durations, ErrorLabels, Exemplar, OutsideLabels, RunLabels, Series, StageLabels};
 
 use super::event::Origin;
 use super::ids::TraceId;

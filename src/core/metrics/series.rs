@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What stands for every name beyond the bound.
-pub const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Labels of which some values come from outside.
 pub trait OutsideLabels: Ord {

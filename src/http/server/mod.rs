@@ -112,6 +112,7 @@ impl Server {
     /// `request`: how long a request may take from its first byte to its last, and how long the client may take to
     /// read the answer; the default is 10 s each.
     #[must_use]
+    #[cfg(test)]
     pub fn with_timeouts(mut self, idle: Duration, request: Duration) -> Server {
         self.bounds.first = self.bounds.first.min(idle);
         self.bounds.idle = idle;

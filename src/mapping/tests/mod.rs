@@ -11,10 +11,27 @@ use crate::core::event::Value as Scalar;
 use crate::core::snapshot::{Outcome, Progress, State};
 use crate::core::time::Wall;
 use crate::os::threads::lock;
-use crate::syntax::json::merge;
+use crate::syntax::json::{Object, merge};
+use crate::syntax::mistake::{Mistake, Mistakes, Place};
 use crate::syntax::pointer::Pointer;
 use serde_json::{Value, json};
 use std::sync::Mutex;
+
+impl Definition {
+    /// Reads a definition, or a monitor or preset that has one: the keys that are not of a definition are ignored.
+    ///
+    /// # Errors
+    /// All mistakes that a single value shows.
+    pub(crate) fn from_json(json: &Value) -> Result<Self, Vec<Mistake>> {
+        let mistakes = Mistakes::default();
+        let read = Object::of(json, Place::default(), &mistakes);
+        let definition = read.map(|it| from_json::definition(&it));
+        match (definition, mistakes.into_vec()) {
+            (Some(definition), mistakes) if mistakes.is_empty() => Ok(definition),
+            (_, mistakes) => Err(mistakes),
+        }
+    }
+}
 
 /// A definition, which asks for `/` where it has no request.
 fn defined(json: &Value) -> Definition {

@@ -35,6 +35,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "internals")]
 pub use call::{
     CLAIM_BEGIN, CallError, ClaimCall, Claimed, ExpiredOwner, FleetCall, FleetCommand, FleetReply,
     Owner, RunField, RunWrite, StoredRun, WriteMode, WriteVerdict,
@@ -42,7 +43,9 @@ pub use call::{
 pub use protocol::{CommitFailure, FleetNotice, Next, Protocol, ProtocolSettings};
 #[cfg(feature = "redis")]
 pub use store::RedisStore;
-pub use takeover::{CLAIM_AGAIN_AFTER, ClaimLimits, UnreadRuns};
+#[cfg(all(test, feature = "redis"))]
+use takeover::CLAIM_AGAIN_AFTER;
+pub use takeover::{ClaimLimits, UnreadRuns};
 
 use crate::core::limits;
 use crate::text::segment;

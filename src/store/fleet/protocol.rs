@@ -230,11 +230,13 @@ impl Protocol {
     }
 
     /// How many runs we own.
+    #[cfg(feature = "internals")]
     pub fn owned(&self) -> usize {
         self.owned.len()
     }
 
     /// Whether everything that is owned has been written since the last failure.
+    #[cfg(feature = "internals")]
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }

@@ -20,7 +20,7 @@ pub struct ClaimLimits {
 }
 
 /// If a commit left runs of expired owners unclaimed, the next commit follows after this time.
-pub const CLAIM_AGAIN_AFTER: Duration = Duration::from_millis(100);
+pub(super) const CLAIM_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What is known of expired owners.
 #[derive(Debug)]
