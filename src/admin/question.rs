@@ -41,19 +41,19 @@ pub struct ChangeAwaited {
 #[derive(Debug)]
 pub struct Follower {
     ended: Sender<Arc<RunDetail>>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Backlog>,
 }
 
 /// The other end of a [`Follower`].
 #[derive(Debug)]
 pub struct Followed {
     ended: Receiver<Arc<RunDetail>>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Backlog>,
 }
 
 /// What a follower has not taken yet, and what it never gets.
 #[derive(Debug, Default)]
-struct Waiting {
+struct Backlog {
     bytes: AtomicUsize,
     missed: AtomicU64,
 }
@@ -62,7 +62,7 @@ impl Follower {
     /// Both ends.
     pub fn new() -> (Follower, Followed) {
         let (sent, ended) = bounded(limits::FOLLOWED_RUNS_MAX);
-        let waiting = Arc::<Waiting>::default();
+        let waiting = Arc::<Backlog>::default();
         let follower = Follower {
             ended: sent,
             waiting: waiting.clone(),

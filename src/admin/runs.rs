@@ -53,14 +53,14 @@ const PAGE: usize = 100;
 pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Route> {
     let loop_asker = Asker::new(questions);
     let runs = Arc::new(Runs { config, loop_asker });
-    let route = |path, answer: fn(&Runs, &HttpRequest) -> Result<Response, Unanswered>| {
+    let route = |path, answer: fn(&Runs, &HttpRequest) -> Result<Response, RunsError>| {
         let runs = runs.clone();
         Route {
             method: "GET",
             path,
             is_open: false,
             handler: Box::new(move |request| {
-                answer(&runs, request).unwrap_or_else(Unanswered::into_response)
+                answer(&runs, request).unwrap_or_else(RunsError::into_response)
             }),
         }
     };
@@ -72,30 +72,30 @@ pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Rout
 }
 
 /// Why a request gets no answer.
-enum Unanswered {
+enum RunsError {
     Bad(String),
     NotFound(String),
     Later(question::Unanswered),
 }
 
-impl From<String> for Unanswered {
+impl From<String> for RunsError {
     fn from(why: String) -> Self {
-        Unanswered::Bad(why)
+        RunsError::Bad(why)
     }
 }
 
-impl From<question::Unanswered> for Unanswered {
+impl From<question::Unanswered> for RunsError {
     fn from(why: question::Unanswered) -> Self {
-        Unanswered::Later(why)
+        RunsError::Later(why)
     }
 }
 
-impl Unanswered {
+impl RunsError {
     fn into_response(self) -> Response {
         let (status, why) = match self {
-            Unanswered::Bad(why) => (400, why),
-            Unanswered::NotFound(why) => (404, why),
-            Unanswered::Later(why) => (503, why.to_string()),
+            RunsError::Bad(why) => (400, why),
+            RunsError::NotFound(why) => (404, why),
+            RunsError::Later(why) => (503, why.to_string()),
         };
         let response = Response::json(status, json!({ "error": why }).to_string() + "\n");
         if status == 503 {
@@ -137,7 +137,7 @@ const RESULTS: &[(&str, Outcome)] = &[
 ];
 
 impl Runs {
-    fn list(&self, request: &HttpRequest) -> Result<Response, Unanswered> {
+    fn list(&self, request: &HttpRequest) -> Result<Response, RunsError> {
         let given = Parameters::of(request)?;
         let (sort, descending) = given
             .word("sort", SORTS)?
@@ -159,7 +159,7 @@ impl Runs {
         Ok(json_response(&texts.page(&page)))
     }
 
-    fn show(&self, request: &HttpRequest) -> Result<Response, Unanswered> {
+    fn show(&self, request: &HttpRequest) -> Result<Response, RunsError> {
         let given = Parameters::of(request)?;
         let id = last_segment(request).ok_or("the id is not UTF-8".to_owned())?;
         let question = RunQuestion {
@@ -171,13 +171,13 @@ impl Runs {
         let run = (self.loop_asker).ask(|to| ViewQuestion::Run(question, to))?;
         let Some(run) = run else {
             let why = "this run is not watched, and did not end lately";
-            return Err(Unanswered::NotFound(why.to_owned()));
+            return Err(RunsError::NotFound(why.to_owned()));
         };
         let texts = JsonTexts::new(&self.config, clock::now().wall);
         Ok(json_response(&texts.detail(&run)))
     }
 
-    fn changes(&self, request: &HttpRequest) -> Result<Response, Unanswered> {
+    fn changes(&self, request: &HttpRequest) -> Result<Response, RunsError> {
         let given = Parameters::of(request)?;
         let since = (given.number("since", (0, u64::MAX))?).unwrap_or(0);
         let wait = given.number("wait", (0, WAIT_S_MAX))?.unwrap_or(0);
@@ -193,7 +193,7 @@ impl Runs {
     }
 
     /// The index of the monitor that is named.
-    fn monitor(&self, given: &Parameters) -> Result<Option<u16>, Unanswered> {
+    fn monitor(&self, given: &Parameters) -> Result<Option<u16>, RunsError> {
         let Some(name) = given.get("monitor") else {
             return Ok(None);
         };

@@ -22,10 +22,10 @@ use std::time::SystemTime;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct StartEvent(Written);
+pub struct StartEvent(EventForm);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Written {
+enum EventForm {
     /// The members of the message.
     Members(Map<String, serde_json::Value>),
     Json(String),
@@ -61,12 +61,12 @@ impl StartEvent {
     pub fn new(workflow_id: impl Into<String>) -> Self {
         let mut members = Map::new();
         members.insert("WorkflowId".to_owned(), json!(workflow_id.into()));
-        StartEvent(Written::Members(members))
+        StartEvent(EventForm::Members(members))
     }
 
     /// The event as JSON, in any of the shapes that `POST /api/workflows` takes for one event.
     pub fn from_json(text: impl Into<String>) -> Self {
-        StartEvent(Written::Json(text.into()))
+        StartEvent(EventForm::Json(text.into()))
     }
 
     /// The monitor that watches it, by its name. It need not be said where there is one monitor.
@@ -116,21 +116,21 @@ impl StartEvent {
     }
 
     fn members(&mut self) -> Option<&mut Map<String, serde_json::Value>> {
-        if let Written::Json(text) = &self.0
+        if let EventForm::Json(text) = &self.0
             && let Ok(members) = serde_json::from_str(text)
         {
-            self.0 = Written::Members(members);
+            self.0 = EventForm::Members(members);
         }
         match &mut self.0 {
-            Written::Members(members) => Some(members),
-            Written::Json(_) => None,
+            EventForm::Members(members) => Some(members),
+            EventForm::Json(_) => None,
         }
     }
 
     pub(super) fn as_json(&self) -> String {
         match &self.0 {
-            Written::Members(members) => json!(members).to_string(),
-            Written::Json(text) => text.clone(),
+            EventForm::Members(members) => json!(members).to_string(),
+            EventForm::Json(text) => text.clone(),
         }
     }
 }
