@@ -382,7 +382,15 @@ fn try_redis(config: &Config, redis: &Redis, results: &mut Results) {
     let is_there = pinged.is_ok();
     results.add(
         "Redis",
-        pinged.map_err(|why| format!("{why}; is FARSPAN_REDIS_URL (redis.url) right?")),
+        pinged.map_err(|why| {
+            let is_tls = redis.url.expose().starts_with("rediss:");
+            let tls = if is_tls {
+                ", and does it speak TLS (rediss:// and not redis://)"
+            } else {
+                ""
+            };
+            format!("{why}; is FARSPAN_REDIS_URL (redis.url) right{tls}?")
+        }),
     );
     if !is_there {
         return;

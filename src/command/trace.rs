@@ -32,6 +32,8 @@ use std::time::Duration;
 
 /// It could not be told how the workflows ended.
 const UNKNOWN: u8 = 2;
+/// However short the patience is.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Lines that a slow reader may be behind.
 const LINES_QUEUE: usize = 4096;
 
@@ -58,6 +60,9 @@ pub fn run(
         // They have begun already, and a person waits for the answer.
         monitor.poll.initial_delay = Duration::ZERO;
         monitor.poll.spreads_first_polls = false;
+        // Patience that is shorter than the interval would end a poll later.
+        let soon = (options.patience / 2).max(INTERVAL_MIN);
+        monitor.poll.interval = monitor.poll.interval.min(soon);
         monitor.discovery = None;
         // Looking at a workflow must not start the steps that follow its end.
         monitor.finished = None;

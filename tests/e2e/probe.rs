@@ -733,3 +733,18 @@ fn a_wildcard_in_a_list_is_explained() {
     let note = "note: stages[0].list: /jobs/*: a JSON Pointer has no wildcard";
     shows(&ended, 0, &[note]);
 }
+
+#[test]
+fn a_key_that_stands_further_down_is_meant() {
+    let files = Files::new();
+    let config = builds("http://api.test").replace("\"/begun\"", "\"/moment\"");
+    let config = files.write("farspan.json", config);
+    let body = BUILD.replace(
+        "\"jobs\"",
+        "\"times\": {\"real\": {\"moment\": \"2026-01-02T03:00:00Z\"}}, \"jobs\"",
+    );
+    let body = files.write("build.json", body);
+    let ended = farspan(&["probe", "--config", &config, "--body", &body]).output();
+    let meant = "workflow.start: /moment; is /times/real/moment meant?";
+    shows(&ended, 0, &[meant]);
+}

@@ -354,3 +354,22 @@ fn what_is_wrong_with_the_command_line_is_code_2() {
     }
     assert_eq!(api.server.requests().len(), 0);
 }
+
+/// The interval is longer than the patience.
+#[test]
+fn patience_ends_when_it_says() {
+    let ended = farspan(&["trace", "--patience", "1s", "w"])
+        .env(
+            "FARSPAN_API_BASE_URL",
+            format!("http://127.0.0.1:{}", free_port()),
+        )
+        .env("FARSPAN_POLL_INTERVAL", "1h")
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .start()
+        .wait(2 * SOON);
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    assert!(
+        ended.stdout.contains("no usable answer for 1s"),
+        "{ended:?}"
+    );
+}

@@ -60,7 +60,35 @@ pub(super) fn there_instead(
     let there = format!("{place} has {}", listed(&shown).unwrap_or_default());
     let to = |key: &str| format!("{way}/{}", escaped(key));
     keys.retain(|key| !used.contains(to(key).as_str()));
-    Some((there, nearest(token, &keys).map(to)))
+    let meant = nearest(token, &keys).map(to);
+    let deeper = || {
+        let below = found.first().and_then(|value| below(value, token))?;
+        let pointer = format!("{way}{below}");
+        (!used.contains(pointer.as_str())).then_some(pointer)
+    };
+    Some((there, meant.or_else(deeper)))
+}
+
+/// Where the only member with this key is, some objects further down.
+fn below(value: &Value, key: &str) -> Option<String> {
+    const DEPTH_MAX: usize = 3;
+    let mut objects = vec![(String::new(), value)];
+    let mut found = None;
+    for _ in 0..DEPTH_MAX {
+        let mut next = Vec::new();
+        for (way, object) in objects {
+            for (name, member) in object.as_object().into_iter().flatten() {
+                let way = format!("{way}/{}", escaped(name));
+                if member.is_object() {
+                    next.push((way, member));
+                } else if name == key && found.replace(way).is_some() {
+                    return None;
+                }
+            }
+        }
+        objects = next;
+    }
+    found
 }
 
 /// A key that is almost the same, or that contains the other one.

@@ -2,7 +2,7 @@
 
 use super::client::{self, AdminClient, Heard};
 use super::view::{date, sign};
-use super::words::{RunsPage, StageTally, StateWord, Summary};
+use super::words::{LastPollWords, RunsPage, StageTally, StateWord, Summary};
 use crate::core::time::{Now, Wall};
 use crate::os::redaction::without_secrets;
 use crate::os::{clock, signals};
@@ -160,6 +160,10 @@ fn line(run: &Summary, at: Wall) -> Line {
     if let Some(error) = &run.error {
         line.push(format!("  {}", escape(error)), Look::Error);
     }
+    let polled = run.last_poll.as_ref().filter(|_| run.ended.is_none());
+    if let Some(trouble) = polled.and_then(LastPollWords::trouble) {
+        line.push(format!("  last poll: {trouble}"), Look::Error);
+    }
     line
 }
 
@@ -176,5 +180,14 @@ mod tests {
         let run: Summary = serde_json::from_str(run).unwrap();
         let at = Wall::parse_rfc3339("2024-07-05T07:00:00Z").unwrap();
         expect_test::expect![[r#"07-05 07:00:00  ✗ failure  W 7\u{1b}[2J  Failed  2/3 stages, 1 failed  2m 00s  monitor m  trace abab  no\nroom"#]].assert_eq(&line(&run, at).text());
+        let waits = r#"{"run": "b", "workflow_id": "8", "monitor": "m", "name": "W", "state": "waiting",
+            "last_poll": {"at": "2024-07-05T06:59:51Z", "result": "connect", "error": "Connection refused"},
+            "trace": {"trace_id": "cdcd"}}"#;
+        let waits: Summary = serde_json::from_str(waits).unwrap();
+        let waits = line(&waits, at).text();
+        assert!(
+            waits.ends_with("trace cdcd  last poll: Connection refused"),
+            "{waits}"
+        );
     }
 }
