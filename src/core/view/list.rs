@@ -88,14 +88,14 @@ pub struct ListJob {
     at: Wall,
     /// The place of each monitor in the order of their names.
     ranks: Vec<i64>,
-    step: Step,
+    step: ListStep,
     matching: usize,
     /// The best matches so far; the last of them in the order is at the top.
     best: BinaryHeap<Match>,
 }
 
 #[derive(Debug)]
-enum Step {
+enum ListStep {
     /// The next slot to look at.
     Live(u32),
     Ended,
@@ -152,7 +152,7 @@ impl Core {
             at: question.after.as_ref().map_or(now.wall, |cursor| cursor.at),
             question,
             ranks: self.ranks(),
-            step: Step::Live(0),
+            step: ListStep::Live(0),
             matching: 0,
             best: BinaryHeap::new(),
         }
@@ -161,12 +161,12 @@ impl Core {
     /// Goes a step on. `None`: there are more steps to take.
     pub fn go_on_with_list(&self, job: &mut ListJob, now: Now) -> Option<RunPage> {
         match &mut job.step {
-            Step::Live(from) => {
+            ListStep::Live(from) => {
                 let (from, to) = (*from, from.saturating_add(SLOTS_AT_ONCE));
                 job.step = if to < self.table.slots_len() {
-                    Step::Live(to)
+                    ListStep::Live(to)
                 } else {
-                    Step::Ended
+                    ListStep::Ended
                 };
                 for slot in from..to {
                     if let Some(watch) = self.table.get(slot) {
@@ -176,14 +176,14 @@ impl Core {
                 None
             }
             // After the live runs: a run that ends in between is found twice rather than not at all.
-            Step::Ended => {
+            ListStep::Ended => {
                 for summary in self.views.kept.latest() {
                     job.offer_ended(self, summary);
                 }
                 job.begin_copying();
                 None
             }
-            Step::Copying(copies) => {
+            ListStep::Copying(copies) => {
                 let state = job.question.state;
                 let is_done = copies.copy_some(state, self, now);
                 is_done.then(|| job.page())
@@ -328,7 +328,7 @@ impl ListJob {
         left.retain(|found| known.insert(found.run));
         left.truncate(self.question.limit);
         left.reverse();
-        self.step = Step::Copying(Copies {
+        self.step = ListStep::Copying(Copies {
             left,
             has_more,
             ..Copies::default()
@@ -337,8 +337,8 @@ impl ListJob {
 
     fn page(&mut self) -> RunPage {
         let copies = match &mut self.step {
-            Step::Copying(copies) => std::mem::take(copies),
-            Step::Live(_) | Step::Ended => Copies::default(),
+            ListStep::Copying(copies) => std::mem::take(copies),
+            ListStep::Live(_) | ListStep::Ended => Copies::default(),
         };
         let last = copies.last.filter(|_| copies.has_more);
         RunPage {
