@@ -64,7 +64,7 @@ fn check_refusal(bytes: &[u8], malformed: &Malformed) {
         Malformed::TooLong(_) => assert!(bytes.len() > limits::EVENT_BYTES_MAX),
         Malformed::NotJson(_) => assert!(json.is_none()),
         Malformed::NotAnObject => assert!(object.is_none()),
-        Malformed::NoId => {
+        Malformed::NoId(_) => {
             let is_id = |key: &str| key.replace('_', "").eq_ignore_ascii_case("workflowid");
             let mut fields = object.into_iter().flatten();
             assert!(fields.all(|(key, value)| !is_id(key) || value.is_null()));

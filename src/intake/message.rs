@@ -173,7 +173,7 @@ pub enum Malformed {
     NotJson(Box<str>),
     /// JSON, but no object.
     NotAnObject,
-    /// No id in it.
+    /// No id in it, with the names of the fields that it has.
     NoId(Box<str>),
     /// An id that is neither a text nor a whole number.
     IdOfWrongType,
@@ -270,7 +270,11 @@ pub fn read_beside(
         return read_json(&Json::Object(Vec::new()), beside, dialects);
     }
     let json = Json::parse_fields(bytes, &|key| dialects.wants(key)).map_err(|e| not_json(&e))?;
-    read_json(&json, beside, dialects)
+    read_json(&json, beside, dialects).map_err(|malformed| match malformed {
+        // The fields that say nothing have not been read.
+        Malformed::NoId(_) => no_id(Json::parse(bytes).ok().as_ref()),
+        other => other,
+    })
 }
 
 /// Names what is longer than an event may be by its beginning.
@@ -294,7 +298,14 @@ pub fn read_all(
     let jsons = Json::parse_all(without_byte_order_mark(bytes), &|key| dialects.wants(key));
     let jsons = jsons.map_err(|e| (0, not_json(&e)))?;
     let read = |(at, json)| read_json(json, beside, dialects).map_err(|malformed| (at, malformed));
-    jsons.iter().enumerate().map(read).collect()
+    let messages: Result<_, _> = jsons.iter().enumerate().map(read).collect();
+    messages.map_err(|(at, malformed)| match malformed {
+        Malformed::NoId(_) => {
+            let jsons = Json::parse_all(without_byte_order_mark(bytes), &|_| true).ok();
+            (at, no_id(jsons.as_ref().and_then(|jsons| jsons.get(at))))
+        }
+        other => (at, other),
+    })
 }
 
 /// Reads the fields of a stream's entry: the field `message`, which holds a message, or else the fields themselves.
@@ -339,27 +350,36 @@ pub fn read_fields(
         };
         entries.push((name.into(), json));
     }
-    let read = read_json(&Json::Object(entries), &Beside::default(), dialects);
+    let entries = Json::Object(entries);
+    let read = read_json(&entries, &Beside::default(), dialects);
     if length > limits::EVENT_BYTES_MAX {
         return Err(Malformed::TooLong(read.ok().map(|it| it.event.workflow_id)));
     }
-    read
+    read.map_err(|malformed| match malformed {
+        Malformed::NoId(_) => no_id(Some(&entries)),
+        other => other,
+    })
 }
 
-/// The names of the first fields, for a message.
-fn fields_of(event: &Json) -> Box<str> {
+/// An event without an id: it is told by the names of its first fields.
+fn no_id(event: Option<&Json>) -> Malformed {
     const FIELDS_MAX: usize = 5;
-    let Json::Object(fields) = event else {
-        return "".into();
+    const BYTES_MAX: usize = 200;
+    let Some(Json::Object(fields)) = event else {
+        return Malformed::NoId(Box::default());
     };
     let names = fields.iter().take(FIELDS_MAX);
     let names: Vec<String> = names.map(|(name, _)| shown(name)).collect();
-    let more = if fields.len() > FIELDS_MAX {
+    let names = names.join(", ");
+    let first = cut(&names, BYTES_MAX);
+    let more = if first.len() < names.len() {
+        "..."
+    } else if fields.len() > FIELDS_MAX {
         ", ..."
     } else {
         ""
     };
-    format!("{}{more}", names.join(", ")).into()
+    Malformed::NoId(format!("{first}{more}").into())
 }
 
 /// The names of an event's fields, in lower case without underscores.
@@ -486,7 +506,7 @@ impl<'a> EventReader<'a> {
             (Some(id), _, _) => id?,
             (None, Some(id), _) => read_id(id)?,
             (None, None, Some(subject)) => read_id(&Json::Text(subject.into()))?,
-            (None, None, None) => return Err(Malformed::NoId(fields_of(self.event))),
+            (None, None, None) => return Err(Malformed::NoId(Box::default())),
         };
         fitting(id, ids)
     }
@@ -805,7 +825,7 @@ mod tests {
         check("{}", expect!["no_id: no WorkflowId"]);
         check(
             r#"{"id": "w", "state\u0007": 1}"#,
-            expect!["no_id: no WorkflowId"],
+            expect![[r#"no_id: no WorkflowId; the event has id, state\u{7}"#]],
         );
         check(
             r#"{"WorkflowId": null}"#,
@@ -1099,6 +1119,15 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_of_an_event_without_an_id_take_little_room() {
+        let fields = (0..9).map(|n| format!(r#""{n}{}": 1"#, "\u{200b}".repeat(80)));
+        let event = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+        let why = read(event.as_bytes(), &all()).unwrap_err();
+        assert!(why.to_string().len() <= 240, "{why}");
+        assert!(why.to_string().ends_with("..."), "{why}");
+    }
+
+    #[test]
     fn a_cloud_event() {
         // The specification's own example, with a subject and a trace.
         check(
@@ -1126,7 +1155,7 @@ mod tests {
         );
         check(
             r#"{"specversion": "1.0", "id": "not the workflow's", "data": "text"}"#,
-            expect!["no_id: no WorkflowId"],
+            expect!["no_id: no WorkflowId; the event has specversion, id, data"],
         );
         // Without an envelope a subject is not an id.
         check(
