@@ -240,6 +240,10 @@ fn the_log_says_whose_api_is_in_trouble_where_there_are_several() {
     let farspan = rig.start_call(&rig.call().env("FARSPAN_CONFIG", file.display()));
     rig.submit("w");
     farspan.await_log_about("risk", "the API refuses the credentials: ");
-    assert!(farspan.stderr().contains("check the monitor's api.auth"));
+    assert!(
+        farspan
+            .stderr()
+            .contains("monitors[0] (risk).api.auth right?")
+    );
     farspan.stop();
 }

@@ -117,6 +117,8 @@ struct Shared {
     handler: Handler,
     requests: Mutex<Vec<Request>>,
     connections: AtomicUsize,
+    /// Requests that have been read and are not answered yet, but for those that wait for their answer on purpose.
+    answering: AtomicUsize,
     refusing: AtomicBool,
     resetting: AtomicBool,
 }
@@ -145,6 +147,7 @@ impl Server {
                 handler: Box::new(handler),
                 requests: Mutex::default(),
                 connections: AtomicUsize::new(0),
+                answering: AtomicUsize::new(0),
                 refusing: AtomicBool::new(false),
                 resetting: AtomicBool::new(false),
             }),
@@ -204,6 +207,11 @@ impl Server {
             return;
         };
         running.stopping.store(true, Ordering::SeqCst);
+        // What a client has sent and the test has seen is acknowledged, or else it would come again.
+        let until = Instant::now() + Duration::from_secs(1);
+        while self.shared.answering.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::yield_now();
+        }
         // Wakes `accept`.
         drop(TcpStream::connect(self.address));
         let joined = running.accepting.join();
@@ -259,8 +267,16 @@ fn serve(mut stream: &TcpStream, connection: usize, shared: &Shared) -> io::Resu
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     while let Some(request) = read_request(stream, &mut buffer, connection)? {
+        shared.answering.fetch_add(1, Ordering::SeqCst);
         lock(&shared.requests).push(request.clone());
         let mut reply = (shared.handler)(&request);
+        if let Reply::Answer(answer) = &reply {
+            let written = stream.write_all(&answer.whole());
+            shared.answering.fetch_sub(1, Ordering::SeqCst);
+            written?;
+            continue;
+        }
+        shared.answering.fetch_sub(1, Ordering::SeqCst);
         while let Reply::Late(pause, later) = reply {
             std::thread::sleep(pause);
             reply = *later;
