@@ -435,8 +435,8 @@ pub(super) fn what_is_left(report: &Report, stored: bool) -> Option<(Level, Stri
         (Level::Info, line)
     } else {
         let line = format!(
-            "forgotten, because this farspan keeps no state: {unfinished} workflows, {undelivered} spans{events} that were not \
-             delivered in time"
+            "{unfinished} workflows are no longer watched, and {undelivered} spans{events} were not delivered: without a state \
+             the next start does not know of them"
         );
         (Level::Warn, line)
     })

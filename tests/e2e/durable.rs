@@ -353,7 +353,9 @@ fn without_a_store_it_says_so() {
         "{log}"
     );
     assert!(
-        log.contains("forgotten, because this farspan keeps no state: 1 workflows"),
+        log.contains(
+            "1 workflows are no longer watched, and 0 spans were not delivered: without a state"
+        ),
         "{log}"
     );
 }
