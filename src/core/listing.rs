@@ -1,6 +1,6 @@
 //! Listing requests that wait for their host: one of each monitor at most.
 //!
-//! Decisions of scope: which list a discovery requests, and how often.
+//! Out of scope: which list a discovery requests, and how often.
 
 use super::time::Mono;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! PollerStates as the core sees them: which of them is free, and how many polls each one has.
+//! Pollers as the core sees them: which of them is free, and how many polls each one has.
 //!
 //! ```text
 //! free -> take -> add, add .. -> begun -> returned, returned .. -> free
@@ -31,7 +31,7 @@ struct PollerState {
 }
 
 impl PollerStates {
-    /// PollerStates that are all free.
+    /// Pollers that are all free.
     pub(super) fn new(count: usize) -> Self {
         let count = u16::try_from(count).unwrap_or(u16::MAX);
         PollerStates {

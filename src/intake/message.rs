@@ -208,6 +208,30 @@ impl Malformed {
             Malformed::NoMonitor => "no_monitor",
         }
     }
+
+    /// An event without an id is told by the names of its first fields.
+    fn with_fields_of(self, event: impl FnOnce() -> Option<Json>) -> Self {
+        const FIELDS_MAX: usize = 5;
+        const BYTES_MAX: usize = 200;
+        if !matches!(self, Malformed::NoId(_)) {
+            return self;
+        }
+        let Some(Json::Object(fields)) = event() else {
+            return self;
+        };
+        let names = fields.iter().take(FIELDS_MAX);
+        let names: Vec<String> = names.map(|(name, _)| shown(name)).collect();
+        let names = names.join(", ");
+        let first = cut(&names, BYTES_MAX);
+        let more = if first.len() < names.len() {
+            "..."
+        } else if fields.len() > FIELDS_MAX {
+            ", ..."
+        } else {
+            ""
+        };
+        Malformed::NoId(format!("{first}{more}").into())
+    }
 }
 
 impl fmt::Display for Malformed {
@@ -270,11 +294,9 @@ pub fn read_beside(
         return read_json(&Json::Object(Vec::new()), beside, dialects);
     }
     let json = Json::parse_fields(bytes, &|key| dialects.wants(key)).map_err(|e| not_json(&e))?;
-    read_json(&json, beside, dialects).map_err(|malformed| match malformed {
-        // The fields that say nothing have not been read.
-        Malformed::NoId(_) => no_id(Json::parse(bytes).ok().as_ref()),
-        other => other,
-    })
+    // The fields that say nothing have not been read.
+    let whole = || Json::parse(bytes).ok();
+    read_json(&json, beside, dialects).map_err(|malformed| malformed.with_fields_of(whole))
 }
 
 /// Names what is longer than an event may be by its beginning.
@@ -299,12 +321,12 @@ pub fn read_all(
     let jsons = jsons.map_err(|e| (0, not_json(&e)))?;
     let read = |(at, json)| read_json(json, beside, dialects).map_err(|malformed| (at, malformed));
     let messages: Result<_, _> = jsons.iter().enumerate().map(read).collect();
-    messages.map_err(|(at, malformed)| match malformed {
-        Malformed::NoId(_) => {
+    messages.map_err(|(at, malformed): (usize, Malformed)| {
+        let whole = || {
             let jsons = Json::parse_all(without_byte_order_mark(bytes), &|_| true).ok();
-            (at, no_id(jsons.as_ref().and_then(|jsons| jsons.get(at))))
-        }
-        other => (at, other),
+            jsons.and_then(|jsons| jsons.into_iter().nth(at))
+        };
+        (at, malformed.with_fields_of(whole))
     })
 }
 
@@ -355,31 +377,7 @@ pub fn read_fields(
     if length > limits::EVENT_BYTES_MAX {
         return Err(Malformed::TooLong(read.ok().map(|it| it.event.workflow_id)));
     }
-    read.map_err(|malformed| match malformed {
-        Malformed::NoId(_) => no_id(Some(&entries)),
-        other => other,
-    })
-}
-
-/// An event without an id: it is told by the names of its first fields.
-fn no_id(event: Option<&Json>) -> Malformed {
-    const FIELDS_MAX: usize = 5;
-    const BYTES_MAX: usize = 200;
-    let Some(Json::Object(fields)) = event else {
-        return Malformed::NoId(Box::default());
-    };
-    let names = fields.iter().take(FIELDS_MAX);
-    let names: Vec<String> = names.map(|(name, _)| shown(name)).collect();
-    let names = names.join(", ");
-    let first = cut(&names, BYTES_MAX);
-    let more = if first.len() < names.len() {
-        "..."
-    } else if fields.len() > FIELDS_MAX {
-        ", ..."
-    } else {
-        ""
-    };
-    Malformed::NoId(format!("{first}{more}").into())
+    read.map_err(|malformed| malformed.with_fields_of(|| Some(entries)))
 }
 
 /// The names of an event's fields, in lower case without underscores.
