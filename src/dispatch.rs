@@ -2,12 +2,12 @@
 
 #[cfg(feature = "admin")]
 use crate::cli::TopOptions;
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, ProbeOptions};
 #[cfg(feature = "admin")]
 use crate::config::AdminTarget;
 #[cfg(all(feature = "demo", feature = "redis"))]
 use crate::config::Redis;
-use crate::config::{Config, Errors, Source};
+use crate::config::{Config, ConfigOrigin, Errors};
 #[cfg(feature = "demo")]
 use crate::demo;
 use crate::os::environment::Environment;
@@ -17,6 +17,7 @@ use crate::os::redaction::without_secrets;
 use crate::text::escape;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The work failed.
@@ -60,84 +61,40 @@ impl From<Errors> for Unstarted {
     }
 }
 
-/// Longer than other functions on purpose: one arm for each command, and the compiler names a missing one.
 fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> {
     match command {
-        Command::Help(text) => Ok(print(&text)),
-        Command::Version(text) => Ok(print(&text)),
+        Command::Help(text) | Command::Version(text) => Ok(print(&text)),
         Command::Config {
             config,
             only_changed,
             json,
-        } => {
-            let config = Config::load(env, config.as_deref())?;
-            start_log_of(&config)?;
-            Ok(print(&if json {
-                format!("{:#}\n", config.to_json(only_changed))
-            } else {
-                config.describe(only_changed)
-            }))
-        }
-        Command::Init { directory } => Ok(crate::command::init::run(&directory)
-            .map_or_else(|trouble| failed(&trouble), |text| print(&text))),
+        } => show_config(config.as_deref(), only_changed, json, env),
+        Command::Init { directory } => Ok(printed(crate::command::init::run(&directory))),
         Command::Refused { config, whole } => {
             let config = Config::load(env, config.as_deref())?;
             start_log_of(&config)?;
-            Ok(crate::command::refused::shown(&config, whole)
-                .map_or_else(|trouble| failed(&trouble), |text| print(&text)))
+            Ok(printed(crate::command::refused::shown(&config, whole)))
         }
         Command::Run {
-            config: file,
+            config,
             reads_stdin,
-        } => {
-            let config = Config::load_to_watch(env, file.as_deref())?;
-            start_log_of(&config)?;
-            let env = env.clone();
-            Ok(match crate::run::source_missing(&config, reads_stdin) {
-                Some(mistake) => misused(&mistake),
-                None => crate::run::run(&config, Source { env, file }, reads_stdin),
-            })
-        }
+        } => run(config, reads_stdin, env),
         Command::Check {
             config,
             offline,
             json,
-        } => {
-            let config = Config::load_to_watch(env, config.as_deref()).inspect_err(|errors| {
-                if json {
-                    print(&format!(
-                        "{:#}\n",
-                        crate::command::check::mistakes_json(errors)
-                    ));
-                }
-            })?;
-            start_log_of(&config)?;
-            Ok(crate::command::check::run(&config, offline, json))
-        }
+        } => check(config.as_deref(), offline, json, env),
         #[cfg(feature = "admin")]
         Command::Healthcheck { config, asks_ready } => {
             let target = AdminTarget::load(env, config.as_deref(), None)?;
             start_log(&Log::load_quiet(env)?)?;
-            Ok(crate::command::healthcheck::run(target, asks_ready)
-                .map_or_else(|trouble| failed(&trouble), |text| print(&text)))
+            let answered = crate::command::healthcheck::run(target, asks_ready);
+            Ok(printed(answered))
         }
-        Command::Probe(options) => {
-            let file = options.config.as_deref();
-            let config = if options.bodies.is_empty() {
-                Config::load_to_watch(env, file)?
-            } else {
-                // Saved answers need no API.
-                Config::load(env, file)?
-            };
-            start_log(&Log::load_quiet(env)?)?;
-            warn(&config.warnings);
-            let probed = crate::command::probe::run(&options, &config, env);
-            Ok(probed.unwrap_or_else(|mistake| misused(&mistake)))
-        }
+        Command::Probe(options) => probe(&options, env),
         Command::Trace(options) => {
             let config = Config::load_to_watch(env, options.config.as_deref())?;
-            start_log(&Log::load_quiet(env)?)?;
-            warn(&config.warnings);
+            start_quiet_log(&config, env)?;
             let traced = crate::command::trace::run(&options, config, env);
             Ok(traced.unwrap_or_else(|mistake| misused(&mistake)))
         }
@@ -170,12 +127,71 @@ fn dispatch(command: Command, env: &Environment) -> Result<ExitCode, Unstarted> 
     }
 }
 
+fn show_config(
+    file: Option<&Path>,
+    only_changed: bool,
+    json: bool,
+    env: &Environment,
+) -> Result<ExitCode, Unstarted> {
+    let config = Config::load(env, file)?;
+    start_log_of(&config)?;
+    Ok(print(&if json {
+        format!("{:#}\n", config.to_json(only_changed))
+    } else {
+        config.describe(only_changed)
+    }))
+}
+
+fn run(file: Option<PathBuf>, reads_stdin: bool, env: &Environment) -> Result<ExitCode, Unstarted> {
+    let config = Config::load_to_watch(env, file.as_deref())?;
+    start_log_of(&config)?;
+    let env = env.clone();
+    Ok(match crate::run::source_missing(&config, reads_stdin) {
+        Some(mistake) => misused(&mistake),
+        None => crate::run::run(&config, ConfigOrigin { env, file }, reads_stdin),
+    })
+}
+
+fn check(
+    file: Option<&Path>,
+    offline: bool,
+    json: bool,
+    env: &Environment,
+) -> Result<ExitCode, Unstarted> {
+    let config = Config::load_to_watch(env, file).inspect_err(|errors| {
+        if json {
+            let mistakes = crate::command::check::mistakes_json(errors);
+            print(&format!("{mistakes:#}\n"));
+        }
+    })?;
+    start_log_of(&config)?;
+    Ok(crate::command::check::run(&config, offline, json))
+}
+
+fn probe(options: &ProbeOptions, env: &Environment) -> Result<ExitCode, Unstarted> {
+    let file = options.config.as_deref();
+    let config = if options.bodies.is_empty() {
+        Config::load_to_watch(env, file)?
+    } else {
+        // Saved answers need no API.
+        Config::load(env, file)?
+    };
+    start_quiet_log(&config, env)?;
+    let probed = crate::command::probe::run(options, &config, env);
+    Ok(probed.unwrap_or_else(|mistake| misused(&mistake)))
+}
+
 #[cfg(feature = "admin")]
 fn top(options: &TopOptions, env: &Environment) -> Result<ExitCode, Errors> {
     let (file, url) = (options.config.as_deref(), options.admin.as_deref());
     let target = AdminTarget::load(env, file, url)?;
     let shown = crate::command::top::run(options, target, env);
     Ok(shown.unwrap_or_else(|trouble| failed(&trouble)))
+}
+
+/// The text of a command, or why it failed.
+fn printed(text: Result<String, String>) -> ExitCode {
+    text.map_or_else(|trouble| failed(&trouble), |text| print(&text))
 }
 
 fn failed(trouble: &str) -> ExitCode {
@@ -192,6 +208,13 @@ fn start_log_of(config: &Config) -> Result<(), Unstarted> {
     start_log(&config.log)?;
     warn(&config.warnings);
     warn(&config.source_warnings);
+    Ok(())
+}
+
+/// For a command that shows something else than its log.
+fn start_quiet_log(config: &Config, env: &Environment) -> Result<(), Unstarted> {
+    start_log(&Log::load_quiet(env)?)?;
+    warn(&config.warnings);
     Ok(())
 }
 

@@ -37,7 +37,7 @@ pub struct ViewedMonitor {
 }
 
 /// Answers the requests for runs.
-struct Runs {
+struct RunRoutes {
     config: ViewedConfig,
     loop_asker: Asker,
 }
@@ -52,8 +52,8 @@ const PAGE: usize = 100;
 /// The routes.
 pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Route> {
     let loop_asker = Asker::new(questions);
-    let runs = Arc::new(Runs { config, loop_asker });
-    let route = |path, answer: fn(&Runs, &HttpRequest) -> Result<Response, RunsError>| {
+    let runs = Arc::new(RunRoutes { config, loop_asker });
+    let route = |path, answer: fn(&RunRoutes, &HttpRequest) -> Result<Response, RunsError>| {
         let runs = runs.clone();
         Route {
             method: "GET",
@@ -65,9 +65,9 @@ pub fn routes(config: ViewedConfig, questions: Sender<ViewQuestion>) -> Vec<Rout
         }
     };
     vec![
-        route("/api/workflows", Runs::list),
-        route("/api/workflows/{run}", Runs::show),
-        route("/api/changes", Runs::changes),
+        route("/api/workflows", RunRoutes::list),
+        route("/api/workflows/{run}", RunRoutes::show),
+        route("/api/changes", RunRoutes::changes),
     ]
 }
 
@@ -136,7 +136,7 @@ const RESULTS: &[(&str, Outcome)] = &[
     ("skip", Outcome::Skip),
 ];
 
-impl Runs {
+impl RunRoutes {
     fn list(&self, request: &HttpRequest) -> Result<Response, RunsError> {
         let given = Parameters::of(request)?;
         let (sort, descending) = given

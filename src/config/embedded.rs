@@ -6,17 +6,18 @@ use super::resolver::{Resolver, SettingRow, ValueOrigin};
 use super::{Config, Errors, StateConfig};
 use crate::os::environment::Environment;
 use crate::syntax::mistake::Mistake;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Where the keys of a configuration file are.
-#[derive(Clone, Copy, Debug)]
-pub enum Keys<'a> {
+#[derive(Clone, Debug, Default)]
+pub enum ConfigKeys {
     /// In the file that `FARSPAN_CONFIG` names, if it does.
+    #[default]
     Unnamed,
     /// In this file.
-    File(&'a Path),
+    File(PathBuf),
     /// In this text.
-    Text(&'a str),
+    Text(String),
 }
 
 /// What a mistake in a text calls it.
@@ -28,11 +29,11 @@ impl Config {
     ///
     /// # Errors
     /// All mistakes. Spans for standard output are one.
-    pub fn load_embedded(env: &Environment, keys: Keys<'_>) -> Result<Config, Errors> {
+    pub fn load_embedded(env: &Environment, keys: &ConfigKeys) -> Result<Config, Errors> {
         let resolver = match keys {
-            Keys::Unnamed => Resolver::new(env, None),
-            Keys::File(file) => Resolver::new(env, Some(file)),
-            Keys::Text(text) => Resolver::of_text(env, TEXT, text),
+            ConfigKeys::Unnamed => Resolver::new(env, None),
+            ConfigKeys::File(file) => Resolver::new(env, Some(file)),
+            ConfigKeys::Text(text) => Resolver::of_text(env, TEXT, text),
         };
         let mut config = load(resolver, env, true)?;
         if config.export.console {
@@ -82,7 +83,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn load(pairs: &[(&str, &str)], keys: Keys<'_>) -> Config {
+    fn load(pairs: &[(&str, &str)], keys: &ConfigKeys) -> Config {
         let api = [("FARSPAN_API_BASE_URL", "http://api")];
         let env = Environment::from_pairs(api.iter().chain(pairs).copied());
         Config::load_embedded(&env, keys).unwrap()
@@ -91,7 +92,10 @@ mod tests {
     #[test]
     fn what_belongs_to_the_program_is_taken_only_if_it_is_asked_for() {
         // systemd gives it to the program.
-        let config = load(&[("STATE_DIRECTORY", "/var/lib/program")], Keys::Unnamed);
+        let config = load(
+            &[("STATE_DIRECTORY", "/var/lib/program")],
+            &ConfigKeys::Unnamed,
+        );
         assert!(config.admin.is_none());
         assert_eq!(config.state, StateConfig::None);
     }
@@ -104,18 +108,18 @@ mod tests {
                 ("FARSPAN_STATE", "file"),
                 ("STATE_DIRECTORY", "/var/lib/program"),
             ],
-            Keys::Text(r#"{"admin": {"listen": "127.0.0.1:0"}}"#),
+            &ConfigKeys::Text(r#"{"admin": {"listen": "127.0.0.1:0"}}"#.to_owned()),
         );
         assert_eq!(config.admin.unwrap().listen, "127.0.0.1:0");
         assert_eq!(config.state, StateConfig::File("/var/lib/program".into()));
-        let config = load(&[("FARSPAN_STATE_DIR", "/state")], Keys::Unnamed);
+        let config = load(&[("FARSPAN_STATE_DIR", "/state")], &ConfigKeys::Unnamed);
         assert_eq!(config.state, StateConfig::File("/state".into()));
     }
 
     #[test]
     fn a_text_and_the_name_of_a_file_contradict_each_other() {
         let env = Environment::from_pairs([("FARSPAN_CONFIG", "farspan.json")]);
-        let mistakes = Config::load_embedded(&env, Keys::Text("{}")).unwrap_err();
+        let mistakes = Config::load_embedded(&env, &ConfigKeys::Text("{}".to_owned())).unwrap_err();
         let first = mistakes.iter().next().unwrap().to_string();
         assert_eq!(
             first,

@@ -6,7 +6,8 @@ use super::otel;
 use super::resolver::{Resolver, ValueOrigin, absolute};
 use super::secrets::hide_secrets;
 use super::{
-    AdminConfig, AdminTarget, Config, DefaultApi, Errors, PollConfig, Redis, Secret, StateConfig,
+    AdminConfig, AdminTarget, CollectorConfig, Config, DefaultApi, Errors, PollConfig, Redis,
+    Secret, StateConfig,
 };
 use crate::core::limits;
 use crate::http::proxies::{Exceptions, Proxies, Proxy};
@@ -242,17 +243,7 @@ pub(super) fn load(
         stream_length_max,
     });
     let monitors = monitors(it, env, api.as_ref(), poll, to_watch);
-    let are_logged = |monitor: &MonitorConfig| monitor.spans.status_events.are_logged();
-    if monitors.iter().any(are_logged) {
-        export.logs = otel::logs(it);
-        if to_watch && export.logs.is_none() {
-            it.warnings.push(
-                "spans.status_events: status events are not exported as log records, because OTEL_LOGS_EXPORTER or \
-                 OTEL_SDK_DISABLED says so"
-                    .to_owned(),
-            );
-        }
-    }
+    export.logs = logs(it, &monitors, to_watch);
     let mistakes = monitors
         .iter()
         .flat_map(|monitor| monitor.mistakes_of_redis(redis.as_ref()));
@@ -285,6 +276,27 @@ pub(super) fn load(
     };
     hide_secrets(&config);
     Ok(config)
+}
+
+/// Where log records are sent, if a monitor wants any.
+fn logs(
+    it: &mut Resolver<'_>,
+    monitors: &[MonitorConfig],
+    to_watch: bool,
+) -> Option<CollectorConfig> {
+    let are_logged = |monitor: &MonitorConfig| monitor.spans.status_events.are_logged();
+    if !monitors.iter().any(are_logged) {
+        return None;
+    }
+    let logs = otel::logs(it);
+    if to_watch && logs.is_none() {
+        it.warnings.push(
+            "spans.status_events: status events are not exported as log records, because OTEL_LOGS_EXPORTER or \
+             OTEL_SDK_DISABLED says so"
+                .to_owned(),
+        );
+    }
+    logs
 }
 
 /// Without a URL of Redis: the mistakes of what needs one. A URL that is set and wrong has its own mistake.

@@ -46,8 +46,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::api::credentials::Secret;
-pub use embedded::Keys;
-pub use reload::Source;
+pub use embedded::ConfigKeys;
+pub use reload::ConfigOrigin;
 pub(crate) use settings::{environment_file, help, settings};
 
 /// The schema of the configuration file.

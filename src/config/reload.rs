@@ -8,14 +8,14 @@ use std::path::PathBuf;
 /// Where a configuration was read, so that it can be read again. The environment of a process never changes, so what
 /// is new can only stand in files: the configuration file and those that hold secrets.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct ConfigOrigin {
     /// The process's environment.
     pub env: Environment,
     /// What `--config` named.
     pub file: Option<PathBuf>,
 }
 
-impl Source {
+impl ConfigOrigin {
     /// Reads it, to watch.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("fsr{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let (file, token) = (directory.join("farspan.json"), directory.join("token"));
-        let source = Source {
+        let source = ConfigOrigin {
             env: Environment::from_pairs([
                 ("FARSPAN_API_BASE_URL", "http://api.test"),
                 ("FARSPAN_API_TOKEN_FILE", token.to_str().unwrap()),

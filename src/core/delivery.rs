@@ -56,24 +56,48 @@ struct CollectorNews {
 }
 
 impl CollectorNews {
-    /// A batch was accepted, perhaps without some of its spans or with a warning. The note, if it is time for one.
-    fn partial_if_new(
+    /// The note of what became of a batch, if it is time for one. `gone` items have left the outbox with it, and
+    /// `waiting` are still there.
+    fn note_of(
         &mut self,
+        outcome: ExportOutcome,
         signal: Signal,
-        rejected: u64,
-        message: Box<str>,
+        (gone, waiting): (u64, usize),
         now: Mono,
     ) -> Option<Note> {
-        let rejected = match (rejected, message.is_empty()) {
-            (0, true) => return None,
-            (0, false) => self.warnings.note(0, now)?,
-            (rejected, _) => self.rejections.note(rejected, now)?,
-        };
-        Some(Note::ExportPartial {
-            signal,
-            rejected,
-            message,
-        })
+        match outcome {
+            ExportOutcome::Delivered { rejected, message } => {
+                let rejected = match (rejected, message.is_empty()) {
+                    (0, true) => return None,
+                    (0, false) => self.warnings.note(0, now)?,
+                    (rejected, _) => self.rejections.note(rejected, now)?,
+                };
+                Some(Note::ExportPartial {
+                    signal,
+                    rejected,
+                    message,
+                })
+            }
+            ExportOutcome::Retry { reason, .. } => {
+                let is_news = self.trouble.trouble_is_news(now);
+                is_news.then_some(Note::ExportTroubled {
+                    signal,
+                    reason,
+                    waiting,
+                })
+            }
+            ExportOutcome::TooLarge { .. } if gone == 0 => {
+                self.splits.note(1, now).map(|_| Note::ExportSplit)
+            }
+            ExportOutcome::TooLarge { message } | ExportOutcome::Rejected { message } => {
+                let items = self.refusals.note(gone, now)?;
+                Some(Note::ExportRefused {
+                    signal,
+                    items,
+                    message,
+                })
+            }
+        }
     }
 }
 
@@ -250,50 +274,24 @@ impl Delivery {
             out.note(Note::ExportRecovered(signal));
         }
         let items = gone.len() as u64;
-        let (mut delivered, mut rejected_here) = (0, 0);
-        if signal == Signal::Traces {
-            out.counters.exports[ExportResult::of(&outcome) as usize] += 1;
-        }
-        let note = match outcome {
-            ExportOutcome::Delivered { rejected, message } => {
-                // Which spans a partial success leaves out is not known.
-                if signal == Signal::Traces && rejected < items {
-                    for span in &gone {
-                        views.delivered(span.run, span.sequence);
-                    }
-                }
-                rejected_here = rejected.min(items);
-                delivered = items - rejected_here;
-                news.partial_if_new(signal, rejected, message, now)
-            }
-            ExportOutcome::Retry { reason, .. } => {
-                if signal == Signal::Traces {
-                    out.counters.spans_sent_again += outbox.batch_len() as u64;
-                }
-                let waiting = outbox.len();
-                let is_news = news.trouble.trouble_is_news(now);
-                is_news.then_some(Note::ExportTroubled {
-                    signal,
-                    reason,
-                    waiting,
-                })
-            }
-            ExportOutcome::TooLarge { .. } if items == 0 => {
-                news.splits.note(1, now).map(|_| Note::ExportSplit)
-            }
-            ExportOutcome::TooLarge { message } | ExportOutcome::Rejected { message } => {
-                rejected_here = items;
-                let refused = news.refusals.note(items, now);
-                refused.map(|items| Note::ExportRefused {
-                    signal,
-                    items,
-                    message,
-                })
-            }
+        let rejected = match &outcome {
+            ExportOutcome::Delivered { rejected, .. } => items.min(*rejected),
+            _ => items,
         };
         out.counters
-            .count_exported(signal, delivered, rejected_here);
-        if let Some(note) = note {
+            .count_exported(signal, items - rejected, rejected);
+        if signal == Signal::Traces {
+            out.counters.exports[ExportResult::of(&outcome) as usize] += 1;
+            if matches!(outcome, ExportOutcome::Retry { .. }) {
+                out.counters.spans_sent_again += outbox.batch_len() as u64;
+            }
+            // Which spans a partial success leaves out is not known.
+            for span in gone.iter().filter(|_| rejected < items) {
+                views.delivered(span.run, span.sequence);
+            }
+        }
+        let waiting = outbox.len();
+        if let Some(note) = news.note_of(outcome, signal, (items, waiting), now) {
             out.note(note);
         }
         if !gone.is_empty() {

@@ -97,7 +97,7 @@ impl TraceId {
 }
 
 impl SpanId {
-    /// The id of the span of a run (`stage` is `None`) or of a stage, given by its path and attempt. The run is part of
+    /// The id of a span of a run (`stage` is `None`) or of a stage, given by its path and attempt. The run is part of
     /// the hash, because many workflows may share the trace of one parent.
     pub fn of_span(
         trace_id: TraceId,
@@ -105,53 +105,45 @@ impl SpanId {
         workflow_id: &str,
         version: RunVersion,
         stage: Option<(&str, u32)>,
+        shows: SpanShows,
     ) -> Self {
-        SpanId::of(span_fields(trace_id, monitor, workflow_id, version, stage))
-    }
-
-    /// The id of the span that shows how long the run, or the stage, waited for its start.
-    pub fn of_wait(
-        trace_id: TraceId,
-        monitor: &str,
-        workflow_id: &str,
-        version: RunVersion,
-        stage: Option<(&str, u32)>,
-    ) -> Self {
-        SpanId::of(span_fields(trace_id, monitor, workflow_id, version, stage).text("queued"))
-    }
-
-    /// The id of the span that shows that the run, or the stage, has started. The span that is exported at the end has
-    /// another one: a backend keeps the first span of an id alone.
-    pub fn of_started(
-        trace_id: TraceId,
-        monitor: &str,
-        workflow_id: &str,
-        version: RunVersion,
-        stage: Option<(&str, u32)>,
-    ) -> Self {
-        SpanId::of(span_fields(trace_id, monitor, workflow_id, version, stage).text("started"))
-    }
-
-    fn of(fields: FieldHash) -> Self {
+        let (path, attempt) = stage.unwrap_or_default();
+        let fields = FieldHash::new()
+            .bytes(&trace_id.to_bytes())
+            .text(monitor)
+            .text(workflow_id)
+            .bytes(&version.to_bytes())
+            .text(path)
+            .bytes(&attempt.to_be_bytes());
+        let fields = match shows {
+            SpanShows::Work => fields,
+            SpanShows::Wait | SpanShows::Start => fields.text(shows.word()),
+        };
         SpanId::from_bytes(first_bytes(&fields.finish())).unwrap_or(SpanId(NonZeroU64::MIN))
     }
 }
 
-fn span_fields(
-    trace_id: TraceId,
-    monitor: &str,
-    workflow_id: &str,
-    version: RunVersion,
-    stage: Option<(&str, u32)>,
-) -> FieldHash {
-    let (path, attempt) = stage.unwrap_or_default();
-    FieldHash::new()
-        .bytes(&trace_id.to_bytes())
-        .text(monitor)
-        .text(workflow_id)
-        .bytes(&version.to_bytes())
-        .text(path)
-        .bytes(&attempt.to_be_bytes())
+/// What a span shows of a run or of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanShows {
+    /// All of it.
+    Work,
+    /// How long it waited for its start.
+    Wait,
+    /// That it has started. The span that is exported at its end has another id: a backend keeps the first span of an
+    /// id alone.
+    Start,
+}
+
+impl SpanShows {
+    /// The word that stands in the name of the span and in the hash of its id. It may never change.
+    pub fn word(self) -> &'static str {
+        match self {
+            SpanShows::Work => "",
+            SpanShows::Wait => "queued",
+            SpanShows::Start => "started",
+        }
+    }
 }
 
 /// What tells two runs of one workflow id apart.
@@ -460,16 +452,14 @@ mod tests {
     fn ids_never_change() {
         let submitted = RunVersion::Submitted(Wall::from_unix_ns(1_720_162_671_073_740_700));
         let trace = TraceId::of_run("default", "704c0b60", submitted);
-        let root = SpanId::of_span(trace, "default", "704c0b60", submitted, None);
-        let stage = SpanId::of_span(
-            trace,
-            "default",
-            "704c0b60",
-            submitted,
-            Some(("DataLoader", 1)),
-        );
+        let span =
+            |stage, shows| SpanId::of_span(trace, "default", "704c0b60", submitted, stage, shows);
+        let stage = Some(("DataLoader", 1));
+        let (root, work) = (span(None, SpanShows::Work), span(stage, SpanShows::Work));
         expect_test::expect!["81f0b1b10d47d2b29d1d2d9a8dad06cd 5453d017cb450617 575db11fbe46cf56"]
-            .assert_eq(&format!("{trace} {root} {stage}"));
+            .assert_eq(&format!("{trace} {root} {work}"));
+        let (wait, start) = (span(stage, SpanShows::Wait), span(stage, SpanShows::Start));
+        expect_test::expect!["0464cfbd2b587d95 13f11ba62206a333"].assert_eq(&format!("{wait} {start}"));
     }
 
     #[test]
@@ -531,17 +521,18 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 6);
-        let span = |version, stage| SpanId::of_span(ids[0], "m", "w", version, stage);
+        let of = |version, stage, shows| SpanId::of_span(ids[0], "m", "w", version, stage, shows);
+        let span = |version, stage| of(version, stage, SpanShows::Work);
         let mut spans = vec![
             span(base, None),
             span(base, Some(("a", 1))),
             span(base, Some(("a", 2))),
             span(base, Some(("b", 1))),
             span(RunVersion::Attempt(2), None),
-            SpanId::of_wait(ids[0], "m", "w", base, None),
-            SpanId::of_wait(ids[0], "m", "w", base, Some(("a", 1))),
-            SpanId::of_started(ids[0], "m", "w", base, None),
-            SpanId::of_started(ids[0], "m", "w", base, Some(("a", 1))),
+            of(base, None, SpanShows::Wait),
+            of(base, Some(("a", 1)), SpanShows::Wait),
+            of(base, None, SpanShows::Start),
+            of(base, Some(("a", 1)), SpanShows::Start),
         ];
         spans.sort_unstable();
         spans.dedup();

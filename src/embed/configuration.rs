@@ -1,7 +1,7 @@
 //! What a watcher is configured by.
 
 use super::Error;
-use crate::config::{Config, Keys};
+use crate::config::{Config, ConfigKeys};
 use crate::os::environment::Environment;
 use std::ffi::OsString;
 use std::fmt;
@@ -32,16 +32,8 @@ use std::path::PathBuf;
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Configuration {
-    keys: Source,
+    keys: ConfigKeys,
     variables: Environment,
-}
-
-#[derive(Clone, Default)]
-enum Source {
-    #[default]
-    Unnamed,
-    File(PathBuf),
-    Text(String),
 }
 
 impl Configuration {
@@ -53,7 +45,7 @@ impl Configuration {
     /// With the keys of this file. Relative paths in it begin at its directory.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Configuration {
-            keys: Source::File(path.into()),
+            keys: ConfigKeys::File(path.into()),
             ..Configuration::default()
         }
     }
@@ -62,7 +54,7 @@ impl Configuration {
     /// directory.
     pub fn from_json(text: impl Into<String>) -> Self {
         Configuration {
-            keys: Source::Text(text.into()),
+            keys: ConfigKeys::Text(text.into()),
             ..Configuration::default()
         }
     }
@@ -102,13 +94,8 @@ impl Configuration {
     }
 
     pub(super) fn load(&self) -> Result<Config, Error> {
-        let keys = match &self.keys {
-            Source::Unnamed => Keys::Unnamed,
-            Source::File(path) => Keys::File(path),
-            Source::Text(text) => Keys::Text(text),
-        };
         let variables = self.variables.clone().with_kernel_host_name();
-        Ok(Config::load_embedded(&variables, keys)?)
+        Ok(Config::load_embedded(&variables, &self.keys)?)
     }
 }
 
@@ -117,9 +104,9 @@ impl fmt::Debug for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Configuration");
         match &self.keys {
-            Source::Unnamed => {}
-            Source::File(path) => drop(shown.field("file", path)),
-            Source::Text(_) => drop(shown.field("text", &format_args!("(not shown)"))),
+            ConfigKeys::Unnamed => {}
+            ConfigKeys::File(path) => drop(shown.field("file", path)),
+            ConfigKeys::Text(_) => drop(shown.field("text", &format_args!("(not shown)"))),
         }
         let names: Vec<&str> = self.variables.iter().map(|(name, _)| name).collect();
         shown.field("variables", &names).finish()

@@ -58,13 +58,20 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// `seed` makes the jitter of pauses differ between processes.
+    /// `export_log` remembers the requests to the collector, and `seed` makes the jitter of pauses differ between processes.
     ///
     /// # Errors
     /// A text that names the monitor and says which of its settings cannot be used.
-    pub(super) fn of(config: &Config, network: &Network, seed: u64) -> Result<Self, String> {
+    pub(super) fn of(
+        config: &Config,
+        network: &Network,
+        export_log: &ExportLog,
+        seed: u64,
+    ) -> Result<Self, String> {
         let redis = config.redis.as_ref();
-        let otlp = config.export.otlp.as_ref();
+        let destination = |otlp: &config::CollectorConfig| {
+            destination(otlp, config.export.attempt_max, export_log.clone())
+        };
         Ok(Parts {
             settings: settings(config, seed),
             targets: targets(config, network)?,
@@ -72,9 +79,8 @@ impl Parts {
                 .map(|monitor| (monitor.api.base_url.clone(), trust(monitor)))
                 .collect(),
             names: (config.monitors.iter()).map(MonitorNames::new).collect(),
-            destination: otlp.map(|otlp| destination(otlp, config.export.attempt_max)),
-            log_destination: (config.export.logs.as_ref())
-                .map(|otlp| destination(otlp, config.export.attempt_max)),
+            destination: config.export.otlp.as_ref().map(destination),
+            log_destination: config.export.logs.as_ref().map(destination),
             resources: resource::resources(config),
             refused: refused_place(config)?,
             receivers: (config.monitors.iter())
@@ -358,7 +364,11 @@ fn api(monitor: &MonitorConfig, network: &Network) -> Result<Api, String> {
     })
 }
 
-fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destination {
+fn destination(
+    otlp: &config::CollectorConfig,
+    attempt_max: Duration,
+    log: ExportLog,
+) -> Destination {
     Destination {
         endpoint: otlp.endpoint.clone(),
         headers: (otlp.headers.iter())
@@ -367,7 +377,7 @@ fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destina
         timeout: otlp.timeout.min(attempt_max),
         gzip: otlp.compression == config::Compression::Gzip,
         trust: collector_trust(otlp),
-        log: ExportLog::default(),
+        log,
         keys: otlp.keys,
     }
 }
@@ -376,7 +386,7 @@ fn destination(otlp: &config::CollectorConfig, attempt_max: Duration) -> Destina
 pub(super) fn metrics_destination(config: &Config) -> Option<MetricsDestination> {
     let it = config.metrics.otlp.as_ref()?;
     Some(MetricsDestination {
-        collector: destination(&it.collector, it.attempt_max),
+        collector: destination(&it.collector, it.attempt_max, ExportLog::default()),
         resource: config.resource.clone(),
         interval: it.interval,
     })

@@ -8,7 +8,7 @@
 //! Files are read beside the loop, for a file may hang. What it takes over, the loop hands on by value: the core gets an
 //! input, and a poller gets its target with each poll.
 
-use crate::config::{Config, Errors, Source};
+use crate::config::{Config, ConfigOrigin, Errors};
 use crate::os::clock;
 use crate::os::logging;
 use crate::os::systemd::{Activity, ServiceState, ServiceStatus, Supervisor};
@@ -39,7 +39,10 @@ pub(super) enum Reload {
 ///
 /// # Errors
 /// There is no thread to be had.
-pub(super) fn read_anew(source: Source, hangups: Receiver<()>) -> io::Result<Receiver<Reload>> {
+pub(super) fn read_anew(
+    source: ConfigOrigin,
+    hangups: Receiver<()>,
+) -> io::Result<Receiver<Reload>> {
     let (sent, reloads) = bounded(1);
     let read = move || {
         for () in hangups {

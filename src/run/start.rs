@@ -15,12 +15,13 @@ use super::viewing::{self, Viewing};
 use super::{Loop, LoopEnd, Onlooker, Report, stopping};
 use crate::admin::question::ViewQuestion;
 use crate::api::poller::{PollerReport, Pollers};
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, ConfigOrigin};
 use crate::core::event::StartEvent;
 use crate::core::outbox::{Batch, Exported, Signal};
 use crate::core::span::Span;
+use crate::core::time::Now;
 use crate::core::turn::Turn;
-use crate::core::{Core, Stored, limits};
+use crate::core::{Core, Settings, Stored, limits};
 use crate::deliver::export::{Destination, Exporter};
 use crate::deliver::export_log::ExportLog;
 use crate::deliver::metrics::MetricsExporter;
@@ -49,7 +50,7 @@ use std::time::Duration;
 ///
 /// The exit code is a failure if a part cannot be started, or if something is left that neither the collector nor a
 /// store has. Call [`source_missing`] first: it reports a configuration without any source of start events.
-pub fn run(config: &Config, source: Source, reads_stdin: bool) -> ExitCode {
+pub fn run(config: &Config, source: ConfigOrigin, reads_stdin: bool) -> ExitCode {
     match start_and_watch(config, source, reads_stdin) {
         Ok(report) if report.lost == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -133,7 +134,11 @@ pub fn watch_seen(
     Ok(report)
 }
 
-fn start_and_watch(config: &Config, source: Source, reads_stdin: bool) -> Result<Report, String> {
+fn start_and_watch(
+    config: &Config,
+    source: ConfigOrigin,
+    reads_stdin: bool,
+) -> Result<Report, String> {
     let signals = signals::stop_and_reload();
     let (stopped, hangups) = signals.map_err(|e| format!("cannot listen to signals: {e}"))?;
     let supervisor = Supervisor::of(&source.env).unwrap_or_else(|trouble| {
@@ -355,16 +360,12 @@ impl Running {
     ) -> Result<Self, String> {
         let now = clock::now();
         let network = around.network;
-        let mut parts = Parts::of(config, &network, now.wall.as_unix_ns() as u64)?;
-        for destination in (parts.destination.iter_mut()).chain(&mut parts.log_destination) {
-            destination.log = intake.export_log.clone();
-        }
+        let seed = now.wall.as_unix_ns() as u64;
+        let parts = Parts::of(config, &network, &intake.export_log, seed)?;
         // Before any thread starts, because a store is the likeliest part to fail.
         let mut store = open_store(config)?;
-        let stored = match &mut store {
-            Some(store) => load(&mut **store, &stopped)?,
-            None => Stored::default(),
-        };
+        let stored = store.as_mut().map(|store| load(&mut **store, &stopped));
+        let stored = stored.transpose()?.unwrap_or_default();
         let threads = PollingThreads::start(&parts, &network)?;
         let receivers = Receivers::start(parts.receivers, &parts.refused)?;
         let mut exporting = Exporting::start(
@@ -373,13 +374,8 @@ impl Running {
             &parts.resources,
             &parts.refused,
         )?;
-        let mut core = Core::new(parts.settings, super::ENCODERS, now);
-        core.keep_finished(parts.finished_kept);
-        if intake.is_viewed {
-            core.keep_views(limits::VIEW_BYTES_MAX);
-        }
         let mut watcher = Loop {
-            core,
+            core: core(parts.settings, parts.finished_kept, intake.is_viewed, now),
             turn: Turn::new(parts.turn),
             turn_due: None,
             inbox: Inbox {
@@ -451,6 +447,15 @@ impl Running {
         }
         (finished.report, unended)
     }
+}
+
+fn core(settings: Settings, finished_kept: Duration, is_viewed: bool, now: Now) -> Core {
+    let mut core = Core::new(settings, super::ENCODERS, now);
+    core.keep_finished(finished_kept);
+    if is_viewed {
+        core.keep_views(limits::VIEW_BYTES_MAX);
+    }
+    core
 }
 
 /// Threads that have a request under way when the stop is over. Dropping them waits for these requests.

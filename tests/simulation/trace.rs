@@ -3,7 +3,7 @@
 use crate::api::{self, ToldStage};
 use crate::scenario::{Course, DistortionKind, Key, Plan, Scenario};
 use farspan::core::event::Value;
-use farspan::core::ids::{RunVersion, SpanId, TraceId};
+use farspan::core::ids::{RunVersion, SpanId, SpanShows, TraceId};
 use farspan::core::limits;
 use farspan::core::snapshot::{Outcome, Progress, Snapshot, State};
 use farspan::core::span::{Span, SpanStatus};
@@ -86,20 +86,15 @@ impl<'a> Ids<'a> {
     }
 
     pub fn span(&self, part: &Part) -> SpanId {
-        let (of_what, key): (fn(_, &str, &str, _, _) -> _, _) = match part {
-            Part::Workflow => (SpanId::of_span, None),
-            Part::Stage(key) => (SpanId::of_span, Some(key)),
-            Part::Wait(key) => (SpanId::of_wait, key.as_ref()),
-            Part::Started(key) => (SpanId::of_started, key.as_ref()),
+        let (shows, key) = match part {
+            Part::Workflow => (SpanShows::Work, None),
+            Part::Stage(key) => (SpanShows::Work, Some(key)),
+            Part::Wait(key) => (SpanShows::Wait, key.as_ref()),
+            Part::Started(key) => (SpanShows::Start, key.as_ref()),
         };
+        let (monitor, id) = (self.monitor, self.workflow_id);
         let stage = key.map(|(path, attempt)| (&**path, *attempt));
-        of_what(
-            self.trace,
-            self.monitor,
-            self.workflow_id,
-            self.version,
-            stage,
-        )
+        SpanId::of_span(self.trace, monitor, id, self.version, stage, shows)
     }
 }
 
@@ -117,8 +112,12 @@ fn attempt_before(plan: &Plan, scenario: &Scenario) -> Option<(TraceId, SpanId)>
     let trace = TraceId::of_run(ids.monitor, ids.workflow_id, version);
     let has_own = plan.event.parent.is_none();
     let is_there = has_own && scenario.settings.sampler.sampled(trace, None);
-    let span = || SpanId::of_span(trace, ids.monitor, ids.workflow_id, version, None);
-    is_there.then(|| (trace, span()))
+    let ids = Ids {
+        version,
+        trace,
+        ..ids
+    };
+    is_there.then(|| (trace, ids.span(&Part::Workflow)))
 }
 
 fn has(span: &Span, key: &str) -> bool {

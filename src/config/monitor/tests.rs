@@ -5,7 +5,7 @@ mod presets;
 mod schema;
 
 use crate::config::monitor::Directories;
-use crate::config::{Config, reload::Source};
+use crate::config::{Config, reload::ConfigOrigin};
 use crate::os::environment::Environment;
 use crate::syntax::mistake::Mistakes;
 use expect_test::{Expect, expect};
@@ -34,9 +34,9 @@ impl Scratch {
         std::fs::write(self.0.join(name), text).unwrap();
     }
 
-    fn source(&self, pairs: &[(&str, &str)]) -> Source {
+    fn source(&self, pairs: &[(&str, &str)]) -> ConfigOrigin {
         let pairs = pairs.iter().copied().chain([("HOSTNAME", "vm-1")]);
-        Source {
+        ConfigOrigin {
             env: Environment::from_pairs(pairs),
             file: Some(self.0.join("farspan.json")),
         }

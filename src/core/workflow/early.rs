@@ -9,12 +9,12 @@ use super::spans::{AttributeList, Run, StageName};
 use super::stages::{StageSight, add_task};
 use super::{KEYS, Naming, Workflow};
 use crate::core::event::Value;
-use crate::core::ids::SpanId;
+use crate::core::ids::SpanShows;
 use crate::core::limits;
 use crate::core::log_record::{LogRecord, Severity};
 use crate::core::outcome::Outcome;
 use crate::core::snapshot::State;
-use crate::core::span::{Parent, STARTED, Span, SpanStatus};
+use crate::core::span::{STARTED, Span};
 use crate::core::time::Wall;
 use crate::text::cut;
 
@@ -80,29 +80,14 @@ impl Workflow {
             attributes.add_some(KEYS.url, reported.and_then(|it| it.url.as_deref()));
             attributes.add_all(self.attributes.clone(), KEYS.is_taken);
         }
-        let (attributes, dropped_attributes) = attributes.into_parts();
-        let (monitor, stage) = (&naming.monitor, of.span_name());
-        Span {
-            trace_id: self.trace_id,
-            span_id: SpanId::of_started(self.trace_id, monitor, &self.id, run.version, stage),
-            parent: Some(Parent {
-                span_id: run.span_id(None),
-                remote: false,
-            }),
-            trace_flags: run.trace_flags,
-            trace_state: run.trace_state.map(Into::into),
-            name: format!("{} started", of.name).into(),
-            start: at,
-            end: at,
-            status: SpanStatus::Unset,
+        let subject = (of.span_name(), of.name);
+        run.span_beside(
+            subject,
+            SpanShows::Start,
+            run.span_id(None),
+            (at, at),
             attributes,
-            dropped_attributes,
-            events: Vec::new(),
-            dropped_events: 0,
-            links: Vec::new(),
-            dropped_links: 0,
-            service: naming.service.clone(),
-        }
+        )
     }
 
     fn log_record(&self, of: &WorkflowOrStage<'_>, time: Wall, run: Run<'_>) -> LogRecord {

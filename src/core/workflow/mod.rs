@@ -20,7 +20,7 @@ mod stages;
 
 use super::event::{self, Sampling, StartEvent, Value};
 use super::finished::{Finish, FinishedEvent};
-use super::ids::{RANDOM, RunIdentity, RunKey, RunVersion, SAMPLED, SpanId, TraceContext, TraceId};
+use super::ids::{RANDOM, RunIdentity, RunKey, RunVersion, SAMPLED, TraceContext, TraceId};
 use super::limits;
 use super::log_record::LogRecord;
 use super::outcome::{Abandoned, Ended, Outcome};
@@ -638,13 +638,14 @@ impl Workflow {
 
     fn link_to_attempt_before(&self, naming: &Naming) -> Option<Link> {
         let version = self.run_identity.before(self.attempt?)?;
-        let trace_id = TraceId::of_run(&naming.monitor, &self.id, version);
-        let context = TraceContext {
-            trace_id,
-            span_id: SpanId::of_span(trace_id, &naming.monitor, &self.id, version, None),
+        let before = Run {
+            version,
+            trace_id: TraceId::of_run(&naming.monitor, &self.id, version),
             trace_flags: SAMPLED,
             trace_state: None,
+            ..self.run(naming)
         };
+        let context = before.context(None);
         let remote = false;
         Some(Link { context, remote })
     }

@@ -4,7 +4,7 @@ use super::Naming;
 use super::observed::{Observed, Reported};
 use crate::core::event::{self, Value};
 use crate::core::finished::Finish;
-use crate::core::ids::{RunVersion, SpanId, TraceContext, TraceId};
+use crate::core::ids::{RunVersion, SpanId, SpanShows, TraceContext, TraceId};
 use crate::core::limits;
 use crate::core::outcome::{Abandoned, Outcome};
 use crate::core::sampler::SpanLimits;
@@ -35,13 +35,18 @@ pub(super) type StageName<'a> = (&'a str, u32);
 impl Run<'_> {
     /// The id of a stage's span, or of the workflow's.
     pub(super) fn span_id(&self, stage: Option<StageName<'_>>) -> SpanId {
-        let monitor = &self.naming.monitor;
+        self.id_of(stage, SpanShows::Work)
+    }
+
+    fn id_of(&self, stage: Option<StageName<'_>>, shows: SpanShows) -> SpanId {
+        let (monitor, workflow_id) = (&self.naming.monitor, self.workflow_id);
         SpanId::of_span(
             self.trace_id,
             monitor,
-            self.workflow_id,
+            workflow_id,
             self.version,
             stage,
+            shows,
         )
     }
 
@@ -83,7 +88,10 @@ impl Run<'_> {
         let naming = self.naming;
         let span_id = self.span_id(span.stage);
         if let Some(wait) = span.wait {
-            spans.push(self.wait_span(&span, span_id, wait));
+            let mut attributes = AttributeList::new(&naming.limits);
+            self.add_to(&mut attributes);
+            let subject = (span.stage, &*span.name);
+            spans.push(self.span_beside(subject, SpanShows::Wait, span_id, wait, attributes));
         }
         let mut events = span.events;
         let events_max = naming.limits.events;
@@ -112,20 +120,25 @@ impl Run<'_> {
         });
     }
 
-    fn wait_span(&self, of: &Unfinished<'_>, span_id: SpanId, (start, end): (Wall, Wall)) -> Span {
-        let mut attributes = AttributeList::new(&self.naming.limits);
-        self.add_to(&mut attributes);
-        let (monitor, version) = (&self.naming.monitor, self.version);
+    /// A span that shows one side of the run (the stage is `None`) or of the stage of this name.
+    pub(super) fn span_beside(
+        &self,
+        (stage, name): (Option<StageName<'_>>, &str),
+        shows: SpanShows,
+        parent: SpanId,
+        (start, end): (Wall, Wall),
+        attributes: AttributeList<'_>,
+    ) -> Span {
         Span {
             trace_id: self.trace_id,
-            span_id: SpanId::of_wait(self.trace_id, monitor, self.workflow_id, version, of.stage),
+            span_id: self.id_of(stage, shows),
             parent: Some(Parent {
-                span_id,
+                span_id: parent,
                 remote: false,
             }),
             trace_flags: self.trace_flags,
             trace_state: self.trace_state.map(Into::into),
-            name: format!("{} queued", of.name).into(),
+            name: format!("{name} {}", shows.word()).into(),
             start,
             end,
             status: SpanStatus::Unset,

@@ -6,6 +6,7 @@
 //! optional; times are seconds. `#2` after a workflow's status is the attempt that the answer is about.
 
 use super::*;
+use crate::core::ids::{SpanId, SpanShows};
 use crate::core::snapshot::{Progress, StageSnapshot};
 use crate::core::span::SpanStatus;
 use expect_test::{Expect, expect};
@@ -1255,7 +1256,14 @@ fn an_attempt_is_part_of_the_id() {
     let expected = [("Run", 1), ("Run", 2)].map(|stage| {
         let version = run_version_of(&event(), &naming());
         let trace_id = TraceId::of_run("risk", "w1", version);
-        SpanId::of_span(trace_id, "risk", "w1", version, Some(stage))
+        SpanId::of_span(
+            trace_id,
+            "risk",
+            "w1",
+            version,
+            Some(stage),
+            SpanShows::Work,
+        )
     });
     assert_eq!([finished[0].1.span_id, finished[1].1.span_id], expected);
     let task_run_id = |place: usize| {

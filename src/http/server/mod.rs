@@ -16,7 +16,7 @@ use message::{
     BODY_BYTES_MAX, BODY_TOO_LARGE, Framing, HEAD_BYTES_MAX, HEAD_TOO_LARGE, RequestError, encode,
     framing, lists, parse_head,
 };
-use open::{ConnectionActivity, HasRoom, OpenConnections};
+use open::{ConnectionActivity, OpenConnections};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -206,25 +206,11 @@ fn accept<H>(
         let (stream, address) = match accepted {
             Ok((stream, address)) => (Arc::new(stream), address.ip()),
             Err(error) => {
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                ) {
-                    log::warn!("cannot accept a connection: {error}");
-                    let _ = stopped.recv_timeout(ACCEPT_PAUSE);
-                }
+                pause_after(&error, stopped);
                 continue;
             }
         };
-        let has_room = loop {
-            match open.make_room(address, &bounds) {
-                HasRoom::In(wait) if !is_stopped(stopped) => {
-                    let _ = stopped.recv_timeout(wait);
-                }
-                has_room => break has_room == HasRoom::Yes,
-            }
-        };
-        if !has_room {
+        if !open.make_room(address, &bounds, stopped) {
             turn_away(&stream);
             continue;
         }
@@ -262,6 +248,14 @@ fn accept<H>(
     }
     drop(alive);
     open.stop(&all_gone, STOP_GRACE);
+}
+
+fn pause_after(error: &io::Error, stopped: &Receiver<Infallible>) {
+    let of_client = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted];
+    if !of_client.contains(&error.kind()) {
+        log::warn!("cannot accept a connection: {error}");
+        let _ = stopped.recv_timeout(ACCEPT_PAUSE);
+    }
 }
 
 /// Answers the requests of one connection; only one request if it has no `activity`.

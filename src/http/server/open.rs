@@ -65,16 +65,6 @@ impl ConnectionActivity {
     }
 }
 
-/// Whether there is room for one more connection.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum HasRoom {
-    Yes,
-    /// All are answering.
-    No,
-    /// Not before this time is over.
-    In(Duration),
-}
-
 /// How long each connection may wait for its request before another one can take its place. Without it, many clients that
 /// connect again and again close the connection of an honest one before its request is there.
 const GRACE: Duration = Duration::from_millis(100);
@@ -94,15 +84,23 @@ impl OpenConnections {
         });
     }
 
-    /// Whether there is room for a connection from `address`. If need be, another one is closed for it.
-    pub(super) fn make_room(&mut self, address: IpAddr, bounds: &Bounds) -> HasRoom {
-        self.0.retain(|connection| !connection.thread.is_finished());
-        let seen: Vec<Seen> = self.0.iter().map(OpenConnection::seen).collect();
-        match room(&seen, site(address), bounds, clock::now().mono) {
-            Room::Free => HasRoom::Yes,
-            Room::Instead(index) if self.0[index].close() => HasRoom::Yes,
-            Room::Instead(_) | Room::Full => HasRoom::No,
-            Room::In(wait) => HasRoom::In(wait),
+    /// Whether there is room for a connection from `address`. If need be, another one is closed for it, and this is
+    /// waited for until the server stops.
+    pub(super) fn make_room(
+        &mut self,
+        address: IpAddr,
+        bounds: &Bounds,
+        stopped: &Receiver<Infallible>,
+    ) -> bool {
+        loop {
+            self.0.retain(|connection| !connection.thread.is_finished());
+            let seen: Vec<Seen> = self.0.iter().map(OpenConnection::seen).collect();
+            match room(&seen, site(address), bounds, clock::now().mono) {
+                Room::Free => return true,
+                Room::Instead(index) => return self.0[index].close(),
+                Room::In(wait) if stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) => {}
+                Room::In(_) | Room::Full => return false,
+            }
         }
     }
 

@@ -194,8 +194,8 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
     let plain = planner.lists.len() <= 1 && planner.lists.iter().all(|list| list.key.len() <= 1);
     let order = planner.order();
     let Planner {
-        mut requests,
-        lists,
+        requests,
+        mut lists,
         slots,
         mut mistakes,
         ..
@@ -210,18 +210,13 @@ pub(super) fn plan(definition: Definition) -> Result<Plan, Vec<Mistake>> {
         return Err(mistakes.into_iter().map(placed).collect());
     }
     // Only the lists refer to a request by its number now.
-    let mut lists = lists;
     for list in &mut lists {
-        list.request = order
-            .iter()
-            .position(|number| *number == list.request)
-            .unwrap_or_default();
+        let place = order.iter().position(|number| *number == list.request);
+        list.request = place.unwrap_or_default();
     }
-    let mut requests: Vec<_> = requests.drain(..).map(Some).collect();
-    let mut requests: Vec<PlannedRequest> = order
-        .iter()
-        .filter_map(|number| requests[*number].take())
-        .collect();
+    let mut unordered: Vec<_> = requests.into_iter().map(Some).collect();
+    let ordered = order.iter().filter_map(|number| unordered[*number].take());
+    let mut requests: Vec<PlannedRequest> = ordered.collect();
     for main in requests.iter_mut().take(1) {
         main.root = automaton::root_of(&nodes, main.start, &definition.workflow.root);
     }
