@@ -6,7 +6,7 @@
 
 use crossbeam_channel::bounded;
 use farspan::config::{Config, PollConfig};
-use farspan::core::event::{Sampling, StartEvent};
+use farspan::core::event::StartEvent;
 use farspan::os::environment::Environment;
 use farspan::run;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -75,15 +75,7 @@ fn watch(base_url: &str, stopped: crossbeam_channel::Receiver<std::convert::Infa
         ..config.poll
     });
     let (events, received) = bounded(1);
-    let event = StartEvent {
-        monitor: 0,
-        workflow_id: "workflow-00".into(),
-        submitted_at: None,
-        attempt: None,
-        parent: None,
-        sampling: Sampling::AsParent,
-        ..StartEvent::new(0, "")
-    };
+    let event = StartEvent::new(0, "workflow-00");
     events.send(event).unwrap();
     let endpoint = run::Endpoint::bind(&config).unwrap();
     let report = run::watch(&config, endpoint, received, stopped, Vec::new()).unwrap();

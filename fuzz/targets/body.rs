@@ -6,7 +6,7 @@
 //! last one the watch is given up: as not found where that body is no JSON at all, else as timed out.
 #![no_main]
 
-use farspan::core::event::{Sampling, StartEvent, Value};
+use farspan::core::event::{StartEvent, Value};
 use farspan::core::limits;
 use farspan::core::outcome::Abandoned;
 use farspan::core::sampler::{Sampler, SpanLimits};
@@ -69,15 +69,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn start_event(bytes: &[u8]) -> StartEvent {
     match message::read(bytes, &message::Dialects::new(0, Formats::ALL)) {
         Ok(message) => message.event,
-        Err(_) => StartEvent {
-            monitor: 0,
-            workflow_id: "w".into(),
-            submitted_at: None,
-            attempt: None,
-            parent: None,
-            sampling: Sampling::AsParent,
-            ..StartEvent::new(0, "")
-        },
+        Err(_) => StartEvent::new(0, "w"),
     }
 }
 

@@ -124,32 +124,29 @@ fn told(old: Option<&SettingRow>, new: &SettingRow) -> String {
 mod tests {
     use super::*;
     use crate::config::{DefaultApi, SecretSource};
+    use crate::os::files::tests::Folder;
     use expect_test::{Expect, expect};
-    use std::fs;
 
     /// What a reload says of these two files, a token file beside each.
-    fn check(name: &str, old: (&str, &str), new: (&str, &str), expected: Expect) -> Config {
-        let directory = std::env::temp_dir().join(format!("fsr{}-{name}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let (file, token) = (directory.join("farspan.json"), directory.join("token"));
+    fn check(old: (&str, &str), new: (&str, &str), expected: Expect) -> Config {
+        let folder = Folder::new();
         let source = ConfigOrigin {
             env: Environment::from_pairs([
                 ("FARSPAN_API_BASE_URL", "http://api.test"),
-                ("FARSPAN_API_TOKEN_FILE", token.to_str().unwrap()),
+                ("FARSPAN_API_TOKEN_FILE", &folder.file("token")),
                 ("HOSTNAME", "vm-1"),
             ]),
-            file: Some(file.clone()),
+            file: Some(folder.path().join("farspan.json")),
         };
         let write = |(json, secret): (&str, &str)| {
-            fs::write(&file, json).unwrap();
-            fs::write(&token, secret).unwrap();
+            folder.write("farspan.json", json);
+            folder.write("token", secret);
         };
         write(old);
         let mut config = source.load().unwrap();
         write(new);
         let (changes, warnings) = config.take_over(source.load().unwrap());
         let (again, _) = config.clone().take_over(source.load().unwrap());
-        fs::remove_dir_all(&directory).unwrap();
         let mut text = String::new();
         for change in &changes {
             let word = if change.in_force {
@@ -174,7 +171,6 @@ mod tests {
     #[test]
     fn what_can_change_does_and_the_rest_is_named() {
         let config = check(
-            "all",
             (
                 r#"{"poll": {"interval": "10s", "pollers": 4}, "log": {"level": "info"}}"#,
                 "token-1",
@@ -214,14 +210,13 @@ mod tests {
     #[test]
     fn nothing_new() {
         let file = (r#"{"poll": {"interval": "10s"}}"#, "token");
-        check("same", file, file, expect![""]);
+        check(file, file, expect![""]);
     }
 
     #[cfg(feature = "redis")]
     #[test]
     fn a_password_that_has_changed_is_named_and_not_shown() {
         check(
-            "secret",
             (r#"{"redis": {"url": "redis://me:one@host"}}"#, "token"),
             (r#"{"redis": {"url": "redis://me:two@host"}}"#, "token"),
             expect![[r#"

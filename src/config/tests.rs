@@ -1,8 +1,8 @@
 use super::*;
 use crate::os::environment::Environment;
+use crate::os::files::tests::Folder;
 use expect_test::{Expect, expect};
 use std::ffi::OsString;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 const API: (&str, &str) = ("FARSPAN_API_BASE_URL", "http://api.test");
 
@@ -10,42 +10,10 @@ fn environment(pairs: &[(&str, &str)]) -> Environment {
     Environment::from_pairs(pairs.iter().copied().chain([("HOSTNAME", "vm-1")]))
 }
 
-/// A file with a short name in a directory of its own; `text` is cut down to the name in what a test shows.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(files: &[(&str, &str)]) -> Scratch {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("fs{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        for (name, text) in files {
-            let path = directory.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        Scratch(directory)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_string_lossy().into_owned()
-    }
-
-    fn shortened(&self, text: &str) -> String {
-        text.replace(&self.path(""), "")
-    }
-}
-
 /// A name in the working directory, as an absolute path.
 fn here(name: &str) -> String {
     let directory = std::env::current_dir().unwrap();
     directory.join(name).to_string_lossy().into_owned()
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// What `show` makes of the configuration, then the warnings; or the mistakes.
@@ -65,11 +33,11 @@ fn check(pairs: &[(&str, &str)], show: impl Fn(&Config) -> String, expected: Exp
 
 /// The same with a file; shows its own lines of `farspan config`.
 fn check_file(file: &str, pairs: &[(&str, &str)], expected: Expect) {
-    let scratch = Scratch::new(&[("farspan.json", file)]);
-    let path = PathBuf::from(scratch.path("farspan.json"));
+    let folder = Folder::with(&[("farspan.json", file)]);
+    let path = folder.path().join("farspan.json");
     let text = match Config::load(&environment(pairs), Some(&path)) {
         Ok(config) => {
-            let described = scratch.shortened(&config.describe(false));
+            let described = folder.shortened(&config.describe(false));
             let lines = described.lines().filter(|line| line.starts_with("FARSPAN"));
             // The columns depend on where the file lies.
             let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -78,7 +46,7 @@ fn check_file(file: &str, pairs: &[(&str, &str)], expected: Expect) {
                 .collect::<Vec<_>>()
                 .join("\n")
         }
-        Err(errors) => scratch.shortened(&errors.to_string()),
+        Err(errors) => folder.shortened(&errors.to_string()),
     };
     expected.assert_eq(&text);
 }
@@ -317,8 +285,8 @@ fn log_records_have_a_collector_where_a_monitor_wants_them() {
         format!(r#"{{"api": {{"base_url": "http://a"}}, "monitors": [{monitor}]}}"#)
     };
     let logs = |status_events: &str, pairs: &[(&str, &str)]| {
-        let scratch = Scratch::new(&[("farspan.json", &file(status_events))]);
-        let path = PathBuf::from(scratch.path("farspan.json"));
+        let folder = Folder::with(&[("farspan.json", &file(status_events))]);
+        let path = folder.path().join("farspan.json");
         let config = Config::load_to_watch(&environment(pairs), Some(&path)).unwrap();
         let warned = config
             .warnings
@@ -475,14 +443,14 @@ fn metrics_have_a_collector_where_they_are_asked_for() {
 fn headers_of_each_signal_have_their_own_row() {
     let file = r#"{"api": {"base_url": "http://a"}, "monitors": [{"name": "m", "preset": "farspan",
         "spans": {"status_events": "log"}}]}"#;
-    let scratch = Scratch::new(&[("farspan.json", file)]);
+    let folder = Folder::with(&[("farspan.json", file)]);
     let pairs = [
         ("OTEL_METRICS_EXPORTER", "otlp"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "of-all=pa55"),
         ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "of-logs=pa55"),
         ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "of-metrics=pa55"),
     ];
-    let path = PathBuf::from(scratch.path("farspan.json"));
+    let path = folder.path().join("farspan.json");
     let described = Config::load(&environment(&pairs), Some(&path))
         .unwrap()
         .describe(false);
@@ -533,8 +501,8 @@ fn files_that_are_no_configuration() {
 #[test]
 fn a_file_that_cannot_be_read_may_have_the_api() {
     for (file, wrong) in [("{", "is not JSON"), ("[]", "is not a JSON object")] {
-        let scratch = Scratch::new(&[("farspan.json", file)]);
-        let path = PathBuf::from(scratch.path("farspan.json"));
+        let folder = Folder::with(&[("farspan.json", file)]);
+        let path = folder.path().join("farspan.json");
         let errors = Config::load_to_watch(&environment(&[]), Some(&path)).unwrap_err();
         let text = errors.to_string();
         assert!(text.contains(wrong) && text.lines().count() == 1, "{text}");
@@ -574,7 +542,7 @@ fn only_the_watcher_needs_an_api() {
 
 #[test]
 fn secrets_from_files() {
-    let scratch = Scratch::new(&[
+    let folder = Folder::with(&[
         ("token", " t0k3n\n"),
         ("api-token", "cr3d"),
         ("redis-url", "redis://:pa55@cache\n"),
@@ -591,7 +559,7 @@ fn secrets_from_files() {
                 let token = token.map(|token| match token {
                     SecretSource::Given(given) => secret(&given),
                     SecretSource::File(path, read) => {
-                        scratch.shortened(&format!("{} {}", path.display(), read.expose()))
+                        folder.shortened(&format!("{} {}", path.display(), read.expose()))
                     }
                 });
                 format!(
@@ -599,18 +567,18 @@ fn secrets_from_files() {
                     config.redis.as_ref().map(|redis| secret(&redis.url))
                 )
             }
-            Err(errors) => scratch.shortened(&errors.to_string()),
+            Err(errors) => folder.shortened(&errors.to_string()),
         }
     };
-    let directory = scratch.path("");
+    let directory = folder.file("");
     let credentials = ("CREDENTIALS_DIRECTORY", directory.as_str());
-    let file = scratch.path("token");
+    let file = folder.file("token");
     let file = ("FARSPAN_API_TOKEN_FILE", file.as_str());
     let direct = ("FARSPAN_API_TOKEN", "d1r3ct");
     let (empty, two, missing) = (
-        scratch.path("empty"),
-        scratch.path("two"),
-        scratch.path("missing"),
+        folder.file("empty"),
+        folder.file("two"),
+        folder.file("missing"),
     );
     let lines = [
         token(&[]),
@@ -656,14 +624,14 @@ fn a_relative_path_begins_at_the_directory_of_the_file_that_has_it() {
             farspan.json: redis.url_file: 'secrets/redis' cannot be read: No such file or directory (os error 2)
             farspan.json: admin.token_file: '/nonexistent/token' cannot be read: No such file or directory (os error 2)"#]],
     );
-    let scratch = Scratch::new(&files);
-    let path = PathBuf::from(scratch.path("farspan.json"));
+    let folder = Folder::with(&files);
+    let path = folder.path().join("farspan.json");
     let of_environment = [
         ("FARSPAN_ADMIN_TOKEN", "t0k3n"),
         ("FARSPAN_STATE_DIR", "beside/../state"),
     ];
     let config = Config::load(&environment(&of_environment), Some(&path)).unwrap();
-    let described = scratch.shortened(&config.describe(false));
+    let described = folder.shortened(&config.describe(false));
     let lines = described
         .lines()
         .filter(|line| ["_FILE", "_DIR"].iter().any(|name| line.contains(name)));
@@ -991,8 +959,8 @@ fn certificates_are_read() {
     // The reader of PEM looks at the frame and the base64; rustls looks at the rest when it connects.
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    let scratch = Scratch::new(&[("ca.pem", certificate), ("key.pem", key)]);
-    let (certificate, key) = (scratch.path("ca.pem"), scratch.path("key.pem"));
+    let folder = Folder::with(&[("ca.pem", certificate), ("key.pem", key)]);
+    let (certificate, key) = (folder.file("ca.pem"), folder.file("key.pem"));
     let client_certificate = (
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
         certificate.as_str(),
@@ -1016,7 +984,7 @@ fn certificates_are_read() {
     let wrong = ("OTEL_EXPORTER_OTLP_CERTIFICATE", key.as_str());
     let error = Config::load(&environment(&[wrong]), None).unwrap_err();
     expect!["OTEL_EXPORTER_OTLP_CERTIFICATE: 'key.pem' holds no PEM certificate"]
-        .assert_eq(&scratch.shortened(&error.to_string()));
+        .assert_eq(&folder.shortened(&error.to_string()));
 }
 
 #[test]
@@ -1216,8 +1184,8 @@ fn what_the_state_may_take() {
     );
     for value in ["2097152", "\"2MiB\""] {
         let file = format!(r#"{{"state_max_bytes": {value}}}"#);
-        let scratch = Scratch::new(&[("farspan.json", &file)]);
-        let path = PathBuf::from(scratch.path("farspan.json"));
+        let folder = Folder::with(&[("farspan.json", &file)]);
+        let path = folder.path().join("farspan.json");
         let config = Config::load(&environment(&[API]), Some(&path)).unwrap();
         assert_eq!(config.state_bytes_max, 2 << 20);
     }

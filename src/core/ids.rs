@@ -459,7 +459,8 @@ mod tests {
         expect_test::expect!["81f0b1b10d47d2b29d1d2d9a8dad06cd 5453d017cb450617 575db11fbe46cf56"]
             .assert_eq(&format!("{trace} {root} {work}"));
         let (wait, start) = (span(stage, SpanShows::Wait), span(stage, SpanShows::Start));
-        expect_test::expect!["0464cfbd2b587d95 13f11ba62206a333"].assert_eq(&format!("{wait} {start}"));
+        expect_test::expect!["0464cfbd2b587d95 13f11ba62206a333"]
+            .assert_eq(&format!("{wait} {start}"));
     }
 
     #[test]

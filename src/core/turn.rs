@@ -475,7 +475,7 @@ fn runs_of(change: &Change) -> impl Iterator<Item = RunKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{Sampling, StartEvent};
+    use crate::core::event::StartEvent;
     use crate::core::outbox::{BatchPolicy, ExportOutcome, Exported, Signal};
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::time::Wall;
@@ -561,14 +561,8 @@ mod tests {
 
         fn start(&mut self, workflow_id: &str) {
             self.handle(Input::Started(StartEvent {
-                monitor: 0,
-                workflow_id: workflow_id.into(),
-                submitted_at: None,
-                attempt: None,
-                parent: None,
-                sampling: Sampling::AsParent,
                 source: Some(format!("entry of {workflow_id}").into()),
-                ..StartEvent::new(0, "")
+                ..StartEvent::new(0, workflow_id)
             }));
         }
 

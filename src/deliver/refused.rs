@@ -380,28 +380,12 @@ mod tests {
     use super::*;
     use crate::core::ids::RunKey;
     use crate::core::outbox::OutboxItem;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let folder =
-                std::env::temp_dir().join(format!("farspan-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&folder));
-            Folder(folder)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
+    use crate::os::files::tests::Folder;
 
     #[test]
     fn a_refused_span_can_be_sent_again_as_json() {
-        let folder = Folder::new("refused-span");
-        let place = RefusedPlace::in_directory(&folder.0);
+        let folder = Folder::new();
+        let place = RefusedPlace::in_directory(folder.path());
         let attribute = |key: &str, value| KeyValue {
             key: key.into(),
             value: Some(AnyValue { value: Some(value) }),
@@ -459,8 +443,8 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room() {
-        let folder = Folder::new("refused-many");
-        let place = RefusedPlace::in_directory(&folder.0);
+        let folder = Folder::new();
+        let place = RefusedPlace::in_directory(folder.path());
         let event = |n: usize| format!("{{\"n\":{n}}}");
         for n in 0..COUNT_MAX + 3 {
             place.keep_event("etl", event(n).as_bytes(), "HTTP 422");
@@ -477,8 +461,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_named_all_the_same() {
-        let folder = Folder::new("refused-odd");
-        let place = RefusedPlace::in_directory(&folder.0);
+        let folder = Folder::new();
+        let place = RefusedPlace::in_directory(folder.path());
         place.keep_event("etl", b"no JSON", "HTTP 400");
         assert_eq!(place.all().unwrap()[0].1.content.get(), "null");
         let nowhere = RefusedPlace::Nowhere.keep_event("etl", b"{}", "HTTP 400");

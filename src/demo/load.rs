@@ -7,7 +7,7 @@ pub use publisher::run;
 
 use super::script::{DotNetTime, Rng, on_tick};
 use crate::cli::LoadOptions;
-use crate::core::event::{Sampling, StartEvent};
+use crate::core::event::StartEvent;
 use crate::core::ids::{SpanId, TraceContext, TraceId};
 use crate::core::time::Wall;
 use serde::Serialize;
@@ -79,13 +79,9 @@ impl PlannedEvent {
     /// What an intake makes of [`Self::to_json`], for the first monitor.
     pub fn to_start_event(&self, now: Wall) -> StartEvent {
         StartEvent {
-            monitor: 0,
-            workflow_id: self.workflow_id.as_str().into(),
             submitted_at: Some(on_tick(now)),
-            attempt: None,
             parent: self.parent.clone().map(Box::new),
-            sampling: Sampling::AsParent,
-            ..StartEvent::new(0, "")
+            ..StartEvent::new(0, &self.workflow_id)
         }
     }
 }

@@ -50,8 +50,74 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Cow<'static, str
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::fs;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// The path of a folder of a test's own. It is not made, and what is there goes with the test.
+    pub(crate) struct Folder(PathBuf);
+
+    impl Folder {
+        pub(crate) fn new() -> Self {
+            Folder::within(&std::env::temp_dir())
+        }
+
+        /// For tests that write thousands of files: a sync costs nothing there.
+        pub(crate) fn in_memory() -> Self {
+            let memory = Path::new("/dev/shm");
+            if memory.is_dir() {
+                Folder::within(memory)
+            } else {
+                Folder::new()
+            }
+        }
+
+        /// With these files, as [`write`](Self::write) writes them.
+        pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+            let folder = Folder::new();
+            for (name, text) in files {
+                folder.write(name, text);
+            }
+            folder
+        }
+
+        /// The name is short, because what tests show is cut.
+        fn within(directory: &Path) -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("fsm{}-{number}", std::process::id()));
+            drop(fs::remove_dir_all(&path));
+            Folder(path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+
+        /// The path of a file in it.
+        pub(crate) fn file(&self, name: &str) -> String {
+            self.0.join(name).to_string_lossy().into_owned()
+        }
+
+        /// `$D` in the text is the path of the folder.
+        pub(crate) fn write(&self, name: &str, text: &str) {
+            let path = self.0.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text.replace("$D", self.0.to_str().unwrap())).unwrap();
+        }
+
+        /// A text without the path of the folder.
+        pub(crate) fn shortened(&self, text: &str) -> String {
+            text.replace(&self.file(""), "")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
 
     #[test]
     fn a_file_is_read_whole_or_not_at_all() {
@@ -68,16 +134,16 @@ mod tests {
             too_large.as_bytes(),
         ];
         for content in contents {
-            std::fs::write(&path, content).unwrap();
+            fs::write(&path, content).unwrap();
             let secret = read_secret(&path).map(|secret| match secret.len() {
                 0..100 => secret,
                 length => format!("{length} bytes"),
             });
             text += &format!("{secret:?} {:?}\n", read(&path).map(|bytes| bytes.len()));
         }
-        std::fs::write(&path, vec![b'x'; BYTES_MAX as usize + 1]).unwrap();
+        fs::write(&path, vec![b'x'; BYTES_MAX as usize + 1]).unwrap();
         text += &format!("{:?}\n", read(&path));
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         text += &format!("{:?} {:?}", read_secret(&path), read(&path));
         expect_test::expect![[r#"
             Ok("s3cr3t") Ok(8)

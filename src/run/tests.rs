@@ -179,15 +179,7 @@ fn started() -> Input {
 }
 
 fn start_event() -> StartEvent {
-    StartEvent {
-        monitor: 0,
-        workflow_id: "w".into(),
-        submitted_at: None,
-        attempt: None,
-        parent: None,
-        sampling: crate::core::event::Sampling::AsParent,
-        ..StartEvent::new(0, "")
-    }
+    StartEvent::new(0, "w")
 }
 
 #[test]

@@ -638,6 +638,7 @@ mod tests {
     use crate::core::ids::RunKey;
     use crate::core::outbox::OutboxItem;
     use crate::core::time::Wall;
+    use crate::os::files::tests::Folder;
 
     const ROUNDS: u64 = 300;
     /// redb's header: 64 bytes, and two commit slots of 128 bytes.
@@ -645,36 +646,8 @@ mod tests {
     /// As ARCHITECTURE.md states it.
     const CHURN_TIMES: f64 = 6.0;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let folder =
-                std::env::temp_dir().join(format!("farspan-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&folder));
-            Folder(folder)
-        }
-
-        /// For tests that open the file thousands of times: a sync costs nothing there.
-        fn in_memory(name: &str) -> Self {
-            let memory = Path::new("/dev/shm");
-            if !memory.is_dir() {
-                return Folder::new(name);
-            }
-            let folder = memory.join(format!("farspan-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&folder));
-            Folder(folder)
-        }
-
-        fn store(&self) -> Result<StateFile, StoreError> {
-            StateFile::open(&self.0)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
+    fn open(folder: &Folder) -> Result<StateFile, StoreError> {
+        StateFile::open(folder.path())
     }
 
     fn key(n: u8) -> RunKey {
@@ -717,8 +690,8 @@ mod tests {
 
     #[test]
     fn what_was_committed_is_there_after_a_restart() {
-        let folder = Folder::new("restart");
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let mut store = open(&folder).unwrap();
         store
             .commit(&[
                 put(1, b"one"),
@@ -745,7 +718,7 @@ mod tests {
             ])
             .unwrap();
         drop(store);
-        let stored = folder.store().unwrap().load().unwrap();
+        let stored = open(&folder).unwrap().load().unwrap();
         assert_eq!(stored.workflows, [(key(1), b"one again".to_vec())]);
         assert_eq!(stored.items, [span(11), span(12), log_record(10)]);
         assert!(stored.items[1].monitor.is_some());
@@ -755,8 +728,8 @@ mod tests {
 
     #[test]
     fn a_later_change_of_one_commit_counts() {
-        let folder = Folder::new("order");
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let mut store = open(&folder).unwrap();
         store
             .commit(&[Change::RemoveWorkflow(key(1)), put(1, b"new")])
             .unwrap();
@@ -765,9 +738,9 @@ mod tests {
 
     #[test]
     fn a_second_farspan_is_told_so() {
-        let folder = Folder::new("twice");
-        let _first = folder.store().unwrap();
-        let error = folder.store().unwrap_err().to_string();
+        let folder = Folder::new();
+        let _first = open(&folder).unwrap();
+        let error = open(&folder).unwrap_err().to_string();
         assert!(
             error.contains("another farspan") && error.contains("FARSPAN_STATE_DIR"),
             "{error}"
@@ -777,12 +750,12 @@ mod tests {
     #[test]
     fn a_damaged_file_is_set_aside() {
         for damage in [&b"not a database"[..], &[0; 4096], b""] {
-            let folder = Folder::new("damaged");
-            fs::create_dir_all(&folder.0).unwrap();
-            fs::write(folder.0.join(FILE_NAME), damage).unwrap();
-            let mut store = folder.store().unwrap();
+            let folder = Folder::new();
+            fs::create_dir_all(folder.path()).unwrap();
+            fs::write(folder.path().join(FILE_NAME), damage).unwrap();
+            let mut store = open(&folder).unwrap();
             store.commit(&[put(1, b"one")]).unwrap();
-            let aside = fs::read_dir(&folder.0).unwrap().filter(|entry| {
+            let aside = fs::read_dir(folder.path()).unwrap().filter(|entry| {
                 let name = entry.as_ref().unwrap().file_name();
                 name.to_string_lossy().contains("damaged")
             });
@@ -792,23 +765,23 @@ mod tests {
 
     #[test]
     fn a_file_cut_short_is_set_aside() {
-        let folder = Folder::new("short");
-        let path = folder.0.join(FILE_NAME);
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let path = folder.path().join(FILE_NAME);
+        let mut store = open(&folder).unwrap();
         store.commit(&[put(1, &[7; 100_000])]).unwrap();
         drop(store);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 3]).unwrap();
-        let mut store = folder.store().unwrap();
+        let mut store = open(&folder).unwrap();
         store.commit(&[put(2, b"two")]).unwrap();
         assert!(store.load().is_ok());
     }
 
     #[test]
     fn a_later_layout_is_left_alone() {
-        let folder = Folder::new("later");
-        drop(folder.store().unwrap());
-        let path = folder.0.join(FILE_NAME);
+        let folder = Folder::new();
+        drop(open(&folder).unwrap());
+        let path = folder.path().join(FILE_NAME);
         let database = Database::create(&path).unwrap();
         let transaction = database.begin_write().unwrap();
         transaction
@@ -818,21 +791,21 @@ mod tests {
             .unwrap();
         transaction.commit().unwrap();
         drop(database);
-        let error = folder.store().unwrap_err().to_string();
+        let error = open(&folder).unwrap_err().to_string();
         assert!(error.contains("later farspan"), "{error}");
     }
 
     #[test]
     fn a_directory_that_cannot_be_is_an_error_with_its_name() {
-        let folder = Folder::new("file");
-        fs::write(&folder.0, "a file").unwrap();
-        let error = folder.store().unwrap_err().to_string();
-        drop(fs::remove_file(&folder.0));
+        let folder = Folder::new();
+        fs::write(folder.path(), "a file").unwrap();
+        let error = open(&folder).unwrap_err().to_string();
+        drop(fs::remove_file(folder.path()));
         assert!(error.contains("FARSPAN_STATE_DIR"), "{error}");
     }
 
     fn file_bytes(folder: &Folder) -> u64 {
-        fs::metadata(folder.0.join(FILE_NAME)).unwrap().len()
+        fs::metadata(folder.path().join(FILE_NAME)).unwrap().len()
     }
 
     fn content(store: &mut StateFile) -> u64 {
@@ -855,8 +828,8 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_small() {
-        let folder = Folder::new("empty");
-        drop(folder.store().unwrap());
+        let folder = Folder::new();
+        drop(open(&folder).unwrap());
         assert!(
             file_bytes(&folder) <= 2 * 1024 * 1024,
             "{}",
@@ -866,8 +839,8 @@ mod tests {
 
     #[test]
     fn a_file_much_larger_than_its_content_is_compacted_at_the_start() {
-        let folder = Folder::new("loose");
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let mut store = open(&folder).unwrap();
         let count = 3000;
         for first in (0..count).step_by(500) {
             let all: Vec<Change> = (first..first + 500)
@@ -881,7 +854,7 @@ mod tests {
         drop(store);
         let before = file_bytes(&folder);
         assert!(before > LOOSE_BYTES, "{before}");
-        let mut store = folder.store().unwrap();
+        let mut store = open(&folder).unwrap();
         let after = file_bytes(&folder);
         assert!(after < before / 4, "{before}, compacted {after}");
         assert_eq!(store.load().unwrap().workflows, kept);
@@ -891,8 +864,8 @@ mod tests {
     /// As the loop writes: some records again with each commit, spans that come and go.
     #[test]
     fn under_churn_the_file_stays_near_its_content() {
-        let folder = Folder::new("churn");
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let mut store = open(&folder).unwrap();
         let watched = 1000;
         let record =
             |n: u64, round: u64| put_numbered(n, 500 + (n * 37 + round * 101) as usize % 3000);
@@ -936,20 +909,20 @@ mod tests {
 
     /// The bytes of the file of a farspan that was killed, and what is stored in it.
     fn killed(folder: &Folder) -> (Vec<u8>, Stored) {
-        let mut store = folder.store().unwrap();
+        let mut store = open(folder).unwrap();
         for n in 0..3 {
             let changes = [put(n, &[n; 70]), Change::PutItem(span(n.into()))];
             store.commit(&changes).unwrap();
         }
-        let bytes = fs::read(folder.0.join(FILE_NAME)).unwrap();
+        let bytes = fs::read(folder.path().join(FILE_NAME)).unwrap();
         (bytes, store.load().unwrap())
     }
 
     /// Whatever bit of the header is not as it was, farspan starts, and says so if a commit is lost.
     #[test]
     fn a_bit_of_the_header_loses_no_commit_silently() {
-        let folder = Folder::in_memory("bits");
-        let path = folder.0.join(FILE_NAME);
+        let folder = Folder::in_memory();
+        let path = folder.path().join(FILE_NAME);
         let (good, whole) = killed(&folder);
         let marked = mark::read(&path).unwrap();
         let (mut lost, mut kept) = (0, 0);
@@ -958,7 +931,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, &bytes).unwrap();
             mark::write(&path, marked);
-            let mut store = folder.store().unwrap();
+            let mut store = open(&folder).unwrap();
             let stored = store.load().unwrap();
             let has_all = stored.workflows == whole.workflows && stored.items == whole.items;
             assert_eq!(has_all, store.lost_commits == 0, "bit {bit}");
@@ -972,7 +945,7 @@ mod tests {
                 store.commit(&[put(200, b"goes on")]).unwrap();
                 drop(store);
                 assert_eq!(
-                    folder.store().unwrap().lost_commits,
+                    open(&folder).unwrap().lost_commits,
                     0,
                     "bit {bit}: said once"
                 );
@@ -984,7 +957,7 @@ mod tests {
     }
 
     fn forget_aside(folder: &Folder) {
-        for entry in fs::read_dir(&folder.0).unwrap() {
+        for entry in fs::read_dir(folder.path()).unwrap() {
             let path = entry.unwrap().path();
             if path.to_string_lossy().contains("damaged") {
                 fs::remove_file(path).unwrap();
@@ -994,8 +967,8 @@ mod tests {
 
     #[test]
     fn an_empty_or_missing_file_tells_how_much_is_lost() {
-        let folder = Folder::new("gone-between");
-        let path = folder.0.join(FILE_NAME);
+        let folder = Folder::new();
+        let path = folder.path().join(FILE_NAME);
         for is_empty in [true, false] {
             drop(killed(&folder));
             let marked = mark::read(&path).unwrap();
@@ -1003,7 +976,7 @@ mod tests {
             if is_empty {
                 fs::write(&path, "").unwrap();
             }
-            let mut store = folder.store().unwrap();
+            let mut store = open(&folder).unwrap();
             assert_eq!(store.lost_commits, marked);
             assert!(store.load().unwrap().workflows.is_empty());
         }
@@ -1011,9 +984,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_removed_under_farspan_is_written_again() {
-        let folder = Folder::new("removed");
-        let path = folder.0.join(FILE_NAME);
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let path = folder.path().join(FILE_NAME);
+        let mut store = open(&folder).unwrap();
         store.commit(&[put(1, b"one")]).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(store.commit(&[put(2, b"two")]), Ok(Durability::FileGone));
@@ -1023,7 +996,7 @@ mod tests {
         assert_eq!(store.rewrite(&everything), Ok(Durability::Durable));
         assert_eq!(store.commit(&[put(3, b"three")]), Ok(Durability::Durable));
         drop(store);
-        let mut store = folder.store().unwrap();
+        let mut store = open(&folder).unwrap();
         assert_eq!(
             (store.load().unwrap().workflows.len(), store.lost_commits),
             (3, 0)
@@ -1032,11 +1005,11 @@ mod tests {
 
     #[test]
     fn a_file_in_the_place_of_another_is_set_aside_unless_it_is_in_use() {
-        let folder = Folder::new("replaced");
-        let path = folder.0.join(FILE_NAME);
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let path = folder.path().join(FILE_NAME);
+        let mut store = open(&folder).unwrap();
         fs::remove_file(&path).unwrap();
-        let mut other = folder.store().unwrap();
+        let mut other = open(&folder).unwrap();
         other.commit(&[put(9, b"another's")]).unwrap();
         assert_eq!(store.commit(&[put(1, b"one")]), Ok(Durability::FileGone));
         let held = store.rewrite(&[put(1, b"one")]).unwrap_err().to_string();
@@ -1049,9 +1022,9 @@ mod tests {
     /// Wherever the damage is, there is no panic, no crash loop, and no nonsense.
     #[test]
     fn a_file_damaged_anywhere_is_repaired_or_set_aside() {
-        let folder = Folder::new("flipped");
-        let path = folder.0.join(FILE_NAME);
-        let mut store = folder.store().unwrap();
+        let folder = Folder::new();
+        let path = folder.path().join(FILE_NAME);
+        let mut store = open(&folder).unwrap();
         for n in 0..40 {
             let changes = [put(n, &[n; 700]), Change::PutItem(span(n.into()))];
             store.commit(&changes).unwrap();
@@ -1065,7 +1038,7 @@ mod tests {
             let to = bytes.len().min(from + 64);
             bytes[from..to].fill(0xa5);
             fs::write(&path, &bytes).unwrap();
-            let mut store = folder.store().unwrap();
+            let mut store = open(&folder).unwrap();
             let stored = store.load().unwrap();
             for record in &stored.workflows {
                 assert!(whole.workflows.contains(record), "damage at {from}");

@@ -4,7 +4,7 @@ use super::values::Reason;
 use std::fmt;
 
 /// A path into a JSON document: `/builds/0/state`. The empty one is the document itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Pointer {
     tokens: Vec<Box<str>>,
 }
@@ -58,6 +58,12 @@ impl Pointer {
         let mut tokens = self.tokens.clone();
         tokens.extend_from_slice(&other.tokens);
         Pointer { tokens }
+    }
+}
+
+impl fmt::Debug for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pointer({self})")
     }
 }
 

@@ -4,6 +4,7 @@ use crate::support::api::{
     Body, END, FakeApi, START, completed, json_answer, processing, short_story, status,
 };
 use crate::support::files::Files;
+use crate::support::folder::Folder;
 use crate::support::http::{Answer, Reply, Server};
 use crate::support::monitored::Monitored;
 use crate::support::program::farspan;
@@ -540,8 +541,8 @@ fn a_lasting_refusal_is_logged_once() {
 fn the_token_may_come_from_a_file() {
     let rig = Rig::new();
     rig.api.script("guarded", [processing("guarded").reply()]);
-    let name = format!("farspan-e2e-token-{}", std::process::id());
-    let path = std::env::temp_dir().join(name);
+    let folder = Folder::new();
+    let path = folder.path().join("token");
     std::fs::write(&path, "from-a-file\n").expect("a temporary file");
     let call = rig.call().env("FARSPAN_API_TOKEN_FILE", path.display());
     let farspan = rig.start_call(&call);
@@ -558,7 +559,6 @@ fn the_token_may_come_from_a_file() {
     eventually("the newer one", SOON, || shown("Bearer from-a-newer-file"));
     rig.api.script("guarded", short_story("guarded"));
     assert_standard(&rig.trace("guarded"));
-    std::fs::remove_file(&path).expect("still there");
     let log = farspan.stop().stderr;
     assert!(!log.contains("from-a-"), "{log}");
 }

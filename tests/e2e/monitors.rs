@@ -9,7 +9,7 @@ use crate::support::spans::hex;
 use crate::support::{SOON, eventually};
 use crossbeam_channel::unbounded;
 use farspan::config::Config;
-use farspan::core::event::{Sampling, StartEvent};
+use farspan::core::event::StartEvent;
 use farspan::os::environment::Environment;
 use serde_json::{Value, json};
 use std::fs;
@@ -32,15 +32,7 @@ fn call(rig: &Rig, folder: &Folder, more: &Value) -> Call {
 }
 
 fn event(monitor: u16, id: &str) -> StartEvent {
-    StartEvent {
-        monitor,
-        workflow_id: id.into(),
-        submitted_at: None,
-        attempt: None,
-        parent: None,
-        sampling: Sampling::AsParent,
-        ..StartEvent::new(0, "")
-    }
+    StartEvent::new(monitor, id)
 }
 
 #[test]

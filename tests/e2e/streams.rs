@@ -2,13 +2,13 @@
 //! farspan, and what is malformed is kept.
 
 use crate::support::api::{completed, processing, short_story};
+use crate::support::folder::Folder;
 use crate::support::http::Answer;
 use crate::support::program::{Call, Farspan};
 use crate::support::rig::Rig;
 use crate::support::spans::assert_whole;
 use crate::support::{SOON, eventually, wall_ns};
 use serde_json::json;
-use std::path::PathBuf;
 
 const STREAM: &str = "workflows";
 
@@ -36,23 +36,6 @@ fn await_pending(rig: &Rig, count: usize) {
 fn await_group(rig: &Rig, farspan: &Farspan) {
     let _ = rig;
     farspan.await_log("reading stream");
-}
-
-/// A state directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("farspan-{name}-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&path));
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
 
 #[test]
@@ -108,10 +91,10 @@ fn an_entry_of_fields_and_one_with_a_message_and_a_duplicate() {
 #[test]
 fn a_killed_farspan_goes_on_with_what_it_had_read() {
     let rig = Rig::new();
-    let scratch = Scratch::new("stream-killed");
+    let folder = Folder::new();
     let call = call(&rig)
         .env("FARSPAN_STATE", "file")
-        .env("FARSPAN_STATE_DIR", scratch.0.display());
+        .env("FARSPAN_STATE_DIR", folder.path().display());
     let ids: Vec<String> = (0..20).map(|n| format!("w{n}")).collect();
     for id in &ids {
         rig.api.script(id, [processing(id).reply()]);

@@ -4,7 +4,7 @@ use crate::api::{self, ToldStage};
 use crate::encoders::ENCODERS;
 use crate::random::Random;
 use crate::scenario::{EPOCH_NS, MINUTE, MS, SECOND};
-use farspan::core::event::{Sampling, StartEvent};
+use farspan::core::event::StartEvent;
 use farspan::core::ids::RunKey;
 use farspan::core::outbox::BatchPolicy;
 use farspan::core::sampler::{Sampler, SpanLimits};
@@ -99,15 +99,7 @@ fn now_at(at: u64) -> Now {
 }
 
 fn event(monitor: usize, id: &str) -> StartEvent {
-    StartEvent {
-        monitor: monitor as u16,
-        workflow_id: id.into(),
-        submitted_at: None,
-        attempt: None,
-        parent: None,
-        sampling: Sampling::AsParent,
-        ..StartEvent::new(0, "")
-    }
+    StartEvent::new(monitor as u16, id)
 }
 
 fn snapshot(progress: Progress, stages: Vec<ToldStage>) -> Answer {

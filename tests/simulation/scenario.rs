@@ -1,7 +1,7 @@
 //! What a seed stands for: the settings, the true course of the workflows, and all faults.
 
 use crate::random::Random;
-use farspan::core::event::{Sampling, StartEvent, Value};
+use farspan::core::event::{StartEvent, Value};
 use farspan::core::ids::{SpanId, TraceContext, TraceId};
 use farspan::core::outbox::BatchPolicy;
 use farspan::core::outcome::Outcome;
@@ -573,17 +573,14 @@ pub fn plan(
         }
         let submitted = EPOCH_NS + (at - r.between(0, MINUTE)) as i64;
         let event = StartEvent {
-            monitor: monitor as u16,
-            workflow_id: format!("workflow {n}").into(),
             submitted_at: r.chance(0.7).then_some(Wall::from_unix_ns(submitted)),
             attempt: match attempts {
                 1 => r.chance(0.2).then(|| r.between(1, 3) as u32),
                 _ => Some(attempt),
             },
             parent: parent.clone(),
-            sampling: Sampling::AsParent,
             attributes: Box::new([("desk".into(), Value::Int(n as i64))]),
-            ..StartEvent::new(0, "")
+            ..StartEvent::new(monitor as u16, &format!("workflow {n}"))
         };
         let distortion = Distortion {
             kind: DISTORTIONS[r.index(DISTORTIONS.len())],

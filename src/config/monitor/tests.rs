@@ -7,49 +7,16 @@ mod schema;
 use crate::config::monitor::Directories;
 use crate::config::{Config, reload::ConfigOrigin};
 use crate::os::environment::Environment;
+use crate::os::files::tests::Folder;
 use crate::syntax::mistake::Mistakes;
 use expect_test::{Expect, expect};
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A directory with these files. In a text `$D` is its path, in what is shown its path is left out.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(files: &[(&str, &str)]) -> Scratch {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("fsm{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let scratch = Scratch(directory);
-        for (name, text) in files {
-            scratch.write(name, text);
-        }
-        scratch
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let text = text.replace("$D", self.0.to_str().unwrap());
-        std::fs::write(self.0.join(name), text).unwrap();
-    }
-
-    fn source(&self, pairs: &[(&str, &str)]) -> ConfigOrigin {
-        let pairs = pairs.iter().copied().chain([("HOSTNAME", "vm-1")]);
-        ConfigOrigin {
-            env: Environment::from_pairs(pairs),
-            file: Some(self.0.join("farspan.json")),
-        }
-    }
-
-    fn shortened(&self, text: &str) -> String {
-        text.replace(&format!("{}/", self.0.display()), "")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+fn origin(folder: &Folder, pairs: &[(&str, &str)]) -> ConfigOrigin {
+    let pairs = pairs.iter().copied().chain([("HOSTNAME", "vm-1")]);
+    ConfigOrigin {
+        env: Environment::from_pairs(pairs),
+        file: Some(folder.path().join("farspan.json")),
     }
 }
 
@@ -61,19 +28,19 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 fn load(json: &str, pairs: &[(&str, &str)]) -> Result<Config, String> {
-    load_in(&Scratch::new(&FILES), json, pairs)
+    load_in(&Folder::with(&FILES), json, pairs)
 }
 
-fn load_in(scratch: &Scratch, json: &str, pairs: &[(&str, &str)]) -> Result<Config, String> {
-    scratch.write("farspan.json", json);
-    let loaded = scratch.source(pairs).load();
+fn load_in(folder: &Folder, json: &str, pairs: &[(&str, &str)]) -> Result<Config, String> {
+    folder.write("farspan.json", json);
+    let loaded = origin(folder, pairs).load();
     loaded.map_err(|errors| errors.to_string())
 }
 
 /// The monitors that a file has, as `show` shows them, and the warnings; or the mistakes.
 fn check(json: &str, pairs: &[(&str, &str)], show: impl Fn(&Config) -> String, expected: Expect) {
-    let scratch = Scratch::new(&FILES);
-    let text = match load_in(&scratch, json, pairs) {
+    let folder = Folder::with(&FILES);
+    let text = match load_in(&folder, json, pairs) {
         Ok(config) => format!(
             "{}\n{}",
             show(&config),
@@ -83,7 +50,7 @@ fn check(json: &str, pairs: &[(&str, &str)], show: impl Fn(&Config) -> String, e
         ),
         Err(errors) => errors,
     };
-    let text = scratch.shortened(&text);
+    let text = folder.shortened(&text);
     assert!(!text.contains("s3cr3t"), "{text}");
     expected.assert_eq(text.trim_end());
 }
@@ -91,11 +58,11 @@ fn check(json: &str, pairs: &[(&str, &str)], show: impl Fn(&Config) -> String, e
 /// The mistakes of one monitor, without the place of the monitor itself.
 fn check_mistakes(monitor: &str, expected: Expect) {
     let json = format!(r#"{{"monitors": [{monitor}]}}"#);
-    let scratch = Scratch::new(&FILES);
-    let text = match load_in(&scratch, &json, &[REDIS]) {
+    let folder = Folder::with(&FILES);
+    let text = match load_in(&folder, &json, &[REDIS]) {
         Ok(_) => "none".to_owned(),
         Err(errors) => {
-            let shortened = scratch.shortened(&errors);
+            let shortened = folder.shortened(&errors);
             let own = |line: &str| {
                 let own = line.replacen("farspan.json: monitors[0]", "", 1);
                 match own.strip_prefix(" (").and_then(|own| own.split_once(')')) {
@@ -257,34 +224,18 @@ fn a_monitor_that_says_everything() {
                 id: [
                     (
                         "dag",
-                        Pointer {
-                            tokens: [
-                                "d",
-                            ],
-                        },
+                        Pointer(/d),
                     ),
                     (
                         "run",
-                        Pointer {
-                            tokens: [
-                                "r",
-                            ],
-                        },
+                        Pointer(/r),
                     ),
                 ],
                 submitted_at: Some(
-                    Pointer {
-                        tokens: [
-                            "at",
-                        ],
-                    },
+                    Pointer(/at),
                 ),
                 context: Some(
-                    Pointer {
-                        tokens: [
-                            "headers",
-                        ],
-                    },
+                    Pointer(/headers),
                 ),
             },
             Pace {
@@ -358,60 +309,32 @@ fn a_monitor_that_says_everything() {
                         pages: Some(
                             Cursor {
                                 param: "page_token",
-                                next: Pointer {
-                                    tokens: [
-                                        "next",
-                                    ],
-                                },
+                                next: Pointer(/next),
                             },
                         ),
                         for_each: None,
                         when_attempt_above: None,
                     },
-                    runs: Pointer {
-                        tokens: [
-                            "runs",
-                        ],
-                    },
+                    runs: Pointer(/runs),
                     id: [
                         (
                             "dag",
-                            Pointer {
-                                tokens: [
-                                    "d",
-                                ],
-                            },
+                            Pointer(/d),
                         ),
                         (
                             "run",
-                            Pointer {
-                                tokens: [
-                                    "r",
-                                ],
-                            },
+                            Pointer(/r),
                         ),
                     ],
                     submitted_at: [
-                        Pointer {
-                            tokens: [
-                                "at",
-                            ],
-                        },
+                        Pointer(/at),
                     ],
                     attempt: [
-                        Pointer {
-                            tokens: [
-                                "n",
-                            ],
-                        },
+                        Pointer(/n),
                     ],
                     only: [
                         (
-                            Pointer {
-                                tokens: [
-                                    "type",
-                                ],
-                            },
+                            Pointer(/type),
                             [
                                 "a",
                                 "7",
@@ -445,7 +368,7 @@ fn a_monitor_that_says_everything() {
         &monitor.discovery,
         &monitor.finished,
     ));
-    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), slashes_in_ids: true, request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")], allows_slashes: true }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")], allows_slashes: true }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer { tokens: ["total"] }) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], refusals: Refusals { not_found_status: None, not_found: [], error: [] }, workflow: WorkflowFields { root: Pointer { tokens: ["r"] }, fields: Fields { id: [Pointer { tokens: ["i"] }], status: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], queued: [Pointer { tokens: ["q"] }], start: [Pointer { tokens: ["s"] }], end: [Pointer { tokens: ["e"] }], error: [Pointer { tokens: ["x"] }], attempt: [Pointer { tokens: ["n"] }], first_attempt: Some(0), url: [Pointer { tokens: ["u"] }], complete: [Pointer { tokens: ["c"] }], attributes: [("k", [Pointer { tokens: ["k"] }, Pointer { tokens: ["l"] }])] }, starts_with_stages: true, ends_with_stages: false }, stages: [StageList { name: Some("jobs"), from: None, list: Pointer { tokens: ["jobs"] }, kind: [Pointer { tokens: ["k"] }], key: [Pointer { tokens: ["a"] }, Pointer { tokens: ["b"] }], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer { tokens: ["n"] }], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer { tokens: ["hidden"] }, ["true"]), (Pointer { tokens: ["type"] }, ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(ChildLinks { list: "parts", ids: Pointer { tokens: ["parts"] } }), stages: [StageList { name: None, from: Some("steps"), list: Pointer { tokens: [] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer { tokens: ["at"] }], parent: None, children: None, stages: [] }] }, StageList { name: Some("parts"), from: None, list: Pointer { tokens: ["parts"] }, kind: [], key: [], fields: Fields { id: [Pointer { tokens: ["id"] }], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(ParentLink { key: [Pointer { tokens: ["p"] }], list: Some("jobs") }), children: None, stages: [] }], statuses: [("Queued", State(Pending)), ("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, unset_texts: ["None"], times: Times { format: Rfc3339, unset: [Number(0), Text("1970")], offset_s: 3600 } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
+    expect![[r#"Definition { id: Some(IdPattern { pieces: [Variable("dag"), Literal("/"), Variable("run")] }), slashes_in_ids: true, request: Request { method: Post, path: Template { pieces: [Literal("/runs/"), Variable("run"), Literal("?d="), Variable("dag")], allows_slashes: true }, body: Some(BodyTemplate { json: Object {"query": String("{id}")} }), pages: None, for_each: None, when_attempt_above: None }, requests: [("steps", Request { method: Get, path: Template { pieces: [Literal("/steps/"), Variable("stage.key"), Literal("/"), Variable("stage.id")], allows_slashes: true }, body: None, pages: Some(Page { page: "p", limit: "n", size: 7, first: 0, total: Some(Pointer(/total)) }), for_each: Some("jobs"), when_attempt_above: Some(1) })], refusals: Refusals { not_found_status: None, not_found: [], error: [] }, workflow: WorkflowFields { root: Pointer(/r), fields: Fields { id: [Pointer(/i)], status: [Pointer(/a), Pointer(/b)], queued: [Pointer(/q)], start: [Pointer(/s)], end: [Pointer(/e)], error: [Pointer(/x)], attempt: [Pointer(/n)], first_attempt: Some(0), url: [Pointer(/u)], complete: [Pointer(/c)], attributes: [("k", [Pointer(/k), Pointer(/l)])] }, starts_with_stages: true, ends_with_stages: false }, stages: [StageList { name: Some("jobs"), from: None, list: Pointer(/jobs), kind: [Pointer(/k)], key: [Pointer(/a), Pointer(/b)], fields: Fields { id: [], status: [], queued: [], start: [], end: [], error: [], attempt: [Pointer(/n)], first_attempt: None, url: [], complete: [], attributes: [] }, except: [(Pointer(/hidden), ["true"]), (Pointer(/type), ["Group", "7"])], number_attempts_by: [], parent: None, children: Some(ChildLinks { list: "parts", ids: Pointer(/parts) }), stages: [StageList { name: None, from: Some("steps"), list: Pointer(), kind: [], key: [], fields: Fields { id: [Pointer(/id)], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [Pointer(/at)], parent: None, children: None, stages: [] }] }, StageList { name: Some("parts"), from: None, list: Pointer(/parts), kind: [], key: [], fields: Fields { id: [Pointer(/id)], status: [], queued: [], start: [], end: [], error: [], attempt: [], first_attempt: None, url: [], complete: [], attributes: [] }, except: [], number_attempts_by: [], parent: Some(ParentLink { key: [Pointer(/p)], list: Some("jobs") }), children: None, stages: [] }], statuses: [("Queued", State(Pending)), ("null", Unset), ("ok", State(Ended(Success))), ("wait", State(Pending))], status_names: [], unknown_status: Refused, unset_texts: ["None"], times: Times { format: Rfc3339, unset: [Number(0), Text("1970")], offset_s: 3600 } }"#]].assert_eq(&format!("{:?}", monitor.mapping.definition()));
 }
 
 #[test]
@@ -475,7 +398,7 @@ fn the_presets_way_to_authenticate_may_be_named_again() {
     for kind in [r#""type": "login", "#, ""] {
         let json = r#"{"name": "m", "preset": "airflow", "api": {"base_url": "http://a", "auth": {KIND"body": {}}}}"#;
         let auth = one(&json.replace("KIND", kind)).api.auth;
-        expect![[r#"Login { url: "http://a/auth/token", body: Given((redacted)), token: Pointer { tokens: ["access_token"] }, expires_in: None, lifetime: 3600s }"#]]
+        expect![[r#"Login { url: "http://a/auth/token", body: Given((redacted)), token: Pointer(/access_token), expires_in: None, lifetime: 3600s }"#]]
             .assert_eq(&format!("{auth:?}"));
     }
 }
@@ -510,8 +433,8 @@ fn secrets_come_from_files_that_are_there() {
         Basic { username: "me", password: File("/../secret", (redacted)) }
         Header { name: "x-key", value: File("/../secret", (redacted)) }
         OAuth2 { token_url: "https://id.test/t", client_id: "me", client_secret: Given((redacted)), scope: Some("all") }
-        Login { url: "http://api.test/b/auth/token", body: File("/../login.json", (redacted)), token: Pointer { tokens: ["t"] }, expires_in: Some(Pointer { tokens: ["e"] }), lifetime: 3600s }
-        Login { url: "https://id.test/t", body: Given((redacted)), token: Pointer { tokens: ["t"] }, expires_in: None, lifetime: 300s }
+        Login { url: "http://api.test/b/auth/token", body: File("/../login.json", (redacted)), token: Pointer(/t), expires_in: Some(Pointer(/e)), lifetime: 3600s }
+        Login { url: "https://id.test/t", body: Given((redacted)), token: Pointer(/t), expires_in: None, lifetime: 300s }
     "#]].assert_eq(&all.map(auth).concat());
 }
 
@@ -1035,11 +958,14 @@ fn farspan_config_shows_the_monitors_without_secrets() {
 
 /// What a reload says of two files, and what the one in force says of polls after it.
 fn check_reload(old: &str, new: &str, expected: Expect) {
-    let scratch = Scratch::new(&FILES);
-    let source = scratch.source(&[REDIS, ("FARSPAN_API_BASE_URL", "http://api.test")]);
-    scratch.write("farspan.json", old);
+    let folder = Folder::with(&FILES);
+    let source = origin(
+        &folder,
+        &[REDIS, ("FARSPAN_API_BASE_URL", "http://api.test")],
+    );
+    folder.write("farspan.json", old);
     let mut config = source.load().unwrap();
-    scratch.write("farspan.json", new);
+    folder.write("farspan.json", new);
     let (changes, _) = config.take_over(source.load().unwrap());
     let mut text = String::new();
     for change in &changes {
@@ -1088,7 +1014,7 @@ fn a_reload_takes_what_is_about_polls_and_secrets() {
             now     monitors[1] (a).poll.timeout: "1h", before unset
             restart monitors[2] (d) is new
             restart monitors[2] (c) is no longer there
-            a: 1s Login { url: "http://a/auth/token", body: Given((redacted)), token: Pointer { tokens: ["access_token"] }, expires_in: None, lifetime: 3600s }
+            a: 1s Login { url: "http://a/auth/token", body: Given((redacted)), token: Pointer(/access_token), expires_in: None, lifetime: 3600s }
             b: 20s Bearer(Given((redacted)))
             c: 10s None
         "#]],

@@ -686,7 +686,7 @@ impl Field for DroppedEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{Sampling, StartEvent};
+    use crate::core::event::StartEvent;
     use crate::core::sampler::{Sampler, SpanLimits};
     use crate::core::snapshot::{Progress, Snapshot, StageSnapshot};
     use crate::core::workflow::{ContextUse, Naming, Verdict};
@@ -705,14 +705,11 @@ mod tests {
             Some("a=1"),
         );
         let event = StartEvent {
-            monitor: 0,
-            workflow_id: "w".into(),
             submitted_at: u.arbitrary::<bool>()?.then_some(wall(u)?),
             attempt: u.arbitrary()?,
             parent: parent
                 .filter(|_| u.arbitrary().unwrap_or(false))
                 .map(Box::new),
-            sampling: Sampling::AsParent,
             attributes: [
                 ("a".into(), Value::Int(u.arbitrary()?)),
                 ("b".into(), Value::Bool(u.arbitrary()?)),
@@ -721,7 +718,7 @@ mod tests {
             ]
             .into(),
             source: u.arbitrary::<Option<&str>>()?.map(Box::from),
-            ..StartEvent::new(0, "")
+            ..StartEvent::new(0, "w")
         };
         let mut workflow = Workflow::new(event, &naming, &Sampler::default(), wall(u)?);
         let progress = |u: &mut Unstructured<'_>| {
@@ -908,15 +905,7 @@ mod tests {
     #[test]
     fn a_record_with_stages_that_are_part_of_nothing_or_of_themselves_is_refused() {
         let naming = Naming::new("default", "Workflow", SpanLimits::default());
-        let event = StartEvent {
-            monitor: 0,
-            workflow_id: "w".into(),
-            submitted_at: None,
-            attempt: None,
-            parent: None,
-            sampling: Sampling::AsParent,
-            ..StartEvent::new(0, "")
-        };
+        let event = StartEvent::new(0, "w");
         let now = Wall::from_unix_ns(0);
         let mut workflow = Workflow::new(event, &naming, &Sampler::default(), now);
         for (path, fate) in [

@@ -30,13 +30,8 @@ fn naming() -> Naming {
 
 fn event() -> StartEvent {
     StartEvent {
-        monitor: 0,
-        workflow_id: "w1".into(),
         submitted_at: Some(wall("-1")),
-        attempt: None,
-        parent: None,
-        sampling: Sampling::AsParent,
-        ..StartEvent::new(0, "")
+        ..StartEvent::new(0, "w1")
     }
 }
 

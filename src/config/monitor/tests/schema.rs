@@ -8,7 +8,7 @@ use crate::syntax::pointer::Pointer;
 use crate::syntax::values;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn read(path: impl AsRef<Path>) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -242,15 +242,15 @@ fn every_example_is_a_configuration() {
     for example in examples() {
         let mut document = read(&example);
         elsewhere(&mut document);
-        let scratch = Scratch::new(&FILES);
+        let folder = Folder::with(&FILES);
         let key = rcgen::KeyPair::generate().unwrap();
         let names = ["argo-server.argo".to_owned()];
         let roots = rcgen::CertificateParams::new(names)
             .unwrap()
             .self_signed(&key)
             .unwrap();
-        scratch.write("roots.pem", &roots.pem());
-        let config = load_in(&scratch, &document.to_string(), &[]);
+        folder.write("roots.pem", &roots.pem());
+        let config = load_in(&folder, &document.to_string(), &[]);
         let config = config.unwrap_or_else(|errors| panic!("{}: {errors}", example.display()));
         assert_eq!(config.monitors.len(), 1);
         let preset = config.monitors[0].written.preset.as_deref();
