@@ -43,7 +43,7 @@ pub(super) fn span(span: &Span, is_open: bool) -> Value {
         SpanStatus::Error(why) => ("error", Some(why)),
     };
     let events: Vec<Value> = (span.events.iter())
-        .map(|event| json!({"time": event.time.to_string(), "name": event.name}))
+        .map(|event| json!({"time": event.time.to_string(), "name": *event.name}))
         .collect();
     let is_result = |name: &str| name.ends_with(".result") || name == "error.type";
     let mut attributes = attributes(&span.attributes);

@@ -220,6 +220,9 @@ impl Core {
         }
         if is_news && verdict == Some(Verdict::Watching) {
             self.count_again(slot);
+            if let Some(watch) = self.table.get_mut(slot) {
+                watch.workflow.share_texts(&mut self.texts);
+            }
         }
         match verdict {
             Some(Verdict::Ended(outcome, why)) => self.end(slot, (outcome, why), answered.now),

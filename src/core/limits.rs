@@ -77,6 +77,9 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const UNKNOWN_FIELDS_BYTES_MAX: usize = 256;
 /// Status events of one workflow and its stages that wait for their spans. Later ones are counted, not kept.
 pub const OBSERVED_EVENTS_MAX: usize = 32_768;
+/// Names of stages and statuses that are known, so that all workflows have each in memory once. None is longer than
+/// [`NAME_BYTES_MAX`].
+pub const SHARED_TEXTS_MAX: usize = 512;
 /// Threads that poll.
 pub const POLLERS_MAX: usize = 1024;
 

@@ -36,6 +36,7 @@ mod pollers;
 mod polls;
 pub mod rate;
 pub mod sampler;
+mod shared_texts;
 mod slot_index;
 pub mod snapshot;
 pub mod span;
@@ -70,6 +71,7 @@ use metrics::EventFate;
 use out::Decisions;
 use outbox::{OutboxItem, Signal};
 use outcome::{Abandoned, Outcome};
+use shared_texts::SharedTexts;
 use span::Span;
 use state_size::StateSize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -97,6 +99,7 @@ pub struct Core {
     draining: bool,
     store_troubled: bool,
     views: Views,
+    texts: SharedTexts,
     out: Decisions,
 }
 
@@ -131,6 +134,7 @@ impl Core {
             draining: false,
             store_troubled: false,
             views: Views::new(now),
+            texts: SharedTexts::default(),
             out: Decisions::new(
                 settings.stores,
                 Counters::new(settings.monitors.len(), settings.buckets.clone()),
@@ -667,7 +671,7 @@ impl Core {
 
     fn restore_workflow(
         &mut self,
-        record: Record,
+        mut record: Record,
         record_bytes: usize,
         now: Now,
     ) -> Result<(), String> {
@@ -700,6 +704,7 @@ impl Core {
             return Ok(());
         }
         let monitor = &self.settings.monitors[usize::from(index)];
+        record.workflow.share_texts(&mut self.texts);
         let (watch, due) = Watch::restored(record, key, (index, monitor), at, now);
         let due = self.in_company(
             index,

@@ -1,6 +1,7 @@
 //! How workflows, stages and watches end.
 
 use super::ids::SpanId;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a workflow or a stage ended, in the words of `cicd.pipeline.result`.
@@ -44,7 +45,7 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     /// The stage's type. `None`: it is the run itself.
-    pub stage: Option<Box<str>>,
+    pub stage: Option<Arc<str>>,
     /// `None`: the run ended, and no answer said how the stage did.
     pub outcome: Option<Outcome>,
     /// `error.type` of a failure; else empty.

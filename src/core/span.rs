@@ -85,7 +85,7 @@ pub struct SpanEvent {
     /// The time of the event.
     pub time: Wall,
     /// `Submitted`, or a status of the API.
-    pub name: Box<str>,
+    pub name: Arc<str>,
 }
 
 /// The span's status. Only an error has a message.

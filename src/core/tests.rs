@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 mod announced;
 mod counted;
 mod listing;
+mod shared;
 mod trouble;
 mod unchanged;
 mod views;

@@ -345,7 +345,7 @@ impl Counters {
             let labels = StageLabels {
                 monitor,
                 workflow,
-                stage,
+                stage: (*stage).into(),
                 outcome: ended.outcome,
             };
             if let Some(waited) = ended.waited {

@@ -190,7 +190,7 @@ impl Workflow {
         let mut detail = StageDetail {
             span_id: run.span_id(Some((&stage.path, stage.attempt))),
             parent: run.span_id(parent),
-            name: stage.path.clone(),
+            name: (*stage.path).into(),
             attempt: stage.attempt,
             state: state_of(stage),
             status: Box::default(),
@@ -213,7 +213,7 @@ impl OpenStage {
     fn fill(&self, detail: &mut StageDetail, run: Run<'_>) {
         let observed: &Observed = &self.observed;
         if let Some(kind) = &self.kind {
-            detail.name = kind.clone();
+            detail.name = (**kind).into();
         }
         detail.status = observed.status().into();
         detail.error = observed.error().map(Into::into);

@@ -25,6 +25,7 @@ use super::limits;
 use super::log_record::LogRecord;
 use super::outcome::{Abandoned, Ended, Outcome};
 use super::sampler::{Sampler, SpanLimits};
+use super::shared_texts::SharedTexts;
 use super::snapshot::{Snapshot, State};
 use super::span::{Link, Parent, Service, Span, SpanEvent};
 use super::time::Wall;
@@ -251,6 +252,12 @@ impl Workflow {
     /// Takes the stream entry to acknowledge.
     pub fn take_source(&mut self) -> Option<Box<str>> {
         self.source.take()
+    }
+
+    /// What its texts have in common with those of other workflows is in memory once from now on.
+    pub(super) fn share_texts(&mut self, texts: &mut SharedTexts) {
+        self.observed.share_texts(texts);
+        self.stages.share_texts(texts);
     }
 
     /// The workflow's id.

@@ -5,6 +5,7 @@ use super::spans::shortened;
 use crate::core::event::{self, Value};
 use crate::core::limits;
 use crate::core::outcome::Outcome;
+use crate::core::shared_texts::SharedTexts;
 use crate::core::snapshot::{Progress, State};
 use crate::core::span::SpanEvent;
 use crate::core::time::Wall;
@@ -139,6 +140,13 @@ impl Observed {
             changed: has_new_error || facts(self) != before,
             new_status_at,
             has_started,
+        }
+    }
+
+    /// Its statuses are in memory once.
+    pub(super) fn share_texts(&mut self, texts: &mut SharedTexts) {
+        for event in &mut self.events {
+            texts.share(&mut event.name);
         }
     }
 

@@ -662,7 +662,7 @@ impl Field for SpanEvent {
         let (time, name) = value.split_at_checked(8)?;
         Some(SpanEvent {
             time: Wall::read(time)?,
-            name: Box::read(name)?,
+            name: Arc::read(name)?,
         })
     }
 }

@@ -7,11 +7,12 @@ use super::spans::{Ending, Run};
 use crate::core::outcome::{Abandoned, Outcome};
 use crate::core::snapshot::State;
 use crate::core::time::Wall;
+use std::sync::Arc;
 
 /// One attempt at a stage. It is small while it waits and when it is finished, as most stages of most workflows are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stage {
-    pub(super) path: Box<str>,
+    pub(super) path: Arc<str>,
     pub(super) attempt: u32,
     pub(super) fate: Fate,
     /// Whether it is finished, has failed, and was part of the workflow itself.
@@ -34,7 +35,7 @@ pub(super) enum Fate {
 #[derive(Clone, Debug, Default)]
 pub(super) struct OpenStage {
     /// The stage's type, if it is not the path.
-    pub(super) kind: Option<Box<str>>,
+    pub(super) kind: Option<Arc<str>>,
     pub(super) id: Option<Box<str>>,
     pub(super) observed: Observed,
     /// Whether an answer has said something about it. Children and other attempts open a stage before that.

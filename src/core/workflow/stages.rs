@@ -9,10 +9,12 @@ use super::stage::{Fate, OpenStage, Stage, StageExtra};
 use crate::core::ids::SpanId;
 use crate::core::limits;
 use crate::core::outcome::{Abandoned, Ended, Outcome};
+use crate::core::shared_texts::SharedTexts;
 use crate::core::snapshot::{Progress, StageView, Stages, State};
 use crate::core::span::{Link, Parent, Span};
 use crate::core::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 /// All stages of a workflow, in the order in which they were first seen.
 #[derive(Clone, Debug, Default)]
@@ -150,6 +152,19 @@ impl StageTree {
             self.hang_all(new_parents, &order);
         }
         changed
+    }
+
+    /// The names and statuses of the stages are in memory once.
+    pub(super) fn share_texts(&mut self, texts: &mut SharedTexts) {
+        for stage in &mut self.all {
+            texts.share(&mut stage.path);
+            if let Some(open) = &mut stage.open {
+                open.observed.share_texts(texts);
+                if let Some(kind) = &mut open.kind {
+                    texts.share(kind);
+                }
+            }
+        }
     }
 
     /// The index of a stage of the answer; a new stage is added. `None`: there are too many.
@@ -517,7 +532,7 @@ impl StageTree {
         let span = Unfinished {
             stage: Some((path, attempt)),
             parent: Some(parent),
-            name: kind,
+            name: (*kind).into(),
             start,
             end,
             wait,
@@ -737,7 +752,10 @@ pub(super) fn add_task(
     attributes.add("cicd.pipeline.task.run.id", &*run_id);
 }
 
-fn renew(known: &mut Option<Box<str>>, newer: Option<&str>) -> bool {
+fn renew<T>(known: &mut Option<T>, newer: Option<&str>) -> bool
+where
+    T: Deref<Target = str> + for<'a> From<&'a str>,
+{
     let changed = known.as_deref() != newer;
     if changed {
         *known = newer.map(Into::into);

@@ -1758,6 +1758,41 @@ fn changes_of_status_beyond_the_bound_are_counted() {
     assert_eq!(dropped as usize, told - limits::OBSERVED_EVENTS_MAX);
 }
 
+#[test]
+fn names_types_and_statuses_are_in_memory_once_for_all_workflows() {
+    let naming = naming();
+    let mut shared = SharedTexts::default();
+    let mut texts = || {
+        let mut workflow = Workflow::new(event(), &naming, &Sampler::default(), wall("0"));
+        let stages = [
+            "x/a=Processing",
+            "x/b=Completed",
+            "y/a=Processing",
+            "c=Null",
+        ];
+        let told = snapshot("Processing", stages.into_iter());
+        workflow.observe(told, wall("5"), &naming, &mut Vec::new(), &mut Vec::new());
+        workflow.share_texts(&mut shared);
+        let Workflow {
+            observed, stages, ..
+        } = workflow;
+        let open: Vec<_> = stages.all.iter().filter_map(|it| it.open.clone()).collect();
+        let mut texts: Vec<Arc<str>> = stages.all.into_iter().map(|stage| stage.path).collect();
+        texts.extend(open.iter().filter_map(|it| it.kind.clone()));
+        let of_stages = open.into_iter().map(|it| it.observed);
+        for observed in of_stages.chain([observed]) {
+            texts.extend(observed.events.into_iter().map(|event| event.name));
+        }
+        texts
+    };
+    let (first, second) = (texts(), texts());
+    assert_eq!(first, second);
+    assert_eq!(first.len(), 11, "{first:?}");
+    for (one, other) in first.iter().zip(&second) {
+        assert!(Arc::ptr_eq(one, other), "{one}");
+    }
+}
+
 /// How many spans a script of one line gives.
 fn run_unchecked(line: &str) -> usize {
     let naming = naming();
