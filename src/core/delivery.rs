@@ -9,6 +9,7 @@
 use super::api::{Action, Change, Encoders, Outgoing, Settings};
 use super::backoff::Jitter;
 use super::finished::{FinishedEvent, Notification, Notified};
+use super::give_back::GiveBack;
 use super::ids::RunKey;
 use super::log_record::LogRecord;
 use super::metrics::ExportResult;
@@ -360,6 +361,7 @@ impl Delivery {
                 sources.extend(undelivered.source.map(|source| (*run, source)));
             }
         }
+        self.runs.give_back();
         if !lost.is_empty() {
             self.outbox.forget(|run| lost.contains(&run));
             self.log_outbox.forget(|run| lost.contains(&run));
@@ -514,7 +516,9 @@ impl Delivery {
         if undelivered.items > 0 {
             return;
         }
-        if let Some(undelivered) = self.runs.remove(&run)
+        let undelivered = self.runs.remove(&run);
+        self.runs.give_back();
+        if let Some(undelivered) = undelivered
             && undelivered.ended
             && let Some(source) = undelivered.source
         {

@@ -9,6 +9,7 @@
 //! polls of one host. Here a poll is the slot and generation of its watch. This file knows neither watches nor workflows.
 
 use super::backoff::Jitter;
+use super::give_back::GiveBack;
 use super::listing::Lists;
 use super::poll_failure::PollFailureReason;
 use super::pollers::{Latency, PollerStates};
@@ -170,6 +171,7 @@ impl Hosts {
     pub(super) fn withdraw(&mut self, is_gone: impl Fn(u32) -> bool) {
         for host in &mut self.hosts {
             host.ready.retain(|(slot, _)| !is_gone(*slot));
+            host.ready.give_back();
         }
     }
 
@@ -191,6 +193,7 @@ impl Hosts {
         };
         let host = &mut self.hosts[index];
         let (slot, _) = host.ready.pop_front()?;
+        host.ready.give_back();
         let pause = host.paused_until.filter(|until| now < *until);
         Some(match pause {
             Some(until) => PollTurn::Defer { slot, until },

@@ -10,6 +10,7 @@
 //! items, encoded once, byte for byte.
 
 use super::backoff::{Again, Jitter};
+use super::give_back::GiveBack;
 use super::ids::RunKey;
 use super::time::Mono;
 use std::collections::VecDeque;
@@ -85,6 +86,7 @@ impl<T: LaneItem> Lane<T> {
             place += 1;
             kept
         });
+        self.queue.give_back();
         self.bytes = self.iter().map(LaneItem::stored_bytes).sum();
         self.front = match self.front {
             Front::InFlight { batch, .. } => Front::InFlight { batch, len: left },
@@ -218,6 +220,7 @@ impl<T: LaneItem> Lane<T> {
         if is_part {
             self.sort(0);
         }
+        self.queue.give_back();
         let done: Vec<T> = done.into_iter().map(|waiting| waiting.item).collect();
         self.bytes -= done.iter().map(LaneItem::stored_bytes).sum::<usize>();
         done

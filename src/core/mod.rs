@@ -16,6 +16,7 @@ mod delivery;
 pub mod event;
 pub mod finished;
 mod finished_runs;
+mod give_back;
 mod hosts;
 pub mod ids;
 mod lane;

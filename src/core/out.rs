@@ -1,6 +1,7 @@
 //! What leaves the core: actions, changes for the store, counters.
 
 use super::api::{Action, Change};
+use super::give_back::GiveBack;
 use super::metrics::Counters;
 use super::note::Note;
 use std::collections::VecDeque;
@@ -45,7 +46,9 @@ impl Decisions {
 
     /// The first action that was not taken yet.
     pub(super) fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        self.actions.give_back();
+        action
     }
 
     /// Whether there is a change that was not taken yet.

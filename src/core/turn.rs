@@ -23,6 +23,7 @@
 //! ```
 
 use super::api::{Change, Committed, Input, Outgoing, Poll, PollGroup, Refusal};
+use super::give_back::GiveBack;
 use super::ids::RunKey;
 use super::metrics::CommitCounts;
 use super::time::{Mono, Now};
@@ -197,6 +198,7 @@ impl Turn {
         if self.health == StoreHealth::Well
             && let Some((_, polls)) = self.polls.pop_front_if(may_go)
         {
+            self.polls.give_back();
             return Step::Poll(polls);
         }
         if let Some(commit) = &self.commit {
@@ -331,7 +333,9 @@ impl Turn {
             .iter()
             .take_while(|(needed, _)| *needed <= stored);
         let place = ready.position(|(_, outgoing)| may_export || !is_fenced(outgoing))?;
-        self.waiting.remove(place).map(|(_, outgoing)| outgoing)
+        let left = self.waiting.remove(place);
+        self.waiting.give_back();
+        left.map(|(_, outgoing)| outgoing)
     }
 
     /// When the next commit begins, as far as is known now.
