@@ -14,7 +14,7 @@ use crate::os::environment::Environment;
 use crate::os::logging;
 use crate::os::logging::Log;
 use crate::os::redaction::without_secrets;
-use crate::text::escape;
+use crate::syntax::text::escape;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};

@@ -50,10 +50,6 @@ mod config;
 #[cfg(feature = "internals")]
 pub mod config;
 #[cfg(not(feature = "internals"))]
-mod core;
-#[cfg(feature = "internals")]
-pub mod core;
-#[cfg(not(feature = "internals"))]
 mod deliver;
 #[cfg(feature = "internals")]
 pub mod deliver;
@@ -73,10 +69,6 @@ pub mod http;
 mod intake;
 #[cfg(feature = "internals")]
 pub mod intake;
-#[cfg(not(feature = "internals"))]
-mod mapping;
-#[cfg(feature = "internals")]
-pub mod mapping;
 #[cfg(not(feature = "internals"))]
 mod metrics;
 #[cfg(feature = "internals")]
@@ -98,17 +90,14 @@ mod store;
 #[cfg(feature = "internals")]
 pub mod store;
 #[cfg(not(feature = "internals"))]
-mod syntax;
-#[cfg(feature = "internals")]
-pub mod syntax;
-#[cfg(not(feature = "internals"))]
 mod terminal;
 #[cfg(feature = "internals")]
 pub mod terminal;
-#[cfg(not(feature = "internals"))]
-mod text;
+
 #[cfg(feature = "internals")]
-pub mod text;
+pub use {farspan_core as core, farspan_mapping as mapping, farspan_syntax as syntax};
+#[cfg(not(feature = "internals"))]
+use {farspan_core as core, farspan_mapping as mapping, farspan_syntax as syntax};
 
 #[doc(hidden)]
 pub use dispatch::main;

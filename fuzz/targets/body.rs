@@ -20,7 +20,7 @@ use farspan::intake::message;
 use farspan::mapping::definition::{ChildLinks, Definition, ParentLink, StageList, Times};
 use farspan::mapping::{Mapping, Part, Reading, UnreadableBody};
 use farspan::syntax::pointer::Pointer;
-use farspan::text::without_byte_order_mark;
+use farspan::syntax::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;

@@ -5,7 +5,7 @@ use farspan::core::event::{Sampling, StartEvent, Value};
 use farspan::core::limits;
 use farspan::intake::carrier::Formats;
 use farspan::intake::message::{self, Dialects, Malformed, Message};
-use farspan::text::without_byte_order_mark;
+use farspan::syntax::text::without_byte_order_mark;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value as Json, json};
 

@@ -1,7 +1,7 @@
 //! The parameters of a request: those of its query, and the one in its path.
 
 use crate::http::server::HttpRequest;
-use crate::text::{percent_decoded, shown};
+use crate::syntax::text::{percent_decoded, shown};
 use std::borrow::Cow;
 use std::str::FromStr;
 

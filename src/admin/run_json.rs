@@ -11,7 +11,7 @@ use crate::core::view::{
     SortKey, StageDetail, Waits,
 };
 use crate::os::redaction::without_secrets;
-use crate::text::shown;
+use crate::syntax::text::shown;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};

@@ -200,7 +200,7 @@ impl RunRoutes {
         let mut monitors = (0..).zip(&self.config.monitors);
         let found = monitors.find(|(_, monitor)| monitor.name == name);
         let (index, _) = found.ok_or_else(|| {
-            let name = crate::text::shown(name);
+            let name = crate::syntax::text::shown(name);
             format!("there is no monitor {name}")
         })?;
         Ok(Some(index))

@@ -5,6 +5,7 @@
 
 use super::exchange::{Words, words_without};
 use crate::core::limits;
+use crate::core::limits::cut;
 use crate::core::poll_failure::{PollFailure, PollFailureReason};
 use crate::core::time::Mono;
 use crate::http::client::{self, Network, Timeouts, Trust};
@@ -15,7 +16,7 @@ use crate::os::redaction::hide;
 use crate::os::threads::lock;
 use crate::syntax::mend::value_of;
 use crate::syntax::pointer::Pointer;
-use crate::text::{cut, segment};
+use crate::syntax::text::segment;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;

@@ -6,9 +6,9 @@ mod completions;
 mod help;
 mod manual;
 
+use crate::syntax::text::shown;
 use crate::syntax::values;
 use crate::terminal::console::Colours;
-use crate::text::shown;
 use arguments::Arguments;
 use commands::find;
 use lexopt::{Arg, Parser};

@@ -6,9 +6,9 @@ use crate::core::ids::TraceId;
 use crate::core::snapshot::{Progress, StageView};
 use crate::core::span::Span;
 use crate::core::time::Wall;
+use crate::syntax::text::escape;
 use crate::terminal::line::Style;
 use crate::terminal::waterfall;
-use crate::text::escape;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 

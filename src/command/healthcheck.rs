@@ -3,7 +3,7 @@
 
 use crate::config::AdminTarget;
 use crate::http::client::{self, Network, Timeouts, Trust};
-use crate::text::escape;
+use crate::syntax::text::escape;
 use std::time::Duration;
 
 /// Docker and Kubernetes wait longer, or are told to.

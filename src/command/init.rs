@@ -1,7 +1,7 @@
 //! `farspan init`: a start for a configuration, each key and variable explained. It never overwrites.
 
 use crate::config;
-use crate::text::escape;
+use crate::syntax::text::escape;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, StateConfig};
 use crate::run;
-use crate::text::escape;
+use crate::syntax::text::escape;
 use std::fmt::Write as _;
 
 /// A line for each refusal, oldest first; with `whole` its JSON.

@@ -3,6 +3,7 @@
 use super::metrics;
 use super::monitor::{self, Defaults, Directories, MonitorConfig};
 use super::otel;
+use super::redis_url;
 use super::resolver::{Resolver, ValueOrigin, absolute};
 use super::secrets::hide_secrets;
 use super::{
@@ -15,8 +16,8 @@ use crate::os::environment::Environment;
 use crate::os::logging::{self, Log, LogFormat};
 use crate::os::redaction::hide;
 use crate::syntax::mistake::{Mistake, Mistakes, Path, Place};
+use crate::syntax::text::shown;
 use crate::syntax::values;
-use crate::text::shown;
 use log::LevelFilter;
 use std::borrow::Cow;
 use std::path;
@@ -183,7 +184,7 @@ impl Redis {
             }
         };
         let url = match url {
-            Some(url) => Secret::new(option("--redis-url", values::redis_url(url))),
+            Some(url) => Secret::new(option("--redis-url", redis_url::checked(url))),
             None => configured_url.unwrap_or_else(|| Secret::new(ON_THIS_HOST)),
         };
         let channel = match channel {
@@ -479,7 +480,7 @@ fn redis_url(resolver: &mut Resolver<'_>) -> Option<Secret> {
         "FARSPAN_REDIS_URL",
         "FARSPAN_REDIS_URL_FILE",
         "redis-url",
-        values::redis_url,
+        redis_url::checked,
     )
 }
 

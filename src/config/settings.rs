@@ -2,8 +2,8 @@
 
 use crate::core::limits;
 use crate::features::{self, Feature};
+use crate::syntax::text::{escape, shown};
 use crate::syntax::values::redacted_url;
-use crate::text::{escape, shown};
 use std::fmt::Write as _;
 
 /// One setting, as its parser, its help and `farspan config` know it.

@@ -4,7 +4,7 @@ use super::Config;
 use super::monitor::MonitorConfig;
 use super::resolver::{SettingRow, ValueOrigin};
 use super::settings::setting;
-use crate::text::shown;
+use crate::syntax::text::shown;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 

@@ -558,8 +558,8 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::sampler::SpanLimits;
-    use crate::core::workflow::Naming;
+    use crate::sampler::SpanLimits;
+    use crate::workflow::Naming;
 
     fn secs(secs: u64) -> Mono {
         Mono::from_duration(Duration::from_secs(secs))

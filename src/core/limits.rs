@@ -63,7 +63,7 @@ pub const FINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The least value of the setting for the bytes that the store may hold before new workflows wait.
 pub const STATE_BYTES_LEAST: u64 = 1024 * 1024;
 /// The default of that setting.
-#[cfg(test)]
+#[cfg(any(test, feature = "internals"))]
 pub const STATE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// The bytes that an item of the store takes beside its record or its encoded bytes, at most: its keys, or a finished run
 /// and its time.
@@ -147,6 +147,11 @@ pub const METRIC_BUCKETS_MAX: usize = 64;
 /// Lines of the log that wait for standard error, in bytes.
 pub const LOG_BYTES_MAX: usize = 1024 * 1024;
 
+/// `text` cut to at most `bytes_max` bytes, at the boundary of a character.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
 const _: () = assert!(WORKFLOW_ID_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= ATTRIBUTE_BYTES_MAX);
 const _: () = assert!(STAGE_ATTEMPTS_MAX < STAGES_MAX && STAGE_DEPTH_MAX < STAGES_MAX);
@@ -173,3 +178,13 @@ const _: () = assert!(
         < RECORD_BYTES_MAX
 );
 const _: () = assert!(BACKOFF_MAX.as_secs() <= RETRY_AFTER_MAX.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_two_characters() {
+        assert_eq!((cut("aä", 2), cut("aä", 3), cut("", 3)), ("a", "aä", ""));
+    }
+}

@@ -31,7 +31,7 @@ mod out;
 pub mod outbox;
 pub mod outcome;
 pub mod pace;
-pub(crate) mod pieces;
+pub mod pieces;
 pub mod poll_failure;
 mod pollers;
 mod polls;
@@ -235,7 +235,7 @@ impl Core {
     }
 
     /// Whether [`take_changes`](Self::take_changes) has something.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub fn has_changes(&self) -> bool {
         self.out.has_changes() || self.table.is_dirty()
     }

@@ -240,7 +240,7 @@ impl Notifications {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::finished::NotifyTrouble;
+    use crate::finished::NotifyTrouble;
     use std::time::Duration;
 
     fn secs(secs: u64) -> Mono {

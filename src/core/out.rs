@@ -52,7 +52,7 @@ impl Decisions {
     }
 
     /// Whether there is a change that was not taken yet.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub(super) fn has_changes(&self) -> bool {
         !self.changes.is_empty()
     }

@@ -39,7 +39,7 @@ pub struct Adaptive {
 
 impl Pace {
     /// A pace whose interval never changes.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub fn new(initial_delay: Duration, interval: Duration, timeout: Duration) -> Self {
         Pace {
             initial_delay,

@@ -3,33 +3,38 @@
 //! A `Vec` that doubles takes three times its content while it moves. This list takes little more than its content, also
 //! for the ten thousand stages of one answer.
 
+use std::iter::Flatten;
 use std::num::NonZeroU32;
-use std::ops;
+use std::{ops, vec};
 
 /// Elements of a piece. The first piece grows as a `Vec` does, because most lists are short.
 const PIECE: usize = 512;
 
+/// The list.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pieces<T> {
+pub struct Pieces<T> {
     /// All are full but the last.
     pieces: Vec<Vec<T>>,
 }
 
 /// An index into a list or a text. An `Option` of it takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Index(NonZeroU32);
+pub struct Index(NonZeroU32);
 
 impl Index {
     /// The largest index: 32 bits count no further.
-    pub(crate) const MAX: usize = u32::MAX as usize - 1;
+    pub const MAX: usize = u32::MAX as usize - 1;
 
-    pub(crate) const FIRST: Index = Index(NonZeroU32::MIN);
+    /// The index 0.
+    pub const FIRST: Index = Index(NonZeroU32::MIN);
 
-    pub(crate) fn of(index: usize) -> Self {
+    /// `index`, or [`MAX`](Self::MAX) where it is larger.
+    pub fn of(index: usize) -> Self {
         Index(Self::FIRST.0.saturating_add(index.min(Self::MAX) as u32))
     }
 
-    pub(crate) fn get(self) -> usize {
+    /// The index as a number.
+    pub fn get(self) -> usize {
         self.0.get() as usize - 1
     }
 }
@@ -41,14 +46,21 @@ impl<T> Default for Pieces<T> {
 }
 
 impl<T> Pieces<T> {
-    pub(crate) fn len(&self) -> usize {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
         match &*self.pieces {
             [] => 0,
             [full @ .., last] => full.len() * PIECE + last.len(),
         }
     }
 
-    pub(crate) fn push(&mut self, element: T) {
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Appends an element.
+    pub fn push(&mut self, element: T) {
         match self.pieces.last_mut() {
             Some(last) if last.len() < PIECE => last.push(element),
             _ => {
@@ -61,7 +73,7 @@ impl<T> Pieces<T> {
     }
 
     /// Keeps the first `len`.
-    pub(crate) fn truncate(&mut self, len: usize) {
+    pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
             return;
         }
@@ -73,11 +85,17 @@ impl<T> Pieces<T> {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    /// The elements in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flatten()
     }
+}
 
-    pub(crate) fn into_iter(self) -> impl Iterator<Item = T> {
+impl<T> IntoIterator for Pieces<T> {
+    type Item = T;
+    type IntoIter = Flatten<vec::IntoIter<Vec<T>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
         self.pieces.into_iter().flatten()
     }
 }

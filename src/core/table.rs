@@ -185,7 +185,7 @@ impl Table {
     }
 
     /// Whether a record is to be written.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

@@ -288,7 +288,7 @@ impl Turn {
     }
 
     /// Whether a commit has not been answered yet.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_committing(&self) -> bool {
         self.commit.is_some()
     }
@@ -479,12 +479,12 @@ fn runs_of(change: &Change) -> impl Iterator<Item = RunKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::StartEvent;
-    use crate::core::outbox::{BatchPolicy, ExportOutcome, Exported, Signal};
-    use crate::core::sampler::{Sampler, SpanLimits};
-    use crate::core::time::Wall;
-    use crate::core::workflow::Naming;
-    use crate::core::{Action, Encoders, Monitor, Pace, Settings, Stored};
+    use crate::event::StartEvent;
+    use crate::outbox::{BatchPolicy, ExportOutcome, Exported, Signal};
+    use crate::sampler::{Sampler, SpanLimits};
+    use crate::time::Wall;
+    use crate::workflow::Naming;
+    use crate::{Action, Encoders, Monitor, Pace, Settings, Stored};
 
     const DELAY: Duration = Duration::from_millis(200);
     const SECOND: Duration = Duration::from_secs(1);

@@ -76,7 +76,7 @@ impl Wheel {
     }
 
     /// Whether no timer is set.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

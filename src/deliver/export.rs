@@ -8,6 +8,7 @@
 
 use crate::core::PollFailureReason;
 use crate::core::limits;
+use crate::core::limits::cut;
 use crate::core::outbox::{Batch, ExportOutcome, Exported, Signal};
 use crate::core::time::Now;
 use crate::core::view::ExportReport;
@@ -19,7 +20,6 @@ use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::clock;
 use crate::os::threads::{self, lock};
 use crate::syntax::values::redacted_url;
-use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
 use flate2::write::GzEncoder;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};

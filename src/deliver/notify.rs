@@ -11,6 +11,7 @@ use crate::core::PollFailureReason;
 use crate::core::event::Value;
 use crate::core::finished::{FinishedEvent, Notification, Notified, Notify, NotifyTrouble};
 use crate::core::limits;
+use crate::core::limits::cut;
 use crate::core::outcome::Abandoned;
 use crate::core::time::Wall;
 use crate::deliver::is_final;
@@ -19,7 +20,6 @@ use crate::os::clock;
 use crate::os::threads;
 #[cfg(feature = "redis")]
 use crate::redis_client;
-use crate::text::cut;
 use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -6,12 +6,12 @@
 //!
 //! The oldest go when there are too many, by count or by bytes.
 
+use crate::core::limits::cut;
 use crate::core::outbox::{Batch, Signal};
 use crate::core::time::Wall;
 use crate::os::clock;
 #[cfg(feature = "redis")]
 use crate::redis_client;
-use crate::text::cut;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AttributeValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1 as logs;

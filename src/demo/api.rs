@@ -11,7 +11,7 @@ use crate::http::server::{HttpRequest, Response, Server, Serving};
 use crate::os::clock;
 use crate::os::signals;
 use crate::os::threads::lock;
-use crate::text::{percent_decoded, segment};
+use crate::syntax::text::{percent_decoded, segment};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;

@@ -9,8 +9,8 @@ pub mod show;
 
 use crate::os::clock;
 use crate::os::redaction::without_secrets;
+use crate::syntax::text::escape;
 use crate::terminal::console::say;
-use crate::text::escape;
 use std::io::{self, Write};
 
 /// A seed that differs from run to run.

@@ -12,7 +12,8 @@
 use crate::core::event::Sampling;
 use crate::core::ids::{SAMPLED, SpanId, TraceContext, TraceId};
 use crate::core::limits;
-use crate::text::{cut, percent_decoded_lossy};
+use crate::core::limits::cut;
+use crate::syntax::text::percent_decoded_lossy;
 use opentelemetry::trace::TraceState;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;

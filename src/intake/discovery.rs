@@ -32,7 +32,7 @@ use crate::mapping::template::{BodyTemplate, IdRule, Variables};
 use crate::os::clock;
 use crate::os::threads;
 use crate::syntax::pointer::Pointer;
-use crate::text::{BYTE_ORDER_MARK, without_byte_order_mark};
+use crate::syntax::text::{BYTE_ORDER_MARK, without_byte_order_mark};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use log::Level;
 use std::collections::HashMap;

@@ -14,7 +14,7 @@ use super::posted::{self, Posted};
 use crate::core::event::{Origin, StartEvent};
 use crate::http::server::{HttpRequest, Response};
 use crate::os::threads::lock;
-use crate::text::percent_decoded_lossy;
+use crate::syntax::text::percent_decoded_lossy;
 use crossbeam_channel::Sender;
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard};

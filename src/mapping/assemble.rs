@@ -5,12 +5,14 @@ use super::plan::{ListId, Plan, PlannedList, PlannedSlot, place_of_request};
 use super::read::{Element, Links, Matches, Order, Part, WorkflowPart, unescaped_key};
 use super::template::Variables;
 use super::{Mapping, Reading, UnreadableBody};
-use crate::core::limits;
-use crate::core::pieces::{Index, Pieces};
-use crate::core::snapshot::{Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State};
-use crate::syntax::mistake::Path;
-use crate::syntax::pointer::{Pointer, escaped};
-use crate::text::cut;
+use farspan_core::limits;
+use farspan_core::limits::cut;
+use farspan_core::pieces::{Index, Pieces};
+use farspan_core::snapshot::{
+    Outcome, Progress, Snapshot, StageSnapshot, StageView, Stages, State,
+};
+use farspan_syntax::mistake::Path;
+use farspan_syntax::pointer::{Pointer, escaped};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::cmp::Ordering;

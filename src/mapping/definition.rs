@@ -5,8 +5,8 @@
 
 use super::refusals::Refusals;
 use super::template::{BodyTemplate, IdPattern, Template};
-use crate::core::snapshot::{Outcome, State};
-use crate::syntax::pointer::Pointer;
+use farspan_core::snapshot::{Outcome, State};
+use farspan_syntax::pointer::Pointer;
 
 /// One monitor's API.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,15 +7,15 @@ use super::definition::{
 };
 use super::refusals::Refusals;
 use super::template::{BodyTemplate, IdPattern, Template};
-use crate::core::snapshot::{Outcome, State};
-use crate::syntax::json::Object;
-use crate::syntax::mistake::Path;
-use crate::syntax::values::{self, Reason};
-use crate::text::segment;
+use farspan_core::snapshot::{Outcome, State};
+use farspan_syntax::json::Object;
+use farspan_syntax::mistake::Path;
+use farspan_syntax::text::segment;
+use farspan_syntax::values::{self, Reason};
 use serde_json::Value;
 
 /// The definition in a monitor. What cannot be read is left out, and is a mistake.
-pub(crate) fn definition(monitor: &Object<'_>) -> Definition {
+pub fn definition(monitor: &Object<'_>) -> Definition {
     let id = monitor.parsed("id", IdPattern::parse);
     let slashes_in_ids = monitor.flag("slashes_in_ids").unwrap_or(false);
     let request = |object| {
@@ -52,8 +52,25 @@ pub(crate) fn definition(monitor: &Object<'_>) -> Definition {
     }
 }
 
+#[cfg(any(test, feature = "internals"))]
+impl Definition {
+    /// Reads a definition, or a monitor or preset that has one: the keys that are not of a definition are ignored.
+    ///
+    /// # Errors
+    /// All mistakes that a single value shows.
+    pub fn from_json(json: &Value) -> Result<Self, Vec<farspan_syntax::mistake::Mistake>> {
+        let mistakes = farspan_syntax::mistake::Mistakes::default();
+        let read = Object::of(json, farspan_syntax::mistake::Place::default(), &mistakes);
+        let definition = read.map(|it| definition(&it));
+        match (definition, mistakes.into_vec()) {
+            (Some(definition), mistakes) if mistakes.is_empty() => Ok(definition),
+            (_, mistakes) => Err(mistakes),
+        }
+    }
+}
+
 /// A request. `parameters` are constants: their values are put into the path.
-pub(crate) fn request(object: Object<'_>, parameters: &[(Box<str>, String)]) -> Request {
+pub fn request(object: Object<'_>, parameters: &[(Box<str>, String)]) -> Request {
     let method = object.parsed("method", |text| {
         values::one_of(text, &[("GET", Method::Get), ("POST", Method::Post)])
     });

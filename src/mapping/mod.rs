@@ -12,24 +12,25 @@
 
 mod assemble;
 pub mod definition;
-pub(crate) mod from_json;
+pub mod from_json;
 mod oddity;
 mod plan;
 mod read;
 pub mod refusals;
 pub mod template;
-pub(crate) mod time_format;
+pub mod time_format;
 
 pub use assemble::{Gather, Missing};
 pub use oddity::{Oddity, OddityKind};
 pub use read::{Page, Part, ReadBuffers};
 
-use crate::core::limits;
-use crate::core::snapshot::Snapshot;
-use crate::syntax::mend::{Mending, mended};
-use crate::syntax::mistake::{Mistake, Path};
-use crate::text::{cut, without_byte_order_mark};
 use definition::{Definition, Request};
+use farspan_core::limits;
+use farspan_core::limits::cut;
+use farspan_core::snapshot::Snapshot;
+use farspan_syntax::mend::{Mending, mended};
+use farspan_syntax::mistake::{Mistake, Path};
+use farspan_syntax::text::without_byte_order_mark;
 use plan::Plan;
 use std::io;
 use template::{IdRule, WrongId};
@@ -200,7 +201,7 @@ impl Mapping {
     ///
     /// # Errors
     /// The id does not look as the definition says.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub fn reading(&self, workflow_id: &str, part: Part) -> Result<Reading, UnreadableBody> {
         let gather = self.gather(workflow_id);
         let mut gather =

@@ -1,9 +1,9 @@
 //! Oddities: what an answer has that the mapping did not understand and went on without.
 
 use super::template::Unfilled;
-use crate::core::limits;
-use crate::syntax::mistake::Path;
-use crate::text::cut;
+use farspan_core::limits;
+use farspan_core::limits::cut;
+use farspan_syntax::mistake::Path;
 use std::fmt;
 
 /// Something in an answer that the mapping did not understand and went on without.

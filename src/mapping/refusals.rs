@@ -3,8 +3,8 @@
 //! Pure: no I/O.
 
 use super::definition::Pointers;
-use crate::syntax::pointer::Pointer;
-use crate::text::cut;
+use farspan_core::limits::cut;
+use farspan_syntax::pointer::Pointer;
 use serde_json::Value;
 
 /// How one API refuses, beside the statuses of HTTP.

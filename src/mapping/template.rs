@@ -1,8 +1,8 @@
 //! Texts with variables: paths and bodies of requests; and the pattern that takes an id apart.
 
 use super::definition::Definition;
-use crate::syntax::values::Reason;
-use crate::text::{percent_decoded_lossy, push_segment};
+use farspan_syntax::text::{percent_decoded_lossy, push_segment};
+use farspan_syntax::values::Reason;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::fmt;

@@ -1,22 +1,25 @@
 //! Times as APIs write them.
 
 use super::definition::{TimeFormat, Times, UnsetTime};
-use crate::core::time::Wall;
+use farspan_core::time::Wall;
 use std::io::Write;
 
 /// A value read as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParsedTime {
+pub enum ParsedTime {
+    /// A time.
     At(Wall),
     /// A time when no workflow was running: the count may be of another unit.
     Unlikely(Wall),
+    /// No time, as the API writes it.
     Unset,
     /// It is not a time.
     Nonsense,
 }
 
 impl ParsedTime {
-    pub(crate) fn time(self) -> Option<Wall> {
+    /// The time, where it is one.
+    pub fn time(self) -> Option<Wall> {
         match self {
             ParsedTime::At(time) | ParsedTime::Unlikely(time) => Some(time),
             ParsedTime::Unset | ParsedTime::Nonsense => None,
@@ -29,14 +32,15 @@ const LIKELY_S: std::ops::Range<i64> = 94_694_400..7_258_118_400;
 
 impl Times {
     /// How the start events of a monitor are read: they need not come from the API, so their times may be in any format.
-    pub(crate) fn of_events(&self) -> Times {
+    pub fn of_events(&self) -> Times {
         Times {
             format: TimeFormat::Auto,
             ..self.clone()
         }
     }
 
-    pub(crate) fn of_number(&self, number: &serde_json::Number) -> ParsedTime {
+    /// Reads a JSON number.
+    pub fn of_number(&self, number: &serde_json::Number) -> ParsedTime {
         match (number.as_i64(), number.as_f64()) {
             (Some(count), _) => self.of_int(count),
             (None, Some(count)) => self.of_float(count),
@@ -44,7 +48,8 @@ impl Times {
         }
     }
 
-    pub(crate) fn of_text(&self, text: &str) -> ParsedTime {
+    /// Reads a text.
+    pub fn of_text(&self, text: &str) -> ParsedTime {
         let text = text.trim_ascii();
         // .NET's unset time.
         if text.is_empty() || begins(text, "0001-01-01") || self.is_unset_text(text) {
@@ -104,7 +109,8 @@ impl Times {
         Some(name)
     }
 
-    pub(crate) fn of_int(&self, count: i64) -> ParsedTime {
+    /// Reads a whole number.
+    pub fn of_int(&self, count: i64) -> ParsedTime {
         if self.unset_numbers().any(|unset| unset == count) {
             return ParsedTime::Unset;
         }
@@ -116,7 +122,7 @@ impl Times {
 
     /// By its shortest decimal, which is what the API has written: a float of seconds is off by a quarter of a
     /// microsecond.
-    pub(crate) fn of_float(&self, count: f64) -> ParsedTime {
+    pub fn of_float(&self, count: f64) -> ParsedTime {
         const DIGITS_MAX: usize = 48;
         let mut digits = [0; DIGITS_MAX];
         let mut rest = &mut digits[..];

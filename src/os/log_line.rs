@@ -4,7 +4,7 @@
 
 use crate::core::time::Wall;
 use crate::os::redaction::without_secrets;
-use crate::text::{escape, escape_json};
+use crate::syntax::text::{escape, escape_json};
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 use serde::ser::SerializeMap;

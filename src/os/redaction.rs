@@ -1,7 +1,7 @@
 //! The secrets that this process knows, and texts without them. Whatever farspan prints or logs goes through here.
 
 use crate::os::threads::lock;
-use crate::text::{escape, percent_decoded, segment, words};
+use crate::syntax::text::{escape, percent_decoded, segment, words};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Mutex;

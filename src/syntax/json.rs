@@ -11,21 +11,28 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 /// What is wrong with a key that an object has twice.
-pub(crate) const DUPLICATE: &str = "duplicate key: it is in this object twice";
+pub const DUPLICATE: &str = "duplicate key: it is in this object twice";
 
 /// JSON as it was written. Not `serde_json::Value`, which keeps the last of two equal keys and reports nothing.
 #[derive(Clone, Debug)]
-pub(crate) enum WrittenJson {
+pub enum WrittenJson {
+    /// An object; its members in their order.
     Group(Vec<(String, WrittenJson)>),
+    /// An array.
     List(Vec<WrittenJson>),
+    /// A string.
     Text(String),
+    /// A number.
     Number(Number),
+    /// `true` or `false`.
     Bool(bool),
+    /// `null`.
     Null,
 }
 
 impl WrittenJson {
-    pub(crate) fn kind(&self) -> &'static str {
+    /// What it is, as errors say it.
+    pub fn kind(&self) -> &'static str {
         match self {
             WrittenJson::Group(_) => "an object",
             WrittenJson::Text(_) => "a string",
@@ -37,7 +44,7 @@ impl WrittenJson {
     }
 
     /// The value. Of two equal keys the last one counts, and the first one is a mistake.
-    pub(crate) fn into_value(self, place: &Place, mistakes: &Mistakes) -> Value {
+    pub fn into_value(self, place: &Place, mistakes: &Mistakes) -> Value {
         match self {
             WrittenJson::Group(entries) => {
                 let mut members = Map::new();
@@ -122,7 +129,8 @@ impl<'de> Deserialize<'de> for WrittenJson {
     }
 }
 
-pub(crate) fn kind_of(value: &Value) -> &'static str {
+/// What `value` is, as errors say it.
+pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -135,7 +143,7 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
 
 /// An object that is being read. Members are asked for by name; [`close`](Self::close) reports those that were not.
 /// A member that is `null` counts as absent.
-pub(crate) struct Object<'v> {
+pub struct Object<'v> {
     place: Place,
     members: &'v Map<String, Value>,
     asked: RefCell<Vec<&'static str>>,
@@ -144,7 +152,7 @@ pub(crate) struct Object<'v> {
 
 impl<'v> Object<'v> {
     /// Reads `value`. `None`, and a mistake, where it is no object.
-    pub(crate) fn of(value: &'v Value, place: Place, mistakes: &'v Mistakes) -> Option<Self> {
+    pub fn of(value: &'v Value, place: Place, mistakes: &'v Mistakes) -> Option<Self> {
         match value {
             Value::Object(members) => Some(Object {
                 place,
@@ -162,52 +170,56 @@ impl<'v> Object<'v> {
         }
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    /// Where the object is.
+    pub fn place(&self) -> &Place {
         &self.place
     }
 
-    pub(crate) fn mistakes(&self) -> &'v Mistakes {
+    /// Where mistakes are added.
+    pub fn mistakes(&self) -> &'v Mistakes {
         self.mistakes
     }
 
     /// Something is wrong with a member.
-    pub(crate) fn mistake(&self, key: &str, what: impl fmt::Display) {
+    pub fn mistake(&self, key: &str, what: impl fmt::Display) {
         self.mistakes.add(self.place.key(key), what);
     }
 
     /// Something is wrong further inside.
-    pub(crate) fn mistake_at(&self, path: &Path, what: impl fmt::Display) {
+    pub fn mistake_at(&self, path: &Path, what: impl fmt::Display) {
         self.mistakes.add(self.place.join(path), what);
     }
 
     /// Something is wrong with the object.
-    pub(crate) fn mistaken(&self, what: impl fmt::Display) {
+    pub fn mistaken(&self, what: impl fmt::Display) {
         self.mistakes.add(self.place.clone(), what);
     }
 
-    pub(crate) fn value(&self, key: &'static str) -> Option<&'v Value> {
+    /// The member as it is.
+    pub fn value(&self, key: &'static str) -> Option<&'v Value> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
             asked.push(key);
         }
-        #[cfg(test)]
+        #[cfg(feature = "internals")]
         ASKED.with_borrow_mut(|asked| asked.insert(self.place.path.then(key)));
         self.members.get(key).filter(|value| !value.is_null())
     }
 
     /// Members that mean nothing to farspan.
-    pub(crate) fn ignore(&self, keys: &[&'static str]) {
+    pub fn ignore(&self, keys: &[&'static str]) {
         for key in keys {
             self.value(key);
         }
     }
 
-    pub(crate) fn has(&self, key: &'static str) -> bool {
+    /// Whether the member is there.
+    pub fn has(&self, key: &'static str) -> bool {
         self.value(key).is_some()
     }
 
     /// Whether the member is there. That it is not is a mistake, with `how` to write it.
-    pub(crate) fn require(&self, key: &'static str, how: &str) -> bool {
+    pub fn require(&self, key: &'static str, how: &str) -> bool {
         let has = self.has(key);
         if !has {
             self.mistake(key, format_args!("is missing{how}"));
@@ -215,7 +227,8 @@ impl<'v> Object<'v> {
         has
     }
 
-    pub(crate) fn text(&self, key: &'static str) -> Option<&'v str> {
+    /// A text. Anything else is a mistake.
+    pub fn text(&self, key: &'static str) -> Option<&'v str> {
         match self.value(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -226,7 +239,7 @@ impl<'v> Object<'v> {
     }
 
     /// A text that `parse` understands.
-    pub(crate) fn parsed<T>(
+    pub fn parsed<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
@@ -235,7 +248,7 @@ impl<'v> Object<'v> {
     }
 
     /// A text that must be there.
-    pub(crate) fn required<T>(
+    pub fn required<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
@@ -245,7 +258,7 @@ impl<'v> Object<'v> {
     }
 
     /// A URL. A password in it is not shown.
-    pub(crate) fn parsed_url<T>(
+    pub fn parsed_url<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
@@ -255,7 +268,7 @@ impl<'v> Object<'v> {
     }
 
     /// A URL that must be there.
-    pub(crate) fn required_url<T>(
+    pub fn required_url<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
@@ -280,7 +293,8 @@ impl<'v> Object<'v> {
         }
     }
 
-    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
+    /// `true` or `false`. Anything else is a mistake.
+    pub fn flag(&self, key: &'static str) -> Option<bool> {
         match self.value(key)? {
             Value::Bool(truth) => Some(*truth),
             other => {
@@ -292,7 +306,7 @@ impl<'v> Object<'v> {
     }
 
     /// A number within these bounds.
-    pub(crate) fn number(&self, key: &'static str, bounds: RangeInclusive<f64>) -> Option<f64> {
+    pub fn number(&self, key: &'static str, bounds: RangeInclusive<f64>) -> Option<f64> {
         let value = self.value(key)?;
         let number = value.as_f64().filter(|number| bounds.contains(number));
         if number.is_none() {
@@ -304,7 +318,7 @@ impl<'v> Object<'v> {
     }
 
     /// A whole number within these bounds.
-    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<u32> {
+    pub fn integer(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<u32> {
         let value = self.value(key)?;
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.filter(|number| bounds.contains(number));
@@ -316,12 +330,13 @@ impl<'v> Object<'v> {
         number
     }
 
-    pub(crate) fn object(&self, key: &'static str) -> Option<Object<'v>> {
+    /// An object. Anything else is a mistake.
+    pub fn object(&self, key: &'static str) -> Option<Object<'v>> {
         Object::of(self.value(key)?, self.place.key(key), self.mistakes)
     }
 
     /// The objects in an object whose keys are the user's words.
-    pub(crate) fn named_objects(&self, key: &'static str) -> Vec<(&'v str, Object<'v>)> {
+    pub fn named_objects(&self, key: &'static str) -> Vec<(&'v str, Object<'v>)> {
         let objects = self.entries(key).into_iter().filter_map(|(name, value)| {
             let place = self.place.key(key).key(name);
             Some((name, Object::of(value, place, self.mistakes)?))
@@ -330,7 +345,7 @@ impl<'v> Object<'v> {
     }
 
     /// The objects in an array.
-    pub(crate) fn objects(&self, key: &'static str) -> Vec<Object<'v>> {
+    pub fn objects(&self, key: &'static str) -> Vec<Object<'v>> {
         let values = match self.value(key) {
             None => return Vec::new(),
             Some(Value::Array(values)) => values,
@@ -347,7 +362,7 @@ impl<'v> Object<'v> {
     }
 
     /// The members of an object whose keys are the user's words.
-    pub(crate) fn entries(&self, key: &'static str) -> Vec<(&'v str, &'v Value)> {
+    pub fn entries(&self, key: &'static str) -> Vec<(&'v str, &'v Value)> {
         match self.value(key) {
             None => Vec::new(),
             Some(Value::Object(members)) => {
@@ -363,7 +378,7 @@ impl<'v> Object<'v> {
     }
 
     /// The members of such an object, where each is a text that `parse` understands.
-    pub(crate) fn parsed_entries<T>(
+    pub fn parsed_entries<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Reason>,
@@ -383,11 +398,7 @@ impl<'v> Object<'v> {
     }
 
     /// Texts in an array, or one text.
-    pub(crate) fn texts<T>(
-        &self,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<T, Reason>,
-    ) -> Vec<T> {
+    pub fn texts<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, Reason>) -> Vec<T> {
         let what = "must be a string, or an array of them";
         match self.value(key) {
             None => Vec::new(),
@@ -396,12 +407,12 @@ impl<'v> Object<'v> {
     }
 
     /// A JSON Pointer.
-    pub(crate) fn pointer(&self, key: &'static str) -> Option<Pointer> {
+    pub fn pointer(&self, key: &'static str) -> Option<Pointer> {
         self.parsed(key, Pointer::parse)
     }
 
     /// A JSON Pointer, or several in order of preference.
-    pub(crate) fn pointers(&self, key: &'static str) -> Vec<Pointer> {
+    pub fn pointers(&self, key: &'static str) -> Vec<Pointer> {
         match self.value(key) {
             None => Vec::new(),
             Some(value) => self.pointers_at(&Path::of(&[key]), value),
@@ -409,7 +420,7 @@ impl<'v> Object<'v> {
     }
 
     /// A JSON Pointer, or several in order of preference, in a value further inside.
-    pub(crate) fn pointers_at(&self, path: &Path, value: &Value) -> Vec<Pointer> {
+    pub fn pointers_at(&self, path: &Path, value: &Value) -> Vec<Pointer> {
         let what = "must be a JSON Pointer, or an array of them";
         self.several(path, value, what, Pointer::parse)
     }
@@ -436,7 +447,7 @@ impl<'v> Object<'v> {
     }
 
     /// Pointers as keys, each with a value or several.
-    pub(crate) fn values_at_pointers(&self, key: &'static str) -> Vec<(Pointer, Vec<Box<str>>)> {
+    pub fn values_at_pointers(&self, key: &'static str) -> Vec<(Pointer, Vec<Box<str>>)> {
         let mut all = Vec::new();
         for (pointer, value) in self.entries(key) {
             let path = Path::of(&[key, pointer]);
@@ -464,7 +475,7 @@ impl<'v> Object<'v> {
     }
 
     /// Reports the members that were not asked for.
-    pub(crate) fn close(self) {
+    pub fn close(self) {
         let asked = self.asked.borrow();
         for key in self.members.keys() {
             if asked.iter().any(|asked| asked == key) {
@@ -484,7 +495,7 @@ impl<'v> Object<'v> {
 }
 
 /// RFC 7396: `over` is merged into `value`; what is null there goes.
-pub(crate) fn merge(value: &mut Value, over: Value) {
+pub fn merge(value: &mut Value, over: Value) {
     let Value::Object(over) = over else {
         *value = over;
         return;
@@ -504,8 +515,8 @@ pub(crate) fn merge(value: &mut Value, over: Value) {
     }
 }
 
-#[cfg(test)]
+#[cfg(feature = "internals")]
 thread_local! {
-    /// Every key that was asked for on this thread.
-    pub(crate) static ASKED: RefCell<std::collections::BTreeSet<Path>> = RefCell::default();
+    /// For tests: every key that was asked for on this thread.
+    pub static ASKED: RefCell<std::collections::BTreeSet<Path>> = RefCell::default();
 }

@@ -27,7 +27,7 @@ const DIGITS_HELD: usize = 300;
 /// A document as it arrives, mended. Its texts may have marks: see [`mended_text`].
 ///
 /// What needs no mending goes straight into the buffer of the caller, if that has room for a chunk.
-pub(crate) struct Mending<R> {
+pub struct Mending<R> {
     document: R,
     /// What has arrived and is not mended yet.
     arrived: Vec<u8>,
@@ -39,7 +39,7 @@ pub(crate) struct Mending<R> {
 
 impl<R: Read> Mending<R> {
     /// For a parser, which reads byte by byte.
-    pub(crate) fn buffered(document: R) -> BufReader<Self> {
+    pub fn buffered(document: R) -> BufReader<Self> {
         BufReader::with_capacity(CHUNK_BYTES, Self::new(document))
     }
 
@@ -108,7 +108,7 @@ impl<R: Read> Read for Mending<R> {
 }
 
 /// A whole document, mended. Its texts may have marks: see [`mended_text`].
-pub(crate) fn mended(document: &[u8]) -> Vec<u8> {
+pub fn mended(document: &[u8]) -> Vec<u8> {
     let mut mender = Mender::default();
     mender.mend(document, true);
     mender.mended
@@ -116,17 +116,17 @@ pub(crate) fn mended(document: &[u8]) -> Vec<u8> {
 
 /// A text of a mended document without its marks, which is empty in the place of a number. `None`: the text is as it
 /// was.
-pub(crate) fn mended_text(text: &str) -> Option<String> {
+pub fn mended_text(text: &str) -> Option<String> {
     text.contains(MARK).then(|| text.replace(MARK, ""))
 }
 
 /// As [`mended_text`], where it does not matter whether the text was mended.
-pub(crate) fn without_marks(text: &str) -> Cow<'_, str> {
+pub fn without_marks(text: &str) -> Cow<'_, str> {
     mended_text(text).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// The value that a document is, mended where that is needed: a number that cannot be held is null.
-pub(crate) fn value_of(document: &[u8]) -> serde_json::Result<Value> {
+pub fn value_of(document: &[u8]) -> serde_json::Result<Value> {
     fn unmark(value: &mut Value) {
         match value {
             Value::String(text) => match mended_text(text) {
@@ -154,7 +154,7 @@ pub(crate) fn value_of(document: &[u8]) -> serde_json::Result<Value> {
 }
 
 /// What `read` makes of a document as it is, else of the mended one.
-pub(crate) fn leniently<T>(
+pub fn leniently<T>(
     document: &[u8],
     read: impl Fn(&[u8]) -> serde_json::Result<T>,
 ) -> serde_json::Result<T> {

@@ -3,7 +3,8 @@
 //! Pure: no I/O. Nothing here knows a setting or a monitor's keys.
 
 pub mod json;
-pub(crate) mod mend;
+pub mod mend;
 pub mod mistake;
 pub mod pointer;
+pub mod text;
 pub mod values;

@@ -77,12 +77,12 @@ impl fmt::Display for Pointer {
 }
 
 /// `token` as a pointer has it: `~` as `~0`, `/` as `~1`.
-pub(crate) fn escaped(token: &str) -> String {
+pub fn escaped(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
 /// `token` as [`escaped`] had it. `None` where a tilde is followed by anything but 0 or 1.
-pub(crate) fn unescaped(token: &str) -> Option<Box<str>> {
+pub fn unescaped(token: &str) -> Option<Box<str>> {
     let mut parts = token.split('~');
     let mut whole = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -98,7 +98,7 @@ pub(crate) fn unescaped(token: &str) -> Option<Box<str>> {
 }
 
 /// The array index that a token is, where it is one: digits, and no zero before others.
-pub(crate) fn index(token: &str) -> Option<usize> {
+pub fn index(token: &str) -> Option<usize> {
     let plain = token == "0" || !token.starts_with('0');
     let digits = token.bytes().all(|b| b.is_ascii_digit());
     (plain && digits).then(|| token.parse().ok())?

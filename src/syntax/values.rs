@@ -1,12 +1,12 @@
 //! The texts that settings are written in. Pure; an error says what is wrong with the text, its place stands before it.
 
+use http::{HeaderValue, Uri};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use ureq::http::{HeaderValue, Uri};
 
 /// Why a text will not do: the rest of a sentence that begins with the text.
-pub(crate) type Reason = Cow<'static, str>;
+pub type Reason = Cow<'static, str>;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const UNITS: &[(&str, u64)] = &[
@@ -18,7 +18,7 @@ const UNITS: &[(&str, u64)] = &[
 ];
 
 /// `500ms`, `1.5s`, `10m`, `1h30m`: units from the largest to the smallest, each once.
-pub(crate) fn duration(text: &str) -> Result<Duration, Reason> {
+pub fn duration(text: &str) -> Result<Duration, Reason> {
     const HOW: &str = "is not a duration; write 500ms, 5s, 10m, 12h or 1d, or several as in 1h30m";
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err("has no unit; write ms, s, m, h or d behind the number".into());
@@ -42,7 +42,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Reason> {
 }
 
 /// `Z`, `+01:00`, `-0530` or `+01`: seconds east of UTC.
-pub(crate) fn utc_offset_s(text: &str) -> Result<i32, Reason> {
+pub fn utc_offset_s(text: &str) -> Result<i32, Reason> {
     const HOW: &str = "is not an offset from UTC; write Z, +01:00 or -0530";
     if text == "Z" {
         return Ok(0);
@@ -66,7 +66,7 @@ pub(crate) fn utc_offset_s(text: &str) -> Result<i32, Reason> {
 }
 
 /// A duration between two bounds, which are written in `bounds` as people write them.
-pub(crate) fn duration_within(
+pub fn duration_within(
     text: &str,
     range: RangeInclusive<Duration>,
     bounds: &str,
@@ -80,11 +80,7 @@ pub(crate) fn duration_within(
 }
 
 /// `1048576`, `1024KiB`, `512MiB` or `1GiB`, between two bounds, which are written in `bounds` as people write them.
-pub(crate) fn bytes_within(
-    text: &str,
-    range: RangeInclusive<u64>,
-    bounds: &str,
-) -> Result<u64, Reason> {
+pub fn bytes_within(text: &str, range: RangeInclusive<u64>, bounds: &str) -> Result<u64, Reason> {
     const HOW: &str = "is not a size; write a number of bytes, or KiB, MiB or GiB behind it";
     let (number, unit) = split_while(text, |b| b.is_ascii_digit());
     let unit_bytes: u64 = match unit {
@@ -108,7 +104,7 @@ pub(crate) fn bytes_within(
 }
 
 /// A whole number between two bounds.
-pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, Reason> {
+pub fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, Reason> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
         _ => Err(format!(
@@ -121,7 +117,7 @@ pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, Rea
 }
 
 /// A number between two bounds. Never NaN.
-pub(crate) fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, Reason> {
+pub fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, Reason> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
         _ => Err(format!("is not a number from {} to {}", range.start(), range.end()).into()),
@@ -129,7 +125,7 @@ pub(crate) fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, Reas
 }
 
 /// One word out of a few, in any case.
-pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Reason> {
+pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Reason> {
     match words
         .iter()
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
@@ -151,7 +147,7 @@ pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Reas
 }
 
 /// Text for people and for attributes: not empty, nothing that would not print.
-pub(crate) fn label(text: &str) -> Result<String, Reason> {
+pub fn label(text: &str) -> Result<String, Reason> {
     const BYTES_MAX: usize = 256;
     if text.is_empty() || text.len() > BYTES_MAX || text.contains(char::is_control) {
         return Err(format!("must be 1 to {BYTES_MAX} bytes without control characters").into());
@@ -160,7 +156,7 @@ pub(crate) fn label(text: &str) -> Result<String, Reason> {
 }
 
 /// `host:port`.
-pub(crate) fn listen_address(text: &str) -> Result<String, Reason> {
+pub fn listen_address(text: &str) -> Result<String, Reason> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
             Ok(text.to_owned())
@@ -170,7 +166,7 @@ pub(crate) fn listen_address(text: &str) -> Result<String, Reason> {
 }
 
 /// The page of a trace in its backend. Viewers get it as a link.
-pub(crate) fn trace_url(text: &str) -> Result<String, Reason> {
+pub fn trace_url(text: &str) -> Result<String, Reason> {
     let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
     if !matches!(scheme, "http" | "https") {
         return Err("is not an http:// or https:// URL".into());
@@ -185,7 +181,7 @@ pub(crate) fn trace_url(text: &str) -> Result<String, Reason> {
 }
 
 /// Whether only this host can reach a `host:port`.
-pub(crate) fn is_this_host(listen: &str) -> bool {
+pub fn is_this_host(listen: &str) -> bool {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = |address: std::net::IpAddr| address.is_loopback();
@@ -193,7 +189,7 @@ pub(crate) fn is_this_host(listen: &str) -> bool {
 }
 
 /// What goes into a header in base64: any text. RFC 7617 section 2.
-pub(crate) fn password(text: &str) -> Result<String, Reason> {
+pub fn password(text: &str) -> Result<String, Reason> {
     if text.contains(char::is_control) {
         return Err("has a line break or another control character within".into());
     }
@@ -201,7 +197,7 @@ pub(crate) fn password(text: &str) -> Result<String, Reason> {
 }
 
 /// What goes behind `Authorization: Bearer `.
-pub(crate) fn token(text: &str) -> Result<String, Reason> {
+pub fn token(text: &str) -> Result<String, Reason> {
     let text = password(text)?;
     match HeaderValue::from_str(&text) {
         Ok(_) if text.is_ascii() => Ok(text),
@@ -210,7 +206,7 @@ pub(crate) fn token(text: &str) -> Result<String, Reason> {
 }
 
 /// An absolute http:// or https:// URL with a host. `instead_of_userinfo` says where a password belongs.
-pub(crate) fn http_url(text: &str, instead_of_userinfo: &str) -> Result<Uri, Reason> {
+pub fn http_url(text: &str, instead_of_userinfo: &str) -> Result<Uri, Reason> {
     if text.contains('#') {
         return Err("must not have a fragment (#)".into());
     }
@@ -241,7 +237,7 @@ pub(crate) fn http_url(text: &str, instead_of_userinfo: &str) -> Result<Uri, Rea
 }
 
 /// A base to which paths are appended: no query, no trailing slash.
-pub(crate) fn base_url(text: &str, instead_of_userinfo: &str) -> Result<String, Reason> {
+pub fn base_url(text: &str, instead_of_userinfo: &str) -> Result<String, Reason> {
     let uri = http_url(text, instead_of_userinfo)?;
     if uri.query().is_some() {
         return Err("must not have a query (?)".into());
@@ -249,27 +245,8 @@ pub(crate) fn base_url(text: &str, instead_of_userinfo: &str) -> Result<String, 
     Ok(uri.to_string().trim_end_matches('/').to_owned())
 }
 
-/// A URL that the Redis client takes.
-pub(crate) fn redis_url(text: &str) -> Result<String, Reason> {
-    const SCHEMES: &[&str] = &["redis", "rediss", "unix", "redis+unix"];
-    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-    if !SCHEMES.contains(&scheme) {
-        return Err("must begin with redis://, rediss:// or unix://".into());
-    }
-    if scheme == "rediss" && !cfg!(feature = "tls") {
-        return Err("needs TLS, and this farspan was built without the feature 'tls'".into());
-    }
-    #[cfg(not(feature = "redis"))]
-    return Err("needs Redis, and this farspan was built without the feature 'redis'".into());
-    #[cfg(feature = "redis")]
-    match redis::IntoConnectionInfo::into_connection_info(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("is not a URL such as redis://user:password@host:6379/0".into()),
-    }
-}
-
 /// A URL without what it may keep secret: all before the last `@`, and a query, where `unix://` has its password.
-pub(crate) fn redacted_url(text: &str) -> String {
+pub fn redacted_url(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
@@ -285,12 +262,12 @@ pub(crate) fn redacted_url(text: &str) -> String {
 }
 
 /// The known word that was probably meant, where one is near enough.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     nearest_within((word.len() / 3).max(1), word, known)
 }
 
 /// The known word from which this one differs by so many letters at most.
-pub(crate) fn nearest_within<'a>(
+pub fn nearest_within<'a>(
     near_enough: usize,
     word: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -308,7 +285,7 @@ pub(crate) fn nearest_within<'a>(
 }
 
 /// The shortest known name that has all words of this one, in their order: `REDIS_URL` for `REDIS`.
-pub(crate) fn nearest_by_words<'a>(
+pub fn nearest_by_words<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -554,33 +531,6 @@ mod tests {
         );
     }
 
-    #[cfg(all(feature = "redis", feature = "tls"))]
-    #[test]
-    fn redis_urls() {
-        let texts = [
-            "redis://localhost",
-            "rediss://:secret@cache.test:6380/1",
-            "unix:///run/redis.sock?db=1&pass=x",
-            "localhost:6379",
-            "http://localhost",
-            "redis://",
-            "redis://host/notanumber",
-        ];
-        check(
-            &texts,
-            redis_url,
-            expect![[r#"
-            "redis://localhost" = "redis://localhost"
-            "rediss://:secret@cache.test:6380/1" = "rediss://:secret@cache.test:6380/1"
-            "unix:///run/redis.sock?db=1&pass=x" = "unix:///run/redis.sock?db=1&pass=x"
-            "localhost:6379" must begin with redis://, rediss:// or unix://
-            "http://localhost" must begin with redis://, rediss:// or unix://
-            "redis://" is not a URL such as redis://user:password@host:6379/0
-            "redis://host/notanumber" is not a URL such as redis://user:password@host:6379/0
-        "#]],
-        );
-    }
-
     #[test]
     fn tokens_and_labels() {
         check(
@@ -624,12 +574,7 @@ mod tests {
     fn no_text_panics() {
         arbtest::arbtest(|unstructured| {
             let text: &str = unstructured.arbitrary()?;
-            let _ = (
-                duration(text),
-                base_url(text, ""),
-                redis_url(text),
-                token(text),
-            );
+            let _ = (duration(text), base_url(text, ""), token(text));
             let _ = nearest(text, ["poll.interval"]);
             let _ = (redacted_url(text), number(text, 0.0..=1.0));
             Ok(())

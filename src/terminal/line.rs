@@ -1,6 +1,6 @@
 //! Lines for a terminal: pieces of text, each with a look, measured in columns.
 //!
-//! Pure. The texts are escaped before they come here: see [`escape`](crate::text::escape).
+//! Pure. The texts are escaped before they come here: see [`escape`](crate::syntax::text::escape).
 
 use std::fmt::Write as _;
 use unicode_width::UnicodeWidthChar as _;
@@ -289,7 +289,7 @@ mod tests {
         arbtest(|u| {
             let mut line = Line::default();
             for _ in 0..u.int_in_range(0..=4)? {
-                let text = crate::text::escape(u.arbitrary()?);
+                let text = crate::syntax::text::escape(u.arbitrary()?);
                 let look = *u.choose(&[Look::Plain, Look::Dim, Look::Error])?;
                 line.push(text, look);
             }

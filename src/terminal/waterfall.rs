@@ -7,7 +7,7 @@ use crate::core::event::Value;
 use crate::core::ids::SpanId;
 use crate::core::span::{Span, SpanStatus};
 use crate::core::time::Wall;
-use crate::text::escape;
+use crate::syntax::text::escape;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ pub use unknown_path::{PathDoubt, PathTold, path_told};
 
 use crate::api::credentials::Credentials;
 use crate::core::limits;
+use crate::core::limits::cut;
 use crate::core::time::Wall;
 use crate::core::{PollFailure, PollFailureReason};
 use crate::http::client::{self, Timeouts};
@@ -21,7 +22,6 @@ use crate::mapping::definition::{Method, Request};
 use crate::mapping::refusals::{Refusals, words_of};
 use crate::mapping::template::{Unfilled, Variables};
 use crate::os::clock;
-use crate::text::cut;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use exchanges::note_headers;

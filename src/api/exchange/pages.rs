@@ -6,7 +6,7 @@ use super::{Filled, failure};
 use crate::core::{PollFailure, PollFailureReason};
 use crate::mapping::Page;
 use crate::mapping::definition::Pages;
-use crate::text::push_segment;
+use crate::syntax::text::push_segment;
 use serde_json::Value;
 use std::borrow::Cow;
 use ureq::http::HeaderMap;

@@ -3,8 +3,8 @@
 //! has.
 
 use super::{Api, Asking, Exchange, Tally};
+use crate::syntax::text::escape;
 use crate::syntax::values::redacted_url;
-use crate::text::escape;
 use serde::de::IgnoredAny;
 use std::sync::atomic::{AtomicBool, Ordering};
 use ureq::Agent;

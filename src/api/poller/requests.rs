@@ -15,7 +15,7 @@ use crate::mapping::{
     Gather, Missing, Oddity, OddityKind, Part, ReadBuffers, Reading, UnreadableBody,
 };
 use crate::os::clock;
-use crate::text::without_byte_order_mark;
+use crate::syntax::text::without_byte_order_mark;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use crate::api::poller::Exchange;
 use crate::core::event::{StartEvent, Value};
 use crate::core::ids::SpanId;
 use crate::core::limits;
+use crate::core::limits::cut;
 use crate::core::outcome::Abandoned;
 use crate::core::sampler::Sampler;
 use crate::core::snapshot::{Progress, Snapshot, StageView, State};
@@ -16,9 +17,9 @@ use crate::mapping::{Mapping, Missing, Oddity, OddityKind};
 use crate::os::clock;
 use crate::syntax::mend::value_of;
 use crate::syntax::mistake::Path;
+use crate::syntax::text::{escape, without_byte_order_mark};
 use crate::terminal::line::Style;
 use crate::terminal::waterfall;
-use crate::text::{cut, escape, without_byte_order_mark};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 

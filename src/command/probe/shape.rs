@@ -3,10 +3,11 @@
 use super::Body;
 use super::report::line;
 use crate::core::limits;
+use crate::core::limits::cut;
 use crate::syntax::mend::value_of;
 use crate::syntax::pointer::{escaped, unescaped};
+use crate::syntax::text::{escape, without_byte_order_mark, words};
 use crate::syntax::values;
-use crate::text::{cut, escape, without_byte_order_mark, words};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -3,7 +3,7 @@
 use super::words::{Changes, Details, RunsPage, Summary};
 use crate::http::client::{self, Network, Timeouts, Trust};
 use crate::os::threads;
-use crate::text::{escape, segment, shown};
+use crate::syntax::text::{escape, segment, shown};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;

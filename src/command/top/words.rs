@@ -1,7 +1,7 @@
 //! What the admin endpoint answers, as far as `top` shows it. Unknown keys are ignored, and an absent one is no mistake.
 
 use crate::core::time::Wall;
-use crate::text::escape;
+use crate::syntax::text::escape;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -7,8 +7,8 @@ use crate::features::{self, Feature};
 use crate::mapping::definition::{Definition, Meaning, UnknownStatus};
 use crate::mapping::template::BodyTemplate;
 use crate::syntax::mistake::{Mistake, Mistakes, Path};
+use crate::syntax::text::shown;
 use crate::syntax::values;
-use crate::text::shown;
 
 /// What `poll` has about statuses.
 pub(super) struct PollWords {

@@ -4,8 +4,8 @@ use super::{MonitorConfig, presets};
 use crate::api::credentials::{Auth, SecretSource};
 use crate::core::PollFailureReason;
 use crate::syntax::mistake::Within;
+use crate::syntax::text::shown;
 use crate::syntax::values;
-use crate::text::shown;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
 

@@ -1,8 +1,8 @@
 //! What the commits of a store were.
 
-use crate::core::Change;
-use crate::core::lane::LaneItem;
-use crate::core::lateness::Histogram;
+use crate::Change;
+use crate::lane::LaneItem;
+use crate::lateness::Histogram;
 use std::time::Duration;
 
 /// The commits since the start.
@@ -22,7 +22,7 @@ pub struct CommitCounts {
 
 impl CommitCounts {
     /// Counts one commit.
-    pub(in crate::core) fn count(&mut self, changes: &[Change], took: Duration, is_stored: bool) {
+    pub(crate) fn count(&mut self, changes: &[Change], took: Duration, is_stored: bool) {
         self.duration.record(took);
         if !is_stored {
             self.failed += 1;

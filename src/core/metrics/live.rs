@@ -1,8 +1,8 @@
 //! How many runs are under watch now, by monitor, workflow's name and state.
 
 use super::series::OTHER;
-use crate::core::limits;
-use crate::core::snapshot::State;
+use crate::limits;
+use crate::snapshot::State;
 use std::sync::Arc;
 
 /// See the module. It follows each change: to count all watches for each question would hold the loop.
@@ -54,12 +54,12 @@ impl LiveRuns {
     }
 
     /// Counts it no more.
-    pub(in crate::core) fn leave(&mut self, counted: Counted) {
+    pub(crate) fn leave(&mut self, counted: Counted) {
         *self.count_mut(counted) -= 1;
     }
 
     /// As what a run would be counted; else the name that needs a place.
-    pub(in crate::core) fn as_counted<'a>(
+    pub(crate) fn as_counted<'a>(
         &self,
         monitor: u16,
         workflow: &'a str,
@@ -79,7 +79,7 @@ impl LiveRuns {
     }
 
     /// All of them.
-    pub(in crate::core) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         let counts = self.all.iter().flat_map(|of| of.counts);
         counts.map(|count| count as usize).sum()
     }

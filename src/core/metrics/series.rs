@@ -1,9 +1,9 @@
 //! Numbers by labels whose values come from outside, and how long things took, with an exemplar in each bucket.
 
-use crate::core::ids::{SpanId, TraceId};
-use crate::core::limits;
-use crate::core::outcome::Outcome;
-use crate::core::time::Wall;
+use crate::ids::{SpanId, TraceId};
+use crate::limits;
+use crate::outcome::Outcome;
+use crate::time::Wall;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

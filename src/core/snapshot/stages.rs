@@ -8,10 +8,10 @@
 //! ```
 
 use super::{Progress, StageSnapshot, StageView, State};
-use crate::core::event::Attributes;
-use crate::core::limits;
-use crate::core::pieces::{Index, Pieces};
-use crate::core::time::Wall;
+use crate::event::Attributes;
+use crate::limits;
+use crate::pieces::{Index, Pieces};
+use crate::time::Wall;
 use std::fmt;
 use std::num::NonZeroU16;
 
@@ -112,7 +112,7 @@ impl Stages {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.rows.is_empty()
     }
 
     /// All of them, in order.
@@ -385,7 +385,7 @@ impl fmt::Debug for Stages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::Value;
+    use crate::event::Value;
     use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 
     fn text(u: &mut Unstructured<'_>) -> Arbitrary<Box<str>> {

@@ -1,9 +1,9 @@
 //! What the metrics count.
 
 use super::*;
-use crate::core::event::{Origin, Value};
-use crate::core::metrics::{Counters, EventFate};
-use crate::core::outcome::Outcome;
+use crate::event::{Origin, Value};
+use crate::metrics::{Counters, EventFate};
+use crate::outcome::Outcome;
 
 fn at(seconds: i64) -> Option<Wall> {
     Some(Wall::from_unix_ns(EPOCH_NS + seconds * 1_000_000_000))

@@ -1,7 +1,7 @@
 //! When a finished event is sent to its receiver.
 
 use super::*;
-use crate::core::finished::{Notification, NotifyTrouble};
+use crate::finished::{Notification, NotifyTrouble};
 
 fn announcing() -> Settings {
     let mut monitor = monitor(0);

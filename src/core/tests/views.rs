@@ -1,7 +1,7 @@
 //! What viewers see: pages, changes, and what is kept of runs that have ended.
 
 use super::*;
-use crate::core::view::{
+use crate::view::{
     Cursor, Held, ListQuestion, PollResult, RunDetail, RunPage, RunQuestion, RunState, RunSummary,
     SortBy, StateFilter, Waits,
 };

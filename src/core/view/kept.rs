@@ -2,7 +2,7 @@
 //! ended first makes room, and if none is left, finished spans of live runs are not kept.
 
 use super::{RunSummary, StageDetail};
-use crate::core::ids::RunKey;
+use crate::ids::RunKey;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 

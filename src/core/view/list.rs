@@ -1,11 +1,11 @@
 //! A page of runs, found in steps: each looks at so few runs that the loop goes on in between.
 
 use super::{Overview, RunPage, RunState, RunSummary, look};
-use crate::core::ids::{RunKey, TraceId};
-use crate::core::outcome::Outcome;
-use crate::core::time::{Now, Wall};
-use crate::core::watch::Watch;
-use crate::core::{Core, limits};
+use crate::ids::{RunKey, TraceId};
+use crate::outcome::Outcome;
+use crate::time::{Now, Wall};
+use crate::watch::Watch;
+use crate::{Core, limits};
 use std::collections::{BinaryHeap, HashSet};
 
 /// Which runs, in which order.

@@ -4,12 +4,12 @@ use super::{
     ChangedRuns, Held, LastPoll, MonitorState, NextPoll, Overview, PollResult, RunDetail, RunState,
     RunSummary, Waits,
 };
-use crate::core::ids::{RunKey, TraceId};
-use crate::core::snapshot::State;
-use crate::core::time::{Mono, Now, Wall};
-use crate::core::watch::{Phase, Watch};
-use crate::core::workflow::Glance;
-use crate::core::{Core, limits};
+use crate::ids::{RunKey, TraceId};
+use crate::snapshot::State;
+use crate::time::{Mono, Now, Wall};
+use crate::watch::{Phase, Watch};
+use crate::workflow::Glance;
+use crate::{Core, limits};
 
 /// Which run is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Core {
     }
 
     /// A run in short, without its next poll.
-    pub(in crate::core) fn summary(&self, watch: &Watch, run: RunKey) -> RunSummary {
+    pub(crate) fn summary(&self, watch: &Watch, run: RunKey) -> RunSummary {
         let workflow = &watch.workflow;
         let glance = workflow.glance();
         let naming = &self.monitor(watch.monitor).naming;
@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// Why no workflow is polled, if none is.
-    pub(in crate::core) fn held(&self) -> Option<Held> {
+    pub(crate) fn held(&self) -> Option<Held> {
         if self.draining {
             Some(Held::Stopping)
         } else if self.store_troubled {

@@ -8,15 +8,15 @@ use super::observed::{Observation, Observed};
 use super::spans::{AttributeList, Run, StageName};
 use super::stages::{StageSight, add_task};
 use super::{KEYS, Naming, Workflow};
-use crate::core::event::Value;
-use crate::core::ids::SpanShows;
-use crate::core::limits;
-use crate::core::log_record::{LogRecord, Severity};
-use crate::core::outcome::Outcome;
-use crate::core::snapshot::State;
-use crate::core::span::{STARTED, Span};
-use crate::core::time::Wall;
-use crate::text::cut;
+use crate::event::Value;
+use crate::ids::SpanShows;
+use crate::limits;
+use crate::limits::cut;
+use crate::log_record::{LogRecord, Severity};
+use crate::outcome::Outcome;
+use crate::snapshot::State;
+use crate::span::{STARTED, Span};
+use crate::time::Wall;
 
 /// What an answer has changed: of the workflow, and of stages by their indexes.
 pub(super) type News<'a> = (Observation, &'a [(usize, Observation)]);

@@ -4,13 +4,13 @@ use super::observed::Observed;
 use super::spans::{AttributeList, Ending, Run};
 use super::stage::{Fate, OpenStage, Stage};
 use super::{Naming, Workflow};
-use crate::core::event::Value;
-use crate::core::ids::SpanId;
-use crate::core::outcome::Outcome;
-use crate::core::snapshot::State;
-use crate::core::span::{SpanEvent, SpanStatus};
-use crate::core::time::Wall;
-use crate::core::view::{RunState, StageCounts, StageDetail};
+use crate::event::Value;
+use crate::ids::SpanId;
+use crate::outcome::Outcome;
+use crate::snapshot::State;
+use crate::span::{SpanEvent, SpanStatus};
+use crate::time::Wall;
+use crate::view::{RunState, StageCounts, StageDetail};
 
 /// A workflow in short, borrowed.
 #[derive(Clone, Copy, Debug)]

@@ -2,14 +2,14 @@
 
 use super::record::Unknown;
 use super::spans::shortened;
-use crate::core::event::{self, Value};
-use crate::core::limits;
-use crate::core::outcome::Outcome;
-use crate::core::shared_texts::SharedTexts;
-use crate::core::snapshot::{Progress, State};
-use crate::core::span::SpanEvent;
-use crate::core::time::Wall;
-use crate::text::cut;
+use crate::event::{self, Value};
+use crate::limits;
+use crate::limits::cut;
+use crate::outcome::Outcome;
+use crate::shared_texts::SharedTexts;
+use crate::snapshot::{Progress, State};
+use crate::span::SpanEvent;
+use crate::time::Wall;
 
 /// What the answers so far have said of a workflow's or a stage's progress.
 #[derive(Clone, Debug, Default)]

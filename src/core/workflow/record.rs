@@ -14,12 +14,12 @@ use super::observed::{DroppedEvents, Observed, ObservedExtra};
 use super::stage::{Fate, OpenStage, Stage, StageExtra};
 use super::stages::StageTree;
 use super::{Extra, Workflow};
-use crate::core::event::{Attributes, Value};
-use crate::core::ids::{RunIdentity, SpanId, TraceContext, TraceId};
-use crate::core::limits;
-use crate::core::snapshot::{Outcome, State};
-use crate::core::span::SpanEvent;
-use crate::core::time::Wall;
+use crate::event::{Attributes, Value};
+use crate::ids::{RunIdentity, SpanId, TraceContext, TraceId};
+use crate::limits;
+use crate::snapshot::{Outcome, State};
+use crate::span::SpanEvent;
+use crate::time::Wall;
 use std::fmt;
 use std::sync::Arc;
 
@@ -686,10 +686,10 @@ impl Field for DroppedEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::StartEvent;
-    use crate::core::sampler::{Sampler, SpanLimits};
-    use crate::core::snapshot::{Progress, Snapshot, StageSnapshot};
-    use crate::core::workflow::{ContextUse, Naming, Verdict};
+    use crate::event::StartEvent;
+    use crate::sampler::{Sampler, SpanLimits};
+    use crate::snapshot::{Progress, Snapshot, StageSnapshot};
+    use crate::workflow::{ContextUse, Naming, Verdict};
     use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
 
     fn arbitrary_workflow(u: &mut Unstructured<'_>) -> Arbitrary<Workflow> {

@@ -2,15 +2,15 @@
 
 use super::Naming;
 use super::observed::{Observed, Reported};
-use crate::core::event::{self, Value};
-use crate::core::finished::Finish;
-use crate::core::ids::{RunVersion, SpanId, SpanShows, TraceContext, TraceId};
-use crate::core::limits;
-use crate::core::outcome::{Abandoned, Outcome};
-use crate::core::sampler::SpanLimits;
-use crate::core::span::{Link, Parent, Span, SpanEvent, SpanStatus};
-use crate::core::time::Wall;
-use crate::text::cut;
+use crate::event::{self, Value};
+use crate::finished::Finish;
+use crate::ids::{RunVersion, SpanId, SpanShows, TraceContext, TraceId};
+use crate::limits;
+use crate::limits::cut;
+use crate::outcome::{Abandoned, Outcome};
+use crate::sampler::SpanLimits;
+use crate::span::{Link, Parent, Span, SpanEvent, SpanStatus};
+use crate::time::Wall;
 
 /// What the spans of one run have in common.
 #[derive(Clone, Copy)]

@@ -4,9 +4,9 @@ use super::Naming;
 use super::observed::{Observed, Reported};
 use super::record::Unknown;
 use super::spans::{Ending, Run};
-use crate::core::outcome::{Abandoned, Outcome};
-use crate::core::snapshot::State;
-use crate::core::time::Wall;
+use crate::outcome::{Abandoned, Outcome};
+use crate::snapshot::State;
+use crate::time::Wall;
 use std::sync::Arc;
 
 /// One attempt at a stage. It is small while it waits and when it is finished, as most stages of most workflows are.

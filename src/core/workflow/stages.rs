@@ -6,13 +6,13 @@
 use super::observed::{EventRoom, Observation, Observed};
 use super::spans::{AttributeList, Ending, ReportedKeys, Run, StageName, Unfinished, clamped};
 use super::stage::{Fate, OpenStage, Stage, StageExtra};
-use crate::core::ids::SpanId;
-use crate::core::limits;
-use crate::core::outcome::{Abandoned, Ended, Outcome};
-use crate::core::shared_texts::SharedTexts;
-use crate::core::snapshot::{Progress, StageView, Stages, State};
-use crate::core::span::{Link, Parent, Span};
-use crate::core::time::Wall;
+use crate::ids::SpanId;
+use crate::limits;
+use crate::outcome::{Abandoned, Ended, Outcome};
+use crate::shared_texts::SharedTexts;
+use crate::snapshot::{Progress, StageView, Stages, State};
+use crate::span::{Link, Parent, Span};
+use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 

@@ -6,9 +6,9 @@
 //! optional; times are seconds. `#2` after a workflow's status is the attempt that the answer is about.
 
 use super::*;
-use crate::core::ids::{SpanId, SpanShows};
-use crate::core::snapshot::{Progress, StageSnapshot};
-use crate::core::span::SpanStatus;
+use crate::ids::{SpanId, SpanShows};
+use crate::snapshot::{Progress, StageSnapshot};
+use crate::span::SpanStatus;
 use expect_test::{Expect, expect};
 
 mod early;

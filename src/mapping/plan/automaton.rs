@@ -3,8 +3,8 @@
 use super::{
     ANY, Definition, Member, NodeId, PlanNode, Planner, SlotId, SlotKind, TrieId, readable,
 };
-use crate::syntax::mistake::Path;
-use crate::syntax::pointer::{Pointer, index};
+use farspan_syntax::mistake::Path;
+use farspan_syntax::pointer::{Pointer, index};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Nodes of one definition. A definition whose pointers do not lead into its lists has one for each step.

@@ -9,8 +9,8 @@ mod pointers;
 mod references;
 
 use super::definition::{Definition, Meaning, Request, UnknownStatus, WorkflowFields};
-use crate::syntax::mistake::{Mistake, Path, Place};
-use crate::syntax::pointer::Pointer;
+use farspan_syntax::mistake::{Mistake, Path, Place};
+use farspan_syntax::pointer::Pointer;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

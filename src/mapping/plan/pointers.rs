@@ -4,11 +4,11 @@ use super::{
     ANY, ListId, NodeId, PlannedFields, PlannedList, PlannedRequest, PlannedSlot, Planner, SlotId,
     SlotKind, Slots, TrieId, TrieNode, place_of_request, readable,
 };
-use crate::core::limits;
-use crate::mapping::definition::{Definition, Fields, Pages, Pointers, StageList};
-use crate::syntax::json::DUPLICATE;
-use crate::syntax::mistake::Path;
-use crate::syntax::pointer::{Pointer, TOKENS_MAX};
+use crate::definition::{Definition, Fields, Pages, Pointers, StageList};
+use farspan_core::limits;
+use farspan_syntax::json::DUPLICATE;
+use farspan_syntax::mistake::Path;
+use farspan_syntax::pointer::{Pointer, TOKENS_MAX};
 
 /// Pointers of one definition.
 const POINTERS_MAX: usize = 1024;

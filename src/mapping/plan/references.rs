@@ -1,10 +1,10 @@
 //! What a definition refers to by name: its lists, requests, words and variables.
 
 use super::{ListId, Planner, SlotKind, place_of_request};
-use crate::mapping::definition::{Definition, Meaning, Method, ParentLink, StageList};
-use crate::mapping::template::{BodyTemplate, Template};
-use crate::syntax::mistake::Path;
-use crate::syntax::pointer::index;
+use crate::definition::{Definition, Meaning, Method, ParentLink, StageList};
+use crate::template::{BodyTemplate, Template};
+use farspan_syntax::mistake::Path;
+use farspan_syntax::pointer::index;
 use std::collections::{BTreeSet, HashMap};
 
 impl Planner {

@@ -2,7 +2,8 @@
 
 use super::super::oddity::{Oddity, OddityKind, named};
 use super::super::plan::{ListId, NodeId, Plan, SlotId};
-use crate::text::{cut, escape_into};
+use farspan_core::limits::cut;
+use farspan_syntax::text::escape_into;
 
 /// The oddities of a body: the first one; or, for a probe, some of each slot.
 pub(super) struct Oddities<'p> {

@@ -5,12 +5,12 @@ use super::super::oddity::OddityKind;
 use super::super::plan::{ListId, Plan, PlannedFields, PlannedList, Slots};
 use super::oddities::Oddities;
 use super::{Links, Order};
-use crate::core::event::{Attributes, Value};
-use crate::core::limits;
-use crate::core::snapshot::{Outcome, Progress, State};
-use crate::core::time::Wall;
-use crate::syntax::pointer::escaped;
-use crate::text::cut;
+use farspan_core::event::{Attributes, Value};
+use farspan_core::limits;
+use farspan_core::limits::cut;
+use farspan_core::snapshot::{Outcome, Progress, State};
+use farspan_core::time::Wall;
+use farspan_syntax::pointer::escaped;
 use std::borrow::Cow;
 
 /// A single JSON value.

@@ -4,7 +4,7 @@ use super::super::plan::{ListId, NodeId, PlanNode};
 use super::oddities::SeenKeys;
 use super::scratch::Scalar;
 use super::{JsonKind, Reader, rounded};
-use crate::syntax::mend::{mended, mended_text};
+use farspan_syntax::mend::{mended, mended_text};
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };

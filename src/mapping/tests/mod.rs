@@ -7,31 +7,13 @@ mod original;
 
 use super::definition::*;
 use super::*;
-use crate::core::event::Value as Scalar;
-use crate::core::snapshot::{Outcome, Progress, State};
-use crate::core::time::Wall;
-use crate::os::threads::lock;
-use crate::syntax::json::{Object, merge};
-use crate::syntax::mistake::{Mistake, Mistakes, Place};
-use crate::syntax::pointer::Pointer;
+use farspan_core::event::Value as Scalar;
+use farspan_core::snapshot::{Outcome, Progress, State};
+use farspan_core::time::Wall;
+use farspan_syntax::json::merge;
+use farspan_syntax::pointer::Pointer;
 use serde_json::{Value, json};
 use std::sync::Mutex;
-
-impl Definition {
-    /// Reads a definition, or a monitor or preset that has one: the keys that are not of a definition are ignored.
-    ///
-    /// # Errors
-    /// All mistakes that a single value shows.
-    pub(crate) fn from_json(json: &Value) -> Result<Self, Vec<Mistake>> {
-        let mistakes = Mistakes::default();
-        let read = Object::of(json, Place::default(), &mistakes);
-        let definition = read.map(|it| from_json::definition(&it));
-        match (definition, mistakes.into_vec()) {
-            (Some(definition), mistakes) if mistakes.is_empty() => Ok(definition),
-            (_, mistakes) => Err(mistakes),
-        }
-    }
-}
 
 /// A definition, which asks for `/` where it has no request.
 fn defined(json: &Value) -> Definition {
@@ -62,9 +44,9 @@ pub(crate) fn poll(
             let mut url = String::new();
             request.path.render(variables, &mut url).unwrap();
             let body = answer(name, &url);
-            let mut buffers = lock(&BUFFERS).take().unwrap_or_default();
+            let mut buffers = BUFFERS.lock().unwrap().take().unwrap_or_default();
             let part = mapping.read_slice_with(number, body.as_bytes(), &mut buffers);
-            *lock(&BUFFERS) = Some(buffers);
+            *BUFFERS.lock().unwrap() = Some(buffers);
             let part = part?;
             let streamed = mapping.read_stream(number, body.as_bytes())?;
             assert_eq!(part, streamed);

@@ -1,10 +1,10 @@
 //! The model builds the whole value and looks everything up in it.
 
 use super::*;
-use crate::core::snapshot::StageSnapshot;
-use crate::mapping::time_format::ParsedTime;
-use crate::syntax::pointer::{escaped, index};
+use crate::time_format::ParsedTime;
 use arbtest::arbitrary::{Result as Arbitrary, Unstructured};
+use farspan_core::snapshot::StageSnapshot;
+use farspan_syntax::pointer::{escaped, index};
 use std::collections::BTreeMap;
 
 struct Model {

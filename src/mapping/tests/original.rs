@@ -1,9 +1,9 @@
 //! The default shape, as its readers have always had it.
 
-use crate::core::snapshot::Progress;
-use crate::core::time::Wall;
-use crate::mapping::*;
+use crate::*;
 use expect_test::{Expect, expect};
+use farspan_core::snapshot::Progress;
+use farspan_core::time::Wall;
 
 fn read_slice(body: &[u8]) -> Result<Reading, UnreadableBody> {
     let mapping = Mapping::original();
@@ -73,7 +73,7 @@ fn the_original_body() {
 #[test]
 fn a_byte_order_mark_is_ignored() {
     let body = [
-        crate::text::BYTE_ORDER_MARK,
+        farspan_syntax::text::BYTE_ORDER_MARK,
         br#"{"workflowStatus": "Failed"}"#,
     ]
     .concat();

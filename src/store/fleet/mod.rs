@@ -48,7 +48,7 @@ use takeover::CLAIM_AGAIN_AFTER;
 pub use takeover::{ClaimLimits, UnreadRuns};
 
 use crate::core::limits;
-use crate::text::segment;
+use crate::syntax::text::segment;
 use std::time::Duration;
 
 /// Runs in one call.

@@ -5,9 +5,9 @@ mod table;
 
 use super::state::Top;
 use crate::core::time::{Now, Wall};
+use crate::syntax::text::escape;
 use crate::terminal::line::{Line, Look};
 use crate::terminal::waterfall::humanise;
-use crate::text::escape;
 use std::time::Duration;
 
 /// A whole screen.

@@ -4,9 +4,9 @@ use super::{Size, age, date, due, sign};
 use crate::command::top::state::{Open, Top, scrolled};
 use crate::command::top::words::{Details, Event, StageDetails, StateWord, Summary};
 use crate::core::time::Wall;
+use crate::syntax::text::escape;
 use crate::terminal::line::{Line, Look};
 use crate::terminal::waterfall::{self, Axis, Bar, Node, WIDTH_MIN, humanise, in_tree_order};
-use crate::text::escape;
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn lines(top: &mut Top, size: Size, now: Wall) -> Vec<Line> {

@@ -4,9 +4,9 @@ use super::{Size, age, date, due, sign};
 use crate::command::top::state::{Sort, Top, scrolled};
 use crate::command::top::words::{LastPollWords, StateWord, Summary};
 use crate::core::time::Wall;
+use crate::syntax::text::escape;
 use crate::terminal::line::{self, Line, Look, cut, fit};
 use crate::terminal::waterfall::humanise;
-use crate::text::escape;
 
 /// What stands in a column.
 #[derive(Clone, Copy, PartialEq)]

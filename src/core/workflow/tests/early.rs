@@ -1,7 +1,7 @@
 //! What is shown before a span is finished: starts and status events.
 
 use super::*;
-use crate::core::log_record::{LogRecord, Severity};
+use crate::log_record::{LogRecord, Severity};
 
 /// What each answer shows early, as text. The workflow is restarted before each answer.
 fn shown(naming: &Naming, answers: &[&str]) -> String {

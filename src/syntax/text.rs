@@ -1,4 +1,4 @@
-//! What is done to texts everywhere: cutting, escaping, percent-encoding. Pure.
+//! What is done to texts everywhere: escaping, percent-encoding. Pure.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
@@ -20,11 +20,6 @@ const QUOTES: [char; 3] = ['"', '\'', '\\'];
 /// `bytes` without the byte order mark at their front.
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
-}
-
-/// `text` cut to at most `bytes_max` bytes, at the boundary of a character.
-pub fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// `text` as an error shows it: escaped, and at most 60 characters of it.
@@ -211,10 +206,5 @@ mod tests {
             Ok(())
         })
         .budget_ms(50);
-    }
-
-    #[test]
-    fn a_text_is_cut_between_two_characters() {
-        assert_eq!((cut("aä", 2), cut("aä", 3), cut("", 3)), ("a", "aä", ""));
     }
 }
