@@ -4,16 +4,20 @@ FROM rust:1.95-alpine AS build
 WORKDIR /src
 # The dependencies: a layer that is kept until one of these files changes. Tests and benches are not there yet.
 COPY Cargo.toml Cargo.lock ./
+COPY src/core/Cargo.toml src/core/
+COPY src/mapping/Cargo.toml src/mapping/
+COPY src/syntax/Cargo.toml src/syntax/
 COPY deploy/build.rs deploy/
 COPY deploy/musl/no-unwind.ld deploy/musl/
-RUN sed -i '/^\[\[/,/^$/d' Cargo.toml && mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
+RUN sed -i '/^\[\[/,/^$/d' Cargo.toml && echo 'fn main() {}' >src/main.rs \
+    && touch src/lib.rs src/core/mod.rs src/mapping/mod.rs src/syntax/mod.rs \
     && cargo build --release --locked
 COPY . .
 # For farspan --version: the build has no git.
 ARG REVISION=unknown
 ENV FARSPAN_BUILD_COMMIT=$REVISION
 # cargo compares times, and these files can be older than what the layer above made of the empty ones.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked && mkdir /state
+RUN touch src/main.rs src/lib.rs src/*/mod.rs && cargo build --release --locked && mkdir /state
 
 FROM scratch
 ARG VERSION=0.1.0

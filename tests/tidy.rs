@@ -21,7 +21,7 @@ use std::process::Command;
 /// From the bottom up. A module imports from the layers below its own: edges do not know each other. A name with a
 /// slash is one file of a module.
 const LAYERS: [(&str, &[&str]); 11] = [
-    ("texts and the build", &["features", "text"]),
+    ("the build", &["features"]),
     ("how people write values", &["syntax"]),
     ("core", &["core"]),
     ("the host", &["os"]),
@@ -360,15 +360,24 @@ fn code_of(file: &Path) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// Everything named by a path from the crate's root.
+/// Everything named by a path from the root of farspan or of one of its crates, as a path from the root of farspan.
 fn imports(file: &Path) -> Vec<(usize, String)> {
+    const CRATES: [&str; 3] = ["core", "mapping", "syntax"];
+    let name = name_of(file);
+    let room = name.split('/').next().unwrap();
+    let own = if CRATES.contains(&room) { room } else { "" };
+    let roots = CRATES.map(|it| (format!("farspan_{it}::"), it));
+    let mut roots = Vec::from(roots);
+    roots.extend([("crate::".into(), own), ("farspan::".into(), "")]);
     let mut imports = Vec::new();
     for (number, line) in code_of(file) {
-        for start in ["crate::", "farspan::"] {
+        for (start, room) in &roots {
             for (at, _) in line.match_indices(start) {
                 let rest = &line[at + start.len()..];
                 let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
-                imports.push((number, rest[..end.unwrap_or(rest.len())].to_owned()));
+                let path = &rest[..end.unwrap_or(rest.len())];
+                let import = [room, path].into_iter().filter(|it| !it.is_empty());
+                imports.push((number, import.collect::<Vec<_>>().join("::")));
             }
         }
     }
