@@ -76,7 +76,6 @@ impl Wheel {
     }
 
     /// Whether no timer is set.
-    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
