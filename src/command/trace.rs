@@ -12,7 +12,7 @@ use crate::core::ids::TraceId;
 use crate::core::snapshot::{Outcome, Snapshot, State};
 use crate::core::span::Span;
 use crate::core::time::{Mono, Wall};
-use crate::core::{Answer, Note, Polled};
+use crate::core::{Answer, Note, Polled, RunNote};
 use crate::os::environment::Environment;
 use crate::os::signals;
 use crate::os::threads;
@@ -176,20 +176,23 @@ impl Follower {
                 self.polled.insert(asked, poll.workflow_id.clone());
             }
             Sight::Answered(polled) => self.answered(polled),
-            Sight::Noted(Note::Watching {
-                workflow_id,
-                trace_id,
-                ..
-            }) => self.tell(&Happening::Watching {
+            Sight::Noted(Note::Run {
+                workflow_id, what, ..
+            }) => self.noted(workflow_id, what),
+            Sight::Noted(_) => {}
+            Sight::Finished(span) => self.finished(span),
+        }
+    }
+
+    fn noted(&mut self, workflow_id: &Arc<str>, what: &RunNote) {
+        match what {
+            RunNote::Watching(trace_id) => self.tell(&Happening::Watching {
                 id: workflow_id,
                 trace_id: *trace_id,
             }),
-            Sight::Noted(Note::Ended {
-                workflow_id,
-                outcome,
-                abandoned,
-                ..
-            }) => {
+            RunNote::Ended {
+                outcome, abandoned, ..
+            } => {
                 match (abandoned, outcome) {
                     (Some(why), _) => {
                         self.unknown += 1;
@@ -207,8 +210,7 @@ impl Follower {
                     self.done = None;
                 }
             }
-            Sight::Noted(_) => {}
-            Sight::Finished(span) => self.finished(span),
+            _ => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Answers that have the workflow's state: whether it is this workflow's, what the API's clock shows, what follows.
 
 use super::api::Polled;
-use super::note::Note;
+use super::note::{ApiNote, Note};
 use super::outcome::Abandoned;
 use super::poll_failure::{PollFailure, PollFailureReason};
 use super::snapshot::Snapshot;
@@ -127,11 +127,8 @@ impl Core {
         self.out.counters.monitor(monitor).failed[reason.index()] += 1;
         if self.hosts.failure_is_news(monitor, reason, now.mono) {
             let detail = failure.detail.clone();
-            self.out.note(Note::HostTroubled {
-                monitor,
-                reason,
-                detail,
-            });
+            let what = ApiNote::Troubled { reason, detail };
+            self.out.note(Note::Api { monitor, what });
         }
         if let Some(pause) = failure.retry_after {
             self.pause_host(monitor, pause, now);
@@ -184,7 +181,8 @@ impl Core {
 
     fn note_oddity(&mut self, monitor: u16, what: Box<str>) {
         if self.hosts.oddity_is_news(monitor, &what) {
-            self.out.note(Note::Odd { monitor, what });
+            let what = ApiNote::Odd(what);
+            self.out.note(Note::Api { monitor, what });
         }
     }
 

@@ -13,7 +13,7 @@ use super::give_back::GiveBack;
 use super::ids::RunKey;
 use super::log_record::LogRecord;
 use super::metrics::ExportResult;
-use super::note::Note;
+use super::note::{CollectorNote, Note, ReceiverNote, StateNote};
 use super::notification::Notifications;
 use super::out::Decisions;
 use super::outbox::{ExportOutcome, Exported, Outbox, OutboxItem, Signal};
@@ -57,48 +57,36 @@ struct CollectorNews {
 }
 
 impl CollectorNews {
-    /// The note of what became of a batch, if it is time for one. `gone` items have left the outbox with it, and
-    /// `waiting` are still there.
+    /// What became of a batch, if it is time for a note. `gone` items have left the outbox with it, and `waiting` are
+    /// still there.
     fn note_of(
         &mut self,
         outcome: ExportOutcome,
-        signal: Signal,
         (gone, waiting): (u64, usize),
         now: Mono,
-    ) -> Option<Note> {
-        match outcome {
+    ) -> Option<CollectorNote> {
+        Some(match outcome {
             ExportOutcome::Delivered { rejected, message } => {
                 let rejected = match (rejected, message.is_empty()) {
                     (0, true) => return None,
                     (0, false) => self.warnings.note(0, now)?,
                     (rejected, _) => self.rejections.note(rejected, now)?,
                 };
-                Some(Note::ExportPartial {
-                    signal,
-                    rejected,
-                    message,
-                })
+                CollectorNote::Partial { rejected, message }
             }
             ExportOutcome::Retry { reason, .. } => {
                 let is_news = self.trouble.trouble_is_news(now);
-                is_news.then_some(Note::ExportTroubled {
-                    signal,
-                    reason,
-                    waiting,
-                })
+                return is_news.then_some(CollectorNote::Troubled { reason, waiting });
             }
             ExportOutcome::TooLarge { .. } if gone == 0 => {
-                self.splits.note(1, now).map(|_| Note::ExportSplit)
+                self.splits.note(1, now)?;
+                CollectorNote::Split
             }
             ExportOutcome::TooLarge { message } | ExportOutcome::Rejected { message } => {
                 let items = self.refusals.note(gone, now)?;
-                Some(Note::ExportRefused {
-                    signal,
-                    items,
-                    message,
-                })
+                CollectorNote::Refused { items, message }
             }
-        }
+        })
     }
 }
 
@@ -272,7 +260,8 @@ impl Delivery {
             return;
         };
         if !outbox.is_failing() && news.trouble.ends() {
-            out.note(Note::ExportRecovered(signal));
+            let what = CollectorNote::Recovered;
+            out.note(Note::Collector { signal, what });
         }
         let items = gone.len() as u64;
         let rejected = match &outcome {
@@ -292,8 +281,8 @@ impl Delivery {
             }
         }
         let waiting = outbox.len();
-        if let Some(note) = news.note_of(outcome, signal, (items, waiting), now) {
-            out.note(note);
+        if let Some(what) = news.note_of(outcome, (items, waiting), now) {
+            out.note(Note::Collector { signal, what });
         }
         if !gone.is_empty() {
             for item in &gone {
@@ -322,24 +311,17 @@ impl Delivery {
         if let Some(news) = self.notifications.news_mut(monitor) {
             for (run, message) in notified.refused {
                 if news.refusals.note(1, now).is_some() {
-                    out.note(Note::NotifyRefused {
-                        monitor,
-                        run,
-                        message,
-                    });
+                    let what = ReceiverNote::Refused { run, message };
+                    out.note(Note::Receiver { monitor, what });
                 }
             }
-            match notified.trouble {
-                Some(trouble) => {
-                    let reason = trouble.reason;
-                    if news.trouble.trouble_is_news(now) {
-                        out.note(Note::NotifyTroubled { monitor, reason });
-                    }
-                }
-                None if has_answered && news.trouble.ends() => {
-                    out.note(Note::NotifyRecovered { monitor })
-                }
-                None => {}
+            let what = match notified.trouble {
+                Some(trouble) => (news.trouble.trouble_is_news(now))
+                    .then_some(ReceiverNote::Troubled(trouble.reason)),
+                None => (has_answered && news.trouble.ends()).then_some(ReceiverNote::Recovered),
+            };
+            if let Some(what) = what {
+                out.note(Note::Receiver { monitor, what });
             }
         }
         if !gone.is_empty() {
@@ -413,10 +395,10 @@ impl Delivery {
             }
         }
         for (monitor, notifications) in stranded {
-            out.note(Note::Stranded {
+            out.note(Note::State(StateNote::Stranded {
                 monitor,
                 notifications,
-            });
+            }));
         }
     }
 

@@ -57,7 +57,7 @@ pub use api::{
     PollGroup, Polled, Refusal, Settings, Stored,
 };
 pub use metrics::Counters;
-pub use note::Note;
+pub use note::{ApiNote, CollectorNote, Note, ReceiverNote, RunNote, StateNote};
 pub use pace::{Adaptive, Pace};
 pub use poll_failure::{PollFailure, PollFailureReason};
 
@@ -211,12 +211,12 @@ impl Core {
             (self.delivery).end_unwatched(|run| self.table.slot_of(run).is_some());
         }
         if workflows + items + notifications > 0 {
-            self.out.note(Note::Restored {
+            self.out.note(Note::State(StateNote::Restored {
                 workflows,
                 spans,
                 log_records: items - spans,
                 notifications,
-            });
+            }));
         }
     }
 
@@ -450,7 +450,8 @@ impl Core {
         self.out.counters.runs_refused += refusals.len() as u64;
         let elsewhere = refusals.keys().filter(|run| is_elsewhere(run)).count();
         let done = refusals.len() - elsewhere;
-        self.out.note(Note::Refused { elsewhere, done });
+        let refused = StateNote::Refused { elsewhere, done };
+        self.out.note(Note::State(refused));
     }
 
     fn start(&mut self, event: StartEvent, now: Now) {
@@ -485,7 +486,7 @@ impl Core {
         if event.submitted_at.is_some_and(|at| self.may_be_traced(at)) {
             let counters = &mut self.out.counters;
             counters.events.count(event.origin, EventFate::Forgotten);
-            self.note_forgotten(event.monitor, &event.workflow_id);
+            self.note_forgotten(event.monitor, event.workflow_id);
             if let Some(source) = event.source {
                 self.out.act(Action::Send(Outgoing::Acknowledge(source)));
             }
@@ -507,7 +508,7 @@ impl Core {
         let (run, began) = (watch.run(), watch.workflow.began());
         self.views.leave(slot);
         self.views.forget(run);
-        self.note_forgotten(watch.monitor, watch.workflow.id());
+        self.note_forgotten(watch.monitor, watch.workflow.id().clone());
         self.finished.insert(run, began, now);
         self.out.change(Change::RemoveWorkflow(run));
         self.out.change(Change::PutFinished(run, began));
@@ -516,13 +517,9 @@ impl Core {
         self.delivery.end_run(run, source, &mut self.out);
     }
 
-    fn note_forgotten(&mut self, monitor: u16, workflow_id: &str) {
+    fn note_forgotten(&mut self, monitor: u16, workflow_id: impl Into<Arc<str>>) {
         self.out.counters.runs_forgotten += 1;
-        let workflow_id = workflow_id.into();
-        self.out.note(Note::Forgotten {
-            monitor,
-            workflow_id,
-        });
+        self.note_run(monitor, workflow_id, RunNote::Forgotten);
     }
 
     /// Takes a new workflow under watch.
@@ -535,11 +532,9 @@ impl Core {
         let earliest = now.mono + monitor.pace.initial_delay;
         let due = self.in_company(watch.monitor, due, earliest, interval);
         self.out.counters.events.count(origin, EventFate::Accepted);
-        self.out.note(Note::Watching {
-            monitor: watch.monitor,
-            workflow_id: watch.workflow.id().clone(),
-            trace_id: watch.workflow.trace_id(),
-        });
+        let workflow = &watch.workflow;
+        let what = RunNote::Watching(workflow.trace_id());
+        self.note_run(watch.monitor, workflow.id().clone(), what);
         // Its record counts at once, though it is not written yet: a burst of events comes in one turn.
         let record_bytes = if self.settings.stores {
             self.record(&watch).len()
@@ -589,11 +584,7 @@ impl Core {
             self.out.act(Action::Send(Outgoing::LeavePending(source)));
         }
         if let Some(why) = self.unreadable.reason_if_new(run) {
-            self.out.note(Note::RunUnreadable {
-                monitor: event.monitor,
-                workflow_id: event.workflow_id,
-                why,
-            });
+            self.note_run(event.monitor, event.workflow_id, RunNote::Unreadable(why));
         }
     }
 
@@ -615,10 +606,7 @@ impl Core {
         } else if (source.as_deref()).is_some_and(|it| self.delivery.hold_source(run, it)) {
             source = None;
         }
-        self.out.note(Note::Duplicate {
-            monitor: event.monitor,
-            workflow_id: event.workflow_id,
-        });
+        self.note_run(event.monitor, event.workflow_id, RunNote::Duplicate);
         if let Some(source) = source {
             self.out.act(Action::Send(Outgoing::Acknowledge(source)));
         }
@@ -626,9 +614,15 @@ impl Core {
 
     fn shed(&mut self, event: StartEvent) {
         (self.out.counters.events).count(event.origin, EventFate::Shed);
-        self.out.note(Note::Shed {
-            monitor: event.monitor,
-            workflow_id: event.workflow_id,
+        self.note_run(event.monitor, event.workflow_id, RunNote::Shed);
+    }
+
+    fn note_run(&mut self, monitor: u16, workflow_id: impl Into<Arc<str>>, what: RunNote) {
+        let workflow_id = workflow_id.into();
+        self.out.note(Note::Run {
+            monitor,
+            workflow_id,
+            what,
         });
     }
 
@@ -665,7 +659,8 @@ impl Core {
         }
         for (why, workflows) in reasons {
             let why = (*why).into();
-            self.out.note(Note::RecordsUnreadable { workflows, why });
+            self.out
+                .note(Note::State(StateNote::Unreadable { workflows, why }));
         }
         restored
     }
@@ -797,7 +792,8 @@ impl Core {
 
     fn note_answer(&mut self, monitor: u16) {
         if self.hosts.answer_is_news(monitor) {
-            self.out.note(Note::HostRecovered { monitor });
+            let what = ApiNote::Recovered;
+            self.out.note(Note::Api { monitor, what });
         }
     }
 
@@ -871,15 +867,14 @@ impl Core {
         self.delivery.end_run(run, source, &mut self.out);
         let (outcome, abandoned) = end;
         self.out.counters.count_end(abandoned);
-        self.out.note(Note::Ended {
+        let what = RunNote::Ended {
             run,
-            monitor,
-            workflow_id: workflow.id().clone(),
             trace_id: workflow.trace_id(),
             outcome,
             abandoned,
             duration,
-        });
+        };
+        self.note_run(monitor, workflow.id().clone(), what);
     }
 }
 

@@ -1,6 +1,7 @@
 //! When a workflow is polled, and which polls go to which poller together.
 
 use super::hosts::{Gate, PollTurn};
+use super::note::ApiNote;
 use super::outcome::Abandoned;
 use super::pace;
 use super::time::{Mono, Now, Wall};
@@ -203,12 +204,12 @@ impl Core {
     pub(super) fn pause_host(&mut self, monitor: u16, asked: Duration, now: Now) {
         if let Some((pause, is_news)) = self.hosts.pause(monitor, asked, now.mono) {
             self.views.touch_all();
-            self.out.note(Note::HostPaused {
-                monitor,
+            let what = ApiNote::Paused {
                 asked,
                 pause,
                 is_news,
-            });
+            };
+            self.out.note(Note::Api { monitor, what });
         }
     }
 }

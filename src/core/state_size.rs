@@ -1,6 +1,6 @@
 //! How much the store holds, and whether new workflows have to wait for that.
 
-use super::note::Note;
+use super::note::{Note, StateNote};
 
 /// See the module.
 #[derive(Debug)]
@@ -43,10 +43,10 @@ impl StateSize {
             bytes >= bytes_max
         };
         let is_news = std::mem::replace(&mut self.is_full, full) != full;
-        is_news.then_some(Note::StateFull {
+        is_news.then_some(Note::State(StateNote::Full {
             full,
             bytes,
             bytes_max,
-        })
+        }))
     }
 }

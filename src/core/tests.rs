@@ -201,7 +201,15 @@ impl Rig {
 
     fn notes(&mut self) -> Vec<Note> {
         let mut notes = std::mem::take(&mut self.notes);
-        notes.retain(|n| !matches!(n, Note::Watching { .. }));
+        notes.retain(|n| {
+            !matches!(
+                n,
+                Note::Run {
+                    what: RunNote::Watching(_),
+                    ..
+                }
+            )
+        });
         notes
     }
 
@@ -535,9 +543,9 @@ fn retry_after_leaves_the_whole_host_alone_and_no_other() {
     check(
         &rig.notes(),
         &expect![[r#"
-            HostTroubled { monitor: 0, reason: TooManyRequests, detail: "too_many_requests" }
-            HostPaused { monitor: 0, asked: 90s, pause: 90s, is_news: true }
-            HostRecovered { monitor: 1 }
+            Api { monitor: 0, what: Troubled { reason: TooManyRequests, detail: "too_many_requests" } }
+            Api { monitor: 0, what: Paused { asked: 90s, pause: 90s, is_news: true } }
+            Api { monitor: 1, what: Recovered }
         "#]],
     );
 }
@@ -714,11 +722,11 @@ fn an_event_that_comes_twice_counts_once() {
     check(
         &rig.notes(),
         &expect![[r#"
-            Duplicate { monitor: 0, workflow_id: "w" }
-            Ended { run: RunKey([53, 20, 120, 254, 113, 19, 247, 39, 223, 88, 204, 206, 174, 35, 208, 100]), monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
-            Duplicate { monitor: 0, workflow_id: "w" }
-            Duplicate { monitor: 0, workflow_id: "w" }
-            Shed { monitor: 7, workflow_id: "w" }
+            Run { monitor: 0, workflow_id: "w", what: Duplicate }
+            Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([53, 20, 120, 254, 113, 19, 247, 39, 223, 88, 204, 206, 174, 35, 208, 100]), trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns } }
+            Run { monitor: 0, workflow_id: "w", what: Duplicate }
+            Run { monitor: 0, workflow_id: "w", what: Duplicate }
+            Run { monitor: 7, workflow_id: "w", what: Shed }
         "#]],
     );
 }
@@ -768,15 +776,15 @@ fn a_later_attempt_ends_the_watch_of_an_earlier_one_in_every_phase() {
         assert_eq!(rig.core.counters().workflows_ended, 1);
     }
     expect![[r#"
-        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
-        Duplicate { monitor: 0, workflow_id: "w" }
-        Duplicate { monitor: 0, workflow_id: "w" }
-        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
-        Duplicate { monitor: 0, workflow_id: "w" }
-        Duplicate { monitor: 0, workflow_id: "w" }
-        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s }
-        Duplicate { monitor: 0, workflow_id: "w" }
-        Duplicate { monitor: 0, workflow_id: "w" }
+        Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns } }
+        Run { monitor: 0, workflow_id: "w", what: Duplicate }
+        Run { monitor: 0, workflow_id: "w", what: Duplicate }
+        Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s } }
+        Run { monitor: 0, workflow_id: "w", what: Duplicate }
+        Run { monitor: 0, workflow_id: "w", what: Duplicate }
+        Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 15s } }
+        Run { monitor: 0, workflow_id: "w", what: Duplicate }
+        Run { monitor: 0, workflow_id: "w", what: Duplicate }
     "#]].assert_eq(&text);
 }
 
@@ -807,7 +815,7 @@ fn an_answer_about_a_later_attempt_ends_the_watch_and_one_about_an_earlier_one_s
     check(
         &rig.notes(),
         &expect![[r#"
-            Ended { run: RunKey([84, 125, 127, 23, 13, 97, 198, 25, 171, 3, 63, 142, 74, 249, 197, 184]), monitor: 0, workflow_id: "w", trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded), duration: 1ns }
+            Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([84, 125, 127, 23, 13, 97, 198, 25, 171, 3, 63, 142, 74, 249, 197, 184]), trace_id: TraceId(1449b286b59e5fb780b7d6281d0ab264), outcome: Error, abandoned: Some(Superseded), duration: 1ns } }
         "#]],
     );
 }
@@ -852,10 +860,10 @@ fn of_two_attempts_that_are_restored_the_earlier_one_ends() {
         assert!(changes.contains(&Change::RemoveWorkflow(first.0)));
     }
     expect![[r#"
-        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
-        Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 }
-        Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), monitor: 0, workflow_id: "w", trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns }
-        Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 }
+        Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns } }
+        State(Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 })
+        Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([193, 72, 187, 136, 130, 192, 57, 80, 49, 151, 188, 209, 42, 108, 220, 98]), trace_id: TraceId(5948520d8015059c9d343ed7485ce035), outcome: Error, abandoned: Some(Superseded), duration: 0ns } }
+        State(Restored { workflows: 2, spans: 0, log_records: 0, notifications: 0 })
     "#]].assert_eq(&text);
 }
 
@@ -963,11 +971,11 @@ fn a_full_state_holds_the_events_until_it_is_well_below() {
     assert!(rig.core.room() > 0 && rig.core.state_bytes() <= 1800);
     let notes = rig.notes();
     let full = notes.iter().filter_map(|note| match note {
-        Note::StateFull {
+        Note::State(StateNote::Full {
             full,
             bytes,
             bytes_max: 2000,
-        } => Some((*full, *bytes >= 2000, *bytes <= 1800)),
+        }) => Some((*full, *bytes >= 2000, *bytes <= 1800)),
         _ => None,
     });
     assert!(
@@ -1028,7 +1036,7 @@ fn a_state_that_fills_as_records_grow_is_full_when_they_are_written() {
     rig.core.take_changes();
     assert!(rig.core.state_is_full() && !rig.core.has_room());
     rig.handle(Input::Tick);
-    let told = |note: &Note| matches!(note, Note::StateFull { full: true, .. });
+    let told = |note: &Note| matches!(note, Note::State(StateNote::Full { full: true, .. }));
     assert_eq!(rig.notes().iter().filter(|note| told(note)).count(), 1);
 }
 
@@ -1243,8 +1251,8 @@ fn trouble_is_noted_once_for_all_workflows_and_so_is_its_end() {
     check(
         &rig.notes(),
         &expect![[r#"
-        HostTroubled { monitor: 0, reason: Unauthorized, detail: "unauthorized" }
-        HostRecovered { monitor: 0 }
+        Api { monitor: 0, what: Troubled { reason: Unauthorized, detail: "unauthorized" } }
+        Api { monitor: 0, what: Recovered }
     "#]],
     );
 }
@@ -1281,7 +1289,7 @@ fn an_oddity_is_noted_once() {
     check(
         &rig.notes(),
         &expect![[r#"
-        Odd { monitor: 0, what: "odd" }
+        Api { monitor: 0, what: Odd("odd") }
     "#]],
     );
 }
@@ -1309,7 +1317,7 @@ fn an_answer_about_another_workflow_says_nothing() {
     check(
         &rig.notes(),
         &expect![[r#"
-        HostTroubled { monitor: 0, reason: OtherWorkflow, detail: "asked after \"w\", the answer is about \"other\"" }
+        Api { monitor: 0, what: Troubled { reason: OtherWorkflow, detail: "asked after \"w\", the answer is about \"other\"" } }
     "#]],
     );
 }
@@ -1358,9 +1366,9 @@ fn the_collectors_trouble_is_noted_once_and_so_is_its_end() {
     check(
         &rig.notes(),
         &expect![[r#"
-            ExportTroubled { signal: Traces, reason: "503", waiting: 12 }
-            ExportRecovered(Traces)
-            ExportRefused { signal: Traces, items: 2, message: "400" }
+            Collector { signal: Traces, what: Troubled { reason: "503", waiting: 12 } }
+            Collector { signal: Traces, what: Recovered }
+            Collector { signal: Traces, what: Refused { items: 2, message: "400" } }
         "#]],
     );
     assert_eq!(rig.core.counters().spans_delivered, 10);
@@ -1389,7 +1397,10 @@ fn trouble_of_the_collector_is_noted_once_a_minute_while_it_lasts() {
     );
     let notes = rig.notes();
     let reasons = notes.iter().filter_map(|note| match note {
-        Note::ExportTroubled { reason, .. } => Some(&**reason),
+        Note::Collector {
+            what: CollectorNote::Troubled { reason, .. },
+            ..
+        } => Some(&**reason),
         _ => None,
     });
     assert_eq!(reasons.collect::<Vec<_>>(), ["503", "HTTP 401"]);
@@ -1425,8 +1436,8 @@ fn what_the_collector_threw_away_is_counted_and_told() {
     check(
         &rig.notes(),
         &expect![[r#"
-            Ended { run: RunKey([53, 20, 120, 254, 113, 19, 247, 39, 223, 88, 204, 206, 174, 35, 208, 100]), monitor: 0, workflow_id: "w", trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns }
-            ExportPartial { signal: Traces, rejected: 2, message: "too old" }
+            Run { monitor: 0, workflow_id: "w", what: Ended { run: RunKey([53, 20, 120, 254, 113, 19, 247, 39, 223, 88, 204, 206, 174, 35, 208, 100]), trace_id: TraceId(0720c7aaa48b50d5e26a1f33addb1efc), outcome: Success, abandoned: None, duration: 1ns } }
+            Collector { signal: Traces, what: Partial { rejected: 2, message: "too old" } }
         "#]],
     );
     let counters = rig.core.counters();
@@ -1799,7 +1810,7 @@ fn a_run_that_may_have_been_traced_and_forgotten_is_not_traced_again() {
     check(
         &rig.notes(),
         &expect![[r#"
-            Forgotten { monitor: 0, workflow_id: "first" }
+            Run { monitor: 0, workflow_id: "first", what: Forgotten }
         "#]],
     );
     assert_eq!(rig.core.counters().runs_forgotten, 1);
@@ -1897,16 +1908,24 @@ fn a_run_whose_record_cannot_be_read_is_not_begun_anew() {
         });
     assert!(untouched);
     let mut notes = rig.notes();
-    notes.retain(|note| !matches!(note, Note::Ended { .. }));
+    notes.retain(|note| {
+        !matches!(
+            note,
+            Note::Run {
+                what: RunNote::Ended { .. },
+                ..
+            }
+        )
+    });
     check(
         &notes,
         &expect![[r#"
-            RecordsUnreadable { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" }
-            RecordsUnreadable { workflows: 1, why: "it is damaged" }
-            Restored { workflows: 1, spans: 1, log_records: 0, notifications: 0 }
-            RunUnreadable { monitor: 0, workflow_id: "newer", why: "a later farspan wrote it (version 99), start that one again" }
-            RunUnreadable { monitor: 0, workflow_id: "damaged", why: "it is damaged" }
-            Duplicate { monitor: 0, workflow_id: "whole" }
+            State(Unreadable { workflows: 1, why: "a later farspan wrote it (version 99), start that one again" })
+            State(Unreadable { workflows: 1, why: "it is damaged" })
+            State(Restored { workflows: 1, spans: 1, log_records: 0, notifications: 0 })
+            Run { monitor: 0, workflow_id: "newer", what: Unreadable("a later farspan wrote it (version 99), start that one again") }
+            Run { monitor: 0, workflow_id: "damaged", what: Unreadable("it is damaged") }
+            Run { monitor: 0, workflow_id: "whole", what: Duplicate }
         "#]],
     );
     // Once the store has said that it is another's, or done, it is like any other run.

@@ -35,7 +35,10 @@ use crate::core::outbox::{Batch, Signal};
 use crate::core::span::Span;
 use crate::core::time::Mono;
 use crate::core::turn::{Step, StoreTerms, Turn};
-use crate::core::{Action, Core, Encoders, Input, Note, Outgoing, Poll, PollGroup, Polled, Stored};
+use crate::core::{
+    Action, ApiNote, Core, Encoders, Input, Note, Outgoing, Poll, PollGroup, Polled, RunNote,
+    Stored,
+};
 use crate::deliver::notify;
 use crate::deliver::otlp;
 use crate::intake::entries::Settled;
@@ -233,12 +236,17 @@ impl Loop {
                 Action::List(monitor) => self.feed.let_list(monitor),
                 Action::Send(outgoing) => self.turn.hold(outgoing),
                 Action::Note(note) => {
-                    if let Note::HostPaused { .. } = note {
-                        self.recall();
-                    }
                     self.displays.see(Sight::Noted(&note));
-                    if let Note::Ended { run, .. } = note {
-                        self.tell_followers(run);
+                    match note {
+                        Note::Api {
+                            what: ApiNote::Paused { .. },
+                            ..
+                        } => self.recall(),
+                        Note::Run {
+                            what: RunNote::Ended { run, .. },
+                            ..
+                        } => self.tell_followers(run),
+                        _ => {}
                     }
                     log_note(note, &self.names);
                 }

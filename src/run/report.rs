@@ -4,7 +4,10 @@ use crate::config::monitor::{self, ApiKeys, MonitorConfig};
 use crate::core::outbox::Signal;
 use crate::core::outcome::Abandoned;
 use crate::core::turn::StoreNews;
-use crate::core::{Change, Counters, Note, PollFailureReason, limits};
+use crate::core::{
+    ApiNote, Change, CollectorNote, Counters, Note, PollFailureReason, ReceiverNote, RunNote,
+    StateNote, limits,
+};
 use log::Level;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -59,12 +62,30 @@ impl MonitorNames {
 }
 
 /// Logs a note of the core. `names` are those of the monitors.
-///
-/// Longer than other functions on purpose: one arm for each note, and the compiler names a missing one.
 pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
-    let name = |monitor: u16| (names.get(usize::from(monitor))).map_or("", |it| &it.monitor);
+    let unknown = MonitorNames::default();
+    let of = |monitor: u16| names.get(usize::from(monitor)).unwrap_or(&unknown);
     match note {
-        Note::Restored {
+        Note::State(what) => log_state(what),
+        Note::Run {
+            monitor,
+            workflow_id,
+            what,
+        } => log_run(of(monitor), &workflow_id, what),
+        Note::Api { monitor, what } => log_api(of(monitor), what),
+        Note::Receiver { monitor, what } => log_receiver(&of(monitor).monitor, what),
+        Note::Collector { signal, what } => log_collector(signal.items(), what),
+        Note::PollsHeld(true) => log::error!(
+            "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \
+             nothing is lost"
+        ),
+        Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
+    }
+}
+
+fn log_state(what: StateNote) {
+    match what {
+        StateNote::Restored {
             workflows,
             spans,
             log_records,
@@ -73,7 +94,7 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             let more = beside_spans(log_records, notifications);
             log::info!("restored {workflows} workflows and {spans} spans{more} from the store");
         }
-        Note::Stranded {
+        StateNote::Stranded {
             monitor,
             notifications,
         } => log::error!(
@@ -81,19 +102,13 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             "{notifications} stored finished events have no receiver: restore the `finished` setting of their monitor to \
              deliver them; they stay stored until then"
         ),
-        Note::RecordsUnreadable { workflows, why } => log::error!(
+        StateNote::Unreadable { workflows, why } => log::error!(
             "{workflows} stored workflows cannot be watched: {why}; their records stay stored"
         ),
-        Note::RunUnreadable {
-            monitor,
-            workflow_id,
-            why,
-        } => log::error!(
-            monitor = name(monitor), workflow_id = &*workflow_id;
-            "the workflow is not watched, because its stored record cannot be used: {why}; the record stays stored, and \
-             the start event stays in its source"
-        ),
-        Note::StateFull {
+        StateNote::Refused { elsewhere, done } => {
+            log::debug!("{elsewhere} runs belong to other instances, {done} runs are done already");
+        }
+        StateNote::Full {
             full: true,
             bytes,
             bytes_max,
@@ -101,50 +116,43 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             "the state is full, {bytes} bytes of {bytes_max} (FARSPAN_STATE_MAX_BYTES): new workflows wait until \
              others have ended; watched workflows go on"
         ),
-        Note::StateFull { bytes, .. } => {
+        StateNote::Full { bytes, .. } => {
             log::info!("the state has room again ({bytes} bytes): new workflows are watched");
         }
-        Note::Watching {
-            monitor,
-            workflow_id,
-            trace_id,
-        } => log::debug!(
-            monitor = name(monitor), workflow_id = &*workflow_id, trace_id:% = trace_id;
+    }
+}
+
+fn log_run(names: &MonitorNames, workflow_id: &str, what: RunNote) {
+    let monitor = &*names.monitor;
+    match what {
+        RunNote::Watching(trace_id) => log::debug!(
+            monitor, workflow_id, trace_id:% = trace_id;
             "watching the workflow"
         ),
-        Note::Duplicate {
-            monitor,
-            workflow_id,
-        } => log::debug!(
-            monitor = name(monitor), workflow_id = &*workflow_id;
+        RunNote::Duplicate => log::debug!(
+            monitor, workflow_id;
             "duplicate start event; ignored"
         ),
-        Note::Forgotten {
-            monitor,
-            workflow_id,
-        } => log::warn!(
-            monitor = name(monitor), workflow_id = &*workflow_id;
+        RunNote::Forgotten => log::warn!(
+            monitor, workflow_id;
             "the workflow is not traced: it began before workflows whose traces farspan has forgotten, so it may have a \
              trace already, and a second one would have the same ids"
         ),
-        Note::Refused { elsewhere, done } => {
-            log::debug!("{elsewhere} runs belong to other instances, {done} runs are done already");
-        }
-        Note::Shed {
-            monitor,
-            workflow_id,
-        } => log::error!(
-            monitor = name(monitor), workflow_id = &*workflow_id;
+        RunNote::Shed => log::error!(
+            monitor, workflow_id;
             "no room for the workflow; it is not traced"
         ),
-        Note::Ended {
-            monitor,
-            workflow_id,
+        RunNote::Unreadable(why) => log::error!(
+            monitor, workflow_id;
+            "the workflow is not watched, because its stored record cannot be used: {why}; the record stays stored, and \
+             the start event stays in its source"
+        ),
+        RunNote::Ended {
+            run: _,
             trace_id,
             outcome,
             abandoned,
             duration,
-            run: _,
         } => {
             let level = if abandoned.is_some() {
                 Level::Warn
@@ -159,28 +167,26 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
                 }
                 Some(why) => why.message(),
             };
-            let names = names.get(usize::from(monitor));
             log::log!(
                 level,
-                monitor = name(monitor),
-                workflow_id = &*workflow_id,
-                name = names.map_or("", |it| &*it.workflow),
+                monitor,
+                workflow_id,
+                name = &*names.workflow,
                 result = outcome.as_str(),
                 duration_s = milliseconds(duration),
                 trace_id:% = trace_id;
                 "{why}"
             );
         }
-        Note::HostTroubled {
-            monitor,
-            reason,
-            detail,
-        } => log_trouble(names.get(usize::from(monitor)), reason, &detail),
-        Note::HostRecovered { monitor } => {
-            log::info!(monitor = name(monitor); "the API answers again");
-        }
-        Note::HostPaused {
-            monitor,
+    }
+}
+
+fn log_api(names: &MonitorNames, what: ApiNote) {
+    let monitor = &*names.monitor;
+    match what {
+        ApiNote::Troubled { reason, detail } => log_trouble(names, reason, &detail),
+        ApiNote::Recovered => log::info!(monitor; "the API answers again"),
+        ApiNote::Paused {
             asked,
             pause,
             is_news,
@@ -193,68 +199,48 @@ pub(super) fn log_note(note: Note, names: &[MonitorNames]) {
             };
             log::log!(
                 level,
-                monitor = name(monitor);
+                monitor;
                 "the API asked for a pause of {asked:.1?}{held}; its host gets no request until then"
             );
         }
-        Note::Odd { monitor, what } => {
-            log::warn!(monitor = name(monitor); "in an answer of the API: {what}");
-        }
-        Note::PollsHeld(true) => log::error!(
-            "the outbox is full, because the collector or a receiver of finished events accepts nothing: polls wait, \
-             nothing is lost"
-        ),
-        Note::PollsHeld(false) => log::info!("the outbox has room again: polls go on"),
-        Note::NotifyTroubled { monitor, reason } => log::warn!(
-            monitor = name(monitor);
+        ApiNote::Odd(what) => log::warn!(monitor; "in an answer of the API: {what}"),
+    }
+}
+
+fn log_receiver(monitor: &str, what: ReceiverNote) {
+    match what {
+        ReceiverNote::Troubled(reason) => log::warn!(
+            monitor;
             "the receiver of finished events accepts nothing: {reason}; the events wait"
         ),
-        Note::NotifyRecovered { monitor } => {
-            log::info!(monitor = name(monitor); "the receiver of finished events accepts them again");
+        ReceiverNote::Recovered => {
+            log::info!(monitor; "the receiver of finished events accepts them again");
         }
-        Note::NotifyRefused {
-            monitor,
-            run,
-            message,
-        } => log::error!(
-            monitor = name(monitor);
+        ReceiverNote::Refused { run, message } => log::error!(
+            monitor;
             "the receiver of finished events refused event {run} for good: {message}"
         ),
-        Note::ExportTroubled {
-            signal,
-            reason,
-            waiting,
-        } => {
-            let items = signal.items();
+    }
+}
+
+fn log_collector(items: &str, what: CollectorNote) {
+    match what {
+        CollectorNote::Troubled { reason, waiting } => {
             log::warn!("the collector accepts no {items}: {reason}; {waiting} {items} wait");
         }
-        Note::ExportRecovered(signal) => {
-            log::info!("the collector accepts {} again", signal.items());
-        }
-        Note::ExportPartial {
+        CollectorNote::Recovered => log::info!("the collector accepts {items} again"),
+        CollectorNote::Partial {
             rejected: 0,
             message,
-            ..
-        } => {
-            log::warn!("the collector accepted a batch with a warning: {message}");
-        }
-        Note::ExportPartial {
-            signal,
-            rejected,
-            message,
-        } => log::error!(
-            "the collector accepted a batch but rejected {rejected} of its {}: {message}",
-            signal.items()
+        } => log::warn!("the collector accepted a batch with a warning: {message}"),
+        CollectorNote::Partial { rejected, message } => log::error!(
+            "the collector accepted a batch but rejected {rejected} of its {items}: {message}"
         ),
-        Note::ExportRefused {
-            signal,
-            items,
+        CollectorNote::Refused {
+            items: count,
             message,
-        } => {
-            let what = signal.items();
-            log::error!("the collector refused {items} {what} for good: {message}");
-        }
-        Note::ExportSplit => log::warn!(
+        } => log::error!("the collector refused {count} {items} for good: {message}"),
+        CollectorNote::Split => log::warn!(
             "a batch was too large for the collector (413); its halves are sent one by one"
         ),
     }
@@ -280,10 +266,8 @@ pub(super) fn log_store(news: &StoreNews) {
     }
 }
 
-fn log_trouble(names: Option<&MonitorNames>, reason: PollFailureReason, detail: &str) {
-    let Some(MonitorNames { monitor, api, .. }) = names else {
-        return;
-    };
+fn log_trouble(names: &MonitorNames, reason: PollFailureReason, detail: &str) {
+    let MonitorNames { monitor, api, .. } = names;
     let remedy = api.remedy(reason);
     if reason == PollFailureReason::Unauthorized {
         return log::error!(

@@ -13,7 +13,7 @@ use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::workflow::Naming;
 use farspan::core::{
     Action, Answer, Change, Core, Input, Monitor, Note, Pace, Poll, PollFailure, PollFailureReason,
-    Polled, Settings, Stored, limits,
+    Polled, RunNote, Settings, Stored, limits,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -440,7 +440,10 @@ fn a_workflow_that_takes_its_api_along_ends_as_it_was_seen() {
                         open = group.polls.into_iter().next().map(|poll| (poll, now))
                     }
                     Action::Finished(span) => spans.push(*span),
-                    Action::Note(Note::Ended { outcome: how, .. }) => outcome = Some(how),
+                    Action::Note(Note::Run {
+                        what: RunNote::Ended { outcome: how, .. },
+                        ..
+                    }) => outcome = Some(how),
                     _ => {}
                 }
             }

@@ -22,8 +22,8 @@ use farspan::core::time::{Mono, Now, Wall};
 use farspan::core::turn::{Step, StoreTerms, Turn, TurnPolicy};
 use farspan::core::workflow::keys_of;
 use farspan::core::{
-    Action, Answer, Change, Committed, Core, Input, Monitor, Note, Outgoing, Pace, Poll, PollGroup,
-    Polled, Settings,
+    Action, Answer, ApiNote, Change, Committed, Core, Input, Monitor, Note, Outgoing, Pace, Poll,
+    PollGroup, Polled, RunNote, Settings, StateNote,
 };
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -687,7 +687,11 @@ impl World {
                 }
                 Action::Recall(poller) => self.recalls.push(poller),
                 Action::Note(note) => {
-                    if let Note::HostPaused { .. } = note {
+                    if let Note::Api {
+                        what: ApiNote::Paused { .. },
+                        ..
+                    } = note
+                    {
                         self.recalls.extend(0..self.pollers.len() as u16);
                     }
                     self.noted(note);
@@ -1321,13 +1325,14 @@ impl World {
     }
 
     fn noted(&mut self, note: Note) {
-        if let Note::RecordsUnreadable { why, .. } = &note {
+        if let Note::State(StateNote::Unreadable { why, .. }) = &note {
             panic!("not restored: {why}");
         }
-        let Note::Ended {
+        let Note::Run {
             workflow_id,
-            abandoned,
-            outcome,
+            what: RunNote::Ended {
+                abandoned, outcome, ..
+            },
             ..
         } = note
         else {

@@ -118,7 +118,7 @@ fn a_pause_that_a_list_is_asked_for_holds_its_hosts_polls() {
     check(
         &notes,
         &expect![[r#"
-            HostPaused { monitor: 0, asked: 60s, pause: 60s, is_news: true }
+            Api { monitor: 0, what: Paused { asked: 60s, pause: 60s, is_news: true } }
         "#]],
     );
     rig.pass(secs(59.0));

@@ -168,9 +168,9 @@ fn trouble_is_noted_once_and_so_is_its_end() {
     check(
         &notes,
         &expect![[r#"
-            NotifyTroubled { monitor: 0, reason: "no answer" }
-            NotifyTroubled { monitor: 0, reason: "no answer" }
-            NotifyRecovered { monitor: 0 }
+            Receiver { monitor: 0, what: Troubled("no answer") }
+            Receiver { monitor: 0, what: Troubled("no answer") }
+            Receiver { monitor: 0, what: Recovered }
         "#]],
     );
 }
@@ -182,10 +182,12 @@ fn what_a_receiver_refuses_holds_up_nothing() {
     let run = refused(&mut rig);
     assert_eq!(rig.core.notifications_waiting(), 0);
     assert_eq!(rig.core.counters().notifications_refused, 1);
-    let note = Note::NotifyRefused {
+    let note = Note::Receiver {
         monitor: 0,
-        run,
-        message: "HTTP 400".into(),
+        what: ReceiverNote::Refused {
+            run,
+            message: "HTTP 400".into(),
+        },
     };
     assert_eq!(rig.notes(), [note]);
     // A receiver that refuses all events does not fill the log.
@@ -222,10 +224,10 @@ fn what_was_stored_is_told_after_a_restart() {
     without.handle(Input::Tick);
     assert!(without.notified.is_empty());
     assert_eq!(without.core.notifications_waiting(), 0);
-    let stranded = Note::Stranded {
+    let stranded = Note::State(StateNote::Stranded {
         monitor: "monitor0".into(),
         notifications: 1,
-    };
+    });
     assert!(without.notes().contains(&stranded));
     let everything = without.core.everything();
     assert!(everything.contains(&Change::PutNotification(told)));

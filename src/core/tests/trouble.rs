@@ -52,12 +52,12 @@ fn a_monitor_that_is_answered_is_none_that_recovers() {
     let mut rig = two_of_one_host();
     let at_first = noted(&mut rig, 50.0, [&unauthorized, &|_| running()]);
     expect![[r#"
-        HostTroubled { monitor: 0, reason: Unauthorized, detail: "unauthorized" }
+        Api { monitor: 0, what: Troubled { reason: Unauthorized, detail: "unauthorized" } }
     "#]]
     .assert_eq(&at_first);
     let then = noted(&mut rig, 50.0, [&|_| running(), &|_| running()]);
     expect![[r#"
-        HostRecovered { monitor: 0 }
+        Api { monitor: 0, what: Recovered }
     "#]]
     .assert_eq(&then);
     let unreachable = |_| unreachable();
@@ -70,7 +70,7 @@ fn a_monitor_that_is_answered_is_none_that_recovers() {
         .collect();
     assert_eq!(
         recovered,
-        ["HostRecovered { monitor: 0 }"],
+        ["Api { monitor: 0, what: Recovered }"],
         "the host: {then}"
     );
 }
@@ -89,7 +89,7 @@ fn an_oddity_is_noted_of_each_monitor() {
     let noted = noted(&mut rig, 100.0, [&|_| odd("odd"), &|_| odd("odd")]);
     let mut lines: Vec<_> = noted.lines().collect();
     lines.sort_unstable();
-    let of = |monitor| format!("Odd {{ monitor: {monitor}, what: \"odd\" }}");
+    let of = |monitor| format!("Api {{ monitor: {monitor}, what: Odd(\"odd\") }}");
     assert_eq!(lines, [of(0), of(1)]);
 }
 
@@ -105,7 +105,7 @@ fn one_monitor_does_not_use_up_the_oddities_of_another() {
         }],
     );
     let of = |monitor: u16| {
-        let start = format!("Odd {{ monitor: {monitor},");
+        let start = format!("Api {{ monitor: {monitor}, what: Odd(");
         text.lines().filter(|line| line.starts_with(&start)).count()
     };
     assert_eq!((of(0), of(1)), (64, 1), "{text}");

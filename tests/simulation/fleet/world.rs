@@ -17,7 +17,7 @@ use farspan::core::outbox::{Batch, ExportOutcome, Exported, OutboxItem, Signal};
 use farspan::core::outcome::Abandoned;
 use farspan::core::span::{Span, SpanStatus};
 use farspan::core::workflow::{StatusEvents, keys_of};
-use farspan::core::{Input, Note, Poll, Polled};
+use farspan::core::{Input, Note, Poll, Polled, RunNote, StateNote};
 use farspan::store::fleet::{FleetCall, FleetCommand, RunField};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -872,21 +872,22 @@ impl World {
     }
 
     fn noted(&mut self, note: &Note) {
-        match note {
-            Note::RecordsUnreadable { why, .. } => panic!("not restored: {why}"),
-            Note::Watching {
-                workflow_id,
-                trace_id,
-                ..
-            } => {
+        let (workflow_id, what) = match note {
+            Note::State(StateNote::Unreadable { why, .. }) => panic!("not restored: {why}"),
+            Note::Run {
+                workflow_id, what, ..
+            } => (workflow_id, what),
+            _ => return,
+        };
+        match what {
+            RunNote::Watching(trace_id) => {
                 for plan in self.attempts(workflow_id, *trace_id) {
                     let run = self.run_of(&self.scenario.base.plans[plan]);
                     self.heard.entry(run).or_insert(self.now);
                 }
             }
-            Note::Shed { workflow_id, .. } => panic!("{workflow_id} was shed"),
-            Note::Ended {
-                workflow_id,
+            RunNote::Shed => panic!("{workflow_id} was shed"),
+            RunNote::Ended {
                 trace_id,
                 abandoned,
                 ..
