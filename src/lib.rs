@@ -27,72 +27,41 @@
 mod dispatch;
 mod embed;
 
-// What is not the face is public for tests, benches and fuzz targets alone.
+/// Declares each room twice: public for tests, benches and fuzz targets, and private for all else. It has the name and the
+/// form of the macro of the crate `cfg-if`, because rustfmt looks for the files of modules in no other macro.
+macro_rules! cfg_if {
+    (if #[cfg($is_public:meta)] { $($(#[$of:meta])* mod $room:ident;)* }) => { $(
+        $(#[$of])*
+        #[cfg($is_public)]
+        pub mod $room;
+        $(#[$of])*
+        #[cfg(not($is_public))]
+        mod $room;
+    )* };
+}
 
-#[cfg(not(feature = "internals"))]
-mod admin;
-#[cfg(feature = "internals")]
-pub mod admin;
-#[cfg(not(feature = "internals"))]
-mod api;
-#[cfg(feature = "internals")]
-pub mod api;
-#[cfg(not(feature = "internals"))]
-mod cli;
-#[cfg(feature = "internals")]
-pub mod cli;
-#[cfg(not(feature = "internals"))]
-mod command;
-#[cfg(feature = "internals")]
-pub mod command;
-#[cfg(not(feature = "internals"))]
-mod config;
-#[cfg(feature = "internals")]
-pub mod config;
-#[cfg(not(feature = "internals"))]
-mod deliver;
-#[cfg(feature = "internals")]
-pub mod deliver;
-#[cfg(all(feature = "demo", not(feature = "internals")))]
-mod demo;
-#[cfg(all(feature = "demo", feature = "internals"))]
-pub mod demo;
-#[cfg(not(feature = "internals"))]
-mod features;
-#[cfg(feature = "internals")]
-pub mod features;
-#[cfg(not(feature = "internals"))]
-mod http;
-#[cfg(feature = "internals")]
-pub mod http;
-#[cfg(not(feature = "internals"))]
-mod intake;
-#[cfg(feature = "internals")]
-pub mod intake;
-#[cfg(not(feature = "internals"))]
-mod metrics;
-#[cfg(feature = "internals")]
-pub mod metrics;
-#[cfg(not(feature = "internals"))]
-mod os;
-#[cfg(feature = "internals")]
-pub mod os;
-#[cfg(all(feature = "redis", not(feature = "internals")))]
-mod redis_client;
-#[cfg(all(feature = "redis", feature = "internals"))]
-pub mod redis_client;
-#[cfg(not(feature = "internals"))]
-mod run;
-#[cfg(feature = "internals")]
-pub mod run;
-#[cfg(not(feature = "internals"))]
-mod store;
-#[cfg(feature = "internals")]
-pub mod store;
-#[cfg(not(feature = "internals"))]
-mod terminal;
-#[cfg(feature = "internals")]
-pub mod terminal;
+cfg_if! {
+    if #[cfg(feature = "internals")] {
+        mod admin;
+        mod api;
+        mod cli;
+        mod command;
+        mod config;
+        mod deliver;
+        #[cfg(feature = "demo")]
+        mod demo;
+        mod features;
+        mod http;
+        mod intake;
+        mod metrics;
+        mod os;
+        #[cfg(feature = "redis")]
+        mod redis_client;
+        mod run;
+        mod store;
+        mod terminal;
+    }
+}
 
 #[cfg(feature = "internals")]
 pub use {farspan_core as core, farspan_mapping as mapping, farspan_syntax as syntax};
