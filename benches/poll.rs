@@ -145,7 +145,7 @@ fn polls(base_url: &str) -> u64 {
         };
         events.send(event).expect("room for all");
     }
-    let (stop, stopped) = bounded(0);
+    let (stop, stopped) = bounded(1);
     let stopping = std::thread::spawn(move || {
         std::thread::sleep(ROUND);
         drop(stop);

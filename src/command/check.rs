@@ -319,7 +319,7 @@ fn send(
     monitor: &MonitorConfig,
     discovery: &RunList,
     network: &Network,
-    (url, variables): (&str, &Variables),
+    (url, variables): (&str, &Variables<'_>),
 ) -> Result<Response<Body>, String> {
     let target = run::target(monitor, network)?;
     let agent = client::agent(TIMEOUTS, url, &run::trust(monitor), network)?;
@@ -357,7 +357,7 @@ fn send(
 }
 
 /// The variables of a listing that goes back this far.
-fn since(lookback: Duration) -> Variables {
+fn since(lookback: Duration) -> Variables<'static> {
     let now = clock::now().wall.as_unix_ns();
     let lookback = i64::try_from(lookback.as_nanos()).unwrap_or(i64::MAX);
     let since = Wall::from_unix_ns(now.saturating_sub(lookback));

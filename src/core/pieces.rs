@@ -3,7 +3,7 @@
 //! A `Vec` that doubles takes three times its content while it moves. This list takes little more than its content, also
 //! for the ten thousand stages of one answer.
 
-use std::iter::Flatten;
+use std::iter::{Chain, Flatten};
 use std::num::NonZeroU32;
 use std::{ops, vec};
 
@@ -13,8 +13,9 @@ const PIECE: usize = 512;
 /// The list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pieces<T> {
-    /// All are full but the last.
-    pieces: Vec<Vec<T>>,
+    first: Vec<T>,
+    /// All are full but the last. There are none before `first` is full.
+    more: Vec<Vec<T>>,
 }
 
 /// An index into a list or a text. An `Option` of it takes no more room.
@@ -41,62 +42,65 @@ impl Index {
 
 impl<T> Default for Pieces<T> {
     fn default() -> Self {
-        Pieces { pieces: Vec::new() }
+        Pieces {
+            first: Vec::new(),
+            more: Vec::new(),
+        }
     }
 }
 
 impl<T> Pieces<T> {
     /// How many elements there are.
     pub fn len(&self) -> usize {
-        match &*self.pieces {
-            [] => 0,
-            [full @ .., last] => full.len() * PIECE + last.len(),
+        match &*self.more {
+            [] => self.first.len(),
+            [full @ .., last] => (1 + full.len()) * PIECE + last.len(),
         }
     }
 
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.first.is_empty()
     }
 
     /// Appends an element.
     pub fn push(&mut self, element: T) {
-        match self.pieces.last_mut() {
-            Some(last) if last.len() < PIECE => last.push(element),
-            _ => {
-                let capacity = if self.pieces.is_empty() { 0 } else { PIECE };
-                let mut piece = Vec::with_capacity(capacity);
-                piece.push(element);
-                self.pieces.push(piece);
-            }
+        let last = self.more.last_mut().unwrap_or(&mut self.first);
+        if last.len() < PIECE {
+            last.push(element);
+        } else {
+            let mut piece = Vec::with_capacity(PIECE);
+            piece.push(element);
+            self.more.push(piece);
         }
     }
 
     /// Keeps the first `len`.
     pub fn truncate(&mut self, len: usize) {
-        if len >= self.len() {
-            return;
-        }
-        self.pieces.truncate(len.div_ceil(PIECE));
-        if let Some(last) = self.pieces.last_mut()
-            && !len.is_multiple_of(PIECE)
+        self.first.truncate(len);
+        let left = len.saturating_sub(PIECE);
+        self.more.truncate(left.div_ceil(PIECE));
+        if left < self.more.len() * PIECE
+            && let Some(last) = self.more.last_mut()
         {
-            last.truncate(len % PIECE);
+            last.truncate(left % PIECE);
         }
     }
 
     /// The elements in their order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pieces.iter().flatten()
+        self.first.iter().chain(self.more.iter().flatten())
     }
 }
 
 impl<T> IntoIterator for Pieces<T> {
     type Item = T;
-    type IntoIter = Flatten<vec::IntoIter<Vec<T>>>;
+    type IntoIter = Chain<vec::IntoIter<T>, Flatten<vec::IntoIter<Vec<T>>>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.pieces.into_iter().flatten()
+        self.first
+            .into_iter()
+            .chain(self.more.into_iter().flatten())
     }
 }
 
@@ -104,13 +108,21 @@ impl<T> ops::Index<usize> for Pieces<T> {
     type Output = T;
 
     fn index(&self, place: usize) -> &T {
-        &self.pieces[place / PIECE][place % PIECE]
+        let piece = match place / PIECE {
+            0 => &self.first,
+            number => &self.more[number - 1],
+        };
+        &piece[place % PIECE]
     }
 }
 
 impl<T> ops::IndexMut<usize> for Pieces<T> {
     fn index_mut(&mut self, place: usize) -> &mut T {
-        &mut self.pieces[place / PIECE][place % PIECE]
+        let piece = match place / PIECE {
+            0 => &mut self.first,
+            number => &mut self.more[number - 1],
+        };
+        &mut piece[place % PIECE]
     }
 }
 

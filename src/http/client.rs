@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
-use ureq::http::{HeaderMap, HeaderName, Uri, header};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
@@ -163,6 +163,21 @@ impl Resolver for Network {
     }
 }
 
+/// The header `Host` for this URL: with its port, unless that is the usual one.
+/// <https://www.rfc-editor.org/rfc/rfc9110.html#name-host-and-authority>
+pub fn host(url: &Uri) -> Option<HeaderValue> {
+    let (host, port) = (url.host()?, url.port_u16());
+    let usual = match url.scheme_str()? {
+        "https" => 443,
+        _ => 80,
+    };
+    match port.filter(|port| *port != usual) {
+        Some(port) => HeaderValue::from_str(&format!("{host}:{port}")),
+        None => HeaderValue::from_str(host),
+    }
+    .ok()
+}
+
 /// Why a request has no answer, for a person.
 pub fn told(error: &ureq::Error) -> String {
     match error {
@@ -281,10 +296,10 @@ pub fn rate_limit(headers: &HeaderMap, now: Wall) -> Option<Duration> {
         ),
     ];
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
-    let clock = date(headers).unwrap_or(now);
     FAMILIES.iter().find_map(|(remaining, reset)| {
         let is_spent = text(remaining)?.parse::<u64>().ok()? == 0;
-        is_spent.then(|| until(text(reset)?, clock)).flatten()
+        let reset = text(reset).filter(|_| is_spent)?;
+        until(reset, date(headers).unwrap_or(now))
     })
 }
 
@@ -340,6 +355,20 @@ mod tests {
         headers.insert(header::RETRY_AFTER, value.parse().unwrap());
         let now = Wall::parse_rfc3339("2026-11-20T09:56:00.5Z").unwrap();
         retry_after(&headers, now)
+    }
+
+    #[test]
+    fn a_host_has_its_port_unless_that_is_the_usual_one() {
+        for (url, expected) in [
+            ("http://a.test/x", "a.test"),
+            ("http://a.test:80/x", "a.test"),
+            ("http://a.test:443/x", "a.test:443"),
+            ("https://me:pw@a.test:443", "a.test"),
+            ("https://[::1]:8443/x?y", "[::1]:8443"),
+        ] {
+            assert_eq!(host(&url.parse().unwrap()).unwrap(), expected, "{url}");
+        }
+        assert_eq!(host(&"/x".parse().unwrap()), None);
     }
 
     #[test]

@@ -408,7 +408,7 @@ impl Discoverer {
         let variables = variables(since);
         let api = self.api.clone();
         let request = self.discovery.list.request.clone();
-        let filled = Filled::new(&api, &request, &variables);
+        let filled = Filled::new(&api, &request, &variables, String::new());
         let filled = filled.map_err(|why| failure_of_variable(TITLE, why))?;
         let mut paging = Paging::new(&filled, request.pages.as_ref());
         let mut at = paging.first();
@@ -543,7 +543,7 @@ fn failure_of_json(error: serde_json::Error) -> PollFailure {
 }
 
 /// The time from which on runs are wanted, in whole seconds: not every API reads fractions.
-fn variables(since: Wall) -> Variables {
+fn variables(since: Wall) -> Variables<'static> {
     const SECOND_NS: i64 = 1_000_000_000;
     let seconds = since.as_unix_ns().max(0) / SECOND_NS;
     let whole = Wall::from_unix_ns(seconds * SECOND_NS);
@@ -558,7 +558,6 @@ fn variables(since: Wall) -> Variables {
 mod tests {
     use super::*;
     use crate::api::credentials::{Auth, Credentials};
-    use crate::api::exchange::PathDoubt;
     use crate::http::proxies::Proxies;
     use crossbeam_channel::{bounded, never, unbounded};
 
@@ -593,12 +592,7 @@ mod tests {
             discovery,
             agent: client::agent(exchange::TIMEOUTS, base_url, &trust, &network).unwrap(),
             network,
-            api: Arc::new(Api {
-                base_url: base_url.to_owned(),
-                headers: Vec::new(),
-                credentials,
-                path_doubt: PathDoubt::default(),
-            }),
+            api: Arc::new(Api::new(base_url.to_owned(), Vec::new(), credentials)),
             channels: Channels {
                 events,
                 listings: bounded(0).0,

@@ -22,7 +22,7 @@ pub fn listen(
     input: impl Read + Send + 'static,
     events: Sender<StartEvent>,
 ) -> io::Result<Receiver<Infallible>> {
-    let (ended, over) = bounded(0);
+    let (ended, over) = bounded(1);
     threads::spawn("lines", threads::STACK_BYTES, move || {
         let told = read(&dialects, BufReader::new(input), &events);
         match told {

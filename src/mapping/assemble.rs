@@ -33,10 +33,10 @@ use std::mem::discriminant;
 #[derive(Debug)]
 pub struct Gather<'m> {
     mapping: &'m Mapping,
-    variables: Variables,
+    variables: Variables<'m>,
     /// Of each request for elements these elements, by their place in `stages`.
     asked: Vec<(usize, Vec<Index>)>,
-    workflow: Option<Box<WorkflowPart>>,
+    workflow: Option<WorkflowPart>,
     /// Each behind the one that it is nested in.
     stages: Stages,
     /// What else there is to each of them.
@@ -67,7 +67,7 @@ pub struct Missing {
 }
 
 impl<'m> Gather<'m> {
-    pub(super) fn new(mapping: &'m Mapping, variables: Variables) -> Self {
+    pub(super) fn new(mapping: &'m Mapping, variables: Variables<'m>) -> Self {
         Gather {
             mapping,
             variables,
@@ -90,7 +90,7 @@ impl<'m> Gather<'m> {
 
     /// The variables of a request for each element that the requests before it have found. `None`: it is made once, with
     /// [`variables`](Self::variables).
-    pub fn each(&mut self, request: usize) -> Option<Vec<Variables>> {
+    pub fn each(&mut self, request: usize) -> Option<Vec<Variables<'m>>> {
         let plan = &self.mapping.plan;
         let planned = &plan.requests[request];
         let list = planned.for_each?;
@@ -130,7 +130,7 @@ impl<'m> Gather<'m> {
     }
 
     /// The variables of a request that is made once.
-    pub fn variables(&self) -> &Variables {
+    pub fn variables(&self) -> &Variables<'m> {
         &self.variables
     }
 
@@ -230,7 +230,7 @@ impl<'m> Gather<'m> {
             attempt,
             url,
             attributes,
-        } = *workflow;
+        } = workflow;
         self.take_times_of_stages(&mut progress);
         Ok(Reading {
             snapshot: Snapshot {
@@ -451,9 +451,15 @@ impl<'m> Gather<'m> {
 
     /// One of each path and attempt: the later one counts, for what it says.
     fn merge(&mut self) {
+        /// So many are compared with each other, for they are quicker compared than sorted.
+        const FEW: usize = 8;
         let run = |place: &usize| self.stages.run(*place);
         let mut places = 1..self.stages.len();
         if places.all(|place| run(&(place - 1)) < run(&place)) {
+            return;
+        }
+        let is_new = |place: usize| (0..place).all(|before| run(&before) != run(&place));
+        if self.stages.len() <= FEW && (0..self.stages.len()).all(is_new) {
             return;
         }
         let mut order: Vec<usize> = (0..self.stages.len()).collect();
@@ -769,7 +775,7 @@ fn merged_links(older: Option<Box<Links>>, newer: Option<Box<Links>>) -> Option<
 }
 
 /// The id as the event has it, where the API has but its last part.
-fn whole_id(mapping: &Mapping, variables: &Variables, id: Box<str>) -> Box<str> {
+fn whole_id(mapping: &Mapping, variables: &Variables<'_>, id: Box<str>) -> Box<str> {
     let last = mapping
         .plan
         .definition

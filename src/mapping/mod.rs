@@ -144,7 +144,7 @@ impl Mapping {
     ///
     /// # Errors
     /// No request can be made for its id.
-    pub fn gather(&self, workflow_id: &str) -> Result<Gather<'_>, WrongId> {
+    pub fn gather<'m>(&'m self, workflow_id: &'m str) -> Result<Gather<'m>, WrongId> {
         let variables = self.ids.variables(workflow_id)?;
         Ok(Gather::new(self, variables))
     }

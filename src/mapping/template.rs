@@ -9,12 +9,19 @@ use std::fmt;
 
 /// The values of variables, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Variables {
+pub struct Variables<'id> {
+    /// The variable `id`. Most workflows have no other, so that it alone is not copied.
+    id: Option<&'id str>,
     values: Vec<(Cow<'static, str>, Box<str>)>,
 }
 
-impl Variables {
-    /// Sets a variable, also one that is there.
+impl<'id> Variables<'id> {
+    /// Sets the variable `id`.
+    pub fn set_id(&mut self, id: &'id str) {
+        self.id = Some(id);
+    }
+
+    /// Sets another variable, also one that is there.
     pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: &str) {
         let name = name.into();
         match self.values.iter_mut().find(|(known, _)| *known == name) {
@@ -25,6 +32,9 @@ impl Variables {
 
     /// A variable's value.
     pub fn get(&self, name: &str) -> Option<&str> {
+        if name == "id" && self.id.is_some() {
+            return self.id;
+        }
         let mut values = self.values.iter();
         Some(&*values.find(|(known, _)| *known == name)?.1)
     }
@@ -263,7 +273,7 @@ impl Template {
     ///
     /// # Errors
     /// A variable has no value, or one that cannot stand there.
-    pub fn render(&self, variables: &Variables, url: &mut String) -> Result<(), Unfilled> {
+    pub fn render(&self, variables: &Variables<'_>, url: &mut String) -> Result<(), Unfilled> {
         let mut in_path = true;
         for (place, piece) in self.pieces.iter().enumerate() {
             in_path &= !piece.begins_query();
@@ -332,7 +342,7 @@ impl BodyTemplate {
     ///
     /// # Errors
     /// A variable has no value, or one that cannot stand there.
-    pub fn render(&self, variables: &Variables) -> Result<Json, Unfilled> {
+    pub fn render(&self, variables: &Variables<'_>) -> Result<Json, Unfilled> {
         let mut json = self.json.clone();
         fill(&mut json, variables)?;
         Ok(json)
@@ -349,7 +359,7 @@ pub fn each_text(json: &Json, take: &mut impl FnMut(&str)) {
     }
 }
 
-fn fill(json: &mut Json, variables: &Variables) -> Result<(), Unfilled> {
+fn fill(json: &mut Json, variables: &Variables<'_>) -> Result<(), Unfilled> {
     match json {
         Json::String(text) => {
             let pieces = pieces(text);
@@ -414,7 +424,7 @@ impl IdPattern {
 
     /// Adds an id's parts. `false` where the id does not look like that; no part may be empty.
     #[must_use]
-    pub fn take_apart(&self, id: &str, variables: &mut Variables) -> bool {
+    pub fn take_apart(&self, id: &str, variables: &mut Variables<'_>) -> bool {
         let mut rest = id;
         let mut pieces = &self.pieces[..];
         while let Some((piece, after)) = pieces.split_first() {
@@ -443,7 +453,7 @@ impl IdPattern {
     }
 
     /// The id of these parts. `None` where one is missing, or where the whole would come apart otherwise.
-    pub fn put_together(&self, parts: &Variables) -> Option<Box<str>> {
+    pub fn put_together(&self, parts: &Variables<'_>) -> Option<Box<str>> {
         let mut id = String::new();
         for piece in &self.pieces {
             id.push_str(match piece {
@@ -532,13 +542,13 @@ impl IdRule {
     ///
     /// # Errors
     /// No request can be made for this id.
-    pub fn variables(&self, id: &str) -> Result<Variables, WrongId> {
+    pub fn variables<'id>(&self, id: &'id str) -> Result<Variables<'id>, WrongId> {
         let mut variables = Variables::default();
         let pattern = self.pattern.as_ref();
         if pattern.is_some_and(|pattern| !pattern.take_apart(id, &mut variables)) {
             return Err(WrongId::NotOfParts);
         }
-        variables.set("id", id);
+        variables.set_id(id);
         let mut in_paths = self.in_paths.iter().filter_map(|name| variables.get(name));
         if let Some(why) = in_paths.find_map(|value| LeavesPath::of(value, self.allows_slashes)) {
             return Err(WrongId::LeavesPath(why));
@@ -559,7 +569,7 @@ mod tests {
     use super::super::definition::Request;
     use super::*;
 
-    fn variables(pairs: &[(&str, &str)]) -> Variables {
+    fn variables(pairs: &[(&str, &str)]) -> Variables<'static> {
         let mut variables = Variables::default();
         for (name, value) in pairs {
             variables.set(name.to_string(), value);

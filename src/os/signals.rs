@@ -86,7 +86,7 @@ fn listen(reload: Option<Sender<()>>) -> io::Result<Receiver<Infallible>> {
     if reload.is_some() {
         signals.add_signal(SIGHUP)?;
     }
-    let (stop, stopped) = bounded(0);
+    let (stop, stopped) = bounded(1);
     let listen = move || {
         for signal in signals.forever() {
             match &reload {

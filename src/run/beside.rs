@@ -53,7 +53,7 @@ impl Beside {
     /// A text that says what cannot be started.
     pub fn start(config: Config) -> Result<Self, String> {
         let reading = build::reading(&config);
-        let (stop, stopped) = bounded(0);
+        let (stop, stopped) = bounded(1);
         let (stop_within, has_deadline) = bounded(1);
         let (ready, is_ready) = bounded(1);
         let (over, ended) = bounded(1);

@@ -8,7 +8,7 @@ use super::resource;
 #[cfg(feature = "admin")]
 use crate::admin::runs::{ViewedConfig, ViewedMonitor};
 use crate::api::credentials::Credentials;
-use crate::api::exchange::{self, Api, PathDoubt};
+use crate::api::exchange::{self, Api};
 use crate::api::poller::Target;
 use crate::config::monitor::{self, MonitorConfig, ReceiverConfig};
 use crate::config::{self, Config, Pem, Redis};
@@ -356,12 +356,11 @@ fn api(monitor: &MonitorConfig, network: &Network) -> Result<Api, String> {
             _ => Err("a header that cannot be sent".to_owned()),
         }
     });
-    Ok(Api {
-        base_url: monitor.api.base_url.clone(),
-        headers: headers.collect::<Result<_, _>>()?,
-        credentials: Credentials::new(monitor.api.auth.clone(), &trust(monitor), network)?,
-        path_doubt: PathDoubt::default(),
-    })
+    Ok(Api::new(
+        monitor.api.base_url.clone(),
+        headers.collect::<Result<_, _>>()?,
+        Credentials::new(monitor.api.auth.clone(), &trust(monitor), network)?,
+    ))
 }
 
 fn destination(
@@ -420,12 +419,11 @@ fn receiver(
             let trust = Trust::default();
             notify::EventReceiver::Http(Box::new(notify::HttpReceiver {
                 agent: client::agent(exchange::TIMEOUTS, url, &trust, network)?,
-                api: Api {
-                    base_url: url.clone(),
-                    headers: Vec::new(),
-                    credentials: Credentials::new(auth.clone(), &trust, network)?,
-                    path_doubt: PathDoubt::default(),
-                },
+                api: Api::new(
+                    url.clone(),
+                    Vec::new(),
+                    Credentials::new(auth.clone(), &trust, network)?,
+                ),
             }))
         }
     }))

@@ -15,7 +15,8 @@ use crossbeam_channel::{Receiver, never, select};
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// The channels to the loop.
+/// The channels to the loop. Each has room for a message, also where none ever comes: a thread that waits at a channel without
+/// room allocates.
 pub(super) struct Inbox {
     pub(super) events: Receiver<StartEvent>,
     pub(super) reports: Receiver<PollerReport>,

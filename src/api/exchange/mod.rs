@@ -31,7 +31,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read as _};
 use std::time::Duration;
-use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, RequestBuilder};
 
 /// A monitored API.
@@ -45,6 +45,10 @@ pub struct Api {
     pub credentials: Credentials,
     /// Whether its server knows the path.
     pub path_doubt: PathDoubt,
+    /// `Accept` and `User-Agent`, unless `headers` has its own.
+    defaults: Vec<(HeaderName, HeaderValue)>,
+    /// The base URL, and the header `Host` of requests to it. ureq would write both texts again for each request.
+    host: Option<(Uri, HeaderValue)>,
 }
 
 /// How long a request may take.
@@ -101,6 +105,42 @@ pub struct Tally {
     pub status: Option<StatusCode>,
     /// For a probe: all requests and answers.
     pub exchanges: Option<Exchanges>,
+}
+
+impl Api {
+    /// The API at this base URL.
+    pub fn new(
+        base_url: String,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        credentials: Credentials,
+    ) -> Self {
+        const DEFAULTS: [(HeaderName, HeaderValue); 2] = [
+            (header::ACCEPT, HeaderValue::from_static("application/json")),
+            (
+                header::USER_AGENT,
+                HeaderValue::from_static(client::USER_AGENT),
+            ),
+        ];
+        let has = |wanted: &HeaderName| headers.iter().any(|(name, _)| name == wanted);
+        let mut defaults = Vec::from(DEFAULTS);
+        defaults.retain(|(name, _)| !has(name));
+        let with_host = |url: Uri| client::host(&url).map(|host| (url, host));
+        Api {
+            host: base_url.parse().ok().and_then(with_host),
+            base_url,
+            headers,
+            credentials,
+            path_doubt: PathDoubt::default(),
+            defaults,
+        }
+    }
+
+    /// The header `Host` of a request to this URL, if that is one of this API.
+    fn host(&self, url: &Uri) -> Option<&HeaderValue> {
+        let (base, host) = self.host.as_ref()?;
+        let is_of_base = base.scheme() == url.scheme() && base.authority() == url.authority();
+        is_of_base.then_some(host)
+    }
 }
 
 impl Asking<'_> {
@@ -195,20 +235,23 @@ impl Asking<'_> {
         mut request: RequestBuilder<B>,
         credential: Option<&(HeaderName, HeaderValue)>,
     ) -> RequestBuilder<B> {
-        let mut own = self.api.headers.iter();
-        if !own.any(|(name, _)| name == header::ACCEPT) {
-            const JSON: HeaderValue = HeaderValue::from_static("application/json");
-            request = request.header(header::ACCEPT, JSON);
+        let api = self.api;
+        let host = request.uri_ref().and_then(|url| api.host(url));
+        // If the URL is none there are no headers, and the request fails when it is sent.
+        if let Some(headers) = request.headers_mut() {
+            if let Some(host) = host {
+                headers.append(header::HOST, host.clone());
+            }
+            let all = self.conditions.iter().chain(&api.headers);
+            for (name, value) in all.chain(&api.defaults).chain(credential) {
+                headers.append(name, value.clone());
+            }
         }
         if let Some(traceparent) = self.traceparent {
             request = request.header("traceparent", traceparent);
         }
         if let Some(tracestate) = self.tracestate {
             request = request.header("tracestate", tracestate);
-        }
-        let headers = self.conditions.iter().chain(&self.api.headers);
-        for (name, value) in headers.chain(credential) {
-            request = request.header(name, value);
         }
         request
     }
@@ -321,16 +364,17 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// Fills in the variables of a request.
+    /// Fills in the variables of a request. The URL is written into the text `url`, which may be that of an earlier one.
     ///
     /// # Errors
     /// The key of the request that has the variable, and why it cannot be filled in.
     pub fn new(
         api: &Api,
         request: &Request,
-        variables: &Variables,
+        variables: &Variables<'_>,
+        mut url: String,
     ) -> Result<Self, (&'static str, Unfilled)> {
-        let mut url = String::with_capacity(api.base_url.len() + 256);
+        url.clear();
         url.push_str(&api.base_url);
         let rendered = request.path.render(variables, &mut url);
         rendered.map_err(|why| ("path", why))?;
@@ -365,4 +409,51 @@ pub fn failure_of(error: &ureq::Error) -> PollFailure {
 /// The failure of a body that was not read to its end.
 pub fn failure_of_io(error: &io::Error) -> PollFailure {
     failure(client::reason_of_io(error), &client::told_io(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::credentials::Auth;
+    use crate::http::client::{Network, Trust};
+    use crate::http::proxies::Proxies;
+
+    /// The headers of a request to `url`.
+    fn sent(own: &[(HeaderName, HeaderValue)], url: &str) -> Vec<String> {
+        let network = Network::start(Proxies::default()).unwrap();
+        let credentials = Credentials::new(Auth::None, &Trust::default(), &network).unwrap();
+        let api = Api::new("http://api:8080/base".into(), own.into(), credentials);
+        let asking = Asking {
+            agent: &Agent::new_with_defaults(),
+            api: &api,
+            title: None,
+            traceparent: None,
+            tracestate: None,
+            body: None,
+            refusals: None,
+            conditions: &[],
+        };
+        let request = asking.with_headers(asking.agent.get(url), None);
+        let headers = request.headers_ref().unwrap().iter();
+        let mut sent: Vec<String> = headers
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        sent.sort();
+        sent
+    }
+
+    #[test]
+    fn a_request_has_the_host_of_its_url_and_the_headers_of_the_api() {
+        let accept = "accept: application/json";
+        let agent = format!("user-agent: {}", client::USER_AGENT);
+        let host = "host: api:8080";
+        let url = "http://api:8080/base/runs/1";
+        assert_eq!(sent(&[], url), [accept, host, &agent]);
+        let own = [(header::USER_AGENT, HeaderValue::from_static("x"))];
+        assert_eq!(sent(&own, url), [accept, host, "user-agent: x"]);
+        // After a redirect: ureq writes the host of this URL.
+        for url in ["https://api:8080/base/runs/1", "http://api/base/runs/1"] {
+            assert_eq!(sent(&[], url), [accept, &agent]);
+        }
+    }
 }

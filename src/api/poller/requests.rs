@@ -29,6 +29,7 @@ pub(super) struct Poller {
     network: Network,
     unchanged: Arc<Unchanged>,
     /// Reused from poll to poll.
+    url: String,
     body: Vec<u8>,
     buffers: ReadBuffers,
 }
@@ -62,6 +63,7 @@ impl Poller {
             agents,
             network,
             unchanged,
+            url: String::new(),
             body: Vec::new(),
             buffers: ReadBuffers::default(),
         }
@@ -179,9 +181,12 @@ impl Poller {
     ) -> Result<bool, PollFailure> {
         let (api, request) = (&asked.target.api, asked.request);
         let Some(mut each) = gather.each(asked.number) else {
-            let filled = Filled::new(api, request, gather.variables());
+            let url = std::mem::take(&mut self.url);
+            let filled = Filled::new(api, request, gather.variables(), url);
             let filled = filled.map_err(|why| failure_of_variable(&asked.title(), why))?;
-            return self.pages(asked, 0, &filled, gather, report);
+            let found = self.pages(asked, 0, &filled, gather, report);
+            self.url = filled.url;
+            return found;
         };
         if each.len() > EACH_MAX {
             report.odd(OddityKind::TooManyRequests {
@@ -193,7 +198,7 @@ impl Poller {
         }
         let (mut all_found, mut failed) = (true, None);
         for (element, variables) in each.iter().enumerate() {
-            let filled = match Filled::new(api, request, variables) {
+            let filled = match Filled::new(api, request, variables, String::new()) {
                 Ok(filled) => filled,
                 // The other elements have their requests, and the workflow its end.
                 Err((_, why)) => {

@@ -4,7 +4,7 @@ use super::requests::Poller;
 use super::unchanged::Unchanged;
 use super::{Probed, Target};
 use crate::api::credentials::{Auth, Credentials};
-use crate::api::exchange::{Api, PathDoubt, words_without};
+use crate::api::exchange::{Api, words_without};
 use crate::core::snapshot::Snapshot;
 use crate::core::{Answer, Poll};
 use crate::http::client::{Network, Trust};
@@ -96,12 +96,11 @@ impl Scripted {
             Trust::default(),
             Network::start(Proxies::default()).unwrap(),
         );
-        let api = Api {
-            base_url: "http://api:8080/base".into(),
-            headers: Vec::new(),
-            credentials: Credentials::new(Auth::None, &trust, &network).unwrap(),
-            path_doubt: PathDoubt::default(),
-        };
+        let api = Api::new(
+            "http://api:8080/base".into(),
+            Vec::new(),
+            Credentials::new(Auth::None, &trust, &network).unwrap(),
+        );
         let mapping = Mapping::compile(Definition::from_json(definition).unwrap()).unwrap();
         Scripted {
             poller: Poller::new(vec![config.into()], network, Arc::new(Unchanged::default())),

@@ -78,7 +78,7 @@ impl StageTree {
                 let parent = self.all.get(parent);
                 parent.is_some_and(|parent| parent.open.is_some())
             })
-            && self.bottom_up().len() == open().count()
+            && (self.nested_bottom_up()).is_none_or(|order| order.len() == open().count())
     }
 
     /// Takes in the stages of an answer that was given at `at`; `room` is the bytes left for attributes and URLs. Adds
@@ -291,9 +291,16 @@ impl StageTree {
 
     /// The open stages, children before their parents.
     fn bottom_up(&self) -> Vec<usize> {
+        let is_open = |index: &usize| self.all[*index].open.is_some();
+        let any_order = || (0..self.all.len()).filter(is_open).collect();
+        self.nested_bottom_up().unwrap_or_else(any_order)
+    }
+
+    /// The same where an open stage is part of another one. `None`: in any order each stage is before its parent.
+    fn nested_bottom_up(&self) -> Option<Vec<usize>> {
         let open = || (0..).zip(&self.all).filter(|(_, s)| s.open.is_some());
         if open().all(|(_, stage)| stage.parent().is_none()) {
-            return open().map(|(index, _)| index).collect();
+            return None;
         }
         let mut within = vec![0_u32; self.all.len()];
         for parent in open().filter_map(|(_, stage)| stage.parent()) {
@@ -313,63 +320,83 @@ impl StageTree {
                 }
             }
         }
-        order
+        Some(order)
     }
 
     /// Finishes the stages that have ended and settled. Returns whether this changed anything.
     pub(super) fn finish_settled(&mut self, run: Run<'_>, spans: &mut Vec<Span>) -> bool {
         let mut changed = false;
-        let order = self.bottom_up();
-        // For each stage: whether a child of it goes on, and whether a child has yet to start.
-        let mut within: BTreeMap<usize, (bool, bool)> = BTreeMap::new();
-        for (position, &index) in order.iter().enumerate() {
-            let (goes_on, to_come) = within.get(&index).copied().unwrap_or_default();
-            let stage = &mut self.all[index];
-            let parent = stage.parent();
-            let Some(open) = &mut stage.open else {
-                continue;
-            };
-            let answered = std::mem::take(&mut open.answered);
-            let superseded = open.superseded().is_some();
-            let ended = match open.observed.state {
-                State::Ended(outcome) => Some(outcome),
-                // Some systems make several attempts at one time.
-                State::Running if answered => None,
-                State::Running | State::Pending => superseded.then_some(Outcome::Failure),
-            };
-            let settled = ended.is_some_and(|outcome| {
-                // A skipped stage has no times and needs none.
-                let complete = open.observed.has_times() || outcome == Outcome::Skip;
-                complete && !goes_on && !(to_come && outcome == Outcome::Success)
-            });
-            let settling = match (ended, settled) {
-                (Some(_), false) => open.settling + u8::from(answered || superseded),
-                _ => 0,
-            };
-            let finished = settled || settling > limits::SETTLE_POLLS;
-            changed |= open.settling != settling;
-            if !finished {
-                open.settling = settling;
-                if let Some(parent) = parent {
-                    let within = within.entry(parent).or_default();
-                    if goes_on || open.takes_part() {
-                        within.0 = true;
-                    } else {
-                        within.1 = true;
-                    }
+        let mut within = BTreeMap::new();
+        match self.nested_bottom_up() {
+            None => {
+                for index in 0..self.all.len() {
+                    changed |= self.settle(index, &[], &mut within, run, spans);
                 }
-                continue;
             }
-            let end = (open.observed).best_end(open.superseded().unwrap_or(run.received_at));
-            let moved = (goes_on || to_come)
-                && self.finish_children(index, &order[..position], end, run, spans);
-            if moved && let Some(parent) = parent {
-                within.entry(parent).or_default().1 = true;
+            Some(order) => {
+                for (position, &index) in order.iter().enumerate() {
+                    changed |= self.settle(index, &order[..position], &mut within, run, spans);
+                }
             }
-            self.finish_stage(index, end, None, run, spans);
-            changed = true;
         }
         changed
+    }
+
+    /// Finishes a stage if it is open, has ended and is settled. `before`: the stages that were settled before it.
+    /// `within`: for each stage whether a child of it goes on, and whether a child has yet to start. Returns whether this
+    /// changed anything.
+    fn settle(
+        &mut self,
+        index: usize,
+        before: &[usize],
+        within: &mut BTreeMap<usize, (bool, bool)>,
+        run: Run<'_>,
+        spans: &mut Vec<Span>,
+    ) -> bool {
+        let (goes_on, to_come) = within.get(&index).copied().unwrap_or_default();
+        let stage = &mut self.all[index];
+        let parent = stage.parent();
+        let Some(open) = &mut stage.open else {
+            return false;
+        };
+        let answered = std::mem::take(&mut open.answered);
+        let superseded = open.superseded().is_some();
+        let ended = match open.observed.state {
+            State::Ended(outcome) => Some(outcome),
+            // Some systems make several attempts at one time.
+            State::Running if answered => None,
+            State::Running | State::Pending => superseded.then_some(Outcome::Failure),
+        };
+        let settled = ended.is_some_and(|outcome| {
+            // A skipped stage has no times and needs none.
+            let complete = open.observed.has_times() || outcome == Outcome::Skip;
+            complete && !goes_on && !(to_come && outcome == Outcome::Success)
+        });
+        let settling = match (ended, settled) {
+            (Some(_), false) => open.settling + u8::from(answered || superseded),
+            _ => 0,
+        };
+        let finished = settled || settling > limits::SETTLE_POLLS;
+        if !finished {
+            let changed = open.settling != settling;
+            open.settling = settling;
+            if let Some(parent) = parent {
+                let within = within.entry(parent).or_default();
+                if goes_on || open.takes_part() {
+                    within.0 = true;
+                } else {
+                    within.1 = true;
+                }
+            }
+            return changed;
+        }
+        let end = (open.observed).best_end(open.superseded().unwrap_or(run.received_at));
+        let moved = (goes_on || to_come) && self.finish_children(index, before, end, run, spans);
+        if moved && let Some(parent) = parent {
+            within.entry(parent).or_default().1 = true;
+        }
+        self.finish_stage(index, end, None, run, spans);
+        true
     }
 
     /// Finishes the open children of a stage that is about to be finished. Children that have not started move to the

@@ -30,7 +30,7 @@ pub struct Part {
     pub(super) request: usize,
     pub(super) page: Page,
     /// Of the main request's answer.
-    pub(super) workflow: Option<Box<WorkflowPart>>,
+    pub(super) workflow: Option<WorkflowPart>,
     /// The elements of its lists, each behind the one that it is nested in. Their paths are their keys, their attempts 0
     /// where there are none.
     pub(super) stages: Stages,
@@ -106,25 +106,34 @@ pub(super) enum Order {
 /// Which pointers led somewhere: a bit for each slot, and two for each list (there; with elements).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Matches {
-    bits: Box<[u64]>,
+    first: u64,
+    /// Those that a large mapping has besides.
+    more: Box<[u64]>,
 }
 
 impl Matches {
     fn new(plan: &Plan) -> Self {
         let bits = plan.slots.len() + 2 * plan.lists.len();
+        let more = bits.saturating_sub(64).div_ceil(64);
         Matches {
-            bits: vec![0; bits.div_ceil(64)].into(),
+            first: 0,
+            more: vec![0; more].into(),
         }
     }
 
     fn set(&mut self, bit: usize) {
-        self.bits[bit / 64] |= 1 << (bit % 64);
+        match bit / 64 {
+            0 => self.first |= 1 << bit,
+            word => self.more[word - 1] |= 1 << (bit % 64),
+        }
     }
 
     fn has(&self, bit: usize) -> bool {
-        self.bits
-            .get(bit / 64)
-            .is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        let word = match bit / 64 {
+            0 => Some(&self.first),
+            word => self.more.get(word - 1),
+        };
+        word.is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
     pub(super) fn slot(&self, slot: usize) -> bool {
@@ -147,11 +156,12 @@ impl Matches {
     }
 
     pub(super) fn add(&mut self, other: Matches) {
-        if self.bits.is_empty() {
-            *self = other;
+        self.first |= other.first;
+        if self.more.is_empty() {
+            self.more = other.more;
             return;
         }
-        for (word, more) in self.bits.iter_mut().zip(other.bits) {
+        for (word, more) in self.more.iter_mut().zip(other.more) {
             *word |= more;
         }
     }
@@ -347,11 +357,7 @@ impl<'p> Reader<'p> {
             },
         };
         let workflow = match self.request {
-            0 => Some(
-                self.workflow()
-                    .map_err(|e| UnreadableBody::shape(&e))?
-                    .into(),
-            ),
+            0 => Some(self.workflow().map_err(|e| UnreadableBody::shape(&e))?),
             _ => None,
         };
         Ok(Part {
