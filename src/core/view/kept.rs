@@ -2,6 +2,7 @@
 //! ended first makes room, and if none is left, finished spans of live runs are not kept.
 
 use super::{RunSummary, StageDetail};
+use crate::give_back::GiveBack;
 use crate::ids::RunKey;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,15 +24,21 @@ pub(super) struct Kept {
 #[derive(Debug, Default)]
 struct KeptRun {
     spans: Vec<Arc<[u8]>>,
-    /// Once it has ended.
-    summary: Option<Box<RunSummary>>,
-    /// Whether none of its finished spans is missing, once it has ended.
+    /// Once it has ended. Apart, because most runs that are kept may be live ones.
+    end: Option<Box<KeptEnd>>,
+    bytes: usize,
+}
+
+/// What is kept of a run once it has ended, beside its finished spans.
+#[derive(Debug)]
+struct KeptEnd {
+    summary: RunSummary,
+    /// Whether none of its finished spans is missing.
     has_all_spans: bool,
     /// Its stages that have ended without a span.
     left_out: Box<[StageDetail]>,
     /// The sequence of the workflow's span in the outbox.
     root: Option<u64>,
-    bytes: usize,
 }
 
 /// What a run or a span takes beside its texts: its place in maps and lists.
@@ -63,10 +70,14 @@ impl Kept {
             return false;
         }
         let kept = self.runs.entry(run).or_default();
+        if is_new {
+            // Thousands of live runs may have one finished span each.
+            kept.spans.reserve_exact(1);
+        }
         kept.spans.push(span);
         kept.bytes += bytes;
         self.bytes += bytes;
-        if kept.summary.is_none() {
+        if kept.end.is_none() {
             self.live_bytes += bytes;
         }
         true
@@ -91,13 +102,15 @@ impl Kept {
         let left_out_bytes: usize = left_out.iter().map(StageDetail::bytes).sum();
         let own_bytes = if is_new { RUN_BYTES } else { 0 };
         let bytes = summary.bytes() + left_out_bytes + own_bytes;
-        kept.left_out = left_out.into();
-        kept.has_all_spans = has_all_spans;
         kept.bytes += bytes;
         self.bytes += bytes;
-        kept.root = root;
         self.by_version.insert(summary.version, run);
-        kept.summary = Some(Box::new(summary));
+        kept.end = Some(Box::new(KeptEnd {
+            summary,
+            has_all_spans,
+            left_out: left_out.into(),
+            root,
+        }));
         self.ended.push_back(run);
     }
 
@@ -113,22 +126,21 @@ impl Kept {
 
     /// Forgets a run.
     pub(super) fn remove(&mut self, run: RunKey) {
-        if self.take(run).is_some_and(|kept| kept.summary.is_some()) {
+        if self.take(run).is_some_and(|kept| kept.end.is_some()) {
             self.ended.retain(|ended| *ended != run);
         }
     }
 
     /// The collector has acknowledged a span. If it was that of a workflow, the run has changed, in this version.
     pub(super) fn deliver(&mut self, run: RunKey, sequence: u64, version: u64) -> bool {
-        let Some(kept) = self.runs.get_mut(&run) else {
+        let kept = self.runs.get_mut(&run);
+        let Some(KeptEnd { summary, root, .. }) = kept.and_then(|kept| kept.end.as_deref_mut())
+        else {
             return false;
         };
-        if kept.root != Some(sequence) {
+        if *root != Some(sequence) {
             return false;
         }
-        let Some(summary) = &mut kept.summary else {
-            return false;
-        };
         self.by_version.remove(&summary.version);
         summary.exported = true;
         summary.version = version;
@@ -138,7 +150,7 @@ impl Kept {
 
     /// A run that has ended.
     pub(super) fn get(&self, run: RunKey) -> Option<&RunSummary> {
-        self.runs.get(&run)?.summary.as_deref()
+        Some(&self.end_of(run)?.summary)
     }
 
     /// The finished spans of a run.
@@ -148,12 +160,12 @@ impl Kept {
 
     /// The stages without a span of a run that has ended.
     pub(super) fn left_out(&self, run: RunKey) -> &[StageDetail] {
-        self.runs.get(&run).map_or(&[], |kept| &kept.left_out)
+        self.end_of(run).map_or(&[], |end| &end.left_out)
     }
 
     /// Whether no finished span is missing in [`spans`](Self::spans) of a run that has ended.
     pub(super) fn has_all_spans(&self, run: RunKey) -> bool {
-        self.runs.get(&run).is_some_and(|kept| kept.has_all_spans)
+        self.end_of(run).is_some_and(|end| end.has_all_spans)
     }
 
     /// How many runs have ended.
@@ -172,11 +184,16 @@ impl Kept {
         later.map(|(version, run)| (*version, *run))
     }
 
+    fn end_of(&self, run: RunKey) -> Option<&KeptEnd> {
+        self.runs.get(&run)?.end.as_deref()
+    }
+
     fn take(&mut self, run: RunKey) -> Option<KeptRun> {
         let kept = self.runs.remove(&run)?;
+        self.runs.give_back();
         self.bytes -= kept.bytes;
-        match &kept.summary {
-            Some(summary) => drop(self.by_version.remove(&summary.version)),
+        match &kept.end {
+            Some(end) => drop(self.by_version.remove(&end.summary.version)),
             None => self.live_bytes -= kept.bytes,
         }
         Some(kept)
