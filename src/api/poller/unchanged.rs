@@ -43,12 +43,16 @@ pub(super) struct Validators {
 impl Validators {
     /// The validators in an answer's headers, if there are any.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let validators = Validators {
-            etag: headers.get(header::ETAG).cloned(),
-            last_modified: headers.get(header::LAST_MODIFIED).cloned(),
+        let etag = headers.get(header::ETAG).cloned();
+        let last_modified = headers.get(header::LAST_MODIFIED).cloned();
+        if etag.is_none() && last_modified.is_none() {
+            return None;
+        }
+        Some(Validators {
+            etag,
+            last_modified,
             links: headers.get_all(header::LINK).iter().cloned().collect(),
-        };
-        (validators.etag.is_some() || validators.last_modified.is_some()).then_some(validators)
+        })
     }
 
     /// The headers of a conditional request for this version.
