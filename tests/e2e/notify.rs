@@ -151,20 +151,6 @@ fn a_stream_has_an_entry_for_each_end_with_its_context_beside_it() {
 }
 
 #[test]
-fn who_is_not_sampled_is_told_of_too() {
-    let server = receiver();
-    let mut monitored = monitored(json!({ "url": server.url() }));
-    monitored.call = monitored.call.env("OTEL_TRACES_SAMPLER", "always_off");
-    monitored.rig.api.script("w", short_story("w"));
-    let _farspan = monitored.start();
-    monitored.rig.submit("w");
-    let events = await_told(&server, 1);
-    assert!(events[0]["traceparent"].as_str().unwrap().ends_with("-00"));
-    assert_eq!(events[0]["EndTime"], END);
-    assert!(monitored.rig.receiver.spans().is_empty());
-}
-
-#[test]
 fn a_post_carries_the_context_among_its_headers_and_says_who_farspan_is() {
     let server = receiver();
     let files = Files::new();

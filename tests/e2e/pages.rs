@@ -187,26 +187,6 @@ fn a_further_request_that_fails_does_not_hide_the_end() {
     );
 }
 
-#[test]
-fn a_body_that_names_the_page_has_it() {
-    let server = Server::start(|request| {
-        if request.method == "GET" {
-            return ok(&run("w 1", "success")).into();
-        }
-        let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let offset = body["offset"].as_u64().unwrap() as usize;
-        let limit = body["limit"].as_u64().unwrap() as usize;
-        let items: Vec<Value> = (offset..7.min(offset + limit)).map(step).collect();
-        ok(&json!({ "items": items })).into()
-    });
-    let mut monitor = monitor(&server, json!({"by": "offset", "size": 3}));
-    monitor["requests"]["steps"]["method"] = json!("POST");
-    monitor["requests"]["steps"]["body"] = json!({"limit": 200, "offset": 0, "id": "{id}"});
-    let (spans, _) = Monitored::by(json!([monitor])).watch("w 1");
-    assert_eq!(steps_of(&spans), names(7));
-    assert_eq!(queries(&server), ["", "", ""]);
-}
-
 const QUERY: &str = "query($run: ID!) { run(ref: $run) { state } }";
 
 /// A monitor that asks by GraphQL, with one body for the run and its steps.

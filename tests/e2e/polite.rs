@@ -281,29 +281,6 @@ fn the_last_request_of_a_budget_is_the_last_one() {
     });
 }
 
-/// GitLab's names, and seconds from now, as the IETF's draft has them.
-#[test]
-fn a_budget_by_other_names() {
-    assert_left_alone(429, || {
-        vec![
-            ("RateLimit-Remaining", "0".into()),
-            ("RateLimit-Reset", "2".into()),
-        ]
-    });
-}
-
-/// A reset in milliseconds, by a clock that is an hour ahead of ours: `Date` shows it.
-#[test]
-fn a_reset_is_read_in_its_unit_and_by_the_clock_of_the_api() {
-    assert_left_alone(429, || {
-        vec![
-            ("Date", in_http_date(3600)),
-            ("X-RateLimit-Remaining", "0".into()),
-            ("X-RateLimit-Reset", format!("{}000", epoch_in(3602))),
-        ]
-    });
-}
-
 /// A budget that is said to be spent in each answer, until a time that has passed or that is none, is no line each.
 #[test]
 fn a_budget_without_a_time_to_wait_for_is_not_logged_with_each_poll() {

@@ -624,28 +624,6 @@ fn two_stages_of_one_type_are_two_spans() {
 }
 
 #[test]
-fn a_long_error_is_cut_to_what_backends_take() {
-    const BYTES_MAX: usize = 2048;
-    let rig = Rig::new();
-    let long = "Übel! ".repeat(20_000);
-    let body = Body::new("long", "Failed")
-        .start(START)
-        .end(END)
-        .error(&long);
-    rig.api.script("long", [body.reply()]);
-    let _farspan = rig.start();
-    rig.submit("long");
-    let trace = rig.trace("long");
-    let message = trace.root.error().expect("an error");
-    assert!(message.starts_with("Übel! Übel! "));
-    assert!(message.len() <= BYTES_MAX, "{} bytes", message.len());
-    for attribute in &trace.root.span.attributes {
-        let bytes = trace.root.attribute(&attribute.key).len();
-        assert!(bytes <= BYTES_MAX, "{}: {bytes} bytes", attribute.key);
-    }
-}
-
-#[test]
 fn an_answer_in_chunks_is_an_answer() {
     let rig = Rig::new();
     let body = json_answer(&completed("chunks").json());
