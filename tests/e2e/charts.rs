@@ -297,5 +297,5 @@ fn a_configuration_with_monitors_finds_the_files_of_its_secrets() {
     assert_eq!(checked.code(), Some(0), "{checked:?}");
     let checked = check(&[TOKEN, ("airflow-user", "other.json", login)]);
     assert_eq!(checked.code(), Some(2), "{checked:?}");
-    assert!(checked.stderr.contains("airflow/body.json"), "{checked:?}");
+    checked.assert_says("airflow/body.json");
 }

@@ -84,7 +84,7 @@ fn every_mistake_is_named_at_once() {
         .output();
     assert_eq!(ended.code(), Some(2));
     for variable in ["FARSPAN_POLL_INTERVAL", "FARSPAN_POLLERS"] {
-        assert!(ended.stderr.contains(variable), "{ended:?}");
+        ended.assert_says(variable);
     }
 }
 
@@ -93,11 +93,7 @@ fn every_mistake_is_named_at_once() {
 fn a_run_that_nobody_would_tell_of_workflows_is_code_2() {
     let ended = run().without("FARSPAN_REDIS_URL").output();
     assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("FARSPAN_REDIS_URL"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_says("FARSPAN_REDIS_URL");
 }
 
 #[test]
@@ -287,10 +283,7 @@ fn init_writes_a_start_that_works_and_never_overwrites() {
     std::fs::remove_file(directory.join("farspan.env")).unwrap();
     let again = init.output();
     assert_eq!(again.code(), Some(1), "{again:?}");
-    assert!(
-        again.stderr.contains("farspan.json is there already"),
-        "{again:?}"
-    );
+    again.assert_says("farspan.json is there already");
     assert_eq!(read("farspan.json"), "mine");
     assert!(!directory.join("farspan.env").exists());
 }
@@ -668,5 +661,5 @@ fn a_demo_that_finds_no_browser_says_what_to_open() {
         .start()
         .wait(2 * SOON);
     let page = "xdg-open finds no browser: open http://127.0.0.1:";
-    assert!(demo.stderr.contains(page), "{demo:?}");
+    demo.assert_says(page);
 }

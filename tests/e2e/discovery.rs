@@ -213,11 +213,7 @@ fn runs_of_every_kind_of_pages_are_each_traced_once() {
         let ended = farspan.stop();
         assert_eq!(assert_whole(&rig.receiver.spans()).len(), 12, "by {by}");
         rig.receiver.assert_each_span_once();
-        assert!(
-            ended.stderr.contains("12 events, 0 duplicates"),
-            "{}",
-            ended.stderr
-        );
+        ended.assert_says("12 events, 0 duplicates");
         for request in api.lists() {
             assert_eq!(request.header("Authorization"), Some("Bearer s3cr3t"));
             assert_eq!(request.header("X-Tenant"), Some("risk"));
@@ -606,11 +602,7 @@ fn only_runs_that_are_wanted_and_young_enough_are_traced() {
     let traced = assert_whole(&rig.receiver.spans());
     let ids: Vec<_> = traced.keys().map(String::as_str).collect();
     assert_eq!(ids, ["also wanted", "wanted", "without a time"]);
-    assert!(
-        ended.stderr.contains("WorkflowId is empty"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_says("WorkflowId is empty");
 }
 
 /// A run that is run again is listed under its id with another attempt: another trace.

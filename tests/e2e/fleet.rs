@@ -300,19 +300,11 @@ fn a_wrong_password_is_told_at_once() {
     let url = rig.redis.url().replace("redis://", "redis://:wrong@");
     let ended = call(&rig, "a").env("FARSPAN_REDIS_URL", url).output();
     assert_eq!(ended.code(), Some(1));
-    assert!(
-        ended.stderr.contains("is the password right?"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_says("is the password right?");
     assert!(!ended.stderr.contains("wrong@"), "{}", ended.stderr);
     let ended = call(&rig, "a").without("FARSPAN_REDIS_URL").output();
     assert_eq!(ended.code(), Some(2));
-    assert!(
-        ended.stderr.contains("needs FARSPAN_REDIS_URL"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_says("needs FARSPAN_REDIS_URL");
 }
 
 #[test]
@@ -324,11 +316,7 @@ fn what_the_acl_forbids_is_told_at_once() {
     let url = rig.redis.url().replace("redis://", "redis://limited:pw@");
     let ended = call(&rig, "a").env("FARSPAN_REDIS_URL", url).output();
     assert_eq!(ended.code(), Some(1));
-    assert!(
-        ended.stderr.contains("the ACL of farspan's user"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_says("the ACL of farspan's user");
 }
 
 /// A user that may not ask for the version.

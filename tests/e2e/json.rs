@@ -61,7 +61,7 @@ fn check_prints_what_it_tried_and_the_mistakes() {
     assert_eq!(checked, json!({"ok": true, "mistakes": [], "tried": []}));
 
     let wrong = check.env("FARSPAN_POLL_INTERVAL", "soon").output();
-    assert!(wrong.stderr.contains("FARSPAN_POLL_INTERVAL"), "{wrong:?}");
+    wrong.assert_says("FARSPAN_POLL_INTERVAL");
     let checked = printed(&stdout(wrong, 2), "check");
     assert_eq!(checked["mistakes"][0]["place"], "FARSPAN_POLL_INTERVAL");
 }

@@ -390,9 +390,5 @@ fn a_monitor_that_is_switched_off_is_not_watched() {
         )
         .output();
     assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("monitors[1] (off).workflow.start"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_says("monitors[1] (off).workflow.start");
 }

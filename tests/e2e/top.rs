@@ -367,14 +367,8 @@ fn an_endpoint_that_cannot_be_asked_is_named_with_the_remedy() {
     let call = farspan(&["top", "--admin", &server.url()]);
     let without = call.output();
     assert_eq!(without.code(), Some(1), "{without:?}");
-    assert!(
-        without.stderr.contains("FARSPAN_ADMIN_TOKEN"),
-        "{without:?}"
-    );
+    without.assert_says("FARSPAN_ADMIN_TOKEN");
     let other = call.env("FARSPAN_ADMIN_TOKEN", "right").output();
     assert_eq!(other.code(), Some(1), "{other:?}");
-    assert!(
-        other.stderr.contains("is not that of a farspan"),
-        "{other:?}"
-    );
+    other.assert_says("is not that of a farspan");
 }

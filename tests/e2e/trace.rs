@@ -296,7 +296,7 @@ fn a_collector_that_refuses_is_code_2_unless_one_has_failed() {
             .output();
         assert_eq!(ended.code(), Some(code), "{ended:?}");
         let said = format!("the collector refused {spans} spans\n");
-        assert!(ended.stderr.contains(&said), "{ended:?}");
+        ended.assert_says(&said);
         // It is of no interest to this command where start events come from.
         assert!(!ended.stderr.contains("FARSPAN_REDIS_URL"), "{ended:?}");
     }
@@ -350,7 +350,7 @@ fn what_is_wrong_with_the_command_line_is_code_2() {
     ] {
         let ended = trace(&api, arguments).output();
         assert_eq!(ended.code(), Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(said), "{ended:?}");
+        ended.assert_says(said);
     }
     assert_eq!(api.server.requests().len(), 0);
 }

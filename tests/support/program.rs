@@ -36,6 +36,12 @@ impl Ended {
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
+
+    /// Asserts that these words are on its standard error.
+    #[track_caller]
+    pub fn assert_says(&self, words: &str) {
+        assert!(self.stderr.contains(words), "{self:?}");
+    }
 }
 
 /// How many lines of the log have these words and this monitor.
