@@ -18,7 +18,7 @@ type Names = Arc<[Box<str>]>;
 /// The runs of a [`Watcher`](crate::Watcher), read page by page. After an error it ends.
 #[must_use]
 pub struct Runs {
-    pages: Pages,
+    pages: RunPages,
     names: Names,
     read: VecDeque<RunSummary>,
 }
@@ -42,7 +42,7 @@ pub struct Changes {
     /// The version of the last change that was asked for.
     since: u64,
     /// All runs, if so many had changed that they are told from the beginning.
-    pages: Option<Pages>,
+    pages: Option<RunPages>,
     read: VecDeque<Change>,
 }
 
@@ -60,15 +60,15 @@ const WAIT: Duration = Duration::from_secs(25);
 const ASKS_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a list of all runs is.
-struct Pages {
+struct RunPages {
     asker: Asker,
     after: Option<Cursor>,
     is_over: bool,
 }
 
-impl Pages {
+impl RunPages {
     fn new(asker: Asker) -> Self {
-        Pages {
+        RunPages {
             asker,
             after: None,
             is_over: false,
@@ -101,7 +101,7 @@ impl Pages {
 impl Runs {
     pub(super) fn new(asker: Asker, names: Names) -> Self {
         Runs {
-            pages: Pages::new(asker),
+            pages: RunPages::new(asker),
             names,
             read: VecDeque::new(),
         }
@@ -184,7 +184,7 @@ impl Changes {
         let changed = (self.asker).ask(|to| ViewQuestion::Changes(since, to))?;
         self.since = changed.overview.version;
         if changed.reset {
-            self.pages = Some(Pages::new(self.asker.clone()));
+            self.pages = Some(RunPages::new(self.asker.clone()));
             return self.ask();
         }
         self.read = told(&changed, &self.names);
