@@ -6,8 +6,12 @@
 //! cargo bench --bench calm                                              # all cases
 //! cargo bench --bench calm -- 500-10s                                   # those whose name has this in it
 //! FARSPAN_BENCH_BEFORE=/path/to/farspan cargo bench --bench calm        # another build beside it
+//! FARSPAN_BENCH_BESIDE=/path/to/farspan cargo bench --bench calm        # only another build, at the same time
 //! FARSPAN_BENCH_SECONDS=60 cargo bench --bench calm                     # a longer look at farspan
 //! ```
+//!
+//! Two builds that are measured one after the other differ by what the machine does meanwhile. At the same time they
+//! share it.
 #![allow(
     clippy::restriction,
     clippy::disallowed_methods,
@@ -23,7 +27,7 @@ mod support;
 use bare::Bare;
 use servers::folder::Folder;
 use servers::free_port;
-use servers::program::program;
+use servers::program::{Farspan, program};
 use servers::receiver::Receiver;
 use servers::redis::{CHANNEL, RedisServer};
 use servers::threads::{Thread, Threads};
@@ -31,7 +35,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Nginx, memory_of, row};
+use support::{Nginx, median, memory_of, row};
 
 /// Enough workflows that one is polled in each moment, and so few that each has its own.
 struct Case {
@@ -78,6 +82,8 @@ const CASES: [Case; 4] = [
 const SETTLED_AFTER: Duration = Duration::from_secs(6);
 const BARE: Duration = Duration::from_secs(8);
 const ASYNCIO: Duration = Duration::from_secs(20);
+/// Windows in which two builds are compared.
+const WINDOWS: u32 = 10;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -86,6 +92,12 @@ fn main() {
     let seconds = std::env::var("FARSPAN_BENCH_SECONDS");
     let seconds = seconds.map_or(30, |text| text.parse().expect("FARSPAN_BENCH_SECONDS"));
     let before = std::env::var_os("FARSPAN_BENCH_BEFORE").map(PathBuf::from);
+    if let Some(other) = std::env::var_os("FARSPAN_BENCH_BESIDE").map(PathBuf::from) {
+        for case in CASES.iter().filter(|case| is_wanted(case.name)) {
+            case.beside(&other, Duration::from_secs(seconds));
+        }
+        return;
+    }
     let python = python_with_aiohttp();
     if let Err(why) = &python {
         eprintln!("calm: NOT MEASURED: the asyncio script: {why}");
@@ -123,6 +135,55 @@ struct Seen {
 
 impl Case {
     fn farspan(&self, binary: &Path, window: Duration) -> Seen {
+        let watching = self.watching(binary);
+        std::thread::sleep(self.interval + SETTLED_AFTER);
+        let name = binary.display().to_string();
+        let mut seen = self.look_at(&name, watching.watcher.id(), &watching.nginx, window);
+        seen.lateness = watching.end();
+        seen
+    }
+
+    /// This build and another one at the same time: what a poll costs the other one, against this one.
+    fn beside(&self, other: &Path, all_windows: Duration) {
+        let builds = [Path::new(env!("CARGO_BIN_EXE_farspan")), other];
+        let both = builds.map(|binary| self.watching(binary));
+        std::thread::sleep(self.interval + SETTLED_AFTER);
+        let window = all_windows / WINDOWS;
+        let cpu_us_of_both = || {
+            let before = both.each_ref().map(Watching::look);
+            std::thread::sleep(window);
+            let after = both.each_ref().map(Watching::look);
+            let [ours, theirs] = [0, 1].map(|it| after[it].cpu_us_a_poll_since(&before[it]));
+            (ours, theirs)
+        };
+        let windows: Vec<(f64, f64)> = (0..WINDOWS).map(|_| cpu_us_of_both()).collect();
+        let ratios: Vec<f64> = windows.iter().map(|(ours, theirs)| theirs / ours).collect();
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = ratios.iter().copied().fold(0.0, f64::max);
+        let (ours, theirs): (Vec<f64>, Vec<f64>) = windows.into_iter().unzip();
+        let rss = both.each_ref().map(|it| {
+            let bytes = memory_of(it.watcher.id(), "VmRSS");
+            format!("{:.1} MB", bytes as f64 / (1024.0 * 1024.0))
+        });
+        row(
+            &format!("{}: {} beside this build", self.title, other.display()),
+            "<= 1.1 x",
+            format!(
+                "{:.2} x ({least:.2} to {most:.2} in {WINDOWS} windows): {:.1} us, {:.1} us; RSS {}, {}",
+                median(ratios),
+                median(theirs),
+                median(ours),
+                rss[1],
+                rss[0],
+            ),
+        );
+        for watching in both {
+            watching.end();
+        }
+    }
+
+    /// A farspan that has heard of all workflows.
+    fn watching(&self, binary: &Path) -> Watching {
         let (nginx, redis, receiver) = (Nginx::start(), RedisServer::start(), Receiver::start());
         let state = Folder::new();
         let watcher = program(&binary.display().to_string(), &["run"])
@@ -139,17 +200,11 @@ impl Case {
             .map(|number| format!(r#"{{"WorkflowId":"workflow-{number}"}}"#))
             .collect();
         redis.publish_all(CHANNEL, events.iter().map(String::as_bytes));
-        std::thread::sleep(self.interval + SETTLED_AFTER);
-
-        let mut seen = self.look_at(&binary.display().to_string(), watcher.id(), &nginx, window);
-        let ended = watcher.stop();
-        let polls = ended.stderr.lines().find(|l| l.contains(" polls, "));
-        let polls = polls.unwrap_or_else(|| panic!("no report: {}", ended.stderr));
-        assert!(polls.contains(" polls, 0 failed"), "{polls}");
-        let (_, lateness) = polls.split_once("lateness ").expect("the report's form");
-        let (lateness, _) = lateness.split_once("; latency").expect("the report's form");
-        seen.lateness = lateness.to_owned();
-        seen
+        Watching {
+            watcher,
+            nginx,
+            _others: (redis, receiver, state),
+        }
     }
 
     fn asyncio(&self, python: &Path) -> Seen {
@@ -273,6 +328,48 @@ impl Case {
 
     fn interval_text(&self) -> String {
         format!("{}ms", self.interval.as_millis())
+    }
+}
+
+/// A farspan with the servers around it.
+struct Watching {
+    watcher: Farspan,
+    nginx: Nginx,
+    _others: (RedisServer, Receiver, Folder),
+}
+
+/// What a farspan has done and used so far.
+struct Look {
+    requests: u64,
+    threads: Threads,
+}
+
+impl Watching {
+    fn look(&self) -> Look {
+        Look {
+            requests: self.nginx.requests(),
+            threads: Threads::of(self.watcher.id()),
+        }
+    }
+
+    /// Stops it, and returns what its report says of lateness.
+    fn end(self) -> String {
+        let ended = self.watcher.stop();
+        let polls = ended.stderr.lines().find(|l| l.contains(" polls, "));
+        let polls = polls.unwrap_or_else(|| panic!("no report: {}", ended.stderr));
+        assert!(polls.contains(" polls, 0 failed"), "{polls}");
+        let (_, lateness) = polls.split_once("lateness ").expect("the report's form");
+        let (lateness, _) = lateness.split_once("; latency").expect("the report's form");
+        lateness.to_owned()
+    }
+}
+
+impl Look {
+    fn cpu_us_a_poll_since(&self, before: &Look) -> f64 {
+        let used = self.threads.since(&before.threads);
+        let cpu: f64 = used.iter().map(|it| it.cpu.as_secs_f64()).sum();
+        // Less the question itself.
+        cpu * 1e6 / (self.requests - before.requests - 1) as f64
     }
 }
 
