@@ -590,7 +590,7 @@ fn what_is_taken_back_at_the_end_stays_back() {
 
 /// A host that answers a few polls and then asks for a pause must not answer the same few after each pause.
 #[test]
-fn a_rate_limit_starves_nobody() {
+fn a_rate_limit_leaves_no_workflow_without_polls() {
     let mut settings = settings(vec![monitor(0)]);
     settings.monitors[0].pace.timeout = secs(1e6);
     let mut rig = Rig::new(settings);
@@ -1700,7 +1700,7 @@ fn restarted(stored: Stored, after: Duration) -> Rig {
 }
 
 #[test]
-fn what_passed_its_timeout_while_nobody_watched_is_asked_after_once_more() {
+fn what_passed_its_timeout_while_farspan_was_down_is_polled_once_more() {
     let mut rig = Rig::plain();
     rig.start(0, "w");
     let mut rig = restarted(stored(&mut rig), Duration::from_secs(90_000));

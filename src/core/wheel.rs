@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn cancels_once_and_never_somebody_else() {
+    fn cancels_once_and_never_another_timer() {
         let mut wheel = Wheel::new(ms(0));
         let first = wheel.insert(ms(10), 1);
         assert!(wheel.cancel(first));

@@ -634,7 +634,7 @@ fn what_is_no_event_hears_why() {
 }
 
 #[test]
-fn with_a_token_nobody_without_it_is_heard() {
+fn with_a_token_a_request_without_it_is_refused() {
     let (rig, door) = (Rig::new(), Door::new());
     rig.api.script("w", short_story("w"));
     let call = posted_to(&rig).env("FARSPAN_ADMIN_TOKEN", "s3cret");
@@ -723,7 +723,7 @@ fn killed_right_after_it_said_yes_it_traces_what_was_posted() {
 }
 
 #[test]
-fn whoever_posts_to_one_that_stops_is_to_try_again() {
+fn an_event_posted_during_a_stop_is_refused_for_now() {
     let (rig, door) = (Rig::new(), Door::new());
     let late = Reply::Late(Duration::from_secs(3), Box::new(processing("slow").reply()));
     rig.api.script("slow", [late]);

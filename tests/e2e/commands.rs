@@ -90,7 +90,7 @@ fn every_mistake_is_named_at_once() {
 
 /// Code 2 is what tells systemd that starting again mends nothing.
 #[test]
-fn a_run_that_nobody_would_tell_of_workflows_is_code_2() {
+fn a_run_without_a_source_is_code_2() {
     let ended = run().without("FARSPAN_REDIS_URL").output();
     assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
     ended.assert_says("FARSPAN_REDIS_URL");

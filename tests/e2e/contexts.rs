@@ -257,7 +257,7 @@ fn baggage_from_every_source_becomes_the_attributes_that_are_asked_for() {
 }
 
 #[test]
-fn baggage_that_nobody_reads_becomes_nothing() {
+fn baggage_is_read_only_where_a_propagator_reads_it() {
     for (propagators, is_read) in [
         ("tracecontext,baggage", true),
         ("tracecontext", false),

@@ -237,7 +237,7 @@ fn a_stop_keeps_what_no_collector_took() {
 }
 
 #[test]
-fn the_poll_timeout_counts_on_while_nobody_watches() {
+fn the_poll_timeout_counts_on_while_farspan_is_down() {
     let (rig, directory) = (Rig::new(), Folder::new());
     rig.api.script("slow", [processing("slow").reply()]);
     let call = kept_in(&rig, directory.path()).env("FARSPAN_POLL_TIMEOUT", "6s");

@@ -15,7 +15,7 @@ use std::time::Duration;
 const NO_WATCHDOG: Duration = Duration::ZERO;
 
 #[test]
-fn the_service_manager_is_told_of_a_whole_life() {
+fn the_service_manager_hears_of_start_reload_and_stop() {
     for manager in [ServiceManager::listen(), ServiceManager::listen_at_path()] {
         let rig = Rig::new();
         rig.api.script("w", [processing("w").reply()]);
@@ -460,7 +460,7 @@ fn hangups_in_a_row_end_well() {
 }
 
 #[test]
-fn a_file_that_hangs_holds_up_nobody() {
+fn a_file_that_hangs_holds_nothing_up() {
     let it = Reloading::new();
     it.rig.api.script("w", [completed("w").reply()]);
     let farspan = it.start(&json!({"poll": {"interval": "50ms"}}), "t");
@@ -490,7 +490,7 @@ fn a_text_from_outside_turns_no_text_of_the_log() {
 
 /// A pipe holds 64 KiB, and 1 MiB of lines waits for it.
 #[test]
-fn a_standard_error_that_nobody_reads_stops_nothing_and_what_is_dropped_is_counted() {
+fn a_standard_error_that_is_not_read_stops_nothing_and_dropped_lines_are_counted() {
     const DUPLICATES: usize = 15_000;
     let rig = Rig::new();
     rig.api.script("first", [processing("first").reply()]);
@@ -520,7 +520,7 @@ fn a_standard_error_that_nobody_reads_stops_nothing_and_what_is_dropped_is_count
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_holds_up_no_stop() {
+fn a_standard_error_that_is_not_read_holds_up_no_stop() {
     let rig = Rig::new();
     rig.api.script("first", [processing("first").reply()]);
     let call = rig.call().env("FARSPAN_LOG", "debug").with_stderr_unread();

@@ -4,7 +4,7 @@
 //!
 //! | what goes wrong | test |
 //! |---|---|
-//! | still running at the timeout | `stories::what_runs_too_long_times_out`, `stories::a_workflow_that_nobody_could_ask_about_times_out_too`, `durable::the_poll_timeout_counts_on_while_nobody_watches` |
+//! | still running at the timeout | `stories::what_runs_too_long_times_out`, `stories::a_workflow_that_could_not_be_polled_times_out_too`, `durable::the_poll_timeout_counts_on_while_farspan_is_down` |
 //! | ended with a stage open | `stories::a_stage_left_open_ends_with_its_workflow`, `stories::a_stage_that_ends_late_is_still_whole` |
 //! | 404 | `stories::a_workflow_that_the_api_does_not_know_yet_is_waited_for`, `stories::a_workflow_that_the_api_does_not_know_for_a_minute_is_given_up`, `stories::the_minute_of_what_is_not_found_begins_with_the_event` |
 //! | end before start, missing times | `stories::impossible_times_never_make_an_impossible_span` |
@@ -25,7 +25,7 @@
 //! | API: a token lapses, is revoked, cannot be had | `auth::a_token_is_renewed_before_it_lapses`, `auth::a_login_is_renewed_before_its_token_lapses`, `auth::client_credentials_are_asked_for_once_and_again_when_they_are_refused`, `auth::a_token_endpoint_that_is_down_is_waited_for`, `auth::a_token_that_is_never_taken_is_no_endless_loop` |
 //! | API: pages without end, a page that fails | `pages::a_cursor_that_never_ends_does_not_hold_up_the_poll`, `pages::a_page_that_fails_is_asked_for_again_with_the_whole_poll` |
 //! | API: gone with its workflow | `playback::spark` |
-//! | API, collector: untrusted | `tls::a_certificate_that_nobody_vouches_for_is_refused_and_said`, `tls::check_says_which_certificate_it_does_not_trust` |
+//! | API, collector: untrusted | `tls::a_certificate_of_an_unknown_authority_is_refused_and_logged`, `tls::check_says_which_certificate_it_does_not_trust` |
 //! | collector: down, away for a burst | `collector::a_collector_that_refuses_connections_gets_everything_once_it_is_up`, `collector::a_collector_that_goes_away_and_comes_back_misses_nothing`, `burst::a_collector_that_is_down_for_a_whole_burst_gets_everything_in_order`, `durable::a_collector_that_is_not_there_at_any_start_gets_everything_in_the_end` |
 //! | collector: 400 and other refusals | `collector::a_rejected_batch_is_set_aside_and_holds_up_nothing` |
 //! | collector: 413 | `collector::a_batch_that_is_too_large_is_split`, `collector::a_single_span_that_is_too_large_is_set_aside` |
@@ -34,12 +34,12 @@
 //! | collector: partial success | `collector::a_partial_success_is_a_success_that_is_told` |
 //! | collector: connection closed, reset, garbage | `collector::a_connection_that_breaks_after_the_request_means_the_same_bytes_again`, `collector::connections_that_are_reset_lose_nothing`, `collector::garbage_for_an_answer_does_not_stop_the_export` |
 //! | collector: away for the metrics, silent at the stop | `otlp_metrics::a_collector_that_is_away_is_said_once_and_gets_the_sums_later`, `otlp_metrics::a_collector_that_is_silent_holds_up_no_stop` |
-//! | receiver of finished events: down, away, hangs up, refuses, asks for a pause | `notify::a_receiver_that_is_down_hears_everything_in_order_once_it_is_up`, `notify::what_a_receiver_answers_decides_whether_it_is_told_again`, `notify::an_event_whose_answer_was_lost_is_told_again_with_the_same_bytes`, `notify::killed_before_anybody_was_told_it_tells_after_the_restart`, `notify::what_the_dead_had_to_tell_the_others_do` |
+//! | receiver of finished events: down, away, hangs up, refuses, asks for a pause | `notify::a_receiver_that_is_down_hears_everything_in_order_once_it_is_up`, `notify::what_a_receiver_answers_decides_whether_it_is_told_again`, `notify::an_event_whose_answer_was_lost_is_told_again_with_the_same_bytes`, `notify::killed_before_the_notification_it_notifies_after_the_restart`, `notify::what_the_dead_had_to_tell_the_others_do` |
 //! | Redis: stopped, restarted | `intake::a_redis_that_restarts_is_subscribed_again_and_watching_goes_on`, `intake::a_redis_that_is_down_at_the_start_is_waited_for`, `streams::a_stream_that_is_gone_is_made_anew`, `fleet::redis_bounced_and_everything_kept`, `fleet::redis_bounced_and_everything_forgotten` |
 //! | Redis: frozen | `intake::a_redis_that_fell_silent_is_missed_since_it_did` |
 //! | Redis: slow, dripping, a black hole, cut off | `slow_redis::a_channel_that_is_slow_silent_or_cut_off`, `slow_redis::a_stream_that_is_slow_silent_or_cut_off_loses_nothing`, `slow_redis::a_store_that_is_slow_silent_or_cut_off_loses_nothing`, `slow_redis::a_silent_redis_holds_up_no_stop`, `slow_redis::a_redis_that_drips_holds_up_neither_answers_nor_the_watchdog_nor_the_stop`, `intake::an_event_that_comes_in_pieces_is_whole` |
 //! | Redis: wrong password, ACL | `intake::a_redis_that_refuses_the_password_is_tried_again`, `intake::a_missing_password_for_redis_is_named`, `intake::a_channel_that_redis_forbids_is_named_once_with_its_rule_and_tried_again`, `sources::a_channel_that_redis_forbids_makes_no_other_one_deaf`, `streams::a_call_that_redis_forbids_is_named_with_its_rule_and_tried_ever_more_rarely`, `notify::a_receiver_in_redis_that_the_acl_forbids_is_named_with_its_rule`, `fleet::a_wrong_password_is_told_at_once`, `fleet::what_the_acl_forbids_is_told_at_once` |
-//! | Redis: TLS | `tls::redis_behind_tls_for_the_channel_the_stream_and_the_store`, `tls::a_redis_that_nobody_vouches_for_hears_nothing`, `tls::a_redis_whose_tls_falls_silent_is_missed_and_found_again` |
+//! | Redis: TLS | `tls::redis_behind_tls_for_the_channel_the_stream_and_the_store`, `tls::a_redis_with_a_certificate_of_an_unknown_authority_hears_nothing`, `tls::a_redis_whose_tls_falls_silent_is_missed_and_found_again` |
 //! | disk full | `durable::with_a_full_disk_everything_waits_and_nothing_is_lost`, `durable::with_a_file_that_may_not_grow_everything_waits_and_nothing_is_lost`, `durable::killed_with_a_full_disk_it_loses_nothing_of_a_stream`, `durable::a_start_with_a_full_disk_is_an_error_and_keeps_what_there_is` |
 //! | state directory read-only, unusable, damaged, in use | `durable::what_may_not_be_written_is_an_error_and_stays_as_it_is`, `durable::a_directory_that_cannot_be_used_is_named`, `durable::a_damaged_file_is_set_aside_and_watching_goes_on`, `durable::a_second_instance_on_the_same_directory_is_refused` |
 //! | clock set | `clocks::a_clock_that_is_set_while_it_watches_changes_nothing`, `clocks::a_clock_that_is_set_between_two_lives_moves_no_deadline_out_and_no_id`, `clocks::a_clock_that_is_set_holds_up_no_fleet_for_longer_than_a_lease` |

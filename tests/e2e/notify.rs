@@ -348,7 +348,7 @@ fn what_a_receiver_answers_decides_whether_it_is_told_again() {
 }
 
 #[test]
-fn killed_before_anybody_was_told_it_tells_after_the_restart() {
+fn killed_before_the_notification_it_notifies_after_the_restart() {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut server = Server::stopped(localhost, |_| Answer::new(200).into());
     let directory = Folder::new();
@@ -450,7 +450,7 @@ fn a_slow_receiver_is_told_nothing_twice_because_of_a_stop() {
 }
 
 #[test]
-fn an_entry_is_acknowledged_when_somebody_was_told_of_its_end() {
+fn an_entry_is_acknowledged_when_its_finished_event_was_delivered() {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut server = Server::stopped(localhost, |_| Answer::new(200).into());
     let mut monitored = monitored(json!({ "url": server.url() }));
@@ -511,7 +511,7 @@ fn what_the_dead_had_to_tell_the_others_do() {
 }
 
 #[test]
-fn who_looks_at_a_workflow_tells_nobody() {
+fn trace_sends_no_finished_event() {
     let server = receiver();
     let monitored = monitored(json!({ "url": server.url() }));
     monitored.rig.api.script("w", short_story("w"));
@@ -529,7 +529,7 @@ fn who_looks_at_a_workflow_tells_nobody() {
 }
 
 #[test]
-fn check_tries_the_way_to_whoever_is_told() {
+fn check_tries_the_way_to_the_receiver() {
     let server = Server::start(|_| Answer::new(405).into());
     let nobody = format!("http://127.0.0.1:{}/hook", free_port());
     for (url, expected) in [
@@ -579,7 +579,7 @@ fn a_receiver_in_redis_that_the_acl_forbids_is_named_with_its_rule() {
 
 /// The state has finished events, and the configuration has no receiver any more.
 #[test]
-fn what_was_to_be_told_to_nobody_any_more_is_said_and_stays() {
+fn a_notification_whose_receiver_is_gone_is_logged_and_stays() {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut server = Server::stopped(localhost, |_| Answer::new(200).into());
     let directory = Folder::new();

@@ -417,7 +417,7 @@ fn airflow_a_run_may_fail_that_never_started() {
 
 /// Buildbot sets a cookie with each answer, and its 404 comes in chunks. The connection stays usable.
 #[test]
-fn buildbot_sets_cookies_that_nobody_keeps_and_says_404_in_chunks() {
+fn buildbot_sets_cookies_that_are_not_kept_and_says_404_in_chunks() {
     let asked = AtomicUsize::new(0);
     let gate = move |_: &Request| {
         let not_found = Answer::new(404)

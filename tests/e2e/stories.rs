@@ -392,7 +392,7 @@ fn what_runs_too_long_times_out() {
 }
 
 #[test]
-fn a_workflow_that_nobody_could_ask_about_times_out_too() {
+fn a_workflow_that_could_not_be_polled_times_out_too() {
     let mut rig = Rig::new();
     rig.api.server.stop();
     let _farspan = rig.start_call(&rig.call().env("FARSPAN_POLL_TIMEOUT", "1s"));

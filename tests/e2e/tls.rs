@@ -35,7 +35,7 @@ fn an_api_and_a_collector_behind_tls() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_refused_and_said() {
+fn a_certificate_of_an_unknown_authority_is_refused_and_logged() {
     let rig = Rig::new();
     rig.api.script("secret", [completed("secret").reply()]);
     let (api, other) = (TlsWay::to(port_of(&rig.api.base_url())), TlsWay::to(1));
@@ -168,7 +168,7 @@ fn redis_behind_tls_for_the_channel_the_stream_and_the_store() {
 }
 
 #[test]
-fn a_redis_that_nobody_vouches_for_hears_nothing() {
+fn a_redis_with_a_certificate_of_an_unknown_authority_hears_nothing() {
     let (rig, call, trusted) = behind_tls();
     let (other, directory) = (Certificate::for_localhost(), Folder::new());
     let port = rig.redis.tls_port();

@@ -1108,7 +1108,7 @@ impl World {
             sent: now,
         });
         watch.polls += 1;
-        self.hold_nobody_starves(index);
+        self.hold_no_workflow_starves(index);
         self.tally.polls += 1;
         let rate = &mut self.rates[plan.host];
         let reply = api::reply(&scenario, first, rate, now, &mut self.random);
@@ -1137,7 +1137,7 @@ impl World {
     }
 
     /// A due poll waits no longer than for each of the others once.
-    fn hold_nobody_starves(&self, index: usize) {
+    fn hold_no_workflow_starves(&self, index: usize) {
         let Some(calm_since) = self.calm_since else {
             return;
         };

@@ -722,7 +722,7 @@ fn what_does_not_fit_together() {
 
 /// It could be read, and would watch nothing to its end.
 #[test]
-fn what_would_not_do_what_anybody_wants() {
+fn what_would_never_work_is_a_mistake() {
     for (more, expected) in [
         (
             r#""request": {"path": "/runs/current"}"#,

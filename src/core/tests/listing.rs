@@ -172,7 +172,7 @@ fn who_asks_twice_or_is_not_there_counts_for_nothing() {
 }
 
 #[test]
-fn at_the_stop_no_list_is_asked_for_and_nobody_waits_for_one() {
+fn at_the_stop_no_list_is_requested_or_waited_for() {
     let mut rig = monitors(Some(0.1));
     rig.handle(due(0));
     rig.handle(due(1));

@@ -58,7 +58,7 @@ fn put(rig: &mut Rig) -> Notification {
 }
 
 #[test]
-fn the_end_and_who_is_told_of_it_are_one_commit() {
+fn the_end_and_its_notification_are_one_commit() {
     let mut rig = finished(announcing());
     let [event] = rig.announced.as_slice() else {
         panic!("{:?}", rig.announced);
@@ -88,7 +88,7 @@ fn the_end_and_who_is_told_of_it_are_one_commit() {
 }
 
 #[test]
-fn an_entry_waits_for_the_span_and_for_whoever_is_told() {
+fn an_entry_waits_for_the_span_and_for_the_receiver() {
     for span_first in [true, false] {
         let mut rig = finished(announcing());
         if span_first {
@@ -115,7 +115,7 @@ fn an_entry_waits_for_the_span_and_for_whoever_is_told() {
 }
 
 #[test]
-fn without_a_receiver_nobody_is_told() {
+fn without_a_receiver_there_is_no_notification() {
     let mut rig = finished(settings(vec![monitor(0)]));
     assert!(rig.announced.is_empty() && rig.notified.is_empty());
     exported(&mut rig, delivered());
@@ -123,7 +123,7 @@ fn without_a_receiver_nobody_is_told() {
 }
 
 #[test]
-fn who_is_not_sampled_is_told_of_too() {
+fn a_run_that_is_not_sampled_has_a_notification_too() {
     let mut rig = finished(Settings {
         sampler: Sampler::AlwaysOff,
         ..announcing()
@@ -234,7 +234,7 @@ fn what_was_stored_is_told_after_a_restart() {
 }
 
 #[test]
-fn of_a_run_that_is_anothers_nobody_is_told() {
+fn a_run_of_another_instance_has_no_notification() {
     let mut rig = finished(announcing());
     let run = put(&mut rig).run;
     rig.handle(Input::Refused(vec![(run, Refusal::Elsewhere)]));
@@ -280,7 +280,7 @@ fn trouble_of_a_receiver_is_news_once_a_minute() {
 }
 
 #[test]
-fn what_nobody_can_be_told_holds_no_polls() {
+fn a_notification_without_a_receiver_holds_no_polls() {
     let mut rig = Rig::new(announcing());
     let gone = large("gone", limits::NOTIFICATIONS_BYTES_MAX);
     rig.core.restore(gone, rig.now);

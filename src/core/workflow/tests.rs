@@ -955,7 +955,7 @@ fn stages_nest() {
 }
 
 #[test]
-fn a_stage_whose_parent_nobody_knows_is_part_of_the_workflow() {
+fn a_stage_with_an_unknown_parent_is_part_of_the_workflow() {
     check(
         "5 Completed,0..20 job/a^job=Completed,1..3 b^b=Completed,2..3",
         &expect![[r#"
@@ -1276,7 +1276,7 @@ fn an_attempt_is_part_of_the_id() {
 }
 
 #[test]
-fn an_attempt_that_nobody_saw_end_ends_before_the_next() {
+fn an_attempt_whose_end_was_not_seen_ends_before_the_next() {
     // Nothing more is said of it; the next one's start is its end. Its error text was there while it ran.
     check(
         "5  Processing,0.. Run#1=Processing,1..,!None
