@@ -221,7 +221,7 @@ pub enum Change {
     PutWorkflow {
         /// The key of the record.
         run: RunKey,
-        /// Encoded; see [`workflow::record`].
+        /// Encoded; see [`crate::workflow::record`].
         record: Vec<u8>,
     },
     /// A workflow is watched no more.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! There is an outbox for each [`Signal`], so that a collector that takes one of them alone holds up nothing. The items
-//! leave in one [`Lane`], in the order in which they were made; a batch takes the items of one monitor out of
+//! leave in one lane, in the order in which they were made; a batch takes the items of one monitor out of
 //! that order, because a request has one resource. No item is dropped because there are too many:
 //! when an outbox is full, the core stops polling.
 

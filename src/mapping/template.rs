@@ -148,7 +148,7 @@ pub enum LeavesPath {
     Dots,
     /// It has a control character.
     Control,
-    /// It is percent-encoded more often than [`DECODINGS_MAX`].
+    /// It is percent-encoded more often than `DECODINGS_MAX`.
     Encoded,
 }
 
@@ -304,7 +304,7 @@ impl Template {
 }
 
 /// The body of a request: any JSON, with variables in its texts. A text that is one variable takes any value. Beside
-/// other text a value is held to [`fits_any_text`].
+/// other text a value is held to `fits_any_text`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BodyTemplate {
     json: Json,

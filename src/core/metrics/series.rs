@@ -13,12 +13,12 @@ pub(super) const OTHER: &str = "other";
 
 /// Labels of which some values come from outside.
 pub trait OutsideLabels: Ord {
-    /// The same, with [`OTHER`] for each value from outside.
+    /// The same, with `other` for each value from outside.
     fn without_names(self) -> Self;
 }
 
 /// A number for each combination of labels. With [`METRIC_SERIES_MAX`](limits::METRIC_SERIES_MAX) of them, a further
-/// name counts as [`OTHER`].
+/// name counts as `other`.
 #[derive(Clone, Debug)]
 pub struct Series<K, V>(BTreeMap<K, V>);
 
