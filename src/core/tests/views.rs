@@ -315,6 +315,34 @@ fn what_is_kept_of_ended_runs_has_a_bound() {
     assert_eq!(changed.gone.len(), 100 - left.len());
 }
 
+/// The finished spans of many live runs leave room for the runs that end.
+#[test]
+fn a_run_that_ends_among_many_live_ones_is_kept() {
+    const LIVE: usize = 200;
+    let mut settings = settings(vec![monitor(0)]);
+    (settings.pollers, settings.workflows_max, settings.stores) = (LIVE, LIVE, false);
+    settings.batch.queue_max = usize::MAX;
+    let mut rig = viewed(settings);
+    rig.core.keep_views(20_000);
+    (0..LIVE).for_each(|n| rig.start(0, &format!("w{n}")));
+    for _ in 0..LIVE {
+        let (_, poll) = rig.next_poll();
+        rig.answer(&poll, answer_of(State::Running, 2));
+    }
+    rig.deliver_all();
+    // Of those whose spans had no room.
+    let polls: Vec<_> = (0..LIVE).map(|_| rig.next_poll().1).collect();
+    for poll in &polls[LIVE - 10..] {
+        rig.answer(poll, answer_of(State::Ended(Outcome::Success), 2));
+    }
+    let ended = rig.list(ListQuestion {
+        state: StateFilter::Only(RunState::Ended),
+        ..everything()
+    });
+    assert!(ended.runs.len() > 3, "{}", ended.runs.len());
+    assert!(rig.core.views.kept_bytes() <= 20_000);
+}
+
 /// The finished stages of a live run are shown though there is no room for their spans.
 #[test]
 fn a_stage_whose_span_is_not_kept_is_still_named() {

@@ -1,5 +1,5 @@
 //! What is kept of runs that have ended, and of the finished spans of live runs. Within a bound in bytes: the run that
-//! ended first makes room, and if none is left, finished spans of live runs are not kept.
+//! ended first makes room. The spans of live runs have a part of it, so that there is always room for runs that end.
 
 use super::{RunSummary, StageDetail};
 use crate::give_back::GiveBack;
@@ -62,11 +62,11 @@ impl Kept {
         self.bytes
     }
 
-    /// Keeps a finished span of a live run. False: there is no room for it.
+    /// Keeps a finished span of a live run. False: there is no room for it, because live runs have three quarters at most.
     pub(super) fn push_span(&mut self, run: RunKey, span: Arc<[u8]>) -> bool {
         let is_new = !self.runs.contains_key(&run);
         let bytes = span.len() + SPAN_BYTES + if is_new { RUN_BYTES } else { 0 };
-        if self.live_bytes + bytes > self.bytes_max {
+        if self.live_bytes + bytes > self.bytes_max / 4 * 3 {
             return false;
         }
         let kept = self.runs.entry(run).or_default();
