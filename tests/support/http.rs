@@ -119,6 +119,8 @@ struct Shared {
     connections: AtomicUsize,
     /// Requests that have been read and are not answered yet, but for those that wait for their answer on purpose.
     answering: AtomicUsize,
+    /// Whether the server is stopping. It changes only while `requests` is locked: what is read later is not taken in.
+    closed: AtomicBool,
     refusing: AtomicBool,
     resetting: AtomicBool,
 }
@@ -148,6 +150,7 @@ impl Server {
                 requests: Mutex::default(),
                 connections: AtomicUsize::new(0),
                 answering: AtomicUsize::new(0),
+                closed: AtomicBool::new(false),
                 refusing: AtomicBool::new(false),
                 resetting: AtomicBool::new(false),
             }),
@@ -188,6 +191,7 @@ impl Server {
         let listener = eventually("the port is free", SOON, || {
             TcpListener::bind(self.address).map_err(|error| error.to_string())
         });
+        self.shared.close(false);
         let stopping = Arc::new(AtomicBool::new(false));
         let open = Arc::new(Mutex::new(Vec::new()));
         let accepting = {
@@ -207,6 +211,7 @@ impl Server {
             return;
         };
         running.stopping.store(true, Ordering::SeqCst);
+        self.shared.close(true);
         // What a client has sent and the test has seen is acknowledged, or else it would come again.
         let until = Instant::now() + Duration::from_secs(1);
         while self.shared.answering.load(Ordering::SeqCst) > 0 && Instant::now() < until {
@@ -221,6 +226,24 @@ impl Server {
         if !std::thread::panicking() {
             joined.expect("the accepting thread");
         }
+    }
+}
+
+impl Shared {
+    fn close(&self, closed: bool) {
+        let _requests = lock(&self.requests);
+        self.closed.store(closed, Ordering::SeqCst);
+    }
+
+    /// Whether the server has not begun to stop. Then the request will be answered.
+    fn take_in(&self, request: &Request) -> bool {
+        let mut requests = lock(&self.requests);
+        let is_open = !self.closed.load(Ordering::SeqCst);
+        if is_open {
+            self.answering.fetch_add(1, Ordering::SeqCst);
+            requests.push(request.clone());
+        }
+        is_open
     }
 }
 
@@ -267,8 +290,9 @@ fn serve(mut stream: &TcpStream, connection: usize, shared: &Shared) -> io::Resu
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     while let Some(request) = read_request(stream, &mut buffer, connection)? {
-        shared.answering.fetch_add(1, Ordering::SeqCst);
-        lock(&shared.requests).push(request.clone());
+        if !shared.take_in(&request) {
+            return Ok(());
+        }
         let mut reply = (shared.handler)(&request);
         if let Reply::Answer(answer) = &reply {
             let written = stream.write_all(&answer.whole());
