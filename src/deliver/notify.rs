@@ -238,14 +238,10 @@ impl HttpReceiver {
     fn send(&self, notification: &Notification) -> Result<(), NotifyFailure> {
         let carrier = EventContext::of(&notification.bytes);
         let asking = Asking {
-            agent: &self.agent,
-            api: &self.api,
-            title: None,
             traceparent: carrier.traceparent.as_deref(),
             tracestate: carrier.tracestate.as_deref(),
             body: Some(&notification.bytes),
-            refusals: None,
-            conditions: &[],
+            ..Asking::plain(&self.agent, &self.api)
         };
         let mut tally = Tally::default();
         let failed = match asking.ask(&self.api.base_url, &mut tally) {

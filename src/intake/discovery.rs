@@ -418,14 +418,9 @@ impl Discoverer {
                 self.await_permit()?;
             }
             let asking = Asking {
-                agent: &self.agent,
-                api: &api,
                 title: Some(TITLE),
-                traceparent: None,
-                tracestate: None,
                 body: at.body.as_deref(),
-                refusals: None,
-                conditions: &[],
+                ..Asking::plain(&self.agent, &api)
             };
             let (parts, body) = self.request(&asking, &at.url)?.into_parts();
             let body = body

@@ -143,7 +143,21 @@ impl Api {
     }
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// A GET of the main request, without a trace context and without conditions.
+    pub fn plain(agent: &'a Agent, api: &'a Api) -> Self {
+        Asking {
+            agent,
+            api,
+            title: None,
+            traceparent: None,
+            tracestate: None,
+            body: None,
+            refusals: None,
+            conditions: &[],
+        }
+    }
+
     /// Sends the request, and once more with newer credentials if the API refuses the first ones.
     ///
     /// # Errors
@@ -423,16 +437,8 @@ mod tests {
         let network = Network::start(Proxies::default()).unwrap();
         let credentials = Credentials::new(Auth::None, &Trust::default(), &network).unwrap();
         let api = Api::new("http://api:8080/base".into(), own.into(), credentials);
-        let asking = Asking {
-            agent: &Agent::new_with_defaults(),
-            api: &api,
-            title: None,
-            traceparent: None,
-            tracestate: None,
-            body: None,
-            refusals: None,
-            conditions: &[],
-        };
+        let agent = Agent::new_with_defaults();
+        let asking = Asking::plain(&agent, &api);
         let request = asking.with_headers(asking.agent.get(url), None);
         let headers = request.headers_ref().unwrap().iter();
         let mut sent: Vec<String> = headers

@@ -47,16 +47,7 @@ pub fn path_told(agent: &Agent, api: &Api, exchange: &Exchange) -> PathTold {
 
 /// The status and the body of an answer, if there is one.
 fn ask_for(agent: &Agent, api: &Api, url: &str) -> Option<(u16, Vec<u8>)> {
-    let asking = Asking {
-        agent,
-        api,
-        title: None,
-        traceparent: None,
-        tracestate: None,
-        body: None,
-        refusals: None,
-        conditions: &[],
-    };
+    let asking = Asking::plain(agent, api);
     let credential = api.credentials.header().ok()?;
     let mut tally = Tally::default();
     let response = asking.send(url, credential.as_ref(), &mut tally).ok()?;
